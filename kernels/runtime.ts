@@ -1,0 +1,147 @@
+/**
+ * What every kernel stands on: work sharing between threads without locks.
+ *
+ * All threads of a call run the same kernel function on the same argument block. Work is cut into units whose
+ * extent depends on the problem only, never on the number of threads, and each thread takes the next free unit;
+ * so any number of threads gives the same bits. Kernels with phases that depend on each other put `barrier()`
+ * between them and count units with another counter.
+ *
+ * Control block (one per memory, at address CONTROL; 64-byte lines so that threads do not fight over them):
+ *   +0    epoch     number of the call in progress; workers wait on it
+ *   +64   done      workers that finished the call
+ *   +128  arrived   threads waiting at the barrier
+ *   +192  phase     number of barriers passed
+ *   +256  units     four unit counters, 64 bytes apart
+ *   +512  call      kernel id, argument block, threads, arena
+ *   +576  sleepers  workers asleep on `epoch`
+ */
+
+export const CONTROL: usize = 1024;
+const EPOCH: usize = CONTROL;
+const DONE: usize = CONTROL + 64;
+const ARRIVED: usize = CONTROL + 128;
+const PHASE: usize = CONTROL + 192;
+const UNITS: usize = CONTROL + 256;
+const CALL: usize = CONTROL + 512;
+const SLEEPERS: usize = CONTROL + 576;
+
+/** Turns of the waiting loop before a worker sleeps: some tens of microseconds. */
+const SPINS: i32 = 20000;
+
+// Globals belong to an instance, and every thread has its own.
+let thread: i32 = 0;
+let threadCount: i32 = 1;
+let scratchBase: usize = 0;
+let scratchSize: usize = 0;
+
+/** Index of this thread in [0, threads()). */
+export function threadIndex(): i32 {
+  return thread;
+}
+
+/** Threads that run the current call. */
+export function threads(): i32 {
+  return threadCount;
+}
+
+/** Private memory of this thread, 64-byte aligned; contents do not survive the call. */
+export function scratch(): usize {
+  return scratchBase;
+}
+
+export function scratchBytes(): usize {
+  return scratchSize;
+}
+
+/** Called once per instance. */
+export function init_thread(index: i32, base: usize, size: usize): void {
+  thread = index;
+  scratchBase = base;
+  scratchSize = size;
+}
+
+/** Next free unit of work of counter `counter` (0 to 3). */
+// @ts-ignore: decorator
+@inline
+export function nextUnit(counter: i32 = 0): i32 {
+  if (threadCount == 1) {
+    const at = UNITS + (<usize>counter << 6);
+    const unit = load<i32>(at);
+    store<i32>(at, unit + 1);
+    return unit;
+  }
+  return atomic.add<i32>(UNITS + (<usize>counter << 6), 1);
+}
+
+/** All threads of the call meet here. */
+export function barrier(): void {
+  if (threadCount == 1) return;
+  const phase = atomic.load<i32>(PHASE);
+  if (atomic.add<i32>(ARRIVED, 1) == threadCount - 1) {
+    atomic.store<i32>(ARRIVED, 0);
+    atomic.add<i32>(PHASE, 1);
+    return;
+  }
+  while (atomic.load<i32>(PHASE) == phase) {}
+}
+
+/** Prepares this memory's counters for a call. Main thread only, before `post`. */
+export function prepare(threads: i32): void {
+  threadCount = threads;
+  for (let i: usize = 0; i < 4; i++) atomic.store<i32>(UNITS + (i << 6), 0);
+}
+
+/** Announces a call to the workers. Only in the memory that they wait on. */
+export function post(kernel: i32, args: usize, count: i32, arena: i32): void {
+  store<i32>(CALL, kernel);
+  store<usize>(CALL, args, 4);
+  store<i32>(CALL, count, 8);
+  store<i32>(CALL, arena, 12);
+  atomic.store<i32>(DONE, 0);
+  atomic.add<i32>(EPOCH, 1);
+  if (atomic.load<i32>(SLEEPERS) > 0) atomic.notify(EPOCH, -1);
+}
+
+/** Waits until all `workers` finished the call. */
+export function join(workers: i32): void {
+  while (atomic.load<i32>(DONE) < workers) {}
+}
+
+/** Worker: waits for a call after number `seen`; returns its number. */
+export function await_call(seen: i32): i32 {
+  let epoch = seen;
+  while (true) {
+    for (let spin = 0; spin < SPINS; spin++) {
+      epoch = atomic.load<i32>(EPOCH);
+      if (epoch != seen) break;
+    }
+    if (epoch != seen) break;
+    atomic.add<i32>(SLEEPERS, 1);
+    atomic.wait<i32>(EPOCH, seen, -1);
+    atomic.sub<i32>(SLEEPERS, 1);
+  }
+  return epoch;
+}
+
+/** Worker: takes part in a call with `count` threads. */
+export function enter(count: i32): void {
+  threadCount = count;
+}
+
+/** Worker: tells that its part is done. */
+export function finish(): void {
+  atomic.add<i32>(DONE, 1);
+}
+
+export function call_kernel(): i32 {
+  return load<i32>(CALL);
+}
+export function call_args(): usize {
+  return load<usize>(CALL, 4);
+}
+export function call_threads(): i32 {
+  return load<i32>(CALL, 8);
+}
+export function call_arena(): i32 {
+  return load<i32>(CALL, 12);
+}

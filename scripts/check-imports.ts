@@ -1,0 +1,52 @@
+/** Fails on an import that goes up the list of layers, or around in a circle within one (docs/decisions/0003). */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const source = join(dirname(fileURLToPath(import.meta.url)), "..", "src");
+/** Each layer imports from itself and from those before it. */
+const layers = ["tensor", "nn", "models", "checkpoint", "tokenizer", "generate", "train", "data", "cli"];
+
+const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
+const problems: string[] = [];
+const edges = new Map<string, string[]>();
+
+for (const file of files) {
+  const path = join(source, file);
+  const text = readFileSync(path, "utf8");
+  const layer = file.split(/[/\\]/)[0];
+  const targets: string[] = [];
+  for (const match of text.matchAll(
+    /^\s*(?:import|export)\s(?!type\b)[^;]*?from "(\.[^"]+)"|import\("(\.[^"]+)"\)/gm,
+  )) {
+    targets.push(relative(source, resolve(dirname(path), match[1] ?? match[2])));
+  }
+  for (const match of text.matchAll(/^\s*(?:import|export)\s[^;]*?from "(\.[^"]+)"/gm)) {
+    const other = relative(source, resolve(dirname(path), match[1])).split(/[/\\]/)[0];
+    if (file.includes("/") && other !== layer && !file.endsWith(".test.ts")) {
+      if (!layers.includes(layer))
+        problems.push(`${file}: the folder "${layer}" is not in the list of layers`);
+      else if (layers.indexOf(other) > layers.indexOf(layer) || !layers.includes(other)) {
+        problems.push(`${file}: "${layer}" may not import from "${other}"`);
+      }
+    }
+  }
+  edges.set(file, targets);
+}
+
+const state = new Map<string, "open" | "done">();
+function visit(file: string, trail: string[]): void {
+  if (state.get(file) === "done") return;
+  if (state.get(file) === "open") {
+    problems.push(`circle: ${[...trail.slice(trail.indexOf(file)), file].join(" -> ")}`);
+    return;
+  }
+  state.set(file, "open");
+  for (const target of edges.get(file) ?? []) visit(target, [...trail, file]);
+  state.set(file, "done");
+}
+for (const file of files) visit(file, []);
+
+for (const problem of new Set(problems)) console.error(problem);
+if (problems.length > 0) process.exit(1);
+console.log(`imports: ${files.length} files, one way`);

@@ -1,0 +1,53 @@
+/**
+ * The seam between the tensor layer and what computes. A backend allocates buffers, moves data in and out and
+ * runs kernels by name; everything else (shapes, gradients, memory scopes) is above it and the same for all.
+ *
+ * Three backends stand behind it: `reference` (plain double precision, the oracle), `cpu` (WebAssembly) and
+ * `webgpu`. Calls return at once; work runs in the order of the calls; only `read` waits.
+ */
+import type { DType, RawArray } from "./dtype.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** Memory owned by a backend; what it holds besides is the backend's own business. */
+export interface Buffer {
+  readonly dtype: DType;
+  /** Elements. */
+  readonly length: number;
+}
+
+/** A buffer and the element at which an operand starts in it. */
+export interface Operand {
+  readonly buffer: Buffer;
+  readonly offset: number;
+}
+
+export interface MemoryUse {
+  /** Buffers alive. */
+  readonly buffers: number;
+  /** Bytes in those buffers. */
+  readonly bytes: number;
+  /** Largest `bytes` so far. */
+  readonly peakBytes: number;
+}
+
+export interface Backend {
+  readonly name: string;
+  /** Threads that share one kernel. Results do not depend on it. */
+  readonly threads: number;
+  /** Uninitialised memory. `weights` marks long-lived storage, which may be placed in another arena. */
+  alloc(dtype: DType, length: number, weights?: boolean): Buffer;
+  free(buffer: Buffer): void;
+  /** Copies raw elements in; `data` has the raw type of the buffer's dtype. */
+  write(buffer: Buffer, offset: number, data: RawArray): void;
+  /** Copies raw elements out, after all work queued so far. */
+  read(buffer: Buffer, offset: number, length: number): Promise<RawArray>;
+  /** Queues a kernel: operands, integers and floats in the order of its definition; a null operand is absent. */
+  run(
+    kernel: Kernel,
+    operands: readonly (Operand | null)[],
+    ints: readonly number[],
+    floats: readonly number[],
+  ): void;
+  memory(): MemoryUse;
+  dispose(): Promise<void>;
+}

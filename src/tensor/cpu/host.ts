@@ -1,0 +1,67 @@
+/** What differs between Node and browsers: starting workers and reading the kernel files. */
+
+/** A worker of either kind. */
+export interface WorkerHandle {
+  post(message: unknown): void;
+  /** Resolves at the worker's next message, rejects when it fails. */
+  next(): Promise<unknown>;
+  terminate(): Promise<void>;
+}
+
+export function isNode(): boolean {
+  return typeof process !== "undefined" && !!process.versions?.node;
+}
+
+/** Threads worth starting. */
+export async function availableThreads(): Promise<number> {
+  if (isNode()) {
+    const os = await import("node:os");
+    return os.availableParallelism();
+  }
+  return navigator.hardwareConcurrency ?? 1;
+}
+
+/** The worker's file beside this one: TypeScript in the source tree, JavaScript in the built package. */
+function workerUrl(): URL {
+  return import.meta.url.endsWith(".ts")
+    ? new URL("./worker.ts", import.meta.url)
+    : new URL("./worker.js", import.meta.url);
+}
+
+export async function startWorker(): Promise<WorkerHandle> {
+  if (isNode()) {
+    const { Worker } = await import("node:worker_threads");
+    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels" });
+    return {
+      post: (message) => worker.postMessage(message),
+      next: () =>
+        new Promise((resolve, reject) => {
+          worker.once("message", resolve);
+          worker.once("error", reject);
+        }),
+      terminate: async () => void (await worker.terminate()),
+    };
+  }
+  const worker = new Worker(workerUrl(), { type: "module", name: "deepseek-ts kernels" });
+  return {
+    post: (message) => worker.postMessage(message),
+    next: () =>
+      new Promise((resolve, reject) => {
+        worker.addEventListener("message", (event) => resolve(event.data), { once: true });
+        worker.addEventListener("error", (event) => reject(new Error(event.message)), { once: true });
+      }),
+    terminate: async () => worker.terminate(),
+  };
+}
+
+/** Reads a file of `kernels/build/`. */
+export async function readKernelFile(name: string): Promise<Uint8Array<ArrayBuffer>> {
+  const url = new URL(`../../../kernels/build/${name}`, import.meta.url);
+  if (url.protocol === "file:") {
+    const { readFile } = await import("node:fs/promises");
+    return new Uint8Array(await readFile(url));
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}

@@ -1,0 +1,255 @@
+/**
+ * Tensors, the device they live on, and scopes that return memory at a known point.
+ *
+ * A tensor is a contiguous row-major view of a reference-counted buffer. Operations are functions under `ops/`.
+ * Tensors made while a scope is open belong to it and are freed with it, unless kept.
+ */
+import type { Backend, Buffer, Operand } from "./backend.ts";
+import { type DType, fromRaw, type RawArray, rawArray, toRaw } from "./dtype.ts";
+import { DisposedError, ShapeError } from "./errors.ts";
+import type { Recorder } from "./record.ts";
+
+export type Shape = readonly number[];
+
+/** Number of elements of a shape. */
+export function sizeOf(shape: Shape): number {
+  let size = 1;
+  for (const n of shape) size *= n;
+  return size;
+}
+
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((n, i) => n === b[i]);
+}
+
+/** A buffer shared by the tensors that view it; the last one to go frees it. */
+interface Storage {
+  readonly buffer: Buffer;
+  references: number;
+}
+
+/** Collects the tensors made while it is open and frees them on dispose. */
+export class Scope implements Disposable {
+  readonly #device: Device;
+  readonly tensors: Tensor[] = [];
+
+  constructor(device: Device) {
+    this.#device = device;
+    device.scopes.push(this);
+  }
+
+  /** Hands `tensor` to the enclosing scope, or to the caller where there is none. */
+  keep<T extends Tensor>(tensor: T): T {
+    const index = this.tensors.lastIndexOf(tensor);
+    if (index >= 0) {
+      this.tensors.splice(index, 1);
+      const position = this.#device.scopes.indexOf(this);
+      if (position > 0) this.#device.scopes[position - 1].tensors.push(tensor);
+    }
+    return tensor;
+  }
+
+  [Symbol.dispose](): void {
+    const { scopes } = this.#device;
+    const position = scopes.indexOf(this);
+    if (position >= 0) scopes.splice(position, 1);
+    for (let i = this.tensors.length - 1; i >= 0; i--) this.tensors[i].dispose();
+    this.tensors.length = 0;
+  }
+}
+
+/** A backend with the bookkeeping that the tensor layer needs: open scopes and the tape that records. */
+export class Device implements AsyncDisposable {
+  readonly backend: Backend;
+  /** Open scopes, innermost last. */
+  readonly scopes: Scope[] = [];
+  /** The tape that records, or null. */
+  tape: Recorder | null = null;
+
+  constructor(backend: Backend) {
+    this.backend = backend;
+  }
+
+  /** Opens a scope: `using scope = device.scope()`. */
+  scope(): Scope {
+    return new Scope(this);
+  }
+
+  /** Runs `body` with no scope open, so that what it makes lives until it is disposed by hand. */
+  unscoped<T>(body: () => T): T {
+    const open = this.scopes.splice(0);
+    try {
+      return body();
+    } finally {
+      this.scopes.push(...open);
+    }
+  }
+
+  /** Runs `body` without recording. */
+  untracked<T>(body: () => T): T {
+    const { tape } = this;
+    this.tape = null;
+    try {
+      return body();
+    } finally {
+      this.tape = tape;
+    }
+  }
+
+  /** Uninitialised tensor. `weights` marks long-lived storage that may be placed in another arena. */
+  empty(shape: Shape, dtype: DType = "f32", weights = false): Tensor {
+    for (const n of shape) {
+      if (!Number.isSafeInteger(n) || n < 0)
+        throw new ShapeError("not a shape", { where: "empty", found: shape });
+    }
+    const buffer = this.backend.alloc(dtype, sizeOf(shape), weights);
+    return new Tensor(this, { buffer, references: 0 }, 0, shape);
+  }
+
+  /** A tensor of `values`; floats round to nearest even where `dtype` is narrower. @throws ShapeError */
+  tensor(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = "f32"): Tensor {
+    if (values.length !== sizeOf(shape)) {
+      throw new ShapeError("as many values as the shape holds", {
+        where: "tensor",
+        expected: sizeOf(shape),
+        found: values.length,
+      });
+    }
+    const tensor = this.empty(shape, dtype);
+    this.backend.write(tensor.operand().buffer, 0, toRaw(dtype, values));
+    return tensor;
+  }
+
+  zeros(shape: Shape, dtype: DType = "f32", weights = false): Tensor {
+    const tensor = this.empty(shape, dtype, weights);
+    this.backend.write(tensor.operand().buffer, 0, rawArray(dtype, tensor.size));
+    return tensor;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.backend.dispose();
+  }
+}
+
+/** A contiguous row-major array on a device. */
+export class Tensor implements Disposable {
+  readonly device: Device;
+  readonly shape: Shape;
+  /** Elements from the start of the buffer. */
+  readonly offset: number;
+  readonly size: number;
+  /** True for parameters and for everything computed from them while a tape records. */
+  requiresGrad = false;
+  /** Gradient of a parameter after `tape.backward`, same shape, f32; null before. */
+  grad: Tensor | null = null;
+  #storage: Storage | null;
+
+  constructor(device: Device, storage: Storage, offset: number, shape: Shape) {
+    this.device = device;
+    this.shape = shape;
+    this.offset = offset;
+    this.size = sizeOf(shape);
+    this.#storage = storage;
+    storage.references++;
+    device.scopes.at(-1)?.tensors.push(this);
+  }
+
+  get dtype(): DType {
+    return this.#alive().buffer.dtype;
+  }
+
+  get disposed(): boolean {
+    return this.#storage === null;
+  }
+
+  #alive(): Storage {
+    if (this.#storage === null) {
+      throw new DisposedError("this tensor was freed", {
+        found: `shape [${this.shape}]`,
+        hint: "Keep it with scope.keep(tensor), or read it before its scope or tape ends.",
+      });
+    }
+    return this.#storage;
+  }
+
+  /** The buffer and the offset into it, as kernels take them. */
+  operand(): Operand {
+    return { buffer: this.#alive().buffer, offset: this.offset };
+  }
+
+  /** Whether other tensors view the same buffer. */
+  get shared(): boolean {
+    return this.#alive().references > 1;
+  }
+
+  /** The same elements under another shape; -1 stands for what is left. No gradient: see `ops/reshape.ts`. */
+  view(shape: Shape): Tensor {
+    const known = sizeOf(shape.filter((n) => n >= 0));
+    const full = shape.map((n) => (n < 0 ? this.size / known : n));
+    if (sizeOf(full) !== this.size || shape.filter((n) => n < 0).length > 1) {
+      throw new ShapeError("a view has as many elements", {
+        where: "view",
+        expected: this.shape,
+        found: shape,
+      });
+    }
+    return new Tensor(this.device, this.#alive(), this.offset, full);
+  }
+
+  /** Rows `begin` to `end` of the first axis, sharing memory. No gradient: see `ops/reshape.ts`. */
+  slice(begin: number, end: number): Tensor {
+    const rows = this.shape[0];
+    if (!(begin >= 0 && begin <= end && end <= rows)) {
+      throw new ShapeError("rows out of range", {
+        where: "slice",
+        expected: `0 to ${rows}`,
+        found: `${begin} to ${end}`,
+      });
+    }
+    const stride = sizeOf(this.shape.slice(1));
+    const shape = [end - begin, ...this.shape.slice(1)];
+    return new Tensor(this.device, this.#alive(), this.offset + begin * stride, shape);
+  }
+
+  /** Overwrites `values.length` elements from `offset`. */
+  set(values: ArrayLike<number>, offset = 0): void {
+    if (offset < 0 || offset + values.length > this.size) {
+      throw new ShapeError("values out of range", {
+        where: "set",
+        expected: `at most ${this.size} elements`,
+        found: `${offset} + ${values.length}`,
+      });
+    }
+    const { buffer } = this.#alive();
+    this.device.backend.write(buffer, this.offset + offset, toRaw(buffer.dtype, values));
+  }
+
+  /** The elements in memory form (bf16 and f16 as 16-bit integers), after all queued work. */
+  raw(): Promise<RawArray> {
+    return this.device.backend.read(this.#alive().buffer, this.offset, this.size);
+  }
+
+  /** The elements as numbers, after all queued work. */
+  async data(): Promise<Float32Array | Int32Array | Uint8Array> {
+    const { dtype } = this;
+    return fromRaw(dtype, await this.raw());
+  }
+
+  /** The only element of a one-element tensor. */
+  async item(): Promise<number> {
+    if (this.size !== 1)
+      throw new ShapeError("item() needs one element", { where: "item", found: this.shape });
+    return (await this.data())[0];
+  }
+
+  dispose(): void {
+    const storage = this.#storage;
+    if (storage === null) return;
+    this.#storage = null;
+    if (--storage.references === 0) this.device.backend.free(storage.buffer);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
