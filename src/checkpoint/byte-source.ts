@@ -1,0 +1,180 @@
+/**
+ * Where checkpoint bytes come from and go to: random-access sources, sequential sinks, and folders of both,
+ * with adapters for memory and for browser Blobs. Node files are in node-files.ts, so that this file also runs
+ * in a browser.
+ */
+import { FormatError, ShapeError } from "../tensor/errors.ts";
+
+/** A file of known size that can be read at any offset. */
+export interface ByteSource {
+  /** Name shown in errors; its extension is looked at. */
+  readonly name: string;
+  /** Size in bytes. */
+  readonly size: number;
+  /** Reads exactly `length` bytes at `offset` into memory that the caller owns. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close?(): Promise<void>;
+}
+
+/** A file being written front to back; nothing is visible under its name before `commit`. */
+export interface ByteSink {
+  readonly name: string;
+  write(bytes: Uint8Array): Promise<void>;
+  /** Makes the file durable and visible, replacing an earlier one. */
+  commit(): Promise<void>;
+  /** Drops what was written. */
+  abort(): Promise<void>;
+}
+
+/** A checkpoint folder to read; paths are relative, with `/`. */
+export interface FileTree {
+  readonly name: string;
+  has(path: string): Promise<boolean>;
+  open(path: string): Promise<ByteSource>;
+  /** The file as UTF-8 text. */
+  readText(path: string): Promise<string>;
+  /** Names of the files directly in the folder, sorted. */
+  list(): Promise<string[]>;
+}
+
+/** A checkpoint folder being written; nothing is visible under its name before `commit`. */
+export interface FolderSink {
+  readonly name: string;
+  file(path: string): Promise<ByteSink>;
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+/** Throws ShapeError unless [offset, offset + length) lies within `size` bytes. */
+export function checkRange(where: string, size: number, offset: number, length: number): void {
+  const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+  if (!valid || offset > size - length) {
+    throw new ShapeError("byte range outside the data", {
+      where,
+      expected: `within 0 and ${size}`,
+      found: `offset ${offset}, length ${length}`,
+    });
+  }
+}
+
+/** Reads from `source` and throws FormatError when it gives fewer or more bytes than asked. */
+export async function readExactly(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+  checkRange(source.name, source.size, offset, length);
+  const bytes = await source.read(offset, length);
+  if (bytes.byteLength !== length) {
+    throw new FormatError(`short read at byte ${offset}; the file changed or is truncated`, {
+      where: source.name,
+      expected: length,
+      found: bytes.byteLength,
+    });
+  }
+  return bytes;
+}
+
+/** Throws FormatError unless `path` is relative and stays inside its folder. */
+export function checkInnerPath(where: string, path: string): void {
+  const parts = path.split("/");
+  const bad = parts.some((part) => part === "" || part === "." || part === "..");
+  if (bad || path.includes("\\") || path.includes("\0") || path.includes(":")) {
+    throw new FormatError("file path leaves the checkpoint folder", {
+      where,
+      name: path,
+      expected: "a relative path without '..'",
+      found: JSON.stringify(path),
+    });
+  }
+}
+
+/** Decodes UTF-8 strictly; throws FormatError on invalid bytes. */
+export function decodeUtf8(where: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError("text is not valid UTF-8", { where, cause });
+  }
+}
+
+/** A source over bytes in memory; reads copy. */
+export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
+  return {
+    name,
+    size: bytes.byteLength,
+    async read(offset, length) {
+      checkRange(name, bytes.byteLength, offset, length);
+      return bytes.slice(offset, offset + length);
+    },
+  };
+}
+
+/** A source over a browser Blob or File, read slice by slice. */
+export function blobSource(blob: Blob, name?: string): ByteSource {
+  const shown = name ?? ("name" in blob && typeof blob.name === "string" ? blob.name : "blob");
+  return {
+    name: shown,
+    size: blob.size,
+    async read(offset, length) {
+      checkRange(shown, blob.size, offset, length);
+      return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+    },
+  };
+}
+
+/** A sink that hands the whole file to `onCommit`. */
+export function memorySink(name: string, onCommit: (bytes: Uint8Array) => void): ByteSink {
+  let parts: Uint8Array[] = [];
+  return {
+    name,
+    async write(bytes) {
+      parts.push(bytes.slice());
+    },
+    async commit() {
+      const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+      let at = 0;
+      for (const part of parts) {
+        whole.set(part, at);
+        at += part.length;
+      }
+      parts = [];
+      onCommit(whole);
+    },
+    async abort() {
+      parts = [];
+    },
+  };
+}
+
+/** A folder over files in memory, for browsers and tests. */
+export function memoryFolder(files: ReadonlyMap<string, Uint8Array>, name = "memory"): FileTree {
+  const get = (path: string) => {
+    checkInnerPath(name, path);
+    const bytes = files.get(path);
+    if (!bytes) throw new FormatError("file not found", { where: name, name: path });
+    return bytes;
+  };
+  return {
+    name,
+    has: async (path) => files.has(path),
+    open: async (path) => bytesSource(get(path), `${name}/${path}`),
+    readText: async (path) => decodeUtf8(`${name}/${path}`, get(path)),
+    list: async () => [...files.keys()].filter((path) => !path.includes("/")).sort(),
+  };
+}
+
+/** A folder sink over a map; `commit` replaces everything in the map. */
+export function memoryFolderSink(files: Map<string, Uint8Array>, name = "memory"): FolderSink {
+  const staged = new Map<string, Uint8Array>();
+  return {
+    name,
+    async file(path) {
+      checkInnerPath(name, path);
+      return memorySink(`${name}/${path}`, (bytes) => staged.set(path, bytes));
+    },
+    async commit() {
+      files.clear();
+      for (const [path, bytes] of staged) files.set(path, bytes);
+    },
+    async abort() {
+      staged.clear();
+    },
+  };
+}

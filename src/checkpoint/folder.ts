@@ -1,0 +1,344 @@
+/**
+ * Reads a checkpoint folder in the Hugging Face layout: `config.json` and `model.safetensors`, or
+ * `model.safetensors.index.json` with shards. Weights are decoded to float32 in bounded chunks, FP8 ones together
+ * with their block scales. Saving is in save.ts. Pickled checkpoints are refused; names are not mapped here.
+ */
+import { ConfigError, FormatError, ShapeError } from "../tensor/errors.ts";
+import { bf16ToF32, f16ToF32 } from "../tensor/float-formats.ts";
+import { checkInnerPath, type FileTree } from "./byte-source.ts";
+import { type BlockSize, defaultBlock, dequantizeBlocks, scaleShape } from "./fp8.ts";
+import {
+  isPickleName,
+  openSafetensors,
+  pickleError,
+  type SafetensorsDtype,
+  type SafetensorsFile,
+  safetensorsDtypes,
+  type TensorInfo,
+} from "./safetensors.ts";
+import { excerpt, isObject, type JsonObject, parseJsonObject } from "./strict-json.ts";
+
+/** Consecutive elements of a tensor, from flat index `offset`; the receiver owns `values`. */
+export interface F32Chunk {
+  readonly offset: number;
+  readonly values: Float32Array;
+}
+
+export interface Checkpoint {
+  readonly tree: FileTree;
+  /** `config.json`, or null when the folder has none. */
+  readonly config: JsonObject | null;
+  /** Metadata of the first weight file. */
+  readonly metadata: Record<string, string>;
+  /** Names of the weights, without the `_scale_inv` companions of FP8 weights. */
+  names(): Iterable<string>;
+  /** Whether the tensor exists; companions too. */
+  has(name: string): boolean;
+  /** Stored dtype, shape and place; FormatError when missing. */
+  info(name: string): TensorInfo;
+  /**
+   * The tensor as float32 in chunks of at most 4 MiB, in order. F32, F16, BF16 and F8_E4M3 with `<name>_scale_inv`;
+   * FormatError for other dtypes and for a scale that is missing or of the wrong shape.
+   */
+  readF32(name: string): AsyncGenerator<F32Chunk>;
+  /** The stored bytes of the tensor. */
+  readRaw(name: string): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  /** Compare `metadata.total_size` of the index with the tensors (default true). */
+  checkTotalSize?: boolean;
+}
+
+const SINGLE = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+const CHUNK_ELEMENTS = 1 << 20;
+const SCALE_SUFFIX = "_scale_inv";
+
+type Files = Map<string, SafetensorsFile>;
+
+/** Typed view of bytes read from a file; copies when they do not start on an element. */
+function aligned<T>(
+  bytes: Uint8Array,
+  Kind: { new (buffer: ArrayBufferLike, offset: number, length: number): T; BYTES_PER_ELEMENT: number },
+): T {
+  const own = bytes.byteOffset % Kind.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  return new Kind(own.buffer, own.byteOffset, own.byteLength / Kind.BYTES_PER_ELEMENT);
+}
+
+/** Float32 values of stored bytes, or undefined for dtypes that are not plain floats. */
+export function decodeFloats(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array | undefined {
+  if (dtype === "F32") return aligned(bytes, Float32Array);
+  if (dtype === "BF16") return bf16ToF32(aligned(bytes, Uint16Array));
+  if (dtype === "F16") return f16ToF32(aligned(bytes, Uint16Array));
+  return undefined;
+}
+
+async function openShard(tree: FileTree, path: string, files: Files): Promise<SafetensorsFile> {
+  const source = await tree.open(path);
+  try {
+    const file = await openSafetensors(source);
+    files.set(path, file);
+    return file;
+  } catch (error) {
+    await source.close?.();
+    throw error;
+  }
+}
+
+/** The file of every tensor; throws FormatError when a tensor is in two shards. */
+function locate(where: string, files: Files): Map<string, string> {
+  const home = new Map<string, string>();
+  for (const [path, file] of files) {
+    for (const name of file.tensors.keys()) {
+      const other = home.get(name);
+      if (other) {
+        throw new FormatError("tensor is in two shards", { where, name, found: `${other} and ${path}` });
+      }
+      home.set(name, path);
+    }
+  }
+  return home;
+}
+
+async function openShards(
+  tree: FileTree,
+  files: Files,
+  checkTotalSize: boolean,
+): Promise<Map<string, string>> {
+  const where = `${tree.name}/${INDEX}`;
+  const index = parseJsonObject(await tree.readText(INDEX), where);
+  const { weight_map: map, metadata } = index;
+  if (!isObject(map))
+    throw new FormatError("index has no weight_map", { where, expected: "object", found: excerpt(map) });
+  const shards = new Map<string, string>();
+  for (const [name, shard] of Object.entries(map)) {
+    if (typeof shard !== "string") {
+      throw new FormatError("shard name is not a string", { where, name, found: excerpt(shard) });
+    }
+    if (!shards.has(shard)) shards.set(shard, name);
+  }
+  for (const [shard, name] of shards) {
+    checkInnerPath(where, shard);
+    if (isPickleName(shard)) throw pickleError(where, shard);
+    if (!(await tree.has(shard))) {
+      throw new FormatError(`shard ${shard} is missing`, {
+        where,
+        name,
+        hint: "Download it again; every shard of the index is needed",
+      });
+    }
+    await openShard(tree, shard, files);
+  }
+  const home = locate(where, files);
+  for (const [name, shard] of Object.entries(map)) {
+    if (home.get(name) !== shard) {
+      const found = home.get(name) ?? "in no shard";
+      throw new FormatError("tensor is not in its shard", { where, name, expected: shard, found });
+    }
+  }
+  const declared = isObject(metadata) ? metadata.total_size : undefined;
+  if (checkTotalSize && declared !== undefined) {
+    let total = 0;
+    for (const file of files.values()) for (const info of file.tensors.values()) total += info.bytes;
+    if (declared !== total) {
+      throw new FormatError("total_size of the index differs from the tensors in the shards", {
+        where,
+        expected: declared,
+        found: total,
+        hint: "Open with { checkTotalSize: false } if the shards are known to be whole",
+      });
+    }
+  }
+  return home;
+}
+
+async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Promise<Map<string, string>> {
+  if (await tree.has(SINGLE)) {
+    if (await tree.has(INDEX)) {
+      const found = `${SINGLE} and ${INDEX}`;
+      throw new FormatError("folder holds two checkpoints", {
+        where: tree.name,
+        expected: "one of them",
+        found,
+        hint: "Remove the one that is not wanted",
+      });
+    }
+    await openShard(tree, SINGLE, files);
+    return locate(tree.name, files);
+  }
+  if (await tree.has(INDEX)) return openShards(tree, files, options.checkTotalSize ?? true);
+  const names = await tree.list();
+  const pickles = names.filter((name) => isPickleName(name) || /\.bin\.index\.json$/.test(name));
+  if (pickles.length > 0) throw pickleError(tree.name, pickles.slice(0, 4).join(", "));
+  throw new FormatError("no checkpoint in the folder", {
+    where: tree.name,
+    expected: `${SINGLE} or ${INDEX}`,
+    found: names.length > 0 ? names.slice(0, 8) : "an empty folder",
+  });
+}
+
+/** Block size of FP8 weights by the config; 128x128 when it says nothing. Throws ConfigError when malformed. */
+function blockOf(where: string, config: JsonObject | null): BlockSize {
+  const quantization = config?.quantization_config;
+  const size = isObject(quantization) ? quantization.weight_block_size : undefined;
+  if (size === undefined || size === null) return defaultBlock;
+  const valid =
+    Array.isArray(size) && size.length === 2 && size.every((n) => Number.isSafeInteger(n) && n > 0);
+  if (!valid) {
+    throw new ConfigError("bad weight_block_size", {
+      where,
+      name: "quantization_config.weight_block_size",
+      expected: "two positive integers",
+      found: excerpt(size),
+    });
+  }
+  return [size[0], size[1]];
+}
+
+/** Opens a checkpoint folder and checks its headers, no data. Throws FormatError or ConfigError. */
+export async function openCheckpoint(tree: FileTree, options: OpenOptions = {}): Promise<Checkpoint> {
+  const files: Files = new Map();
+  const close = async () => {
+    for (const file of files.values()) await file.source.close?.();
+  };
+  try {
+    const hasConfig = await tree.has("config.json");
+    const config = hasConfig
+      ? parseJsonObject(await tree.readText("config.json"), `${tree.name}/config.json`)
+      : null;
+    const block = blockOf(`${tree.name}/config.json`, config);
+    const home = await openFiles(tree, files, options);
+    return makeCheckpoint(tree, config, block, files, home, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function makeCheckpoint(
+  tree: FileTree,
+  config: JsonObject | null,
+  block: BlockSize,
+  files: Files,
+  home: Map<string, string>,
+  close: () => Promise<void>,
+): Checkpoint {
+  const fileOf = (name: string): SafetensorsFile => {
+    const path = home.get(name);
+    if (path === undefined) {
+      throw new FormatError("no such tensor in the checkpoint", {
+        where: tree.name,
+        name,
+        found: `${home.size} others`,
+      });
+    }
+    return files.get(path)!;
+  };
+  const info = (name: string): TensorInfo => fileOf(name).tensors.get(name)!;
+  const isCompanion = (name: string) => {
+    if (!name.endsWith(SCALE_SUFFIX)) return false;
+    const weight = name.slice(0, -SCALE_SUFFIX.length);
+    return home.has(weight) && info(weight).dtype === "F8_E4M3";
+  };
+
+  async function readScales(weight: TensorInfo): Promise<Float32Array> {
+    const name = weight.name + SCALE_SUFFIX;
+    const quantization = config?.quantization_config;
+    const method = isObject(quantization) ? quantization.quant_method : undefined;
+    if (method !== undefined && method !== "fp8") {
+      throw new FormatError("FP8 weight of an unknown quantisation", {
+        where: tree.name,
+        name: weight.name,
+        expected: 'quant_method "fp8"',
+        found: excerpt(method),
+      });
+    }
+    if (!home.has(name)) {
+      throw new FormatError("FP8 weight without block scales", {
+        where: tree.name,
+        name: weight.name,
+        expected: `a tensor ${name}`,
+        found: "none",
+      });
+    }
+    const found = info(name);
+    const [rows, cols] = weight.shape;
+    const expected = weight.shape.length === 2 ? scaleShape(rows, cols, block) : undefined;
+    if (!expected || found.shape.length !== 2 || expected.some((n, i) => n !== found.shape[i])) {
+      throw new FormatError(`scale shape does not fit ${weight.name} [${weight.shape.join(", ")}]`, {
+        where: tree.name,
+        name,
+        expected: expected ? `[${expected.join(", ")}]` : "a weight of two dimensions",
+        found: `[${found.shape.join(", ")}]`,
+      });
+    }
+    const values = decodeFloats(found.dtype, await fileOf(name).read(name));
+    if (!values) {
+      throw new FormatError("scale dtype", { where: tree.name, name, expected: "F32", found: found.dtype });
+    }
+    return values;
+  }
+
+  async function* readF32(name: string): AsyncGenerator<F32Chunk> {
+    const file = fileOf(name);
+    const tensor = info(name);
+    const { dtype } = tensor;
+    if (dtype !== "F8_E4M3" && dtype !== "F32" && dtype !== "BF16" && dtype !== "F16") {
+      throw new FormatError("dtype cannot be decoded to float32", {
+        where: tree.name,
+        name,
+        expected: "F32, F16, BF16 or F8_E4M3",
+        found: dtype,
+        hint: "Use readRaw",
+      });
+    }
+    const scales = dtype === "F8_E4M3" ? await readScales(tensor) : undefined;
+    const width = safetensorsDtypes[dtype];
+    const count = tensor.bytes / width;
+    for (let offset = 0; offset < count; offset += CHUNK_ELEMENTS) {
+      const length = Math.min(CHUNK_ELEMENTS, count - offset);
+      const bytes = await file.readRange(name, offset * width, length * width);
+      const values = scales
+        ? dequantizeBlocks(bytes, scales, tensor.shape[1], block, offset)
+        : decodeFloats(dtype, bytes)!;
+      yield { offset, values };
+    }
+  }
+
+  return {
+    tree,
+    config,
+    metadata: files.values().next().value?.metadata ?? {},
+    *names() {
+      for (const name of home.keys()) if (!isCompanion(name)) yield name;
+    },
+    has: (name) => home.has(name),
+    info,
+    readF32,
+    readRaw: async (name) => fileOf(name).read(name),
+    close,
+  };
+}
+
+/** Collects a tensor as float32 into `dst`, or into a new array; ShapeError when `dst` has another length. */
+export async function readAllF32(
+  checkpoint: Checkpoint,
+  name: string,
+  dst?: Float32Array,
+): Promise<Float32Array> {
+  const { bytes, dtype } = checkpoint.info(name);
+  const count = bytes / safetensorsDtypes[dtype];
+  const all = dst ?? new Float32Array(count);
+  if (all.length !== count) {
+    throw new ShapeError("destination does not fit the tensor", {
+      where: checkpoint.tree.name,
+      name,
+      expected: count,
+      found: all.length,
+    });
+  }
+  for await (const { offset, values } of checkpoint.readF32(name)) all.set(values, offset);
+  return all;
+}

@@ -1,0 +1,114 @@
+/**
+ * AdamW over a model's parameter groups, in place, with global-norm clipping on the device: no value is read back
+ * between the backward pass and the update. Weight decay reaches official tensors of two axes only.
+ */
+import type { ParameterGroup, Parameters } from "../nn/parameters.ts";
+import type { DType } from "../tensor/dtype.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { adamw, clipScale, squaredNorm } from "../tensor/ops/optimizer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+export interface AdamWOptions {
+  /** Decay rates of the moments; DeepSeek uses 0.9 and 0.95. */
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  readonly weightDecay?: number;
+  /** Gradients are scaled so that their global norm is at most this; 0 for no clipping. */
+  readonly clipNorm?: number;
+  /** Storage of the moments; DeepSeek-V3 keeps them in bf16. */
+  readonly momentDType?: "f32" | "bf16";
+}
+
+interface Slot {
+  readonly group: ParameterGroup;
+  readonly m: Tensor;
+  readonly v: Tensor;
+}
+
+export class AdamW implements Disposable {
+  readonly options: Required<AdamWOptions>;
+  readonly #parameters: Parameters;
+  readonly #slots: Slot[] = [];
+  /** Updates made so far. */
+  steps = 0;
+
+  /** @throws ConfigError where trainable weights are not f32 */
+  constructor(parameters: Parameters, options: AdamWOptions = {}) {
+    this.options = {
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+      weightDecay: 0.1,
+      clipNorm: 1,
+      momentDType: "f32",
+      ...options,
+    };
+    this.#parameters = parameters;
+    const dtype: DType = this.options.momentDType;
+    for (const group of parameters.groups()) {
+      if (!group.trainable) continue;
+      const { tensor } = group;
+      if (tensor.dtype !== "f32") {
+        throw new ConfigError("training keeps its weights in f32", {
+          where: "AdamW",
+          name: group.key,
+          expected: "f32",
+          found: tensor.dtype,
+          hint: "Create the model with dtype f32.",
+        });
+      }
+      const { device } = tensor;
+      const [m, v] = device.unscoped(() => [
+        device.zeros(tensor.shape, dtype),
+        device.zeros(tensor.shape, dtype),
+      ]);
+      this.#slots.push({ group, m, v });
+    }
+  }
+
+  /**
+   * One update from the gradients of the last backward pass, which it frees. Returns the squared global norm of
+   * the gradients before clipping, a scalar that the caller owns.
+   */
+  step(learningRate: number): Tensor {
+    const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.options;
+    const { device } = this.#slots[0].group.tensor;
+    using scope = device.scope();
+    const gradients = this.#slots
+      .map(({ group }) => group.tensor.grad)
+      .filter((g): g is Tensor => g !== null);
+    const norm = scope.keep(squaredNorm(gradients));
+    const scale = clipNorm > 0 ? clipScale(norm, clipNorm) : null;
+    this.steps++;
+    for (const { group, m, v } of this.#slots) {
+      const decay = group.decay ? weightDecay : 0;
+      const settings = { learningRate, beta1, beta2, epsilon, weightDecay: decay, step: this.steps };
+      adamw(group.tensor, group.tensor.grad, m, v, settings, scale);
+    }
+    this.#parameters.clearGradients();
+    return norm;
+  }
+
+  /** Moments by name, for saving and loading: `m.<group>` and `v.<group>`. */
+  *state(): Iterable<{ name: string; tensor: Tensor }> {
+    for (const { group, m, v } of this.#slots) {
+      yield { name: `m.${group.key}`, tensor: m };
+      yield { name: `v.${group.key}`, tensor: v };
+    }
+  }
+
+  /** Bytes of the moments. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const { m } of this.#slots) bytes += 2 * m.size * (m.dtype === "f32" ? 4 : 2);
+    return bytes;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { m, v } of this.#slots) {
+      m.dispose();
+      v.dispose();
+    }
+  }
+}

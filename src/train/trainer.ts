@@ -1,0 +1,169 @@
+/**
+ * The training loop: forward, backward, AdamW, router-bias update, schedules, evaluation, metrics, stop and
+ * resume. DeepSeek-V3's objective is L = CE + alpha * balance + lambda * MTP (report 2.1, 2.2); dense and
+ * softmax-routed models use the same loop with the parts that they have.
+ *
+ * The loop knows no files and no terminal: what happens is told through callbacks.
+ */
+import type { CausalLM, LossResult } from "../models/causal-lm.ts";
+import { maxViolation, updateRouterBias } from "../tensor/ops/balance.ts";
+import { Tape } from "../tensor/tape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type BatchSource, inputsOf, type TokenBatch } from "./batches.ts";
+import { AdamW, type AdamWOptions } from "./optimizer.ts";
+import {
+  type BatchSchedule,
+  batchSizeAt,
+  type LearningRateSchedule,
+  learningRateAt,
+  type Piecewise,
+  piecewiseAt,
+} from "./schedule.ts";
+
+export interface TrainOptions {
+  /** Updates of the whole run; schedules are fractions of it. */
+  readonly steps: number;
+  readonly batch: BatchSchedule;
+  readonly learningRate: LearningRateSchedule;
+  readonly optimizer?: AdamWOptions;
+  /** Weight lambda of the multi-token-prediction loss; V3: 0.3, then 0.1. */
+  readonly mtpWeight?: Piecewise;
+  /** Weight alpha of the sequence-wise balance loss; V3: 1e-4, V2 and MoE: 1e-3. */
+  readonly balanceAlpha?: number;
+  /** Step gamma of the router bias; V3: 1e-3, 0 for the last 3 % of the run. */
+  readonly biasGamma?: Piecewise;
+}
+
+/** What one step did. Losses are in nats per token. */
+export interface StepMetrics {
+  /** Updates made, this one included. */
+  readonly step: number;
+  /** Tokens seen so far in the run. */
+  readonly tokens: number;
+  readonly loss: number;
+  readonly mtpLoss: number | null;
+  readonly balanceLoss: number | null;
+  /** Global gradient norm before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Tokens per second of this step. */
+  readonly speed: number;
+  /** Tokens that each expert of each MoE layer received. */
+  readonly expertCounts: readonly (readonly number[])[];
+  /** Largest overload of an expert over its layer's mean: (max - mean) / mean. */
+  readonly maxViolation: number | null;
+}
+
+/** Everything besides weights and moments that a run needs to continue with the same bits. */
+export interface TrainerState {
+  readonly step: number;
+  readonly tokens: number;
+  readonly optimizerSteps: number;
+  readonly data: unknown;
+}
+
+export class Trainer implements Disposable {
+  readonly model: CausalLM;
+  readonly options: TrainOptions;
+  readonly optimizer: AdamW;
+  readonly #batches: BatchSource;
+  step = 0;
+  tokens = 0;
+
+  /** @throws ConfigError where the model's weights are not f32 */
+  constructor(model: CausalLM, batches: BatchSource, options: TrainOptions) {
+    this.model = model;
+    this.options = options;
+    this.optimizer = new AdamW(model.parameters, options.optimizer);
+    this.#batches = batches;
+  }
+
+  get done(): boolean {
+    return this.step >= this.options.steps;
+  }
+
+  /** One update on the next batch. */
+  async trainStep(): Promise<StepMetrics> {
+    const { steps, batch, learningRate, mtpWeight, balanceAlpha, biasGamma } = this.options;
+    const tokens = await this.#batches.next(batchSizeAt(batch, this.step, steps));
+    const began = performance.now();
+    const rate = learningRateAt(learningRate, this.step, steps);
+    const metrics = await this.#update(tokens, {
+      learningRate: rate,
+      mtpWeight: piecewiseAt(mtpWeight ?? 0, this.step, steps),
+      balanceAlpha: balanceAlpha ?? 0,
+      biasGamma: piecewiseAt(biasGamma ?? 0, this.step, steps),
+    });
+    this.step++;
+    this.tokens += tokens.batch * tokens.length;
+    const speed = (tokens.batch * tokens.length) / ((performance.now() - began) / 1000);
+    return { ...metrics, step: this.step, tokens: this.tokens, learningRate: rate, speed };
+  }
+
+  async #update(
+    batch: TokenBatch,
+    weights: { learningRate: number; mtpWeight: number; balanceAlpha: number; biasGamma: number },
+  ): Promise<Omit<StepMetrics, "step" | "tokens" | "learningRate" | "speed">> {
+    const { model, optimizer } = this;
+    const { device } = model;
+    using tape = new Tape(device);
+    const result = lossOf(model, batch, weights);
+    const kept: Tensor[] = [result.crossEntropy, ...(result.mtp ? [result.mtp] : [])];
+    if (result.balance) kept.push(result.balance);
+    for (const tensor of [...kept, ...result.expertCounts]) tape.keep(tensor);
+    tape.backward(result.loss);
+    using squared = optimizer.step(weights.learningRate);
+    if (weights.biasGamma > 0) {
+      const biases = model.routerBiases();
+      for (const [i, counts] of result.expertCounts.entries()) {
+        const bias = biases[i];
+        if (bias) updateRouterBias(bias, counts, weights.biasGamma);
+      }
+    }
+    const [values, norm, counts] = await Promise.all([
+      Promise.all(kept.map((t) => t.item())),
+      squared.item(),
+      Promise.all(result.expertCounts.map(async (t) => Array.from(await t.data()))),
+    ]);
+    return {
+      loss: values[0],
+      mtpLoss: result.mtp ? values[1] : null,
+      balanceLoss: result.balance ? values[kept.length - 1] : null,
+      gradientNorm: Math.sqrt(norm),
+      expertCounts: counts,
+      maxViolation: counts.length > 0 ? Math.max(...counts.map((c) => maxViolation(c))) : null,
+    };
+  }
+
+  state(): TrainerState {
+    return {
+      step: this.step,
+      tokens: this.tokens,
+      optimizerSteps: this.optimizer.steps,
+      data: this.#batches.state(),
+    };
+  }
+
+  restore(state: TrainerState): void {
+    this.#batches.restore(state.data);
+    this.step = state.step;
+    this.tokens = state.tokens;
+    this.optimizer.steps = state.optimizerSteps;
+  }
+
+  [Symbol.dispose](): void {
+    this.optimizer[Symbol.dispose]();
+  }
+}
+
+function lossOf(
+  model: CausalLM,
+  batch: TokenBatch,
+  weights: { mtpWeight: number; balanceAlpha: number },
+): LossResult {
+  const { device } = model;
+  const shape = [batch.batch, batch.length];
+  const inputs = device.tensor(inputsOf(batch), shape, "i32");
+  const targets = device.tensor(batch.targets, shape, "i32");
+  return model.loss(inputs, targets, weights);
+}
