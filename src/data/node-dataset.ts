@@ -1,0 +1,320 @@
+/**
+ * Token datasets on disk (Node only): shards of little-endian Uint16 or Uint32 ids and an `index.json` that is
+ * written last, each by way of a temporary file and a rename, so that an interrupted build is never mistaken
+ * for a complete one. Building and reading hold one buffer, whatever the size of the corpus.
+ */
+
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { endianness } from "node:os";
+import { join } from "node:path";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import {
+  checkedId,
+  copyTokens,
+  newTokenArray,
+  paddingValue,
+  TokenDataset,
+  type TokenStore,
+} from "./dataset.ts";
+import type { TokenDocument } from "./fim.ts";
+import { packDocuments } from "./pack.ts";
+
+const FORMAT = "deepseek-ts-tokens";
+const BUFFER_TOKENS = 1 << 18;
+const INDEX = "index.json";
+
+/** Content of `index.json`. */
+export interface DatasetIndex {
+  readonly format: typeof FORMAT;
+  readonly version: 1;
+  readonly dtype: "uint16" | "uint32";
+  readonly vocabSize: number;
+  readonly eosId: number;
+  /** T of packed rows, or null for a stream. */
+  readonly rowLength: number | null;
+  /** Stored ids, padding included. */
+  readonly tokens: number;
+  readonly documents: number;
+  readonly sourceBytes: number | null;
+  readonly shards: readonly { readonly file: string; readonly tokens: number }[];
+  /** What the builder wants to remember: tokenizer fingerprint, selection, seeds. */
+  readonly note: unknown;
+}
+
+export interface BuildProgress {
+  readonly documents: number;
+  readonly tokens: number;
+  readonly sourceBytes: number;
+}
+
+export interface BuildOptions {
+  /** Full vocabulary, special tokens included. */
+  readonly vocabSize: number;
+  readonly eosId: number;
+  /** Pack best-fit into rows of this many inputs; without it the tokens are stored as one stream. */
+  readonly bestFitLength?: number;
+  /** Ids per shard (default 2^26). */
+  readonly shardTokens?: number;
+  /** Anything JSON-able to keep in the index. */
+  readonly note?: unknown;
+  /** Called after every `progressEvery` documents (default 100) and at the end. */
+  readonly onProgress?: (progress: BuildProgress) => void;
+  readonly progressEvery?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Writes documents as a dataset to `directory`, replacing one that is there (its index goes first), and returns
+ * the index. Throws FormatError for ids outside the vocabulary and the signal's reason where it is aborted.
+ */
+export async function buildDataset(
+  directory: string,
+  documents: AsyncIterable<TokenDocument> | Iterable<TokenDocument>,
+  options: BuildOptions,
+): Promise<DatasetIndex> {
+  const { vocabSize, eosId, bestFitLength, shardTokens = 2 ** 26, progressEvery = 100 } = options;
+  if (!Number.isInteger(vocabSize) || vocabSize < 1 || vocabSize > 0x7fffffff) {
+    throw new ConfigError("must be an integer from 1 to 2^31 - 1", {
+      where: "dataset.vocabSize",
+      found: vocabSize,
+    });
+  }
+  if (!Number.isInteger(shardTokens) || shardTokens < 1) {
+    throw new ConfigError("must be a positive integer", { where: "dataset.shardTokens", found: shardTokens });
+  }
+  await mkdir(directory, { recursive: true });
+  await rm(join(directory, INDEX), { force: true });
+  const writer = new ShardWriter(directory, vocabSize, shardTokens);
+  let count = 0;
+  let tokens = 0;
+  let sourceBytes: number | null = 0;
+  const report = () => options.onProgress?.({ documents: count, tokens, sourceBytes: sourceBytes ?? 0 });
+  const counted = async function* (): AsyncGenerator<ArrayLike<number>> {
+    for await (const document of documents) {
+      options.signal?.throwIfAborted();
+      for (let i = 0; i < document.ids.length; i++) checkedId(document.ids[i], vocabSize);
+      yield document.ids;
+      count++;
+      tokens += document.ids.length;
+      sourceBytes =
+        sourceBytes === null || document.bytes === undefined ? null : sourceBytes + document.bytes;
+      if (count % progressEvery === 0) report();
+    }
+  };
+  try {
+    if (bestFitLength === undefined) {
+      for await (const ids of counted()) await writer.write(ids, ids.length);
+    } else {
+      for await (const row of packDocuments(counted(), { length: bestFitLength, mode: "best-fit" })) {
+        await writer.write(row.tokens, row.length);
+        await writer.pad(row.tokens.length - row.length);
+      }
+    }
+    await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
+  const index: DatasetIndex = {
+    format: FORMAT,
+    version: 1,
+    dtype: writer.dtype,
+    vocabSize,
+    eosId,
+    rowLength: bestFitLength ?? null,
+    tokens: writer.total,
+    documents: count,
+    sourceBytes,
+    shards: writer.shards,
+    note: options.note ?? null,
+  };
+  await writeAtomically(join(directory, INDEX), `${JSON.stringify(index, null, 2)}\n`);
+  report();
+  return index;
+}
+
+/** Opens a dataset written by `buildDataset`; throws FormatError where it is missing, incomplete or damaged. */
+export async function openDataset(directory: string): Promise<TokenDataset> {
+  const index = await readIndex(directory);
+  const size = index.dtype === "uint16" ? 2 : 4;
+  let total = 0;
+  const starts: number[] = [];
+  for (const { file, tokens } of index.shards) {
+    const found = await stat(join(directory, file)).catch(() => null);
+    if (found?.size !== tokens * size) {
+      throw new FormatError("a shard is missing or has another size", {
+        where: "openDataset",
+        name: join(directory, file),
+        expected: tokens * size,
+        found: found?.size ?? "no file",
+        hint: "Build the dataset again.",
+      });
+    }
+    starts.push(total);
+    total += tokens;
+  }
+  if (total !== index.tokens) {
+    throw new FormatError("shards do not add up", {
+      where: "openDataset",
+      expected: index.tokens,
+      found: total,
+    });
+  }
+  return new TokenDataset(shardStore(directory, index, starts), index);
+}
+
+/** Reads and checks `index.json` of a dataset folder. */
+export async function readIndex(directory: string): Promise<DatasetIndex> {
+  const path = join(directory, INDEX);
+  let index: DatasetIndex;
+  try {
+    index = JSON.parse(await readFile(path, "utf8")) as DatasetIndex;
+  } catch (cause) {
+    throw new FormatError("no readable index; the dataset was not built to its end", {
+      where: "openDataset",
+      name: path,
+      hint: "Build the dataset again.",
+      cause,
+    });
+  }
+  if (index.format !== FORMAT || index.version !== 1 || !/^uint(16|32)$/.test(index.dtype)) {
+    throw new FormatError("not a token dataset of this version", {
+      where: "openDataset",
+      name: path,
+      expected: `${FORMAT} 1`,
+      found: `${index.format} ${index.version} ${index.dtype}`,
+    });
+  }
+  return index;
+}
+
+function shardStore(directory: string, index: DatasetIndex, starts: readonly number[]): TokenStore {
+  const handles = new Map<number, Promise<FileHandle>>();
+  const handleOf = (shard: number): Promise<FileHandle> => {
+    let handle = handles.get(shard);
+    if (!handle) handles.set(shard, (handle = open(join(directory, index.shards[shard].file), "r")));
+    return handle;
+  };
+  return {
+    tokenCount: index.tokens,
+    async read(start, count, out, offset) {
+      let shard = 0;
+      while (shard + 1 < starts.length && starts[shard + 1] <= start) shard++;
+      for (let done = 0; done < count; shard++) {
+        const from = start + done - starts[shard];
+        const part = Math.min(count - done, index.shards[shard].tokens - from);
+        const ids = newTokenArray(index.vocabSize, part);
+        const bytes = Buffer.from(ids.buffer);
+        const handle = await handleOf(shard);
+        const { bytesRead } = await handle.read(bytes, 0, bytes.length, from * ids.BYTES_PER_ELEMENT);
+        if (bytesRead !== bytes.length) {
+          throw new FormatError("a shard ended early", {
+            where: "TokenDataset.read",
+            name: index.shards[shard].file,
+            expected: bytes.length,
+            found: bytesRead,
+          });
+        }
+        swapOnBigEndian(bytes, ids.BYTES_PER_ELEMENT);
+        copyTokens(ids, out, offset + done);
+        done += part;
+      }
+    },
+    async close() {
+      const opened = [...handles.values()];
+      handles.clear();
+      for (const handle of opened) await (await handle).close();
+    },
+  };
+}
+
+class ShardWriter {
+  readonly shards: { file: string; tokens: number }[] = [];
+  total = 0;
+  readonly #directory: string;
+  readonly #shardTokens: number;
+  readonly #buffer: Uint16Array | Uint32Array;
+  #used = 0;
+  #inShard = 0;
+  #handle: FileHandle | null = null;
+
+  constructor(directory: string, vocabSize: number, shardTokens: number) {
+    this.#directory = directory;
+    this.#shardTokens = shardTokens;
+    this.#buffer = newTokenArray(vocabSize, BUFFER_TOKENS);
+  }
+
+  get dtype(): "uint16" | "uint32" {
+    return this.#buffer.BYTES_PER_ELEMENT === 2 ? "uint16" : "uint32";
+  }
+
+  async write(ids: ArrayLike<number>, count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      this.#buffer[this.#used++] = ids[i];
+      this.#inShard++;
+      if (this.#inShard === this.#shardTokens) await this.#closeShard();
+      else if (this.#used === BUFFER_TOKENS) await this.#flush();
+    }
+  }
+
+  async pad(count: number): Promise<void> {
+    if (count > 0) await this.write(new Array<number>(count).fill(paddingValue(this.#buffer)), count);
+  }
+
+  async finish(): Promise<void> {
+    if (this.#inShard > 0) await this.#closeShard();
+  }
+
+  async abandon(): Promise<void> {
+    if (!this.#handle) return;
+    await this.#handle.close();
+    this.#handle = null;
+    await rm(this.#temporary(), { force: true });
+  }
+
+  #name(): string {
+    return `tokens-${String(this.shards.length).padStart(5, "0")}.bin`;
+  }
+
+  #temporary(): string {
+    return join(this.#directory, `${this.#name()}.tmp`);
+  }
+
+  async #flush(): Promise<void> {
+    this.#handle ??= await open(this.#temporary(), "w");
+    const bytes = Buffer.from(this.#buffer.buffer, 0, this.#used * this.#buffer.BYTES_PER_ELEMENT);
+    swapOnBigEndian(bytes, this.#buffer.BYTES_PER_ELEMENT);
+    await this.#handle.writeFile(bytes);
+    this.#used = 0;
+  }
+
+  async #closeShard(): Promise<void> {
+    await this.#flush();
+    await this.#handle!.sync();
+    await this.#handle!.close();
+    this.#handle = null;
+    const file = this.#name();
+    await rename(this.#temporary(), join(this.#directory, file));
+    this.shards.push({ file, tokens: this.#inShard });
+    this.total += this.#inShard;
+    this.#inShard = 0;
+  }
+}
+
+async function writeAtomically(path: string, text: string): Promise<void> {
+  const temporary = `${path}.tmp`;
+  const handle = await open(temporary, "w");
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+}
+
+function swapOnBigEndian(bytes: Buffer, width: number): void {
+  if (endianness() === "LE") return;
+  if (width === 2) bytes.swap16();
+  else bytes.swap32();
+}

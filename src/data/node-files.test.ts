@@ -1,0 +1,113 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { collect } from "./corpus.ts";
+import { folderCorpus } from "./node-files.ts";
+import type { SelectOptions } from "./select.ts";
+
+const code = "export const value = compute(first, second);\n".repeat(5);
+let root = "";
+
+async function put(path: string, content: string | Uint8Array = code): Promise<void> {
+  await mkdir(dirname(join(root, path)), { recursive: true });
+  await writeFile(join(root, path), content);
+}
+
+async function paths(options: SelectOptions = {}, folder = ""): Promise<string[]> {
+  return (await collect(await folderCorpus(join(root, folder), options))).map((f) => f.path);
+}
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "select-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+describe("folderCorpus", () => {
+  it("lists in a fixed order and drops what is not text", async () => {
+    await put("b.ts");
+    await put("a/z.ts");
+    await put("a/A.ts");
+    await put("bin.ts", new Uint8Array([65, 0, 66]));
+    await put("latin.ts", new Uint8Array([99, 97, 102, 0xe9, 10]));
+    await put("bom.ts", `\ufeff${code}`);
+    await put("image.png");
+    await put(".git/hook.ts");
+    await put("package.json", "{}");
+    const corpus = await folderCorpus(root);
+    const files = await collect(corpus);
+    expect(files.map((f) => f.path)).toEqual(["a/A.ts", "a/z.ts", "b.ts", "bom.ts"]);
+    expect(files[3].text).toBe(code);
+    const dropped = { extension: 1, ignoredFolder: 1, binary: 2, dataSize: 1 };
+    expect(corpus.report).toMatchObject({ seen: 8, kept: 4, dropped });
+    expect(corpus.manifests).toEqual(["package.json"]);
+    // A second pass gives the same and counts afresh.
+    expect(await collect(corpus)).toEqual(files);
+    expect(corpus.report.dropped).toEqual(dropped);
+  });
+
+  it("honours root and nested ignore files, negation, and the enclosing repository's", async () => {
+    await put(".gitignore", "*.gen.ts\nsecret/\n!secret/kept.ts\n");
+    await put("a.gen.ts");
+    await put("secret/kept.ts");
+    await put("pkg/.gitignore", "!b.gen.ts\n/top.ts\n");
+    await put("pkg/b.gen.ts");
+    await put("pkg/top.ts");
+    await put("pkg/sub/top.ts");
+    await put("x.ts");
+    expect(await paths()).toEqual(["pkg/b.gen.ts", "pkg/sub/top.ts", "x.ts"]);
+    expect(await paths({ gitignore: false })).toContain("secret/kept.ts");
+    expect(await paths({ ignore: ["/pkg/"] })).toEqual(["x.ts"]);
+    await mkdir(join(root, ".git"));
+    await put("pkg/c.gen.ts");
+    expect(await paths({}, "pkg")).toEqual(["b.gen.ts", "sub/top.ts"]);
+    expect(await paths({ ignore: ["sub"] }, "pkg")).toEqual(["b.gen.ts"]);
+  });
+
+  it("enters node_modules as root or on request only, with its build folders", async () => {
+    await put(".gitignore", "node_modules\ndist\n");
+    await put("src/a.ts");
+    await put("dist/a.ts");
+    await put("node_modules/p/dist/index.d.ts");
+    await put("node_modules/p/.gitignore", "dist\n");
+    await put("node_modules/p/node_modules/q/index.d.ts");
+    expect(await paths()).toEqual(["src/a.ts"]);
+    const inside = ["p/dist/index.d.ts", "p/node_modules/q/index.d.ts"];
+    expect(await paths({ includeNodeModules: true })).toEqual([
+      ...inside.map((p) => `node_modules/${p}`),
+      "src/a.ts",
+    ]);
+    expect(await paths({}, "node_modules")).toEqual(inside);
+    expect(await paths({}, "node_modules/p")).toEqual(inside.map((p) => p.slice(2)));
+  });
+
+  it("survives symbolic link loops and reads each folder once", async () => {
+    await put("a/x.ts");
+    await symlink(root, join(root, "a/loop"));
+    await symlink(join(root, "a"), join(root, "b"));
+    await symlink(join(root, "missing"), join(root, "broken.ts"));
+    await symlink(join(root, "a/x.ts"), join(root, "link.ts"));
+    expect(await paths()).toEqual(["a/x.ts"]);
+    expect(await paths({ followSymlinks: true })).toEqual(["a/x.ts", "link.ts"]);
+  });
+
+  it("caps by size and bytes, and samples reproducibly", async () => {
+    for (let i = 0; i < 20; i++) await put(`f${String(i).padStart(2, "0")}.ts`, `${code}// ${i}\n`);
+    await put("huge.ts", code.repeat(100));
+    const small = { maxFileBytes: 1000, maxBytes: 5 * (code.length + 6) };
+    expect(await paths(small)).toEqual(["f00.ts", "f01.ts", "f02.ts", "f03.ts", "f04.ts"]);
+    const sampled = await paths({ ...small, sampleSeed: 1 });
+    expect(sampled).toHaveLength(5);
+    expect(sampled).toEqual(await paths({ ...small, sampleSeed: 1 }));
+    expect(sampled).not.toEqual(await paths({ ...small, sampleSeed: 2 }));
+    const corpus = await folderCorpus(root, small);
+    await collect(corpus);
+    expect(corpus.report.dropped).toEqual({ tooLarge: 1, cap: 15 });
+  });
+
+  it("takes a single file and refuses a missing root", async () => {
+    await put("a.ts");
+    expect(await paths({}, "a.ts")).toEqual(["a.ts"]);
+    await expect(folderCorpus(join(root, "nowhere"))).rejects.toThrow(/no such folder/);
+  });
+});

@@ -1,0 +1,235 @@
+/**
+ * Which files of a folder or any other corpus become training text: ignored folders, extensions, sizes and the
+ * content filters, with a count per rule of what was dropped. No file access; `node-files.ts` walks a disk.
+ */
+
+import { ConfigError } from "../tensor/errors.ts";
+import { baseName, type Corpus, type TextFile } from "./corpus.ts";
+import { ALL_FILTERS, type ContentRule, type FilterSwitches, rejectedBy } from "./filters.ts";
+
+export type ExtensionPreset = "code" | "typescript" | "text" | "all";
+
+/** Why an entry was left out. `ignoredFolder` and `gitignore` count a whole folder once. */
+export type DropRule =
+  | "ignoredFolder"
+  | "nodeModules"
+  | "gitignore"
+  | "symlink"
+  | "extension"
+  | "tooLarge"
+  | "empty"
+  | "binary"
+  | "cap"
+  | ContentRule;
+
+export interface SelectOptions {
+  /** A preset or a list of extensions with or without the dot (default "code"). */
+  readonly extensions?: ExtensionPreset | readonly string[];
+  /** Enter `node_modules` folders found below the root (default false; the root itself may always be one). */
+  readonly includeNodeModules?: boolean;
+  /** Honour `.gitignore` files (default true). */
+  readonly gitignore?: boolean;
+  /** Further patterns in `.gitignore` syntax, relative to the root. */
+  readonly ignore?: readonly string[];
+  /** Files above this size are dropped unread (default 4 MiB). */
+  readonly maxFileBytes?: number;
+  /** Stop once this many bytes of text were kept (default no limit). */
+  readonly maxBytes?: number;
+  /** With `maxBytes`: take files in a seeded random order rather than by path, so that all folders are heard. */
+  readonly sampleSeed?: number;
+  /** Content rules to switch off, for example `{ dataSize: false }`. */
+  readonly filters?: Partial<FilterSwitches>;
+  /** Enter symbolic links to folders and read linked files (default false). */
+  readonly followSymlinks?: boolean;
+}
+
+export interface SelectionReport {
+  /** Files that were considered by path (entries below ignored folders are never seen). */
+  seen: number;
+  kept: number;
+  /** UTF-8 bytes of the kept texts. */
+  keptBytes: number;
+  readonly dropped: Partial<Record<DropRule, number>>;
+}
+
+/** An empty report. */
+export function newReport(): SelectionReport {
+  return { seen: 0, kept: 0, keptBytes: 0, dropped: {} };
+}
+
+/** Adds one dropped entry to a report. */
+export function countDrop(report: SelectionReport, rule: DropRule): void {
+  report.dropped[rule] = (report.dropped[rule] ?? 0) + 1;
+}
+
+const TYPESCRIPT = ["ts", "tsx", "mts", "cts"];
+const TEXT = ["txt", "md", "markdown", "mdx", "rst", "adoc", "org", "tex"];
+const CODE = [
+  ...TYPESCRIPT,
+  ..."js jsx mjs cjs vue svelte py pyi c h cc cpp cxx hh hpp hxx cu cuh java kt kts scala go rs swift m mm".split(
+    " ",
+  ),
+  ..."cs fs rb php pl pm lua r jl hs ml mli ex exs erl clj lisp el scm zig nim d dart sql sh bash zsh ps1".split(
+    " ",
+  ),
+  ..."css scss less html htm xml xsl xslt json yaml yml toml cmake proto graphql wgsl glsl lean v sv vhd".split(
+    " ",
+  ),
+];
+
+/** The extensions of a preset, lower case and without dots; null means every extension. */
+export function presetExtensions(extensions: ExtensionPreset | readonly string[]): readonly string[] | null {
+  if (typeof extensions !== "string") {
+    const list = extensions.map((e) => e.replace(/^\./, "").toLowerCase()).filter((e) => e !== "");
+    if (list.length === 0) {
+      throw new ConfigError("an empty list of extensions selects nothing", { where: "select.extensions" });
+    }
+    return list;
+  }
+  switch (extensions) {
+    case "typescript":
+      return TYPESCRIPT;
+    case "text":
+      return TEXT;
+    case "code":
+      return CODE;
+    case "all":
+      return null;
+    default:
+      throw new ConfigError("unknown extension preset", {
+        where: "select.extensions",
+        expected: ["code", "typescript", "text", "all"],
+        found: extensions,
+      });
+  }
+}
+
+/** Folders of version control, caches and environments: never training text. */
+const NEVER = new Set(
+  ".git .hg .svn .jj CVS .DS_Store .idea .vscode .cache .venv venv __pycache__ .mypy_cache .pytest_cache .tox".split(
+    " ",
+  ),
+);
+/** Build outputs of one's own project; inside installed packages the same names hold what was published. */
+const BUILD = new Set(
+  "dist build out target coverage .next .nuxt .svelte-kit .turbo .output .parcel-cache bower_components".split(
+    " ",
+  ),
+);
+
+/** The rule that keeps a walker out of the folder called `name`, or null where it may enter. */
+export function folderRule(
+  name: string,
+  context: { readonly insidePackages: boolean; readonly includeNodeModules: boolean },
+): DropRule | null {
+  if (NEVER.has(name)) return "ignoredFolder";
+  if (name === "node_modules")
+    return context.includeNodeModules || context.insidePackages ? null : "nodeModules";
+  return !context.insidePackages && BUILD.has(name) ? "ignoredFolder" : null;
+}
+
+/** True where the file name ends in one of the extensions (`d.ts` matches `a.d.ts` only). */
+export function hasExtension(path: string, extensions: readonly string[] | null): boolean {
+  if (extensions === null) return true;
+  const name = baseName(path).toLowerCase();
+  return extensions.some((e) => name.endsWith(`.${e}`));
+}
+
+/** All options with their defaults filled in and checked. */
+export interface ResolvedSelection {
+  readonly extensions: readonly string[] | null;
+  readonly includeNodeModules: boolean;
+  readonly gitignore: boolean;
+  readonly ignore: readonly string[];
+  readonly maxFileBytes: number;
+  readonly maxBytes: number;
+  readonly sampleSeed: number | null;
+  readonly filters: FilterSwitches;
+  readonly followSymlinks: boolean;
+}
+
+/** Fills in defaults; throws ConfigError for limits that are not positive or unknown presets. */
+export function resolveSelection(options: SelectOptions = {}): ResolvedSelection {
+  for (const name of ["maxFileBytes", "maxBytes"] as const) {
+    const value = options[name];
+    if (value !== undefined && !(value > 0)) {
+      throw new ConfigError("must be positive", { where: `select.${name}`, found: value });
+    }
+  }
+  return {
+    extensions: presetExtensions(options.extensions ?? "code"),
+    includeNodeModules: options.includeNodeModules ?? false,
+    gitignore: options.gitignore ?? true,
+    ignore: options.ignore ?? [],
+    maxFileBytes: options.maxFileBytes ?? 4 * 1024 * 1024,
+    maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+    sampleSeed: options.sampleSeed ?? null,
+    filters: { ...ALL_FILTERS, ...options.filters },
+    followSymlinks: options.followSymlinks ?? false,
+  };
+}
+
+/** The rule that drops a decoded text, or null where it is kept. */
+export function contentDrop(path: string, text: string, selection: ResolvedSelection): DropRule | null {
+  if (text.trim() === "") return "empty";
+  if (text.includes("\0")) return "binary";
+  return rejectedBy(path, text, selection.filters);
+}
+
+/** Number of bytes of the text in UTF-8, without encoding it. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c < 0x80) continue;
+    // A surrogate pair is two units and four bytes; a lone surrogate becomes U+FFFD, three bytes.
+    if (c >= 0xd800 && c < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+      bytes += 2;
+      i++;
+    } else {
+      bytes += c < 0x800 ? 1 : 2;
+    }
+  }
+  return bytes;
+}
+
+/**
+ * Filters any corpus (a browser's dropped folder, an archive) by folder names, extension, size and content, in
+ * the corpus' order; `report` is filled while the result is read. `.gitignore` files, `ignore` patterns and
+ * `sampleSeed` need a walker and have no effect here.
+ */
+export async function* selectCorpus(
+  corpus: Corpus,
+  options: SelectOptions = {},
+  report: SelectionReport = newReport(),
+): AsyncGenerator<TextFile> {
+  const selection = resolveSelection(options);
+  for await (const file of corpus) {
+    report.seen++;
+    const rule = pathDrop(file.path, selection) ?? sizeDrop(file, selection, report) ?? null;
+    const verdict = rule ?? contentDrop(file.path, file.text, selection);
+    if (verdict !== null) {
+      countDrop(report, verdict);
+      continue;
+    }
+    report.kept++;
+    report.keptBytes += utf8Length(file.text);
+    yield file;
+  }
+}
+
+function pathDrop(path: string, selection: ResolvedSelection): DropRule | null {
+  let insidePackages = false;
+  for (const name of path.split("/").slice(0, -1)) {
+    const rule = folderRule(name, { insidePackages, includeNodeModules: selection.includeNodeModules });
+    if (rule) return rule;
+    insidePackages ||= name === "node_modules";
+  }
+  return hasExtension(path, selection.extensions) ? null : "extension";
+}
+
+function sizeDrop(file: TextFile, selection: ResolvedSelection, report: SelectionReport): DropRule | null {
+  const bytes = utf8Length(file.text);
+  if (bytes > selection.maxFileBytes) return "tooLarge";
+  return report.keptBytes + bytes > selection.maxBytes ? "cap" : null;
+}

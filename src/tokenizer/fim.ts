@@ -1,0 +1,46 @@
+/**
+ * Fill-in-the-middle prompts in prefix-suffix-middle order (DeepSeek-Coder, section 3.1.2):
+ * `<｜fim▁begin｜>` prefix `<｜fim▁hole｜>` suffix `<｜fim▁end｜>`, after which the model writes the middle until EOS.
+ * Left out: the order suffix-prefix-middle, which the family does not use.
+ */
+import { ConfigError } from "../tensor/errors.ts";
+import { TOKEN } from "./families.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+export interface FimOptions {
+  /** Whether BOS comes first; default: what the tokenizer itself would add before a text. */
+  bos?: boolean;
+}
+
+function sentinel(id: number | undefined, name: string): number {
+  if (id !== undefined) return id;
+  throw new ConfigError("the vocabulary cannot fill in the middle: a token is missing", {
+    where: "fimPrompt",
+    name,
+    hint: "Use a DeepSeek-Coder, Coder-V2 or V3 tokenizer, or train one with these special tokens",
+  });
+}
+
+/**
+ * Ids that ask for the text between `prefix` and `suffix`; control tokens spelled out in either stay plain text.
+ * Throws ConfigError where the tokenizer lacks a sentinel (or BOS, if asked for).
+ */
+export function fimPrompt(
+  tokenizer: Tokenizer,
+  prefix: string,
+  suffix: string,
+  options: FimOptions = {},
+): number[] {
+  const { bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
+  const plain = { addSpecialTokens: false, parseSpecial: false };
+  let opening = tokenizer.prefixIds;
+  if (options.bos !== undefined) opening = options.bos ? [sentinel(bos, "bos_token")] : [];
+  return [
+    ...opening,
+    sentinel(fimBegin, TOKEN.fimBegin),
+    ...tokenizer.encode(prefix, plain),
+    sentinel(fimHole, TOKEN.fimHole),
+    ...tokenizer.encode(suffix, plain),
+    sentinel(fimEnd, TOKEN.fimEnd),
+  ];
+}

@@ -1,0 +1,218 @@
+/**
+ * Translates the regular expressions of `tokenizer.json` (Oniguruma syntax, as the Rust `tokenizers` library
+ * compiles them) to JavaScript's. The two differ silently: `\s` (U+0085 and U+FEFF trade places), `\d` and `\w`
+ * (Unicode in Oniguruma), `.`, identity escapes. `^` and `$` mean the ends of the piece, as the DeepSeek
+ * tokenizers use them; Oniguruma would also stop at a line feed, which their first stage has split off before.
+ * Left out and refused by name: inline flags, possessive quantifiers, atomic groups, back references, nested
+ * and POSIX classes, `\b`.
+ */
+import { FormatError } from "../tensor/errors.ts";
+
+const LAST = 0x10ffff;
+const SPACE: readonly (readonly [number, number])[] = [
+  [0x09, 0x0d],
+  [0x20, 0x20],
+  [0x85, 0x85],
+  [0xa0, 0xa0],
+  [0x1680, 0x1680],
+  [0x2000, 0x200a],
+  [0x2028, 0x2029],
+  [0x202f, 0x202f],
+  [0x205f, 0x205f],
+  [0x3000, 0x3000],
+];
+
+function literal(code: number): string {
+  const char = String.fromCodePoint(code);
+  return /[A-Za-z0-9]/.test(char) ? char : `\\u{${code.toString(16).toUpperCase()}}`;
+}
+
+function ranges(list: readonly (readonly [number, number])[]): string {
+  return list.map(([a, b]) => (a === b ? literal(a) : `${literal(a)}-${literal(b)}`)).join("");
+}
+
+function complement(list: readonly (readonly [number, number])[]): [number, number][] {
+  const out: [number, number][] = [];
+  let from = 0;
+  for (const [a, b] of list) {
+    if (a > from) out.push([from, a - 1]);
+    from = b + 1;
+  }
+  if (from <= LAST) out.push([from, LAST]);
+  return out;
+}
+
+/** Bodies of the shorthand classes, to be written between brackets. */
+const SHORTHAND: Readonly<Record<string, string>> = {
+  s: ranges(SPACE),
+  S: ranges(complement(SPACE)),
+  d: "\\p{Nd}",
+  D: "\\P{Nd}",
+  h: "0-9A-Fa-f",
+};
+const CONTROL: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, a: 7, e: 27 };
+
+/** One atom of a pattern: a single code point, or the body of a character class. */
+type Atom = { code: number } | { body: string };
+
+/**
+ * The JavaScript source (for the flags `gu`) of an Oniguruma pattern; throws FormatError naming the construct
+ * where the pattern is malformed or uses something that has no faithful translation.
+ */
+export function translateOniguruma(pattern: string): string {
+  const chars = Array.from(pattern);
+  let at = 0;
+
+  function refuse(what: string): never {
+    throw new FormatError("regular expression not supported", {
+      where: "tokenizer.json pre_tokenizer",
+      name: what,
+      found: pattern,
+      hint: `Rewrite the pattern without ${what}`,
+    });
+  }
+
+  function property(negated: boolean): string {
+    const close = chars.indexOf("}", at);
+    if (chars[at] !== "{" || close < 0) refuse("\\p without braces");
+    let name = chars.slice(at + 1, close).join("");
+    at = close + 1;
+    let negate = negated;
+    if (name.startsWith("^")) {
+      negate = !negate;
+      name = name.slice(1);
+    }
+    const letter = negate ? "P" : "p";
+    for (const body of [name, `Script=${name}`]) {
+      try {
+        new RegExp(`\\p{${body}}`, "u");
+        return `\\${letter}{${body}}`;
+      } catch {
+        // Not a property of this spelling: the next one, or the refusal below.
+      }
+    }
+    return refuse(`\\p{${name}}`);
+  }
+
+  function hexadecimal(digits: string): number {
+    if (!/^[0-9A-Fa-f]+$/.test(digits)) refuse(`\\x${digits}`);
+    const code = Number.parseInt(digits, 16);
+    if (code > LAST) refuse(`\\x{${digits}}`);
+    return code;
+  }
+
+  /** Reads the escape after a backslash. */
+  function readEscape(): Atom {
+    const char = chars[at++];
+    if (char === undefined) refuse("a backslash at the end");
+    if (char in CONTROL) return { code: CONTROL[char] };
+    if (char in SHORTHAND) return { body: SHORTHAND[char] };
+    if (char === "w") return { body: "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" };
+    if (char === "p" || char === "P") return { body: property(char === "P") };
+    if (char === "x" && chars[at] === "{") {
+      const close = chars.indexOf("}", at);
+      if (close < 0) refuse("\\x{ without }");
+      const code = hexadecimal(chars.slice(at + 1, close).join(""));
+      at = close + 1;
+      return { code };
+    }
+    if (char === "x" || char === "u") {
+      const width = char === "x" ? 2 : 4;
+      const digits = chars.slice(at, at + width).join("");
+      if (digits.length < width) refuse(`\\${char}${digits}`);
+      at += width;
+      return { code: hexadecimal(digits) };
+    }
+    if (/[A-Za-z0-9]/.test(char)) refuse(`\\${char}`);
+    return { code: char.codePointAt(0)! };
+  }
+
+  function classAtom(): Atom {
+    const char = chars[at++];
+    if (char === undefined) refuse("[ without ]");
+    if (char === "[") refuse(chars[at] === ":" ? "a POSIX class" : "a class inside a class");
+    if (char === "&" && chars[at] === "&") refuse("&& in a class");
+    if (char === "\\") return readEscape();
+    return { code: char.codePointAt(0)! };
+  }
+
+  /** Reads a class after its opening bracket. */
+  function characterClass(): string {
+    let body = "";
+    const negated = chars[at] === "^";
+    if (negated) at++;
+    for (let first = true; first || chars[at] !== "]"; first = false) {
+      const from = classAtom();
+      const isRange = chars[at] === "-" && chars[at + 1] !== undefined && chars[at + 1] !== "]";
+      if ("body" in from || !isRange) {
+        body += "body" in from ? from.body : literal(from.code);
+        continue;
+      }
+      at++;
+      const to = classAtom();
+      if ("body" in to) refuse("a range that ends in a class");
+      if (to.code < from.code) refuse(`the empty range U+${from.code.toString(16)}-${to.code.toString(16)}`);
+      body += `${literal(from.code)}-${literal(to.code)}`;
+    }
+    at++;
+    return `[${negated ? "^" : ""}${body}]`;
+  }
+
+  function group(): string {
+    if (chars[at] !== "?") return "(";
+    const opening = /^\?(?::|=|!|<=|<!)/.exec(chars.slice(at, at + 3).join(""));
+    if (!opening) refuse(`(${chars.slice(at, at + 2).join("")}`);
+    at += opening[0].length;
+    return `(${opening[0]}`;
+  }
+
+  function quantifier(): string {
+    const rest = chars.slice(at, at + 16).join("");
+    const found = /^(?:[*+?]|\{(\d*)(,?)(\d*)\})/.exec(rest);
+    if (!found || (found[0].startsWith("{") && !found[1] && !found[3])) return "";
+    at += found[0].length;
+    if (chars[at] === "+") refuse(`the possessive quantifier ${found[0]}+`);
+    let source = found[0].startsWith("{") && !found[1] ? `{0,${found[3]}}` : found[0];
+    if (chars[at] === "?") {
+      if (/^\{\d+\}$/.test(found[0])) refuse(`the quantifier ${found[0]}?`);
+      source += "?";
+      at++;
+    }
+    if (chars[at] === "*" || chars[at] === "+" || chars[at] === "?") refuse("a quantifier on a quantifier");
+    return source;
+  }
+
+  let source = "";
+  while (at < chars.length) {
+    const char = chars[at++];
+    if (char === "(") {
+      source += group();
+      continue;
+    }
+    if (char === "|" || char === "^" || char === "$") source += char;
+    else if (char === ")") source += ")";
+    else if (char === "[") source += characterClass();
+    else if (char === ".") source += "[^\\n]";
+    else if (char === "\\") {
+      const atom = readEscape();
+      source += "body" in atom ? `[${atom.body}]` : literal(atom.code);
+    } else if (char === "*" || char === "+" || char === "?") refuse(`the quantifier ${char} of nothing`);
+    else source += literal(char.codePointAt(0)!);
+    source += quantifier();
+  }
+  return source;
+}
+
+/** A global `u` RegExp for an Oniguruma pattern (see translateOniguruma). */
+export function compileOniguruma(pattern: string): RegExp {
+  const source = translateOniguruma(pattern);
+  try {
+    return new RegExp(source, "gu");
+  } catch (cause) {
+    throw new FormatError("regular expression is malformed", {
+      where: "tokenizer.json pre_tokenizer",
+      found: pattern,
+      cause,
+    });
+  }
+}

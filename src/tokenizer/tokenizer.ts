@@ -1,0 +1,264 @@
+/**
+ * Reads Hugging Face `tokenizer.json` (and `tokenizer_config.json`) for byte-level BPE and encodes and decodes text.
+ * Follows the Rust `tokenizers` library and, for BOS and EOS, transformers' LlamaTokenizerFast. One deliberate
+ * difference: added tokens decode as their literal text (the library's ByteLevel decoder turns the added letter `ü`
+ * of DeepSeek LLM and Coder into a broken byte). Truncation and padding are the caller's and are not read.
+ * Left out and refused by name: normalisers, models other than BPE, decoders other than ByteLevel, offsets.
+ */
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { buildAddedSplitter, isControlToken, readAddedTokens } from "./added-tokens.ts";
+import { buildBpe } from "./bpe.ts";
+import { tokenToBytes } from "./byte-alphabet.ts";
+import { readPolicy, type SpecialIds } from "./policy.ts";
+import { compilePreTokenizer } from "./pre-tokenizer.ts";
+
+export interface EncodeOptions {
+  /** Whether to add what the tokenizer's policy adds (BOS for most of the family); default true. */
+  addSpecialTokens?: boolean;
+  /**
+   * Whether control tokens written out in the text become their ids; default true. Turn it off for text from outside:
+   * then `<｜User｜>` is plain characters.
+   */
+  parseSpecial?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Whether tokens marked special are left out; default false. */
+  skipSpecialTokens?: boolean;
+}
+
+/** Decodes one id at a time; the concatenation of all results equals `decode` of all ids. */
+export interface StreamDecoder {
+  /** The text that `id` completes, "" while a character is incomplete. */
+  push(id: number): string;
+  /** What remains (U+FFFD for a character cut off); the decoder can then be used again. */
+  end(): string;
+}
+
+export interface Tokenizer {
+  /** One more than the largest id; the model's padded vocabulary may be larger. */
+  readonly vocabSize: number;
+  readonly specialIds: SpecialIds;
+  /** Ids of the tokens marked special, which `skipSpecialTokens` leaves out. */
+  readonly specialTokens: ReadonlySet<number>;
+  /** Ids that `encode` puts before the text when special tokens are added. */
+  readonly prefixIds: readonly number[];
+  /** Ids that `encode` puts after the text when special tokens are added. */
+  readonly suffixIds: readonly number[];
+  /** Ids of a text. Lone surrogates count as U+FFFD. Throws FormatError for a byte without a symbol. */
+  encode(text: string, options?: EncodeOptions): number[];
+  /** Text of ids; invalid UTF-8 gives U+FFFD. Throws FormatError for an id without a token. */
+  decode(ids: Iterable<number>, options?: DecodeOptions): string;
+  streamDecoder(options?: DecodeOptions): StreamDecoder;
+  /** Id of a token as the file spells it (byte-level alphabet, or an added token's literal text). */
+  idOf(token: string): number | undefined;
+  /** Token of an id as the file spells it. */
+  tokenOf(id: number): string | undefined;
+  /** The bytes an id stands for. Throws FormatError for an id without a token. */
+  bytesOf(id: number): Uint8Array;
+}
+
+type Json = Record<string, unknown>;
+
+function parse(json: unknown, where: string): Json {
+  let value = json;
+  if (typeof json === "string") {
+    try {
+      value = JSON.parse(json);
+    } catch (cause) {
+      throw new FormatError("not valid JSON", { where, cause });
+    }
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new FormatError("not an object", { where, found: Array.isArray(value) ? "a list" : typeof value });
+  }
+  return value as Json;
+}
+
+function refuseUnless(ok: boolean, where: string, expected: string, found: unknown): void {
+  if (ok) return;
+  const shown = typeof found === "object" && found !== null ? ((found as Json).type ?? "no type") : found;
+  throw new FormatError("not supported", { where: `tokenizer.json ${where}`, expected, found: shown });
+}
+
+/** Checks that nothing in the file would change the result without being implemented here. */
+function checkParts(file: Json, model: Json): void {
+  const normalizer = file.normalizer as Json | null | undefined;
+  const emptySequence =
+    normalizer?.type === "Sequence" &&
+    Array.isArray(normalizer.normalizers) &&
+    normalizer.normalizers.length === 0;
+  const inner = Array.isArray(normalizer?.normalizers) ? normalizer.normalizers[0] : normalizer;
+  refuseUnless(normalizer == null || emptySequence, "normalizer", "none", inner);
+  refuseUnless(model.type === undefined || model.type === "BPE", "model.type", "BPE", model.type);
+  for (const name of ["unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix"]) {
+    refuseUnless(model[name] == null || model[name] === "", `model.${name}`, "null", model[name]);
+  }
+  refuseUnless(!model.byte_fallback, "model.byte_fallback", "false", model.byte_fallback);
+  const decoder = file.decoder as Json | null | undefined;
+  const list = decoder?.type === "Sequence" && Array.isArray(decoder.decoders) ? decoder.decoders : [decoder];
+  for (const item of list.length === 0 ? [null] : list) {
+    refuseUnless((item as Json | null)?.type === "ByteLevel", "decoder", "ByteLevel", item ?? "none");
+  }
+}
+
+function readVocab(value: unknown): Map<string, number> {
+  const where = "tokenizer.json model.vocab";
+  const vocab = new Map(Object.entries(parse(value, where))) as Map<string, number>;
+  for (const [token, id] of vocab) {
+    if (!Number.isInteger(id) || id < 0) {
+      throw new FormatError("an id must be a non-negative integer", { where, name: token, found: id });
+    }
+  }
+  return vocab;
+}
+
+function readMerges(value: unknown): [string, string][] {
+  const where = "tokenizer.json model.merges";
+  if (!Array.isArray(value)) throw new FormatError("not a list", { where, found: typeof value });
+  return value.map((item: unknown, i) => {
+    const parts = typeof item === "string" ? item.split(" ") : item;
+    if (
+      Array.isArray(parts) &&
+      parts.length === 2 &&
+      parts.every((part) => typeof part === "string" && part)
+    ) {
+      return parts as [string, string];
+    }
+    throw new FormatError("a merge must be two tokens", { where, name: `merges[${i}]`, found: String(item) });
+  });
+}
+
+/** Bytes of every id, end to end. */
+function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<number>) {
+  const utf8 = new TextEncoder();
+  const offsets = new Int32Array(tokens.length + 1);
+  const each = tokens.map((token, id) => {
+    const bytes =
+      token === undefined ? null : ((literal.has(id) ? null : tokenToBytes(token)) ?? utf8.encode(token));
+    offsets[id + 1] = offsets[id] + (bytes?.length ?? 0);
+    return bytes;
+  });
+  const bytes = new Uint8Array(offsets[tokens.length]);
+  each.forEach((part, id) => {
+    if (part) bytes.set(part, offsets[id]);
+  });
+  return { bytes, offsets };
+}
+
+/**
+ * Builds a tokenizer from the contents of `tokenizer.json` and, optionally, `tokenizer_config.json`, each as parsed
+ * JSON or as text. Throws FormatError for a damaged file and, by name, for anything it asks for that is not supported.
+ */
+export function loadTokenizer(json: unknown | string, config?: unknown): Tokenizer {
+  const file = parse(json, "tokenizer.json");
+  const model = parse(file.model, "tokenizer.json model");
+  checkParts(file, model);
+  const vocab = readVocab(model.vocab);
+  const added = readAddedTokens(file.added_tokens);
+  const ids = new Map(vocab);
+  for (const { content, id } of added) ids.set(content, id);
+
+  let vocabSize = 0;
+  for (const id of ids.values()) if (id >= vocabSize) vocabSize = id + 1;
+  if (vocabSize > 1 << 24) {
+    throw new FormatError("implausible vocabulary", {
+      where: "tokenizer.json",
+      expected: "< 2^24",
+      found: vocabSize,
+    });
+  }
+  const tokens = new Array<string | undefined>(vocabSize).fill(undefined);
+  for (const [token, id] of [...vocab, ...added.map(({ content, id }) => [content, id] as const)]) {
+    if (tokens[id] !== undefined && tokens[id] !== token) {
+      throw new FormatError("two tokens share an id", {
+        where: "tokenizer.json",
+        name: `id ${id}`,
+        found: [tokens[id], token],
+      });
+    }
+    tokens[id] = token;
+  }
+
+  const policy = readPolicy(
+    file.post_processor,
+    config === undefined ? undefined : parse(config, "tokenizer_config.json"),
+    (token) => ids.get(token),
+  );
+  const specialTokens = new Set(added.filter((token) => token.special).map((token) => token.id));
+  const { bytes, offsets } = layBytes(tokens, new Set(added.map((token) => token.id)));
+  const preTokenize = compilePreTokenizer(file.pre_tokenizer);
+  const encodePiece = buildBpe(vocab, readMerges(model.merges), model.ignore_merges === true);
+  const splitAll = buildAddedSplitter(added);
+  const splitPlain = buildAddedSplitter(added.filter((token) => !isControlToken(token)));
+
+  function bytesAt(id: number): Uint8Array {
+    if (tokens[id] === undefined) {
+      throw new FormatError("id without a token", {
+        where: "decode",
+        name: `id ${id}`,
+        expected: `an id below ${vocabSize}`,
+        hint: "Rows that only pad the model's vocabulary must be masked when sampling",
+      });
+    }
+    return bytes.subarray(offsets[id], offsets[id + 1]);
+  }
+
+  function streamDecoder(options: DecodeOptions = {}): StreamDecoder {
+    // ignoreBOM keeps U+FEFF in the text.
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    return {
+      push(id) {
+        const part = bytesAt(id);
+        if (options.skipSpecialTokens && specialTokens.has(id)) return "";
+        return decoder.decode(part, { stream: true });
+      },
+      end: () => decoder.decode(),
+    };
+  }
+
+  return {
+    vocabSize,
+    specialIds: policy.specialIds,
+    specialTokens,
+    prefixIds: policy.prefix,
+    suffixIds: policy.suffix,
+    encode(text, { addSpecialTokens = true, parseSpecial = true } = {}) {
+      if (typeof text !== "string") {
+        throw new ConfigError("text must be a string", { where: "encode", found: typeof text });
+      }
+      const wellFormed = /\p{Cs}/u.test(text) ? text.replace(/\p{Cs}/gu, "\uFFFD") : text;
+      const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
+      const emit = (piece: string) => encodePiece(piece, out);
+      const splitter = parseSpecial ? splitAll : splitPlain;
+      splitter(
+        wellFormed,
+        (between) => preTokenize(between, emit),
+        (id) => out.push(id),
+      );
+      if (addSpecialTokens) out.push(...policy.suffix);
+      return out;
+    },
+    decode(list, options = {}) {
+      const parts: Uint8Array[] = [];
+      let length = 0;
+      for (const id of list) {
+        const part = bytesAt(id);
+        if (options.skipSpecialTokens && specialTokens.has(id)) continue;
+        parts.push(part);
+        length += part.length;
+      }
+      const all = new Uint8Array(length);
+      let at = 0;
+      for (const part of parts) {
+        all.set(part, at);
+        at += part.length;
+      }
+      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(all);
+    },
+    streamDecoder,
+    idOf: (token) => ids.get(token),
+    tokenOf: (id) => tokens[id],
+    bytesOf: (id) => bytesAt(id).slice(),
+  };
+}
