@@ -27,12 +27,16 @@ const SLEEPERS: usize = CONTROL + 576;
 
 /** Turns of the waiting loop before a worker sleeps: some tens of microseconds. */
 const SPINS: i32 = 20000;
+/** Nanoseconds of one nap of a thread that waits for a slower one: on a busy machine that one may need its core. */
+const NAP: i64 = 50_000;
 
 // Globals belong to an instance, and every thread has its own.
 let thread: i32 = 0;
 let threadCount: i32 = 1;
 let scratchBase: usize = 0;
 let scratchSize: usize = 0;
+let wide: i32 = 0;
+let maySleep: bool = true;
 
 /** Index of this thread in [0, threads()). */
 export function threadIndex(): i32 {
@@ -53,11 +57,22 @@ export function scratchBytes(): usize {
   return scratchSize;
 }
 
-/** Called once per instance. */
-export function init_thread(index: i32, base: usize, size: usize): void {
+/** Whether the engine joins pairs of adjacent vectors into one of eight lanes. Results do not depend on it. */
+export function wideVectors(): bool {
+  return wide != 0;
+}
+
+/** Called once per instance. `joins` is 1 where the engine joins pairs of vectors. */
+export function init_thread(index: i32, base: usize, size: usize, joins: i32): void {
   thread = index;
   scratchBase = base;
   scratchSize = size;
+  wide = joins;
+}
+
+/** Forbids naps: the main thread of a page may not sleep. */
+export function forbid_sleep(): void {
+  maySleep = false;
 }
 
 /** Next free unit of work of counter `counter` (0 to 3). */
@@ -82,7 +97,10 @@ export function barrier(): void {
     atomic.add<i32>(PHASE, 1);
     return;
   }
-  while (atomic.load<i32>(PHASE) == phase) {}
+  let turns: i32 = 0;
+  while (atomic.load<i32>(PHASE) == phase) {
+    if (++turns > SPINS && maySleep) atomic.wait<i32>(PHASE, phase, NAP);
+  }
 }
 
 /** Prepares this memory's counters for a call. Main thread only, before `post`. */
@@ -104,7 +122,12 @@ export function post(kernel: i32, args: usize, count: i32, arena: i32): void {
 
 /** Waits until all `workers` finished the call. */
 export function join(workers: i32): void {
-  while (atomic.load<i32>(DONE) < workers) {}
+  let turns: i32 = 0;
+  let done = atomic.load<i32>(DONE);
+  while (done < workers) {
+    if (++turns > SPINS && maySleep) atomic.wait<i32>(DONE, done, NAP);
+    done = atomic.load<i32>(DONE);
+  }
 }
 
 /** Worker: waits for a call after number `seen`; returns its number. */

@@ -63,7 +63,7 @@ const asc = join(
   "asc.js",
 );
 const common = [
-  ...[entry, "--optimizeLevel", "3", "--shrinkLevel", "0", "--converge", "--noAssert"],
+  ...[entry, "--optimizeLevel", "3", "--shrinkLevel", "0", "--noAssert"],
   ...["--runtime", "stub", "--use", "abort=", "--importMemory", "--sharedMemory"],
   ...["--initialMemory", "64", "--maximumMemory", "65536", "--memoryBase", "65536"],
   ...["--enable", "simd", "--enable", "threads", "--enable", "bulk-memory", "--enable", "sign-extension"],

@@ -19,6 +19,8 @@ export type Backward = (outputGradients: readonly (Tensor | null)[], gradients: 
 
 /** What a device keeps of the tape that records on it. */
 export interface Recorder {
+  /** Keeps a tensor readable until the tape ends. */
+  keep<T extends Tensor>(tensor: T): T;
   push(outputs: readonly Tensor[], inputs: readonly Tensor[], backward: Backward): void;
 }
 

@@ -31,8 +31,7 @@ export async function evaluate(
     using _scope = device.scope();
     const inputs = device.tensor(inputsOf(batch), [batch.batch, batch.length], "i32");
     const targets = device.tensor(batch.targets, [batch.targets.length], "i32");
-    const { hidden } = model.forward(inputs);
-    const logits = model.logits(hidden);
+    const logits = model.logits(model.hidden(inputs));
     const losses = await tokenLosses(logits.view([batch.targets.length, -1]), targets).data();
     for (const [i, target] of batch.targets.entries()) {
       if (target < 0) continue;

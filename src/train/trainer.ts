@@ -5,7 +5,7 @@
  *
  * The loop knows no files and no terminal: what happens is told through callbacks.
  */
-import type { CausalLM, LossResult } from "../models/causal-lm.ts";
+import type { CausalLM } from "../models/causal-lm.ts";
 import { maxViolation, updateRouterBias } from "../tensor/ops/balance.ts";
 import { Tape } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -42,14 +42,15 @@ export interface StepMetrics {
   readonly tokens: number;
   readonly loss: number;
   readonly mtpLoss: number | null;
+  /** Sum over layers, before its weight. */
   readonly balanceLoss: number | null;
   /** Global gradient norm before clipping. */
   readonly gradientNorm: number;
   readonly learningRate: number;
   /** Tokens per second of this step. */
   readonly speed: number;
-  /** Tokens that each expert of each MoE layer received. */
-  readonly expertCounts: readonly (readonly number[])[];
+  /** Tokens that each expert of each expert layer received. */
+  readonly experts: readonly { readonly layer: number; readonly counts: readonly number[] }[];
   /** Largest overload of an expert over its layer's mean: (max - mean) / mean. */
   readonly maxViolation: number | null;
 }
@@ -107,31 +108,30 @@ export class Trainer implements Disposable {
     const { model, optimizer } = this;
     const { device } = model;
     using tape = new Tape(device);
-    const result = lossOf(model, batch, weights);
-    const kept: Tensor[] = [result.crossEntropy, ...(result.mtp ? [result.mtp] : [])];
-    if (result.balance) kept.push(result.balance);
-    for (const tensor of [...kept, ...result.expertCounts]) tape.keep(tensor);
+    const { batch: sequences, targets } = batch;
+    const result = model.loss({ sequences, ids: inputsOf(batch), targets }, weights);
     tape.backward(result.loss);
     using squared = optimizer.step(weights.learningRate);
     if (weights.biasGamma > 0) {
-      const biases = model.routerBiases();
-      for (const [i, counts] of result.expertCounts.entries()) {
-        const bias = biases[i];
+      for (const { counts, bias } of result.expertCounts) {
         if (bias) updateRouterBias(bias, counts, weights.biasGamma);
       }
     }
-    const [values, norm, counts] = await Promise.all([
-      Promise.all(kept.map((t) => t.item())),
-      squared.item(),
-      Promise.all(result.expertCounts.map(async (t) => Array.from(await t.data()))),
-    ]);
+    const sum = async (losses: readonly { loss: Tensor }[]) =>
+      (await Promise.all(losses.map(({ loss }) => loss.item()))).reduce((a, b) => a + b, 0);
+    const counts = await Promise.all(
+      result.expertCounts.map(async ({ layer, counts }) => ({
+        layer,
+        counts: Array.from(await counts.data()),
+      })),
+    );
     return {
-      loss: values[0],
-      mtpLoss: result.mtp ? values[1] : null,
-      balanceLoss: result.balance ? values[kept.length - 1] : null,
-      gradientNorm: Math.sqrt(norm),
-      expertCounts: counts,
-      maxViolation: counts.length > 0 ? Math.max(...counts.map((c) => maxViolation(c))) : null,
+      loss: await result.crossEntropy.item(),
+      mtpLoss: result.mtp && (await result.mtp.item()),
+      balanceLoss: result.balance.length > 0 ? await sum(result.balance) : null,
+      gradientNorm: Math.sqrt(await squared.item()),
+      experts: counts,
+      maxViolation: counts.length > 0 ? Math.max(...counts.map((c) => maxViolation(c.counts))) : null,
     };
   }
 
@@ -154,16 +154,4 @@ export class Trainer implements Disposable {
   [Symbol.dispose](): void {
     this.optimizer[Symbol.dispose]();
   }
-}
-
-function lossOf(
-  model: CausalLM,
-  batch: TokenBatch,
-  weights: { mtpWeight: number; balanceAlpha: number },
-): LossResult {
-  const { device } = model;
-  const shape = [batch.batch, batch.length];
-  const inputs = device.tensor(inputsOf(batch), shape, "i32");
-  const targets = device.tensor(batch.targets, shape, "i32");
-  return model.loss(inputs, targets, weights);
 }

@@ -10,7 +10,14 @@ import { DeepseekError } from "../errors.ts";
 import type { Kernel } from "../kernel.ts";
 import { Device } from "../tensor.ts";
 import { Arena } from "./arena.ts";
-import { availableThreads, readKernelFile, startWorker, type WorkerHandle } from "./host.ts";
+import {
+  availableThreads,
+  isPage,
+  joinVectors,
+  readKernelFile,
+  startWorker,
+  type WorkerHandle,
+} from "./host.ts";
 import { instantiate, type KernelInstance, LEAVE, type WorkerMessage } from "./instance.ts";
 
 /** Where the arguments of the call in progress lie, in every memory. */
@@ -24,6 +31,11 @@ export interface CpuOptions {
   readonly threads?: number;
   /** Relaxed SIMD kernels (fused multiply-add); default: where the engine has them. */
   readonly relaxed?: boolean;
+  /**
+   * Let the engine join pairs of 128-bit vectors into one of 256 bits, with the same results; default: where Node
+   * is known to do it well (`joinVectors`). Only with relaxed kernels.
+   */
+  readonly wide?: boolean;
   /** Bytes of one memory, for tests of models that need several; default 4 GiB. */
   readonly arenaBytes?: number;
   /** Calls cheaper than this many element visits stay on one thread; default 60,000. */
@@ -54,6 +66,8 @@ class CpuBackend implements Backend {
   readonly threads: number;
   /** Whether the relaxed SIMD kernels run. */
   readonly relaxed: boolean;
+  /** Whether the engine joins pairs of vectors; see `joinVectors`. */
+  readonly wide: boolean;
   #module: WebAssembly.Module;
   #numbers: Readonly<Record<string, number>>;
   #workers: WorkerHandle[] = [];
@@ -70,10 +84,12 @@ class CpuBackend implements Backend {
     numbers: Readonly<Record<string, number>>,
     threads: number,
     relaxed: boolean,
+    wide: boolean,
     options: CpuOptions,
   ) {
     this.threads = threads;
     this.relaxed = relaxed;
+    this.wide = wide;
     this.#module = module;
     this.#numbers = numbers;
     this.#arenaBytes = options.arenaBytes;
@@ -91,13 +107,15 @@ class CpuBackend implements Backend {
     const arena = new Arena(this.#arenaBytes);
     const scratch = Array.from({ length: this.threads }, () => arena.alloc(SCRATCH_BYTES));
     if (this.#arenas.length > 0) this.#post(0, LEAVE, this.threads);
-    const kernels = instantiate(this.#module, arena.memory, 0, scratch[0], SCRATCH_BYTES);
+    const kernels = instantiate(this.#module, arena.memory, 0, scratch[0], SCRATCH_BYTES, this.wide);
+    if (isPage()) kernels.forbid_sleep();
     this.#arenas.push({ arena, kernels });
     this.#workers.forEach((worker, i) => {
       const message: WorkerMessage = {
         module: this.#module,
         thread: i + 1,
         arenas: [{ memory: arena.memory, scratch: scratch[i + 1], scratchBytes: SCRATCH_BYTES }],
+        wide: this.wide,
         seen: this.#calls,
       };
       worker.post(message);
@@ -288,6 +306,7 @@ export async function createCpuDevice(options: CpuOptions = {}): Promise<Device>
     });
   }
   const relaxed = options.relaxed ?? hasRelaxedSimd();
+  const wide = relaxed && (options.wide ?? true) && (await joinVectors(options.wide === true));
   const [bytes, table] = await Promise.all([
     readKernelFile(relaxed ? "relaxed.wasm" : "baseline.wasm"),
     readKernelFile("kernels.json"),
@@ -295,7 +314,7 @@ export async function createCpuDevice(options: CpuOptions = {}): Promise<Device>
   const module = await WebAssembly.compile(bytes);
   const numbers = JSON.parse(new TextDecoder().decode(table)) as Record<string, number>;
   const threads = Math.max(1, options.threads ?? (await availableThreads()));
-  const backend = new CpuBackend(module, numbers, threads, relaxed, options);
+  const backend = new CpuBackend(module, numbers, threads, relaxed, wide, options);
   await backend.start();
   return new Device(backend);
 }

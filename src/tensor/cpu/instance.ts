@@ -1,7 +1,8 @@
 /** The exports of `kernels/runtime.ts` as seen from JavaScript, and how a thread makes an instance. */
 
 export interface KernelInstance {
-  init_thread(index: number, scratch: number, scratchBytes: number): void;
+  init_thread(index: number, scratch: number, scratchBytes: number, wide: number): void;
+  forbid_sleep(): void;
   prepare(threads: number): void;
   post(kernel: number, args: number, threads: number, arena: number): void;
   join(workers: number): void;
@@ -23,6 +24,8 @@ export interface WorkerMessage {
   readonly module: WebAssembly.Module;
   readonly thread: number;
   readonly arenas: readonly { memory: WebAssembly.Memory; scratch: number; scratchBytes: number }[];
+  /** Whether the engine joins pairs of vectors into one of 256 bits. */
+  readonly wide: boolean;
   /** Number of the last call that this worker must not take part in. */
   readonly seen: number;
 }
@@ -33,9 +36,10 @@ export function instantiate(
   thread: number,
   scratch: number,
   scratchBytes: number,
+  wide: boolean,
 ): KernelInstance {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = instance.exports as unknown as KernelInstance;
-  kernels.init_thread(thread, scratch, scratchBytes);
+  kernels.init_thread(thread, scratch, scratchBytes, wide ? 1 : 0);
   return kernels;
 }

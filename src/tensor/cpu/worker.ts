@@ -8,7 +8,7 @@ const arenas: KernelInstance[] = [];
 
 function serve(message: WorkerMessage): void {
   for (const { memory, scratch, scratchBytes } of message.arenas) {
-    arenas.push(instantiate(message.module, memory, message.thread, scratch, scratchBytes));
+    arenas.push(instantiate(message.module, memory, message.thread, scratch, scratchBytes, message.wide));
   }
   const home = arenas[0];
   let seen = message.seen;

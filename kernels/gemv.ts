@@ -1,0 +1,248 @@
+/**
+ * Products of a few rows (at most 8) with a weight matrix whose rows are contiguous: y[m][n] (+)= x[m][k] w[n][k].
+ * Every weight is read once from memory and used for all rows of x; sums run in eight lanes and meet at the end.
+ */
+import { hsum, loadBf16, loadBf16x4, loadF16, loadF16x4, madd } from "./math";
+import { nextUnit, scratch } from "./runtime";
+
+/** Most rows of x. */
+export const SKINNY_ROWS: i32 = 8;
+/** Weights of a unit. */
+const UNIT_WEIGHTS: i32 = 32768;
+
+// @ts-ignore: decorator
+@inline
+function weights4(at: usize, dtype: i32): v128 {
+  if (dtype == 1) return loadBf16x4(at);
+  if (dtype == 2) return loadF16x4(at);
+  return v128.load(at);
+}
+
+/** The four weights after those at `at`. */
+// @ts-ignore: decorator
+@inline
+function next4(at: usize, dtype: i32): v128 {
+  return weights4(at + (dtype == 0 ? 16 : 8), dtype);
+}
+
+// @ts-ignore: decorator
+@inline
+function weight(at: usize, dtype: i32): f32 {
+  if (dtype == 1) return loadBf16(at);
+  if (dtype == 2) return loadF16(at);
+  return load<f32>(at);
+}
+
+/** x[p..k) w[p..k), what the vectors leave over. */
+// @ts-ignore: decorator
+@inline
+function rest(x: usize, w: usize, p: i32, k: i32, dtype: i32): f32 {
+  let sum: f32 = 0;
+  const size: usize = dtype == 0 ? 4 : 2;
+  for (; p < k; p++) sum += load<f32>(x + (<usize>p << 2)) * weight(w + <usize>p * size, dtype);
+  return sum;
+}
+
+// @ts-ignore: decorator
+@inline
+function put(y: usize, value: f32, add: i32): void {
+  store<f32>(y, add ? load<f32>(y) + value : value);
+}
+
+/** The sum of the eight lanes that lie at `at`. */
+// @ts-ignore: decorator
+@inline
+function sum8(at: usize): f32 {
+  return hsum(f32x4.add(v128.load(at), v128.load(at, 16)));
+}
+
+// The sums leave through memory, pair beside pair: engines that join vectors start from neighbouring stores.
+
+/** One row of x against four rows of w, `row` bytes apart, of which the first `n` are stored. */
+// @ts-ignore: decorator
+@inline
+function fourRows(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32, dtype: i32): void {
+  const size: usize = dtype == 0 ? 4 : 2;
+  const w1 = n > 1 ? w + row : w;
+  const w2 = n > 2 ? w + row * 2 : w;
+  const w3 = n > 3 ? w + row * 3 : w;
+  let s0 = f32x4.splat(0);
+  let t0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let t1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let t2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let t3 = f32x4.splat(0);
+  let p = 0;
+  for (; p + 8 <= k; p += 8) {
+    const at = x + (<usize>p << 2);
+    const q = <usize>p * size;
+    const low = v128.load(at);
+    const high = v128.load(at, 16);
+    s0 = madd(low, weights4(w + q, dtype), s0);
+    t0 = madd(high, next4(w + q, dtype), t0);
+    s1 = madd(low, weights4(w1 + q, dtype), s1);
+    t1 = madd(high, next4(w1 + q, dtype), t1);
+    s2 = madd(low, weights4(w2 + q, dtype), s2);
+    t2 = madd(high, next4(w2 + q, dtype), t2);
+    s3 = madd(low, weights4(w3 + q, dtype), s3);
+    t3 = madd(high, next4(w3 + q, dtype), t3);
+  }
+  const sums = scratch();
+  v128.store(sums, s0);
+  v128.store(sums, t0, 16);
+  v128.store(sums, s1, 32);
+  v128.store(sums, t1, 48);
+  v128.store(sums, s2, 64);
+  v128.store(sums, t2, 80);
+  v128.store(sums, s3, 96);
+  v128.store(sums, t3, 112);
+  put(y, sum8(sums) + rest(x, w, p, k, dtype), add);
+  if (n > 1) put(y + 4, sum8(sums + 32) + rest(x, w1, p, k, dtype), add);
+  if (n > 2) put(y + 8, sum8(sums + 64) + rest(x, w2, p, k, dtype), add);
+  if (n > 3) put(y + 12, sum8(sums + 96) + rest(x, w3, p, k, dtype), add);
+}
+
+/** Four rows of x, of which the first `m` are stored, against one row of w: a single stream of memory. */
+// @ts-ignore: decorator
+@inline
+function oneRow(x: usize, rowX: usize, m: i32, w: usize, k: i32, y: usize, rowY: usize, add: i32, dtype: i32): void {
+  const size: usize = dtype == 0 ? 4 : 2;
+  const x1 = m > 1 ? x + rowX : x;
+  const x2 = m > 2 ? x + rowX * 2 : x;
+  const x3 = m > 3 ? x + rowX * 3 : x;
+  let s0 = f32x4.splat(0);
+  let t0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let t1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let t2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let t3 = f32x4.splat(0);
+  let p = 0;
+  for (; p + 8 <= k; p += 8) {
+    const at = <usize>p << 2;
+    const q = w + <usize>p * size;
+    const low = weights4(q, dtype);
+    const high = next4(q, dtype);
+    s0 = madd(v128.load(x + at), low, s0);
+    t0 = madd(v128.load(x + at, 16), high, t0);
+    s1 = madd(v128.load(x1 + at), low, s1);
+    t1 = madd(v128.load(x1 + at, 16), high, t1);
+    s2 = madd(v128.load(x2 + at), low, s2);
+    t2 = madd(v128.load(x2 + at, 16), high, t2);
+    s3 = madd(v128.load(x3 + at), low, s3);
+    t3 = madd(v128.load(x3 + at, 16), high, t3);
+  }
+  const sums = scratch();
+  v128.store(sums, s0);
+  v128.store(sums, t0, 16);
+  v128.store(sums, s1, 32);
+  v128.store(sums, t1, 48);
+  v128.store(sums, s2, 64);
+  v128.store(sums, t2, 80);
+  v128.store(sums, s3, 96);
+  v128.store(sums, t3, 112);
+  put(y, sum8(sums) + rest(x, w, p, k, dtype), add);
+  if (m > 1) put(y + rowY, sum8(sums + 32) + rest(x1, w, p, k, dtype), add);
+  if (m > 2) put(y + rowY * 2, sum8(sums + 64) + rest(x2, w, p, k, dtype), add);
+  if (m > 3) put(y + rowY * 3, sum8(sums + 96) + rest(x3, w, p, k, dtype), add);
+}
+
+/** y[m][n] (+)= x[m][k] w[n][k], m at most SKINNY_ROWS. Strides in bytes. */
+export function skinny(
+  x: usize,
+  rowX: usize,
+  m: i32,
+  w: usize,
+  rowW: usize,
+  k: i32,
+  n: i32,
+  y: usize,
+  rowY: usize,
+  add: i32,
+  dtype: i32,
+): void {
+  if (m == 1) {
+    for (let j = 0; j < n; j += 4) {
+      if (dtype == 0) fourRows(x, w, rowW, k, n - j, y, add, 0);
+      else if (dtype == 1) fourRows(x, w, rowW, k, n - j, y, add, 1);
+      else fourRows(x, w, rowW, k, n - j, y, add, 2);
+      w += rowW * 4;
+      y += 16;
+    }
+    return;
+  }
+  for (let j = 0; j < n; j++) {
+    for (let i = 0; i < m; i += 4) {
+      const from = x + <usize>i * rowX;
+      const to = y + <usize>i * rowY;
+      if (dtype == 0) oneRow(from, rowX, m - i, w, k, to, rowY, add, 0);
+      else if (dtype == 1) oneRow(from, rowX, m - i, w, k, to, rowY, add, 1);
+      else oneRow(from, rowX, m - i, w, k, to, rowY, add, 2);
+    }
+    w += rowW;
+    y += 4;
+  }
+}
+
+/** Rows of w in a unit. */
+export function skinnyRows(k: i32): i32 {
+  return max(4, (UNIT_WEIGHTS / max(1, k)) & ~3);
+}
+
+/**
+ * y[g] (+)= x[g] w[g]^T. Arguments: x, w, y; m (at most 8), n, k, batch, strides of x (row, batch), w (row, batch)
+ * and y (row, batch) in elements, dtype of w, accumulate.
+ */
+export function gemv(a: usize): void {
+  const x = load<usize>(a);
+  const w = load<usize>(a, 4);
+  const y = load<usize>(a, 8);
+  const m = load<i32>(a, 12);
+  const n = load<i32>(a, 16);
+  const k = load<i32>(a, 20);
+  const batch = load<i32>(a, 24);
+  const rowX = <usize>load<i32>(a, 28) << 2;
+  const batchX = <usize>load<i32>(a, 32) << 2;
+  const dtype = load<i32>(a, 52);
+  const shift: usize = dtype == 0 ? 2 : 1;
+  const rowW = <usize>load<i32>(a, 36) << shift;
+  const batchW = <usize>load<i32>(a, 40) << shift;
+  const rowY = <usize>load<i32>(a, 44) << 2;
+  const batchY = <usize>load<i32>(a, 48) << 2;
+  const accumulate = load<i32>(a, 56);
+  const rows = skinnyRows(k);
+  const parts = (n + rows - 1) / rows;
+  for (let u = nextUnit(); u < parts * batch; u = nextUnit()) {
+    const g = <usize>(u / parts);
+    const j = (u % parts) * rows;
+    const from = w + g * batchW + <usize>j * rowW;
+    const to = y + g * batchY + (<usize>j << 2);
+    skinny(x + g * batchX, rowX, m, from, rowW, k, min(rows, n - j), to, rowY, accumulate, dtype);
+  }
+}
+
+/** Reads memory as fast as it comes. Arguments: x (f32 [units n]), y (f32 [units]); units, n (a multiple of 32). */
+export function read_peak(a: usize): void {
+  const x = load<usize>(a);
+  const y = load<usize>(a, 4);
+  const units = load<i32>(a, 8);
+  const n = load<i32>(a, 12);
+  for (let u = nextUnit(); u < units; u = nextUnit()) {
+    let at = x + ((<usize>u * <usize>n) << 2);
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    for (let i = 0; i < n; i += 32) {
+      s0 = f32x4.add(s0, f32x4.add(v128.load(at), v128.load(at, 64)));
+      s1 = f32x4.add(s1, f32x4.add(v128.load(at, 16), v128.load(at, 80)));
+      s2 = f32x4.add(s2, f32x4.add(v128.load(at, 32), v128.load(at, 96)));
+      s3 = f32x4.add(s3, f32x4.add(v128.load(at, 48), v128.load(at, 112)));
+      at += 128;
+    }
+    store<f32>(y + (<usize>u << 2), hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3))));
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Self-speculative decoding with the first multi-token-prediction module (DeepSeek-V3, arXiv 2412.19437 sections 2.2
+ * and 5.4.3; the rejection test is that of arXiv 2302.01318): the module drafts one token ahead, the main model reads
+ * the draft together with the token before it and keeps it where the test allows, so that two tokens can come out of
+ * one pass. Greedy decoding gives the tokens of plain decoding, sampling the distribution of plain sampling (from
+ * other random numbers, hence other tokens for one seed).
+ *
+ * The module only ever sees decided tokens, so that its cache needs no rolling back. Left out: drafts longer than one.
+ */
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Chooser, GeneratedToken } from "./chooser.ts";
+import type { Candidates } from "./sampling.ts";
+import type { Session } from "./session.ts";
+
+/** How drafts fared; counted while the tokens are made. */
+export interface DraftCounts {
+  drafted: number;
+  accepted: number;
+}
+
+function probability({ ids, probabilities }: Candidates, id: number): number {
+  const index = ids.indexOf(id);
+  return index < 0 ? 0 : probabilities[index];
+}
+
+/** The distribution proportional to `max(0, target - draft)`: what a rejected draft is replaced from. */
+export function residual(target: Candidates, draft: Candidates): Candidates {
+  const drafted = new Map<number, number>();
+  draft.ids.forEach((id, i) => {
+    drafted.set(id, draft.probabilities[i]);
+  });
+  const weights = target.probabilities.map((p, i) => Math.max(0, p - (drafted.get(target.ids[i]) ?? 0)));
+  const total = weights.reduce((a, b) => a + b, 0);
+  // Equal distributions reject nothing; only rounding leads here.
+  if (total === 0) return target;
+  return { ids: target.ids, probabilities: weights.map((w) => w / total) };
+}
+
+/**
+ * The next token where `drafted` was drawn from `draft` and `target` is wanted: `drafted` with probability
+ * min(1, target / draft), else a draw from the residual. Its distribution is exactly `target`.
+ */
+export function verify(
+  target: Candidates,
+  draft: Candidates,
+  drafted: number,
+  chooser: Pick<Chooser, "draw" | "uniform">,
+): { id: number; accepted: boolean } {
+  const p = probability(target, drafted);
+  const q = probability(draft, drafted);
+  // Greedy decoding, and any certain case, draws no random number.
+  const accepted = p >= q || (p > 0 && chooser.uniform() * q < p);
+  return accepted ? { id: drafted, accepted } : { id: chooser.draw(residual(target, draft)), accepted };
+}
+
+/**
+ * The tokens after those that `session` has read, at most `limit`.
+ * @param states the session's last states `[1, T, d]`, not yet given to the drafting module; freed here
+ * @param tail the tokens after each of them but the last, which is the first to be decided
+ */
+export async function* speculativeTokens(
+  session: Session,
+  chooser: Chooser,
+  states: Tensor,
+  tail: ArrayLike<number>,
+  limit: number,
+  counts: DraftCounts,
+): AsyncGenerator<GeneratedToken, void> {
+  let known = states;
+  try {
+    let [logits] = await session.logits(known, 1);
+    let token = chooser.accept(chooser.draw(chooser.distribution(logits)), logits);
+    let next: number[] = Array.from(tail);
+    for (let made = 1; ; ) {
+      yield token;
+      if (made >= limit) return;
+      if (made === limit - 1) {
+        known.dispose();
+        known = session.forward([token.id]);
+        [logits] = await session.logits(known, 1);
+        yield chooser.accept(chooser.draw(chooser.distribution(logits)), logits);
+        return;
+      }
+      next.push(token.id);
+      const ahead = session.draft(known, next);
+      known.dispose();
+      const [draftLogits] = await session.logits(ahead, 1, true);
+      const draft = chooser.distribution(draftLogits);
+      const drafted = chooser.draw(draft);
+
+      const start = session.length;
+      known = session.forward([token.id, drafted]);
+      const [first, second] = await session.logits(known, 2);
+      const { id, accepted } = verify(chooser.distribution(first), draft, drafted, chooser);
+      counts.drafted++;
+      token = chooser.accept(id, first);
+      made++;
+      next = [];
+      if (!accepted) {
+        session.truncate(start + 1);
+        known = firstRow(known);
+        continue;
+      }
+      counts.accepted++;
+      yield token;
+      next.push(token.id);
+      token = chooser.accept(chooser.draw(chooser.distribution(second)), second);
+      made++;
+    }
+  } finally {
+    known.dispose();
+  }
+}
+
+/** The first of two states as a tensor of its own; frees the pair. */
+function firstRow(states: Tensor): Tensor {
+  const [, tokens, d] = states.shape;
+  const row = states.device.unscoped(() => {
+    using flat = states.view([tokens, d]);
+    using one = flat.slice(0, 1);
+    return one.view([1, 1, d]);
+  });
+  states.dispose();
+  return row;
+}

@@ -1,0 +1,126 @@
+/**
+ * Text-level generation: completion and fill-in-the-middle (DeepSeek-Coder, arXiv 2401.14196 section 3.1) over a
+ * tokenizer, with stop strings. Tokens marked special and FIM sentinels are never printed. Left out: chat templates.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { fimPrompt } from "../tokenizer/fim.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
+import { StopStrings } from "./stop-strings.ts";
+
+export interface TextOptions extends GenerateOptions {
+  /** Texts before which the output ends; they may span tokens. */
+  readonly stop?: string | readonly string[];
+  /**
+   * Whether BOS comes first; default: what the tokenizer itself adds. Released V3 tokenizers add none, although the
+   * model expects it before a raw text: set it there. A prompt that begins with BOS gets no second one.
+   */
+  readonly bos?: boolean;
+  /** Whether control tokens written out in the prompt become their ids; default true. Turn it off for text from outside. */
+  readonly parseSpecial?: boolean;
+}
+
+/** A piece of output. */
+export interface TextChunk {
+  /** Never empty. */
+  readonly text: string;
+  /** Tokens decided since the last piece; what they spell may still be held back. */
+  readonly tokens: readonly GeneratedToken[];
+}
+
+export interface TextStats extends GenerationStats {
+  /** The stop string that ended the output, where one did. */
+  readonly stopString: string | null;
+}
+
+function sentinels({ specialIds }: Tokenizer): number[] {
+  const { fimBegin, fimHole, fimEnd } = specialIds;
+  return [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
+}
+
+function endings(model: CausalLM, { specialIds }: Tokenizer): number[] {
+  const { eos } = specialIds;
+  return [...model.config.eosTokenIds, ...(eos === undefined ? [] : [eos])];
+}
+
+/** Ids of `prompt` with BOS by the policy of `bos`. */
+function promptIds(
+  tokenizer: Tokenizer,
+  prompt: string,
+  { bos, parseSpecial = true }: TextOptions,
+): number[] {
+  const ids = tokenizer.encode(prompt, { addSpecialTokens: false, parseSpecial });
+  const { bos: id } = tokenizer.specialIds;
+  if (bos === false) return ids;
+  if (bos && id === undefined) {
+    throw new ConfigError("the tokenizer has no BOS token", { where: "completeText", name: "bos" });
+  }
+  const opening = bos ? [id!] : tokenizer.prefixIds;
+  return id !== undefined && ids[0] === id && opening.includes(id) ? ids : [...opening, ...ids];
+}
+
+function stream(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  ids: readonly number[],
+  options: TextOptions,
+  stopIds: readonly number[],
+): AsyncGenerator<TextChunk, TextStats> {
+  const vocabularySize = options.vocabularySize ?? Math.min(tokenizer.vocabSize, model.config.vocabSize);
+  const settings = { ...options, stopIds, vocabularySize };
+  const { stop = [] } = options;
+  const stops = new StopStrings(typeof stop === "string" ? [stop] : stop);
+  const tally = begin(model, ids, settings);
+  const silent = new Set([...stopIds, ...sentinels(tokenizer)]);
+
+  return (async function* () {
+    const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
+    let tokens: GeneratedToken[] = [];
+    for await (const token of run(model, ids, settings, tally)) {
+      tokens.push(token);
+      const text = silent.has(token.id) ? "" : stops.push(decoder.push(token.id));
+      if (text !== "") {
+        yield { text, tokens };
+        tokens = [];
+      }
+      if (stops.found !== null) break;
+    }
+    const rest = stops.push(decoder.end()) + stops.end();
+    if (rest !== "") yield { text: rest, tokens };
+    const stats = tally.stats();
+    if (stops.found === null) return { ...stats, stopString: null };
+    return { ...stats, stopReason: "stop" as const, stopString: stops.found };
+  })();
+}
+
+/**
+ * Continues `prompt` (text, or ids that are taken as they are) until EOS, a stop string or the token limit; the
+ * return value says what was done. Stop ids default to the EOS tokens of configuration and tokenizer.
+ * @throws ConfigError at once: see `generate`
+ */
+export function completeText(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  prompt: string | readonly number[],
+  options: TextOptions,
+): AsyncGenerator<TextChunk, TextStats> {
+  const ids = typeof prompt === "string" ? promptIds(tokenizer, prompt, options) : prompt;
+  return stream(model, tokenizer, ids, options, options.stopIds ?? endings(model, tokenizer));
+}
+
+/**
+ * Writes what belongs between `prefix` and `suffix`, in prefix-suffix-middle order. Ends as `completeText` does, and
+ * at any FIM sentinel. @throws ConfigError at once, also where the tokenizer has no sentinels
+ */
+export function fillText(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  prefix: string,
+  suffix: string,
+  options: TextOptions,
+): AsyncGenerator<TextChunk, TextStats> {
+  const ids = fimPrompt(tokenizer, prefix, suffix, options.bos === undefined ? {} : { bos: options.bos });
+  const stopIds = [...(options.stopIds ?? endings(model, tokenizer)), ...sentinels(tokenizer)];
+  return stream(model, tokenizer, ids, options, stopIds);
+}

@@ -1,0 +1,298 @@
+/**
+ * The decoder-only language model of every family: embedding, blocks, final norm, head, and V3's multi-token
+ * prediction modules (arXiv 2412.19437 section 2.2, wired as the released weights expect: `eh_proj` on
+ * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm).
+ */
+import { Cache } from "../nn/cache.ts";
+import { type Capture, captured, type ForwardContext, type MlaForm, scoped } from "../nn/context.ts";
+import type { RouterOutput } from "../nn/moe.ts";
+import { Parameters, type WeightSource } from "../nn/parameters.ts";
+import { Rotary } from "../nn/rotary.ts";
+import { ConfigError, ShapeError } from "../tensor/errors.ts";
+import { checkIds, embedding } from "../tensor/ops/embedding.ts";
+import { linear } from "../tensor/ops/linear.ts";
+import { copyRows } from "../tensor/ops/memory.ts";
+import { concat } from "../tensor/ops/reshape.ts";
+import { rmsNorm } from "../tensor/ops/rms-norm.ts";
+import { Random } from "../tensor/random.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
+import { Block, routerTensors } from "./block.ts";
+import { type LanguageConfig, parseConfig } from "./config.ts";
+import { checkNames } from "./load.ts";
+import { causalLoss, type LossBatch, type LossOptions, type LossOutput } from "./loss.ts";
+import { mainSpecs, mtpSpecs } from "./specs.ts";
+
+export interface ForwardOptions {
+  /** Earlier tokens; the new ones are added. Not while a tape records. */
+  readonly cache?: Cache | null;
+  /** Which form of latent attention runs; default `auto`. */
+  readonly mlaForm?: MlaForm;
+  /** Receives intermediate values under their fixture names (`hidden.0`, `router.1.topk_ids`, ..). */
+  readonly capture?: Capture | null;
+  /** Collects the routers' decisions; their tensors then live as long as the result. */
+  readonly routers?: RouterOutput[] | null;
+}
+
+export interface MtpOutput {
+  /** Output of `eh_proj`, `[B, T, d]`. */
+  readonly input: Tensor;
+  /** Output of the module's block, before its norm, `[B, T, d]`. */
+  readonly hidden: Tensor;
+  /** After `shared_head.norm`: what the head reads, and what a further module starts from, `[B, T, d]`. */
+  readonly normed: Tensor;
+}
+
+interface MtpModule {
+  readonly block: Block;
+  readonly embeddingNorm: Tensor;
+  readonly hiddenNorm: Tensor;
+  readonly projection: Tensor;
+  readonly headNorm: Tensor;
+}
+
+export class CausalLM implements Disposable {
+  readonly config: LanguageConfig;
+  readonly device: Device;
+  readonly parameters: Parameters;
+  readonly #blocks: readonly Block[];
+  readonly #mtp: readonly MtpModule[];
+  readonly #rotary: Rotary;
+  readonly #embedding: Tensor;
+  readonly #finalNorm: Tensor;
+  readonly #head: Tensor;
+
+  /** Allocates the parameters without values: follow with `load` or `parameters.initialise`. */
+  constructor(config: LanguageConfig, device: Device, dtype: "f32" | "bf16" | "f16" = "f32") {
+    this.config = config;
+    this.device = device;
+    const parameters = new Parameters(device, [...mainSpecs(config), ...mtpSpecs(config)], dtype);
+    this.parameters = parameters;
+    const { attention, layers, mtpLayers } = config;
+    this.#rotary = new Rotary(
+      device,
+      config.rope,
+      attention.kind === "mla" ? attention.ropeDim : attention.headDim,
+    );
+    this.#blocks = Array.from({ length: layers }, (_, layer) => new Block(parameters, config, layer));
+    this.#mtp = Array.from({ length: mtpLayers }, (_, k) => {
+      const prefix = `model.layers.${layers + k}.`;
+      const stored = (name: string) => parameters.group(prefix + name).tensor;
+      return {
+        block: new Block(parameters, config, layers + k),
+        embeddingNorm: stored("enorm.weight"),
+        hiddenNorm: stored("hnorm.weight"),
+        projection: stored("eh_proj.weight"),
+        headNorm: stored("shared_head.norm.weight"),
+      };
+    });
+    this.#embedding = parameters.group("model.embed_tokens.weight").tensor;
+    this.#finalNorm = parameters.group("model.norm.weight").tensor;
+    this.#head = config.tieEmbeddings ? this.#embedding : parameters.group("lm_head.weight").tensor;
+  }
+
+  /** Token ids of `rows` (all of one length) as `[B, T]` i32. @throws ShapeError */
+  ids(rows: readonly ArrayLike<number>[]): Tensor {
+    const tokens = rows[0]?.length ?? 0;
+    const flat = new Int32Array(rows.length * tokens);
+    rows.forEach((row, b) => {
+      if (row.length !== tokens) {
+        throw new ShapeError("rows of one length", {
+          where: "ids",
+          name: `row ${b}`,
+          expected: tokens,
+          found: row.length,
+        });
+      }
+      flat.set(row, b * tokens);
+    });
+    checkIds(flat, this.config.vocabSize);
+    return this.device.tensor(flat, [rows.length, tokens], "i32");
+  }
+
+  /** Rows of the embedding: ids `[..]` i32 to `[.., d]`. */
+  embed(ids: Tensor): Tensor {
+    return embedding(this.#embedding, ids);
+  }
+
+  /** Room for the past of `batch` rows of the main model. */
+  createCache(batch: number, capacity?: number): Cache {
+    return new Cache(
+      this.device,
+      batch,
+      this.#blocks.map(() => this.#cacheWidths()),
+      capacity,
+    );
+  }
+
+  /** Room for the past of `batch` rows of the multi-token-prediction modules. */
+  createMtpCache(batch: number, capacity?: number): Cache {
+    return new Cache(
+      this.device,
+      batch,
+      this.#mtp.map(() => this.#cacheWidths()),
+      capacity,
+    );
+  }
+
+  #cacheWidths(): readonly number[] {
+    const { attention } = this.config;
+    if (attention.kind === "mla") return [attention.latentRank + attention.ropeDim];
+    const width = attention.keyValueHeads * attention.headDim;
+    return [width, width];
+  }
+
+  #context(x: Tensor, { cache, mlaForm = "auto", capture = null }: ForwardOptions): ForwardContext {
+    const { device } = this;
+    const [batch, tokens] = x.shape;
+    if (device.tape !== null && (cache || mlaForm === "absorbed")) {
+      throw new ConfigError("caches and the absorbed form have no gradients", {
+        where: "CausalLM",
+        hint: "Use them outside a tape or inside device.untracked.",
+      });
+    }
+    if (cache && cache.batch !== batch) {
+      throw new ShapeError("a cache of as many rows", {
+        where: "CausalLM",
+        expected: cache.batch,
+        found: batch,
+      });
+    }
+    const start = cache?.length ?? 0;
+    cache?.reserve(start + tokens);
+    const positions = Int32Array.from({ length: batch * tokens }, (_, i) => start + (i % tokens));
+    return {
+      batch,
+      tokens,
+      start,
+      positions: device.tensor(positions, [batch * tokens], "i32"),
+      lengths: cache ? device.tensor(new Int32Array(batch).fill(start + tokens), [batch], "i32") : null,
+      tables: this.#rotary.tables(start + tokens),
+      mlaForm,
+      capture,
+    };
+  }
+
+  /**
+   * The states after the final norm, `[B, T, d]`, of token ids `[B, T]` i32 or of embeddings `[B, T, d]` f32.
+   * Rows shorter than T are padded on the right; what comes out at their padding means nothing. @throws ShapeError
+   */
+  hidden(input: Tensor, options: ForwardOptions = {}): Tensor {
+    const { device } = this;
+    const { cache = null, capture = null, routers = null } = options;
+    const [output] = scoped(device, () => {
+      const context = this.#context(input, options);
+      const collected: RouterOutput[] | null = routers && [];
+      let x = input.dtype === "i32" ? this.embed(input) : input; // [B, T, d]
+      captured(capture, "hidden.0", x);
+      for (const block of this.#blocks) {
+        const y = block.forward(x, context, cache?.layers[block.layer] ?? null, collected); // [B, T, d]
+        if (device.tape === null && x !== input) x.dispose();
+        x = y;
+        captured(capture, `hidden.${block.layer + 1}`, x);
+      }
+      cache?.advance(context.tokens);
+      const normed = rmsNorm(x, this.#finalNorm, this.config.normEpsilon); // [B, T, d]
+      captured(capture, "final_norm", normed);
+      routers?.push(...collected!);
+      return [normed, ...(collected ?? []).flatMap(routerTensors)];
+    });
+    return output;
+  }
+
+  /** Logits of normed states: `[.., d]` to `[.., V]`. */
+  logits(hidden: Tensor): Tensor {
+    return linear(hidden, this.#head); // [.., V]
+  }
+
+  /** The last token's row of each sequence: `[B, T, d]` to `[B, d]`, no gradient. */
+  last(hidden: Tensor): Tensor {
+    const [batch, tokens, d] = hidden.shape;
+    const y = hidden.device.empty([batch, d]);
+    copyRows(hidden, y, batch, d, tokens * d, d, (tokens - 1) * d);
+    return y;
+  }
+
+  /**
+   * Multi-token-prediction module `depth` (0 for the first): row i combines `hidden[i]` (after the final norm, or
+   * the previous module's `normed`) with the token after it, `nextIds[i]`, for the token after that one. `logits`
+   * of `normed` are the prediction. hidden `[B, T, d]`, nextIds `[B, T]` i32. @throws ConfigError
+   */
+  mtp(
+    hidden: Tensor,
+    nextIds: Tensor,
+    options: ForwardOptions & { readonly depth?: number } = {},
+  ): MtpOutput {
+    const { depth = 0, cache = null, capture = null, routers = null } = options;
+    const module = this.#mtp[depth];
+    if (!module) {
+      throw new ConfigError("no such multi-token-prediction module", {
+        where: "CausalLM.mtp",
+        expected: `depth below ${this.#mtp.length}`,
+        found: depth,
+      });
+    }
+    const epsilon = this.config.normEpsilon;
+    const [input, output, normed] = scoped(this.device, () => {
+      const context = this.#context(hidden, options);
+      const next = rmsNorm(this.embed(nextIds), module.embeddingNorm, epsilon); // [B, T, d]
+      const current = rmsNorm(hidden, module.hiddenNorm, epsilon); // [B, T, d]
+      const combined = linear(concat([next, current]), module.projection); // [B, T, d]
+      const collected: RouterOutput[] | null = routers && [];
+      const state = module.block.forward(combined, context, cache?.layers[depth] ?? null, collected); // [B, T, d]
+      cache?.advance(context.tokens);
+      captured(capture, "mtp.input", combined);
+      captured(capture, "mtp.hidden", state);
+      const ready = rmsNorm(state, module.headNorm, epsilon); // [B, T, d]
+      routers?.push(...collected!);
+      return [combined, state, ready, ...(collected ?? []).flatMap(routerTensors)];
+    });
+    return { input, hidden: output, normed };
+  }
+
+  /** The training objective of a batch: see `causalLoss`. */
+  loss(batch: LossBatch, options: LossOptions = {}): LossOutput {
+    return causalLoss(this, batch, options);
+  }
+
+  /**
+   * Reads all parameters from a checkpoint in the released layout, or with experts stacked as newer transformers
+   * saves them. @throws FormatError, ShapeError naming the tensor that is missing, unexpected or misshapen
+   */
+  async load(source: WeightSource): Promise<void> {
+    checkNames(this.config, this.parameters, source);
+    await this.parameters.load(source);
+  }
+
+  [Symbol.dispose](): void {
+    this.#rotary[Symbol.dispose]();
+    this.parameters[Symbol.dispose]();
+  }
+}
+
+export interface CreateOptions {
+  /** Storage of matrices; default f32. Only f32 can be trained. */
+  readonly dtype?: "f32" | "bf16" | "f16";
+  /** Fills the parameters with random values; without it they hold nothing until `load`. */
+  readonly seed?: number;
+  /** Standard deviation of those values; default 0.006. */
+  readonly std?: number;
+  /** Fewer multi-token-prediction modules than the configuration names. */
+  readonly mtpLayers?: number;
+}
+
+/** A model for an official `config.json`. @throws ConfigError */
+export function createModel(configJson: unknown, device: Device, options: CreateOptions = {}): CausalLM {
+  const parsed = parseConfig(configJson);
+  const mtpLayers = options.mtpLayers ?? parsed.mtpLayers;
+  if (!(Number.isInteger(mtpLayers) && mtpLayers >= 0 && mtpLayers <= parsed.mtpLayers)) {
+    throw new ConfigError("as many modules as the configuration has, or fewer", {
+      where: "createModel",
+      name: "mtpLayers",
+      expected: `0 to ${parsed.mtpLayers}`,
+      found: mtpLayers,
+    });
+  }
+  const model = new CausalLM({ ...parsed, mtpLayers }, device, options.dtype ?? "f32");
+  if (options.seed !== undefined) model.parameters.initialise(new Random(options.seed), options.std);
+  return model;
+}

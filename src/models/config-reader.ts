@@ -1,0 +1,95 @@
+/** Typed reading of `config.json`: every refusal names the key, what is accepted and what was found. */
+import { ConfigError } from "../tensor/errors.ts";
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export class ConfigReader {
+  readonly json: Json;
+  readonly where: string;
+
+  /** @throws ConfigError where `json` is not an object */
+  constructor(json: unknown, where = "config.json") {
+    if (json === null || typeof json !== "object" || Array.isArray(json)) {
+      throw new ConfigError("a configuration is an object", { where, found: json });
+    }
+    this.json = json as Json;
+    this.where = where;
+  }
+
+  /** The value of `key`; undefined where it is missing or null. */
+  raw(key: string): unknown {
+    return this.json[key] ?? undefined;
+  }
+
+  /** Whether the file says anything, null included. */
+  has(key: string): boolean {
+    return key in this.json;
+  }
+
+  refuse(key: string, expected: unknown, found: unknown = this.json[key], hint?: string): never {
+    throw new ConfigError("unsupported or malformed value", {
+      where: this.where,
+      name: key,
+      expected,
+      found,
+      hint,
+    });
+  }
+
+  /** A whole number from `min` on; `fallback` where missing. @throws ConfigError */
+  integer(key: string, fallback?: number, min = 1): number {
+    const value = this.raw(key) ?? fallback;
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) {
+      this.refuse(key, `an integer of at least ${min}`);
+    }
+    return value;
+  }
+
+  /** A whole number from `min` on, or null where missing and no fallback is given. @throws ConfigError */
+  optionalInteger(key: string, min = 0): number | null {
+    return this.raw(key) === undefined ? null : this.integer(key, undefined, min);
+  }
+
+  /** A finite number above `above`. @throws ConfigError */
+  number(key: string, fallback?: number, above = Number.NEGATIVE_INFINITY): number {
+    const value = this.raw(key) ?? fallback;
+    if (typeof value !== "number" || !Number.isFinite(value) || value <= above) {
+      this.refuse(key, above === Number.NEGATIVE_INFINITY ? "a number" : `a number above ${above}`);
+    }
+    return value;
+  }
+
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.raw(key) ?? fallback;
+    if (typeof value !== "boolean") this.refuse(key, "true or false");
+    return value;
+  }
+
+  /** One of `allowed`. @throws ConfigError */
+  oneOf<T extends string>(key: string, allowed: readonly T[], fallback: T): T {
+    const value = this.raw(key) ?? fallback;
+    if (!allowed.includes(value as T)) this.refuse(key, allowed.join(" | "));
+    return value as T;
+  }
+
+  /** Refuses any value but the only one supported; missing and null count as that one. */
+  only(key: string, value: string | number | boolean, hint?: string): void {
+    const found = this.raw(key);
+    if (found !== undefined && found !== value) this.refuse(key, value, found, hint);
+  }
+
+  /** Token ids given as one integer, a list or nothing. @throws ConfigError */
+  tokens(key: string, fallback: readonly number[] = []): readonly number[] {
+    if (!this.has(key)) return fallback;
+    const value = this.raw(key) ?? [];
+    const list = Array.isArray(value) ? value : [value];
+    for (const id of list) if (!Number.isSafeInteger(id) || id < 0) this.refuse(key, "token ids");
+    return list;
+  }
+
+  /** The object under `key`, or null. @throws ConfigError */
+  section(key: string): ConfigReader | null {
+    const value = this.raw(key);
+    return value === undefined ? null : new ConfigReader(value, `${this.where}: ${key}`);
+  }
+}

@@ -1,0 +1,55 @@
+/** `config.json` of DeepSeekMoE: plain attention, softmax router, greedy choice, no scaling factor. */
+import type { MhaConfig } from "../../nn/attention.ts";
+import type { RouterConfig } from "../../nn/moe.ts";
+import type { LanguageConfig } from "../config.ts";
+import { readCommon, readMha, readMoe, readRope, writeMha, writeMoe } from "../config-parts.ts";
+import type { ConfigReader, Json } from "../config-reader.ts";
+
+const defaults = {
+  vocabSize: 102400,
+  hiddenSize: 4096,
+  intermediateSize: 11008,
+  layers: 30,
+  heads: 32,
+  maxPositions: 2048,
+  bos: 100000,
+  eos: 100001,
+};
+
+export function parse(reader: ConfigReader): LanguageConfig {
+  const common = readCommon(reader, defaults);
+  const moe =
+    reader.raw("n_routed_experts") === undefined
+      ? null
+      : readMoe(reader, { firstDense: 0, expertWidth: 1407, shared: 0 }, () => router(reader));
+  return {
+    modelType: "deepseek",
+    ...common,
+    attention: readMha(reader, common.hiddenSize, defaults.heads),
+    rope: readRope(reader, ["default", "linear"]),
+    moe,
+    mtpLayers: 0,
+  };
+}
+
+function router(reader: ConfigReader): RouterConfig {
+  const topK = reader.integer("num_experts_per_tok");
+  reader.only("topk_method", "greedy");
+  reader.only("routed_scaling_factor", 1);
+  return {
+    topK,
+    scoring: reader.oneOf("scoring_func", ["softmax"], "softmax"),
+    bias: false,
+    groups: 1,
+    topGroups: 1,
+    groupScore: "max",
+    maskWith: "zero",
+    normalize: reader.boolean("norm_topk_prob", false) && topK > 1,
+    scale: 1,
+  };
+}
+
+export function write(config: LanguageConfig): Json {
+  const attention = config.attention as MhaConfig;
+  return { ...writeMha(attention), ...(config.moe && writeMoe(config.moe)) };
+}

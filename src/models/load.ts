@@ -1,0 +1,35 @@
+/** Which tensors a checkpoint of a model may hold, so that what would be ignored silently is refused instead. */
+import type { Parameters, WeightSource } from "../nn/parameters.ts";
+import { FormatError } from "../tensor/errors.ts";
+import type { LanguageConfig } from "./config.ts";
+import { mtpCopies } from "./specs.ts";
+
+/** Refuses names that the model has no place for. @throws FormatError */
+export function checkNames(config: LanguageConfig, parameters: Parameters, source: WeightSource): void {
+  const stacked = new Set<string>();
+  for (const { stackedName } of parameters.groups()) if (stackedName !== undefined) stacked.add(stackedName);
+  const copies = mtpCopies(config);
+  const stored = config.layers + config.mtpLayers;
+  for (let layer = config.layers; layer < stored; layer++) {
+    const name = `model.layers.${layer}.eh_proj.weight`;
+    if (source.has(name)) continue;
+    throw new FormatError("the checkpoint lacks a multi-token-prediction layer that its config.json names", {
+      where: "load",
+      name,
+      hint: "Create the model with mtpLayers: 0, or set num_nextn_predict_layers to 0.",
+    });
+  }
+  for (const name of source.names()) {
+    if (parameters.has(name) || stacked.has(name) || copies.has(name)) continue;
+    if (name.endsWith(".rotary_emb.inv_freq")) continue;
+    if (config.tieEmbeddings && name === "lm_head.weight") continue;
+    // Multi-token-prediction layers that this model was built without.
+    const layer = /^model\.layers\.(\d+)\./.exec(name);
+    if (layer && config.mtpLayers === 0 && Number(layer[1]) >= stored) continue;
+    throw new FormatError("the checkpoint holds a tensor that the model has no place for", {
+      where: "load",
+      name,
+      hint: "Is config.json the one that belongs to these weights?",
+    });
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * The pre-training objective (training notes: DeepSeek-V3 sections 2.1.2 and 2.2): next-token cross entropy, plus the
+ * weighted loss of the multi-token-prediction modules, plus the weighted balance losses of the expert layers.
+ */
+import type { Capture } from "../nn/context.ts";
+import type { RouterOutput } from "../nn/moe.ts";
+import { ConfigError, ShapeError } from "../tensor/errors.ts";
+import { sequenceBalanceLoss } from "../tensor/ops/balance.ts";
+import { crossEntropy } from "../tensor/ops/cross-entropy.ts";
+import { checkIds } from "../tensor/ops/embedding.ts";
+import { weightedSum } from "../tensor/ops/reduce.ts";
+import { reshape } from "../tensor/ops/reshape.ts";
+import { Tape } from "../tensor/tape.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { CausalLM } from "./causal-lm.ts";
+
+export interface LossBatch {
+  /** Sequences B. */
+  readonly sequences: number;
+  /** Tokens, B rows of T. */
+  readonly ids: Int32Array;
+  /** The token after each, or a negative number where none is to be learnt, B rows of T. */
+  readonly targets: Int32Array;
+}
+
+export interface LossOptions {
+  /** Weight of the multi-token-prediction loss (V3: 0.3, later 0.1); 0 leaves the modules out. Default 0. */
+  readonly mtpWeight?: number;
+  /** Weight of each layer's balance loss; 0 leaves it out. Default 0. */
+  readonly balanceAlpha?: number;
+  /** Receives intermediate values, `logits` and `mtp.logits` among them. */
+  readonly capture?: Capture | null;
+}
+
+export interface LossOutput {
+  /** What to differentiate, `[1]`. */
+  readonly loss: Tensor;
+  /** Mean over the targets that are not ignored, `[1]`. */
+  readonly crossEntropy: Tensor;
+  /** Sum of the module's terms over the number of next-token terms, mean over modules, `[1]`; null without modules. */
+  readonly mtp: Tensor | null;
+  /** Balance loss of each expert layer before its weight, `[1]`; empty where balanceAlpha is 0. */
+  readonly balance: readonly { readonly layer: number; readonly loss: Tensor }[];
+  /** Tokens that each expert of each layer received, `[E]` i32, with the router bias that they may move. */
+  readonly expertCounts: readonly {
+    readonly layer: number;
+    readonly counts: Tensor;
+    readonly bias: Tensor | null;
+  }[];
+  /** Targets that are not ignored. */
+  readonly tokens: number;
+}
+
+/** A batch in which every token but the first of each row is a target: `tokens` holds B rows of T + 1. @throws ShapeError */
+export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch {
+  const width = tokens.length / sequences;
+  if (!Number.isInteger(width) || width < 2) {
+    throw new ShapeError("rows of at least two tokens", {
+      where: "nextTokenBatch",
+      expected: `a multiple of ${sequences}`,
+      found: tokens.length,
+    });
+  }
+  const length = width - 1;
+  const ids = new Int32Array(sequences * length);
+  const targets = new Int32Array(sequences * length);
+  for (let b = 0; b < sequences; b++) {
+    ids.set(tokens.subarray(b * width, b * width + length), b * length);
+    targets.set(tokens.subarray(b * width + 1, (b + 1) * width), b * length);
+  }
+  return { sequences, ids, targets };
+}
+
+/**
+ * All losses of a batch. Inside a tape the results stay readable until the tape ends; gradients come from
+ * `tape.backward(result.loss)`. Without one only the results remain, the caller's to free.
+ * @throws ShapeError, ConfigError
+ */
+export function causalLoss(model: CausalLM, batch: LossBatch, options: LossOptions): LossOutput {
+  if (model.device.tape !== null)
+    return compute(model, batch, options, (tensor) => keepOnTape(model.device, tensor));
+  using scope = model.device.scope();
+  return compute(model, batch, options, (tensor) => scope.keep(tensor));
+}
+
+function compute(
+  model: CausalLM,
+  batch: LossBatch,
+  options: LossOptions,
+  keep: (tensor: Tensor) => void,
+): LossOutput {
+  const { device, config } = model;
+  const { sequences, ids, targets } = batch;
+  const { mtpWeight = 0, balanceAlpha = 0, capture = null } = options;
+  if (device.tape !== null && model.parameters.dtype !== "f32") {
+    throw new ConfigError("only f32 weights are trained", {
+      where: "causalLoss",
+      name: "dtype",
+      expected: "f32",
+      found: model.parameters.dtype,
+    });
+  }
+  const length = ids.length / sequences;
+  if (!Number.isInteger(length) || length < 1 || targets.length !== ids.length) {
+    throw new ShapeError("ids and targets of equal rows", {
+      where: "causalLoss",
+      expected: `${sequences} rows and ${ids.length} targets`,
+      found: `${ids.length} ids and ${targets.length} targets`,
+    });
+  }
+  checkIds(ids, config.vocabSize, "causalLoss");
+  const tokens = targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
+  const denominator = Math.max(1, tokens);
+  const routers: RouterOutput[] = [];
+  const shape = [sequences, length];
+  // Nothing reads the logits again, unless somebody looks at them.
+  const consumeLogits = capture === null;
+  const score = (hidden: Tensor, wanted: Int32Array, name: string): Tensor => {
+    const logits = model.logits(hidden); // [B, T, V]
+    if (capture)
+      capture(
+        name,
+        device.unscoped(() => logits.view(logits.shape)),
+      );
+    const flat = reshape(logits, [ids.length, config.vocabSize]); // [B T, V]
+    return crossEntropy(flat, device.tensor(wanted, [ids.length], "i32"), { denominator, consumeLogits });
+  };
+
+  const hidden = model.hidden(device.tensor(ids, shape, "i32"), { capture, routers }); // [B, T, d]
+  const main = score(hidden, targets, "logits");
+  const terms = [main];
+  const weights = [1];
+
+  let mtp: Tensor | null = null;
+  if (mtpWeight !== 0 && config.mtpLayers > 0) {
+    const losses: Tensor[] = [];
+    let state = hidden;
+    let next = ids;
+    let wanted = targets;
+    for (let depth = 0; depth < config.mtpLayers; depth++) {
+      // Position i sees token i + 1 and is trained on token i + 2.
+      next = shifted(next, length, (row) => Math.max(0, targets[row]));
+      wanted = shifted(wanted, length, () => -1);
+      const output = model.mtp(state, device.tensor(next, shape, "i32"), { depth, capture, routers });
+      losses.push(score(output.normed, wanted, "mtp.logits"));
+      state = output.normed;
+    }
+    mtp = weightedSum(
+      losses,
+      losses.map(() => 1 / losses.length),
+    );
+    terms.push(mtp);
+    weights.push(mtpWeight);
+  }
+
+  const balance =
+    balanceAlpha === 0 || config.moe === null ? [] : routers.map((r) => balanceOf(model, r, sequences));
+  for (const { loss } of balance) {
+    terms.push(loss);
+    weights.push(balanceAlpha);
+  }
+
+  const loss = terms.length === 1 ? main : weightedSum(terms, weights);
+  const expertCounts = routers.map(({ layer, counts, bias }) => ({ layer, counts, bias }));
+  const results = [loss, main, mtp, ...balance.map((b) => b.loss), ...expertCounts.map((c) => c.counts)];
+  for (const tensor of results) if (tensor) keep(tensor);
+  return { loss, crossEntropy: main, mtp, balance, expertCounts, tokens };
+}
+
+/** Each row moved left by one, its last place filled. */
+function shifted(values: Int32Array, length: number, fill: (index: number) => number): Int32Array {
+  return values.map((_, i) => ((i + 1) % length === 0 ? fill(i) : values[i + 1]));
+}
+
+function balanceOf({ config }: CausalLM, router: RouterOutput, sequences: number) {
+  const moe = config.moe!;
+  const { topK, scoring } = moe.router;
+  // V3 counts the plain top k of its sigmoid scores; earlier models count what the router chose.
+  const sigmoid = scoring === "sigmoid";
+  const loss = sequenceBalanceLoss(router.scores, {
+    sequences: moe.balancePerSequence ? sequences : 1,
+    topK,
+    normalizeScores: sigmoid,
+    ...(sigmoid ? {} : { ids: router.ids }),
+  });
+  return { layer: router.layer, loss };
+}
+
+function keepOnTape({ tape }: Device, tensor: Tensor): void {
+  if (tape instanceof Tape) tape.keep(tensor);
+}

@@ -1,0 +1,67 @@
+/** The parameters of a model by their official names, from its configuration alone. */
+import { mhaSpecs } from "../nn/attention.ts";
+import { mlaSpecs } from "../nn/mla.ts";
+import { mlpSpecs } from "../nn/mlp.ts";
+import { moeSpecs } from "../nn/moe.ts";
+import { type GroupSpec, matrix, vector } from "../nn/parameters.ts";
+import { isMoeLayer, type LanguageConfig } from "./config.ts";
+
+/** Attention of one layer with the norms inside it, without the block's norms. */
+export function attentionSpecs(config: LanguageConfig, layer: number): GroupSpec[] {
+  const { attention, hiddenSize } = config;
+  const prefix = `model.layers.${layer}.self_attn.`;
+  return attention.kind === "mla"
+    ? mlaSpecs(prefix, attention, hiddenSize)
+    : mhaSpecs(prefix, attention, hiddenSize);
+}
+
+/** One block: two norms, attention, and a dense or expert feed-forward layer. */
+export function blockSpecs(config: LanguageConfig, layer: number): GroupSpec[] {
+  const { hiddenSize, intermediateSize, moe } = config;
+  const prefix = `model.layers.${layer}.`;
+  return [
+    ...attentionSpecs(config, layer),
+    ...(moe !== null && isMoeLayer(config, layer)
+      ? moeSpecs(`${prefix}mlp.`, moe, hiddenSize)
+      : mlpSpecs(`${prefix}mlp.`, hiddenSize, intermediateSize)),
+    vector(`${prefix}input_layernorm.weight`, hiddenSize),
+    vector(`${prefix}post_attention_layernorm.weight`, hiddenSize),
+  ];
+}
+
+/** The model without multi-token prediction, in checkpoint order. */
+export function mainSpecs(config: LanguageConfig): GroupSpec[] {
+  const { vocabSize, hiddenSize, layers, tieEmbeddings } = config;
+  const specs = [matrix("model.embed_tokens.weight", vocabSize, hiddenSize)];
+  for (let layer = 0; layer < layers; layer++) specs.push(...blockSpecs(config, layer));
+  specs.push(vector("model.norm.weight", hiddenSize));
+  if (!tieEmbeddings) specs.push(matrix("lm_head.weight", vocabSize, hiddenSize));
+  return specs;
+}
+
+/** What multi-token prediction adds (DeepSeek-V3 section 2.2); embedding and head are the main model's. */
+export function mtpSpecs(config: LanguageConfig): GroupSpec[] {
+  const { hiddenSize, layers, mtpLayers } = config;
+  const specs: GroupSpec[] = [];
+  for (let layer = layers; layer < layers + mtpLayers; layer++) {
+    const prefix = `model.layers.${layer}.`;
+    specs.push(
+      ...blockSpecs(config, layer),
+      vector(`${prefix}enorm.weight`, hiddenSize),
+      vector(`${prefix}hnorm.weight`, hiddenSize),
+      matrix(`${prefix}eh_proj.weight`, hiddenSize, 2 * hiddenSize),
+      vector(`${prefix}shared_head.norm.weight`, hiddenSize),
+    );
+  }
+  return specs;
+}
+
+/** Names under which released files repeat the embedding and the head inside MTP layers. */
+export function mtpCopies({ layers, mtpLayers }: LanguageConfig): Map<string, string> {
+  const copies = new Map<string, string>();
+  for (let layer = layers; layer < layers + mtpLayers; layer++) {
+    copies.set(`model.layers.${layer}.embed_tokens.weight`, "model.embed_tokens.weight");
+    copies.set(`model.layers.${layer}.shared_head.head.weight`, "lm_head.weight");
+  }
+  return copies;
+}

@@ -1,0 +1,232 @@
+/**
+ * Causal attention for multi-head, grouped-query, multi-query and absorbed latent attention, flash style
+ * (FlashAttention-2, algorithms 1 and 2): no matrix of scores outlives a block; the forward pass saves one
+ * log-sum-exp per query and head, the backward pass computes scores again. Other masks are left out.
+ */
+import { ShapeError } from "../errors.ts";
+import { defineKernel } from "../kernel.ts";
+import { record } from "../record.ts";
+import type { Tensor } from "../tensor.ts";
+
+/** Rows (query, head of a group) and keys of the kernels' units, as in kernels/attention.ts. */
+const UNIT_ROWS = 64;
+const SPLIT_KEYS = 256;
+/** Units that keep any number of threads we know busy; fewer, and the keys are split. */
+const ENOUGH_UNITS = 32;
+const ENOUGH_UNITS_BACKWARD = 8;
+const MAX_SPLITS_BACKWARD = 4;
+/** Panels of this width fit a thread's scratch memory. */
+const MAX_WIDTH = 1024;
+
+interface Sizes {
+  batch: number;
+  tokens: number;
+  keys: number;
+  heads: number;
+  kvHeads: number;
+  width: number;
+  valueWidth: number;
+}
+
+const sizeNames = ["batch", "tokens", "keys", "heads", "kvHeads", "width", "valueWidth", "splits"] as const;
+
+const work = (s: Sizes) => s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth);
+
+/** Visits every (row, query head, key head) with the number of keys the query sees. */
+function eachQuery(
+  { batch, tokens, keys, heads, kvHeads }: Sizes,
+  lengths: Int32Array | null,
+  visit: (row: number, bh: number, b: number, kvHead: number, seen: number) => void,
+): void {
+  for (let b = 0; b < batch; b++) {
+    const valid = lengths ? Math.min(keys, lengths[b]) : keys;
+    for (let t = 0; t < tokens; t++) {
+      for (let h = 0; h < heads; h++) {
+        const row = (b * tokens + t) * heads + h;
+        const seen = Math.max(0, valid - tokens + t + 1);
+        visit(row, (b * heads + h) * tokens + t, b, Math.floor(h / (heads / kvHeads)), seen);
+      }
+    }
+  }
+}
+
+function dot(x: Float64Array, xAt: number, y: Float64Array, yAt: number, n: number): number {
+  let sum = 0;
+  for (let i = 0; i < n; i++) sum += x[xAt + i] * y[yAt + i];
+  return sum;
+}
+
+const forwardKernel = defineKernel({
+  name: "attention_forward",
+  operands: {
+    q: "in f32",
+    k: "in f32",
+    v: "in f32?",
+    lengths: "in i32?",
+    partial: "out f32?",
+    y: "out f32",
+    lse: "out f32?",
+  },
+  ints: sizeNames,
+  floats: ["scale"],
+  work,
+  reference: ({ q, k, v, lengths, y, lse }, sizes, { scale }) => {
+    const { keys, kvHeads, width, valueWidth } = sizes;
+    const values = v ?? k;
+    const valueStride = v ? valueWidth : width;
+    eachQuery(sizes, lengths, (row, bh, b, kvHead, seen) => {
+      const keyAt = (j: number) => (b * keys + j) * kvHeads + kvHead;
+      const scores = Float64Array.from({ length: seen }, (_, j) => {
+        return scale * dot(q, row * width, k, keyAt(j) * width, width);
+      });
+      const largest = scores.reduce((a, s) => Math.max(a, s), Number.NEGATIVE_INFINITY);
+      let sum = 0;
+      for (let j = 0; j < seen; j++) sum += scores[j] = Math.exp(scores[j] - largest);
+      y.fill(0, row * valueWidth, (row + 1) * valueWidth);
+      for (let j = 0; j < seen; j++) {
+        const from = keyAt(j) * valueStride;
+        for (let c = 0; c < valueWidth; c++) y[row * valueWidth + c] += (scores[j] / sum) * values[from + c];
+      }
+      if (lse) lse[bh] = largest + Math.log(sum);
+    });
+  },
+});
+
+const backwardKernel = defineKernel({
+  name: "attention_backward",
+  operands: {
+    q: "in f32",
+    k: "in f32",
+    v: "in f32",
+    y: "in f32",
+    lse: "in f32",
+    dy: "in f32",
+    delta: "out f32",
+    partial: "out f32?",
+    dq: "inout f32?",
+    dk: "inout f32?",
+    dv: "inout f32?",
+  },
+  ints: [...sizeNames, "addQ", "addK", "addV"],
+  floats: ["scale"],
+  work: (sizes) => 2.5 * work(sizes),
+  reference: ({ q, k, v, y, lse, dy, dq, dk, dv }, sizes, { scale }) => {
+    const { batch, tokens, keys, heads, kvHeads, width, valueWidth } = sizes;
+    if (!sizes.addQ) dq?.fill(0, 0, batch * tokens * heads * width);
+    if (!sizes.addK) dk?.fill(0, 0, batch * keys * kvHeads * width);
+    if (!sizes.addV) dv?.fill(0, 0, batch * keys * kvHeads * valueWidth);
+    eachQuery(sizes, null, (row, bh, b, kvHead, seen) => {
+      const delta = dot(dy, row * valueWidth, y, row * valueWidth, valueWidth);
+      for (let j = 0; j < seen; j++) {
+        const key = (b * keys + j) * kvHeads + kvHead;
+        const p = Math.exp(scale * dot(q, row * width, k, key * width, width) - lse[bh]);
+        const slope = scale * p * (dot(dy, row * valueWidth, v, key * valueWidth, valueWidth) - delta);
+        for (let c = 0; c < width; c++) {
+          if (dq) dq[row * width + c] += slope * k[key * width + c];
+          if (dk) dk[key * width + c] += slope * q[row * width + c];
+        }
+        if (dv) {
+          for (let c = 0; c < valueWidth; c++) dv[key * valueWidth + c] += p * dy[row * valueWidth + c];
+        }
+      }
+    });
+  },
+});
+
+export interface AttentionOptions {
+  /** Factor of the scores before softmax. */
+  scale: number;
+  /** Valid keys of each row, i32 [B]; keys from there on are not read. Default: all. */
+  lengths?: Tensor;
+  /** Where v is null: the first channels of a key that are its value. */
+  valueWidth?: number;
+}
+
+function refuse(message: string, expected: unknown, found: unknown): never {
+  throw new ShapeError(message, { where: "attention", expected, found });
+}
+
+function sizesOf(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptions): Sizes {
+  if (q.shape.length !== 4) refuse("q is [batch, tokens, heads, width]", "4 axes", q.shape);
+  if (k.shape.length !== 4) refuse("k is [batch, keys, kvHeads, width]", "4 axes", k.shape);
+  const [batch, tokens, heads, width] = q.shape;
+  const [, keys, kvHeads] = k.shape;
+  if (k.shape[0] !== batch || k.shape[3] !== width) {
+    refuse("q and k share batch and width", [batch, "keys", "kvHeads", width], k.shape);
+  }
+  if (kvHeads === 0 || heads % kvHeads !== 0) {
+    refuse("heads are a multiple of key heads", `a divisor of ${heads}`, kvHeads);
+  }
+  if (v && (v.shape.length !== 4 || v.shape.slice(0, 3).some((n, i) => n !== k.shape[i]))) {
+    refuse("v has the keys' leading axes", [batch, keys, kvHeads, "valueWidth"], v.shape);
+  }
+  const valueWidth = v ? v.shape[3] : (options.valueWidth ?? width);
+  if (options.valueWidth !== undefined && (v ? valueWidth : width) < options.valueWidth) {
+    refuse("values as wide as asked", `at most ${v ? valueWidth : width}`, options.valueWidth);
+  }
+  if (v && options.valueWidth !== undefined && options.valueWidth !== valueWidth) {
+    refuse("valueWidth is the width of v", valueWidth, options.valueWidth);
+  }
+  if (Math.max(width, valueWidth) > MAX_WIDTH) refuse("a head width in range", `at most ${MAX_WIDTH}`, width);
+  const { lengths } = options;
+  if (lengths && (lengths.dtype !== "i32" || lengths.size !== batch)) {
+    refuse("lengths is i32 with one entry per row", [batch], lengths.shape);
+  }
+  if (!lengths && keys < tokens) refuse("queries are the last of the keys", `at least ${tokens} keys`, keys);
+  return { batch, tokens, keys, heads, kvHeads, width, valueWidth };
+}
+
+/**
+ * Causal softmax attention: q [B,T,H,D], k [B,S,Hkv,D], v [B,S,Hkv,Dv] -> [B,T,H,Dv], all f32. The queries are the
+ * last T of the valid keys: query t of row b sees keys 0 to lengths[b]-T+t (`lengths` defaults to S); a query that
+ * sees no key gives 0. Query heads h*H/Hkv to (h+1)*H/Hkv - 1 share key head h. With v null the value of a key is
+ * its own first `valueWidth` channels (absorbed MLA over a latent cache). Gradients flow to q, k and v unless
+ * `lengths` is given or v is null. @throws ShapeError
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptions): Tensor {
+  const sizes = sizesOf(q, k, v, options);
+  const { batch, tokens, keys, heads, kvHeads, width, valueWidth } = sizes;
+  const { scale, lengths = null } = options;
+  const { device } = q;
+  const tracked = device.tape !== null && [q, k, ...(v ? [v] : [])].some((t) => t.requiresGrad) && q.size > 0;
+  if (tracked && (lengths || !v)) {
+    refuse(
+      "no gradient through a cache",
+      "v, and no lengths, while a tape records",
+      v ? "lengths" : "v = null",
+    );
+  }
+  const y = device.empty([batch, tokens, heads, valueWidth]);
+  if (y.size === 0 && !tracked) return y;
+  const lse = tracked ? device.empty([batch, heads, tokens]) : null;
+
+  const rows = (tokens * heads) / kvHeads;
+  const blocks = batch * kvHeads * Math.ceil(rows / UNIT_ROWS);
+  const splits = Math.max(1, Math.min(Math.ceil(ENOUGH_UNITS / blocks), Math.ceil(keys / SPLIT_KEYS)));
+  const blockRows = Math.min(UNIT_ROWS, 8 * Math.ceil(rows / 8));
+  const partial = splits > 1 ? device.empty([blocks, splits, blockRows, valueWidth + 6]) : null;
+  forwardKernel.run(device, { q, k, v, lengths, partial, y, lse }, { ...sizes, splits }, { scale });
+  partial?.dispose();
+
+  if (tracked) {
+    record([y], [q, k, v!], ([dy], grads) => {
+      const into = [0, 1, 2].map((i) => (grads.wants(i) ? grads.target(i) : null));
+      const [dq, dk, dv] = into.map((target) => target?.tensor ?? null);
+      const [addQ, addK, addV] = into.map((target) => target?.accumulate ?? 0);
+      const units = batch * kvHeads;
+      const wanted = Math.min(Math.ceil(ENOUGH_UNITS_BACKWARD / units), Math.ceil(keys / SPLIT_KEYS));
+      const splits = Math.max(1, Math.min(wanted, MAX_SPLITS_BACKWARD));
+      backwardKernel.run(
+        device,
+        {
+          ...{ q, k, v: v!, y, lse: lse!, dy: dy!, dq, dk, dv },
+          delta: device.empty([batch, heads, tokens]),
+          partial: splits > 1 && dq ? device.empty([splits, batch, tokens, heads, width]) : null,
+        },
+        { ...sizes, splits, addQ, addK, addV },
+        { scale },
+      );
+    });
+  }
+  return y;
+}

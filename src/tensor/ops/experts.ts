@@ -1,0 +1,53 @@
+/**
+ * The routed experts of a mixture-of-experts layer: sort by expert, two grouped products with SwiGLU between,
+ * weighted sum back per token. Shared experts are an ordinary feed-forward network beside it and not here.
+ */
+import { ShapeError } from "../errors.ts";
+import { sameShape, type Tensor } from "../tensor.ts";
+import { groupedLinear } from "./grouped-matmul.ts";
+import { combineRows, type ExpertPlan, expertPlan, gatherRows, type Routing } from "./routing.ts";
+import { swiglu } from "./swiglu.ts";
+
+/**
+ * Sum over the chosen experts of weight times down(silu(gate x) * up x).
+ * x [N, d]; ids and weights [N, K]; gateUp [E, 2f, d] holds gate over up; down [E, d, f]; output [N, d].
+ * The plan's counts tell how many tokens each expert got. @throws ShapeError
+ */
+export function experts(
+  x: Tensor,
+  { ids, weights }: Pick<Routing, "ids" | "weights">,
+  gateUp: Tensor,
+  down: Tensor,
+): { output: Tensor; plan: ExpertPlan } {
+  const where = "experts";
+  if (down.shape.length !== 3) {
+    throw new ShapeError("stacked expert weights", {
+      where,
+      name: "down",
+      expected: "[E, d, f]",
+      found: down.shape,
+    });
+  }
+  const [count, width, inner] = down.shape;
+  if (!sameShape(gateUp.shape, [count, 2 * inner, width])) {
+    throw new ShapeError("gate over up for each expert", {
+      where,
+      name: "gateUp",
+      expected: [count, 2 * inner, width],
+      found: gateUp.shape,
+    });
+  }
+  if (x.shape.length !== 2 || x.shape[1] !== width || x.shape[0] !== ids.shape[0]) {
+    throw new ShapeError("one row per routed token", {
+      where,
+      name: "x",
+      expected: [ids.shape[0], width],
+      found: x.shape,
+    });
+  }
+  const plan = expertPlan(ids, count);
+  const rows = gatherRows(x, plan); // [N K, d]
+  const hidden = swiglu(groupedLinear(rows, plan.offsets, gateUp)); // [N K, f]
+  const output = combineRows(groupedLinear(hidden, plan.offsets, down), weights, plan); // [N, d]
+  return { output, plan };
+}

@@ -1,0 +1,79 @@
+import { describe, expect, it } from "vitest";
+import { ShapeError } from "../errors.ts";
+import { createReferenceDevice } from "../reference/backend.ts";
+import { checkBackends, checkGradients } from "../testing.ts";
+import { linear } from "./linear.ts";
+
+describe("linear", () => {
+  it("has the gradients that differences give", async () => {
+    for (const shapes of [
+      [
+        [2, 3, 4],
+        [5, 4],
+      ],
+      [
+        [1, 1],
+        [1, 1],
+      ],
+      [[4], [3, 4]],
+    ]) {
+      await checkGradients(([x, w]) => linear(x, w), shapes);
+    }
+  });
+
+  it("sums the gradients of an input used twice", async () => {
+    await checkGradients(
+      ([x, w]) => linear(linear(x, w), w),
+      [
+        [3, 4],
+        [4, 4],
+      ],
+    );
+    await checkBackends(
+      ([x, w]) => linear(linear(x, w), w),
+      [
+        [35, 20],
+        [20, 20],
+      ],
+    );
+  });
+
+  it("is the same on every backend", async () => {
+    for (const [m, n, k] of [
+      [1, 130, 33],
+      [2, 7, 5],
+      [4, 33, 130],
+      [5, 3, 1],
+      [33, 7, 130],
+      [130, 65, 33],
+      [0, 4, 3],
+    ]) {
+      await checkBackends(
+        ([x, w]) => linear(x, w),
+        [
+          [m, k],
+          [n, k],
+        ],
+      );
+    }
+    for (const dtype of ["bf16", "f16"] as const) {
+      await checkBackends(([x, w]) => linear(x, w), [[3, 5, 70], { shape: [31, 70], dtype }]);
+      await checkBackends(([x, w]) => linear(x, w), [[70], { shape: [31, 70], dtype }]);
+    }
+  });
+
+  it("keeps the leading axes", () => {
+    const device = createReferenceDevice();
+    expect(linear(device.zeros([2, 3, 4]), device.zeros([5, 4])).shape).toEqual([2, 3, 5]);
+  });
+
+  it("refuses what does not fit", () => {
+    const device = createReferenceDevice();
+    expect(() => linear(device.zeros([2, 3]), device.zeros([3, 2]))).toThrow(
+      /expected: \[n, 3\].*found: \[3, 2\]/,
+    );
+    const half = device.zeros([2, 3], "f16");
+    half.requiresGrad = true;
+    expect(() => linear(device.zeros([2, 3]), half)).toThrow(ShapeError);
+  });
+});

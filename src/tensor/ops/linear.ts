@@ -1,0 +1,60 @@
+/** The linear layer x W^T and its gradients. */
+import { ShapeError } from "../errors.ts";
+import { record } from "../record.ts";
+import type { Tensor } from "../tensor.ts";
+import { matmulInto } from "./matmul.ts";
+
+/**
+ * x W^T: x [.., k] f32, weight [n, k] float, result [.., n]. The weight gets a gradient only where it is f32.
+ * @throws ShapeError
+ */
+export function linear(x: Tensor, weight: Tensor): Tensor {
+  const k = x.shape.at(-1);
+  if (weight.shape.length !== 2 || k !== weight.shape[1]) {
+    throw new ShapeError("a weight [n, k] for an input [.., k]", {
+      where: "linear",
+      expected: `[n, ${k}]`,
+      found: weight.shape,
+    });
+  }
+  if (weight.requiresGrad && weight.dtype !== "f32") {
+    throw new ShapeError("a weight that is trained is f32", {
+      where: "linear",
+      expected: "f32",
+      found: weight.dtype,
+    });
+  }
+  const n = weight.shape[0];
+  const lead = x.shape.slice(0, -1);
+  const m = lead.reduce((size, each) => size * each, 1);
+  const { device } = x;
+  const y = device.empty([...lead, n]);
+  matmulInto(
+    device,
+    { m, n, k },
+    { tensor: x, row: k },
+    { tensor: weight, row: 1, column: k },
+    { tensor: y, row: n },
+  );
+  record([y], [x, weight], ([dy], grads) => {
+    if (grads.wants(0)) {
+      const { tensor, accumulate } = grads.target(0);
+      const to = { tensor, row: k };
+      matmulInto(
+        device,
+        { m, n: k, k: n },
+        { tensor: dy!, row: n },
+        { tensor: weight, row: k },
+        to,
+        accumulate,
+      );
+    }
+    if (grads.wants(1)) {
+      const { tensor, accumulate } = grads.target(1);
+      const from = { tensor: dy!, row: 1, column: n };
+      const to = { tensor, row: k };
+      matmulInto(device, { m: n, n: k, k: m }, from, { tensor: x, row: k }, to, accumulate);
+    }
+  });
+  return y;
+}

@@ -1,0 +1,117 @@
+/**
+ * A training run on disk: one folder per saved step in the Hugging Face layout, with the optimizer's moments and
+ * the loop's state beside the weights. A folder appears in one rename when it is complete, so that a run killed at
+ * any moment still has its last one.
+ *
+ *     step-00000200/  config.json  model.safetensors  tokenizer.json  optimizer.safetensors  trainer.json
+ */
+import type { FileTree, FolderSink } from "../checkpoint/byte-source.ts";
+import { openCheckpoint } from "../checkpoint/folder.ts";
+import { modelEntries, modelWeights } from "../checkpoint/model.ts";
+import { openSafetensors } from "../checkpoint/safetensors.ts";
+import { type SafetensorsEntry, writeSafetensors } from "../checkpoint/safetensors-writer.ts";
+import { saveCheckpoint } from "../checkpoint/save.ts";
+import { toConfigJson } from "../models/config.ts";
+import { rawView } from "../tensor/dtype.ts";
+import { FormatError } from "../tensor/errors.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Trainer, TrainerState } from "./trainer.ts";
+
+const FORMAT = 1;
+/** Bytes moved at once between file and device. */
+const CHUNK_BYTES = 1 << 22;
+
+interface SavedState extends TrainerState {
+  readonly format: number;
+}
+
+/** Name of the folder of step `step`; names sort as steps do. */
+export function stepFolder(step: number): string {
+  return `step-${String(step).padStart(8, "0")}`;
+}
+
+/** The steps among folder names, oldest first. */
+export function savedSteps(names: Iterable<string>): number[] {
+  const steps: number[] = [];
+  for (const name of names) {
+    const match = /^step-(\d{8})$/.exec(name);
+    if (match) steps.push(Number(match[1]));
+  }
+  return steps.sort((a, b) => a - b);
+}
+
+function momentEntry(name: string, tensor: Tensor): SafetensorsEntry {
+  const dtype = tensor.dtype === "bf16" ? "BF16" : "F32";
+  const data = async () => {
+    const raw = await tensor.raw();
+    return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+  };
+  return { name, dtype, shape: tensor.shape, data };
+}
+
+/** Saves weights, moments and state into `sink` and commits it. `files` are added as they are. */
+export async function saveTraining(
+  trainer: Trainer,
+  sink: FolderSink,
+  files: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const state: SavedState = { format: FORMAT, ...trainer.state() };
+  try {
+    const moments = Array.from(trainer.optimizer.state(), ({ name, tensor }) => momentEntry(name, tensor));
+    await writeSafetensors(await sink.file("optimizer.safetensors"), moments, {});
+  } catch (error) {
+    await sink.abort();
+    throw error;
+  }
+  await saveCheckpoint(sink, modelEntries(trainer.model), {
+    config: toConfigJson(trainer.model.config),
+    files: { ...files, "trainer.json": `${JSON.stringify(state, null, 2)}\n` },
+  });
+}
+
+/** Puts a saved step back into `trainer`: weights, moments, data position. @throws FormatError, ConfigError */
+export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<void> {
+  const state = JSON.parse(await tree.readText("trainer.json")) as SavedState;
+  if (state.format !== FORMAT) {
+    throw new FormatError("saved by another version", {
+      where: `${tree.name}/trainer.json`,
+      name: "format",
+      expected: FORMAT,
+      found: state.format,
+    });
+  }
+  const checkpoint = await openCheckpoint(tree);
+  try {
+    await trainer.model.parameters.load(modelWeights(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
+  const source = await tree.open("optimizer.safetensors");
+  try {
+    const file = await openSafetensors(source);
+    for (const { name, tensor } of trainer.optimizer.state()) {
+      const info = file.tensors.get(name);
+      const dtype = tensor.dtype === "bf16" ? "BF16" : "F32";
+      const found = info && `${info.dtype} [${info.shape}]`;
+      const expected = `${dtype} [${tensor.shape}]`;
+      if (found !== expected) {
+        throw new FormatError("the saved moments do not fit this model", {
+          where: source.name,
+          name,
+          expected,
+          found: found ?? "nothing",
+          hint: "Resume with the configuration that the run was started with.",
+        });
+      }
+      const bytes = info!.end - info!.begin;
+      const width = dtype === "BF16" ? 2 : 4;
+      for (let at = 0; at < bytes; at += CHUNK_BYTES) {
+        const chunk = (await file.readRange(name, at, Math.min(CHUNK_BYTES, bytes - at))).slice();
+        tensor.set(rawView(tensor.dtype, chunk.buffer, 0, chunk.byteLength / width), at / width);
+      }
+    }
+  } finally {
+    await source.close?.();
+  }
+  trainer.restore(state);
+}
