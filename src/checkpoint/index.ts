@@ -1,0 +1,23 @@
+/** Checkpoints without a file system: bytes, blobs and memory. Files on disk are in `deepseek-ts/node`. */
+export {
+  type ByteSink,
+  type ByteSource,
+  blobSource,
+  bytesSource,
+  type FileTree,
+  type FolderSink,
+  memoryFolder,
+  memoryFolderSink,
+  memorySink,
+} from "./byte-source.ts";
+export { type Checkpoint, type F32Chunk, type OpenOptions, openCheckpoint, readAllF32 } from "./folder.ts";
+export { type BlockSize, dequantizeBlocks, type QuantizedBlocks, quantizeBlocks, scaleShape } from "./fp8.ts";
+export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
+export {
+  openSafetensors,
+  type SafetensorsDtype,
+  type SafetensorsFile,
+  type TensorInfo,
+} from "./safetensors.ts";
+export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
+export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";

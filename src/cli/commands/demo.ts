@@ -1,0 +1,120 @@
+/** `deepseek-ts demo`: from nothing to a small model that knows some TypeScript, in about two minutes. */
+import { Command } from "commander";
+import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
+import { scoreTokens, trainNgram } from "../baseline.ts";
+import type { Output } from "../live-view.ts";
+import { mergeConfig, preset } from "../run-config.ts";
+import type { Run, RunTexts } from "../training-run.ts";
+import { prepare, trainWithView } from "../training-session.ts";
+import { nearestTypescript } from "../typescript-folder.ts";
+import { readAll, statsText } from "./generation.ts";
+import {
+  naturalNumber,
+  openDevice,
+  positiveInteger,
+  positiveNumber,
+  usageError,
+  withThreads,
+} from "./options.ts";
+import { checkFree, freeRunFolder, nextSteps } from "./train.ts";
+
+interface DemoFlags {
+  readonly out?: string;
+  readonly steps?: number;
+  readonly seconds?: number;
+  readonly seed?: number;
+  readonly threads?: number;
+}
+
+/** Held-out sequences of the final comparison. */
+const COMPARED_SEQUENCES = 256;
+
+const prompts = ["export interface Options {\n", "import { readFile } from ", "/**\n * Returns "] as const;
+
+const hole = { prefix: "export interface Point {\n  readonly x: ", suffix: ";\n  readonly y: number;\n}\n" };
+
+const sampling: TextOptions = { maxTokens: 90, temperature: 0.5, topP: 0.95, seed: 1 };
+
+/** Bits per byte of the model and of a 5-gram on the same held-out bytes. */
+async function compare(run: Run, texts: RunTexts, out: Output): Promise<void> {
+  const model = await run.evaluate(COMPARED_SEQUENCES);
+  out.write("\ncounting 5-grams of the training part ..\n");
+  const ngram = await trainNgram(texts);
+  const score = scoreTokens(ngram, await run.heldOutTokens(COMPARED_SEQUENCES), run.tokenizer);
+  const figure = (bits: number) => bits.toFixed(3).padStart(6);
+  out.write(
+    `\n${score.bytes} bytes of files that were held out, in bits per byte (8 before any learning):\n` +
+      `${figure(model.bitsPerByte!)}  this model\n` +
+      `${figure(score.bitsPerByte)}  a byte-level 5-gram with modified Kneser-Ney smoothing, trained on the same ` +
+      `${(ngram.trainedBytes / 1e6).toFixed(1)} MB\n`,
+  );
+}
+
+const indent = (text: string) => text.replace(/^/gm, "  | ");
+
+/** Three completions and one text filled in; what the model wrote stands between » and «. */
+async function show(run: Run, out: Output): Promise<void> {
+  const { model, tokenizer } = run;
+  out.write("\nWhat it writes, between » and «:\n");
+  for (const prompt of prompts) {
+    const { text } = await readAll(completeText(model, tokenizer, prompt, sampling));
+    out.write(`\n${indent(`${prompt}»${text}«`)}\n`);
+  }
+  const filled = await readAll(
+    fillText(model, tokenizer, hole.prefix, hole.suffix, { ...sampling, maxTokens: 40 }),
+  );
+  out.write(
+    `\nFilled in the middle:\n\n${indent(`${hole.prefix}»${filled.text}«${hole.suffix.trimEnd()}`)}\n`,
+  );
+  const drafting: TextOptions = {
+    ...sampling,
+    maxTokens: 128,
+    stopIds: [],
+    speculative: model.config.mtpLayers > 0,
+  };
+  const { stats } = await readAll(completeText(model, tokenizer, prompts[0], drafting));
+  out.write(`\nDrafting with its own second prediction: ${statsText(stats)}\n\n`);
+}
+
+export function demoCommand(): Command {
+  const command = new Command("demo")
+    .summary("train a small model on the TypeScript lying around, and use it")
+    .description(
+      "Trains a small DeepSeek-V3 (latent attention, experts, two-token prediction) for about two minutes on the\n" +
+        "TypeScript of the nearest node_modules folder, compares it with a 5-gram model and shows what it writes.",
+    )
+    .argument("[folder]", "learn from the TypeScript in this folder instead")
+    .option("--out <folder>", "where the run goes (default: runs/demo-<n>)")
+    .option("--steps <n>", "updates to make", positiveInteger)
+    .option("--seconds <s>", "how long to train", positiveNumber)
+    .option("--seed <n>", "seed of data order, split and weights", naturalNumber);
+  return withThreads(command)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  deepseek-ts demo\n  deepseek-ts demo --seconds 30\n  deepseek-ts demo ../my-project/src --out runs/mine",
+    )
+    .action(async (given: string | undefined, flags: DemoFlags) => {
+      const { stdout } = process;
+      const { steps, seconds, seed } = flags;
+      if (steps !== undefined && seconds !== undefined) {
+        usageError(command, "--steps and --seconds exclude each other");
+      }
+      const folder = given ?? (await nearestTypescript(process.cwd()));
+      let config = preset("demo");
+      if (seed !== undefined) config = mergeConfig(config, { seed });
+      if (steps !== undefined) config = mergeConfig(config, { training: { steps } });
+      if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } });
+      const out = flags.out ?? (await freeRunFolder("demo"));
+      await checkFree(out);
+      stdout.write(`demo      learning from the TypeScript in ${folder}\n`);
+      const texts = await prepare(folder, out, config, stdout);
+      stdout.write(`run       ${out}\n`);
+      await using device = await openDevice(flags);
+      const result = await trainWithView(out, device, stdout, async (run, done) => {
+        await compare(run, texts, stdout);
+        await show(run, stdout);
+        stdout.write(nextSteps(out, done));
+      });
+      process.exitCode = result.exitCode;
+    });
+}

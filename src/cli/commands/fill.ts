@@ -1,0 +1,125 @@
+/** `deepseek-ts fill`: writes what belongs between two texts, or at a place in a file. */
+import { readFile } from "node:fs/promises";
+import { Command, InvalidArgumentError } from "commander";
+import { fillText } from "../../generate/text.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { fimPrompt } from "../../tokenizer/fim.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
+import { openModel } from "./open-model.ts";
+import { openDevice, usageError } from "./options.ts";
+
+interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+interface FillFlags extends GenerationFlags {
+  readonly prefix?: string;
+  readonly suffix?: string;
+  readonly file?: string;
+  readonly at?: Place;
+  readonly whole?: boolean;
+}
+
+const examples = `
+Examples:
+  deepseek-ts fill runs/demo-1 --prefix "interface Point { x: " --suffix "; y: number; }" --whole
+  deepseek-ts fill runs/demo-1 --prefix @before.txt --suffix @after.txt --temperature 0.4 --seed 3
+  deepseek-ts fill runs/demo-1 --file src/server.ts --at 12:5 --max-tokens 60`;
+
+function place(text: string): Place {
+  const match = /^(\d+):(\d+)$/.exec(text);
+  const [line, column] = [Number(match?.[1]), Number(match?.[2])];
+  if (!(line >= 1 && column >= 1)) throw new InvalidArgumentError("Expected LINE:COLUMN, both from 1.");
+  return { line, column };
+}
+
+async function textOrFile(value: string): Promise<string> {
+  return value.startsWith("@") ? readFile(value.slice(1), "utf8") : value;
+}
+
+/** Cuts a text at a place; the column counts UTF-16 units from 1. @throws ConfigError outside the text */
+export function cutAt(
+  text: string,
+  { line, column }: Place,
+  name: string,
+): { prefix: string; suffix: string } {
+  let start = 0;
+  for (let n = 1; n < line; n++) {
+    const end = text.indexOf("\n", start);
+    if (end < 0) {
+      throw new ConfigError("the file has fewer lines", { where: name, expected: `1 to ${n}`, found: line });
+    }
+    start = end + 1;
+  }
+  const end = text.indexOf("\n", start);
+  const length = (end < 0 ? text.length : end) - start;
+  if (column > length + 1) {
+    throw new ConfigError("the line is shorter", {
+      where: `${name}:${line}`,
+      expected: `a column of 1 to ${length + 1}`,
+      found: column,
+    });
+  }
+  const at = start + column - 1;
+  return { prefix: text.slice(0, at), suffix: text.slice(at) };
+}
+
+/** Keeps what is nearest to the hole where both do not fit `budget` tokens; the suffix gets at most a quarter. */
+export function fitTexts(
+  tokenizer: Tokenizer,
+  { prefix, suffix }: { prefix: string; suffix: string },
+  budget: number,
+): { prefix: string; suffix: string } {
+  const plain = { addSpecialTokens: false, parseSpecial: false };
+  const [before, after] = [tokenizer.encode(prefix, plain), tokenizer.encode(suffix, plain)];
+  if (before.length + after.length <= budget) return { prefix, suffix };
+  const behind = Math.min(after.length, Math.max(Math.floor(budget / 4), budget - before.length));
+  const ahead = Math.max(0, budget - behind);
+  // Whole lines, where there is one: a token may be part of a character.
+  const kept = tokenizer.decode(before.slice(Math.max(0, before.length - ahead)));
+  const line = kept.indexOf("\n");
+  return {
+    prefix: before.length <= ahead ? prefix : line < 0 ? kept.replace(/^\uFFFD+/, "") : kept.slice(line + 1),
+    suffix: tokenizer.decode(after.slice(0, behind)).replace(/\uFFFD+$/, ""),
+  };
+}
+
+export function fillCommand(): Command {
+  const command = new Command("fill")
+    .summary("write what belongs between two texts")
+    .description(
+      "Fills in the middle: writes what belongs between a prefix and a suffix. The model's tokenizer needs the\n" +
+        "fill-in-the-middle tokens of DeepSeek-Coder, Coder-V2, V3, or of a training run.",
+    )
+    .argument("<model>", "a model's folder, or a training run's (also while it trains)")
+    .option("--prefix <text>", "what comes before; @FILE reads it from a file")
+    .option("--suffix <text>", "what comes after; @FILE reads it from a file")
+    .option("--file <file>", "fill at a place of this file instead")
+    .option("--at <line:column>", "that place, both counted from 1", place)
+    .option("--whole", "also write prefix and suffix around the middle");
+  return withGeneration(command)
+    .addHelpText("after", examples)
+    .action(async (path: string, flags: FillFlags) => {
+      const { prefix, suffix, file, at, whole } = flags;
+      const byFile = file !== undefined || at !== undefined;
+      const byText = prefix !== undefined || suffix !== undefined;
+      if (byFile === byText) usageError(command, "give --prefix and --suffix, or --file and --at");
+      if (byFile && (file === undefined || at === undefined))
+        usageError(command, "--file and --at go together");
+      const given = byFile
+        ? cutAt(await readFile(file!, "utf8"), at!, file!)
+        : { prefix: await textOrFile(prefix ?? ""), suffix: await textOrFile(suffix ?? "") };
+      await using device = await openDevice(flags);
+      const { model, tokenizer } = await openModel(path, device, flags.dtype);
+      using _model = model;
+      // Files are often longer than the context; texts given whole are taken whole or refused.
+      const room = model.config.maxPositions - (flags.maxTokens ?? 200) - 8;
+      const used = byFile ? fitTexts(tokenizer, given, Math.max(0, room)) : given;
+      const length = fimPrompt(tokenizer, used.prefix, used.suffix).length + 1;
+      const options = textOptions(flags, model, length);
+      const middle = fillText(model, tokenizer, used.prefix, used.suffix, options);
+      await writeOut(middle, flags, whole ? given.prefix : "", whole ? given.suffix : "");
+    });
+}

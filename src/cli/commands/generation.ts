@@ -1,0 +1,147 @@
+/** What `complete` and `fill` share: sampling options, streaming to standard output, statistics. */
+import { type Command, Option } from "commander";
+import type { TextChunk, TextOptions, TextStats } from "../../generate/text.ts";
+import type { CausalLM } from "../../models/causal-lm.ts";
+import type { DtypeOption } from "./open-model.ts";
+import { naturalNumber, numberThat, positiveInteger, positiveNumber, withThreads } from "./options.ts";
+
+export interface GenerationFlags {
+  readonly maxTokens?: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly stop: readonly string[];
+  readonly seed: number;
+  readonly dtype: DtypeOption;
+  readonly speculative: boolean;
+  readonly bos?: boolean;
+  readonly stats?: boolean;
+  readonly json?: boolean;
+  readonly threads?: number;
+}
+
+/** Tokens to generate where `--max-tokens` does not say. */
+const DEFAULT_TOKENS = 200;
+
+const unescaped = (text: string) =>
+  text.replace(/\\([nt\\])/g, (_, c: string) => (c === "n" ? "\n" : c === "t" ? "\t" : "\\"));
+
+/** Adds the options of generation to a command. */
+export function withGeneration(command: Command): Command {
+  command
+    .option(
+      "--max-tokens <n>",
+      `most tokens to write (default: ${DEFAULT_TOKENS}, or what the context has room for)`,
+      positiveInteger,
+    )
+    .option(
+      "--temperature <t>",
+      "0 always takes the likeliest token",
+      numberThat("0 or more", (n) => n >= 0),
+      0,
+    )
+    .option("--top-p <p>", "keep the likeliest tokens that together have this probability", positiveNumber, 1)
+    .option("--top-k <k>", "keep the k likeliest tokens; 0 keeps all", naturalNumber, 0)
+    .option(
+      "--min-p <p>",
+      "keep tokens at least this fraction as likely as the likeliest",
+      numberThat("0 to 1", (n) => n >= 0 && n <= 1),
+      0,
+    )
+    .option("--repetition-penalty <r>", "above 1: makes tokens already there less likely", positiveNumber, 1)
+    .option(
+      "--stop <text>",
+      "end before this text; may be repeated; \\n and \\t are understood",
+      (text: string, all: string[]) => [...all, unescaped(text)],
+      [] as string[],
+    )
+    .option("--seed <n>", "seed of the random choices; the same seed gives the same text", naturalNumber, 0)
+    .addOption(
+      new Option("--dtype <dtype>", "storage of the weights; auto: as the model was saved")
+        .choices(["auto", "f32", "bf16"])
+        .default("auto"),
+    )
+    .option("--speculative", "draft with the model's multi-token-prediction module")
+    .option("--no-speculative", "one token at a time (the default)")
+    .option(
+      "--bos",
+      "begin with the beginning-of-text token (default: as the tokenizer's configuration says)",
+    )
+    .option("--no-bos", "do not begin with it")
+    .option("--stats", "write tokens and speeds to standard error")
+    .option("--json", "write one JSON object (text, stopReason, stats) at the end instead of the text");
+  command.setOptionValueWithSource("speculative", false, "default");
+  command.setOptionValueWithSource("bos", undefined, "default");
+  return withThreads(command);
+}
+
+/** The flags as options of generation; the token limit is fitted to the context unless it was given. */
+export function textOptions(flags: GenerationFlags, model: CausalLM, promptTokens: number): TextOptions {
+  const room = model.config.maxPositions - promptTokens;
+  const { temperature, topP, topK, minP, repetitionPenalty, stop, seed, speculative, bos } = flags;
+  return {
+    maxTokens: flags.maxTokens ?? Math.max(1, Math.min(DEFAULT_TOKENS, room)),
+    ...{ temperature, topP, topK, minP, repetitionPenalty, stop, seed, speculative, bos },
+  };
+}
+
+const perSecond = (count: number, ms: number) => (ms > 0 ? ((count / ms) * 1000).toFixed(0) : "-");
+
+/** One line of figures. */
+export function statsText(stats: TextStats): string {
+  const { promptTokens, generatedTokens, prefillMs, decodeMs, speculative: drafts } = stats;
+  const reason = stats.stopString === null ? stats.stopReason : `stop ${JSON.stringify(stats.stopString)}`;
+  const parts = [
+    `prompt ${promptTokens} tokens at ${perSecond(promptTokens, prefillMs)}/s`,
+    // The first token comes with the prompt.
+    `wrote ${generatedTokens} tokens at ${perSecond(Math.max(0, generatedTokens - 1), decodeMs)}/s`,
+    `ended by ${reason}`,
+  ];
+  if (drafts) {
+    const rate = (100 * drafts.acceptanceRate).toFixed(1);
+    parts.push(`drafts accepted ${drafts.accepted} of ${drafts.drafted} (${rate} %)`);
+  }
+  return parts.join(", ");
+}
+
+export interface Written {
+  readonly text: string;
+  readonly stats: TextStats;
+}
+
+/** Reads a generation to its end, giving every piece to `write` as it comes. */
+export async function readAll(
+  pieces: AsyncGenerator<TextChunk, TextStats>,
+  write: (text: string) => void = () => {},
+): Promise<Written> {
+  let text = "";
+  for (;;) {
+    const next = await pieces.next();
+    if (next.done) return { text, stats: next.value };
+    text += next.value.text;
+    write(next.value.text);
+  }
+}
+
+/** Streams a generation to standard output between `before` and `after`, or writes it as JSON. */
+export async function writeOut(
+  pieces: AsyncGenerator<TextChunk, TextStats>,
+  flags: GenerationFlags,
+  before = "",
+  after = "",
+): Promise<void> {
+  const { stdout, stderr } = process;
+  if (!flags.json) stdout.write(before);
+  const { text, stats } = await readAll(pieces, flags.json ? undefined : (piece) => stdout.write(piece));
+  if (flags.json) {
+    const { stopReason, stopString, ...figures } = stats;
+    stdout.write(`${JSON.stringify({ text, stopReason, stopString, stats: figures })}\n`);
+  } else {
+    stdout.write(after);
+    const whole = before + text + after;
+    if (stdout.isTTY && !whole.endsWith("\n")) stdout.write("\n");
+  }
+  if (flags.stats) stderr.write(`${statsText(stats)}\n`);
+}

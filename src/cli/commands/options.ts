@@ -1,0 +1,40 @@
+/** What several commands share: option values with their checks, and the device. */
+import { type Command, InvalidArgumentError } from "commander";
+import { createCpuDevice } from "../../tensor/cpu/backend.ts";
+import type { Device } from "../../tensor/tensor.ts";
+
+/** A number in decimal notation that satisfies `valid`. */
+export function numberThat(expected: string, valid: (n: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!Number.isFinite(value) || !valid(value)) throw new InvalidArgumentError(`Expected ${expected}.`);
+    return value;
+  };
+}
+
+export const positiveInteger = numberThat("an integer, 1 or more", (n) => Number.isSafeInteger(n) && n >= 1);
+export const naturalNumber = numberThat("an integer, 0 or more", (n) => Number.isSafeInteger(n) && n >= 0);
+export const positiveNumber = numberThat("a number above 0", (n) => n > 0);
+
+/** Ends with a usage error: message, hint to the help, exit status 2. */
+export function usageError(command: Command, message: string): never {
+  command.error(`error: ${message}\nSee: deepseek-ts ${command.name()} --help`, { exitCode: 2 });
+}
+
+/** Adds `--threads`. */
+export function withThreads(command: Command): Command {
+  return command.option("--threads <n>", "threads to compute with (default: one per core)", positiveInteger);
+}
+
+/** The CPU device for `--threads`. */
+export function openDevice(options: { readonly threads?: number }): Promise<Device> {
+  return createCpuDevice({ threads: options.threads });
+}
+
+/** All of standard input as text. */
+export async function readStdin(): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of process.stdin) text += decoder.decode(chunk as Uint8Array, { stream: true });
+  return text + decoder.decode();
+}

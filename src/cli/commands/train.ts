@@ -1,0 +1,155 @@
+/** `deepseek-ts train`: trains a model on a folder of text, or continues a run. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Command } from "commander";
+import { ConfigError, FormatError } from "../../tensor/errors.ts";
+import { evaluationText } from "../live-view.ts";
+import { mergeConfig, preset, presets, type RunConfig } from "../run-config.ts";
+import type { RunResult } from "../training-run.ts";
+import { prepare, quote, trainWithView } from "../training-session.ts";
+import {
+  naturalNumber,
+  openDevice,
+  positiveInteger,
+  positiveNumber,
+  usageError,
+  withThreads,
+} from "./options.ts";
+
+interface TrainFlags {
+  readonly preset?: string;
+  readonly config?: string;
+  readonly out?: string;
+  readonly extensions?: string;
+  readonly steps?: number;
+  readonly seconds?: number;
+  readonly seed?: number;
+  readonly resume?: string;
+  readonly threads?: number;
+}
+
+const examples = `
+Presets:
+  demo       the demo's small V3, for TypeScript
+  v3-small   latent attention, experts balanced without a loss, two-token prediction
+  v2-small   latent attention, experts
+  moe-small  experts
+  llm-small  dense
+
+Examples:
+  deepseek-ts train src --preset v3-small --seconds 600
+  deepseek-ts train notes --extensions md,txt --out runs/notes --steps 500
+  deepseek-ts train src --config my.json            my.json: {"preset": "v2-small", "training": {"steps": 300}}
+  deepseek-ts train --resume runs/v3-small-1`;
+
+/** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist. */
+export async function freeRunFolder(name: string): Promise<string> {
+  const taken = new Set(await readdir("runs").catch(() => []));
+  let n = 1;
+  while (taken.has(`${name}-${n}`)) n++;
+  return join("runs", `${name}-${n}`);
+}
+
+/** Refuses to prepare a run over something else. @throws ConfigError */
+export async function checkFree(out: string): Promise<void> {
+  const names: string[] = await readdir(out).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  // What a run killed during its preparation leaves may be written over.
+  if (names.every((name) => ["tokenizer", "data", "run.json.tmp"].includes(name))) return;
+  const isRun = names.includes("run.json");
+  throw new ConfigError(isRun ? "there is a run already" : "the folder is not empty", {
+    where: out,
+    hint: isRun ? `Continue it with --resume ${out}, or choose another --out.` : "Choose another --out.",
+  });
+}
+
+async function readConfigFile(path: string): Promise<Record<string, unknown>> {
+  const text = await readFile(path, "utf8").catch((cause: Error) => {
+    throw new FormatError("cannot be read", { where: path, found: cause.message, cause });
+  });
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (cause) {
+    throw new FormatError("not JSON", { where: path, found: (cause as Error).message, cause });
+  }
+}
+
+/** Preset, configuration file and options, in that order. @throws ConfigError, FormatError */
+export async function runConfig(flags: TrainFlags): Promise<{ name: string; config: RunConfig }> {
+  const file = flags.config === undefined ? {} : await readConfigFile(flags.config);
+  const name = flags.preset ?? (typeof file?.preset === "string" ? file.preset : "v3-small");
+  let config = mergeConfig(preset(name), file, flags.config);
+  const { steps, seconds, seed, extensions } = flags;
+  if (extensions !== undefined) {
+    const known = ["code", "typescript", "text", "all"].includes(extensions);
+    config = mergeConfig(config, { data: { extensions: known ? extensions : extensions.split(",") } });
+  }
+  if (seed !== undefined) config = mergeConfig(config, { seed });
+  if (steps !== undefined) config = mergeConfig(config, { training: { steps } });
+  if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } });
+  return { name, config };
+}
+
+/** Where the model is and what to do with it. */
+export function nextSteps(folder: string, { modelFolder, evaluation }: RunResult): string {
+  const held = evaluation ? `, held out ${evaluationText(evaluation)}` : "";
+  const run = quote(folder);
+  return [
+    `the model is in ${modelFolder}${held}`,
+    "Try:",
+    `  npx deepseek-ts complete ${run} "export function " --temperature 0.6`,
+    `  npx deepseek-ts fill ${run} --prefix "interface Point { x: " --suffix "; y: number; }" --whole`,
+    "",
+  ].join("\n");
+}
+
+export function trainCommand(): Command {
+  const command = new Command("train")
+    .summary("train a model on a folder of text")
+    .description(
+      "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings,\n" +
+        "tokens, metrics.jsonl, saved states, and at the end the model in the Hugging Face layout. Ctrl-C saves and\n" +
+        "ends with status 130; --resume continues with the same bits as if nothing had happened (same machine, same\n" +
+        "number of threads).",
+    )
+    .argument("[folder]", "files to learn from; .gitignore files are honoured")
+    .option("--preset <name>", `starting point: ${Object.keys(presets).join(", ")} (default: v3-small)`)
+    .option("--config <file>", "JSON with the settings that differ from the preset")
+    .option("--out <folder>", "where the run goes (default: runs/<preset>-<n>)")
+    .option("--extensions <list>", "files to read: code, typescript, text, all, or a list such as md,txt")
+    .option("--steps <n>", "updates to make", positiveInteger)
+    .option("--seconds <s>", "how long to train; sets the number of updates from the speed", positiveNumber)
+    .option("--seed <n>", "seed of data order, split and weights", naturalNumber)
+    .option("--resume <folder>", "continue the run in this folder");
+  return withThreads(command)
+    .addHelpText("after", examples)
+    .action(async (folder: string | undefined, flags: TrainFlags) => {
+      const { stdout } = process;
+      let out: string;
+      if (flags.resume !== undefined) {
+        const { resume: _resume, threads: _threads, ...others } = flags;
+        const extra = Object.keys(others)[0];
+        if (folder !== undefined || extra !== undefined) {
+          usageError(command, `--resume continues with the run's own settings; leave out ${extra ?? folder}`);
+        }
+        out = flags.resume;
+      } else {
+        if (folder === undefined) usageError(command, "no folder given");
+        if (flags.steps !== undefined && flags.seconds !== undefined) {
+          usageError(command, "--steps and --seconds exclude each other");
+        }
+        const { name, config } = await runConfig(flags);
+        out = flags.out ?? (await freeRunFolder(name));
+        await checkFree(out);
+        await prepare(folder, out, config, stdout);
+        stdout.write(`run       ${out}\n`);
+      }
+      await using device = await openDevice(flags);
+      const result = await trainWithView(out, device, stdout, async (_run, done) => {
+        stdout.write(nextSteps(out, done));
+      });
+      process.exitCode = result.exitCode;
+    });
+}

@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import type { StepMetrics } from "../train/trainer.ts";
+import { bars, clock, condense, evaluationText, LiveView, short } from "./live-view.ts";
+
+const metrics = (step: number, loss: number): StepMetrics => ({
+  step,
+  tokens: step * 2048,
+  loss,
+  mtpLoss: loss + 0.5,
+  balanceLoss: 1,
+  gradientNorm: 0.75,
+  learningRate: 0.001,
+  speed: 5000,
+  experts: [{ layer: 1, counts: [10, 30, 20, 20] }],
+  maxViolation: 0.5,
+});
+
+describe("figures", () => {
+  it.each([
+    [0, "0:00"],
+    [65.4, "1:05"],
+    [3599.6, "1:00:00"],
+    [7400, "2:03:20"],
+    [-3, "0:00"],
+  ])("%d seconds are %s", (seconds, text) => expect(clock(seconds)).toBe(text));
+
+  it.each([
+    [950, "950"],
+    [1234, "1.23k"],
+    [12345, "12.3k"],
+    [4_560_000, "4.56M"],
+    [671e9, "671.00B"],
+  ])("%d is short as %s", (n, text) => expect(short(n)).toBe(text));
+
+  it("draws bars between nothing and the largest, or a given top", () => {
+    expect(bars([0, 1, 2])).toBe("▁▅█");
+    expect(bars([1, 5], 2)).toBe("▅█");
+    expect(bars([0, 0])).toBe("▁▁");
+  });
+
+  it("condenses a history into means of equal parts", () => {
+    expect(condense([1, 3, 5, 7], 2)).toEqual([2, 6]);
+    expect(condense([1, 2], 5)).toEqual([1, 2]);
+    const long = condense(
+      Array.from({ length: 1001 }, (_, i) => i),
+      48,
+    );
+    expect(long).toHaveLength(48);
+    expect(long.every((v, i) => i === 0 || v > long[i - 1])).toBe(true);
+  });
+
+  it("shows bits per byte where they are known", () => {
+    const known = { loss: 1.5, tokens: 1, bytes: 4, bitsPerByte: 0.541 };
+    expect(evaluationText(known)).toBe("1.500 nats a token, 0.541 bits a byte");
+    expect(evaluationText({ ...known, bitsPerByte: null })).toBe("1.500 nats a token");
+  });
+});
+
+describe("LiveView", () => {
+  const written = (terminal: boolean, columns?: number) => {
+    const chunks: string[] = [];
+    const out = { write: (text: string) => chunks.push(text), isTTY: terminal, columns };
+    return { chunks, view: new LiveView(out, () => 10) };
+  };
+
+  it("redraws one block in place on a terminal, no line wider than it", () => {
+    const { chunks, view } = written(true, 40);
+    view.step(metrics(1, 5), null);
+    view.step(metrics(2, 4), 61);
+    expect(chunks[0]).not.toContain("\x1b[");
+    const lines = chunks[0].split("\n").length - 1;
+    expect(chunks[1]).toBe(`\x1b[${lines}A\x1b[0J`);
+    expect(chunks[2]).toContain("step 2/10");
+    for (const line of chunks[2].split("\n")) expect([...line].length).toBeLessThan(40);
+  });
+
+  it("shows experts and the last evaluation", () => {
+    const { chunks, view } = written(true, 200);
+    view.evaluation(1, { loss: 2, tokens: 8, bytes: 8, bitsPerByte: 2.885 });
+    view.step(metrics(1, 5), 3);
+    const text = chunks.join("");
+    expect(text).toContain("busiest 1.50x the mean");
+    expect(text).toContain("held out: 2.000 nats a token");
+    expect(text).toContain("0:03 left");
+  });
+
+  it("writes plain lines elsewhere: the first step and the last, not each", () => {
+    const { chunks, view } = written(false);
+    for (let step = 1; step <= 10; step++) view.step(metrics(step, 5 - step / 10), 10 - step);
+    expect(chunks.map((line) => line.split("  ")[0])).toEqual(["step 1/10", "step 10/10"]);
+    expect(chunks.join("")).not.toContain("\x1b");
+  });
+
+  it("keeps what stands above when a note comes, and what came before when it ends", () => {
+    const { chunks, view } = written(true, 100);
+    view.step(metrics(1, 5), 3);
+    view.note("saved");
+    expect(chunks.slice(-2)).toEqual(["\x1b[4A\x1b[0J", "saved\n"]);
+    view.step(metrics(2, 5), 3);
+    view.end();
+    view.note("below");
+    expect(chunks.at(-1)).toBe("below\n");
+    expect(chunks.at(-2)).toContain("step 2");
+  });
+});

@@ -1,0 +1,132 @@
+/**
+ * What a person sees while a model trains: one block that is redrawn in place on a terminal, plain lines now and
+ * then elsewhere.
+ */
+import type { Evaluation } from "../train/evaluate.ts";
+import type { StepMetrics } from "../train/trainer.ts";
+
+const BLOCKS = "▁▂▃▄▅▆▇█";
+
+/** "1:05", "2:03:20". */
+export function clock(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds));
+  const [h, m] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
+  const two = (n: number) => String(n).padStart(2, "0");
+  return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
+
+/** "950", "12.3k", "4.56M". */
+export function short(n: number): string {
+  if (n < 1000) return String(Math.round(n));
+  if (n < 1e6) return `${(n / 1e3).toFixed(n < 1e4 ? 2 : 1)}k`;
+  if (n < 1e9) return `${(n / 1e6).toFixed(2)}M`;
+  return `${(n / 1e9).toFixed(2)}B`;
+}
+
+/** Values as a line of bars, scaled to `top` (default: the largest). */
+export function bars(values: readonly number[], top = Math.max(...values)): string {
+  return values
+    .map(
+      (v) =>
+        BLOCKS[Math.max(0, Math.min(BLOCKS.length - 1, Math.round((v / (top || 1)) * (BLOCKS.length - 1))))],
+    )
+    .join("");
+}
+
+/** Mean of each of `count` equal parts of a history. */
+export function condense(history: readonly number[], count: number): number[] {
+  if (history.length <= count) return [...history];
+  return Array.from({ length: count }, (_, i) => {
+    const part = history.slice(
+      Math.floor((i * history.length) / count),
+      Math.floor(((i + 1) * history.length) / count),
+    );
+    return part.reduce((a, b) => a + b, 0) / part.length;
+  });
+}
+
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export class LiveView {
+  readonly #out: Output;
+  readonly #losses: number[] = [];
+  #evaluation: Evaluation | null = null;
+  #speed = 0;
+  #lines = 0;
+  #lastPlain = 0;
+  #began = performance.now();
+  #totalSteps: () => number;
+
+  /** @param totalSteps steps of the run; beyond a million it is taken as not known yet */
+  constructor(out: Output, totalSteps: () => number) {
+    this.#out = out;
+    this.#totalSteps = totalSteps;
+  }
+
+  step(metrics: StepMetrics, remaining: number | null): void {
+    this.#losses.push(metrics.loss);
+    this.#speed = this.#speed === 0 ? metrics.speed : 0.9 * this.#speed + 0.1 * metrics.speed;
+    const lines = this.#render(metrics, remaining);
+    if (this.#out.isTTY) {
+      if (this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
+      const width = (this.#out.columns ?? 80) - 1;
+      this.#out.write(`${lines.map((line) => [...line].slice(0, width).join("")).join("\n")}\n`);
+      this.#lines = lines.length;
+    } else if (metrics.step === 1 || performance.now() - this.#lastPlain > 10_000 || remaining === 0) {
+      this.#lastPlain = performance.now();
+      this.#out.write(`${lines[0]}\n`);
+    }
+  }
+
+  evaluation(step: number, result: Evaluation): void {
+    this.#evaluation = result;
+    if (!this.#out.isTTY) this.#out.write(`  held out after step ${step}: ${evaluationText(result)}\n`);
+  }
+
+  /** Leaves the block as it stands: what is written next comes below it. */
+  end(): void {
+    this.#lines = 0;
+  }
+
+  /** Writes a line above the block. */
+  note(text: string): void {
+    if (this.#out.isTTY && this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
+    this.#lines = 0;
+    this.#out.write(`${text}\n`);
+  }
+
+  #render(m: StepMetrics, remaining: number | null): string[] {
+    const total = this.#totalSteps();
+    const of = total > 1e6 ? "" : `/${total}`;
+    const left = remaining === null ? "measuring speed" : `${clock(remaining)} left`;
+    const elapsed = clock((performance.now() - this.#began) / 1000);
+    const lines = [
+      `step ${m.step}${of}  loss ${m.loss.toFixed(3)}  ${short(this.#speed)} tokens/s  ${elapsed} passed, ${left}`,
+    ];
+    const mtp = m.mtpLoss === null ? "" : `  next-but-one token ${m.mtpLoss.toFixed(3)}`;
+    lines.push(
+      `  ${short(m.tokens)} tokens  learning rate ${m.learningRate.toExponential(1)}  gradient norm ${m.gradientNorm.toFixed(2)}${mtp}`,
+    );
+    const history = condense(this.#losses, 48);
+    const low = Math.min(...history);
+    lines.push(
+      `  loss ${bars(history.map((l) => l - low + 0.02))} ${history[0].toFixed(2)} → ${m.loss.toFixed(2)}`,
+    );
+    if (this.#evaluation) lines.push(`  held out: ${evaluationText(this.#evaluation)}`);
+    for (const { layer, counts } of m.experts) {
+      const mean = counts.reduce((a, b) => a + b, 0) / counts.length;
+      const most = Math.max(...counts) / mean;
+      lines.push(`  layer ${layer} experts ${bars(counts, 2 * mean)} busiest ${most.toFixed(2)}x the mean`);
+    }
+    return lines;
+  }
+}
+
+/** "1.234 nats a token, 0.987 bits a byte". */
+export function evaluationText({ loss, bitsPerByte }: Evaluation): string {
+  return `${loss.toFixed(3)} nats a token${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits a byte`}`;
+}

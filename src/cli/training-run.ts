@@ -1,0 +1,437 @@
+/**
+ * A training run as a folder on disk: text in, model out. `selectTexts` reads a folder of files, `prepareRun` turns them
+ * into a tokenizer and tokens, `Run` trains on them, evaluates, saves and resumes. The command line and TypeScript
+ * programs use the same three; progress is told through callbacks.
+ *
+ *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/
+ */
+import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { modelEntries } from "../checkpoint/model.ts";
+import { nodeFolder, nodeFolderSink } from "../checkpoint/node-files.ts";
+import { saveCheckpoint } from "../checkpoint/save.ts";
+import type { Tokenizer as DataTokenizer, TextFile } from "../data/corpus.ts";
+import { BatchIterator, type TokenDataset } from "../data/dataset.ts";
+import { encodeCorpus } from "../data/fim.ts";
+import { buildDataset, openDataset } from "../data/node-dataset.ts";
+import { folderCorpus } from "../data/node-files.ts";
+import { prepareCorpus } from "../data/prepare.ts";
+import { type SelectionReport, utf8Length } from "../data/select.ts";
+import { type CausalLM, createModel } from "../models/causal-lm.ts";
+import { toConfigJson } from "../models/config.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { Random } from "../tensor/random.ts";
+import type { Device } from "../tensor/tensor.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
+import { type Evaluation, evaluate } from "../train/evaluate.ts";
+import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
+import { type StepMetrics, Trainer } from "../train/trainer.ts";
+import type { RunConfig } from "./run-config.ts";
+
+/** One line of progress while data are prepared. */
+export type Progress = (stage: "select" | "tokenizer" | "tokens", message: string) => void;
+
+export interface PreparedRun {
+  readonly vocabSize: number;
+  readonly trainTokens: number;
+  readonly heldOutTokens: number;
+}
+
+/** The tokenizer as the data pipeline asks for it. @throws FormatError where it has no end-of-text token */
+export function dataTokenizer(tokenizer: Tokenizer): DataTokenizer {
+  const { eos, bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
+  if (eos === undefined)
+    throw new FormatError("the tokenizer has no end-of-text token", { where: "tokenizer" });
+  const whole = fimBegin !== undefined && fimHole !== undefined && fimEnd !== undefined;
+  return {
+    encode: (text) => tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }),
+    eosId: eos,
+    bosId: bos,
+    fim: whole ? { begin: fimBegin, hole: fimHole, end: fimEnd } : undefined,
+  };
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeFile(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
+  await rename(`${path}.tmp`, path);
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw new FormatError("not a readable JSON file", {
+      where: path,
+      hint: "Is this the folder of a training run?",
+      cause,
+    });
+  }
+}
+
+/** The texts of a run. */
+export interface RunTexts {
+  readonly folder: string;
+  readonly train: readonly TextFile[];
+  readonly heldOut: readonly TextFile[];
+  readonly selection: SelectionReport;
+  readonly duplicates: number;
+  /** UTF-8 bytes of the training part. */
+  readonly trainBytes: number;
+}
+
+/**
+ * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
+ * @throws ConfigError where the folder holds too little text
+ */
+export async function selectTexts(
+  folder: string,
+  config: RunConfig,
+  progress: Progress = () => {},
+): Promise<RunTexts> {
+  const { data, seed } = config;
+  progress("select", `reading ${folder}`);
+  const corpus = await folderCorpus(folder, {
+    extensions: data.extensions,
+    includeNodeModules: data.includeNodeModules,
+    filters: data.filters,
+    maxBytes: data.maxBytes ?? undefined,
+    sampleSeed: seed,
+  });
+  const { train, heldOut, dedupe } = await prepareCorpus(corpus, {
+    dedupe: data.nearDuplicates === null ? undefined : { threshold: data.nearDuplicates },
+    split: { fraction: data.heldOut, seed },
+    repository: { manifests: corpus.manifests, pathComment: true },
+  });
+  const trainBytes = train.reduce((sum, file) => sum + utf8Length(file.text), 0);
+  const { report } = corpus;
+  progress(
+    "select",
+    `${report.kept} files of ${report.seen} kept, ${report.kept - train.length - heldOut.length} duplicates removed, ` +
+      `${train.length} to learn from (${(trainBytes / 1e6).toFixed(1)} MB), ${heldOut.length} held out`,
+  );
+  if (train.length === 0 || heldOut.length === 0) {
+    throw new ConfigError("too few files to learn from", {
+      where: folder,
+      expected: "at least two different text files",
+      found: `${report.kept} files`,
+      hint: `Are its files among the extensions ${JSON.stringify(data.extensions)}? See --extensions.`,
+    });
+  }
+  return { folder, train, heldOut, selection: report, duplicates: dedupe.exact + dedupe.near, trainBytes };
+}
+
+/**
+ * Trains a tokenizer on the training part and writes both parts as tokens into the run's folder `out`. `run.json`
+ * comes last, so that a folder with one is ready to train.
+ */
+export async function prepareRun(
+  texts: RunTexts,
+  out: string,
+  config: RunConfig,
+  progress: Progress = () => {},
+): Promise<PreparedRun> {
+  const { folder, train, heldOut } = texts;
+  const { data, seed, vocabSize } = config;
+  await mkdir(out, { recursive: true });
+  const json = await trainBpe(textsOf(train), {
+    vocabSize,
+    onProgress: (p) => progress("tokenizer", `${p.stage}: ${p.pieces} pieces, ${p.merges} merges`),
+  });
+  const length = config.model.max_position_embeddings;
+  const tokenizerConfig = trainedTokenizerConfig(typeof length === "number" ? length : 2048);
+  const tokenizer = loadTokenizer(json, tokenizerConfig);
+  await mkdir(join(out, "tokenizer"), { recursive: true });
+  await writeJson(join(out, "tokenizer", "tokenizer.json"), json);
+  await writeJson(join(out, "tokenizer", "tokenizer_config.json"), tokenizerConfig);
+
+  const encoder = dataTokenizer(tokenizer);
+  const build = (name: string, files: readonly TextFile[], fimRate: number) =>
+    buildDataset(join(out, "data", name), encodeCorpus(files, encoder, { fim: { rate: fimRate, seed } }), {
+      vocabSize: tokenizer.vocabSize,
+      eosId: encoder.eosId,
+      onProgress: (p) => progress("tokens", `${name}: ${p.documents} documents, ${p.tokens} tokens`),
+    });
+  const trained = await build("train", train, data.fimRate);
+  const held = await build("held-out", heldOut, 0);
+  await writeJson(join(out, "run.json"), { folder, ...config });
+  return {
+    vocabSize: tokenizer.vocabSize,
+    trainTokens: trained.tokens,
+    heldOutTokens: held.tokens,
+  };
+}
+
+function* textsOf(files: readonly TextFile[]): Generator<string> {
+  for (const { text } of files) yield text;
+}
+
+/** What a run tells while it trains. */
+export interface RunEvents {
+  onStep?(metrics: StepMetrics, remainingSeconds: number | null): void;
+  onEvaluation?(step: number, result: Evaluation): void;
+  onSave?(step: number, folder: string): void;
+}
+
+export interface RunResult {
+  readonly finished: boolean;
+  readonly step: number;
+  readonly tokens: number;
+  readonly evaluation: Evaluation | null;
+  /** Folder of the model in the Hugging Face layout, once finished. */
+  readonly modelFolder: string | null;
+}
+
+/** Bytes; `peak` is the sum of the others. */
+export interface TrainingMemory {
+  readonly peak: number;
+  readonly weights: number;
+  readonly gradients: number;
+  readonly moments: number;
+  /** Activations, and what passes for a moment between them. */
+  readonly activations: number;
+}
+
+/** Steps over which the speed is measured when `seconds` sets the length of the run. */
+const MEASURED_STEPS = 8;
+
+/** A run whose data are prepared: trains from its last saved state to the end. */
+export class Run {
+  readonly folder: string;
+  readonly config: RunConfig;
+  readonly model: CausalLM;
+  readonly tokenizer: Tokenizer;
+  readonly trainer: Trainer;
+  readonly #train: TokenDataset;
+  readonly #heldOut: TokenDataset;
+  readonly #files: Readonly<Record<string, string>>;
+  /** True until a time-limited run knows its speed. */
+  #measuring: boolean;
+
+  private constructor(parts: {
+    folder: string;
+    config: RunConfig;
+    model: CausalLM;
+    tokenizer: Tokenizer;
+    train: TokenDataset;
+    heldOut: TokenDataset;
+    files: Readonly<Record<string, string>>;
+  }) {
+    this.folder = parts.folder;
+    this.config = parts.config;
+    this.model = parts.model;
+    this.tokenizer = parts.tokenizer;
+    this.#train = parts.train;
+    this.#heldOut = parts.heldOut;
+    this.#files = parts.files;
+    const { training, seed } = parts.config;
+    this.#measuring = training.steps === null;
+    const batches = new BatchIterator(parts.train, {
+      batch: training.batch.size,
+      length: training.sequenceLength,
+      seed,
+    });
+    this.trainer = new Trainer(parts.model, batches, {
+      // Until the speed is known only the warm-up runs, which does not depend on the length.
+      steps: training.steps ?? Number.MAX_SAFE_INTEGER,
+      batch: training.batch,
+      learningRate: training.learningRate,
+      optimizer: training.optimizer,
+      mtpWeight: training.mtpWeight,
+      balanceAlpha: training.balanceAlpha,
+      biasGamma: training.biasGamma,
+    });
+  }
+
+  /** Opens a prepared run at its last saved state, or at its beginning. @throws FormatError, ConfigError */
+  static async open(folder: string, device: Device): Promise<Run> {
+    const { folder: _source, ...config } = (await readJson(join(folder, "run.json"))) as RunConfig & {
+      folder: string;
+    };
+    const names = ["tokenizer.json", "tokenizer_config.json"];
+    const texts = await Promise.all(names.map((name) => readFile(join(folder, "tokenizer", name), "utf8")));
+    const files = Object.fromEntries(names.map((name, i) => [name, texts[i]]));
+    const tokenizer = loadTokenizer(texts[0], texts[1]);
+    const train = await openDataset(join(folder, "data", "train"));
+    const heldOut = await openDataset(join(folder, "data", "held-out"));
+    const model = createModel({ ...config.model, vocab_size: tokenizer.vocabSize }, device, { dtype: "f32" });
+    model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
+    const run = new Run({ folder, config, model, tokenizer, train, heldOut, files });
+    await run.#clearStaged();
+    const step = (await run.savedSteps()).at(-1);
+    if (step !== undefined) {
+      await loadTraining(run.trainer, nodeFolder(join(run.#checkpoints, stepFolder(step))));
+    }
+    await run.#trimMetrics();
+    return run;
+  }
+
+  get #checkpoints(): string {
+    return join(this.folder, "checkpoints");
+  }
+
+  /** Complete saved states, oldest first. */
+  async savedSteps(): Promise<number[]> {
+    return savedSteps(await readdir(this.#checkpoints).catch(() => []));
+  }
+
+  /** Deletes what a killed process had half saved. */
+  async #clearStaged(): Promise<void> {
+    const names = await readdir(this.#checkpoints).catch(() => []);
+    for (const name of names.filter((name) => name.includes(".tmp-"))) {
+      await rm(join(this.#checkpoints, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Drops lines of steps after the state that was loaded: they will be written again. */
+  async #trimMetrics(): Promise<void> {
+    const path = join(this.folder, "metrics.jsonl");
+    const text = await readFile(path, "utf8").catch(() => "");
+    let kept = 0;
+    for (const line of text.split(/(?<=\n)/)) {
+      if (!line.endsWith("\n") || (JSON.parse(line) as { step: number }).step > this.trainer.step) break;
+      kept += new TextEncoder().encode(line).length;
+    }
+    if (text !== "") await truncate(path, kept);
+  }
+
+  /** Trains until the end or until `signal` aborts; then saves, and at the end also writes the model. */
+  async train(events: RunEvents = {}, signal?: AbortSignal): Promise<RunResult> {
+    const { trainer } = this;
+    const { evaluateEvery, saveEvery } = this.config.training;
+    let evaluation: Evaluation | null = null;
+    let saved = trainer.step;
+    const began = performance.now();
+    let ownSteps = 0;
+    while (!trainer.done && !signal?.aborted) {
+      const metrics = await trainer.trainStep();
+      ownSteps++;
+      if (this.#measuring && ownSteps === MEASURED_STEPS) await this.#setLength(began, metrics.step);
+      const perStep = (performance.now() - began) / 1000 / ownSteps;
+      const remaining = this.#measuring ? null : (trainer.options.steps - metrics.step) * perStep;
+      events.onStep?.(metrics, remaining);
+      await this.#log({ kind: "step", ...metrics });
+      const last = trainer.done;
+      if (last || metrics.step % evaluateEvery === 0) {
+        evaluation = await this.evaluate();
+        events.onEvaluation?.(metrics.step, evaluation);
+        await this.#log({ kind: "evaluation", step: metrics.step, ...evaluation });
+      }
+      if (last || metrics.step % saveEvery === 0) {
+        await this.#save(events);
+        saved = trainer.step;
+      }
+      // A pending Ctrl-C must get its turn.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (saved !== trainer.step) await this.#save(events);
+    let modelFolder: string | null = null;
+    if (trainer.done) {
+      modelFolder = join(this.folder, "model");
+      await this.saveModel(modelFolder);
+    }
+    return { finished: trainer.done, step: trainer.step, tokens: trainer.tokens, evaluation, modelFolder };
+  }
+
+  /** Sets the number of steps from the speed of the first ones and writes it down for a later resume. */
+  async #setLength(began: number, step: number): Promise<void> {
+    const { training } = this.config;
+    const elapsed = (performance.now() - began) / 1000;
+    // The first step compiles the kernels, so it counts half.
+    const perStep = elapsed / (MEASURED_STEPS - 0.5);
+    const steps = Math.max(MEASURED_STEPS + 1, step + Math.floor((training.seconds! - elapsed) / perStep));
+    this.#measuring = false;
+    const config = { ...this.config, training: { ...training, steps } };
+    (this as { config: RunConfig }).config = config;
+    (this.trainer as { options: Trainer["options"] }).options = { ...this.trainer.options, steps };
+    const { folder } = (await readJson(join(this.folder, "run.json"))) as { folder: string };
+    await writeJson(join(this.folder, "run.json"), { folder, ...config });
+  }
+
+  async #log(record: object): Promise<void> {
+    await appendFile(join(this.folder, "metrics.jsonl"), `${JSON.stringify(record)}\n`);
+  }
+
+  async #save(events: RunEvents): Promise<void> {
+    const folder = join(this.#checkpoints, stepFolder(this.trainer.step));
+    await saveTraining(this.trainer, await nodeFolderSink(folder), this.#files);
+    events.onSave?.(this.trainer.step, folder);
+    const steps = await this.savedSteps();
+    for (const step of steps.slice(0, -this.config.training.keep)) {
+      await rm(join(this.#checkpoints, stepFolder(step)), { recursive: true, force: true });
+    }
+  }
+
+  /** Loss on the first sequences of the held-out part, the same every time. */
+  async evaluate(sequences = this.config.training.evaluateSequences): Promise<Evaluation> {
+    return evaluate(this.model, this.#heldOutBatches(sequences), this.tokenBytes());
+  }
+
+  /** The held-out tokens that `evaluate` reads: the first is only read, each of the others is also a target. */
+  async heldOutTokens(sequences: number): Promise<Int32Array> {
+    const iterator = this.#heldOutIterator();
+    const count = Math.min(sequences, iterator.sequences) * iterator.length;
+    const tokens = new Int32Array(count + 1);
+    for (let at = 0; at < count; at += iterator.length) {
+      await this.#heldOut.readInto(at / iterator.length, iterator.length, tokens, at);
+    }
+    return tokens;
+  }
+
+  #heldOutIterator(): BatchIterator {
+    const { sequenceLength, batch } = this.config.training;
+    const length = Math.min(sequenceLength, this.#heldOut.tokenCount - 1);
+    return new BatchIterator(this.#heldOut, { batch: batch.size, length, shuffle: false });
+  }
+
+  async *#heldOutBatches(sequences: number) {
+    const { batch } = this.config.training;
+    const iterator = this.#heldOutIterator();
+    let left = Math.min(sequences, iterator.sequences);
+    while (left > 0) {
+      const size = Math.min(batch.size, left);
+      yield await iterator.next(size);
+      left -= size;
+    }
+  }
+
+  /** Bytes of text that each token stands for; special tokens stand for none. */
+  tokenBytes(): Uint16Array {
+    const { tokenizer } = this;
+    return Uint16Array.from({ length: tokenizer.vocabSize }, (_, id) =>
+      tokenizer.specialTokens.has(id) || tokenizer.tokenOf(id) === undefined
+        ? 0
+        : tokenizer.bytesOf(id).length,
+    );
+  }
+
+  /** Writes the model in the Hugging Face layout with its tokenizer. */
+  async saveModel(folder: string, dtype: "F32" | "BF16" = "F32"): Promise<void> {
+    await saveCheckpoint(await nodeFolderSink(folder), modelEntries(this.model), {
+      config: { ...toConfigJson(this.model.config), torch_dtype: dtype === "F32" ? "float32" : "bfloat16" },
+      dtype,
+      keepF32: (name) => name.endsWith("e_score_correction_bias"),
+      files: this.#files,
+    });
+  }
+
+  /** Bytes on the device: the most there ever were, and the parts of it that do not change from step to step. */
+  memory(): TrainingMemory {
+    const { model, trainer } = this;
+    const weights = model.parameters.bytes;
+    let gradients = 0;
+    for (const { trainable, tensor } of model.parameters.groups())
+      if (trainable) gradients += 4 * tensor.size;
+    const moments = trainer.optimizer.bytes;
+    const { peakBytes } = model.device.backend.memory();
+    const activations = Math.max(0, peakBytes - weights - gradients - moments);
+    return { peak: peakBytes, weights, gradients, moments, activations };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.trainer[Symbol.dispose]();
+    this.model[Symbol.dispose]();
+    await this.#train.close();
+    await this.#heldOut.close();
+  }
+}

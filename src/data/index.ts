@@ -1,0 +1,18 @@
+/** From texts to training batches, without a file system. Folders on disk are in `deepseek-ts/node`. */
+export { type Corpus, collect, type TextFile, type Tokenizer as DataTokenizer } from "./corpus.ts";
+export {
+  type Batch,
+  BatchIterator,
+  type BatchOptions,
+  type BatchState,
+  memoryDataset,
+  TokenDataset,
+  tokenArray,
+} from "./dataset.ts";
+export { type DedupeOptions, Deduplicator, dedupe } from "./dedupe.ts";
+export { encodeCorpus, encodeDocument, splitForFim, type TokenDocument } from "./fim.ts";
+export { ByteNgram, type NgramOptions, type NgramScore } from "./ngram.ts";
+export { type PackedSequence, packDocuments } from "./pack.ts";
+export { type PreparedCorpus, type PrepareOptions, prepareCorpus } from "./prepare.ts";
+export { type ExtensionPreset, type SelectionReport, type SelectOptions, selectCorpus } from "./select.ts";
+export { type SplitOptions, splitFiles } from "./split.ts";

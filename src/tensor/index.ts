@@ -1,0 +1,28 @@
+/** Tensors, devices, gradients and the operations that models are made of. */
+export type { Backend, MemoryUse } from "./backend.ts";
+export { type CpuOptions, createCpuDevice } from "./cpu/backend.ts";
+export { bytesPerElement, type DType } from "./dtype.ts";
+export {
+  ConfigError,
+  DeepseekError,
+  DisposedError,
+  type ErrorDetail,
+  FormatError,
+  ShapeError,
+} from "./errors.ts";
+export * from "./float-formats.ts";
+export { type AttentionOptions, attention } from "./ops/attention.ts";
+export { type CrossEntropyOptions, crossEntropy, tokenLosses } from "./ops/cross-entropy.ts";
+export { add, addScaled, scale } from "./ops/elementwise.ts";
+export { embedding } from "./ops/embedding.ts";
+export { linear } from "./ops/linear.ts";
+export { type MatmulOptions, matmul } from "./ops/matmul.ts";
+export { meanAll, squaredNorm, sumAll, weightedSum } from "./ops/reduce.ts";
+export { concat, reshape, split } from "./ops/reshape.ts";
+export { rmsNorm } from "./ops/rms-norm.ts";
+export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./ops/rotary.ts";
+export { swiglu } from "./ops/swiglu.ts";
+export { Random, type RandomState } from "./random.ts";
+export { createReferenceDevice } from "./reference/backend.ts";
+export { Tape } from "./tape.ts";
+export { Device, type Scope, type Shape, sameShape, sizeOf, Tensor } from "./tensor.ts";

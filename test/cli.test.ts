@@ -1,0 +1,351 @@
+/** The program as people start it: every command in a process of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Random } from "../src/tensor/random.ts";
+
+const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+const fixtures = fileURLToPath(new URL("../../shared/fixtures/", import.meta.url));
+const work = mkdtempSync(join(tmpdir(), "deepseek-ts-cli-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function start(args: readonly string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [main, ...args], {
+    cwd: work,
+    env: { ...process.env, DEBUG: "", NODE_COMPILE_CACHE: join(work, "cache"), ...env },
+  });
+  let [out, err] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+  const ended = once(child, "close").then(([code, signal]): Ended => ({ code, signal, out, err }));
+  return { child, ended };
+}
+
+function run(
+  args: readonly string[],
+  options: { input?: string; env?: Record<string, string> } = {},
+): Promise<Ended> {
+  const { child, ended } = start(args, options.env);
+  child.stdin.end(options.input ?? "");
+  return ended;
+}
+
+/** Settings of a run of a few seconds. */
+const tiny = {
+  preset: "v3-small",
+  vocabSize: 300,
+  model: {
+    hidden_size: 32,
+    num_hidden_layers: 2,
+    intermediate_size: 64,
+    moe_intermediate_size: 16,
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    n_group: 2,
+    topk_group: 1,
+    num_attention_heads: 2,
+    num_key_value_heads: 2,
+    q_lora_rank: 16,
+    kv_lora_rank: 16,
+    qk_nope_head_dim: 8,
+    qk_rope_head_dim: 8,
+    v_head_dim: 8,
+    max_position_embeddings: 256,
+  },
+  data: { heldOut: 0.2, fimRate: 0.5 },
+  training: {
+    steps: 12,
+    sequenceLength: 32,
+    batch: { size: 2 },
+    saveEvery: 3,
+    evaluateEvery: 4,
+    evaluateSequences: 4,
+  },
+};
+
+const train = (out: string) => ["train", "texts", "--config", "tiny.json", "--out", out, "--threads", "2"];
+const resume = (out: string) => ["train", "--resume", out, "--threads", "2"];
+const weights = (out: string) => readFileSync(join(work, out, "model", "model.safetensors"));
+
+/** One line per step and per evaluation, none twice, losses the same as in another run. */
+function metrics(out: string): { kind: string; step: number; loss: number }[] {
+  const lines = readFileSync(join(work, out, "metrics.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n");
+  return lines.map((line) => {
+    const { kind, step, loss } = JSON.parse(line);
+    return { kind, step, loss };
+  });
+}
+
+/** Resolves once the run's metrics hold step `step`. */
+async function reached(out: string, step: number, child: ChildProcess): Promise<void> {
+  const path = join(work, out, "metrics.jsonl");
+  while (child.exitCode === null) {
+    if (existsSync(path) && readFileSync(path, "utf8").includes(`"step":${step},`)) return;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+beforeAll(async () => {
+  const random = new Random(5);
+  const names = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
+  mkdirSync(join(work, "texts"));
+  for (let file = 0; file < 20; file++) {
+    const lines = Array.from({ length: 30 }, () => {
+      const [a, b, c] = [0, 0, 0].map(() => names[random.int(names.length)]);
+      return `export const ${a}_${random.int(100)} = ${b}(${c}, ${random.int(1000)});`;
+    });
+    writeFileSync(join(work, "texts", `file-${file}.ts`), `${lines.join("\n")}\n`);
+  }
+  writeFileSync(join(work, "tiny.json"), JSON.stringify(tiny));
+  const { code, err } = await run(train("whole"));
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+});
+
+describe.concurrent("usage", () => {
+  it.each(["train", "complete", "fill", "check-parity", "inspect", "demo"])(
+    "%s has help with examples",
+    async (name) => {
+      const { code, out, err } = await run([name, "--help"]);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+      expect(out).toContain(`Usage: deepseek-ts ${name}`);
+      expect(out).toMatch(new RegExp(`Examples:\\n  deepseek-ts ${name}`));
+    },
+  );
+
+  it("says its version, the package's", async () => {
+    const { out } = await run(["--version"]);
+    expect(out.trim()).toBe(
+      JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")).version,
+    );
+  });
+
+  it.each([
+    [["complete", "x", "y", "--tempreature", "1"], "unknown option '--tempreature'"],
+    [["complete", "x", "y", "--max-tokens", "0"], "Expected an integer, 1 or more"],
+    [["finish"], "unknown command 'finish'"],
+    [["train"], "no folder given"],
+    [["train", "texts", "--steps", "2", "--seconds", "2"], "exclude each other"],
+    [["train", "--resume", "whole", "--seed", "2"], "leave out seed"],
+    [["fill", "whole"], "--prefix and --suffix, or --file and --at"],
+  ])("%j is wrong usage", async (args, message) => {
+    const { code, out, err } = await run(args);
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).toContain(message);
+  });
+
+  it.each([
+    [["complete", "nowhere", "x"], "nowhere: no such folder"],
+    [["train", "texts", "--preset", "huge"], "no such preset"],
+    [["train", "texts", "--config", "tiny.json", "--out", "whole"], "there is a run already"],
+    [["train", "nowhere"], "no such folder or file"],
+    [["train", "--resume", "texts"], "Is this the folder of a training run?"],
+    [["complete", "whole", ""], "the prompt is empty"],
+    [["fill", "whole", "--file", "texts/file-0.ts", "--at", "99:1"], "the file has fewer lines"],
+  ])("%j fails in one line", async (args, message) => {
+    const { code, err } = await run(args);
+    expect(code).toBe(1);
+    expect(err).toContain(message);
+    expect(err.trimEnd().split("\n")).toHaveLength(1);
+  });
+
+  it("shows the stack with DEBUG=1", async () => {
+    const { code, err } = await run(["inspect", "nowhere"], { env: { DEBUG: "1" } });
+    expect(code).toBe(1);
+    expect(err).toMatch(/\n\s+at .*open-model\.ts/);
+  });
+});
+
+describe("train", () => {
+  it("tells what it made", async () => {
+    expect(
+      metrics("whole")
+        .filter(({ kind }) => kind === "step")
+        .map(({ step }) => step),
+    ).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+    expect(readdirSync(join(work, "whole", "model")).sort()).toEqual([
+      "config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ]);
+  });
+
+  it("killed at a random moment and resumed gives the same bits", async () => {
+    const step = 1 + Math.floor(Math.random() * 10);
+    const { child, ended } = start(train("killed"));
+    await reached("killed", step, child);
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 30));
+    child.kill("SIGKILL");
+    const first = await ended;
+    if (first.code === null) expect(first.signal).toBe("SIGKILL");
+    const { code, err, out } = await run(resume("killed"));
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out).toContain("peak memory");
+    expect(weights("killed").equals(weights("whole")), `killed after step ${step}`).toBe(true);
+    expect(metrics("killed")).toEqual(metrics("whole"));
+    expect(readdirSync(join(work, "killed", "checkpoints")).every((name) => /^step-\d+$/.test(name))).toBe(
+      true,
+    );
+  });
+
+  it("Ctrl-C saves, says how to go on and exits with 130; the rest gives the same bits", async () => {
+    const { child, ended } = start(train("stopped"));
+    await reached("stopped", 2, child);
+    child.kill("SIGINT");
+    const { code, out, err } = await ended;
+    expect({ code, err }).toEqual({ code: 130, err: "" });
+    expect(out).toContain("npx deepseek-ts train --resume stopped");
+    const saved = readdirSync(join(work, "stopped", "checkpoints")).sort();
+    const steps = metrics("stopped").filter(({ kind }) => kind === "step");
+    expect(saved.at(-1)).toBe(`step-${String(steps.length).padStart(8, "0")}`);
+    // A run that still trains can be used already.
+    const early = await run(["complete", "stopped", "export ", "--max-tokens", "4", "--json"]);
+    expect(early.code).toBe(0);
+    expect((await run(resume("stopped"))).code).toBe(0);
+    expect(weights("stopped").equals(weights("whole"))).toBe(true);
+    expect(metrics("stopped")).toEqual(metrics("whole"));
+  });
+
+  it("another seed gives other weights", async () => {
+    const { code } = await run([...train("seeded"), "--seed", "9"]);
+    expect(code).toBe(0);
+    expect(weights("seeded").equals(weights("whole"))).toBe(false);
+  });
+});
+
+describe.concurrent("generation", () => {
+  const prompt = "export const alpha_1 = ";
+  const complete = (...more: string[]) => run(["complete", "whole", prompt, "--max-tokens", "24", ...more]);
+
+  it("completes, the same with the same seed, from an argument or standard input", async () => {
+    const sampled = ["--temperature", "1", "--seed", "3"];
+    const first = await complete(...sampled);
+    expect({ code: first.code, err: first.err }).toEqual({ code: 0, err: "" });
+    expect(first.out.length).toBeGreaterThan(0);
+    expect((await complete(...sampled)).out).toBe(first.out);
+    expect((await complete("--temperature", "1", "--seed", "4")).out).not.toBe(first.out);
+    const piped = await run(["complete", "whole", "-", "--max-tokens", "24", ...sampled], { input: prompt });
+    expect(piped.out).toBe(first.out);
+  });
+
+  it("speculative decoding writes what plain greedy decoding writes", async () => {
+    const plain = await complete();
+    const drafted = await complete("--speculative", "--stats");
+    expect(drafted.out).toBe(plain.out);
+    expect(drafted.err).toMatch(/drafts accepted \d+ of \d+ \(\d+\.\d %\)/);
+  });
+
+  it("--json writes one object", async () => {
+    const { out } = await complete("--json");
+    const result = JSON.parse(out);
+    expect(result.text).toBe((await complete()).out);
+    expect(result.stats.generatedTokens).toBeLessThanOrEqual(24);
+  });
+
+  it("--stop ends before the text", async () => {
+    const { out } = await complete();
+    const stop = out.slice(3, 5);
+    expect((await complete("--stop", stop)).out).toBe(out.slice(0, out.indexOf(stop)));
+  });
+
+  it("refuses more than the context holds", async () => {
+    const { code, err } = await run(["complete", "whole", prompt, "--max-tokens", "1000"]);
+    expect(code).toBe(1);
+    expect(err).toContain("max_position_embeddings = 256");
+  });
+
+  it("fills in, at a place of a file too, however long", async () => {
+    const options = ["--max-tokens", "16", "--temperature", "1", "--seed", "2"];
+    const whole = [
+      "fill",
+      "whole",
+      "--prefix",
+      "export const ",
+      "--suffix",
+      "(eta, 3);\n",
+      "--whole",
+      ...options,
+    ];
+    const first = await run(whole);
+    expect({ code: first.code, err: first.err }).toEqual({ code: 0, err: "" });
+    expect(first.out).toMatch(/^export const [\s\S]*\(eta, 3\);\n$/);
+    expect((await run(whole)).out).toBe(first.out);
+    writeFileSync(join(work, "suffix.txt"), "(eta, 3);\n");
+    const fromFile = whole.map((arg) => (arg === "(eta, 3);\n" ? "@suffix.txt" : arg));
+    expect((await run(fromFile)).out).toBe(first.out);
+    const file = join(work, "texts", "file-1.ts");
+    const text = readFileSync(file, "utf8");
+    const placed = await run(["fill", "whole", "--file", file, "--at", "20:14", "--whole", ...options]);
+    expect({ code: placed.code, err: placed.err }).toEqual({ code: 0, err: "" });
+    const at = text.split("\n").slice(0, 19).join("\n").length + 1 + 13;
+    expect(placed.out.startsWith(text.slice(0, at))).toBe(true);
+    expect(placed.out.endsWith(text.slice(at))).toBe(true);
+  });
+
+  it("is quiet when the reader goes away", async () => {
+    const { child, ended } = start(["complete", "whole", prompt, "--max-tokens", "150"]);
+    child.stdin.end();
+    child.stdout.destroy();
+    const { code, err } = await ended;
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+  });
+
+  it("inspects", async () => {
+    const { code, out } = await run(["inspect", "whole"]);
+    expect(code).toBe(0);
+    expect(out).toContain("deepseek_v3");
+    // Two layers of 16 + 8 floats against two heads of 8 + 8 + 8.
+    expect(out).toContain("192 bytes per token (float32); multi-head attention would need 384 (2.0 times)");
+    const json = JSON.parse((await run(["inspect", "whole", "--json"])).out);
+    expect(json.bytesByDtype).toEqual({ F32: json.bytes });
+  });
+});
+
+describe.skipIf(!existsSync(fixtures))("check-parity", () => {
+  it("exits with 0 on a fixture", async () => {
+    const { code, out } = await run(["check-parity", join(fixtures, "v3/base"), "--json"]);
+    expect(code).toBe(0);
+    const report = JSON.parse(out);
+    expect(report.within).toBe(true);
+    expect(report.outputs.length).toBeGreaterThan(20);
+  });
+
+  it("exits with 1 on a copy with one weight changed, and does without gradients", async () => {
+    const copy = join(work, "fixture");
+    cpSync(join(fixtures, "llm/gqa"), copy, { recursive: true });
+    rmSync(join(copy, "grads.safetensors"));
+    const whole = await run(["check-parity", copy, "--device", "reference"]);
+    expect(whole.code).toBe(0);
+    expect(whole.out).toMatch(/all \d+ outputs within tolerance/);
+    expect(whole.out).not.toContain("grad.");
+    const path = join(copy, "model.safetensors");
+    const bytes = readFileSync(path);
+    bytes.writeFloatLE(bytes.readFloatLE(bytes.length - 4) + 0.5, bytes.length - 4);
+    writeFileSync(path, bytes);
+    const { code, out } = await run(["check-parity", copy]);
+    expect(code).toBe(1);
+    expect(out).toContain("OUTSIDE");
+  });
+});
