@@ -14,6 +14,7 @@
  *   +256  units     four unit counters, 64 bytes apart
  *   +512  call      kernel id, argument block, threads, arena
  *   +576  sleepers  workers asleep on `epoch`
+ *   +640  failed    a thread of the call trapped (1) or one does not answer (2)
  */
 
 export const CONTROL: usize = 1024;
@@ -24,6 +25,7 @@ const PHASE: usize = CONTROL + 192;
 const UNITS: usize = CONTROL + 256;
 const CALL: usize = CONTROL + 512;
 const SLEEPERS: usize = CONTROL + 576;
+const FAILED: usize = CONTROL + 640;
 
 /** Turns of the waiting loop before a worker sleeps: some tens of microseconds. */
 const SPINS: i32 = 20000;
@@ -37,6 +39,8 @@ let scratchBase: usize = 0;
 let scratchSize: usize = 0;
 let wide: i32 = 0;
 let maySleep: bool = true;
+/** Turns of a waiting loop after which a thread that is waited for counts as dead. */
+let patience: i64 = SPINS + 600_000;
 
 /** Index of this thread in [0, threads()). */
 export function threadIndex(): i32 {
@@ -73,6 +77,13 @@ export function init_thread(index: i32, base: usize, size: usize, joins: i32): v
 /** Forbids naps: the main thread of a page may not sleep. */
 export function forbid_sleep(): void {
   maySleep = false;
+  // Turns take a nanosecond or more instead of a nap.
+  patience *= NAP;
+}
+
+/** Naps (of 50 microseconds at least) after which a thread that is waited for counts as dead. */
+export function set_patience(naps: i32): void {
+  patience = SPINS + <i64>naps;
 }
 
 /** Next free unit of work of counter `counter` (0 to 3). */
@@ -88,7 +99,7 @@ export function nextUnit(counter: i32 = 0): i32 {
   return atomic.add<i32>(UNITS + (<usize>counter << 6), 1);
 }
 
-/** All threads of the call meet here. */
+/** All threads of the call meet here. Traps where one of them will never come. */
 export function barrier(): void {
   if (threadCount == 1) return;
   const phase = atomic.load<i32>(PHASE);
@@ -97,10 +108,31 @@ export function barrier(): void {
     atomic.add<i32>(PHASE, 1);
     return;
   }
-  let turns: i32 = 0;
+  let turns: i64 = 0;
   while (atomic.load<i32>(PHASE) == phase) {
+    if (atomic.load<i32>(FAILED) != 0) unreachable();
     if (++turns > SPINS && maySleep) atomic.wait<i32>(PHASE, phase, NAP);
+    if (turns > patience) {
+      atomic.cmpxchg<i32>(FAILED, 0, 2);
+      unreachable();
+    }
   }
+}
+
+/** Marks the call as failed, so that no thread waits at a barrier for this one. Returns 1 to the first that does. */
+export function fail(): i32 {
+  return i32(atomic.cmpxchg<i32>(FAILED, 0, 1) == 0);
+}
+
+/** 0, or how the call failed. */
+export function failed(): i32 {
+  return atomic.load<i32>(FAILED);
+}
+
+/** Makes the memory ready for the next call. Main thread only, when no other is in the call any more. */
+export function recover(): void {
+  atomic.store<i32>(ARRIVED, 0);
+  atomic.store<i32>(FAILED, 0);
 }
 
 /** Prepares this memory's counters for a call. Main thread only, before `post`. */
@@ -120,14 +152,16 @@ export function post(kernel: i32, args: usize, count: i32, arena: i32): void {
   if (atomic.load<i32>(SLEEPERS) > 0) atomic.notify(EPOCH, -1);
 }
 
-/** Waits until all `workers` finished the call. */
-export function join(workers: i32): void {
-  let turns: i32 = 0;
+/** Waits until all `workers` finished the call; returns 0 where one does not answer. */
+export function join(workers: i32): i32 {
+  let turns: i64 = 0;
   let done = atomic.load<i32>(DONE);
   while (done < workers) {
     if (++turns > SPINS && maySleep) atomic.wait<i32>(DONE, done, NAP);
+    if (turns > patience) return 0;
     done = atomic.load<i32>(DONE);
   }
+  return 1;
 }
 
 /** Worker: waits for a call after number `seen`; returns its number. */

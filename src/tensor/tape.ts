@@ -99,7 +99,9 @@ export class Tape implements Recorder, Disposable {
 
   #destinations(node: Node, grads: Map<Tensor, Entry>, produced: ReadonlySet<Tensor>): Gradients {
     const { device } = this;
-    const fresh = (shape: readonly number[]) => device.unscoped(() => device.empty(shape));
+    // A parameter's gradient is as large as the parameter and is placed like one.
+    const fresh = (input: Tensor) =>
+      device.unscoped(() => device.empty(input.shape, "f32", !produced.has(input)));
     const entryOf = (input: Tensor): Entry | undefined => {
       if (produced.has(input)) return grads.get(input);
       return input.grad ? { tensor: input.grad, owned: true } : undefined;
@@ -112,13 +114,13 @@ export class Tape implements Recorder, Disposable {
       const input = node.inputs[i];
       const entry = entryOf(input);
       if (!entry) {
-        const tensor = fresh(input.shape);
+        const tensor = fresh(input);
         store(input, { tensor, owned: true });
         return { tensor, accumulate: 0 };
       }
       // A borrowed gradient may be changed once its lender has let go.
       if (!entry.owned && entry.tensor.shared) {
-        const own = fresh(input.shape);
+        const own = fresh(input);
         copy(entry.tensor, own);
         entry.tensor.dispose();
         entry.tensor = own;

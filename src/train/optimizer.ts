@@ -60,8 +60,8 @@ export class AdamW implements Disposable {
       }
       const { device } = tensor;
       const [m, v] = device.unscoped(() => [
-        device.zeros(tensor.shape, dtype),
-        device.zeros(tensor.shape, dtype),
+        device.zeros(tensor.shape, dtype, true),
+        device.zeros(tensor.shape, dtype, true),
       ]);
       this.#slots.push({ group, m, v });
     }

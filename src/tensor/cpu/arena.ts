@@ -23,10 +23,14 @@ export class Arena {
   #top = HEAP_BASE;
   #limit: number;
 
-  constructor(maxBytes = MAX_PAGES * PAGE) {
-    const pages = Math.min(MAX_PAGES, Math.ceil(maxBytes / PAGE));
-    this.#limit = pages * PAGE;
+  constructor(maxBytes?: number) {
+    this.#limit = HEAP_BASE + Arena.capacity(maxBytes);
     this.memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true });
+  }
+
+  /** Bytes of the heap of a memory of at most `maxBytes` bytes. */
+  static capacity(maxBytes = MAX_PAGES * PAGE): number {
+    return Math.min(MAX_PAGES, Math.ceil(maxBytes / PAGE)) * PAGE - HEAP_BASE;
   }
 
   /** Bytes of the largest buffer that `alloc` could still place. */

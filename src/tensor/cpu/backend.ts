@@ -1,12 +1,15 @@
 /**
  * The CPU backend: WebAssembly SIMD kernels on all cores over shared memory.
  *
- * Activations live in the first memory ("home"). Weights fill it first and then further memories of up to 4 GiB
- * each; a kernel runs where its weights are, with its activations copied there and its results back.
+ * What fits lives in the first memory ("home"); weights leave a part of each memory free for activations and go on
+ * to further memories of up to 4 GiB each. A kernel runs where most of its operands are (see `placement.ts`).
+ *
+ * A kernel that traps fails its call with an error on all threads, and the device goes on. A thread that is gone
+ * breaks the device: every later call says so, while its tensors can still be read.
  */
 import type { Backend, Buffer, MemoryUse, Operand } from "../backend.ts";
 import { bytesPerElement, type DType, type RawArray, rawView } from "../dtype.ts";
-import { DeepseekError } from "../errors.ts";
+import { DeepseekError, DisposedError } from "../errors.ts";
 import type { Kernel } from "../kernel.ts";
 import { Device } from "../tensor.ts";
 import { Arena } from "./arena.ts";
@@ -18,13 +21,25 @@ import {
   startWorker,
   type WorkerHandle,
 } from "./host.ts";
-import { instantiate, type KernelInstance, LEAVE, type WorkerMessage } from "./instance.ts";
+import {
+  failureText,
+  instantiate,
+  type KernelInstance,
+  LEAVE,
+  reportFailure,
+  STALLED,
+  type WorkerMessage,
+} from "./instance.ts";
+import { type Placement, place, type Span } from "./placement.ts";
 
 /** Where the arguments of the call in progress lie, in every memory. */
 const ARGS = 4096;
 const SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Calls cheaper than this many element visits stay on one thread: waking the others would cost more. */
 const PARALLEL_WORK = 60_000;
+/** Part of each memory that weights leave to activations. */
+const RESERVE = 1 / 4;
+const NAPS_PER_SECOND = 20_000;
 
 export interface CpuOptions {
   /** Threads including the caller's; default: the machine's cores. */
@@ -40,6 +55,8 @@ export interface CpuOptions {
   readonly arenaBytes?: number;
   /** Calls cheaper than this many element visits stay on one thread; default 60,000. */
   readonly parallelWork?: number;
+  /** Seconds without an answer (at least) after which a kernel thread counts as dead; default 30. */
+  readonly patience?: number;
 }
 
 class CpuBuffer implements Buffer {
@@ -74,6 +91,10 @@ class CpuBackend implements Backend {
   #arenas: { arena: Arena; kernels: KernelInstance }[] = [];
   #arenaBytes: number | undefined;
   #parallelWork: number;
+  #patience: number;
+  /** Why no kernel can run any more. */
+  #broken: Error | null = null;
+  #disposal: Promise<void> | null = null;
   #calls = 0;
   #buffers = 0;
   #bytes = 0;
@@ -94,20 +115,65 @@ class CpuBackend implements Backend {
     this.#numbers = numbers;
     this.#arenaBytes = options.arenaBytes;
     this.#parallelWork = options.parallelWork ?? PARALLEL_WORK;
+    this.#patience = Math.ceil((options.patience ?? 30) * NAPS_PER_SECOND);
   }
 
+  /** @throws DeepseekError where a thread does not start */
   async start(): Promise<void> {
     this.#workers = await Promise.all(Array.from({ length: this.threads - 1 }, () => startWorker()));
-    const ready = this.#workers.map((worker) => worker.next());
-    this.#addArena();
-    await Promise.all(ready);
+    try {
+      const ready = Promise.all(this.#workers.map((worker) => worker.next()));
+      this.#addArena();
+      await ready;
+    } catch (cause) {
+      this.#broken = cause as Error;
+      await this.dispose();
+      if (cause instanceof DeepseekError) throw cause;
+      throw new DeepseekError("a kernel thread did not start", {
+        where: "cpu",
+        found: (cause as Error).message,
+        cause,
+      });
+    }
+  }
+
+  /** @throws DisposedError, DeepseekError where a thread is gone */
+  #check(running: boolean): void {
+    if (this.#disposal !== null) {
+      throw new DisposedError("this device was disposed", {
+        where: "cpu",
+        hint: "Dispose a device after everything that uses it.",
+      });
+    }
+    if (!running) return;
+    for (const worker of this.#workers) this.#broken ??= worker.failure;
+    if (this.#broken === null) return;
+    throw new DeepseekError("this device is broken: one of its threads is gone", {
+      where: "cpu",
+      found: this.#broken.message,
+      hint: "Its tensors can still be read; create another device to compute.",
+      cause: this.#broken,
+    });
+  }
+
+  /** Bytes of the largest buffer in a new memory. */
+  get #freshRoom(): number {
+    return Arena.capacity(this.#arenaBytes) - this.threads * SCRATCH_BYTES;
   }
 
   #addArena(): void {
     const arena = new Arena(this.#arenaBytes);
     const scratch = Array.from({ length: this.threads }, () => arena.alloc(SCRATCH_BYTES));
-    if (this.#arenas.length > 0) this.#post(0, LEAVE, this.threads);
-    const kernels = instantiate(this.#module, arena.memory, 0, scratch[0], SCRATCH_BYTES, this.wide);
+    if (this.#arenas.length > 0) this.#recall();
+    const kernels = instantiate(
+      this.#module,
+      arena.memory,
+      0,
+      scratch[0],
+      SCRATCH_BYTES,
+      this.wide,
+      this.#patience,
+    );
     if (isPage()) kernels.forbid_sleep();
     this.#arenas.push({ arena, kernels });
     this.#workers.forEach((worker, i) => {
@@ -116,6 +182,7 @@ class CpuBackend implements Backend {
         thread: i + 1,
         arenas: [{ memory: arena.memory, scratch: scratch[i + 1], scratchBytes: SCRATCH_BYTES }],
         wide: this.wide,
+        patience: this.#patience,
         seen: this.#calls,
       };
       worker.post(message);
@@ -124,22 +191,23 @@ class CpuBackend implements Backend {
 
   alloc(dtype: DType, length: number, weights = false): Buffer {
     const bytes = length * bytesPerElement[dtype];
-    let index = 0;
-    let address = this.#arenas[0].arena.alloc(bytes);
-    if (address === 0 && weights) {
-      for (index = 1; address === 0; index++) {
-        if (index === this.#arenas.length) {
-          this.#addArena();
-          if (this.#arenas[index].arena.room < bytes) break;
-        }
-        address = this.#arenas[index].arena.alloc(bytes);
-      }
-      index--;
+    this.#check(false);
+    let address = 0;
+    let index = -1;
+    while (address === 0 && ++index < this.#arenas.length) {
+      const { arena } = this.#arenas[index];
+      if (weights && arena.room < bytes + this.#freshRoom * RESERVE) continue;
+      address = arena.alloc(bytes);
+    }
+    if (address === 0 && bytes <= this.#freshRoom) {
+      this.#check(true);
+      this.#addArena();
+      address = this.#arenas[index].arena.alloc(bytes);
     }
     if (address === 0) {
       throw new DeepseekError("a buffer does not fit in one WebAssembly memory", {
         where: "cpu",
-        expected: `at most ${this.#arenas[0].arena.room} bytes`,
+        expected: `at most ${this.#freshRoom} bytes`,
         found: `${bytes} bytes`,
         hint: "Use a smaller batch, context or weight dtype.",
       });
@@ -170,10 +238,12 @@ class CpuBackend implements Backend {
   }
 
   write(buffer: Buffer, offset: number, data: RawArray): void {
+    this.#check(false);
     this.#view(buffer, offset, data.length).set(data);
   }
 
   async read(buffer: Buffer, offset: number, length: number): Promise<RawArray> {
+    this.#check(false);
     return this.#view(buffer, offset, length).slice();
   }
 
@@ -183,6 +253,7 @@ class CpuBackend implements Backend {
     ints: readonly number[],
     floats: readonly number[],
   ): void {
+    this.#check(true);
     const number = this.#numbers[kernel.name];
     if (number === undefined) {
       throw new DeepseekError("no such kernel in this build", {
@@ -191,94 +262,114 @@ class CpuBackend implements Backend {
         hint: "Run `npm run build:kernels`.",
       });
     }
-    let index = 0;
-    for (const operand of operands) {
-      const arena = operand ? (operand.buffer as CpuBuffer).arena : 0;
-      if (arena !== 0 && index !== 0 && arena !== index) {
-        throw new DeepseekError("operands in two weight memories", { where: "cpu", name: kernel.name });
-      }
-      index = Math.max(index, arena);
-    }
-    const visits = index === 0 ? [] : this.#visit(kernel, operands, index);
-    const { arena, kernels } = this.#arenas[index];
+    const placement = this.#place(kernel, operands);
+    const { arena, kernels } = this.#arenas[placement.arena];
     const words = operands.length + ints.length + floats.length;
     const integers = new Int32Array(arena.memory.buffer, ARGS, words);
     const reals = new Float32Array(arena.memory.buffer, ARGS, words);
     let at = 0;
-    for (let i = 0; i < operands.length; i++) {
-      const operand = operands[i];
-      if (operand === null) integers[at++] = 0;
-      else {
-        const { address, dtype } = operand.buffer as CpuBuffer;
-        integers[at++] = visits[i]?.address ?? address + operand.offset * bytesPerElement[dtype];
-      }
-    }
+    for (const address of placement.addresses) integers[at++] = address;
     for (const value of ints) integers[at++] = value;
     for (const value of floats) reals[at++] = value;
     const threads = this.threads > 1 && kernel.work(ints) >= this.#parallelWork ? this.threads : 1;
     kernels.prepare(threads);
-    if (threads > 1) this.#post(index, number, threads);
-    kernels.execute(number, ARGS);
-    if (threads > 1) this.#arenas[0].kernels.join(threads - 1);
-    for (const visit of visits) visit?.leave();
+    if (threads > 1) this.#post(placement.arena, number, threads);
+    try {
+      kernels.execute(number, ARGS);
+    } catch (error) {
+      reportFailure(kernels, arena.memory, error);
+    }
+    const stalled =
+      threads > 1 && (kernels.failed() === STALLED || this.#arenas[0].kernels.join(threads - 1) === 0);
+    if (stalled || kernels.failed() !== 0) this.#fail(kernel, placement, stalled);
+    placement.leave(true);
   }
 
-  /** Tells the workers of a call; for `LEAVE`, waits until all have left. */
-  #post(arena: number, kernel: number, threads: number): void {
-    const home = this.#arenas[0].kernels;
-    this.#calls++;
-    home.post(kernel, ARGS, threads, arena);
-    if (kernel === LEAVE) home.join(this.#workers.length);
-  }
-
-  /** Copies operands of other memories into memory `index` and the results back. */
-  #visit(
-    kernel: Kernel,
-    operands: readonly (Operand | null)[],
-    index: number,
-  ): ({ address: number; leave: () => void } | null)[] {
-    const host = this.#arenas[index].arena;
-    return operands.map((operand, i) => {
-      if (operand === null) return null;
-      const buffer = operand.buffer as CpuBuffer;
-      if (buffer.arena === index) return null;
-      const size = bytesPerElement[buffer.dtype];
-      const bytes = (buffer.length - operand.offset) * size;
-      const address = host.alloc(bytes);
-      if (address === 0) {
-        throw new DeepseekError("no room for activations beside the weights", {
-          where: "cpu",
-          name: kernel.name,
-          found: `${bytes} bytes`,
-        });
-      }
-      const kind = kernel.operandKinds[i];
-      const there = () => new Uint8Array(host.memory.buffer, address, bytes);
-      const here = () =>
-        new Uint8Array(
-          this.#arenas[buffer.arena].arena.memory.buffer,
-          buffer.address + operand.offset * size,
-          bytes,
-        );
-      // An output may be written in part only, so its old content comes along.
-      there().set(here());
-      return {
-        address,
-        leave: () => {
-          if (!kind.startsWith("in ")) here().set(there());
-          host.free(address, bytes);
-        },
-      };
+  /** Ends a failed call. @throws DeepseekError always */
+  #fail(kernel: Kernel, placement: Placement, stalled: boolean): never {
+    const { arena, kernels } = this.#arenas[placement.arena];
+    if (stalled) {
+      this.#broken = new Error(`no answer in kernel ${kernel.name}`);
+      this.#check(true);
+    }
+    const text = failureText(arena.memory);
+    kernels.recover();
+    placement.leave(false);
+    throw new DeepseekError("a kernel failed", {
+      where: "cpu",
+      name: kernel.name,
+      found: text,
+      hint: "An index out of range does this; what the call writes is undefined now.",
     });
+  }
+
+  /** The memory in which a call runs and where its operands are there. @throws DeepseekError */
+  #place(kernel: Kernel, operands: readonly (Operand | null)[]): Placement {
+    const first = (operands.find((operand) => operand !== null)?.buffer as CpuBuffer | undefined)?.arena ?? 0;
+    const addresses = operands.map((operand) => {
+      if (operand === null) return 0;
+      const { address, dtype } = operand.buffer as CpuBuffer;
+      return address + operand.offset * bytesPerElement[dtype];
+    });
+    if (operands.every((operand) => operand === null || (operand.buffer as CpuBuffer).arena === first)) {
+      return { arena: first, addresses, leave: () => {} };
+    }
+    const spans = operands.map((operand, i): Span | null => {
+      if (operand === null) return null;
+      const owner = operand.buffer as CpuBuffer;
+      const written = !kernel.operandKinds[i].startsWith("in ");
+      return { arena: owner.arena, begin: addresses[i], end: owner.address + owner.bytes, owner, written };
+    });
+    const arenas = () => this.#arenas.map(({ arena }) => arena);
+    let placement = place(arenas(), spans);
+    if (placement === null) {
+      this.#addArena();
+      placement = place(arenas(), spans);
+    }
+    if (placement === null) {
+      const bytes = spans.reduce((sum, span) => sum + (span ? span.end - span.begin : 0), 0);
+      throw new DeepseekError("the operands of a call do not fit in one WebAssembly memory", {
+        where: "cpu",
+        name: kernel.name,
+        expected: `at most ${this.#freshRoom} bytes`,
+        found: `${bytes} bytes`,
+        hint: "Use a smaller batch, context or weight dtype.",
+      });
+    }
+    return placement;
+  }
+
+  /** Tells the workers of a call. */
+  #post(arena: number, kernel: number, threads: number): void {
+    this.#calls++;
+    this.#arenas[0].kernels.post(kernel, ARGS, threads, arena);
+  }
+
+  /** Sends the workers back to their event loops. @throws DeepseekError where one does not answer */
+  #recall(): void {
+    if (this.#workers.length === 0) return;
+    this.#post(0, LEAVE, this.threads);
+    if (this.#arenas[0].kernels.join(this.#workers.length) === 1) return;
+    this.#broken = new Error("no answer while waiting for calls");
+    this.#check(true);
   }
 
   memory(): MemoryUse {
     return { buffers: this.#buffers, bytes: this.#bytes, peakBytes: this.#peakBytes };
   }
 
-  async dispose(): Promise<void> {
-    if (this.#arenas.length === 0) return;
-    if (this.#workers.length > 0) this.#post(0, LEAVE, this.threads);
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#end();
+    return this.#disposal;
+  }
+
+  async #end(): Promise<void> {
+    const gone = this.#broken !== null || this.#workers.some((worker) => worker.failure !== null);
+    // A thread that waits in WebAssembly may not hear that it is to end.
+    if (!gone && this.#workers.length > 0) {
+      this.#post(0, LEAVE, this.threads);
+      this.#arenas[0].kernels.join(this.#workers.length);
+    }
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
     this.#workers = [];
     this.#arenas = [];

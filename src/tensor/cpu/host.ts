@@ -5,6 +5,8 @@ export interface WorkerHandle {
   post(message: unknown): void;
   /** Resolves at the worker's next message, rejects when it fails. */
   next(): Promise<unknown>;
+  /** Why the worker is gone, or null while it runs; known once its event had a turn. */
+  readonly failure: Error | null;
   terminate(): Promise<void>;
 }
 
@@ -53,27 +55,52 @@ function workerUrl(): URL {
 }
 
 export async function startWorker(): Promise<WorkerHandle> {
+  let failure: Error | null = null;
+  let waiting: { resolve: (message: unknown) => void; reject: (error: Error) => void } | null = null;
+  const receive = (message: unknown) => {
+    waiting?.resolve(message);
+    waiting = null;
+  };
+  const fail = (error: Error) => {
+    failure ??= error;
+    waiting?.reject(failure);
+    waiting = null;
+  };
+  const next = () =>
+    new Promise<unknown>((resolve, reject) => {
+      if (failure) reject(failure);
+      else waiting = { resolve, reject };
+    });
   if (isNode()) {
     const { Worker } = await import("node:worker_threads");
-    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels" });
+    // A program given by --eval names its kind in an option that workers of files refuse.
+    const execArgv = process.execArgv.filter((option) => !option.startsWith("--input-type="));
+    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels", execArgv });
+    worker.on("message", (message) => {
+      // From its first answer on: a device that nobody disposed must not keep the process alive.
+      worker.unref();
+      receive(message);
+    });
+    worker.on("error", fail);
+    worker.on("exit", (code) => fail(new Error(`the thread ended with code ${code}`)));
     return {
       post: (message) => worker.postMessage(message),
-      next: () =>
-        new Promise((resolve, reject) => {
-          worker.once("message", resolve);
-          worker.once("error", reject);
-        }),
+      next,
+      get failure() {
+        return failure;
+      },
       terminate: async () => void (await worker.terminate()),
     };
   }
   const worker = new Worker(workerUrl(), { type: "module", name: "deepseek-ts kernels" });
+  worker.addEventListener("message", (event) => receive(event.data));
+  worker.addEventListener("error", (event) => fail(new Error(event.message || "the worker did not start")));
   return {
     post: (message) => worker.postMessage(message),
-    next: () =>
-      new Promise((resolve, reject) => {
-        worker.addEventListener("message", (event) => resolve(event.data), { once: true });
-        worker.addEventListener("error", (event) => reject(new Error(event.message)), { once: true });
-      }),
+    next,
+    get failure() {
+      return failure;
+    },
     terminate: async () => worker.terminate(),
   };
 }

@@ -2,15 +2,19 @@
  * A kernel thread: waits in WebAssembly for calls and takes its share of each. To receive a message (a new
  * memory), it must first be sent back to its event loop by the call `LEAVE`.
  */
-import { instantiate, type KernelInstance, LEAVE, type WorkerMessage } from "./instance.ts";
+import { instantiate, type KernelInstance, LEAVE, reportFailure, type WorkerMessage } from "./instance.ts";
 
-const arenas: KernelInstance[] = [];
+const arenas: { readonly kernels: KernelInstance; readonly memory: WebAssembly.Memory }[] = [];
 
 function serve(message: WorkerMessage): void {
+  const { module, thread, wide, patience } = message;
   for (const { memory, scratch, scratchBytes } of message.arenas) {
-    arenas.push(instantiate(message.module, memory, message.thread, scratch, scratchBytes, message.wide));
+    arenas.push({
+      kernels: instantiate(module, memory, thread, scratch, scratchBytes, wide, patience),
+      memory,
+    });
   }
-  const home = arenas[0];
+  const home = arenas[0].kernels;
   let seen = message.seen;
   for (;;) {
     seen = home.await_call(seen);
@@ -19,9 +23,13 @@ function serve(message: WorkerMessage): void {
       home.finish();
       return;
     }
-    const arena = arenas[home.call_arena()];
-    arena.enter(home.call_threads());
-    arena.execute(kernel, home.call_args());
+    const { kernels, memory } = arenas[home.call_arena()];
+    kernels.enter(home.call_threads());
+    try {
+      kernels.execute(kernel, home.call_args());
+    } catch (error) {
+      reportFailure(kernels, memory, error);
+    }
     home.finish();
   }
 }

@@ -1,0 +1,132 @@
+/**
+ * The built package in Chromium: it trains and generates with the same bits as in Node, in a worker and on the
+ * page's own thread, and says what is missing where the page has no shared memory.
+ */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { buildSite, findChromium, type Site, serveSite, site } from "./chromium.ts";
+import type { OnPage } from "./page.ts";
+import {
+  type DeepseekPackage,
+  oneForward,
+  type TenStepsOptions,
+  type TenStepsReport,
+  tenSteps,
+} from "./ten-steps.ts";
+
+/** In the page only: what page.ts puts there. */
+declare const onPage: OnPage;
+
+const executablePath = findChromium();
+
+/** A module that is valid where the engine has relaxed SIMD: it swizzles. */
+// biome-ignore format: one module
+const relaxedProbe = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
+  253, 128, 2, 11,
+];
+
+describe.skipIf(executablePath === null)("in Chromium (skipped where none is installed)", () => {
+  let server: Site;
+  let browser: Browser;
+  let page: Page;
+  let deepseek: DeepseekPackage;
+  const complaints: string[] = [];
+
+  beforeAll(async () => {
+    buildSite();
+    server = await serveSite();
+    deepseek = await import(/* @vite-ignore */ pathToFileURL(join(site, "dist/index.js")).href);
+    // Playwright gives every launch a fresh profile.
+    browser = await chromium.launch({
+      executablePath: executablePath!,
+      headless: false,
+      // biome-ignore format: one line per kind
+      args: [
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      ],
+    });
+    page = await browser.newPage();
+    page.on("console", (message) => {
+      if (message.type() === "error") complaints.push(message.text());
+    });
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    await page.goto(server.url);
+  }, 120_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.[Symbol.asyncDispose]();
+  });
+
+  async function inWorker(options: TenStepsOptions): Promise<TenStepsReport> {
+    const answer = await page.evaluate(
+      (sent) =>
+        new Promise<{ report?: TenStepsReport; error?: string }>((resolve) => {
+          const worker = new Worker("/worker.js", { type: "module" });
+          worker.onmessage = (event) => {
+            worker.terminate();
+            resolve(event.data);
+          };
+          worker.onerror = (event) => resolve({ error: event.message });
+          worker.postMessage(sent);
+        }),
+      options,
+    );
+    if (!answer.report) throw new Error(`in the worker: ${answer.error}`);
+    return answer.report;
+  }
+
+  it("is cross-origin isolated and has no `process`", async () => {
+    expect(await page.evaluate(() => [crossOriginIsolated, typeof process])).toEqual([true, "undefined"]);
+  });
+
+  for (const relaxed of [false, true]) {
+    it(`trains ten steps and generates with Node's bits, ${relaxed ? "relaxed" : "baseline"} kernels`, async (test) => {
+      const valid = (bytes: number[]) => WebAssembly.validate(new Uint8Array(bytes));
+      if (relaxed && !(valid(relaxedProbe) && (await page.evaluate(valid, relaxedProbe)))) {
+        test.skip("relaxed SIMD is missing in Node or in Chromium");
+      }
+      const expected = await tenSteps(deepseek, { threads: 1, relaxed });
+      expect(expected.losses).toHaveLength(10);
+      expect(expected.tokens).toHaveLength(12);
+      expect(
+        [...expected.losses, ...expected.mtpLosses, ...expected.balanceLosses].every(Number.isFinite),
+      ).toBe(true);
+      // The hash must depend on training, or equal hashes say nothing.
+      const fewer = await tenSteps(deepseek, { threads: 1, relaxed, steps: 9 });
+      expect(fewer.parameters).not.toBe(expected.parameters);
+      expect(await tenSteps(deepseek, { threads: 2, relaxed })).toEqual({ ...expected, threads: 2 });
+      for (const threads of [1, 2]) {
+        expect(await inWorker({ threads, relaxed }), `${threads} threads`).toEqual({ ...expected, threads });
+      }
+    });
+  }
+
+  it("computes on the page's own thread, which may not sleep", async () => {
+    const expected = await oneForward(deepseek, 1);
+    expect(expected.logits).toHaveLength(5 * 40);
+    expect(expected.buffers).toBe(0);
+    for (const threads of [1, 2]) {
+      expect(await page.evaluate((n) => onPage.forward(n), threads), `${threads} threads`).toEqual(expected);
+    }
+  });
+
+  it("names the two headers where the page is not isolated", async () => {
+    const plain = await browser.newPage();
+    await plain.goto(`${server.url}/plain`);
+    const message = await plain.evaluate(() => onPage.refusal());
+    await plain.close();
+    expect(message).toMatch(/^cpu: .*shared memory/);
+    expect(message).toContain("Cross-Origin-Opener-Policy: same-origin");
+    expect(message).toContain("Cross-Origin-Embedder-Policy: require-corp");
+  });
+
+  it("asks for no file that the package lacks and logs no error", () => {
+    expect(server.missing).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+});

@@ -1,0 +1,23 @@
+/** Loaded by the page itself: what runs on its own thread, without a worker in between. */
+import { type DeepseekPackage, oneForward } from "./ten-steps.ts";
+
+const entry: string = "/dist/index.js";
+
+const onPage = {
+  /** Logits of a small forward pass, as in `oneForward`. */
+  forward: async (threads: number) => oneForward((await import(entry)) as DeepseekPackage, threads),
+  /** The message with which a device refuses to start; null where it starts. */
+  refusal: async (): Promise<string | null> => {
+    const { createCpuDevice, DeepseekError } = (await import(entry)) as DeepseekPackage;
+    try {
+      await createCpuDevice();
+      return null;
+    } catch (error) {
+      return error instanceof DeepseekError ? error.message : `not a DeepseekError: ${error}`;
+    }
+  },
+};
+
+export type OnPage = typeof onPage;
+
+Object.assign(globalThis, { onPage });
