@@ -223,6 +223,35 @@ describe("openCheckpoint", () => {
 });
 
 describe("saveCheckpoint", () => {
+  it("writes whole numbers of real keys with a point, which transformers insists on", async () => {
+    const files: Files = new Map();
+    const config = {
+      routed_scaling_factor: 4,
+      attention_dropout: 0,
+      rope_theta: 1e21,
+      rms_norm_eps: 1e-6,
+      vocab_size: 4,
+      rope_scaling: { original_max_position_embeddings: 16, mscale: -1, factor: 8 },
+      note: '"factor": 8\n"factor": 8',
+    };
+    await saveCheckpoint(memoryFolderSink(files), [], { config });
+    const written = new TextDecoder().decode(files.get("config.json"));
+    expect(written.split("\n").slice(1, -2)).toEqual([
+      '  "routed_scaling_factor": 4.0,',
+      '  "attention_dropout": 0.0,',
+      '  "rope_theta": 1e+21,',
+      '  "rms_norm_eps": 0.000001,',
+      '  "vocab_size": 4,',
+      '  "rope_scaling": {',
+      '    "original_max_position_embeddings": 16,',
+      '    "mscale": -1.0,',
+      '    "factor": 8.0',
+      "  },",
+      `  "note": ${JSON.stringify(config.note)}`,
+    ]);
+    expect(JSON.parse(written)).toEqual(config);
+  });
+
   const random = new Random(9);
   const big = Float32Array.from({ length: 300 }, () => random.normal());
   const odd = async function* () {

@@ -110,6 +110,28 @@ function split(entries: SafetensorsEntry[], maxBytes: number): SafetensorsEntry[
   return shards;
 }
 
+/** Keys of `config.json` that are real numbers, nested ones included. */
+const REAL_KEYS = [
+  "attention_dropout",
+  "aux_loss_alpha",
+  "beta_fast",
+  "beta_slow",
+  "factor",
+  "initializer_range",
+  "mscale",
+  "mscale_all_dim",
+  "rms_norm_eps",
+  "rope_theta",
+  "routed_scaling_factor",
+];
+// Indented JSON has each key on a line of its own, and no string holds a line break.
+const WHOLE_REAL = new RegExp(`^( *"(?:${REAL_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
+
+/** The text of `config.json`. transformers refuses `4` where its class declares a float, so it reads `4.0`. */
+function configText(config: Record<string, unknown>): string {
+  return `${JSON.stringify(config, null, 2).replace(WHOLE_REAL, "$1.0$2")}\n`;
+}
+
 async function writeFile(sink: FolderSink, path: string, content: string | Uint8Array): Promise<void> {
   const file = await sink.file(path);
   try {
@@ -138,7 +160,7 @@ export async function saveCheckpoint(
     const entries = [...tensors].map((entry) => target(entry, options));
     const shards = split(entries, maxBytes);
     const metadata = { ...options.metadata, format: "pt" };
-    await writeFile(sink, "config.json", `${JSON.stringify(options.config, null, 2)}\n`);
+    await writeFile(sink, "config.json", configText(options.config));
     for (const [path, content] of Object.entries(options.files ?? {})) await writeFile(sink, path, content);
 
     const digits = (n: number) => String(n).padStart(5, "0");

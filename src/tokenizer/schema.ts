@@ -60,5 +60,6 @@ export interface TokenizerConfigJson {
   unk_token: string | null;
   clean_up_tokenization_spaces: boolean;
   model_max_length: number;
+  model_input_names: string[];
   tokenizer_class: string;
 }

@@ -83,6 +83,8 @@ describe("trainBpe", () => {
     );
     const tokenizer = loadTokenizer(JSON.stringify(json), trainedTokenizerConfig(2048));
     expect(tokenizer.vocabSize).toBe(700);
+    // Any class named after a model brings that model's pre-tokenizer along.
+    expect(trainedTokenizerConfig(2048).tokenizer_class).toBe("PreTrainedTokenizerFast");
     expect(tokenizer.specialIds).toEqual({
       bos: 0,
       eos: 1,

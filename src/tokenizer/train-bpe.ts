@@ -203,7 +203,9 @@ export async function trainBpe(
 
 /**
  * The `tokenizer_config.json` beside a trained `tokenizer.json`: V3's policy, in which the tokenizer adds neither BOS
- * nor EOS. `modelMaxLength` is the longest sequence in tokens the model takes.
+ * nor EOS. `modelMaxLength` is the longest sequence in tokens the model takes. The class is the plain one, since
+ * LlamaTokenizerFast of transformers 5 puts Llama's own pre-tokenizer in place of the file's; of
+ * its inputs, `token_type_ids` (added before transformers 5) is one that causal models refuse.
  */
 export function trainedTokenizerConfig(modelMaxLength: number): TokenizerConfigJson {
   return {
@@ -215,6 +217,7 @@ export function trainedTokenizerConfig(modelMaxLength: number): TokenizerConfigJ
     unk_token: null,
     clean_up_tokenization_spaces: false,
     model_max_length: modelMaxLength,
-    tokenizer_class: "LlamaTokenizerFast",
+    model_input_names: ["input_ids", "attention_mask"],
+    tokenizer_class: "PreTrainedTokenizerFast",
   };
 }
