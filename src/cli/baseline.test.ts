@@ -1,12 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { newReport } from "../data/select.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
 import { scoreTokens, trainNgram } from "./baseline.ts";
 
 const texts = ["const a = 1;\nconst b = 2;\n", "export const bücher = [1, 2, 3];\n", "const c = a + b;\n"];
 const files = texts.map((text, i) => ({ path: `${i}.ts`, text }));
-const run = { folder: ".", train: files, heldOut: [], selection: newReport(), duplicates: 0, trainBytes: 0 };
+const run = { train: files };
 
 describe("the n-gram beside a model", async () => {
   const ngram = await trainNgram(run, 3);

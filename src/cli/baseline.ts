@@ -3,9 +3,9 @@
  * text of the very tokens that `Run.evaluate` scores. The comparison leans to the n-gram's side: it sees the document
  * from its beginning where the model sees its own sequence only, and it need not say where a document ends.
  */
+import type { Corpus } from "../data/corpus.ts";
 import { ByteNgram, type NgramScore } from "../data/ngram.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { RunTexts } from "./training-run.ts";
 
 function join(parts: readonly Uint8Array[]): Uint8Array {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -41,12 +41,12 @@ export function scoreTokens(ngram: ByteNgram, tokens: Int32Array, tokenizer: Tok
   return { bits, bytes, bitsPerByte: bits / bytes };
 }
 
-/** A byte-level 5-gram of the training part of a run. */
-export async function trainNgram(texts: RunTexts, order = 5): Promise<ByteNgram> {
+/** A byte-level n-gram (5-gram unless told) of the training part of a run, read text by text. */
+export async function trainNgram(texts: { readonly train: Corpus }, order = 5): Promise<ByteNgram> {
   const ngram = new ByteNgram({ order });
   const encoder = new TextEncoder();
   let since = performance.now();
-  for (const { text } of texts.train) {
+  for await (const { text } of texts.train) {
     ngram.train(encoder.encode(text));
     ngram.endText();
     if (performance.now() - since > 50) {

@@ -23,6 +23,8 @@ export interface DataConfig {
   readonly heldOut: number;
   /** Share of documents turned into fill-in-the-middle examples. */
   readonly fimRate: number;
+  /** The tokenizer learns from at most this many bytes of the training part, an even sample of its files. */
+  readonly tokenizerBytes: number;
 }
 
 export interface TrainingConfig {
@@ -101,6 +103,7 @@ const baseData: DataConfig = {
   nearDuplicates: 0.85,
   heldOut: 0.02,
   fimRate: 0.1,
+  tokenizerBytes: 200_000_000,
 };
 
 const baseTraining: TrainingConfig = {
@@ -128,12 +131,13 @@ const baseTraining: TrainingConfig = {
 
 /** Named starting points: the demo, and one small model of each architecture. */
 export const presets: Readonly<Record<string, RunConfig>> = {
+  // Chosen for what it learns in two minutes on two cores; the trials are in LOG.md.
   demo: {
     seed: 1,
     vocabSize: 2048,
-    model: v3(160, 4, {
+    model: v3(256, 2, {
       intermediate_size: 448,
-      moe_intermediate_size: 96,
+      moe_intermediate_size: 128,
       n_routed_experts: 16,
       num_experts_per_tok: 4,
       n_group: 4,
@@ -150,13 +154,25 @@ export const presets: Readonly<Record<string, RunConfig>> = {
       ...baseData,
       extensions: "typescript",
       includeNodeModules: true,
-      // Declaration files have long lines that are worth learning.
+      maxBytes: 5_000_000,
       filters: { lineLength: false },
       heldOut: 0.05,
-      maxBytes: 24_000_000,
       fimRate: 0.3,
     },
-    training: { ...baseTraining, steps: null, seconds: 120, saveEvery: 100 },
+    training: {
+      ...baseTraining,
+      steps: null,
+      seconds: 120,
+      batch: { size: 4 },
+      learningRate: { peak: 4e-3, warmupSteps: 50, shape: "cosine", finalFraction: 0.02 },
+      // So short a run balances its experts only with larger steps than the 1e-3 of a long one.
+      biasGamma: [
+        [0, 5e-3],
+        [0.97, 0],
+      ],
+      evaluateEvery: 200,
+      saveEvery: 200,
+    },
   },
   "v3-small": {
     seed: 1,
@@ -325,9 +341,12 @@ function checked(config: RunConfig, where: string): RunConfig {
   if ((steps === null) === (seconds === null)) {
     refuse("training", "either steps or seconds, the other null", `steps ${steps}, seconds ${seconds}`);
   }
-  const { heldOut, fimRate } = config.data;
+  const { heldOut, fimRate, tokenizerBytes } = config.data;
   if (!(heldOut > 0 && heldOut < 1)) refuse("data.heldOut", "between 0 and 1", heldOut);
   if (!(fimRate >= 0 && fimRate <= 1)) refuse("data.fimRate", "from 0 to 1", fimRate);
+  if (!(Number.isSafeInteger(tokenizerBytes) && tokenizerBytes >= 1)) {
+    refuse("data.tokenizerBytes", "an integer, 1 or more", tokenizerBytes);
+  }
   return config;
 }
 

@@ -1,170 +1,26 @@
 /**
- * A training run as a folder on disk: text in, model out. `selectTexts` reads a folder of files, `prepareRun` turns them
- * into a tokenizer and tokens, `Run` trains on them, evaluates, saves and resumes. The command line and TypeScript
- * programs use the same three; progress is told through callbacks.
+ * A training run as a folder on disk. `preparation.ts` makes its tokenizer and tokens, `Run` trains on them, evaluates,
+ * saves and resumes. The command line and TypeScript programs use the same; progress is told through callbacks.
  *
  *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/
  */
-import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { modelEntries } from "../checkpoint/model.ts";
 import { nodeFolder, nodeFolderSink } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
-import type { Tokenizer as DataTokenizer, TextFile } from "../data/corpus.ts";
 import { BatchIterator, type TokenDataset } from "../data/dataset.ts";
-import { encodeCorpus } from "../data/fim.ts";
-import { buildDataset, openDataset } from "../data/node-dataset.ts";
-import { folderCorpus } from "../data/node-files.ts";
-import { prepareCorpus } from "../data/prepare.ts";
-import { type SelectionReport, utf8Length } from "../data/select.ts";
+import { openDataset } from "../data/node-dataset.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
-import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
 import { type Evaluation, evaluate } from "../train/evaluate.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
 import { type StepMetrics, Trainer } from "../train/trainer.ts";
+import { readJson, writeJson } from "./json-file.ts";
 import type { RunConfig } from "./run-config.ts";
-
-/** One line of progress while data are prepared. */
-export type Progress = (stage: "select" | "tokenizer" | "tokens", message: string) => void;
-
-export interface PreparedRun {
-  readonly vocabSize: number;
-  readonly trainTokens: number;
-  readonly heldOutTokens: number;
-}
-
-/** The tokenizer as the data pipeline asks for it. @throws FormatError where it has no end-of-text token */
-export function dataTokenizer(tokenizer: Tokenizer): DataTokenizer {
-  const { eos, bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
-  if (eos === undefined)
-    throw new FormatError("the tokenizer has no end-of-text token", { where: "tokenizer" });
-  const whole = fimBegin !== undefined && fimHole !== undefined && fimEnd !== undefined;
-  return {
-    encode: (text) => tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }),
-    eosId: eos,
-    bosId: bos,
-    fim: whole ? { begin: fimBegin, hole: fimHole, end: fimEnd } : undefined,
-  };
-}
-
-async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeFile(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
-  await rename(`${path}.tmp`, path);
-}
-
-async function readJson(path: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new FormatError("not a readable JSON file", {
-      where: path,
-      hint: "Is this the folder of a training run?",
-      cause,
-    });
-  }
-}
-
-/** The texts of a run. */
-export interface RunTexts {
-  readonly folder: string;
-  readonly train: readonly TextFile[];
-  readonly heldOut: readonly TextFile[];
-  readonly selection: SelectionReport;
-  readonly duplicates: number;
-  /** UTF-8 bytes of the training part. */
-  readonly trainBytes: number;
-}
-
-/**
- * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
- * @throws ConfigError where the folder holds too little text
- */
-export async function selectTexts(
-  folder: string,
-  config: RunConfig,
-  progress: Progress = () => {},
-): Promise<RunTexts> {
-  const { data, seed } = config;
-  progress("select", `reading ${folder}`);
-  const corpus = await folderCorpus(folder, {
-    extensions: data.extensions,
-    includeNodeModules: data.includeNodeModules,
-    filters: data.filters,
-    maxBytes: data.maxBytes ?? undefined,
-    sampleSeed: seed,
-  });
-  const { train, heldOut, dedupe } = await prepareCorpus(corpus, {
-    dedupe: data.nearDuplicates === null ? undefined : { threshold: data.nearDuplicates },
-    split: { fraction: data.heldOut, seed },
-    repository: { manifests: corpus.manifests, pathComment: true },
-  });
-  const trainBytes = train.reduce((sum, file) => sum + utf8Length(file.text), 0);
-  const { report } = corpus;
-  progress(
-    "select",
-    `${report.kept} files of ${report.seen} kept, ${report.kept - train.length - heldOut.length} duplicates removed, ` +
-      `${train.length} to learn from (${(trainBytes / 1e6).toFixed(1)} MB), ${heldOut.length} held out`,
-  );
-  if (train.length === 0 || heldOut.length === 0) {
-    throw new ConfigError("too few files to learn from", {
-      where: folder,
-      expected: "at least two different text files",
-      found: `${report.kept} files`,
-      hint: `Are its files among the extensions ${JSON.stringify(data.extensions)}? See --extensions.`,
-    });
-  }
-  return { folder, train, heldOut, selection: report, duplicates: dedupe.exact + dedupe.near, trainBytes };
-}
-
-/**
- * Trains a tokenizer on the training part and writes both parts as tokens into the run's folder `out`. `run.json`
- * comes last, so that a folder with one is ready to train.
- */
-export async function prepareRun(
-  texts: RunTexts,
-  out: string,
-  config: RunConfig,
-  progress: Progress = () => {},
-): Promise<PreparedRun> {
-  const { folder, train, heldOut } = texts;
-  const { data, seed, vocabSize } = config;
-  await mkdir(out, { recursive: true });
-  const json = await trainBpe(textsOf(train), {
-    vocabSize,
-    onProgress: (p) => progress("tokenizer", `${p.stage}: ${p.pieces} pieces, ${p.merges} merges`),
-  });
-  const length = config.model.max_position_embeddings;
-  const tokenizerConfig = trainedTokenizerConfig(typeof length === "number" ? length : 2048);
-  const tokenizer = loadTokenizer(json, tokenizerConfig);
-  await mkdir(join(out, "tokenizer"), { recursive: true });
-  await writeJson(join(out, "tokenizer", "tokenizer.json"), json);
-  await writeJson(join(out, "tokenizer", "tokenizer_config.json"), tokenizerConfig);
-
-  const encoder = dataTokenizer(tokenizer);
-  const build = (name: string, files: readonly TextFile[], fimRate: number) =>
-    buildDataset(join(out, "data", name), encodeCorpus(files, encoder, { fim: { rate: fimRate, seed } }), {
-      vocabSize: tokenizer.vocabSize,
-      eosId: encoder.eosId,
-      onProgress: (p) => progress("tokens", `${name}: ${p.documents} documents, ${p.tokens} tokens`),
-    });
-  const trained = await build("train", train, data.fimRate);
-  const held = await build("held-out", heldOut, 0);
-  await writeJson(join(out, "run.json"), { folder, ...config });
-  return {
-    vocabSize: tokenizer.vocabSize,
-    trainTokens: trained.tokens,
-    heldOutTokens: held.tokens,
-  };
-}
-
-function* textsOf(files: readonly TextFile[]): Generator<string> {
-  for (const { text } of files) yield text;
-}
 
 /** What a run tells while it trains. */
 export interface RunEvents {
@@ -193,18 +49,18 @@ export interface TrainingMemory {
 }
 
 /** Steps over which the speed is measured when `seconds` sets the length of the run. */
-const MEASURED_STEPS = 8;
+const MEASURED_STEPS = 24;
 
 /** A run whose data are prepared: trains from its last saved state to the end. */
 export class Run {
   readonly folder: string;
-  readonly config: RunConfig;
   readonly model: CausalLM;
   readonly tokenizer: Tokenizer;
   readonly trainer: Trainer;
   readonly #train: TokenDataset;
   readonly #heldOut: TokenDataset;
   readonly #files: Readonly<Record<string, string>>;
+  #config: RunConfig;
   /** True until a time-limited run knows its speed. */
   #measuring: boolean;
 
@@ -218,7 +74,7 @@ export class Run {
     files: Readonly<Record<string, string>>;
   }) {
     this.folder = parts.folder;
-    this.config = parts.config;
+    this.#config = parts.config;
     this.model = parts.model;
     this.tokenizer = parts.tokenizer;
     this.#train = parts.train;
@@ -266,6 +122,11 @@ export class Run {
     return run;
   }
 
+  /** Every setting; a time-limited run learns its number of steps from the first ones. */
+  get config(): RunConfig {
+    return this.#config;
+  }
+
   get #checkpoints(): string {
     return join(this.folder, "checkpoints");
   }
@@ -302,12 +163,14 @@ export class Run {
     let evaluation: Evaluation | null = null;
     let saved = trainer.step;
     const began = performance.now();
-    let ownSteps = 0;
+    const durations: number[] = [];
     while (!trainer.done && !signal?.aborted) {
+      const stepBegan = performance.now();
       const metrics = await trainer.trainStep();
-      ownSteps++;
-      if (this.#measuring && ownSteps === MEASURED_STEPS) await this.#setLength(began, metrics.step);
-      const perStep = (performance.now() - began) / 1000 / ownSteps;
+      durations.push((performance.now() - stepBegan) / 1000);
+      if (this.#measuring && durations.length === MEASURED_STEPS)
+        await this.#setLength(durations, began, metrics.step);
+      const perStep = (performance.now() - began) / 1000 / durations.length;
       const remaining = this.#measuring ? null : (trainer.options.steps - metrics.step) * perStep;
       events.onStep?.(metrics, remaining);
       await this.#log({ kind: "step", ...metrics });
@@ -334,18 +197,21 @@ export class Run {
   }
 
   /** Sets the number of steps from the speed of the first ones and writes it down for a later resume. */
-  async #setLength(began: number, step: number): Promise<void> {
+  async #setLength(durations: readonly number[], began: number, step: number): Promise<void> {
     const { training } = this.config;
     const elapsed = (performance.now() - began) / 1000;
-    // The first step compiles the kernels, so it counts half.
-    const perStep = elapsed / (MEASURED_STEPS - 0.5);
-    const steps = Math.max(MEASURED_STEPS + 1, step + Math.floor((training.seconds! - elapsed) / perStep));
+    // The first steps compile the kernels; the later half shows the speed.
+    const settled = durations.slice(durations.length >> 1).sort((a, b) => a - b);
+    const perStep = settled[settled.length >> 1];
+    // A forward pass is about a third of a step, and each evaluation is made of forward passes.
+    const perEvaluation = (training.evaluateSequences / training.batch.size) * (perStep / 3);
+    const left = Math.max(0, training.seconds! - elapsed - perEvaluation);
+    const steps = step + Math.max(1, Math.floor(left / (perStep + perEvaluation / training.evaluateEvery)));
     this.#measuring = false;
-    const config = { ...this.config, training: { ...training, steps } };
-    (this as { config: RunConfig }).config = config;
-    (this.trainer as { options: Trainer["options"] }).options = { ...this.trainer.options, steps };
+    this.#config = { ...this.config, training: { ...training, steps } };
+    this.trainer.setSteps(steps);
     const { folder } = (await readJson(join(this.folder, "run.json"))) as { folder: string };
-    await writeJson(join(this.folder, "run.json"), { folder, ...config });
+    await writeJson(join(this.folder, "run.json"), { folder, ...this.#config });
   }
 
   async #log(record: object): Promise<void> {

@@ -3,15 +3,9 @@ import { countParameters } from "../models/count.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { LiveView, type Output, short } from "./live-view.ts";
+import { type Progress, prepareRun, type RunTexts, selectTexts } from "./preparation.ts";
 import type { RunConfig } from "./run-config.ts";
-import {
-  type Progress,
-  prepareRun,
-  Run,
-  type RunResult,
-  type RunTexts,
-  selectTexts,
-} from "./training-run.ts";
+import { Run, type RunResult } from "./training-run.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
 export function progressLine(out: Output): { progress: Progress; end(): void } {

@@ -124,10 +124,9 @@ export class Deduplicator {
     this.#bands = Array.from({ length: bands }, () => new Map());
   }
 
-  /** Tells whether the text is new; a new text is remembered under its path. */
-  add(file: TextFile): DedupeVerdict {
+  /** Tells whether the text is new; a new text is remembered under its path. `normal` is its normalised form. */
+  add(file: TextFile, normal = normaliseText(file.text)): DedupeVerdict {
     this.report.seen++;
-    const normal = normaliseText(file.text);
     const key = hashHex(normal);
     const same = this.#exact.get(key);
     if (same !== undefined) {

@@ -14,5 +14,13 @@ export { encodeCorpus, encodeDocument, splitForFim, type TokenDocument } from ".
 export { ByteNgram, type NgramOptions, type NgramScore } from "./ngram.ts";
 export { type PackedSequence, packDocuments } from "./pack.ts";
 export { type PreparedCorpus, type PrepareOptions, prepareCorpus } from "./prepare.ts";
+export {
+  type PreparedStream,
+  prepareStream,
+  type RereadableCorpus,
+  type StreamOptions,
+  type TextStream,
+  type TrainingStream,
+} from "./prepare-stream.ts";
 export { type ExtensionPreset, type SelectionReport, type SelectOptions, selectCorpus } from "./select.ts";
 export { type SplitOptions, splitFiles } from "./split.ts";

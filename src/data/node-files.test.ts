@@ -105,6 +105,20 @@ describe("folderCorpus", () => {
     expect(corpus.report.dropped).toEqual({ tooLarge: 1, cap: 15 });
   });
 
+  it("reads a text again, or says that it is gone", async () => {
+    for (const name of ["a", "b", "c", "d", "e"]) await put(`${name}.ts`, `\ufeff${code}`);
+    const corpus = await folderCorpus(root, { maxFileBytes: 2 * code.length });
+    expect(await collect(corpus)).toHaveLength(5);
+    await put("a.ts", `${code}// more\n`);
+    await rm(join(root, "b.ts"));
+    await put("c.ts", code.repeat(3));
+    await put("d.ts", new Uint8Array([65, 0, 66]));
+    const again = await Promise.all(["a", "b", "c", "d", "e"].map((name) => corpus.read(`${name}.ts`)));
+    expect(again).toEqual([`${code}// more\n`, null, null, null, code]);
+    expect((await collect(corpus)).map((f) => f.path)).toEqual(["a.ts", "e.ts"]);
+    expect(corpus.report.dropped).toEqual({ vanished: 2, binary: 1 });
+  });
+
   it("takes a single file and refuses a missing root", async () => {
     await put("a.ts");
     expect(await paths({}, "a.ts")).toEqual(["a.ts"]);

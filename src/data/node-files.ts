@@ -37,6 +37,8 @@ export interface FolderCorpus extends AsyncIterable<TextFile> {
   /** Files that passed the rules on paths and sizes. */
   readonly candidates: number;
   readonly report: SelectionReport;
+  /** Reads the text at a path again, or gives null where there is no longer a text of permitted size. */
+  read(path: string): Promise<string | null>;
 }
 
 /** Lists a folder (or a single file) and returns it as a corpus; throws FormatError where the root is missing. */
@@ -58,7 +60,7 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
   }
   const seed = selection.sampleSeed;
   if (seed !== null) {
-    const rank = new Map(candidates.map((c) => [c, hashUnit(c.path, seed)]));
+    const rank = new Map(candidates.map((c) => [c, hashUnit(`select:${c.path}`, seed)]));
     candidates.sort((a, b) => rank.get(a)! - rank.get(b)! || comparePaths(a.path, b.path));
   }
   const report = newReport();
@@ -70,7 +72,11 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
     report,
     [Symbol.asyncIterator]: () => {
       restart(report, listed);
-      return read(base, candidates, selection, report);
+      return readAll(base, candidates, selection, report);
+    },
+    read: async (path) => {
+      const bytes = await readIfThere(join(base, path), selection.maxFileBytes);
+      return bytes === null ? null : decode(new TextDecoder("utf-8", { fatal: true }), bytes);
     },
   };
 }
@@ -83,7 +89,7 @@ function restart(report: SelectionReport, listed: SelectionReport): void {
   Object.assign(report.dropped, listed.dropped);
 }
 
-async function* read(
+async function* readAll(
   base: string,
   candidates: readonly Candidate[],
   selection: ResolvedSelection,
@@ -96,8 +102,12 @@ async function* read(
       countDrop(report, "cap");
       continue;
     }
-    const bytes = await readFile(join(base, path));
-    const text = bytes.includes(0) ? null : decode(decoder, bytes);
+    const bytes = await readIfThere(join(base, path), selection.maxFileBytes);
+    if (bytes === null) {
+      countDrop(report, "vanished");
+      continue;
+    }
+    const text = decode(decoder, bytes);
     const rule = text === null ? "binary" : contentDrop(path, text, selection);
     if (rule !== null) {
       countDrop(report, rule);
@@ -109,7 +119,21 @@ async function* read(
   }
 }
 
+/** The bytes of a file that was listed before; null where it was deleted, replaced or grown since. */
+async function readIfThere(path: string, maxBytes: number): Promise<Uint8Array | null> {
+  try {
+    if ((await stat(path)).size > maxBytes) return null;
+    return await readFile(path);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR") return null;
+    throw cause;
+  }
+}
+
+/** The text, or null for binaries. */
 function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
+  if (bytes.includes(0)) return null;
   try {
     return decoder.decode(bytes);
   } catch {

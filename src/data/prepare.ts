@@ -1,6 +1,6 @@
 /**
  * The usual pipeline in one call: texts in, duplicates out, a held-out part set aside by file, the training part
- * in repository order. Holds all texts in memory; for larger corpora chain the steps' streaming forms.
+ * in repository order. Holds all texts in memory; `prepare-stream.ts` does the same for corpora of any size.
  */
 
 import { type Corpus, collect, type TextFile } from "./corpus.ts";
@@ -9,7 +9,8 @@ import { type RepositoryOptions, repositoryDocuments } from "./repository-order.
 import { type SplitOptions, splitFiles } from "./split.ts";
 
 export interface PrepareOptions {
-  readonly dedupe?: DedupeOptions;
+  /** False keeps duplicates. */
+  readonly dedupe?: DedupeOptions | false;
   readonly split?: SplitOptions;
   /** Repository order of the training part; false keeps the corpus' order. */
   readonly repository?: RepositoryOptions | false;
@@ -18,13 +19,15 @@ export interface PrepareOptions {
 export interface PreparedCorpus {
   readonly train: TextFile[];
   readonly heldOut: TextFile[];
+  /** Counts of the removal of duplicates; all 0 where it was switched off. */
   readonly dedupe: DedupeReport;
 }
 
 /** Removes duplicates, splits by file, then orders the training files by their imports. */
 export async function prepareCorpus(corpus: Corpus, options: PrepareOptions = {}): Promise<PreparedCorpus> {
-  const deduplicator = new Deduplicator(options.dedupe);
-  const { train, heldOut } = splitFiles(await collect(dedupe(corpus, deduplicator)), options.split);
+  const deduplicator = new Deduplicator(options.dedupe || {});
+  const unique = options.dedupe === false ? corpus : dedupe(corpus, deduplicator);
+  const { train, heldOut } = splitFiles(await collect(unique), options.split);
   return {
     train: options.repository === false ? train : repositoryDocuments(train, options.repository),
     heldOut,

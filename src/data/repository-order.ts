@@ -126,21 +126,36 @@ export interface RepositoryOptions {
   readonly join?: "file" | "project";
 }
 
+/** The files of one project in dependency order, each as it is shown in the training text. */
+export function projectFiles(
+  files: readonly TextFile[],
+  project: string,
+  options: { readonly pathComment?: boolean } = {},
+): TextFile[] {
+  return dependencyOrder(files, project).map((file) =>
+    options.pathComment
+      ? { path: file.path, text: withPathComment(pathInProject(file.path, project), file.text) }
+      : file,
+  );
+}
+
+/** A path relative to the root of its project. */
+export function pathInProject(path: string, project: string): string {
+  return project === "" ? path : path.slice(project.length + 1);
+}
+
 /** Documents in repository order: projects by path, files of each in dependency order. Holds all texts. */
 export function repositoryDocuments(files: readonly TextFile[], options: RepositoryOptions = {}): TextFile[] {
   const documents: TextFile[] = [];
   for (const { project, items } of groupByProject(files, options.manifests)) {
-    const ordered = dependencyOrder(items, project).map((file) => {
-      const shown = project === "" ? file.path : file.path.slice(project.length + 1);
-      return options.pathComment ? { path: file.path, text: withPathComment(shown, file.text) } : file;
-    });
+    const ordered = projectFiles(items, project, options);
     if (options.join === "project") {
       const text = ordered
         .map((file) => (file.text.endsWith("\n") ? file.text : `${file.text}\n`))
         .join("\n");
       documents.push({ path: project === "" ? "." : project, text });
     } else {
-      documents.push(...ordered);
+      for (const file of ordered) documents.push(file);
     }
   }
   return documents;

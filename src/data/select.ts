@@ -19,6 +19,7 @@ export type DropRule =
   | "tooLarge"
   | "empty"
   | "binary"
+  | "vanished"
   | "cap"
   | ContentRule;
 

@@ -29,10 +29,24 @@ export function splitFiles<T extends TextFile>(
   files: readonly T[],
   options: SplitOptions = {},
 ): { train: T[]; heldOut: T[] } {
+  const keys = files.map((file) => contentKey(normaliseText(file.text)));
+  return splitByKey(files, keys, options);
+}
+
+/** What stands for a normalised text (see `normaliseText`) when it is gone: its hash. */
+export function contentKey(normalText: string): string {
+  return hashHex(normalText);
+}
+
+/** `splitFiles` for files whose texts are not at hand: `keys[i]` is the content key of `files[i]`. */
+export function splitByKey<T extends { readonly path: string }>(
+  files: readonly T[],
+  keys: readonly string[],
+  options: SplitOptions = {},
+): { train: T[]; heldOut: T[] } {
   const fraction = checkedFraction(options);
   const atLeast = options.atLeast ?? 1;
   // The smallest path of equal texts speaks for all of them.
-  const keys = files.map((file) => hashHex(normaliseText(file.text)));
   const speaker = new Map<string, string>();
   files.forEach((file, i) => {
     const known = speaker.get(keys[i]);

@@ -65,18 +65,27 @@ export interface TrainerState {
 
 export class Trainer implements Disposable {
   readonly model: CausalLM;
-  readonly options: TrainOptions;
   readonly optimizer: AdamW;
   readonly #batches: BatchSource;
+  #options: TrainOptions;
   step = 0;
   tokens = 0;
 
   /** @throws ConfigError where the model's weights are not f32 */
   constructor(model: CausalLM, batches: BatchSource, options: TrainOptions) {
     this.model = model;
-    this.options = options;
+    this.#options = options;
     this.optimizer = new AdamW(model.parameters, options.optimizer);
     this.#batches = batches;
+  }
+
+  get options(): TrainOptions {
+    return this.#options;
+  }
+
+  /** Changes the length of the run, and with it the schedules from the next step on. */
+  setSteps(steps: number): void {
+    this.#options = { ...this.#options, steps };
   }
 
   get done(): boolean {

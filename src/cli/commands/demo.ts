@@ -3,8 +3,9 @@ import { Command } from "commander";
 import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
 import { scoreTokens, trainNgram } from "../baseline.ts";
 import type { Output } from "../live-view.ts";
+import type { RunTexts } from "../preparation.ts";
 import { mergeConfig, preset } from "../run-config.ts";
-import type { Run, RunTexts } from "../training-run.ts";
+import type { Run } from "../training-run.ts";
 import { prepare, trainWithView } from "../training-session.ts";
 import { nearestTypescript } from "../typescript-folder.ts";
 import { readAll, statsText } from "./generation.ts";
@@ -33,7 +34,7 @@ const prompts = ["export interface Options {\n", "import { readFile } from ", "/
 
 const hole = { prefix: "export interface Point {\n  readonly x: ", suffix: ";\n  readonly y: number;\n}\n" };
 
-const sampling: TextOptions = { maxTokens: 90, temperature: 0.5, topP: 0.95, seed: 1 };
+const sampling: TextOptions = { maxTokens: 90, temperature: 0.3, topP: 0.95, seed: 1 };
 
 /** Bits per byte of the model and of a 5-gram on the same held-out bytes. */
 async function compare(run: Run, texts: RunTexts, out: Output): Promise<void> {

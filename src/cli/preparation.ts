@@ -1,0 +1,192 @@
+/**
+ * From a folder of text to what a training run reads. `selectTexts` selects files, removes duplicates and sets a part
+ * aside; `prepareRun` makes tokenizer and tokens of them. Both read the folder file by file, the training part project
+ * by project, so a corpus may be larger than memory: paths, hashes and duplicate signatures are what is held.
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Corpus, Tokenizer as DataTokenizer } from "../data/corpus.ts";
+import { encodeCorpus } from "../data/fim.ts";
+import { buildDataset } from "../data/node-dataset.ts";
+import { folderCorpus } from "../data/node-files.ts";
+import { prepareStream, type TextStream, type TrainingStream } from "../data/prepare-stream.ts";
+import type { SelectionReport } from "../data/select.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
+import { writeJson } from "./json-file.ts";
+import type { RunConfig } from "./run-config.ts";
+
+/** One line of progress while data are prepared. */
+export type Progress = (stage: "select" | "tokenizer" | "tokens", message: string) => void;
+
+export interface PreparedRun {
+  readonly vocabSize: number;
+  readonly trainTokens: number;
+  readonly heldOutTokens: number;
+  /** Files left out because they changed or vanished after they were selected. */
+  readonly skipped: number;
+}
+
+/** The tokenizer as the data pipeline asks for it. @throws FormatError where it has no end-of-text token */
+export function dataTokenizer(tokenizer: Tokenizer): DataTokenizer {
+  const { eos, bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
+  if (eos === undefined)
+    throw new FormatError("the tokenizer has no end-of-text token", { where: "tokenizer" });
+  const whole = fimBegin !== undefined && fimHole !== undefined && fimEnd !== undefined;
+  return {
+    encode: (text) => tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }),
+    eosId: eos,
+    bosId: bos,
+    fim: whole ? { begin: fimBegin, hole: fimHole, end: fimEnd } : undefined,
+  };
+}
+
+/** The texts of a run, read from the folder each time they are iterated. */
+export interface RunTexts {
+  readonly folder: string;
+  readonly train: TrainingStream;
+  readonly heldOut: TextStream;
+  readonly selection: SelectionReport;
+  readonly duplicates: number;
+  /** UTF-8 bytes of the training part. */
+  readonly trainBytes: number;
+  /** Files left out so far because they changed or vanished after they were selected. */
+  readonly skipped: number;
+}
+
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/**
+ * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
+ * @throws ConfigError where the folder holds too little text
+ */
+export async function selectTexts(
+  folder: string,
+  config: RunConfig,
+  progress: Progress = () => {},
+): Promise<RunTexts> {
+  const { data, seed } = config;
+  progress("select", `listing ${folder}`);
+  const corpus = await folderCorpus(folder, {
+    extensions: data.extensions,
+    includeNodeModules: data.includeNodeModules,
+    filters: data.filters,
+    maxBytes: data.maxBytes ?? undefined,
+    sampleSeed: seed,
+  });
+  progress("select", `reading ${folder}`);
+  const prepared = await prepareStream(corpus, {
+    dedupe: data.nearDuplicates === null ? false : { threshold: data.nearDuplicates },
+    split: { fraction: data.heldOut, seed },
+    repository: { manifests: corpus.manifests, pathComment: true },
+    onProgress: (p) =>
+      progress(
+        "select",
+        `reading ${folder}: ${p.files} of ${corpus.candidates} files, ${megabytes(p.bytes)}`,
+      ),
+  });
+  const { train, heldOut, dedupe, dividedProjects } = prepared;
+  // Another pass over the corpus would count afresh.
+  const selection = structuredClone(corpus.report);
+  const duplicates = dedupe.exact + dedupe.near;
+  const divided = dividedProjects.length;
+  progress(
+    "select",
+    `${selection.kept} files of ${selection.seen} kept, ${duplicates} duplicates removed, ` +
+      `${train.files} to learn from (${megabytes(train.bytes)}), ${heldOut.files} held out` +
+      (divided > 0 ? `; projects too large to be ordered as a whole, read in parts: ${divided}` : ""),
+  );
+  if (train.files === 0 || heldOut.files === 0) {
+    throw new ConfigError("too few files to learn from", {
+      where: folder,
+      expected: "at least two different text files",
+      found: `${selection.kept} files; left out: ${JSON.stringify(selection.dropped)}`,
+      hint: `Are its files among the extensions ${JSON.stringify(data.extensions)}? See --extensions.`,
+    });
+  }
+  return {
+    folder,
+    train,
+    heldOut,
+    selection,
+    duplicates,
+    trainBytes: train.bytes,
+    get skipped() {
+      return prepared.skipped;
+    },
+  };
+}
+
+/**
+ * Trains a tokenizer on the training part (a sample of `data.tokenizerBytes` where it is larger) and writes both parts
+ * as tokens into the run's folder `out`. `run.json` comes last, so that a folder with one is ready to train.
+ * @throws FormatError where all files of a part changed or vanished after they were selected
+ */
+export async function prepareRun(
+  texts: RunTexts,
+  out: string,
+  config: RunConfig,
+  progress: Progress = () => {},
+): Promise<PreparedRun> {
+  const { folder, train, heldOut } = texts;
+  const { data, seed, vocabSize } = config;
+  await mkdir(out, { recursive: true });
+  const sample = train.sample(data.tokenizerBytes, seed);
+  const of = sample.files < train.files ? `a sample of ${megabytes(sample.bytes)}, ` : "";
+  const json = await trainBpe(textsOf(sample), {
+    vocabSize,
+    onProgress: (p) =>
+      progress(
+        "tokenizer",
+        p.stage === "count"
+          ? `${of}count: ${p.texts} of ${sample.files} files, ${p.pieces} pieces`
+          : `${of}${p.stage}: ${p.pieces} pieces, ${p.merges} merges`,
+      ),
+  });
+  const length = config.model.max_position_embeddings;
+  const tokenizerConfig = trainedTokenizerConfig(typeof length === "number" ? length : 2048);
+  const tokenizer = loadTokenizer(json, tokenizerConfig);
+  await mkdir(join(out, "tokenizer"), { recursive: true });
+  await writeJson(join(out, "tokenizer", "tokenizer.json"), json);
+  await writeJson(join(out, "tokenizer", "tokenizer_config.json"), tokenizerConfig);
+
+  const encoder = dataTokenizer(tokenizer);
+  const build = async (name: string, files: TextStream, fimRate: number) => {
+    const encoded = encodeCorpus(files, encoder, { fim: { rate: fimRate, seed } });
+    const index = await buildDataset(join(out, "data", name), encoded, {
+      vocabSize: tokenizer.vocabSize,
+      eosId: encoder.eosId,
+      onProgress: (p) => {
+        const skipped = texts.skipped > 0 ? `, ${texts.skipped} changed files skipped` : "";
+        progress(
+          "tokens",
+          `${name}: ${p.documents} of ${files.files} documents, ${p.tokens} tokens${skipped}`,
+        );
+      },
+    });
+    if (index.documents === 0) {
+      throw new FormatError("all files changed or vanished after they were selected", {
+        where: folder,
+        name,
+        expected: `${files.files} files`,
+        found: 0,
+        hint: "Start again when nothing writes to the folder any more.",
+      });
+    }
+    return index;
+  };
+  const trained = await build("train", train, data.fimRate);
+  const held = await build("held-out", heldOut, 0);
+  await writeJson(join(out, "run.json"), { folder, ...config });
+  return {
+    vocabSize: tokenizer.vocabSize,
+    trainTokens: trained.tokens,
+    heldOutTokens: held.tokens,
+    skipped: texts.skipped,
+  };
+}
+
+async function* textsOf(files: Corpus): AsyncGenerator<string> {
+  for await (const { text } of files) yield text;
+}

@@ -1,0 +1,225 @@
+/**
+ * `prepareCorpus` for corpora larger than memory, with the same result. A first pass selects and removes duplicates
+ * and keeps path, size and hash of each file (and the signatures of `dedupe.ts`); later passes read the texts again,
+ * one project at a time, since ordering files by their imports needs all files of a project. Files that changed in
+ * between are left out, so that no text can get from one part of the split into the other.
+ */
+
+import { ConfigError } from "../tensor/errors.ts";
+import { comparePaths, type TextFile } from "./corpus.ts";
+import { type DedupeReport, Deduplicator, normaliseText } from "./dedupe.ts";
+import { hashHex, hashUnit } from "./hash.ts";
+import type { PrepareOptions } from "./prepare.ts";
+import { groupByProject } from "./project.ts";
+import { pathComment, pathInProject, projectFiles, type RepositoryOptions } from "./repository-order.ts";
+import { utf8Length } from "./select.ts";
+import { contentKey, splitByKey } from "./split.ts";
+
+/** A corpus whose texts can be had again by path; no two of its files share a path. */
+export interface RereadableCorpus extends AsyncIterable<TextFile> {
+  /** The text at a path of this corpus, or null where it is gone. */
+  read(path: string): Promise<string | null>;
+}
+
+export interface StreamOptions extends Pick<PrepareOptions, "dedupe" | "split"> {
+  /** Repository order of the training part; false keeps the corpus' order. */
+  readonly repository?: Omit<RepositoryOptions, "join"> | false;
+  /** UTF-8 bytes of a project that are held at once; a larger one is ordered in parts, by path (default 256 MB). */
+  readonly projectBytes?: number;
+  /** Called during the first pass, every 256 files. */
+  readonly onProgress?: (progress: { readonly files: number; readonly bytes: number }) => void;
+}
+
+/** Texts that are read anew each time they are iterated. */
+export interface TextStream extends AsyncIterable<TextFile> {
+  readonly files: number;
+  /** UTF-8 bytes of all texts as they are handed out. */
+  readonly bytes: number;
+}
+
+export interface TrainingStream extends TextStream {
+  /**
+   * At most `maxBytes` of these texts, in their order: all where they fit, else files drawn by a hash of path and
+   * seed. @throws ConfigError where not one file fits
+   */
+  sample(maxBytes: number, seed: number): TextStream;
+}
+
+export interface PreparedStream {
+  readonly train: TrainingStream;
+  readonly heldOut: TextStream;
+  readonly dedupe: DedupeReport;
+  /** Projects above `projectBytes`, which are ordered in parts. */
+  readonly dividedProjects: readonly string[];
+  /** Files that had changed or vanished when a later pass came to them, so far. */
+  readonly skipped: number;
+}
+
+/** What is kept of a file. */
+interface Entry {
+  readonly path: string;
+  /** UTF-8 bytes of the text in the corpus. */
+  readonly bytes: number;
+  readonly hash: string;
+}
+
+/** Files that are held at once; `project` is null where they keep their order and are read one by one. */
+interface Part {
+  readonly project: string | null;
+  readonly entries: readonly Entry[];
+}
+
+const PROJECT_BYTES = 256_000_000;
+const PROGRESS_FILES = 256;
+
+/** Reads the corpus once to select and split; the parts of the result read it again. Same files as `prepareCorpus`. */
+export async function prepareStream(
+  corpus: RereadableCorpus,
+  options: StreamOptions = {},
+): Promise<PreparedStream> {
+  const { repository = {}, projectBytes = PROJECT_BYTES } = options;
+  if (!(projectBytes > 0)) {
+    throw new ConfigError("must be above 0", { where: "prepareStream.projectBytes", found: projectBytes });
+  }
+  const deduplicator = new Deduplicator(options.dedupe || {});
+  const entries: Entry[] = [];
+  const keys: string[] = [];
+  let [files, bytes] = [0, 0];
+  for await (const file of corpus) {
+    const size = utf8Length(file.text);
+    bytes += size;
+    if (++files % PROGRESS_FILES === 0) options.onProgress?.({ files, bytes });
+    const normal = normaliseText(file.text);
+    if (options.dedupe !== false && deduplicator.add(file, normal).kind !== "unique") continue;
+    entries.push({ path: file.path, bytes: size, hash: hashHex(file.text) });
+    keys.push(contentKey(normal));
+  }
+  const { train, heldOut } = splitByKey(entries, keys, options.split);
+
+  const skipped = new Set<string>();
+  const comments = repository !== false && repository.pathComment === true;
+  const dividedProjects: string[] = [];
+  let parts: Part[] = [{ project: null, entries: train }];
+  if (repository !== false) {
+    parts = [];
+    for (const { project, items } of groupByProject(train, repository.manifests)) {
+      const divided = divide(items, projectBytes);
+      if (divided.length > 1) dividedProjects.push(project);
+      for (const entries of divided) parts.push({ project, entries });
+    }
+  }
+  const stream = (of: readonly Part[], pathComment: boolean): TextStream => ({
+    files: of.reduce((sum, part) => sum + part.entries.length, 0),
+    bytes: of.reduce((sum, part) => sum + partBytes(part, pathComment), 0),
+    [Symbol.asyncIterator]: () => readParts(corpus, of, pathComment, skipped),
+  });
+  const whole = stream(parts, comments);
+  return {
+    train: {
+      ...whole,
+      sample: (maxBytes, seed) =>
+        whole.bytes <= maxBytes ? whole : stream(draw(parts, maxBytes, seed, comments), comments),
+    },
+    heldOut: stream([{ project: null, entries: heldOut }], false),
+    dedupe: deduplicator.report,
+    dividedProjects,
+    get skipped() {
+      return skipped.size;
+    },
+  };
+}
+
+/** Cuts a list into runs of at most `limit` bytes; a larger file is a run of its own. */
+function divide(entries: readonly Entry[], limit: number): Entry[][] {
+  const runs: Entry[][] = [];
+  let held = Number.POSITIVE_INFINITY;
+  for (const entry of entries) {
+    if (held + entry.bytes > limit) {
+      runs.push([]);
+      held = 0;
+    }
+    runs[runs.length - 1].push(entry);
+    held += entry.bytes;
+  }
+  return runs;
+}
+
+/** Bytes of a file as it is handed out: a path comment adds itself and one line end. */
+function shownBytes({ path, bytes }: Entry, project: string | null, comments: boolean): number {
+  const comment = comments && project !== null ? pathComment(pathInProject(path, project)) : null;
+  return comment === null ? bytes : bytes + utf8Length(comment) + 1;
+}
+
+function partBytes({ project, entries }: Part, comments: boolean): number {
+  return entries.reduce((sum, entry) => sum + shownBytes(entry, project, comments), 0);
+}
+
+/** The parts with only as many files, drawn by their hashes, as fit into `maxBytes`. */
+function draw(parts: readonly Part[], maxBytes: number, seed: number, comments: boolean): Part[] {
+  // Selection and split rank by the path alone; the prefix makes this draw independent of theirs.
+  const ranked = parts
+    .flatMap(({ project, entries }) =>
+      entries.map((entry) => ({
+        path: entry.path,
+        bytes: shownBytes(entry, project, comments),
+        rank: hashUnit(`sample:${entry.path}`, seed),
+      })),
+    )
+    .sort((a, b) => a.rank - b.rank || comparePaths(a.path, b.path));
+  const chosen = new Set<string>();
+  let left = maxBytes;
+  for (const { path, bytes } of ranked) {
+    if (bytes > left) continue;
+    chosen.add(path);
+    left -= bytes;
+  }
+  if (chosen.size === 0) {
+    throw new ConfigError("no file is small enough for the sample", {
+      where: "TrainingStream.sample",
+      name: "maxBytes",
+      expected: `at least ${ranked.reduce((least, { bytes }) => Math.min(least, bytes), Number.POSITIVE_INFINITY)}`,
+      found: maxBytes,
+    });
+  }
+  return parts
+    .map(({ project, entries }) => ({ project, entries: entries.filter(({ path }) => chosen.has(path)) }))
+    .filter(({ entries }) => entries.length > 0);
+}
+
+async function* readParts(
+  corpus: RereadableCorpus,
+  parts: readonly Part[],
+  comments: boolean,
+  skipped: Set<string>,
+): AsyncGenerator<TextFile> {
+  for (const { project, entries } of parts) {
+    if (project === null) yield* readUnchanged(corpus, entries, skipped);
+    // A generator of its own, so that no local of this one keeps a project's texts while the next is read.
+    else yield* readProject(corpus, project, entries, comments, skipped);
+  }
+}
+
+async function* readProject(
+  corpus: RereadableCorpus,
+  project: string,
+  entries: readonly Entry[],
+  comments: boolean,
+  skipped: Set<string>,
+): AsyncGenerator<TextFile> {
+  const files: TextFile[] = [];
+  for await (const file of readUnchanged(corpus, entries, skipped)) files.push(file);
+  yield* projectFiles(files, project, { pathComment: comments });
+}
+
+/** Texts as the first pass saw them; the others are noted in `skipped`. */
+async function* readUnchanged(
+  corpus: RereadableCorpus,
+  entries: readonly Entry[],
+  skipped: Set<string>,
+): AsyncGenerator<TextFile> {
+  for (const { path, hash } of entries) {
+    const text = await corpus.read(path);
+    if (text === null || hashHex(text) !== hash) skipped.add(path);
+    else yield { path, text };
+  }
+}
