@@ -30,9 +30,10 @@ interface DemoFlags {
 /** Held-out sequences of the final comparison. */
 const COMPARED_SEQUENCES = 256;
 
-const prompts = ["export interface Options {\n", "import { readFile } from ", "/**\n * Returns "] as const;
+// None ends in a space: tokens begin with theirs.
+const prompts = ["export interface Options {\n", "export declare function", "/**\n * Returns"] as const;
 
-const hole = { prefix: "export interface Point {\n  readonly x: ", suffix: ";\n  readonly y: number;\n}\n" };
+const hole = { prefix: "export interface Point {\n  readonly x:", suffix: ";\n  readonly y: number;\n}\n" };
 
 const sampling: TextOptions = { maxTokens: 90, temperature: 0.3, topP: 0.95, seed: 1 };
 
