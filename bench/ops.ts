@@ -5,7 +5,7 @@
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { crossEntropy } from "../src/tensor/ops/cross-entropy.ts";
 import { embedding } from "../src/tensor/ops/embedding.ts";
-import { copy } from "../src/tensor/ops/memory.ts";
+import { copy, fill } from "../src/tensor/ops/memory.ts";
 import { adamw } from "../src/tensor/ops/optimizer.ts";
 import { squaredNorm } from "../src/tensor/ops/reduce.ts";
 import { rmsNorm } from "../src/tensor/ops/rms-norm.ts";
@@ -57,6 +57,19 @@ function forwardAndBackward(device: Device, parameters: Tensor[], op: () => Tens
   return { forward, backward };
 }
 
+/** Median microseconds of a call that has nothing to do: handing work to the threads and waiting for them. */
+async function callCost(threads: number): Promise<number> {
+  const device = await createCpuDevice({ threads, parallelWork: 0 });
+  const empty = device.empty([0]);
+  const costs = Float64Array.from({ length: 20_000 }, () => {
+    const start = performance.now();
+    fill(empty, 0);
+    return (performance.now() - start) * 1000;
+  }).sort();
+  await device[Symbol.asyncDispose]();
+  return costs[costs.length >> 1];
+}
+
 export async function run(
   log: (line: string) => void,
 ): Promise<{ metrics: Record<string, number>; ratios: Record<string, number> }> {
@@ -64,6 +77,11 @@ export async function run(
   const random = new Random(1);
   const metrics: Record<string, number> = {};
   const ratios: Record<string, number> = {};
+  for (const threads of new Set([1, device.backend.threads])) {
+    const cost = await callCost(threads);
+    metrics[`empty call, ${threads} threads us`] = cost;
+    log(`empty call, ${threads} threads: ${cost.toFixed(2)} us`);
+  }
   const scope = device.scope();
   const normal = (...shape: number[]) => {
     const size = shape.reduce((a, b) => a * b, 1);
