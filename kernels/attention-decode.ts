@@ -1,5 +1,5 @@
 /**
- * One or two query rows against a run of keys: dot products along the channels, keys and values read once
+ * A query row, one of a few, against a run of keys: dot products along the channels, keys and values read once
  * and in order. What a panel of eight lanes would waste on so few rows costs more than the sums across lanes
  * here.
  */

@@ -6,7 +6,8 @@
  * grouped heads share each key that is read. Eight rows are the lanes of a panel: scores, maxima, sums and
  * outputs are kept transposed, keys and values enter as splats, and softmax needs no sums across lanes.
  * Where there are few rows and many keys the keys are cut in `splits` parts whose partial results are
- * combined in order.
+ * combined in order. With parts of a given size a row's result is a function of its query and its keys alone,
+ * whatever other queries come with it: the others fill other lanes, and parts it does not see add nothing.
  */
 import {
   accumulate,
@@ -25,15 +26,31 @@ import { barrier, nextUnit, scratch } from "./runtime";
 const ROWS: i32 = 64;
 /** Keys of a block. */
 const KEYS: i32 = 48;
-/** Rows that are better off with dot products along the channels. */
+/** Most queries, and most heads of a group, that are better off with dot products along the channels. */
 const FEW: i32 = 2;
 /** Below every score, and finite: differences stay numbers. */
 const LOWEST: f32 = -1e30;
 const LOG2E: f32 = 1.4426950408889634;
 
+/** Keys of a split where the rows of a unit see `limit` keys at most. */
+// @ts-ignore: decorator
+@inline
+function shareOf(limit: i32, splits: i32, fixed: i32): i32 {
+  if (fixed) return fixed;
+  return splits > 1 ? (((limit + splits - 1) / splits + KEYS - 1) / KEYS) * KEYS : limit;
+}
+
+/** Splits that have keys; one where there is none, for the zeros. */
+// @ts-ignore: decorator
+@inline
+function partsOf(limit: i32, share: i32): i32 {
+  return limit > 0 ? (limit + share - 1) / share : 1;
+}
+
 /**
  * Arguments: q, k, v?, lengths?, partial?, y, lse?; batch, tokens, keys, heads, kvHeads, width, valueWidth,
- * splits; scale. `partial` has, for every unit and split, the maxima, the sums and the outputs of its rows.
+ * splits, share (keys of a split; 0: what the rows of a unit see, in equal parts); scale. `partial` has, for every
+ * unit and split, the maxima, the sums and the outputs of its rows.
  */
 export function attention_forward(a: usize): void {
   const q = load<usize>(a);
@@ -51,10 +68,13 @@ export function attention_forward(a: usize): void {
   const width = load<i32>(a, 48);
   const valueWidth = load<i32>(a, 52);
   const splits = load<i32>(a, 56);
-  const scale = load<f32>(a, 60);
+  const fixed = load<i32>(a, 60);
+  const scale = load<f32>(a, 64);
 
   const group = heads / kvHeads;
   const rows = tokens * group;
+  // By the two sizes, not by their product: one query alone goes the way that it goes beside another.
+  const few = tokens <= FEW && group <= FEW;
   const blocks = (rows + ROWS - 1) / ROWS;
   const most = min(ROWS, (rows + 7) & ~7);
   const kPitch = (<usize>(kvHeads * width)) << 2;
@@ -89,15 +109,16 @@ export function attention_forward(a: usize): void {
     const valid = lengths ? min(keys, load<i32>(lengths + ((<usize>b) << 2))) : keys;
     const past = valid - tokens;
     const limit = max(0, past + (first + n - 1) / group + 1);
-    const share = splits > 1 ? (((limit + splits - 1) / splits + KEYS - 1) / KEYS) * KEYS : limit;
+    const share = shareOf(limit, splits, fixed);
+    // Parts without keys are not read either.
+    if (split >= partsOf(limit, share)) continue;
     const begin = min(limit, split * share);
     const end = min(limit, begin + share);
     const qBase = q + <usize>(b * tokens * heads + h * group) * rowBytes;
     const kBase = k + <usize>b * <usize>keys * kPitch + <usize>h * rowBytes;
     const vBase = v ? v + <usize>b * <usize>keys * vPitch + <usize>h * outBytes : kBase;
 
-    if (n <= FEW) {
-      const bytes = (<usize>most) << 2;
+    if (few) {
       for (let i = 0; i < n; i++) {
         const seen = max(0, min(end, past + (first + i) / group + 1) - begin);
         const from = rowAt(qBase, first + i, group, heads, rowBytes);
@@ -205,6 +226,9 @@ export function attention_forward(a: usize): void {
     const b = u / blocks / kvHeads;
     const h = (u / blocks) % kvHeads;
     const n = min(ROWS, rows - first);
+    const valid = lengths ? min(keys, load<i32>(lengths + ((<usize>b) << 2))) : keys;
+    const limit = max(0, valid - tokens + (first + n - 1) / group + 1);
+    const count = partsOf(limit, shareOf(limit, splits, fixed));
     const parts = partial + <usize>(u * splits) * partialBytes;
     const yBase = y + <usize>(b * tokens * heads + h * group) * outBytes;
     const lseBase = lse ? lse + ((<usize>((b * heads + h * group) * tokens)) << 2) : 0;
@@ -213,7 +237,7 @@ export function attention_forward(a: usize): void {
       const at = (<usize>p) << 5;
       let m0 = v128.load(parts + at);
       let m1 = v128.load(parts + at, 16);
-      for (let s = 1; s < splits; s++) {
+      for (let s = 1; s < count; s++) {
         const part = parts + <usize>s * partialBytes + at;
         m0 = f32x4.pmax(m0, v128.load(part));
         m1 = f32x4.pmax(m1, v128.load(part, 16));
@@ -221,7 +245,7 @@ export function attention_forward(a: usize): void {
       zero(outPanels, valueWidth << 1);
       let l0 = f32x4.splat(0);
       let l1 = f32x4.splat(0);
-      for (let s = 0; s < splits; s++) {
+      for (let s = 0; s < count; s++) {
         const part = parts + <usize>s * partialBytes;
         const f0 = exp2Negative4(f32x4.sub(v128.load(part + at), m0));
         const f1 = exp2Negative4(f32x4.sub(v128.load(part + at, 16), m1));

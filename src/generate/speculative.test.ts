@@ -4,9 +4,11 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
+import { cpuDevice } from "../tensor/testing.ts";
 import { Chooser } from "./chooser.ts";
 import { type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
 import { argmax, type Candidates, candidates } from "./sampling.ts";
+import { Session } from "./session.ts";
 import { residual, verify } from "./speculative.ts";
 import { makePredictable, smallV3 } from "./testing.ts";
 
@@ -191,6 +193,54 @@ describe("speculative decoding", () => {
       ),
     ).toBeGreaterThan(1);
   });
+});
+
+describe("the pass that verifies a draft", () => {
+  /** States and logits of tokens 7 and 9 after `start` tokens, read in one pass or in two. */
+  async function read(model: CausalLM, start: number, passes: number[][], capacity: number) {
+    const prompt = Array.from({ length: start }, (_, i) => (i * i + 3) % 40);
+    using session = new Session(model, { capacity });
+    session.forward(prompt).dispose();
+    const bits: number[] = [];
+    for (const ids of passes) {
+      const states = session.forward(ids);
+      bits.push(...new Int32Array(((await states.data()) as Float32Array).slice().buffer));
+      for (const row of await session.logits(states, ids.length, true)) {
+        bits.push(...new Int32Array(row.slice().buffer));
+      }
+    }
+    return bits;
+  }
+
+  /** The order in which two passes give what one pass gives: states, then logits, of each token. */
+  function paired(bits: number[], d: number, vocabulary: number): number[] {
+    const [states, logits] = [bits.slice(0, 2 * d), bits.slice(2 * d)];
+    return [0, 1].flatMap((i) => [
+      ...states.slice(i * d, (i + 1) * d),
+      ...logits.slice(i * vocabulary, (i + 1) * vocabulary),
+    ]);
+  }
+
+  for (const threads of [1, 2]) {
+    for (const relaxed of [true, false]) {
+      // Heads on both sides of what the kernel for few rows takes, and of a unit of 64 rows for two tokens.
+      it(`has the bits of two passes (${threads} threads, relaxed ${relaxed})`, async () => {
+        const cpu = await cpuDevice(threads, relaxed);
+        for (const heads of [1, 2, 3, 8, 33]) {
+          for (const dtype of ["f32", "bf16"] as const) {
+            const shape = { hidden: heads === 3 ? 72 : 32, vocabulary: 40 };
+            using model = smallV3(cpu, { ...shape, heads, dtype, seed: heads });
+            // Around the ends of key blocks and splits, and with caches that grow at different times.
+            for (const start of [1, 5, 47, 63, 64, 95, 96, 191, 400]) {
+              const one = await read(model, start, [[7, 9]], start + 300);
+              const two = await read(model, start, [[7], [9]], start + 1);
+              expect(paired(one, shape.hidden, shape.vocabulary)).toEqual(two);
+            }
+          }
+        }
+      });
+    }
+  }
 });
 
 describe("the rejection test", () => {

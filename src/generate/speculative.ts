@@ -5,6 +5,9 @@
  * one pass. Greedy decoding gives the tokens of plain decoding, sampling the distribution of plain sampling (from
  * other random numbers, hence other tokens for one seed).
  *
+ * Greedy equality is exact on the CPU backend, not up to rounding: with the default form of latent attention a pass
+ * over two tokens gives each of them the bits that a pass over it alone would give.
+ *
  * The module only ever sees decided tokens, so that its cache needs no rolling back. Left out: drafts longer than one.
  */
 import type { Tensor } from "../tensor/tensor.ts";

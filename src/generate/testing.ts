@@ -12,11 +12,16 @@ export interface SmallModelOptions {
   readonly mtpLayers?: number;
   /** Standard deviation of the weights; default 0.25, which makes peaked distributions at the default size. */
   readonly std?: number;
+  /** Attention heads; default one for 64 channels, at least 2. */
+  readonly heads?: number;
+  /** Storage of matrices; default f32. */
+  readonly dtype?: "f32" | "bf16";
 }
 
 /** A random DeepSeek-V3: latent attention, one dense layer, experts, one module for multi-token prediction. */
 export function smallV3(device: Device, options: SmallModelOptions = {}): CausalLM {
-  const { vocabulary = 32, hidden = 32, layers = 2, seed = 1, std = 0.25 } = options;
+  const { vocabulary = 32, hidden = 32, layers = 2, seed = 1, std = 0.25, dtype } = options;
+  const heads = options.heads ?? Math.max(2, hidden / 64);
   const config = {
     model_type: "deepseek_v3",
     vocab_size: vocabulary,
@@ -31,8 +36,8 @@ export function smallV3(device: Device, options: SmallModelOptions = {}): Causal
     num_experts_per_tok: 2,
     n_group: 2,
     topk_group: 1,
-    num_attention_heads: Math.max(2, hidden / 64),
-    num_key_value_heads: Math.max(2, hidden / 64),
+    num_attention_heads: heads,
+    num_key_value_heads: heads,
     q_lora_rank: hidden / 2,
     kv_lora_rank: Math.max(16, hidden / 4),
     qk_nope_head_dim: Math.max(8, hidden / 8),
@@ -42,7 +47,7 @@ export function smallV3(device: Device, options: SmallModelOptions = {}): Causal
     bos_token_id: 0,
     eos_token_id: 1,
   };
-  return createModel(config, device, { seed, std });
+  return createModel(config, device, { seed, std, dtype });
 }
 
 /**

@@ -5,6 +5,7 @@ import { Tape } from "../tape.ts";
 import type { Device, Tensor } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice, doubles, relativeError } from "../testing.ts";
 import { attention } from "./attention.ts";
+import { copyRows } from "./memory.ts";
 
 interface Case {
   B: number;
@@ -178,6 +179,41 @@ describe("attention and its twins", () => {
         [12 * row, 23 * row],
       ]) {
         expect(relativeError(found.subarray(from, to), whole.subarray(from, to))).toBeLessThan(1e-5);
+      }
+    }
+  });
+
+  it("gives a query the same bits alone and beside another, whatever the room for keys", async () => {
+    const device = await cpuDevice(2, true);
+    for (const [H, kv, D, Dv] of [
+      [1, 1, 7, 5],
+      [2, 1, 12, 8],
+      [4, 2, 9, 6],
+      [8, 1, 20, 16],
+      [33, 1, 12, 8],
+    ]) {
+      for (const S of [2, 48, 97, 193, 300]) {
+        using _scope = device.scope();
+        const [q, k, v] = [
+          [1, 2, H, D],
+          [1, S, kv, D],
+          [1, S, kv, Dv],
+        ].map((shape, i) => normals(device, shape, i + S));
+        const run = async (queries: Tensor, keys: number, room: number) => {
+          const grown = (x: Tensor) => {
+            const y = device.tensor(new Float32Array(room * kv * x.shape[3]), [1, room, kv, x.shape[3]]);
+            copyRows(x, y, 1, x.size, x.size, y.size);
+            return y;
+          };
+          const lengths = device.tensor([keys], [1], "i32");
+          const y = attention(queries, grown(k), grown(v), { scale: 0.4, lengths });
+          return [...((await y.data()) as Float32Array)];
+        };
+        const flat = q.view([2, 1, H, D]);
+        const both = await run(q, S, S);
+        const first = await run(flat.slice(0, 1), S - 1, S + 1000);
+        const second = await run(flat.slice(1, 2), S, S + 5);
+        expect([...first, ...second]).toEqual(both);
       }
     }
   });

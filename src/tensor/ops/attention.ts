@@ -11,6 +11,13 @@ import type { Tensor } from "../tensor.ts";
 /** Rows (query, head of a group) and keys of the kernels' units, as in kernels/attention.ts. */
 const UNIT_ROWS = 64;
 const SPLIT_KEYS = 256;
+/**
+ * Up to so many queries a split has a fixed number of keys (this one times the key heads of the batch), so that a
+ * query's result is the same to the last bit whether it comes alone or beside another, and whatever the room for
+ * keys: a draft is verified by two queries at once.
+ */
+const FEW_QUERIES = 2;
+const FEW_QUERIES_SPLIT_KEYS = 96;
 /** Units that keep any number of threads we know busy; fewer, and the keys are split. */
 const ENOUGH_UNITS = 32;
 const ENOUGH_UNITS_BACKWARD = 8;
@@ -67,7 +74,7 @@ const forwardKernel = defineKernel({
     y: "out f32",
     lse: "out f32?",
   },
-  ints: sizeNames,
+  ints: [...sizeNames, "share"],
   floats: ["scale"],
   work,
   reference: ({ q, k, v, lengths, y, lse }, sizes, { scale }) => {
@@ -176,12 +183,27 @@ function sizesOf(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptio
   return { batch, tokens, keys, heads, kvHeads, width, valueWidth };
 }
 
+/** Parts that the keys are cut into, and the keys of a part; 0 where each unit shares its own out evenly. */
+function splitsOf(
+  { batch, tokens, keys, kvHeads }: Sizes,
+  blocks: number,
+): { splits: number; share: number } {
+  if (tokens <= FEW_QUERIES) {
+    const units = batch * kvHeads;
+    if (units >= ENOUGH_UNITS) return { splits: 1, share: 0 };
+    const share = units * FEW_QUERIES_SPLIT_KEYS;
+    return { splits: Math.max(1, Math.ceil(keys / share)), share };
+  }
+  const splits = Math.min(Math.ceil(ENOUGH_UNITS / blocks), Math.ceil(keys / SPLIT_KEYS));
+  return { splits: Math.max(1, splits), share: 0 };
+}
+
 /**
  * Causal softmax attention: q [B,T,H,D], k [B,S,Hkv,D], v [B,S,Hkv,Dv] -> [B,T,H,Dv], all f32. The queries are the
  * last T of the valid keys: query t of row b sees keys 0 to lengths[b]-T+t (`lengths` defaults to S); a query that
  * sees no key gives 0. Query heads h*H/Hkv to (h+1)*H/Hkv - 1 share key head h. With v null the value of a key is
  * its own first `valueWidth` channels (absorbed MLA over a latent cache). Gradients flow to q, k and v unless
- * `lengths` is given or v is null. @throws ShapeError
+ * `lengths` is given or v is null. On the CPU a query has the same bits alone and beside one other. @throws ShapeError
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptions): Tensor {
   const sizes = sizesOf(q, k, v, options);
@@ -202,10 +224,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: Atten
 
   const rows = (tokens * heads) / kvHeads;
   const blocks = batch * kvHeads * Math.ceil(rows / UNIT_ROWS);
-  const splits = Math.max(1, Math.min(Math.ceil(ENOUGH_UNITS / blocks), Math.ceil(keys / SPLIT_KEYS)));
+  const { splits, share } = splitsOf(sizes, blocks);
   const blockRows = Math.min(UNIT_ROWS, 8 * Math.ceil(rows / 8));
   const partial = splits > 1 ? device.empty([blocks, splits, blockRows, valueWidth + 6]) : null;
-  forwardKernel.run(device, { q, k, v, lengths, partial, y, lse }, { ...sizes, splits }, { scale });
+  forwardKernel.run(device, { q, k, v, lengths, partial, y, lse }, { ...sizes, splits, share }, { scale });
   partial?.dispose();
 
   if (tracked) {
