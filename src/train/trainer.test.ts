@@ -201,8 +201,8 @@ describe("the loop", () => {
   const devices: Device[] = [];
   afterAll(() => Promise.all(devices.map((d) => d[Symbol.asyncDispose]())));
 
-  async function start(momentDType: "f32" | "bf16" = "f32") {
-    const device = await cpuDevice(2, true);
+  async function start(momentDType: "f32" | "bf16" = "f32", threads = 2) {
+    const device = await cpuDevice(threads, true);
     const model = createModel(tiny, device, { seed: 3, std: 0.05 });
     return new Trainer(model, repeating(), { ...tinyOptions, optimizer: { momentDType } });
   }
@@ -253,6 +253,20 @@ describe("the loop", () => {
       }
     });
   }
+
+  it("gives the same bits on one, two and three threads", async () => {
+    const results: unknown[] = [];
+    for (const threads of [1, 2, 3]) {
+      const trainer = await start("f32", threads);
+      for (let i = 0; i < 6; i++) await trainer.trainStep();
+      const groups = [...trainer.model.parameters.groups()];
+      results.push(await Promise.all(groups.map(async ({ tensor }) => Array.from(await tensor.data()))));
+      trainer[Symbol.dispose]();
+      trainer.model[Symbol.dispose]();
+    }
+    expect(results[1]).toEqual(results[0]);
+    expect(results[2]).toEqual(results[0]);
+  });
 
   it("refuses moments of another model by name", async () => {
     const trainer = await start();

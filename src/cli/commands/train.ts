@@ -111,8 +111,8 @@ export function trainCommand(): Command {
     .description(
       "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings,\n" +
         "tokens, metrics.jsonl, saved states, and at the end the model in the Hugging Face layout. Ctrl-C saves and\n" +
-        "ends with status 130; --resume continues with the same bits as if nothing had happened (same machine, same\n" +
-        "number of threads).",
+        "ends with status 130; --resume continues with the same bits as if nothing had happened, on any\n" +
+        "number of threads (same kernels: a processor with relaxed SIMD rounds differently from one without).",
     )
     .argument("[folder]", "files to learn from; .gitignore files are honoured")
     .option("--preset <name>", `starting point: ${Object.keys(presets).join(", ")} (default: v3-small)`)
