@@ -27,10 +27,3 @@ export function inputsOf({ tokens, batch, length }: TokenBatch): Int32Array {
     inputs.set(tokens.subarray(r * (length + 1), (r + 1) * (length + 1) - 1), r * length);
   return inputs;
 }
-
-/** Targets that count. */
-export function targetCount({ targets }: TokenBatch): number {
-  let count = 0;
-  for (const target of targets) if (target >= 0) count++;
-  return count;
-}

@@ -1,5 +1,4 @@
 /** Filling and copying: the ops that move data without arithmetic. */
-import { bytesPerElement } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { sameShape, type Tensor } from "../tensor.ts";
@@ -71,9 +70,4 @@ function flat(t: Tensor, offset: number): Tensor {
   const rest = line.slice(offset, t.size);
   line.dispose();
   return rest;
-}
-
-/** Bytes that `t` takes. */
-export function bytesOf(t: Tensor): number {
-  return t.size * bytesPerElement[t.dtype];
 }
