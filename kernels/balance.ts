@@ -3,23 +3,9 @@
  */
 import { hsum, madd } from "./math";
 import { barrier, nextUnit, scratch } from "./runtime";
+import { TINY } from "./selection";
+import { rowsPerUnit, unitsOf } from "./units";
 
-/** Elements visited per unit. */
-const UNIT: i32 = 8192;
-/** Keeps a sum of scores that all underflowed from dividing by zero; the value of the released code. */
-const TINY: f32 = 1e-20;
-
-// @ts-ignore: decorator
-@inline
-function rowsPerUnit(width: i32): i32 {
-  return max(1, UNIT / max(1, width));
-}
-
-// @ts-ignore: decorator
-@inline
-function unitsOf(rows: i32, perUnit: i32): i32 {
-  return (rows + perUnit - 1) / perUnit;
-}
 
 /**
  * Load of each expert per sequence, as the balance losses count it. level 0: selections of the expert; 1: mean of

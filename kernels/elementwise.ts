@@ -1,13 +1,8 @@
 /** Filling, copying and arithmetic element by element, in units of 16K elements. */
 import { nextUnit } from "./runtime";
+import { unitsOf } from "./units";
 
 const UNIT: i32 = 16384;
-
-// @ts-ignore: decorator
-@inline
-function units(n: i32): i32 {
-  return (n + UNIT - 1) / UNIT;
-}
 
 /** y = value. Arguments: y; n; value. */
 export function fill(a: usize): void {
@@ -15,7 +10,7 @@ export function fill(a: usize): void {
   const n = load<i32>(a, 4);
   const value = load<f32>(a, 8);
   const wide = f32x4.splat(value);
-  const count = units(n);
+  const count = unitsOf(n, UNIT);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
@@ -33,7 +28,7 @@ export function copy_rows(a: usize): void {
   const xStride = <usize>load<i32>(a, 16) << 2;
   const yStride = <usize>load<i32>(a, 20) << 2;
   if (rows == 1) {
-    const count = units(n);
+    const count = unitsOf(n, UNIT);
     for (let u = nextUnit(); u < count; u = nextUnit()) {
       const begin = u * UNIT;
       const bytes = <usize>(min(n, begin + UNIT) - begin) << 2;
@@ -42,7 +37,7 @@ export function copy_rows(a: usize): void {
     return;
   }
   const rowsPerUnit = max(1, UNIT / max(1, n));
-  const count = (rows + rowsPerUnit - 1) / rowsPerUnit;
+  const count = unitsOf(rows, rowsPerUnit);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * rowsPerUnit);
     for (let r = u * rowsPerUnit; r < end; r++) {
@@ -65,7 +60,7 @@ export function add_scaled(a: usize): void {
   const beta = load<f32>(a, 20);
   const wideAlpha = f32x4.splat(alpha);
   const wideBeta = f32x4.splat(beta);
-  const count = units(n);
+  const count = unitsOf(n, UNIT);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
@@ -88,7 +83,7 @@ export function scale(a: usize): void {
   const n = load<i32>(a, 8);
   const alpha = load<f32>(a, 12);
   const wide = f32x4.splat(alpha);
-  const count = units(n);
+  const count = unitsOf(n, UNIT);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;

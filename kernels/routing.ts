@@ -6,24 +6,9 @@
  */
 import { expNegative4, hmax, hsum, madd, sigmoid4 } from "./math";
 import { nextUnit, scratch } from "./runtime";
-import { choose, endOf, limitGroups, writeKeys } from "./selection";
+import { choose, endOf, limitGroups, TINY, writeKeys } from "./selection";
+import { rowsPerUnit, unitsOf } from "./units";
 
-/** Elements visited per unit. */
-const UNIT: i32 = 8192;
-/** Keeps a sum of scores that all underflowed from dividing by zero; the value of the released code. */
-const TINY: f32 = 1e-20;
-
-// @ts-ignore: decorator
-@inline
-function rowsPerUnit(width: i32): i32 {
-  return max(1, UNIT / max(1, width));
-}
-
-// @ts-ignore: decorator
-@inline
-function unitsOf(rows: i32, perUnit: i32): i32 {
-  return (rows + perUnit - 1) / perUnit;
-}
 
 function sigmoidRow(x: usize, y: usize, n: i32): void {
   let i = 0;

@@ -2,7 +2,7 @@
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import type { WeightSource } from "../nn/parameters.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { Device } from "../tensor/tensor.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "./folder.ts";
 import type { SafetensorsEntry } from "./safetensors-writer.ts";
@@ -17,17 +17,23 @@ export function modelWeights(checkpoint: Checkpoint): WeightSource {
   };
 }
 
+/** What safetensors calls a float tensor's storage. */
+export function safetensorsDtypeOf(tensor: Tensor): "F32" | "BF16" | "F16" {
+  return tensor.dtype === "bf16" ? "BF16" : tensor.dtype === "f16" ? "F16" : "F32";
+}
+
+/** A float tensor, ready to be saved under `name`; it is read when its turn comes. */
+export function tensorEntry(name: string, tensor: Tensor): SafetensorsEntry {
+  const data = async () => {
+    const raw = await tensor.raw();
+    return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+  };
+  return { name, dtype: safetensorsDtypeOf(tensor), shape: tensor.shape, data };
+}
+
 /** A model's official tensors, ready to be saved. */
 export function* modelEntries(model: CausalLM): Generator<SafetensorsEntry> {
-  for (const { name, shape } of model.parameters.named()) {
-    const tensor = model.parameters.get(name);
-    const dtype = tensor.dtype === "bf16" ? "BF16" : tensor.dtype === "f16" ? "F16" : "F32";
-    const data = async () => {
-      const raw = await tensor.raw();
-      return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-    };
-    yield { name, dtype, shape, data };
-  }
+  for (const { name } of model.parameters.named()) yield tensorEntry(name, model.parameters.get(name));
 }
 
 export interface LoadOptions {

@@ -111,11 +111,12 @@ export class Run {
     const train = await openDataset(join(folder, "data", "train"));
     const heldOut = await openDataset(join(folder, "data", "held-out"));
     const model = createModel({ ...config.model, vocab_size: tokenizer.vocabSize }, device, { dtype: "f32" });
-    model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
     const run = new Run({ folder, config, model, tokenizer, train, heldOut, files });
     await run.#clearStaged();
     const step = (await run.savedSteps()).at(-1);
-    if (step !== undefined) {
+    if (step === undefined) {
+      model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
+    } else {
       await loadTraining(run.trainer, nodeFolder(join(run.#checkpoints, stepFolder(step))));
     }
     await run.#trimMetrics();

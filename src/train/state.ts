@@ -7,14 +7,14 @@
  */
 import type { FileTree, FolderSink } from "../checkpoint/byte-source.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
-import { modelEntries, modelWeights } from "../checkpoint/model.ts";
+import { modelEntries, modelWeights, safetensorsDtypeOf, tensorEntry } from "../checkpoint/model.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
-import { type SafetensorsEntry, writeSafetensors } from "../checkpoint/safetensors-writer.ts";
+import { writeSafetensors } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
+import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import { toConfigJson } from "../models/config.ts";
-import { rawView } from "../tensor/dtype.ts";
+import { bytesPerElement, rawView } from "../tensor/dtype.ts";
 import { FormatError } from "../tensor/errors.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 import type { Trainer, TrainerState } from "./trainer.ts";
 
 const FORMAT = 1;
@@ -40,15 +40,6 @@ export function savedSteps(names: Iterable<string>): number[] {
   return steps.sort((a, b) => a - b);
 }
 
-function momentEntry(name: string, tensor: Tensor): SafetensorsEntry {
-  const dtype = tensor.dtype === "bf16" ? "BF16" : "F32";
-  const data = async () => {
-    const raw = await tensor.raw();
-    return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-  };
-  return { name, dtype, shape: tensor.shape, data };
-}
-
 /** Saves weights, moments and state into `sink` and commits it. `files` are added as they are. */
 export async function saveTraining(
   trainer: Trainer,
@@ -57,7 +48,7 @@ export async function saveTraining(
 ): Promise<void> {
   const state: SavedState = { format: FORMAT, ...trainer.state() };
   try {
-    const moments = Array.from(trainer.optimizer.state(), ({ name, tensor }) => momentEntry(name, tensor));
+    const moments = Array.from(trainer.optimizer.state(), ({ name, tensor }) => tensorEntry(name, tensor));
     await writeSafetensors(await sink.file("optimizer.safetensors"), moments, {});
   } catch (error) {
     await sink.abort();
@@ -71,10 +62,11 @@ export async function saveTraining(
 
 /** Puts a saved step back into `trainer`: weights, moments, data position. @throws FormatError, ConfigError */
 export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<void> {
-  const state = JSON.parse(await tree.readText("trainer.json")) as SavedState;
+  const where = `${tree.name}/trainer.json`;
+  const state = parseJsonObject(await tree.readText("trainer.json"), where) as unknown as SavedState;
   if (state.format !== FORMAT) {
     throw new FormatError("saved by another version", {
-      where: `${tree.name}/trainer.json`,
+      where,
       name: "format",
       expected: FORMAT,
       found: state.format,
@@ -91,9 +83,8 @@ export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<vo
     const file = await openSafetensors(source);
     for (const { name, tensor } of trainer.optimizer.state()) {
       const info = file.tensors.get(name);
-      const dtype = tensor.dtype === "bf16" ? "BF16" : "F32";
       const found = info && `${info.dtype} [${info.shape}]`;
-      const expected = `${dtype} [${tensor.shape}]`;
+      const expected = `${safetensorsDtypeOf(tensor)} [${tensor.shape}]`;
       if (found !== expected) {
         throw new FormatError("the saved moments do not fit this model", {
           where: source.name,
@@ -104,7 +95,7 @@ export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<vo
         });
       }
       const bytes = info!.end - info!.begin;
-      const width = dtype === "BF16" ? 2 : 4;
+      const width = bytesPerElement[tensor.dtype];
       for (let at = 0; at < bytes; at += CHUNK_BYTES) {
         const chunk = (await file.readRange(name, at, Math.min(CHUNK_BYTES, bytes - at))).slice();
         tensor.set(rawView(tensor.dtype, chunk.buffer, 0, chunk.byteLength / width), at / width);

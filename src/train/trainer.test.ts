@@ -276,6 +276,8 @@ describe("the loop", () => {
     await expect(loadTraining(other, memoryFolder(files))).rejects.toThrow(
       /moments.*name: m\..*expected: BF16.*found: F32/,
     );
+    files.set("trainer.json", files.get("trainer.json")!.subarray(0, 20));
+    await expect(loadTraining(trainer, memoryFolder(files))).rejects.toThrow(/trainer\.json/);
     const checkpoint = await openCheckpoint(memoryFolder(files));
     expect((await readAllF32(checkpoint, "model.norm.weight")).every((v) => v === 1)).toBe(true);
     for (const t of [trainer, other]) {
