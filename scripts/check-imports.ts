@@ -5,7 +5,20 @@ import { fileURLToPath } from "node:url";
 
 const source = join(dirname(fileURLToPath(import.meta.url)), "..", "src");
 /** Each layer imports from itself and from those before it. */
-const layers = ["tensor", "nn", "models", "checkpoint", "tokenizer", "generate", "train", "data", "cli"];
+const layers = [
+  "tensor",
+  "nn",
+  "models",
+  "checkpoint",
+  "tokenizer",
+  "pretrained",
+  "generate",
+  "chat",
+  "train",
+  "data",
+  "serve",
+  "cli",
+];
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
 const problems: string[] = [];
