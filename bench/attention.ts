@@ -1,10 +1,17 @@
 /**
- * Attention: forward, backward and decode speed. FLOPs count the causal half only; 5 products backward.
+ * Attention: forward, backward and decode speed, caches in f32 and f16, several sequences at once, prefill block by
+ * block. FLOPs count the causal half only; 5 products backward. The limit of a cached form is the time that its FLOPs
+ * take at the bare inner loop's speed or its bytes at that of reading memory, whichever is longer, both measured in the
+ * same rounds.
  * Options: --threads N, --baseline (kernels without relaxed SIMD), --only TEXT (shapes whose name contains it).
  */
 import { parseArgs } from "node:util";
-import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
+import { type CpuBackend, createCpuDevice } from "../src/tensor/cpu/backend.ts";
+import { defineKernel } from "../src/tensor/kernel.ts";
 import { attention } from "../src/tensor/ops/attention.ts";
+import { AttentionState, finishAttention, foldAttention } from "../src/tensor/ops/attention-fold.ts";
+import { attentionSequences } from "../src/tensor/ops/attention-sequences.ts";
+import { copy } from "../src/tensor/ops/memory.ts";
 import { Tape } from "../src/tensor/tape.ts";
 import type { Device, Tensor } from "../src/tensor/tensor.ts";
 
@@ -36,6 +43,58 @@ const decoding: Shape[] = [
   { name: "64K keys, 4 queries", B: 1, T: 4, S: 65536, H: 16, kv: 1, D: 80, Dv: 64, absorbed: true },
 ];
 
+/** Steps of decoding and prefill over caches of latents (width 576, values 512) and of grouped keys. */
+const cached = [1024, 8192, 65_536].flatMap((S) =>
+  (["f32", "f16"] as const).flatMap((dtype) => [
+    { name: `latents ${S / 1024}K ${dtype}, 16 heads`, S, dtype, H: 16, sequences: 1 },
+    { name: `latents ${S / 1024}K ${dtype}, 128 heads`, S, dtype, H: 128, sequences: 1 },
+  ]),
+);
+const many = [
+  { name: "latents 1K f16, 16 heads, 32 sequences", S: 1024, dtype: "f16" as const, H: 16, sequences: 32 },
+];
+
+const peakKernel = defineKernel({
+  name: "gemm_peak",
+  operands: { c: "out f32" },
+  ints: ["units", "repeats", "wide"],
+  work: ({ units, repeats }) => units * repeats * 1e4,
+  reference: ({ c }) => void c.fill(0),
+});
+
+const readKernel = defineKernel({
+  name: "read_peak",
+  operands: { x: "in f32", y: "out f32" },
+  ints: ["units", "n"],
+  work: ({ units, n }) => units * n,
+  reference: ({ y }, { units }) => void y.fill(0, 0, units),
+});
+
+/** Measures, with every call, what the inner loop computes and what memory delivers; keeps the best of each. */
+class Limits {
+  readonly #device: Device;
+  readonly #x: Tensor;
+  readonly #y: Tensor;
+  gflops = 0;
+  gbytes = 0;
+
+  constructor(device: Device) {
+    this.#device = device;
+    this.#x = device.zeros([2 ** 24]);
+    this.#y = device.empty([1024]);
+  }
+
+  measure(wide: boolean): void {
+    const begin = performance.now();
+    peakKernel.run(this.#device, { c: this.#y }, { units: 32, repeats: 20, wide: wide ? 1 : 0 });
+    const middle = performance.now();
+    readKernel.run(this.#device, { x: this.#x, y: this.#y }, { units: 1024, n: 16_384 });
+    const end = performance.now();
+    this.gflops = Math.max(this.gflops, (32 * 20 * 2 * 6 * 16 * 256) / (middle - begin) / 1e6);
+    this.gbytes = Math.max(this.gbytes, 2 ** 26 / (end - middle) / 1e6);
+  }
+}
+
 function noise(device: Device, ...shape: number[]): Tensor {
   const size = shape.reduce((a, n) => a * n, 1);
   let state = 1;
@@ -66,7 +125,7 @@ async function time(body: () => Promise<number>, runs: number): Promise<Times> {
 export async function run(
   log: (line: string) => void,
   args: string[] = [],
-): Promise<{ metrics: Record<string, number> }> {
+): Promise<{ metrics: Record<string, number>; ratios: Record<string, number> }> {
   const { values } = parseArgs({
     args,
     options: {
@@ -80,6 +139,9 @@ export async function run(
     ...(values.baseline ? { relaxed: false } : {}),
   });
   const metrics: Record<string, number> = {};
+  const ratios: Record<string, number> = {};
+  const limits = new Limits(device);
+  const wide = (device.backend as CpuBackend).wide;
   const report = (label: string, flops: number, bytes: number, { best, median }: Times) => {
     const gflops = (flops / best / 1e6).toFixed(1);
     const gbytes = (bytes / best / 1e6).toFixed(1);
@@ -134,5 +196,54 @@ export async function run(
     report(`${label}, backward`, 2 * pairs * (3 * D + 2 * Dv), bytes, await time(backward, runs));
     clear();
   }
-  return { metrics };
+
+  const limited = async (label: string, flops: number, bytes: number, body: () => void, runs: number) => {
+    const times = await time(async () => {
+      limits.measure(wide);
+      using _scope = device.scope();
+      const begin = performance.now();
+      body();
+      return performance.now() - begin;
+    }, runs);
+    report(label, flops, bytes, times);
+    const share = Math.max(flops / limits.gflops, bytes / limits.gbytes) / 1e6 / times.best;
+    ratios[`${label}, of the limit`] = Number(share.toFixed(3));
+    log(`${"".padEnd(32)} ${share.toFixed(2)} of the limit`);
+  };
+  const [D, Dv] = [576, 512];
+  for (const { name: label, S, dtype, H, sequences } of [...cached, ...many]) {
+    if (!label.includes(values.only)) continue;
+    using _scope = device.scope();
+    const keys = noise(device, S, D);
+    const caches = Array.from({ length: sequences }, () => ({
+      keys: copy(keys, device.empty([S, D], dtype)),
+      values: null,
+      rows: 1,
+      length: S,
+    }));
+    const q = noise(device, sequences, H, D);
+    const options = { scale: D ** -0.5, keyValueHeads: 1, valueWidth: Dv };
+    const flops = 2 * sequences * H * S * (D + Dv);
+    const bytes = sequences * S * D * (dtype === "f32" ? 4 : 2);
+    const step = () => void attentionSequences(q, caches, options);
+    await limited(label, flops, bytes, step, Math.max(3, Math.min(30, Math.round(2e10 / flops))));
+  }
+
+  // A chunk of 512 queries after 8K tokens: expanded keys and values, 2K at a time.
+  const [T, S, H, block] = [512, 8192, 16, 2048];
+  const label = "folded prefill 512 after 8K";
+  if (label.includes(values.only)) {
+    using _scope = device.scope();
+    const q = noise(device, 1, T, H, 192);
+    const [k, v] = [noise(device, 1, block, H, 192), noise(device, 1, block, H, 128)];
+    const body = () => {
+      const state = new AttentionState(device, 1, T, H, 128);
+      for (let firstKey = 0; firstKey < S; firstKey += block) {
+        foldAttention(state, q, k, v, { scale: 192 ** -0.5, firstKey, firstQuery: S });
+      }
+      finishAttention(state);
+    };
+    await limited(label, 2 * T * S * H * (192 + 128), 4 * S * H * (192 + 128), body, 3);
+  }
+  return { metrics, ratios };
 }

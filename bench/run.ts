@@ -26,7 +26,8 @@ function names(): string[] {
   return readdirSync(folder)
     .filter((file) => file.endsWith(".ts") && file !== "run.ts")
     .map((file) => file.slice(0, -3))
-    .sort();
+    .sort()
+    .concat("peers/llama");
 }
 
 /** Short hash of the commit, with `+changes` where files differ from it; null outside a repository. */

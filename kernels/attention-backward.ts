@@ -13,11 +13,11 @@ import {
   exp2Negative4,
   packLanes,
   products,
+  rowAt,
   tile6x8,
   unpackLanes,
   zero,
 } from "./attention-tiles";
-import { rowAt } from "./attention";
 import { hsum, madd } from "./math";
 import { barrier, nextUnit, scratch } from "./runtime";
 

@@ -3,14 +3,28 @@
  * and in order. What a panel of eight lanes would waste on so few rows costs more than the sums across lanes
  * here.
  */
-import { expNegative4, hmax, hsum, madd } from "./math";
+import { expNegative4, hmax, hsum, loadBf16, loadBf16x4, madd } from "./math";
 
 /** Keys of a block, a multiple of four. */
 const KEYS: i32 = 64;
 const LOWEST: f32 = -1e30;
 
-/** Largest number of bytes that `decodeRow` needs. */
-export const DECODE_BYTES: usize = (<usize>KEYS) << 2;
+// Exact for all f16 but infinities and NaN: bits in the places of f32, then the difference of the exponents' biases.
+// @ts-ignore: decorator
+@inline
+function load4(x: usize, dtype: i32, mask: v128, power: v128): v128 {
+  if (dtype == 0) return v128.load(x);
+  if (dtype == 1) return loadBf16x4(x);
+  return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(x), 13), mask), power);
+}
+
+// @ts-ignore: decorator
+@inline
+function load1(x: usize, dtype: i32): f32 {
+  if (dtype == 0) return load<f32>(x);
+  if (dtype == 1) return loadBf16(x);
+  return reinterpret<f32>((<i32>load<i16>(x) << 13) & 0x8fffe000) * 5.192296858534828e33;
+}
 
 // @ts-ignore: decorator
 @inline
@@ -20,8 +34,13 @@ function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<i32>(t0, t1, 0, 1, 4, 5), v128.shuffle<i32>(t0, t1, 2, 3, 6, 7));
 }
 
-/** Scores of four keys, `scale` q . k; widths that are not a multiple of four end in single channels. */
-function scores4(
+/**
+ * Scores of four keys, `scale` q . k, in sums of eight lanes; what is left of the width goes by single channels. `room`
+ * has two numbers to widen f16 with and place for the sums.
+ */
+// @ts-ignore: decorator
+@inline
+function scoresOf(
   q: usize,
   k0: usize,
   k1: usize,
@@ -30,43 +49,74 @@ function scores4(
   width: i32,
   to: usize,
   scale: f32,
+  room: usize,
+  dtype: i32,
 ): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0);
+  const size: usize = dtype == 0 ? 4 : 2;
+  const mask = v128.load32_splat(room);
+  const power = v128.load32_splat(room, 4);
+  let s0 = f32x4.splat(0);
+  let t0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let t1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let t2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let t3 = f32x4.splat(0);
   let c = width;
-  for (; c >= 4; c -= 4) {
+  for (; c >= 8; c -= 8) {
     const x = v128.load(q);
-    a0 = madd(x, v128.load(k0), a0);
-    a1 = madd(x, v128.load(k1), a1);
-    a2 = madd(x, v128.load(k2), a2);
-    a3 = madd(x, v128.load(k3), a3);
-    q += 16;
-    k0 += 16;
-    k1 += 16;
-    k2 += 16;
-    k3 += 16;
+    const y = v128.load(q, 16);
+    s0 = madd(x, load4(k0, dtype, mask, power), s0);
+    t0 = madd(y, load4(k0 + 4 * size, dtype, mask, power), t0);
+    s1 = madd(x, load4(k1, dtype, mask, power), s1);
+    t1 = madd(y, load4(k1 + 4 * size, dtype, mask, power), t1);
+    s2 = madd(x, load4(k2, dtype, mask, power), s2);
+    t2 = madd(y, load4(k2 + 4 * size, dtype, mask, power), t2);
+    s3 = madd(x, load4(k3, dtype, mask, power), s3);
+    t3 = madd(y, load4(k3 + 4 * size, dtype, mask, power), t3);
+    q += 32;
+    k0 += 8 * size;
+    k1 += 8 * size;
+    k2 += 8 * size;
+    k3 += 8 * size;
   }
-  let sum = sums4(a0, a1, a2, a3);
+  // The sums leave through memory, pair beside pair: engines that join vectors start from neighbouring stores.
+  const sums = room + 64;
+  v128.store(sums, s0);
+  v128.store(sums, t0, 16);
+  v128.store(sums, s1, 32);
+  v128.store(sums, t1, 48);
+  v128.store(sums, s2, 64);
+  v128.store(sums, t2, 80);
+  v128.store(sums, s3, 96);
+  v128.store(sums, t3, 112);
+  let sum = sums4(
+    f32x4.add(v128.load(sums), v128.load(sums, 16)),
+    f32x4.add(v128.load(sums, 32), v128.load(sums, 48)),
+    f32x4.add(v128.load(sums, 64), v128.load(sums, 80)),
+    f32x4.add(v128.load(sums, 96), v128.load(sums, 112)),
+  );
   for (; c > 0; c--) {
     const x = v128.load32_splat(q);
-    let y = v128.load32_zero(k0);
-    y = v128.load32_lane(k1, y, 1);
-    y = v128.load32_lane(k2, y, 2);
-    y = v128.load32_lane(k3, y, 3);
+    let y = f32x4.splat(load1(k0, dtype));
+    y = f32x4.replace_lane(y, 1, load1(k1, dtype));
+    y = f32x4.replace_lane(y, 2, load1(k2, dtype));
+    y = f32x4.replace_lane(y, 3, load1(k3, dtype));
     sum = madd(x, y, sum);
     q += 4;
-    k0 += 4;
-    k1 += 4;
-    k2 += 4;
-    k3 += 4;
+    k0 += size;
+    k1 += size;
+    k2 += size;
+    k3 += size;
   }
   v128.store(to, f32x4.mul(sum, f32x4.splat(scale)));
 }
 
 /** out = factor out + sum of four weights times four values. */
-function values4(
+// @ts-ignore: decorator
+@inline
+function valuesOf(
   p: usize,
   v0: usize,
   v1: usize,
@@ -75,44 +125,143 @@ function values4(
   width: i32,
   out: usize,
   factor: f32,
+  room: usize,
+  dtype: i32,
 ): void {
+  const size: usize = dtype == 0 ? 4 : 2;
+  const mask = v128.load32_splat(room);
+  const power = v128.load32_splat(room, 4);
+  store<f32>(room, factor, 8);
   const p0 = v128.load32_splat(p);
   const p1 = v128.load32_splat(p, 4);
   const p2 = v128.load32_splat(p, 8);
   const p3 = v128.load32_splat(p, 12);
-  const wide = f32x4.splat(factor);
+  const wide = v128.load32_splat(room, 8);
   let c = width;
-  for (; c >= 4; c -= 4) {
-    let o = f32x4.mul(wide, v128.load(out));
-    o = madd(p0, v128.load(v0), o);
-    o = madd(p1, v128.load(v1), o);
-    o = madd(p2, v128.load(v2), o);
-    o = madd(p3, v128.load(v3), o);
-    v128.store(out, o);
-    out += 16;
-    v0 += 16;
-    v1 += 16;
-    v2 += 16;
-    v3 += 16;
+  for (; c >= 8; c -= 8) {
+    let a = f32x4.mul(wide, v128.load(out));
+    let b = f32x4.mul(wide, v128.load(out, 16));
+    a = madd(p0, load4(v0, dtype, mask, power), a);
+    b = madd(p0, load4(v0 + 4 * size, dtype, mask, power), b);
+    a = madd(p1, load4(v1, dtype, mask, power), a);
+    b = madd(p1, load4(v1 + 4 * size, dtype, mask, power), b);
+    a = madd(p2, load4(v2, dtype, mask, power), a);
+    b = madd(p2, load4(v2 + 4 * size, dtype, mask, power), b);
+    a = madd(p3, load4(v3, dtype, mask, power), a);
+    b = madd(p3, load4(v3 + 4 * size, dtype, mask, power), b);
+    v128.store(out, a);
+    v128.store(out, b, 16);
+    out += 32;
+    v0 += 8 * size;
+    v1 += 8 * size;
+    v2 += 8 * size;
+    v3 += 8 * size;
   }
   for (; c > 0; c--) {
     let o = factor * load<f32>(out);
-    o += load<f32>(p) * load<f32>(v0);
-    o += load<f32>(p, 4) * load<f32>(v1);
-    o += load<f32>(p, 8) * load<f32>(v2);
-    o += load<f32>(p, 12) * load<f32>(v3);
+    o += load<f32>(p) * load1(v0, dtype);
+    o += load<f32>(p, 4) * load1(v1, dtype);
+    o += load<f32>(p, 8) * load1(v2, dtype);
+    o += load<f32>(p, 12) * load1(v3, dtype);
     store<f32>(out, o);
     out += 4;
-    v0 += 4;
-    v1 += 4;
-    v2 += 4;
-    v3 += 4;
+    v0 += size;
+    v1 += size;
+    v2 += size;
+    v3 += size;
   }
+}
+
+// Out of line, one for each dtype: what joins vectors works function by function.
+
+function scoresF32(
+  q: usize,
+  k0: usize,
+  k1: usize,
+  k2: usize,
+  k3: usize,
+  width: i32,
+  to: usize,
+  scale: f32,
+  room: usize,
+): void {
+  scoresOf(q, k0, k1, k2, k3, width, to, scale, room, 0);
+}
+
+function valuesF32(
+  p: usize,
+  v0: usize,
+  v1: usize,
+  v2: usize,
+  v3: usize,
+  width: i32,
+  out: usize,
+  factor: f32,
+  room: usize,
+): void {
+  valuesOf(p, v0, v1, v2, v3, width, out, factor, room, 0);
+}
+
+function scoresBf16(
+  q: usize,
+  k0: usize,
+  k1: usize,
+  k2: usize,
+  k3: usize,
+  width: i32,
+  to: usize,
+  scale: f32,
+  room: usize,
+): void {
+  scoresOf(q, k0, k1, k2, k3, width, to, scale, room, 1);
+}
+
+function valuesBf16(
+  p: usize,
+  v0: usize,
+  v1: usize,
+  v2: usize,
+  v3: usize,
+  width: i32,
+  out: usize,
+  factor: f32,
+  room: usize,
+): void {
+  valuesOf(p, v0, v1, v2, v3, width, out, factor, room, 1);
+}
+
+function scoresF16(
+  q: usize,
+  k0: usize,
+  k1: usize,
+  k2: usize,
+  k3: usize,
+  width: i32,
+  to: usize,
+  scale: f32,
+  room: usize,
+): void {
+  scoresOf(q, k0, k1, k2, k3, width, to, scale, room, 2);
+}
+
+function valuesF16(
+  p: usize,
+  v0: usize,
+  v1: usize,
+  v2: usize,
+  v3: usize,
+  width: i32,
+  out: usize,
+  factor: f32,
+  room: usize,
+): void {
+  valuesOf(p, v0, v1, v2, v3, width, out, factor, room, 2);
 }
 
 /**
  * Attention of the row q over `n` keys: out [valueWidth] without the division by the sum, and at `state` the
- * largest score and the sum, in natural units. `block` is room of DECODE_BYTES.
+ * largest score and the sum, in natural units. `room` has 128 floats;
+ * `dtype` is that of keys and values.
  */
 export function decodeRow(
   q: usize,
@@ -123,11 +272,16 @@ export function decodeRow(
   n: i32,
   width: i32,
   valueWidth: i32,
+  dtype: i32,
   scale: f32,
   out: usize,
   state: usize,
-  block: usize,
+  room: usize,
 ): void {
+  store<i32>(room, 0x8fffe000);
+  // 2^112, what lies between the exponents of f16 and f32.
+  store<f32>(room, 5.192296858534828e33, 4);
+  const block = room + 256;
   memory.fill(out, 0, (<usize>valueWidth) << 2);
   let largest = LOWEST;
   let sum: f32 = 0;
@@ -140,8 +294,11 @@ export function decodeRow(
       const k1 = k + <usize>(key + min(j + 1, last)) * kPitch;
       const k2 = k + <usize>(key + min(j + 2, last)) * kPitch;
       const k3 = k + <usize>(key + min(j + 3, last)) * kPitch;
-      scores4(q, k0, k1, k2, k3, width, block + ((<usize>j) << 2), scale);
-      top = f32x4.pmax(top, v128.load(block + ((<usize>j) << 2)));
+      const at = block + ((<usize>j) << 2);
+      if (dtype == 0) scoresF32(q, k0, k1, k2, k3, width, at, scale, room);
+      else if (dtype == 1) scoresBf16(q, k0, k1, k2, k3, width, at, scale, room);
+      else scoresF16(q, k0, k1, k2, k3, width, at, scale, room);
+      top = f32x4.pmax(top, v128.load(at));
     }
     const now = hmax(top);
     let factor = f32x4.extract_lane(expNegative4(f32x4.splat(largest - now)), 0);
@@ -160,7 +317,10 @@ export function decodeRow(
       const v1 = v + <usize>(key + min(j + 1, last)) * vPitch;
       const v2 = v + <usize>(key + min(j + 2, last)) * vPitch;
       const v3 = v + <usize>(key + min(j + 3, last)) * vPitch;
-      values4(block + ((<usize>j) << 2), v0, v1, v2, v3, valueWidth, out, factor);
+      const at = block + ((<usize>j) << 2);
+      if (dtype == 0) valuesF32(at, v0, v1, v2, v3, valueWidth, out, factor, room);
+      else if (dtype == 1) valuesBf16(at, v0, v1, v2, v3, valueWidth, out, factor, room);
+      else valuesF16(at, v0, v1, v2, v3, valueWidth, out, factor, room);
       factor = 1;
     }
   }

@@ -375,3 +375,10 @@ export function zero(y: usize, n: i32): void {
     y += 16;
   }
 }
+
+/** Address of row (query, head of the group) where `base` is that of row 0. */
+// @ts-ignore: decorator
+@inline
+export function rowAt(base: usize, row: i32, group: i32, heads: i32, bytes: usize): usize {
+  return base + (<usize>(row / group) * <usize>heads + <usize>(row % group)) * bytes;
+}

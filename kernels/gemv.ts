@@ -1,38 +1,33 @@
 /**
  * Products of a few rows (at most 8) with a weight matrix whose rows are contiguous: y[m][n] (+)= x[m][k] w[n][k].
- * Every weight is read once from memory and used for all rows of x; sums run in eight lanes and meet at the end.
+ * Every weight is read once from memory and widened for two or four rows of x; sums run in eight lanes and meet at the
+ * end, in an order that does not depend on m: a row has the same bits alone and beside others.
  */
-import { hsum, loadBf16, loadBf16x4, loadF16, loadF16x4, madd } from "./math";
+import {
+  fourByTwoBf16,
+  fourByTwoF16,
+  fourByTwoF32,
+  maskNumber,
+  next4,
+  powerNumber,
+  twoByFourBf16,
+  twoByFourF16,
+  twoByFourF32,
+  weight,
+  weights4,
+  writeConstants,
+} from "./gemv-tiles";
+import { hsum, madd } from "./math";
 import { nextUnit, scratch } from "./runtime";
 
 /** Most rows of x. */
 export const SKINNY_ROWS: i32 = 8;
 /** Weights of a unit. */
 const UNIT_WEIGHTS: i32 = 32768;
-
-// @ts-ignore: decorator
-@inline
-function weights4(at: usize, dtype: i32): v128 {
-  if (dtype == 1) return loadBf16x4(at);
-  if (dtype == 2) return loadF16x4(at);
-  return v128.load(at);
-}
-
-/** The four weights after those at `at`. */
-// @ts-ignore: decorator
-@inline
-function next4(at: usize, dtype: i32): v128 {
-  return weights4(at + (dtype == 0 ? 16 : 8), dtype);
-}
-
-// @ts-ignore: decorator
-@inline
-function weight(at: usize, dtype: i32): f32 {
-  if (dtype == 1) return loadBf16(at);
-  if (dtype == 2) return loadF16(at);
-  return load<f32>(at);
-}
-
+/** Rows of w whose sums, [8 rows of x][8 lanes] each, wait in scratch memory while blocks of k pass. */
+const WAITING: i32 = 8;
+/** Elements of k in a block, a multiple of eight: four rows of x stay in the nearest cache. */
+const DEPTH: i32 = 1024;
 /** x[p..k) w[p..k), what the vectors leave over. */
 // @ts-ignore: decorator
 @inline
@@ -61,11 +56,13 @@ function sum8(at: usize): f32 {
 /** One row of x against four rows of w, `row` bytes apart, of which the first `n` are stored. */
 // @ts-ignore: decorator
 @inline
-function fourRows(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32, dtype: i32): void {
+function fourRowsOf(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32, dtype: i32): void {
   const size: usize = dtype == 0 ? 4 : 2;
   const w1 = n > 1 ? w + row : w;
   const w2 = n > 2 ? w + row * 2 : w;
   const w3 = n > 3 ? w + row * 3 : w;
+  const mask = maskNumber();
+  const power = powerNumber();
   let s0 = f32x4.splat(0);
   let t0 = f32x4.splat(0);
   let s1 = f32x4.splat(0);
@@ -80,14 +77,14 @@ function fourRows(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add:
     const q = <usize>p * size;
     const low = v128.load(at);
     const high = v128.load(at, 16);
-    s0 = madd(low, weights4(w + q, dtype), s0);
-    t0 = madd(high, next4(w + q, dtype), t0);
-    s1 = madd(low, weights4(w1 + q, dtype), s1);
-    t1 = madd(high, next4(w1 + q, dtype), t1);
-    s2 = madd(low, weights4(w2 + q, dtype), s2);
-    t2 = madd(high, next4(w2 + q, dtype), t2);
-    s3 = madd(low, weights4(w3 + q, dtype), s3);
-    t3 = madd(high, next4(w3 + q, dtype), t3);
+    s0 = madd(low, weights4(w + q, dtype, mask, power), s0);
+    t0 = madd(high, next4(w + q, dtype, mask, power), t0);
+    s1 = madd(low, weights4(w1 + q, dtype, mask, power), s1);
+    t1 = madd(high, next4(w1 + q, dtype, mask, power), t1);
+    s2 = madd(low, weights4(w2 + q, dtype, mask, power), s2);
+    t2 = madd(high, next4(w2 + q, dtype, mask, power), t2);
+    s3 = madd(low, weights4(w3 + q, dtype, mask, power), s3);
+    t3 = madd(high, next4(w3 + q, dtype, mask, power), t3);
   }
   const sums = scratch();
   v128.store(sums, s0);
@@ -104,50 +101,81 @@ function fourRows(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add:
   if (n > 3) put(y + 12, sum8(sums + 96) + rest(x, w3, p, k, dtype), add);
 }
 
-/** Four rows of x, of which the first `m` are stored, against one row of w: a single stream of memory. */
-// @ts-ignore: decorator
-@inline
-function oneRow(x: usize, rowX: usize, m: i32, w: usize, k: i32, y: usize, rowY: usize, add: i32, dtype: i32): void {
+// Out of line, one for each dtype: what joins vectors works function by function.
+
+function fourRowsF32(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32): void {
+  fourRowsOf(x, w, row, k, n, y, add, 0);
+}
+
+function fourRowsBf16(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32): void {
+  fourRowsOf(x, w, row, k, n, y, add, 1);
+}
+
+function fourRowsF16(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, add: i32): void {
+  fourRowsOf(x, w, row, k, n, y, add, 2);
+}
+
+/** Two to eight rows of x against the first `n` <= WAITING rows of w. */
+function severalRows(
+  x: usize,
+  rowX: usize,
+  m: i32,
+  w: usize,
+  rowW: usize,
+  k: i32,
+  n: i32,
+  y: usize,
+  rowY: usize,
+  add: i32,
+  dtype: i32,
+): void {
   const size: usize = dtype == 0 ? 4 : 2;
-  const x1 = m > 1 ? x + rowX : x;
-  const x2 = m > 2 ? x + rowX * 2 : x;
-  const x3 = m > 3 ? x + rowX * 3 : x;
-  let s0 = f32x4.splat(0);
-  let t0 = f32x4.splat(0);
-  let s1 = f32x4.splat(0);
-  let t1 = f32x4.splat(0);
-  let s2 = f32x4.splat(0);
-  let t2 = f32x4.splat(0);
-  let s3 = f32x4.splat(0);
-  let t3 = f32x4.splat(0);
-  let p = 0;
-  for (; p + 8 <= k; p += 8) {
-    const at = <usize>p << 2;
-    const q = w + <usize>p * size;
-    const low = weights4(q, dtype);
-    const high = next4(q, dtype);
-    s0 = madd(v128.load(x + at), low, s0);
-    t0 = madd(v128.load(x + at, 16), high, t0);
-    s1 = madd(v128.load(x1 + at), low, s1);
-    t1 = madd(v128.load(x1 + at, 16), high, t1);
-    s2 = madd(v128.load(x2 + at), low, s2);
-    t2 = madd(v128.load(x2 + at, 16), high, t2);
-    s3 = madd(v128.load(x3 + at), low, s3);
-    t3 = madd(v128.load(x3 + at, 16), high, t3);
-  }
   const sums = scratch();
-  v128.store(sums, s0);
-  v128.store(sums, t0, 16);
-  v128.store(sums, s1, 32);
-  v128.store(sums, t1, 48);
-  v128.store(sums, s2, 64);
-  v128.store(sums, t2, 80);
-  v128.store(sums, s3, 96);
-  v128.store(sums, t3, 112);
-  put(y, sum8(sums) + rest(x, w, p, k, dtype), add);
-  if (m > 1) put(y + rowY, sum8(sums + 32) + rest(x1, w, p, k, dtype), add);
-  if (m > 2) put(y + rowY * 2, sum8(sums + 64) + rest(x2, w, p, k, dtype), add);
-  if (m > 3) put(y + rowY * 3, sum8(sums + 96) + rest(x3, w, p, k, dtype), add);
+  const step: usize = 256;
+  memory.fill(sums, 0, <usize>WAITING * step);
+  const whole = k & ~7;
+  for (let p = 0; p < whole; p += DEPTH) {
+    const deep = min(DEPTH, whole - p);
+    const xAt = x + (<usize>p << 2);
+    const wAt = w + <usize>p * size;
+    for (let i = 0; i < m; i += 4) {
+      const left = m - i;
+      const x0 = xAt + <usize>i * rowX;
+      const x1 = left > 1 ? x0 + rowX : x0;
+      const to = sums + (<usize>i << 5);
+      // What lies past the last row of x or w is computed from a row that is there, and not used.
+      if (left <= 2) {
+        for (let j = 0; j < n; j += 4) {
+          const w0 = wAt + <usize>j * rowW;
+          const w1 = wAt + <usize>min(j + 1, n - 1) * rowW;
+          const w2 = wAt + <usize>min(j + 2, n - 1) * rowW;
+          const w3 = wAt + <usize>min(j + 3, n - 1) * rowW;
+          const at = to + <usize>j * step;
+          if (dtype == 0) twoByFourF32(x0, x1, w0, w1, w2, w3, deep, at, step);
+          else if (dtype == 1) twoByFourBf16(x0, x1, w0, w1, w2, w3, deep, at, step);
+          else twoByFourF16(x0, x1, w0, w1, w2, w3, deep, at, step);
+        }
+      } else {
+        const x2 = x1 + rowX;
+        const x3 = left > 3 ? x2 + rowX : x2;
+        for (let j = 0; j < n; j += 2) {
+          const w0 = wAt + <usize>j * rowW;
+          const w1 = wAt + <usize>min(j + 1, n - 1) * rowW;
+          const at = to + <usize>j * step;
+          if (dtype == 0) fourByTwoF32(x0, x1, x2, x3, w0, w1, deep, at, step);
+          else if (dtype == 1) fourByTwoBf16(x0, x1, x2, x3, w0, w1, deep, at, step);
+          else fourByTwoF16(x0, x1, x2, x3, w0, w1, deep, at, step);
+        }
+      }
+    }
+  }
+  for (let j = 0; j < n; j++) {
+    for (let i = 0; i < m; i++) {
+      const sum = sum8(sums + <usize>j * step + (<usize>i << 5));
+      const more = rest(x + <usize>i * rowX, w + <usize>j * rowW, whole, k, dtype);
+      put(y + <usize>i * rowY + (<usize>j << 2), sum + more, add);
+    }
+  }
 }
 
 /** y[m][n] (+)= x[m][k] w[n][k], m at most SKINNY_ROWS. Strides in bytes. */
@@ -164,26 +192,22 @@ export function skinny(
   add: i32,
   dtype: i32,
 ): void {
+  writeConstants();
   if (m == 1) {
     for (let j = 0; j < n; j += 4) {
-      if (dtype == 0) fourRows(x, w, rowW, k, n - j, y, add, 0);
-      else if (dtype == 1) fourRows(x, w, rowW, k, n - j, y, add, 1);
-      else fourRows(x, w, rowW, k, n - j, y, add, 2);
+      if (dtype == 0) fourRowsF32(x, w, rowW, k, n - j, y, add);
+      else if (dtype == 1) fourRowsBf16(x, w, rowW, k, n - j, y, add);
+      else fourRowsF16(x, w, rowW, k, n - j, y, add);
       w += rowW * 4;
       y += 16;
     }
     return;
   }
-  for (let j = 0; j < n; j++) {
-    for (let i = 0; i < m; i += 4) {
-      const from = x + <usize>i * rowX;
-      const to = y + <usize>i * rowY;
-      if (dtype == 0) oneRow(from, rowX, m - i, w, k, to, rowY, add, 0);
-      else if (dtype == 1) oneRow(from, rowX, m - i, w, k, to, rowY, add, 1);
-      else oneRow(from, rowX, m - i, w, k, to, rowY, add, 2);
-    }
-    w += rowW;
-    y += 4;
+  for (let j = 0; j < n; j += WAITING) {
+    const few = min(WAITING, n - j);
+    severalRows(x, rowX, m, w, rowW, k, few, y, rowY, add, dtype);
+    w += <usize>WAITING * rowW;
+    y += <usize>WAITING << 2;
   }
 }
 

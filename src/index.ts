@@ -3,6 +3,18 @@
  * `deepseek-ts/node` adds files and training runs on disk; the subpaths (`deepseek-ts/tensor` ..) hold the rest of
  * each part.
  */
+
+export {
+  builtinTemplate,
+  type ChatTemplate,
+  Conversation,
+  chatTemplate,
+  type Message,
+  type Reply,
+  type ReplyPiece,
+  type Tool,
+  type ToolCall,
+} from "./chat/index.ts";
 export {
   bytesSource,
   type Checkpoint,
@@ -37,6 +49,7 @@ export {
   presets,
   toConfigJson,
 } from "./models/index.ts";
+export * from "./pretrained/index.ts";
 export {
   ConfigError,
   type CpuOptions,

@@ -13,3 +13,7 @@ export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./cli/
 export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
 export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
 export * from "./index.ts";
+export { type DownloadOptions, type DownloadProgress, downloadModel } from "./pretrained/hub.ts";
+export { HubError } from "./pretrained/hub-client.ts";
+export { hubTree } from "./pretrained/hub-tree.ts";
+export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrained/node-load.ts";

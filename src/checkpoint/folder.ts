@@ -43,6 +43,8 @@ export interface Checkpoint {
   readF32(name: string): AsyncGenerator<F32Chunk>;
   /** The stored bytes of the tensor. */
   readRaw(name: string): Promise<Uint8Array>;
+  /** `length` of those bytes from `offset`; ShapeError when outside. */
+  readRange(name: string, offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -318,6 +320,7 @@ function makeCheckpoint(
     info,
     readF32,
     readRaw: async (name) => fileOf(name).read(name),
+    readRange: async (name, offset, length) => fileOf(name).readRange(name, offset, length),
     close,
   };
 }

@@ -1,19 +1,29 @@
 /** Between models and files: a checkpoint as the weights of a model, and a model as the tensors of a checkpoint. */
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
-import type { WeightSource } from "../nn/parameters.ts";
+import { toConfigJson } from "../models/config.ts";
+import { weightsOf } from "../models/model-weights.ts";
+import { groupBytes, storageOf, storageRule, weightBytes } from "../models/quantization.ts";
+import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "./folder.ts";
 import type { SafetensorsEntry } from "./safetensors-writer.ts";
+import type { JsonObject } from "./strict-json.ts";
+import { isTiled, tilesOf } from "./tiles.ts";
 
-/** A checkpoint as models read it. */
+/** A checkpoint as models read it. @throws FormatError */
 export function modelWeights(checkpoint: Checkpoint): WeightSource {
+  const tiles = tilesOf(checkpoint);
   return {
-    names: () => checkpoint.names(),
+    *names() {
+      for (const name of checkpoint.names()) if (!isTiled(name)) yield name;
+    },
     has: (name) => checkpoint.has(name),
     shape: (name) => checkpoint.info(name).shape,
     readF32: (name) => checkpoint.readF32(name),
+    ...(tiles && { tiles }),
   };
 }
 
@@ -37,8 +47,60 @@ export function* modelEntries(model: CausalLM): Generator<SafetensorsEntry> {
 }
 
 export interface LoadOptions {
-  /** Storage of the matrices; default f32. */
-  readonly dtype?: "f32" | "bf16" | "f16";
+  /**
+   * Storage of the matrices. `q4` and `q8` quantize while reading, `q4` with the exceptions of
+   * `models/quantization.ts`; `auto` keeps what is stored, f32 for FP8; default f32.
+   */
+  readonly dtype?: StorageFormat | "auto";
+  /** Storage of each matrix, in place of `dtype`. */
+  readonly storage?: StorageRule;
+  /** Hears of the bytes in memory, filled and in all, after every group of tensors. */
+  readonly progress?: (done: number, total: number) => void;
+}
+
+/** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
+function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
+  const dtype = configJson.torch_dtype ?? configJson.dtype;
+  const plain = dtype === "bfloat16" ? "bf16" : dtype === "float16" ? "f16" : "f32";
+  const float = configJson.quantization_config === undefined ? plain : "f32";
+  return ({ key, parts }) => {
+    const format = tiles?.tileFormat(key);
+    if (format) return format;
+    const types = new Set(parts.map(({ name }) => blocks?.blockType(name) ?? null));
+    if (types.size === 1 && types.has("Q4_0")) return "q4";
+    return blocks && !types.has(null) ? "q8" : float;
+  };
+}
+
+/** Makes a model of an official `config.json` and fills it from `source`. @throws ConfigError, FormatError, ShapeError */
+export async function modelFrom(
+  configJson: JsonObject,
+  source: WeightSource,
+  device: Device,
+  options: LoadOptions = {},
+): Promise<CausalLM> {
+  const { dtype = "f32", progress } = options;
+  const auto = storedRule(configJson, source);
+  if (source.tiles && (dtype !== "auto" || options.storage)) {
+    // Tiles are read as they are; another storage is made from a model that has them.
+    using tiled = await modelFrom(configJson, source, device, { dtype: "auto" });
+    const { tiles: _, blocks, ...floats } = weightsOf(tiled);
+    return modelFrom(toConfigJson(tiled.config), { ...floats, blocks }, device, { ...options, dtype });
+  }
+  const storage = options.storage ?? (dtype === "auto" ? auto : storageRule(dtype));
+  const model = createModel(configJson, device, { storage });
+  try {
+    const { total } = weightBytes(model.config, storage);
+    let done = 0;
+    await model.load(source, (group) => {
+      done += groupBytes(group, storageOf(group, storage));
+      progress?.(done, total);
+    });
+  } catch (error) {
+    model[Symbol.dispose]();
+    throw error;
+  }
+  return model;
 }
 
 /** Loads a model from a folder in the Hugging Face layout. @throws ConfigError, FormatError, ShapeError */
@@ -55,14 +117,7 @@ export async function loadModel(
         hint: "Copy it from the model's page.",
       });
     }
-    const model = createModel(checkpoint.config, device, { dtype: options.dtype ?? "f32" });
-    try {
-      await model.load(modelWeights(checkpoint));
-    } catch (error) {
-      model[Symbol.dispose]();
-      throw error;
-    }
-    return model;
+    return await modelFrom(checkpoint.config, modelWeights(checkpoint), device, options);
   } finally {
     await checkpoint.close();
   }

@@ -2,11 +2,16 @@
 /** The command line: one file per command in commands/. Exit status 0, 1 for an error, 2 for wrong usage. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { benchCommand } from "./commands/bench.ts";
+import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
 import { completeCommand } from "./commands/complete.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { downloadCommand } from "./commands/download.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { quantizeCommand } from "./commands/quantize.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
 import { endWithReader, errorText } from "./report-error.ts";
 
@@ -16,24 +21,32 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 
 const examples = `
 Examples:
-  deepseek-ts demo                                  train a small model in two minutes and use it
-  deepseek-ts train src --seconds 600               train on your own folder
-  deepseek-ts complete runs/demo-1 "export "        continue a text
-  deepseek-ts COMMAND --help                        options and examples of a command
+  deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    talk to a model from the hub
+  deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
+  deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, and what they cost
+  deepseek-ts demo                                                 train a small model in two minutes and use it
+  deepseek-ts train src --seconds 600                              train on your own folder
+  deepseek-ts complete runs/demo-1 "export "                       continue a text
+  deepseek-ts COMMAND --help                                       options and examples of a command
 
 Exit status: 0 success, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. DEBUG=1 shows where an error came from.`;
 
 const program = new Command("deepseek-ts")
-  .description("The DeepSeek model family in TypeScript: train, complete, fill in, compare, inspect.")
+  .description("The DeepSeek model family in TypeScript: chat, serve, complete, quantize, convert, train.")
   .version(version)
   .addHelpText("after", examples);
 const commands = [
-  demoCommand(),
-  trainCommand(),
+  chatCommand(),
+  serveCommand(),
   completeCommand(),
   fillCommand(),
-  checkParityCommand(),
+  downloadCommand(),
   inspectCommand(),
+  quantizeCommand(),
+  demoCommand(),
+  trainCommand(),
+  checkParityCommand(),
+  benchCommand(),
 ];
 for (const command of commands) program.addCommand(command);
 for (const command of [program, ...commands]) command.exitOverride().showHelpAfterError(false);

@@ -268,16 +268,22 @@ async function compareInference(run: Run): Promise<void> {
   }
   if (!expected.has("cache.1.latent") || config.attention.kind !== "mla") return;
   using _scope = device.scope();
-  using cache = model.createCache(inputs.input_ids.length, 8);
-  model.hidden(model.ids(inputs.input_ids), { cache });
+  // Both rows in one pass, as two sequences.
+  using first = model.createCache(8);
+  using second = model.createCache(8);
+  const caches = [first, second];
+  const segments = caches.map((cache, i) => ({ cache, tokens: inputs.input_ids[i].length }));
+  model.hidden(model.ids([inputs.input_ids.flat()]), { segments });
   const { latentRank, ropeDim } = config.attention;
   const compare = async (name: string, found: ArrayLike<number>) => {
     const values = await expected.values(name);
     const places = realPlaces(inputs, values.length);
     comparison.values(name, found, values, boundOf(name, tolerance), "absolute", places);
   };
-  const held = (channel: number, width: number) =>
-    cache.layers[1].read(0, cache.length, channel, width).data();
+  const held = async (channel: number, width: number) => {
+    const rows = caches.map((cache) => cache.layers[1].read(0, cache.length, channel, width).data());
+    return Float32Array.from((await Promise.all(rows)).flatMap((values) => Array.from(values)));
+  };
   await compare("cache.1.latent", await held(0, latentRank));
   const keys = await held(latentRank, ropeDim);
   await compare("cache.1.k_rope_interleaved", keys);
@@ -313,7 +319,7 @@ async function continueWithout(model: CausalLM, { prompt_ids, max_new_tokens }: 
 async function continueCached(model: CausalLM, inputs: Inputs, mlaForm: MlaForm): Promise<number[]> {
   const { prompt_ids, max_new_tokens } = inputs;
   // Small on purpose, so that the cache grows on the way.
-  using cache = model.createCache(1, 4);
+  using cache = model.createCache(4);
   const generated: number[] = [];
   let next: readonly number[] = prompt_ids;
   while (generated.length < max_new_tokens) {

@@ -1,7 +1,13 @@
-/** Turns logits into tokens for one sequence: the sampling options, the random stream and the tokens seen so far. */
+/**
+ * Turns logits into tokens for one sequence: the sampling options, the random stream, the tokens seen so far and,
+ * where one is given, the constraint on what may come next.
+ */
+import { ConfigError } from "../tensor/errors.ts";
 import type { Random } from "../tensor/random.ts";
+import type { TokenConstraint } from "./constraint.ts";
 import {
   argmax,
+  best,
   type Candidates,
   candidates,
   draw,
@@ -9,15 +15,26 @@ import {
   type SamplingOptions,
 } from "./sampling.ts";
 
+/** A token and the natural logarithm of the model's own probability: temperature 1, nothing cut off, no penalty. */
+export interface TokenLogprob {
+  readonly id: number;
+  readonly logprob: number;
+}
+
 /** A decided token. */
 export interface GeneratedToken {
   readonly id: number;
-  /** Natural logarithm of the model's own probability: temperature 1, nothing cut off, no penalty. */
+  /** The model's own, as in `TokenLogprob`; where it was asked for. */
   readonly logprob?: number;
+  /** As many of the model's most probable tokens as were asked for, best first. */
+  readonly top?: readonly TokenLogprob[];
 }
 
 export interface ChooserOptions extends SamplingOptions {
-  readonly logprobs?: boolean;
+  /** Whether tokens carry their log-probability; a number: with so many alternatives. */
+  readonly logprobs?: boolean | number;
+  /** What the output must follow; it moves on with every token, so that it serves one generation. */
+  readonly constraint?: TokenConstraint;
 }
 
 export class Chooser {
@@ -25,6 +42,8 @@ export class Chooser {
   readonly #random: Random;
   readonly #count: number;
   readonly #seen = new Set<number>();
+  /** How often each token was generated. */
+  readonly #made = new Map<number, number>();
 
   /** @param count tokens that exist: rows of a padded head beyond it are never chosen */
   constructor(options: ChooserOptions, random: Random, context: ArrayLike<number>, count: number) {
@@ -34,16 +53,40 @@ export class Chooser {
     for (let i = 0; i < context.length; i++) this.#seen.add(context[i]);
   }
 
-  /** The distribution of the next token; at temperature 0 all of it lies on the greedy choice. */
-  distribution(logits: Float32Array): Candidates {
-    const { temperature = 0, repetitionPenalty = 1 } = this.#options;
-    let scored = logits;
-    if (repetitionPenalty !== 1) {
-      scored = logits.slice();
-      penalizeRepetition(scored, this.#seen, repetitionPenalty);
+  /** Whether the constraint lets nothing follow. */
+  get finished(): boolean {
+    return this.#options.constraint?.finished ?? false;
+  }
+
+  /** The logits with all penalties, biases and the constraint; the model's own stay as they are. */
+  #adjusted(logits: Float32Array): Float32Array {
+    const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, constraint } = this.#options;
+    const { logitBias = [] } = this.#options;
+    const penalized = presencePenalty !== 0 || frequencyPenalty !== 0;
+    if (repetitionPenalty === 1 && !penalized && logitBias.length === 0 && !constraint) return logits;
+    const scored = logits.slice();
+    penalizeRepetition(scored, this.#seen, repetitionPenalty);
+    if (penalized) {
+      for (const [id, times] of this.#made) scored[id] -= presencePenalty + frequencyPenalty * times;
     }
+    for (const [id, bias] of logitBias) scored[id] += bias;
+    constraint?.mask(scored);
+    return scored;
+  }
+
+  /**
+   * The distribution of the next token; at temperature 0 all of it lies on the greedy choice.
+   * @throws ConfigError where no token may come next
+   */
+  distribution(logits: Float32Array): Candidates {
+    const { temperature = 0 } = this.#options;
+    const scored = this.#adjusted(logits);
     if (temperature > 0) return candidates(scored, this.#options, this.#count);
-    return { ids: Int32Array.of(argmax(scored, this.#count)), probabilities: Float64Array.of(1) };
+    const id = argmax(scored, this.#count);
+    if (scored[id] === Number.NEGATIVE_INFINITY) {
+      throw new ConfigError("no token may come next", { where: "Chooser", name: "constraint" });
+    }
+    return { ids: Int32Array.of(id), probabilities: Float64Array.of(1) };
   }
 
   /** One of the candidates, without counting it as seen. */
@@ -58,15 +101,28 @@ export class Chooser {
 
   /** Counts `id` as the next token of the sequence; `logits` are those it was chosen from. */
   accept(id: number, logits: Float32Array): GeneratedToken {
+    const { constraint, logprobs = false } = this.#options;
     this.#seen.add(id);
-    return this.#options.logprobs ? { id, logprob: logProbability(logits, id, this.#count) } : { id };
+    this.#made.set(id, (this.#made.get(id) ?? 0) + 1);
+    constraint?.accept(id);
+    if (logprobs === false) return { id };
+    const norm = logNorm(logits, this.#count);
+    const token = { id, logprob: logits[id] - norm };
+    if (logprobs === true) return token;
+    const top = best(logits, logprobs, this.#count).map((id) => ({ id, logprob: logits[id] - norm }));
+    return { ...token, top };
   }
+}
+
+/** Logarithm of the sum of the exponentials of the first `count` logits. */
+function logNorm(logits: ArrayLike<number>, count: number): number {
+  const largest = logits[argmax(logits, count)];
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += Math.exp(logits[i] - largest);
+  return largest + Math.log(sum);
 }
 
 /** Logarithm of the softmax of the first `count` logits at `id`. */
 export function logProbability(logits: ArrayLike<number>, id: number, count = logits.length): number {
-  const best = logits[argmax(logits, count)];
-  let sum = 0;
-  for (let i = 0; i < count; i++) sum += Math.exp(logits[i] - best);
-  return logits[id] - best - Math.log(sum);
+  return logits[id] - logNorm(logits, count);
 }

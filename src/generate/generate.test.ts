@@ -219,7 +219,7 @@ describe("generate", () => {
     const first = await collect(model, prompt, { maxTokens: 10, stopIds: [] });
     const turn = [...prompt, ...first.ids, 9, 2, 6];
     const fresh = await collect(model, turn, { maxTokens: 10, stopIds: [] });
-    using cache = model.createCache(1, 8);
+    using cache = model.createCache(8);
     await collect(model, prompt, { maxTokens: 10, stopIds: [], cache });
     expect(cache.length).toBe(14);
     const continued = await collect(model, turn, { maxTokens: 10, stopIds: [], cache });

@@ -1,52 +1,39 @@
 /**
- * Token-level generation: prefill in chunks, then one token at a time (or two, see `speculative.ts`) over the cache.
- * Works on any device; between tokens other work on the device and timers have their turn. Left out: batches of
- * several sequences, beam search.
+ * Token-level generation of one sequence: prefill in chunks, then one token at a time (or two, see `speculative.ts`)
+ * over the cache. Works on any device; between tokens other work on the device and timers have their turn. Several
+ * sequences at once are the engine's (`engine.ts`). Left out: beam search.
  */
 import type { CausalLM } from "../models/causal-lm.ts";
 import type { Cache } from "../nn/cache.ts";
 import type { MlaForm } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { Random } from "../tensor/random.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { Chooser, type GeneratedToken } from "./chooser.ts";
-import { checkSampling, type SamplingOptions } from "./sampling.ts";
-import { nextTask, Session } from "./session.ts";
-import { type DraftCounts, speculativeTokens } from "./speculative.ts";
+import type { GeneratedToken } from "./chooser.ts";
+import { nextTask } from "./next-task.ts";
+import { checkRequest, type DraftCounts, positive, type RequestOptions, type StopReason } from "./request.ts";
+import { createCaches, Sequence } from "./sequence.ts";
+import { step } from "./step.ts";
 
-export type { GeneratedToken };
+export type { GeneratedToken, StopReason };
 
-export interface GenerateOptions extends SamplingOptions {
-  /** Most tokens to generate, at least 1. */
-  readonly maxTokens: number;
-  /** Tokens after which generation ends, themselves included in the output; default: the configuration's EOS. */
-  readonly stopIds?: readonly number[];
-  /** Seed of all random choices; default 0. */
-  readonly seed?: number;
-  /** Ends generation before the next pass of the model, without an error. */
-  readonly signal?: AbortSignal;
-  /** Tokens that exist; rows of a padded head beyond them are never chosen. Default: all rows. */
-  readonly vocabularySize?: number;
-  /** Whether tokens carry their log-probability. */
-  readonly logprobs?: boolean;
+export interface GenerateOptions extends RequestOptions {
   /**
-   * A cache of one row that holds a true prefix of the prompt, from an earlier turn for example. It stays the
-   * caller's and afterwards holds all tokens but the last. Not together with `speculative`.
+   * A cache that holds a true prefix of the prompt, from an earlier turn for example. It stays the caller's and
+   * afterwards holds all tokens but the last. Not together with `speculative`.
    */
   readonly cache?: Cache;
-  /** Draft with the multi-token-prediction module. */
-  readonly speculative?: boolean;
   /** Prompt tokens of one pass; default 512. */
   readonly prefillChunk?: number;
   /** Which form of latent attention runs; default `auto`. */
   readonly mlaForm?: MlaForm;
 }
 
-export type StopReason = "stop" | "length" | "aborted";
-
 export interface SpeculativeStats extends Readonly<DraftCounts> {
   /** Accepted over drafted; 0 where nothing was drafted. */
   readonly acceptanceRate: number;
+}
+
+export function speculativeStats(counts: DraftCounts): SpeculativeStats {
+  return { ...counts, acceptanceRate: counts.drafted === 0 ? 0 : counts.accepted / counts.drafted };
 }
 
 export interface GenerationStats {
@@ -65,17 +52,16 @@ export interface GenerationStats {
 export class Tally {
   readonly #promptTokens: number;
   readonly #cachedTokens: number;
-  readonly counts: DraftCounts | null;
+  counts: DraftCounts | null = null;
   generatedTokens = 0;
   prefillMs = 0;
   decodeMs = 0;
   stopReason: StopReason = "aborted";
   #since: number | null = null;
 
-  constructor(promptTokens: number, cachedTokens: number, speculative: boolean) {
+  constructor(promptTokens: number, cachedTokens: number) {
     this.#promptTokens = promptTokens;
     this.#cachedTokens = cachedTokens;
-    this.counts = speculative ? { drafted: 0, accepted: 0 } : null;
   }
 
   start(): void {
@@ -100,126 +86,30 @@ export class Tally {
       decodeMs,
       stopReason,
     };
-    if (counts === null) return base;
-    const acceptanceRate = counts.drafted === 0 ? 0 : counts.accepted / counts.drafted;
-    return { ...base, speculative: { ...counts, acceptanceRate } };
+    return counts === null ? base : { ...base, speculative: speculativeStats(counts) };
   }
-}
-
-function positive(name: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 1) return;
-  throw new ConfigError("a positive integer", {
-    where: "generate",
-    name,
-    expected: "1 or more",
-    found: value,
-  });
 }
 
 /** Refuses what cannot be generated, with the numbers. @throws ConfigError */
 function check(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOptions): void {
-  const { config } = model;
   const where = "generate";
-  const { maxTokens, prefillChunk = 512, vocabularySize = config.vocabSize, cache, speculative } = options;
-  checkSampling(options);
-  positive("maxTokens", maxTokens);
-  positive("prefillChunk", prefillChunk);
-  positive("vocabularySize", vocabularySize);
-  if (vocabularySize > config.vocabSize) {
-    throw new ConfigError("more tokens than the head has rows", {
-      where,
-      name: "vocabularySize",
-      expected: `at most ${config.vocabSize}`,
-      found: vocabularySize,
-    });
-  }
-  if (prompt.length === 0) {
-    throw new ConfigError("an empty prompt", {
-      where,
-      expected: "at least one token",
-      found: 0,
-      hint: "Start with the BOS token.",
-    });
-  }
-  const outside = Array.from(prompt).find(
-    (id) => !(Number.isInteger(id) && id >= 0 && id < config.vocabSize),
-  );
-  if (outside !== undefined) {
-    throw new ConfigError("a token that the model does not have", {
-      where,
-      name: "prompt",
-      expected: `0 to ${config.vocabSize - 1}`,
-      found: outside,
-    });
-  }
-  if (prompt.length + maxTokens > config.maxPositions) {
-    throw new ConfigError("prompt and new tokens do not fit the model's context", {
-      where,
-      expected: `at most max_position_embeddings = ${config.maxPositions} tokens`,
-      found: `${prompt.length} + ${maxTokens}`,
-      hint:
-        prompt.length < config.maxPositions
-          ? `Set maxTokens to at most ${config.maxPositions - prompt.length}, or shorten the prompt.`
-          : `Shorten the prompt by at least ${prompt.length + 1 - config.maxPositions} tokens.`,
-    });
-  }
-  if (speculative && config.mtpLayers === 0) {
-    throw new ConfigError("the model has no multi-token-prediction module to draft with", {
-      where,
-      name: "speculative",
-      expected: "num_nextn_predict_layers of 1 or more",
-      found: config.mtpLayers,
-    });
-  }
+  const { prefillChunk = 512, cache, speculative } = options;
+  checkRequest(where, model.config, prompt, options);
+  positive(where, "prefillChunk", prefillChunk);
   if (cache && speculative) {
     throw new ConfigError("drafting needs the states of the whole prompt, which a cache does not hold", {
       where,
       name: "cache",
     });
   }
-  if (cache && (cache.batch !== 1 || cache.length >= prompt.length)) {
-    throw new ConfigError("a cache of one row with fewer tokens than the prompt", {
+  if (cache && cache.length >= prompt.length) {
+    throw new ConfigError("a cache with fewer tokens than the prompt", {
       where,
       name: "cache",
-      expected: `1 row, at most ${prompt.length - 1} tokens`,
-      found: `${cache.batch} rows, ${cache.length} tokens`,
+      expected: `at most ${prompt.length - 1} tokens`,
+      found: `${cache.length} tokens`,
       hint: "cache.truncate(n) keeps the first n tokens.",
     });
-  }
-}
-
-/** Reads the prompt; the states of the last chunk, or null where the signal ends it. */
-async function prefill(
-  session: Session,
-  prompt: ArrayLike<number>,
-  options: GenerateOptions,
-): Promise<{ states: Tensor; start: number } | null> {
-  const { prefillChunk = 512, speculative = false, signal } = options;
-  const ids = Int32Array.from(prompt);
-  for (let start = session.length; ; start += prefillChunk) {
-    await nextTask();
-    if (signal?.aborted) return null;
-    const end = Math.min(ids.length, start + prefillChunk);
-    const states = session.forward(ids.subarray(start, end));
-    if (end === ids.length) return { states, start };
-    try {
-      if (speculative) session.draft(states, ids.subarray(start + 1, end + 1)).dispose();
-    } finally {
-      states.dispose();
-    }
-  }
-}
-
-async function* plainTokens(
-  session: Session,
-  chooser: Chooser,
-  states: Tensor,
-): AsyncGenerator<GeneratedToken, void> {
-  for (let known = states; ; ) {
-    const [logits] = await session.logits(known, 1, true);
-    const token = chooser.accept(chooser.draw(chooser.distribution(logits)), logits);
-    yield token;
-    known = session.forward([token.id]);
   }
 }
 
@@ -230,46 +120,48 @@ export async function* run(
   options: GenerateOptions,
   tally: Tally,
 ): AsyncGenerator<GeneratedToken, void> {
-  const { maxTokens, seed = 0, signal, speculative = false, cache, mlaForm } = options;
-  const stopIds = new Set(options.stopIds ?? model.config.eosTokenIds);
-  const count = options.vocabularySize ?? model.config.vocabSize;
-  const chooser = new Chooser(options, new Random(seed), prompt, count);
-  const capacity = prompt.length + Math.min(maxTokens, 256);
+  const { maxTokens, signal, speculative = false, cache, mlaForm, prefillChunk = 512 } = options;
+  const sequence = new Sequence(model, prompt, options);
+  tally.counts = speculative ? sequence.drafts : null;
   tally.start();
   try {
-    using session = new Session(model, { cache, drafts: speculative, mlaForm, capacity });
-    const read = await prefill(session, prompt, options);
-    if (read === null) return;
-    const tail = Int32Array.from(prompt).subarray(read.start + 1);
-    const tokens = tally.counts
-      ? speculativeTokens(session, chooser, read.states, tail, maxTokens, tally.counts)
-      : plainTokens(session, chooser, read.states);
-    let breathed = performance.now();
-    for await (const token of tokens) {
-      tally.stop();
-      tally.generatedTokens++;
-      const stopped = stopIds.has(token.id);
-      const full = tally.generatedTokens === maxTokens;
-      if (stopped || full) tally.stopReason = stopped ? "stop" : "length";
-      yield token;
-      if (stopped || full) return;
-      tally.start();
+    const capacity = prompt.length + Math.min(maxTokens, 256);
+    sequence.attach(cache ? { cache, draftCache: null } : createCaches(model, speculative, { capacity }));
+    let breathed = Number.NEGATIVE_INFINITY;
+    while (sequence.stopReason === null) {
       // A turn for others at most every few milliseconds: each costs more than a small model's token.
       if (performance.now() - breathed > 8) {
         await nextTask();
         breathed = performance.now();
       }
       if (signal?.aborted) return;
+      const tokens = Math.min(sequence.unread, prefillChunk);
+      const [outcome] = await step(model, [{ sequence, tokens }], mlaForm);
+      for (const [i, token] of outcome.tokens.entries()) {
+        tally.stop();
+        tally.generatedTokens++;
+        const last = i === outcome.tokens.length - 1;
+        if (last && sequence.stopReason !== null) tally.stopReason = sequence.stopReason;
+        yield token;
+        tally.start();
+        if (signal?.aborted) return;
+      }
+      if (outcome.error !== undefined) {
+        tally.stopReason = "failed";
+        throw outcome.error;
+      }
     }
   } finally {
     tally.stop();
+    if (cache) sequence.detach();
+    sequence[Symbol.dispose]();
   }
 }
 
 /** The tally for a generation, once its options are found valid. @throws ConfigError */
 export function begin(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOptions): Tally {
   check(model, prompt, options);
-  return new Tally(prompt.length, options.cache?.length ?? 0, options.speculative ?? false);
+  return new Tally(prompt.length, options.cache?.length ?? 0);
 }
 
 /**

@@ -1,4 +1,14 @@
-/** Generation of tokens and of text. */
+/** Generation of tokens and of text, of one sequence or of many at once. */
+export type { TokenLogprob } from "./chooser.ts";
+export type { TokenConstraint } from "./constraint.ts";
+export {
+  Engine,
+  EngineFailedError,
+  type EngineMetrics,
+  type EngineOptions,
+  type EngineRequest,
+  QueueFullError,
+} from "./engine.ts";
 export {
   type GeneratedToken,
   type GenerateOptions,
@@ -7,5 +17,7 @@ export {
   type SpeculativeStats,
   type StopReason,
 } from "./generate.ts";
+export type { EngineStats, Generation } from "./generation.ts";
+export type { RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";

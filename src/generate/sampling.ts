@@ -1,8 +1,8 @@
 /**
- * Choosing the next token from logits: repetition penalty, temperature, top-k, top-p, min-p, in that order, then
+ * Choosing the next token from logits: penalties and biases, temperature, top-k, top-p, min-p, in that order, then
  * a draw. Temperature 0 is greedy; ties go to the lowest id.
  */
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import type { Random } from "../tensor/random.ts";
 
 export interface SamplingOptions {
@@ -16,22 +16,39 @@ export interface SamplingOptions {
   readonly minP?: number;
   /** Above 1: logits of tokens already in the context are divided (positive) or multiplied (negative) by it. */
   readonly repetitionPenalty?: number;
+  /** Subtracted from the logits of tokens already generated. */
+  readonly presencePenalty?: number;
+  /** Subtracted from the logits of tokens already generated, once for each time. */
+  readonly frequencyPenalty?: number;
+  /** Added to the logits of tokens; -100 as good as forbids one. */
+  readonly logitBias?: readonly (readonly [id: number, bias: number])[];
 }
+
+type Scalar = Exclude<keyof SamplingOptions, "logitBias">;
+
+const finite = (v: number) => Number.isFinite(v);
+const rules: readonly [Scalar, string, (v: number) => boolean][] = [
+  ["temperature", "0 or more", (v) => v >= 0 && finite(v)],
+  ["topK", "an integer, 0 or more", (v) => Number.isInteger(v) && v >= 0],
+  ["topP", "above 0, at most 1", (v) => v > 0 && v <= 1],
+  ["minP", "from 0 to 1", (v) => v >= 0 && v <= 1],
+  ["repetitionPenalty", "above 0", (v) => v > 0 && finite(v)],
+  ["presencePenalty", "a number", finite],
+  ["frequencyPenalty", "a number", finite],
+];
 
 /** Refuses values out of range by name. @throws ConfigError */
 export function checkSampling(options: SamplingOptions): void {
-  const rules: [keyof SamplingOptions, string, (v: number) => boolean][] = [
-    ["temperature", "0 or more", (v) => v >= 0 && v < Number.POSITIVE_INFINITY],
-    ["topK", "an integer, 0 or more", (v) => Number.isInteger(v) && v >= 0],
-    ["topP", "above 0, at most 1", (v) => v > 0 && v <= 1],
-    ["minP", "from 0 to 1", (v) => v >= 0 && v <= 1],
-    ["repetitionPenalty", "above 0", (v) => v > 0 && v < Number.POSITIVE_INFINITY],
-  ];
+  const refuse = (name: string, expected: string, found: unknown): never => {
+    throw new ConfigError("sampling option out of range", { name, expected, found });
+  };
   for (const [name, expected, valid] of rules) {
     const value = options[name];
-    if (value !== undefined && !valid(value)) {
-      throw new ConfigError("sampling option out of range", { name, expected, found: value });
-    }
+    if (value !== undefined && !valid(value)) refuse(name, expected, value);
+  }
+  for (const [id, bias] of options.logitBias ?? []) {
+    if (!(Number.isInteger(id) && id >= 0)) refuse("logitBias", "token ids", id);
+    if (!finite(bias)) refuse("logitBias", "numbers", bias);
   }
 }
 
@@ -40,6 +57,20 @@ export function argmax(logits: ArrayLike<number>, count = logits.length): number
   let best = 0;
   for (let i = 1; i < count; i++) if (logits[i] > logits[best]) best = i;
   return best;
+}
+
+/** The `n` ids with the largest of the first `count` logits, largest first; ties: lowest id first. */
+export function best(logits: ArrayLike<number>, n: number, count = logits.length): number[] {
+  const ids: number[] = [];
+  if (n === 0) return ids;
+  for (let i = 0; i < count; i++) {
+    if (ids.length === n && !(logits[i] > logits[ids[n - 1]])) continue;
+    let at = ids.length;
+    while (at > 0 && logits[i] > logits[ids[at - 1]]) at--;
+    ids.splice(at, 0, i);
+    if (ids.length > n) ids.pop();
+  }
+  return ids;
 }
 
 /** Makes tokens of `context` less likely, in place; each once, however often it occurs. */
@@ -51,15 +82,27 @@ export function penalizeRepetition(logits: Float32Array, context: Iterable<numbe
   }
 }
 
-/** Candidates with their probabilities, most probable first; probabilities sum to 1. */
+/**
+ * Candidates with their probabilities, which sum to 1: most probable first where some were cut off, else in the order
+ * of ids.
+ */
 export interface Candidates {
   readonly ids: Int32Array;
   readonly probabilities: Float64Array;
 }
 
+/** No token may come next, or the model gave no numbers. */
+function refuseLogits(best: number): never {
+  throw new DeepseekError(
+    best === Number.NEGATIVE_INFINITY ? "no token may come next" : "logits that are not numbers",
+    { where: "sampling", expected: "a finite logit", found: best },
+  );
+}
+
 /**
  * The distribution that a draw is made from, for a temperature above 0.
  * @param count tokens that exist: rows of a padded head beyond it are never drawn
+ * @throws DeepseekError where no logit is finite
  */
 export function candidates(
   logits: Float32Array,
@@ -67,29 +110,73 @@ export function candidates(
   count = logits.length,
 ): Candidates {
   const { temperature = 1, topK = 0, topP = 1, minP = 0 } = options;
-  const best = logits[argmax(logits, count)];
+  const largest = logits[argmax(logits, count)];
+  if (!Number.isFinite(largest)) refuseLogits(largest);
   // A token this far below the best one cannot matter in double precision.
-  const floor = best - 60 * temperature;
-  const kept: number[] = [];
-  for (let i = 0; i < count; i++) if (logits[i] >= floor) kept.push(i);
-  kept.sort((a, b) => logits[b] - logits[a] || a - b);
-  if (topK > 0) kept.length = Math.min(kept.length, topK);
-  const weights = kept.map((id) => Math.exp((logits[id] - best) / temperature));
-  let total = weights.reduce((a, b) => a + b, 0);
-  let size = kept.length;
+  let floor = largest - 60 * temperature;
+  if (topK > 0 && topK < count) floor = Math.max(floor, nthLargest(logits, topK, count));
+  const ids = new Int32Array(count);
+  const weights = new Float64Array(count);
+  let size = 0;
+  let total = 0;
+  for (let i = 0; i < count; i++) {
+    if (!(logits[i] >= floor)) continue;
+    ids[size] = i;
+    weights[size] = Math.exp((logits[i] - largest) / temperature);
+    total += weights[size++];
+  }
+  if (topK === 0 && topP === 1 && minP === 0) return normalized(ids, weights, size);
+
+  // Sorting is the dear part: what is cut off anyway stays out of it. All weights below the bound together make up
+  // less than top-p leaves over.
+  const bound = topK > 0 ? 0 : Math.max(minP, ((1 - topP) * total) / (2 * size));
+  let kept = 0;
+  const bits = new Int32Array(logits.buffer, logits.byteOffset, count);
+  const keys = new Float64Array(size);
+  for (let i = 0; i < size; i++) {
+    if (weights[i] >= bound) keys[kept++] = descendingKey(bits[ids[i]], ids[i]);
+  }
+  const order = keys.subarray(0, kept).sort();
+  if (topK > 0) kept = Math.min(kept, topK);
+  for (let i = 0; i < kept; i++) {
+    ids[i] = order[i] % ID_RANGE;
+    weights[i] = Math.exp((logits[ids[i]] - largest) / temperature);
+  }
   if (topP < 1) {
-    let sum = 0;
-    for (size = 0; size < kept.length && sum < topP * total; size++) sum += weights[size];
-    total = sum;
+    const enough = topP * (topK > 0 ? sum(weights, kept) : total);
+    let mass = 0;
+    let end = 0;
+    while (end < kept && mass < enough) mass += weights[end++];
+    kept = end;
   }
-  if (minP > 0) {
-    while (size > 1 && weights[size - 1] < minP * weights[0]) size--;
-    total = weights.slice(0, size).reduce((a, b) => a + b, 0);
-  }
-  return {
-    ids: Int32Array.from(kept.slice(0, size)),
-    probabilities: Float64Array.from(weights.slice(0, size), (w) => w / total),
-  };
+  while (kept > 1 && weights[kept - 1] < minP) kept--;
+  return normalized(ids, weights, kept);
+}
+
+/** Picking out beats sorting while few are picked. */
+function nthLargest(logits: Float32Array, n: number, count: number): number {
+  return n <= 256 ? logits[best(logits, n, count)[n - 1]] : logits.slice(0, count).sort()[count - n];
+}
+
+/** Ids are below this; with the 32 bits of a logit they fill a double's 53. */
+const ID_RANGE = 2 ** 21;
+
+/** A number that is the smaller the larger the logit (given by its bits), then the smaller the id. */
+function descendingKey(bits: number, id: number): number {
+  // The two zeros are equal.
+  if (bits === -(2 ** 31)) return 0x7fffffff * ID_RANGE + id;
+  return (bits < 0 ? bits >>> 0 : 0x7fffffff - bits) * ID_RANGE + id;
+}
+
+function sum(values: Float64Array, count: number): number {
+  let total = 0;
+  for (let i = 0; i < count; i++) total += values[i];
+  return total;
+}
+
+function normalized(ids: Int32Array, weights: Float64Array, count: number): Candidates {
+  const total = sum(weights, count);
+  return { ids: ids.slice(0, count), probabilities: weights.slice(0, count).map((w) => w / total) };
 }
 
 /** Draws one of the candidates. */
@@ -100,17 +187,4 @@ export function draw({ ids, probabilities }: Candidates, random: Random): number
     if (at < 0) return ids[i];
   }
   return ids[ids.length - 1];
-}
-
-/** The next token after `context`. Changes `logits` where a repetition penalty is set. */
-export function sample(
-  logits: Float32Array,
-  options: SamplingOptions,
-  random: Random,
-  context: Iterable<number> = [],
-  count = logits.length,
-): number {
-  penalizeRepetition(logits, context, options.repetitionPenalty ?? 1);
-  if ((options.temperature ?? 0) === 0) return argmax(logits, count);
-  return draw(candidates(logits, options, count), random);
 }

@@ -8,7 +8,6 @@ import { cpuDevice } from "../tensor/testing.ts";
 import { Chooser } from "./chooser.ts";
 import { type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
 import { argmax, type Candidates, candidates } from "./sampling.ts";
-import { Session } from "./session.ts";
 import { residual, verify } from "./speculative.ts";
 import { makePredictable, smallV3 } from "./testing.ts";
 
@@ -199,15 +198,14 @@ describe("the pass that verifies a draft", () => {
   /** States and logits of tokens 7 and 9 after `start` tokens, read in one pass or in two. */
   async function read(model: CausalLM, start: number, passes: number[][], capacity: number) {
     const prompt = Array.from({ length: start }, (_, i) => (i * i + 3) % 40);
-    using session = new Session(model, { capacity });
-    session.forward(prompt).dispose();
+    using _scope = model.device.scope();
+    using cache = model.createCache(capacity);
+    model.hidden(model.ids([prompt]), { cache });
     const bits: number[] = [];
     for (const ids of passes) {
-      const states = session.forward(ids);
-      bits.push(...new Int32Array(((await states.data()) as Float32Array).slice().buffer));
-      for (const row of await session.logits(states, ids.length, true)) {
-        bits.push(...new Int32Array(row.slice().buffer));
-      }
+      const states = model.hidden(model.ids([ids]), { cache });
+      for (const output of [states, model.logits(states)])
+        bits.push(...new Int32Array(((await output.data()) as Float32Array).slice().buffer));
     }
     return bits;
   }

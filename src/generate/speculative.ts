@@ -8,18 +8,11 @@
  * Greedy equality is exact on the CPU backend, not up to rounding: with the default form of latent attention a pass
  * over two tokens gives each of them the bits that a pass over it alone would give.
  *
- * The module only ever sees decided tokens, so that its cache needs no rolling back. Left out: drafts longer than one.
+ * The module only ever sees decided tokens, so that its cache needs no rolling back. `step.ts` does the passes; here
+ * is the test. Left out: drafts longer than one.
  */
-import type { Tensor } from "../tensor/tensor.ts";
-import type { Chooser, GeneratedToken } from "./chooser.ts";
+import type { Chooser } from "./chooser.ts";
 import type { Candidates } from "./sampling.ts";
-import type { Session } from "./session.ts";
-
-/** How drafts fared; counted while the tokens are made. */
-export interface DraftCounts {
-  drafted: number;
-  accepted: number;
-}
 
 function probability({ ids, probabilities }: Candidates, id: number): number {
   const index = ids.indexOf(id);
@@ -54,75 +47,4 @@ export function verify(
   // Greedy decoding, and any certain case, draws no random number.
   const accepted = p >= q || (p > 0 && chooser.uniform() * q < p);
   return accepted ? { id: drafted, accepted } : { id: chooser.draw(residual(target, draft)), accepted };
-}
-
-/**
- * The tokens after those that `session` has read, at most `limit`.
- * @param states the session's last states `[1, T, d]`, not yet given to the drafting module; freed here
- * @param tail the tokens after each of them but the last, which is the first to be decided
- */
-export async function* speculativeTokens(
-  session: Session,
-  chooser: Chooser,
-  states: Tensor,
-  tail: ArrayLike<number>,
-  limit: number,
-  counts: DraftCounts,
-): AsyncGenerator<GeneratedToken, void> {
-  let known = states;
-  try {
-    let [logits] = await session.logits(known, 1);
-    let token = chooser.accept(chooser.draw(chooser.distribution(logits)), logits);
-    let next: number[] = Array.from(tail);
-    for (let made = 1; ; ) {
-      yield token;
-      if (made >= limit) return;
-      if (made === limit - 1) {
-        known.dispose();
-        known = session.forward([token.id]);
-        [logits] = await session.logits(known, 1);
-        yield chooser.accept(chooser.draw(chooser.distribution(logits)), logits);
-        return;
-      }
-      next.push(token.id);
-      const ahead = session.draft(known, next);
-      known.dispose();
-      const [draftLogits] = await session.logits(ahead, 1, true);
-      const draft = chooser.distribution(draftLogits);
-      const drafted = chooser.draw(draft);
-
-      const start = session.length;
-      known = session.forward([token.id, drafted]);
-      const [first, second] = await session.logits(known, 2);
-      const { id, accepted } = verify(chooser.distribution(first), draft, drafted, chooser);
-      counts.drafted++;
-      token = chooser.accept(id, first);
-      made++;
-      next = [];
-      if (!accepted) {
-        session.truncate(start + 1);
-        known = firstRow(known);
-        continue;
-      }
-      counts.accepted++;
-      yield token;
-      next.push(token.id);
-      token = chooser.accept(chooser.draw(chooser.distribution(second)), second);
-      made++;
-    }
-  } finally {
-    known.dispose();
-  }
-}
-
-/** The first of two states as a tensor of its own; frees the pair. */
-function firstRow(states: Tensor): Tensor {
-  const [, tokens, d] = states.shape;
-  const row = states.device.unscoped(() => {
-    using flat = states.view([tokens, d]);
-    using one = flat.slice(0, 1);
-    return one.view([1, 1, d]);
-  });
-  states.dispose();
-  return row;
 }

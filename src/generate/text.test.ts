@@ -8,6 +8,7 @@ import { TOKEN } from "../tokenizer/families.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
+import { Engine } from "./engine.ts";
 import { generate } from "./generate.ts";
 import { StopStrings } from "./stop-strings.ts";
 import { makePredictable, smallV3 } from "./testing.ts";
@@ -145,6 +146,34 @@ describe("text", () => {
     for await (const { id } of generate(model, prompt, { ...options, vocabularySize: tokenizer.vocabSize }))
       raw.push(id);
     expect(raw).toEqual([...answer, tokenizer.specialIds.eos]);
+  });
+
+  it("writes the same through an engine, several at once, and stops there too", async () => {
+    const prompt = tokenizer.encode("let");
+    script(prompt, tokenizer.encode(" value = 1; // cat"));
+    const before = device.backend.memory().buffers;
+    {
+      await using engine = new Engine(model);
+      const runs = [{}, { stop: "= 1" }, { speculative: true }, { maxTokens: 3 }];
+      const results = await Promise.all(
+        runs.map((extra) => collect(completeText(engine, tokenizer, "let", { ...options, ...extra }))),
+      );
+      for (const [i, extra] of runs.entries()) {
+        const { text, stats } = await collect(
+          completeText(model, tokenizer, "let", { ...options, ...extra }),
+        );
+        expect(results[i].text).toBe(text);
+        expect(results[i].stats.stopReason).toBe(stats.stopReason);
+        expect(results[i].stats.stopString).toBe(stats.stopString);
+      }
+      expect(engine.metrics()).toMatchObject({ running: 0, waiting: 0 });
+      for await (const _ of completeText(engine, tokenizer, "let", options)) break;
+      expect(engine.metrics()).toMatchObject({ running: 0, waiting: 0 });
+      expect(() => completeText(engine, tokenizer, "let", { ...options, prefillChunk: 4 })).toThrow(
+        /prefillChunk/,
+      );
+    }
+    expect(device.backend.memory().buffers).toBe(before);
   });
 
   it("flushes a character cut off by the token limit, and skips special tokens", async () => {

@@ -6,8 +6,12 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { Engine } from "./engine.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
 import { StopStrings } from "./stop-strings.ts";
+
+/** What produces tokens: a model for one sequence, or an engine beside its other requests. */
+export type TextSource = CausalLM | Engine;
 
 export interface TextOptions extends GenerateOptions {
   /** Texts before which the output ends; they may span tokens. */
@@ -39,9 +43,9 @@ function sentinels({ specialIds }: Tokenizer): number[] {
   return [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
 }
 
-function endings(model: CausalLM, { specialIds }: Tokenizer): number[] {
+function endings(source: TextSource, { specialIds }: Tokenizer): number[] {
   const { eos } = specialIds;
-  return [...model.config.eosTokenIds, ...(eos === undefined ? [] : [eos])];
+  return [...modelOf(source).config.eosTokenIds, ...(eos === undefined ? [] : [eos])];
 }
 
 /** Ids of `prompt` with BOS by the policy of `bos`. */
@@ -60,24 +64,47 @@ function promptIds(
   return id !== undefined && ids[0] === id && opening.includes(id) ? ids : [...opening, ...ids];
 }
 
+/** A generation that has been checked, by whichever source. */
+interface Begun {
+  readonly tokens: AsyncIterable<GeneratedToken>;
+  stats(): GenerationStats;
+}
+
+function beginOn(source: TextSource, ids: readonly number[], options: GenerateOptions): Begun {
+  if (!(source instanceof Engine)) {
+    const tally = begin(source, ids, options);
+    return { tokens: run(source, ids, options, tally), stats: () => tally.stats() };
+  }
+  for (const name of ["cache", "prefillChunk", "mlaForm"] as const) {
+    if (options[name] === undefined) continue;
+    throw new ConfigError("an engine decides this itself", { where: "Engine", name, found: options[name] });
+  }
+  const generation = source.submit({ ...options, prompt: ids });
+  return { tokens: generation, stats: () => generation.stats };
+}
+
+function modelOf(source: TextSource): CausalLM {
+  return source instanceof Engine ? source.model : source;
+}
+
 function stream(
-  model: CausalLM,
+  source: TextSource,
   tokenizer: Tokenizer,
   ids: readonly number[],
   options: TextOptions,
   stopIds: readonly number[],
 ): AsyncGenerator<TextChunk, TextStats> {
-  const vocabularySize = options.vocabularySize ?? Math.min(tokenizer.vocabSize, model.config.vocabSize);
-  const settings = { ...options, stopIds, vocabularySize };
-  const { stop = [] } = options;
+  const { vocabSize } = modelOf(source).config;
+  const vocabularySize = options.vocabularySize ?? Math.min(tokenizer.vocabSize, vocabSize);
+  const { stop = [], bos: _bos, parseSpecial: _parseSpecial, ...rest } = options;
   const stops = new StopStrings(typeof stop === "string" ? [stop] : stop);
-  const tally = begin(model, ids, settings);
+  const begun = beginOn(source, ids, { ...rest, stopIds, vocabularySize });
   const silent = new Set([...stopIds, ...sentinels(tokenizer)]);
 
   return (async function* () {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     let tokens: GeneratedToken[] = [];
-    for await (const token of run(model, ids, settings, tally)) {
+    for await (const token of begun.tokens) {
       tokens.push(token);
       const text = silent.has(token.id) ? "" : stops.push(decoder.push(token.id));
       if (text !== "") {
@@ -88,7 +115,7 @@ function stream(
     }
     const rest = stops.push(decoder.end()) + stops.end();
     if (rest !== "") yield { text: rest, tokens };
-    const stats = tally.stats();
+    const stats = begun.stats();
     if (stops.found === null) return { ...stats, stopString: null };
     return { ...stats, stopReason: "stop" as const, stopString: stops.found };
   })();
@@ -96,17 +123,17 @@ function stream(
 
 /**
  * Continues `prompt` (text, or ids that are taken as they are) until EOS, a stop string or the token limit; the
- * return value says what was done. Stop ids default to the EOS tokens of configuration and tokenizer.
- * @throws ConfigError at once: see `generate`
+ * return value says what was done. Stop ids default to the EOS tokens of configuration and tokenizer. An engine
+ * starts at once, whether or not the text is read. @throws ConfigError at once: see `generate`; QueueFullError
  */
 export function completeText(
-  model: CausalLM,
+  source: TextSource,
   tokenizer: Tokenizer,
   prompt: string | readonly number[],
   options: TextOptions,
 ): AsyncGenerator<TextChunk, TextStats> {
   const ids = typeof prompt === "string" ? promptIds(tokenizer, prompt, options) : prompt;
-  return stream(model, tokenizer, ids, options, options.stopIds ?? endings(model, tokenizer));
+  return stream(source, tokenizer, ids, options, options.stopIds ?? endings(source, tokenizer));
 }
 
 /**
@@ -114,13 +141,13 @@ export function completeText(
  * at any FIM sentinel. @throws ConfigError at once, also where the tokenizer has no sentinels
  */
 export function fillText(
-  model: CausalLM,
+  source: TextSource,
   tokenizer: Tokenizer,
   prefix: string,
   suffix: string,
   options: TextOptions,
 ): AsyncGenerator<TextChunk, TextStats> {
   const ids = fimPrompt(tokenizer, prefix, suffix, options.bos === undefined ? {} : { bos: options.bos });
-  const stopIds = [...(options.stopIds ?? endings(model, tokenizer)), ...sentinels(tokenizer)];
-  return stream(model, tokenizer, ids, options, stopIds);
+  const stopIds = [...(options.stopIds ?? endings(source, tokenizer)), ...sentinels(tokenizer)];
+  return stream(source, tokenizer, ids, options, stopIds);
 }

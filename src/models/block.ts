@@ -1,6 +1,5 @@
 /** The pre-norm block that all families share: `x + attention(norm x)`, then `x + feedForward(norm x)`. */
 import { MhaAttention } from "../nn/attention.ts";
-import type { LayerCache } from "../nn/cache.ts";
 import { captured, type ForwardContext, scoped } from "../nn/context.ts";
 import { MlaAttention } from "../nn/mla.ts";
 import { Mlp } from "../nn/mlp.ts";
@@ -36,17 +35,15 @@ export class Block {
     this.#postNorm = parameters.group(`${prefix}post_attention_layernorm.weight`).tensor;
   }
 
-  /** `x: [B, T, d]` to `[B, T, d]`. What a router decided is added to `routers`, where that is asked for. */
-  forward(
-    x: Tensor,
-    context: ForwardContext,
-    cache: LayerCache | null,
-    routers: RouterOutput[] | null,
-  ): Tensor {
+  /**
+   * `x: [B, T, d]` to `[B, T, d]`. What a router decided is added to `routers`, where that is asked for.
+   * @param cached index of the block in the caches
+   */
+  forward(x: Tensor, context: ForwardContext, cached: number, routers: RouterOutput[] | null): Tensor {
     const { device } = x;
     const middle = scoped(device, () => {
       const normed = rmsNorm(x, this.#inputNorm, this.#epsilon); // [B, T, d]
-      return add(x, this.#attention.forward(normed, context, cache)); // [B, T, d]
+      return add(x, this.#attention.forward(normed, context, cached)); // [B, T, d]
     });
     const [y] = scoped(device, () => {
       const normed = rmsNorm(middle, this.#postNorm, this.#epsilon); // [B, T, d]

@@ -56,12 +56,16 @@ describe.each(names)("%s in double precision", (name) => {
     model.config.attention.kind === "mla" ? ["expanded", "absorbed", "auto"] : ["auto"];
 
   it.each(forms)("gives the same with a cache, in pieces, after a rollback (%s)", (mlaForm) => {
-    using cache = model.createCache(2, 3);
+    using first = model.createCache(3);
+    using second = model.createCache(5);
+    const caches = [first, second];
     const V = model.config.vocabSize;
-    const feed = (begin: number, end: number) => {
-      const part = rows.map((row) => row.slice(begin, end));
-      return evaluate(model, () => model.logits(model.hidden(model.ids(part), { cache, mlaForm })));
+    const join = (part: readonly number[][]) => {
+      const segments = caches.map((cache, i) => ({ cache, tokens: part[i].length }));
+      return model.hidden(model.ids([part.flat()]), { segments, mlaForm });
     };
+    const feed = (begin: number, end: number) =>
+      evaluate(model, () => model.logits(join(rows.map((row) => row.slice(begin, end)))));
     const check = (found: Float64Array, begin: number, end: number) => {
       const wanted = rows.flatMap((_, b) => [...full.subarray((b * 21 + begin) * V, (b * 21 + end) * V)]);
       expect(distance(found, wanted)).toBeLessThan(1e-11);
@@ -69,12 +73,41 @@ describe.each(names)("%s in double precision", (name) => {
     check(feed(0, 7), 0, 7);
     check(feed(7, 8), 7, 8);
     const wrong = rows.map((row) => [row[0], row[1], row[2]]);
-    evaluate(model, () => model.hidden(model.ids(wrong), { cache, mlaForm }));
-    cache.truncate(8);
+    evaluate(model, () => join(wrong));
+    for (const cache of caches) cache.truncate(8);
     check(feed(8, 11), 8, 11);
     for (let t = 11; t < 20; t++) check(feed(t, t + 1), t, t + 1);
     check(feed(20, 21), 20, 21);
-    expect(cache.length).toBe(21);
+    expect(caches.map((cache) => cache.length)).toEqual([21, 21]);
+  });
+
+  it.each(forms)("gives each of several ragged sequences what it gives it alone (%s)", (mlaForm) => {
+    const random = new Random(8);
+    const sequences = tokensOf(4, 21, 77).map((row, i) => ({
+      row,
+      full: evaluate(model, () => model.logits(model.hidden(model.ids([row])))),
+      cache: model.createCache(1 + i),
+    }));
+    const V = model.config.vocabSize;
+    const pending = () => sequences.filter(({ cache }) => cache.length < 21);
+    while (pending().length > 0) {
+      // Some wait, some read one token, some more.
+      const taking = random.shuffle(pending()).slice(0, 1 + random.int(4));
+      const segments = taking.map(({ cache }) => {
+        const wanted = random.int(2) === 0 ? 1 : 1 + random.int(9);
+        return { cache, tokens: Math.min(wanted, 21 - cache.length) };
+      });
+      const starts = segments.map(({ cache }) => cache.length);
+      const ids = segments.flatMap(({ tokens }, i) => taking[i].row.slice(starts[i], starts[i] + tokens));
+      const found = evaluate(model, () =>
+        model.logits(model.hidden(model.ids([ids]), { segments, mlaForm })),
+      );
+      const expected = segments.flatMap(({ tokens }, i) => [
+        ...taking[i].full.subarray(starts[i] * V, (starts[i] + tokens) * V),
+      ]);
+      expect(distance(found, expected)).toBeLessThan(1e-11);
+    }
+    for (const { cache } of sequences) cache[Symbol.dispose]();
   });
 
   it("is causal", () => {
@@ -211,8 +244,8 @@ describe("multi-token prediction", () => {
     evaluate(m, () => m.logits(m.mtp(m.hidden(m.ids(rows)), m.ids(next)).normed));
 
   it("gives the same step by step with its own cache", () => {
-    using cache = model.createCache(1);
-    using mtpCache = model.createMtpCache(1);
+    using cache = model.createCache();
+    using mtpCache = model.createMtpCache();
     const found: number[] = [];
     for (let t = 0; t < 12; t++) {
       found.push(
@@ -303,8 +336,32 @@ describe("loss", () => {
     expect(() => half.loss(nextTokenBatch(Int32Array.from([1, 2, 3]), 1))).toThrow(ConfigError);
   });
 
+  it("refuses segments that do not fit the input", () => {
+    using cache = model.createCache();
+    using other = model.createCache();
+    const hidden = (rows: number[][], segments: { cache: typeof cache; tokens: number }[]) =>
+      evaluate(model, () => model.hidden(model.ids(rows), { segments }));
+    expect(() => hidden([[1, 2, 3]], [{ cache, tokens: 2 }])).toThrow(ShapeError);
+    expect(() =>
+      hidden(
+        [[1], [2]],
+        [
+          { cache, tokens: 1 },
+          { cache: other, tokens: 1 },
+        ],
+      ),
+    ).toThrow(/\[1, 2\].*\[2, 1\]/);
+    const twice = [
+      { cache, tokens: 1 },
+      { cache, tokens: 1 },
+    ];
+    expect(() => hidden([[1, 2]], twice)).toThrow(/a cache for each segment/);
+    expect(() => evaluate(model, () => model.hidden(model.ids([[1], [2]]), { cache }))).toThrow(ShapeError);
+    expect(cache.length).toBe(0);
+  });
+
   it("refuses caches while a tape records", () => {
-    using cache = model.createCache(1);
+    using cache = model.createCache();
     using _tape = new Tape(device);
     expect(() => model.hidden(model.ids([[1]]), { cache })).toThrow(ConfigError);
     expect(() => model.hidden(model.ids([[1]]), { mlaForm: "absorbed" })).toThrow(ConfigError);
@@ -395,7 +452,7 @@ describe("on the CPU", () => {
     const [row] = tokensOf(1, 4100);
     const run = async (pieces: readonly number[]) => {
       using _scope = device.scope();
-      using cache = model.createCache(1);
+      using cache = model.createCache();
       let at = 0;
       let hidden: Tensor | null = null;
       for (const size of pieces) {
@@ -413,7 +470,7 @@ describe("on the CPU", () => {
     const run = async (on: Device) => {
       using model = createModel(tinyConfigs.v3, on, { seed: 3, std: 0.1, dtype });
       using scope = on.scope();
-      using cache = model.createCache(1);
+      using cache = model.createCache();
       model.hidden(model.ids([rows[0].slice(0, 39)]), { cache });
       const logits = model.logits(model.hidden(model.ids([rows[0].slice(39)]), { cache }));
       expect(scope.tensors.length).toBeGreaterThan(0);

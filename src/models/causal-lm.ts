@@ -3,28 +3,48 @@
  * prediction modules (arXiv 2412.19437 section 2.2, wired as the released weights expect: `eh_proj` on
  * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm).
  */
-import { Cache } from "../nn/cache.ts";
-import { type Capture, captured, type ForwardContext, type MlaForm, scoped } from "../nn/context.ts";
+import { Cache, type CacheDtype } from "../nn/cache.ts";
+import {
+  type Capture,
+  captured,
+  type ForwardContext,
+  type MlaForm,
+  type PlacedSegment,
+  type Segment,
+  scoped,
+} from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
-import { Parameters, type WeightSource } from "../nn/parameters.ts";
+import { type ParameterGroup, Parameters, type StorageFormat, type StorageRule } from "../nn/parameters.ts";
 import { Rotary } from "../nn/rotary.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { checkIds, embedding } from "../tensor/ops/embedding.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { concat } from "../tensor/ops/reshape.ts";
 import { rmsNorm } from "../tensor/ops/rms-norm.ts";
+import type { Weight } from "../tensor/quantized.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 import { Block, routerTensors } from "./block.ts";
 import { type LanguageConfig, parseConfig } from "./config.ts";
+import { withLatentHalves } from "./latent-weights.ts";
 import { checkNames } from "./load.ts";
 import { causalLoss, type LossBatch, type LossOptions, type LossOutput } from "./loss.ts";
+import { resolveStorage, storageRule } from "./quantization.ts";
 import { mainSpecs, mtpSpecs } from "./specs.ts";
 
+/** In parameters where latent attention stores its official matrices; every layer does as the first. */
+const officialLatent = "model.layers.0.self_attn.kv_b_proj.weight";
+
 export interface ForwardOptions {
-  /** Earlier tokens; the new ones are added. Not while a tape records. */
+  /** Earlier tokens of the one sequence given; the new ones are added. Not while a tape records. */
   readonly cache?: Cache | null;
+  /**
+   * Several sequences in one pass, instead of `cache`: the input is one row `[1, N]` with the tokens of the segments
+   * one after another. Every cache occurs once. Not while a tape records.
+   */
+  readonly segments?: readonly Segment[] | null;
   /** Which form of latent attention runs; default `auto`. */
   readonly mlaForm?: MlaForm;
   /** Receives intermediate values under their fixture names (`hidden.0`, `router.1.topk_ids`, ..). */
@@ -46,7 +66,7 @@ interface MtpModule {
   readonly block: Block;
   readonly embeddingNorm: Tensor;
   readonly hiddenNorm: Tensor;
-  readonly projection: Tensor;
+  readonly projection: Weight;
   readonly headNorm: Tensor;
 }
 
@@ -57,15 +77,20 @@ export class CausalLM implements Disposable {
   readonly #blocks: readonly Block[];
   readonly #mtp: readonly MtpModule[];
   readonly #rotary: Rotary;
-  readonly #embedding: Tensor;
+  readonly #embedding: Weight;
   readonly #finalNorm: Tensor;
-  readonly #head: Tensor;
+  readonly #head: Weight;
 
   /** Allocates the parameters without values: follow with `load` or `parameters.initialise`. */
-  constructor(config: LanguageConfig, device: Device, dtype: "f32" | "bf16" | "f16" = "f32") {
+  constructor(config: LanguageConfig, device: Device, storage: StorageRule = storageRule("f32")) {
     this.config = config;
     this.device = device;
-    const parameters = new Parameters(device, [...mainSpecs(config), ...mtpSpecs(config)], dtype);
+    const { rule, layout } = resolveStorage(config, storage);
+    const parameters = new Parameters(
+      device,
+      [...mainSpecs(config, layout), ...mtpSpecs(config, layout)],
+      rule,
+    );
     this.parameters = parameters;
     const { attention, layers, mtpLayers } = config;
     this.#rotary = new Rotary(
@@ -76,18 +101,18 @@ export class CausalLM implements Disposable {
     this.#blocks = Array.from({ length: layers }, (_, layer) => new Block(parameters, config, layer));
     this.#mtp = Array.from({ length: mtpLayers }, (_, k) => {
       const prefix = `model.layers.${layers + k}.`;
-      const stored = (name: string) => parameters.group(prefix + name).tensor;
+      const stored = (name: string) => parameters.group(prefix + name);
       return {
         block: new Block(parameters, config, layers + k),
-        embeddingNorm: stored("enorm.weight"),
-        hiddenNorm: stored("hnorm.weight"),
-        projection: stored("eh_proj.weight"),
-        headNorm: stored("shared_head.norm.weight"),
+        embeddingNorm: stored("enorm.weight").tensor,
+        hiddenNorm: stored("hnorm.weight").tensor,
+        projection: stored("eh_proj.weight").weight,
+        headNorm: stored("shared_head.norm.weight").tensor,
       };
     });
-    this.#embedding = parameters.group("model.embed_tokens.weight").tensor;
+    this.#embedding = parameters.group("model.embed_tokens.weight").weight;
     this.#finalNorm = parameters.group("model.norm.weight").tensor;
-    this.#head = config.tieEmbeddings ? this.#embedding : parameters.group("lm_head.weight").tensor;
+    this.#head = config.tieEmbeddings ? this.#embedding : parameters.group("lm_head.weight").weight;
   }
 
   /** Token ids of `rows` (all of one length) as `[B, T]` i32. @throws ShapeError */
@@ -114,24 +139,19 @@ export class CausalLM implements Disposable {
     return embedding(this.#embedding, ids);
   }
 
-  /** Room for the past of `batch` rows of the main model. */
-  createCache(batch: number, capacity?: number): Cache {
-    return new Cache(
-      this.device,
-      batch,
-      this.#blocks.map(() => this.#cacheWidths()),
-      capacity,
-    );
+  /** Room for the past of one sequence in the main model. */
+  createCache(capacity?: number, dtype?: CacheDtype): Cache {
+    return this.#cache(this.#blocks.length, capacity, dtype);
   }
 
-  /** Room for the past of `batch` rows of the multi-token-prediction modules. */
-  createMtpCache(batch: number, capacity?: number): Cache {
-    return new Cache(
-      this.device,
-      batch,
-      this.#mtp.map(() => this.#cacheWidths()),
-      capacity,
-    );
+  /** Room for the past of one sequence in the multi-token-prediction modules. */
+  createMtpCache(capacity?: number, dtype?: CacheDtype): Cache {
+    return this.#cache(this.#mtp.length, capacity, dtype);
+  }
+
+  #cache(layers: number, capacity: number | undefined, dtype: CacheDtype | undefined): Cache {
+    const widths = Array.from({ length: layers }, () => this.#cacheWidths());
+    return new Cache(this.device, widths, { capacity, dtype });
   }
 
   #cacheWidths(): readonly number[] {
@@ -141,32 +161,36 @@ export class CausalLM implements Disposable {
     return [width, width];
   }
 
-  #context(x: Tensor, { cache, mlaForm = "auto", capture = null }: ForwardOptions): ForwardContext {
+  #context(x: Tensor, options: ForwardOptions): ForwardContext {
+    const { cache, mlaForm = "auto", capture = null } = options;
     const { device } = this;
     const [batch, tokens] = x.shape;
-    if (device.tape !== null && (cache || mlaForm === "absorbed")) {
+    const given = options.segments ?? (cache ? [{ cache, tokens }] : null);
+    if (device.tape !== null && (given || mlaForm === "absorbed")) {
       throw new ConfigError("caches and the absorbed form have no gradients", {
         where: "CausalLM",
         hint: "Use them outside a tape or inside device.untracked.",
       });
     }
-    if (cache && cache.batch !== batch) {
-      throw new ShapeError("a cache of as many rows", {
-        where: "CausalLM",
-        expected: cache.batch,
-        found: batch,
-      });
-    }
-    const start = cache?.length ?? 0;
-    cache?.reserve(start + tokens);
-    const positions = Int32Array.from({ length: batch * tokens }, (_, i) => start + (i % tokens));
+    if (given) checkSegments(given, x);
+    const positions = new Int32Array(batch * tokens);
+    if (!given) for (let i = 0; i < positions.length; i++) positions[i] = i % tokens;
+    let longest = given ? 0 : tokens;
+    let rows = 0;
+    const segments = given?.map(({ cache, tokens }): PlacedSegment => {
+      const [row, start] = [rows, cache.length];
+      const length = start + tokens;
+      cache.reserve(length);
+      longest = Math.max(longest, length);
+      for (let i = 0; i < tokens; i++) positions[rows++] = start + i;
+      return { cache, tokens, row, start, length };
+    });
     return {
       batch,
       tokens,
-      start,
-      positions: device.tensor(positions, [batch * tokens], "i32"),
-      lengths: cache ? device.tensor(new Int32Array(batch).fill(start + tokens), [batch], "i32") : null,
-      tables: this.#rotary.tables(start + tokens),
+      positions: device.tensor(positions, [positions.length], "i32"),
+      segments: segments ?? null,
+      tables: this.#rotary.tables(longest),
       mlaForm,
       capture,
     };
@@ -174,23 +198,24 @@ export class CausalLM implements Disposable {
 
   /**
    * The states after the final norm, `[B, T, d]`, of token ids `[B, T]` i32 or of embeddings `[B, T, d]` f32.
-   * Rows shorter than T are padded on the right; what comes out at their padding means nothing. @throws ShapeError
+   * Rows shorter than T are padded on the right; what comes out at their padding means nothing. With caches the
+   * input is one row, of one sequence or of several as `segments`. @throws ShapeError
    */
   hidden(input: Tensor, options: ForwardOptions = {}): Tensor {
     const { device } = this;
-    const { cache = null, capture = null, routers = null } = options;
+    const { capture = null, routers = null } = options;
     const [output] = scoped(device, () => {
       const context = this.#context(input, options);
       const collected: RouterOutput[] | null = routers && [];
       let x = input.dtype === "i32" ? this.embed(input) : input; // [B, T, d]
       captured(capture, "hidden.0", x);
       for (const block of this.#blocks) {
-        const y = block.forward(x, context, cache?.layers[block.layer] ?? null, collected); // [B, T, d]
+        const y = block.forward(x, context, block.layer, collected); // [B, T, d]
         if (device.tape === null && x !== input) x.dispose();
         x = y;
         captured(capture, `hidden.${block.layer + 1}`, x);
       }
-      cache?.advance(context.tokens);
+      advance(context);
       const normed = rmsNorm(x, this.#finalNorm, this.config.normEpsilon); // [B, T, d]
       captured(capture, "final_norm", normed);
       routers?.push(...collected!);
@@ -202,6 +227,18 @@ export class CausalLM implements Disposable {
   /** Logits of normed states: `[.., d]` to `[.., V]`. */
   logits(hidden: Tensor): Tensor {
     return linear(hidden, this.#head); // [.., V]
+  }
+
+  /** Rows `places` of all tokens' states: `[B, T, d]` to `[places.length, d]`, no gradient. */
+  rows(hidden: Tensor, places: readonly number[]): Tensor {
+    const d = hidden.shape[2];
+    const y = hidden.device.empty([places.length, d]);
+    for (let begin = 0, end = 0; begin < places.length; begin = end) {
+      while (end < places.length && places[end] - places[begin] === end - begin) end++;
+      const n = (end - begin) * d;
+      copyRows(hidden, y, 1, n, n, n, places[begin] * d, begin * d);
+    }
+    return y;
   }
 
   /** The last token's row of each sequence: `[B, T, d]` to `[B, d]`, no gradient. */
@@ -222,7 +259,7 @@ export class CausalLM implements Disposable {
     nextIds: Tensor,
     options: ForwardOptions & { readonly depth?: number } = {},
   ): MtpOutput {
-    const { depth = 0, cache = null, capture = null, routers = null } = options;
+    const { depth = 0, capture = null, routers = null } = options;
     const module = this.#mtp[depth];
     if (!module) {
       throw new ConfigError("no such multi-token-prediction module", {
@@ -238,8 +275,8 @@ export class CausalLM implements Disposable {
       const current = rmsNorm(hidden, module.hiddenNorm, epsilon); // [B, T, d]
       const combined = linear(concat([next, current]), module.projection); // [B, T, d]
       const collected: RouterOutput[] | null = routers && [];
-      const state = module.block.forward(combined, context, cache?.layers[depth] ?? null, collected); // [B, T, d]
-      cache?.advance(context.tokens);
+      const state = module.block.forward(combined, context, depth, collected); // [B, T, d]
+      advance(context);
       captured(capture, "mtp.input", combined);
       captured(capture, "mtp.hidden", state);
       const ready = rmsNorm(state, module.headNorm, epsilon); // [B, T, d]
@@ -258,9 +295,12 @@ export class CausalLM implements Disposable {
    * Reads all parameters from a checkpoint in the released layout, or with experts stacked as newer transformers
    * saves them. @throws FormatError, ShapeError naming the tensor that is missing, unexpected or misshapen
    */
-  async load(source: WeightSource): Promise<void> {
-    checkNames(this.config, this.parameters, source);
-    await this.parameters.load(source);
+  async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
+    const { attention } = this.config;
+    const halved = attention.kind === "mla" && !this.parameters.has(officialLatent);
+    const weights = halved ? withLatentHalves(source, attention) : source;
+    checkNames(this.config, this.parameters, weights);
+    await this.parameters.load(weights, progress);
   }
 
   [Symbol.dispose](): void {
@@ -269,9 +309,38 @@ export class CausalLM implements Disposable {
   }
 }
 
+/** One row of as many tokens as the segments have, each with a cache of its own. @throws ShapeError */
+function checkSegments(segments: readonly Segment[], x: Tensor): void {
+  const [batch, tokens] = x.shape;
+  const total = segments.reduce((sum, segment) => sum + segment.tokens, 0);
+  if (batch !== 1 || total !== tokens || segments.some((segment) => segment.tokens < 1)) {
+    throw new ShapeError("one row with the tokens of all segments", {
+      where: "CausalLM",
+      expected: [1, total],
+      found: [batch, tokens],
+      hint: "A cache holds one sequence; several take one segment each.",
+    });
+  }
+  const caches = new Set(segments.map((segment) => segment.cache));
+  if (caches.size !== segments.length) {
+    throw new ShapeError("a cache for each segment", {
+      where: "CausalLM",
+      expected: segments.length,
+      found: caches.size,
+    });
+  }
+}
+
+/** Counts the new tokens, once all layers have written them. */
+function advance({ segments }: ForwardContext): void {
+  if (segments) for (const { cache, tokens } of segments) cache.advance(tokens);
+}
+
 export interface CreateOptions {
-  /** Storage of matrices; default f32. Only f32 can be trained. */
-  readonly dtype?: "f32" | "bf16" | "f16";
+  /** Storage of matrices (`models/quantization.ts`); default f32. Only f32 can be trained. */
+  readonly dtype?: StorageFormat;
+  /** Storage of each matrix, in place of `dtype`. */
+  readonly storage?: StorageRule;
   /** Fills the parameters with random values; without it they hold nothing until `load`. */
   readonly seed?: number;
   /** Standard deviation of those values; default 0.006. */
@@ -292,7 +361,8 @@ export function createModel(configJson: unknown, device: Device, options: Create
       found: mtpLayers,
     });
   }
-  const model = new CausalLM({ ...parsed, mtpLayers }, device, options.dtype ?? "f32");
+  const storage = options.storage ?? storageRule(options.dtype ?? "f32");
+  const model = new CausalLM({ ...parsed, mtpLayers }, device, storage);
   if (options.seed !== undefined) model.parameters.initialise(new Random(options.seed), options.std);
   return model;
 }

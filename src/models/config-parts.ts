@@ -41,7 +41,12 @@ export function readCommon(reader: ConfigReader, defaults: Defaults) {
 function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] {
   const section = reader.section("quantization_config");
   if (!section) return null;
-  if (section.raw("quant_method") !== "fp8") section.refuse("quant_method", "fp8");
+  // Tiles name their format themselves (checkpoint/tiles.ts); the configuration describes the model as it was.
+  if (section.raw("quant_method") === "deepseek-ts") {
+    section.only("version", 1);
+    return null;
+  }
+  if (section.raw("quant_method") !== "fp8") section.refuse("quant_method", "fp8 | deepseek-ts");
   section.only("fmt", "e4m3");
   section.oneOf("activation_scheme", ["dynamic"], "dynamic");
   const block = section.raw("weight_block_size");

@@ -1,6 +1,6 @@
 /** Configurations and models of every family. */
-export type { Cache } from "../nn/cache.ts";
-export type { MlaForm } from "../nn/context.ts";
+export type { Cache, CacheDtype } from "../nn/cache.ts";
+export type { MlaForm, Segment } from "../nn/context.ts";
 export type { NamedParameter, ParameterGroup, Parameters, WeightSource } from "../nn/parameters.ts";
 export {
   CausalLM,

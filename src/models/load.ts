@@ -12,14 +12,29 @@ export function checkNames(config: LanguageConfig, parameters: Parameters, sourc
   const stored = config.layers + config.mtpLayers;
   for (let layer = config.layers; layer < stored; layer++) {
     const name = `model.layers.${layer}.eh_proj.weight`;
-    if (source.has(name)) continue;
+    if (source.has(name) || source.tiles?.tileFormat(name)) continue;
     throw new FormatError("the checkpoint lacks a multi-token-prediction layer that its config.json names", {
       where: "load",
       name,
       hint: "Create the model with mtpLayers: 0, or set num_nextn_predict_layers to 0.",
     });
   }
+  for (const key of source.tiles?.keys() ?? []) {
+    if (parameters.hasGroup(key)) continue;
+    throw new FormatError("the checkpoint holds quantized weights that the model has no place for", {
+      where: "load",
+      name: key,
+      hint: "Is config.json the one that belongs to these weights?",
+    });
+  }
+  const inTiles = new Set<string>();
+  for (const key of source.tiles?.keys() ?? []) {
+    for (const { name } of parameters.group(key).parts) inTiles.add(name);
+  }
   for (const name of source.names()) {
+    if (inTiles.has(name)) {
+      throw new FormatError("a weight is stored twice, as floats and quantized", { where: "load", name });
+    }
     if (parameters.has(name) || stacked.has(name) || copies.has(name)) continue;
     if (name.endsWith(".rotary_emb.inv_freq")) continue;
     if (config.tieEmbeddings && name === "lm_head.weight") continue;

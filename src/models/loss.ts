@@ -92,12 +92,12 @@ function compute(
   const { device, config } = model;
   const { sequences, ids, targets } = batch;
   const { mtpWeight = 0, balanceAlpha = 0, capture = null } = options;
-  if (device.tape !== null && model.parameters.dtype !== "f32") {
+  if (device.tape !== null && !model.parameters.trainable) {
     throw new ConfigError("only f32 weights are trained", {
       where: "causalLoss",
       name: "dtype",
       expected: "f32",
-      found: model.parameters.dtype,
+      found: "bf16, f16 or quantized weights",
     });
   }
   const length = ids.length / sequences;

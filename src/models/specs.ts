@@ -6,21 +6,35 @@ import { moeSpecs } from "../nn/moe.ts";
 import { type GroupSpec, matrix, vector } from "../nn/parameters.ts";
 import { isMoeLayer, type LanguageConfig } from "./config.ts";
 
+/**
+ * How latent attention stores the projections that rebuild keys and values: as the official matrix, or as its two
+ * halves in the layout of the absorbed form, which quantized models compute with.
+ */
+export type LatentLayout = "official" | "absorbed";
+
 /** Attention of one layer with the norms inside it, without the block's norms. */
-export function attentionSpecs(config: LanguageConfig, layer: number): GroupSpec[] {
+export function attentionSpecs(
+  config: LanguageConfig,
+  layer: number,
+  layout: LatentLayout = "official",
+): GroupSpec[] {
   const { attention, hiddenSize } = config;
   const prefix = `model.layers.${layer}.self_attn.`;
   return attention.kind === "mla"
-    ? mlaSpecs(prefix, attention, hiddenSize)
+    ? mlaSpecs(prefix, attention, hiddenSize, layout === "absorbed")
     : mhaSpecs(prefix, attention, hiddenSize);
 }
 
 /** One block: two norms, attention, and a dense or expert feed-forward layer. */
-export function blockSpecs(config: LanguageConfig, layer: number): GroupSpec[] {
+export function blockSpecs(
+  config: LanguageConfig,
+  layer: number,
+  layout: LatentLayout = "official",
+): GroupSpec[] {
   const { hiddenSize, intermediateSize, moe } = config;
   const prefix = `model.layers.${layer}.`;
   return [
-    ...attentionSpecs(config, layer),
+    ...attentionSpecs(config, layer, layout),
     ...(moe !== null && isMoeLayer(config, layer)
       ? moeSpecs(`${prefix}mlp.`, moe, hiddenSize)
       : mlpSpecs(`${prefix}mlp.`, hiddenSize, intermediateSize)),
@@ -30,26 +44,26 @@ export function blockSpecs(config: LanguageConfig, layer: number): GroupSpec[] {
 }
 
 /** The model without multi-token prediction, in checkpoint order. */
-export function mainSpecs(config: LanguageConfig): GroupSpec[] {
+export function mainSpecs(config: LanguageConfig, layout: LatentLayout = "official"): GroupSpec[] {
   const { vocabSize, hiddenSize, layers, tieEmbeddings } = config;
-  const specs = [matrix("model.embed_tokens.weight", vocabSize, hiddenSize)];
-  for (let layer = 0; layer < layers; layer++) specs.push(...blockSpecs(config, layer));
+  const specs = [matrix("model.embed_tokens.weight", vocabSize, hiddenSize, { role: "embedding" })];
+  for (let layer = 0; layer < layers; layer++) specs.push(...blockSpecs(config, layer, layout));
   specs.push(vector("model.norm.weight", hiddenSize));
-  if (!tieEmbeddings) specs.push(matrix("lm_head.weight", vocabSize, hiddenSize));
+  if (!tieEmbeddings) specs.push(matrix("lm_head.weight", vocabSize, hiddenSize, { role: "head" }));
   return specs;
 }
 
 /** What multi-token prediction adds (DeepSeek-V3 section 2.2); embedding and head are the main model's. */
-export function mtpSpecs(config: LanguageConfig): GroupSpec[] {
+export function mtpSpecs(config: LanguageConfig, layout: LatentLayout = "official"): GroupSpec[] {
   const { hiddenSize, layers, mtpLayers } = config;
   const specs: GroupSpec[] = [];
   for (let layer = layers; layer < layers + mtpLayers; layer++) {
     const prefix = `model.layers.${layer}.`;
     specs.push(
-      ...blockSpecs(config, layer),
+      ...blockSpecs(config, layer, layout),
       vector(`${prefix}enorm.weight`, hiddenSize),
       vector(`${prefix}hnorm.weight`, hiddenSize),
-      matrix(`${prefix}eh_proj.weight`, hiddenSize, 2 * hiddenSize),
+      matrix(`${prefix}eh_proj.weight`, hiddenSize, 2 * hiddenSize, { role: "head" }),
       vector(`${prefix}shared_head.norm.weight`, hiddenSize),
     );
   }

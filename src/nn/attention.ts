@@ -3,13 +3,15 @@
  * DeepSeek LLM, Coder, DeepSeekMoE and V2 with `use_mla: false` use. Query, key and value projections are one matrix.
  */
 import { attention } from "../tensor/ops/attention.ts";
+import { attentionSequences } from "../tensor/ops/attention-sequences.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import { reshape, split } from "../tensor/ops/reshape.ts";
 import { rotary } from "../tensor/ops/rotary.ts";
+import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { LayerCache } from "./cache.ts";
-import type { ForwardContext } from "./context.ts";
+import type { ForwardContext, PlacedSegment } from "./context.ts";
 import { fused, type GroupSpec, matrix, type Parameters } from "./parameters.ts";
+import { attendSegments, rowsOf } from "./segments.ts";
 
 export interface MhaConfig {
   readonly kind: "mha";
@@ -34,33 +36,55 @@ export function mhaSpecs(prefix: string, config: MhaConfig, hidden: number): Gro
 /** Attention of one layer over `x: [B, T, d]` (already normed), with the residual left to the caller. */
 export class MhaAttention {
   readonly #config: MhaConfig;
-  readonly #qkv: Tensor;
-  readonly #output: Tensor;
+  readonly #qkv: Weight;
+  readonly #output: Weight;
 
   constructor(parameters: Parameters, prefix: string, config: MhaConfig) {
     this.#config = config;
-    this.#qkv = parameters.group(`${prefix}qkv_proj`).tensor;
-    this.#output = parameters.group(`${prefix}o_proj.weight`).tensor;
+    this.#qkv = parameters.group(`${prefix}qkv_proj`).weight;
+    this.#output = parameters.group(`${prefix}o_proj.weight`).weight;
   }
 
-  forward(x: Tensor, context: ForwardContext, cache: LayerCache | null): Tensor {
+  /** @param layer index of the layer in the caches */
+  forward(x: Tensor, context: ForwardContext, layer: number): Tensor {
     const { heads: H, keyValueHeads: G, headDim: D } = this.#config;
-    const { batch: B, tokens: T, tables, positions, lengths, start } = context;
+    const { batch: B, tokens: T, tables, positions, segments } = context;
     const turn = { start: 0, pairing: "half" as const };
     const [queries, keys, values] = split(linear(x, this.#qkv), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
     const q = rotary(reshape(queries, [B, T, H, D]), tables, positions, turn); // [B, T, H, D]
     const k = rotary(reshape(keys, [B, T, G, D]), tables, positions, turn); // [B, T, G, D]
     const v = reshape(values, [B, T, G, D]); // [B, T, G, D]
     const scale = D ** -0.5;
-    cache?.write(0, k, start);
-    cache?.write(1, v, start);
     const mixed =
-      cache && lengths && start > 0
-        ? attention(q, cache.streams[0].view([B, -1, G, D]), cache.streams[1].view([B, -1, G, D]), {
-            scale,
-            lengths,
-          })
-        : attention(q, k, v, { scale }); // [B, T, H, D]
+      segments === null
+        ? attention(q, k, v, { scale }) // [B, T, H, D]
+        : this.#overCaches(q, k, v, segments, layer, scale); // [1, N, H, D]
     return linear(reshape(mixed, [B, T, H * D]), this.#output); // [B, T, d]
+  }
+  /** Every sequence over its cache, which the new tokens join. */
+  #overCaches(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    segments: readonly PlacedSegment[],
+    layer: number,
+    scale: number,
+  ): Tensor {
+    for (const { cache, row, tokens, start } of segments) {
+      cache.layers[layer].write(0, rowsOf(k, row, row + tokens), start);
+      cache.layers[layer].write(1, rowsOf(v, row, row + tokens), start);
+    }
+    const together = (rows: Tensor, run: readonly PlacedSegment[]) => {
+      const caches = run.map(({ cache, tokens, length }) => {
+        const [keys, values] = cache.layers[layer].streams;
+        return { keys, values, rows: tokens, length };
+      });
+      const options = { scale, keyValueHeads: this.#config.keyValueHeads };
+      return attentionSequences(rows.view(rows.shape.slice(1)), caches, options).view(rows.shape);
+    };
+    // Whose keys are all its own needs no cache.
+    const each = (rows: Tensor, { row, length }: PlacedSegment) =>
+      attention(rows, rowsOf(k, row, row + length), rowsOf(v, row, row + length), { scale });
+    return attendSegments(q, segments, ({ start }) => start > 0, together, each);
   }
 }

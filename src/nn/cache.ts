@@ -1,23 +1,27 @@
 /**
- * Memory of past tokens for incremental decoding: per layer one or two streams `[batch, capacity, width]`, the
- * latent with its rotated key for MLA (one stream), keys and values otherwise. All rows of a batch have one length.
+ * Memory of the past tokens of one sequence for incremental decoding: per layer one or two streams
+ * `[capacity, width]`, the latent with its rotated key for MLA (one stream), keys and values otherwise. A pass over
+ * several sequences takes one cache of each.
  */
 import { bytesPerElement } from "../tensor/dtype.ts";
-import { ShapeError } from "../tensor/errors.ts";
+import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { copyRows, fill } from "../tensor/ops/memory.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
+
+/** How the streams are stored; attention computes in f32 whatever it is. */
+export type CacheDtype = "f32" | "bf16" | "f16";
 
 /** The streams of one layer. */
 export class LayerCache implements Disposable {
   readonly widths: readonly number[];
-  /** `[batch, capacity, widths[i]]` f32. */
+  /** `[capacity, widths[i]]` each. */
   readonly streams: Tensor[];
-  readonly #batch: number;
+  readonly #dtype: CacheDtype;
   readonly #device: Device;
 
-  constructor(device: Device, batch: number, capacity: number, widths: readonly number[]) {
+  constructor(device: Device, capacity: number, widths: readonly number[], dtype: CacheDtype) {
     this.#device = device;
-    this.#batch = batch;
+    this.#dtype = dtype;
     this.widths = widths;
     this.streams = widths.map((width) => this.#allocate(capacity, width));
   }
@@ -25,52 +29,47 @@ export class LayerCache implements Disposable {
   #allocate(capacity: number, width: number): Tensor {
     const device = this.#device;
     // Zeros: what lies beyond the length must not turn a masked product into NaN.
-    return device.unscoped(() => fill(device.empty([this.#batch, capacity, width]), 0));
+    return device.unscoped(() => fill(device.empty([capacity, width], this.#dtype), 0));
   }
 
   /**
-   * Writes `x: [batch, T, width]` into channels from `channel` of stream `stream`, at position `start`. The caller
-   * has made room and advances the length once all layers have written.
+   * Writes `x: [1, T, ..]` into the channels from `channel` of stream `stream`, from position `start` on. The caller
+   * has made room and advances the length once all layers have written. @throws ShapeError
    */
   write(stream: number, x: Tensor, start: number, channel = 0): void {
     const target = this.streams[stream];
-    const [batch, capacity, width] = target.shape;
+    const [capacity, width] = target.shape;
     const tokens = x.shape[1];
-    const n = x.size / (batch * tokens);
-    if (x.shape[0] !== batch || start + tokens > capacity || channel + n > width) {
+    const n = x.size / tokens;
+    if (x.shape[0] !== 1 || start + tokens > capacity || channel + n > width) {
       throw new ShapeError("tokens that fit the cache", {
         where: "LayerCache.write",
-        expected: [batch, capacity - start, width - channel],
+        expected: [1, capacity - start, width - channel],
         found: [x.shape[0], tokens, n],
       });
     }
-    const at = (b: number) => (b * capacity + start) * width + channel;
-    if (tokens === 1) {
-      copyRows(x, target, batch, n, n, capacity * width, 0, at(0));
-      return;
-    }
-    for (let b = 0; b < batch; b++) copyRows(x, target, tokens, n, n, width, b * tokens * n, at(b));
+    copyRows(x, target, tokens, n, n, width, 0, start * width + channel);
   }
 
-  /** Copies the first `length` positions of a stream's channels `channel` to `channel + n`: `[batch, length, n]`. */
-  read(stream: number, length: number, channel: number, n: number): Tensor {
+  /**
+   * Copies `length` positions of a stream from position `from` on, of its channels `channel` to `channel + n`:
+   * `[1, length, n]` f32.
+   */
+  read(stream: number, length: number, channel: number, n: number, from = 0): Tensor {
     const source = this.streams[stream];
-    const [batch, capacity, width] = source.shape;
-    const y = source.device.empty([batch, length, n]);
-    for (let b = 0; b < batch; b++) {
-      copyRows(source, y, length, n, width, n, b * capacity * width + channel, b * length * n);
-    }
+    const width = source.shape[1];
+    const y = source.device.empty([1, length, n]);
+    copyRows(source, y, length, n, width, n, from * width + channel);
     return y;
   }
 
-  /** Moves the first `length` positions into streams of another capacity. */
-  resize(capacity: number, length: number): void {
+  /** Takes the first `length` positions of `other` into streams of `capacity`, in place of what was held. */
+  take(other: LayerCache, capacity: number, length: number): void {
     this.streams.forEach((old, i) => {
-      const width = this.widths[i];
-      const next = this.#allocate(capacity, width);
-      const rows = length === 0 ? 0 : this.#batch;
-      copyRows(old, next, rows, length * width, old.shape[1] * width, capacity * width);
-      old.dispose();
+      const n = length * this.widths[i];
+      const next = capacity === old.shape[0] ? old : this.#allocate(capacity, this.widths[i]);
+      copyRows(other.streams[i], next, n === 0 ? 0 : 1, n, n, n);
+      if (next !== old) old.dispose();
       this.streams[i] = next;
     });
   }
@@ -80,21 +79,29 @@ export class LayerCache implements Disposable {
   }
 }
 
-/** The caches of all layers of a model, with the number of tokens they hold. */
+export interface CacheOptions {
+  /** Tokens to make room for at the start; default 64. It grows by itself. */
+  readonly capacity?: number;
+  /** Default f32. */
+  readonly dtype?: CacheDtype;
+}
+
+/** The caches of all layers of a model for one sequence, with the number of tokens they hold. */
 export class Cache implements Disposable {
-  readonly batch: number;
   readonly layers: readonly LayerCache[];
+  readonly dtype: CacheDtype;
   #length = 0;
   #capacity: number;
 
   /** @param widths stream widths of each layer */
-  constructor(device: Device, batch: number, widths: readonly (readonly number[])[], capacity = 64) {
-    this.batch = batch;
+  constructor(device: Device, widths: readonly (readonly number[])[], options: CacheOptions = {}) {
+    const { capacity = 64, dtype = "f32" } = options;
     this.#capacity = capacity;
-    this.layers = widths.map((w) => new LayerCache(device, batch, capacity, w));
+    this.dtype = dtype;
+    this.layers = widths.map((w) => new LayerCache(device, capacity, w, dtype));
   }
 
-  /** Tokens held, of every row. */
+  /** Tokens held. */
   get length(): number {
     return this.#length;
   }
@@ -114,8 +121,26 @@ export class Cache implements Disposable {
   reserve(length: number): void {
     if (length <= this.#capacity) return;
     const capacity = Math.max(length, 2 * this.#capacity);
-    for (const layer of this.layers) layer.resize(capacity, this.#length);
+    for (const layer of this.layers) layer.take(layer, capacity, this.#length);
     this.#capacity = capacity;
+  }
+
+  /** Holds the first `length` tokens of `other`, a cache of the same model, and nothing else. @throws ConfigError */
+  copyFrom(other: Cache, length: number): void {
+    const shape = (cache: Cache) => `${cache.dtype} ${cache.layers.map((l) => l.widths.join("+")).join(" ")}`;
+    if (other === this || shape(other) !== shape(this) || !(length >= 0 && length <= other.length)) {
+      throw new ConfigError("another cache of the same kind with at least so many tokens", {
+        where: "Cache.copyFrom",
+        expected: `${length} tokens of ${shape(this)}`,
+        found: `${other.length} tokens of ${shape(other)}`,
+      });
+    }
+    const capacity = Math.max(length, this.#capacity);
+    this.layers.forEach((layer, i) => {
+      layer.take(other.layers[i], capacity, length);
+    });
+    this.#capacity = capacity;
+    this.#length = length;
   }
 
   /** Counts `tokens` as held, once every layer has written them. @throws ShapeError */

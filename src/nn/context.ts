@@ -1,23 +1,43 @@
-/** What every layer of one forward pass shares: positions, rotary tables, the place in the cache, and hooks. */
+/**
+ * What every layer of one forward pass shares: positions, rotary tables, the sequences and their caches, and hooks.
+ *
+ * A pass over caches takes the tokens of one or more sequences one after another as the rows of a batch of one; all
+ * layers see the rows together, only caches and attention tell the sequences apart.
+ */
 import type { RotaryTables } from "../tensor/ops/rotary.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { Cache } from "./cache.ts";
 
-/** Which of the two equal forms of MLA runs: `auto` expands for long inputs and absorbs for short ones. */
+/** Which of the two equal forms of MLA runs: `auto` takes the one that costs less for each sequence. */
 export type MlaForm = "auto" | "expanded" | "absorbed";
 
 /** Receives intermediate values by name; the tensor is a view that the receiver owns. */
 export type Capture = (name: string, tensor: Tensor) => void;
 
+/** New tokens of one sequence, and the cache of those before them, which they join. */
+export interface Segment {
+  readonly cache: Cache;
+  readonly tokens: number;
+}
+
+/** A segment with its place in the pass. */
+export interface PlacedSegment extends Segment {
+  /** Its first row. */
+  readonly row: number;
+  /** Position of its first token: what the cache held before. */
+  readonly start: number;
+  /** Tokens in the cache after this pass. */
+  readonly length: number;
+}
+
 export interface ForwardContext {
   readonly batch: number;
-  /** New tokens of each row. */
+  /** Tokens of each row of the batch; with segments all tokens of the pass. */
   readonly tokens: number;
-  /** Position of the first new token: the length of the cache, 0 without one. */
-  readonly start: number;
-  /** Position of every new token: `[batch * tokens]` i32. */
+  /** Position of every token: `[batch * tokens]` i32. */
   readonly positions: Tensor;
-  /** Tokens in the cache after this pass for each row, `[batch]` i32; null without a cache. */
-  readonly lengths: Tensor | null;
+  /** The sequences, in the order of their rows; null without caches. */
+  readonly segments: readonly PlacedSegment[] | null;
   readonly tables: RotaryTables;
   readonly mlaForm: MlaForm;
   readonly capture: Capture | null;

@@ -6,18 +6,22 @@
  * channels being a rotary pair. The down-projections of queries and latents are one matrix.
  */
 import { attention } from "../tensor/ops/attention.ts";
+import { AttentionState, finishAttention, foldAttention } from "../tensor/ops/attention-fold.ts";
+import { attentionSequences } from "../tensor/ops/attention-sequences.ts";
 import { linear } from "../tensor/ops/linear.ts";
-import { matmulInto } from "../tensor/ops/matmul.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { mlaExpand } from "../tensor/ops/mla.ts";
 import { reshape, split } from "../tensor/ops/reshape.ts";
 import { rmsNorm } from "../tensor/ops/rms-norm.ts";
 import { rotary } from "../tensor/ops/rotary.ts";
+import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { LayerCache } from "./cache.ts";
-import type { ForwardContext } from "./context.ts";
+import type { ForwardContext, MlaForm, PlacedSegment } from "./context.ts";
+import { type LatentUp, latentUp } from "./latent-up.ts";
 import { fused, type GroupSpec, matrix, type Parameters, vector } from "./parameters.ts";
 import { mlaSoftmaxScale, type RopeConfig } from "./rotary.ts";
+import { attendSegments, rowsOf } from "./segments.ts";
 
 export interface MlaConfig {
   readonly kind: "mla";
@@ -33,27 +37,63 @@ export interface MlaConfig {
 /** The latent norms are built with this epsilon whatever `rms_norm_eps` says. */
 const latentEpsilon = 1e-6;
 
-/** Up to this many new tokens `auto` attends over the latents instead of expanding the whole cache. */
-const absorbedTokens = 16;
+/** Cached tokens whose keys and values exist at one time: a long past rebuilt at once would not fit the memory. */
+const foldedKeys = 2048;
 
-/** Parameters of one layer; `prefix` ends with `self_attn.`. */
-export function mlaSpecs(prefix: string, config: MlaConfig, hidden: number): GroupSpec[] {
+/**
+ * What a multiply-add of the absorbed form costs in those of the expanded one: both took equal time where the counts
+ * stood 1 to 1.2, for 512 latent channels, 4 and 16 heads and 2000 to 8000 tokens on the CPU.
+ */
+const absorbedCost = 1.2;
+
+/**
+ * Whether `tokens` new ones at the end of `length` cost less over the latents than over keys and values rebuilt from
+ * all latents, in multiply-adds. One or two always take the absorbed form, so that a draft verified by two gets the
+ * bits of one after the other.
+ */
+export function absorbs(config: MlaConfig, tokens: number, length: number): boolean {
+  // Nothing is rebuilt for a sequence that begins: every key is needed by its own pass anyway.
+  if (tokens === length) return false;
+  if (tokens <= 2) return true;
+  const { latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = config;
+  // Of one head; both forms multiply the latents' up-projection, one with the past, the other with the new tokens.
+  const absorbed = tokens * (C * (N + V) + length * (2 * C + R));
+  const expanded = length * (C * (N + V) + tokens * (N + R + V));
+  return absorbedCost * absorbed < expanded;
+}
+
+/**
+ * Parameters of one layer; `prefix` ends with `self_attn.`. Where `absorbed` is set, `kv_b_proj` is stored as what
+ * the absorbed form multiplies with: per head the transposed key half `[H, C, N]` and the value half `[H, V, C]`,
+ * under the names of GGUF's `attn_k_b` and `attn_v_b`.
+ */
+export function mlaSpecs(prefix: string, config: MlaConfig, hidden: number, absorbed = false): GroupSpec[] {
   const { heads, queryRank, latentRank, nopeDim, ropeDim, valueDim } = config;
+  const role = "latent" as const;
   const latent = [`${prefix}kv_a_proj_with_mqa.weight`, latentRank + ropeDim] as const;
   const queryRows = heads * (nopeDim + ropeDim);
   const key = `${prefix}down_proj`;
   const queries: GroupSpec[] =
     queryRank === null
-      ? [fused(key, hidden, [[`${prefix}q_proj.weight`, queryRows], latent])]
+      ? [fused(key, hidden, [[`${prefix}q_proj.weight`, queryRows], latent], role)]
       : [
-          fused(key, hidden, [[`${prefix}q_a_proj.weight`, queryRank], latent]),
+          fused(key, hidden, [[`${prefix}q_a_proj.weight`, queryRank], latent], role),
           vector(`${prefix}q_a_layernorm.weight`, queryRank),
-          matrix(`${prefix}q_b_proj.weight`, queryRows, queryRank),
+          matrix(`${prefix}q_b_proj.weight`, queryRows, queryRank, { role }),
         ];
+  const stack = (name: string, shape: number[]): GroupSpec => {
+    return { key: name, shape, parts: [{ name, shape, offset: 0 }], kind: "matrix", role };
+  };
+  const up = absorbed
+    ? [
+        stack(`${prefix}k_b_proj.weight`, [heads, latentRank, nopeDim]),
+        stack(`${prefix}v_b_proj.weight`, [heads, valueDim, latentRank]),
+      ]
+    : [matrix(`${prefix}kv_b_proj.weight`, heads * (nopeDim + valueDim), latentRank, { role })];
   return [
     ...queries,
     vector(`${prefix}kv_a_layernorm.weight`, latentRank),
-    matrix(`${prefix}kv_b_proj.weight`, heads * (nopeDim + valueDim), latentRank),
+    ...up,
     matrix(`${prefix}o_proj.weight`, hidden, heads * valueDim),
   ];
 }
@@ -62,30 +102,31 @@ export function mlaSpecs(prefix: string, config: MlaConfig, hidden: number): Gro
 export class MlaAttention {
   readonly #config: MlaConfig;
   readonly #scale: number;
-  readonly #down: Tensor;
+  readonly #down: Weight;
   readonly #queryNorm: Tensor | null = null;
-  readonly #queryUp: Tensor | null = null;
+  readonly #queryUp: Weight | null = null;
   readonly #latentNorm: Tensor;
-  readonly #latentUp: Tensor;
-  readonly #output: Tensor;
+  readonly #up: LatentUp;
+  readonly #output: Weight;
 
   constructor(parameters: Parameters, prefix: string, config: MlaConfig, rope: RopeConfig) {
     this.#config = config;
     this.#scale = mlaSoftmaxScale(rope, config.nopeDim + config.ropeDim);
-    const stored = (name: string) => parameters.group(prefix + name).tensor;
-    this.#down = stored("down_proj");
+    const stored = (name: string) => parameters.group(prefix + name);
+    this.#down = stored("down_proj").weight;
     if (config.queryRank !== null) {
-      this.#queryNorm = stored("q_a_layernorm.weight");
-      this.#queryUp = stored("q_b_proj.weight");
+      this.#queryNorm = stored("q_a_layernorm.weight").tensor;
+      this.#queryUp = stored("q_b_proj.weight").weight;
     }
-    this.#latentNorm = stored("kv_a_layernorm.weight");
-    this.#latentUp = stored("kv_b_proj.weight");
-    this.#output = stored("o_proj.weight");
+    this.#latentNorm = stored("kv_a_layernorm.weight").tensor;
+    this.#up = latentUp(parameters, prefix, config);
+    this.#output = stored("o_proj.weight").weight;
   }
 
-  forward(x: Tensor, context: ForwardContext, cache: LayerCache | null): Tensor {
+  /** @param layer index of the layer in the caches */
+  forward(x: Tensor, context: ForwardContext, layer: number): Tensor {
     const { heads: H, queryRank, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
-    const { batch: B, tokens: T, tables, positions, start } = context;
+    const { batch: B, tokens: T, tables, positions, segments, mlaForm } = context;
     const width = queryRank ?? H * (N + R);
     const [down, compressed, shared] = split(linear(x, this.#down), [width, C, R]); // [B, T, (width | C | R)]
     const flat =
@@ -95,79 +136,94 @@ export class MlaAttention {
     const turned = rotary(reshape(shared, [B, T, 1, R]), tables, positions, { start: 0, pairing });
     const kRope = reshape(turned, [B, T, R]); // [B, T, R]
     const latent = rmsNorm(compressed, this.#latentNorm, latentEpsilon); // [B, T, C]
-    cache?.write(0, latent, start);
-    cache?.write(0, kRope, start, C);
-    const absorb =
-      context.mlaForm === "absorbed" ||
-      (context.mlaForm === "auto" && start > 0 && T <= absorbedTokens && cache !== null);
-    const mixed = absorb
-      ? this.#absorbed(q, latent, kRope, context, cache)
-      : this.#expanded(q, latent, kRope, context, cache);
+    let mixed: Tensor; // [B, T, H, V]
+    if (segments !== null) mixed = this.#overCaches(q, latent, kRope, segments, layer, mlaForm);
+    else if (mlaForm === "absorbed") mixed = this.#overLatents(q, latent, kRope);
+    else mixed = this.#expanded(q, latent, kRope);
     return linear(reshape(mixed, [B, T, H * V]), this.#output); // [B, T, d]
   }
 
-  #expanded(
-    q: Tensor,
-    latent: Tensor,
-    kRope: Tensor,
-    context: ForwardContext,
-    cache: LayerCache | null,
-  ): Tensor {
-    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
-    const { batch: B, tokens: T, start } = context;
-    const S = start + T;
-    const past = cache !== null && start > 0;
-    const latents = past ? cache.read(0, S, 0, C) : latent; // [B, S, C]
-    const ropes = past ? cache.read(0, S, C, R) : kRope; // [B, S, R]
-    const up = reshape(linear(latents, this.#latentUp), [B, S, H, N + V]); // [B, S, H, N + V]
-    const [k, v] = mlaExpand(up, ropes, N); // [B, S, H, N + R], [B, S, H, V]
+  /** Keys and values rebuilt: queries `[B, T, H, N + R]` over latents `[B, S, C]` and keys `[B, S, R]`. */
+  #expanded(q: Tensor, latents: Tensor, ropes: Tensor): Tensor {
+    const [k, v] = mlaExpand(this.#up.expand(latents), ropes, this.#config.nopeDim); // [B, S, H, N + R], [B, S, H, V]
     return attention(q, k, v, { scale: this.#scale }); // [B, T, H, V]
   }
 
-  /** No gradients: training takes the expanded form. */
-  #absorbed(
+  /** The absorbed form without a cache; no gradients. */
+  #overLatents(q: Tensor, latent: Tensor, kRope: Tensor): Tensor {
+    const { latentRank: C, ropeDim: R } = this.#config;
+    const [B, T] = latent.shape;
+    const keys = q.device.empty([B, T, 1, C + R]);
+    copyRows(latent, keys, B * T, C, C, C + R);
+    copyRows(kRope, keys, B * T, R, R, C + R, 0, C);
+    return this.#absorb(q, (query) => attention(query, keys, null, { scale: this.#scale, valueWidth: C }));
+  }
+
+  /** Every sequence over its cache, which the new tokens join; sequences in the absorbed form share its products. */
+  #overCaches(
     q: Tensor,
     latent: Tensor,
     kRope: Tensor,
-    context: ForwardContext,
-    cache: LayerCache | null,
+    segments: readonly PlacedSegment[],
+    layer: number,
+    form: MlaForm,
   ): Tensor {
-    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
-    const { batch: B, tokens: T } = context;
-    const { device } = q;
-    const W = C + R;
-    const rows = B * T;
-    const headRows = N + V;
-    const up = this.#latentUp; // [H (N + V), C]
-    const query = device.empty([B, T, H, W]);
-    // Per head: queries [rows, N] · W_UK [N, C], straight into the latent channels.
-    matmulInto(
-      device,
-      { m: rows, n: C, k: N, batch: H },
-      { tensor: q, row: H * (N + R), batch: N + R },
-      { tensor: up, row: C, batch: headRows * C },
-      { tensor: query, row: H * W, batch: W },
-    );
-    copyRows(q, query, rows * H, R, N + R, W, N, C);
-    let keys: Tensor;
-    if (cache) {
-      keys = cache.streams[0].view([B, -1, 1, W]); // [B, capacity, 1, W]
-    } else {
-      keys = device.empty([B, T, 1, W]);
-      copyRows(latent, keys, rows, C, C, W);
-      copyRows(kRope, keys, rows, R, R, W, 0, C);
+    const { latentRank: C } = this.#config;
+    const held = ({ cache }: PlacedSegment): LayerCache => cache.layers[layer];
+    for (const segment of segments) {
+      const { row, tokens, start } = segment;
+      held(segment).write(0, rowsOf(latent, row, row + tokens), start);
+      held(segment).write(0, rowsOf(kRope, row, row + tokens), start, C);
     }
-    const lengths = context.lengths ?? undefined;
-    const mixed = attention(query, keys, null, { scale: this.#scale, lengths, valueWidth: C }); // [B, T, H, C]
-    const values = device.empty([B, T, H, V]);
-    // Per head: mixed latents [rows, C] · W_UVᵀ [C, V].
-    matmulInto(
-      device,
-      { m: rows, n: V, k: C, batch: H },
-      { tensor: mixed, row: H * C, batch: C },
-      { tensor: up, offset: N * C, row: 1, column: C, batch: headRows * C },
-      { tensor: values, row: H * V, batch: V },
-    );
-    return values;
+    const scale = this.#scale;
+    const inLatents = ({ tokens, length }: PlacedSegment) =>
+      form === "absorbed" || (form === "auto" && absorbs(this.#config, tokens, length));
+    const together = (rows: Tensor, run: readonly PlacedSegment[]) =>
+      this.#absorb(rows, (query) => {
+        const caches = run.map((segment) => {
+          const [keys] = held(segment).streams;
+          return { keys, values: null, rows: segment.tokens, length: segment.length };
+        });
+        const options = { scale, keyValueHeads: 1, valueWidth: C };
+        const mixed = attentionSequences(query.view(query.shape.slice(1)), caches, options); // [n, H, C]
+        return mixed.view([1, ...mixed.shape]);
+      });
+    const each = (rows: Tensor, segment: PlacedSegment) => {
+      const { row, start, length } = segment;
+      if (start === 0)
+        return this.#expanded(rows, rowsOf(latent, row, row + length), rowsOf(kRope, row, row + length));
+      return this.#overPast(rows, held(segment), segment);
+    };
+    return attendSegments(q, segments, inLatents, together, each);
+  }
+
+  /** The expanded form over a cache, whose keys and values are rebuilt a block at a time. */
+  #overPast(q: Tensor, held: LayerCache, { start, length }: PlacedSegment): Tensor {
+    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
+    const block = (begin: number, end: number) =>
+      [held.read(0, end - begin, 0, C, begin), held.read(0, end - begin, C, R, begin)] as const;
+    if (length <= foldedKeys) return this.#expanded(q, ...block(0, length));
+    using state = new AttentionState(q.device, 1, q.shape[1], H, V);
+    for (let begin = 0; begin < length; begin += foldedKeys) {
+      using _scope = q.device.scope();
+      const [latents, ropes] = block(begin, Math.min(length, begin + foldedKeys));
+      const [k, v] = mlaExpand(this.#up.expand(latents), ropes, N); // [1, S, H, N + R], [1, S, H, V]
+      foldAttention(state, q, k, v, { scale: this.#scale, firstKey: begin, firstQuery: start });
+    }
+    return finishAttention(state); // [1, T, H, V]
+  }
+
+  /**
+   * The absorbed form of queries `[B, T, H, N + R]` around `attend`, which takes queries `[B, T, H, C + R]` over
+   * latents with their rotated keys to mixed latents `[B, T, H, C]`. No gradients: training takes the expanded form.
+   */
+  #absorb(q: Tensor, attend: (query: Tensor) => Tensor): Tensor {
+    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R } = this.#config;
+    const [B, T] = q.shape;
+    const W = C + R;
+    const query = q.device.empty([B, T, H, W]);
+    this.#up.absorbQueries(q, query);
+    copyRows(q, query, B * T * H, R, N + R, W, N, C);
+    return this.#up.values(attend(query)); // [B, T, H, V]
   }
 }

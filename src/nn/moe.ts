@@ -5,12 +5,13 @@
  */
 import { add } from "../tensor/ops/elementwise.ts";
 import { experts } from "../tensor/ops/experts.ts";
-import { linear } from "../tensor/ops/linear.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
 import { route } from "../tensor/ops/routing.ts";
+import type { Weight } from "../tensor/quantized.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { Mlp, mlpSpecs } from "./mlp.ts";
 import { type GroupSpec, matrix, type Parameters, type PartSpec, vector } from "./parameters.ts";
+import { routerLogits } from "./router-logits.ts";
 
 export interface RouterConfig {
   readonly topK: number;
@@ -58,7 +59,7 @@ export interface RouterOutput {
 /** Parameters of one layer; `prefix` ends with `mlp.`. */
 export function moeSpecs(prefix: string, config: MoeConfig, hidden: number): GroupSpec[] {
   const { experts: E, sharedExperts, expertWidth: f } = config;
-  const specs: GroupSpec[] = [matrix(`${prefix}gate.weight`, E, hidden, "router")];
+  const specs: GroupSpec[] = [matrix(`${prefix}gate.weight`, E, hidden, { kind: "router" })];
   if (config.router.bias) specs.push(vector(`${prefix}gate.e_score_correction_bias`, E, "bias"));
   const gateUp: PartSpec[] = [];
   const down: PartSpec[] = [];
@@ -71,7 +72,7 @@ export function moeSpecs(prefix: string, config: MoeConfig, hidden: number): Gro
   }
   const stacked = (name: string, shape: number[], parts: PartSpec[]): GroupSpec => {
     const key = `${prefix}experts.${name}`;
-    return { key, shape, parts, kind: "matrix", stackedName: key, experts: E };
+    return { key, shape, parts, kind: "matrix", stackedName: key, experts: E, role: "experts" };
   };
   specs.push(stacked("gate_up_proj", [E, 2 * f, hidden], gateUp), stacked("down_proj", [E, hidden, f], down));
   if (config.sharedExperts > 0)
@@ -84,8 +85,8 @@ export class Moe {
   readonly #layer: number;
   readonly #gate: Tensor;
   readonly #bias: Tensor | null;
-  readonly #gateUp: Tensor;
-  readonly #down: Tensor;
+  readonly #gateUp: Weight;
+  readonly #down: Weight;
   readonly #shared: Mlp | null;
 
   constructor(parameters: Parameters, prefix: string, config: MoeConfig, layer: number) {
@@ -94,8 +95,8 @@ export class Moe {
     const stored = (name: string) => parameters.group(prefix + name).tensor;
     this.#gate = stored("gate.weight");
     this.#bias = config.router.bias ? stored("gate.e_score_correction_bias") : null;
-    this.#gateUp = stored("experts.gate_up_proj");
-    this.#down = stored("experts.down_proj");
+    this.#gateUp = parameters.group(`${prefix}experts.gate_up_proj`).weight;
+    this.#down = parameters.group(`${prefix}experts.down_proj`).weight;
     this.#shared = config.sharedExperts > 0 ? new Mlp(parameters, `${prefix}shared_experts.`) : null;
   }
 
@@ -103,7 +104,7 @@ export class Moe {
   forward(x: Tensor): { output: Tensor; router: RouterOutput } {
     const d = x.shape.at(-1)!;
     const flat = reshape(x, [sizeOf(x.shape) / d, d]); // [N, d]
-    const routed = route(linear(flat, this.#gate), this.#bias, this.#config.router); // [N, K]
+    const routed = route(routerLogits(flat, this.#gate), this.#bias, this.#config.router); // [N, K]
     const { output, plan } = experts(flat, routed, this.#gateUp, this.#down); // [N, d]
     const mixed = this.#shared ? add(output, this.#shared.forward(flat)) : output; // [N, d]
     const router = { layer: this.#layer, ...routed, counts: plan.counts, bias: this.#bias };

@@ -11,7 +11,7 @@ const specs: GroupSpec[] = [
   ]),
   vector("norm.weight", 4),
   vector("bias", 2, "bias"),
-  matrix("gate.weight", 2, 3, "router"),
+  matrix("gate.weight", 2, 3, { kind: "router" }),
   {
     key: "experts",
     shape: [2, 2, 3],

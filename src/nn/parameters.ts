@@ -5,10 +5,25 @@
  *
  * The groups are described before they are allocated: counting parameters needs no memory.
  */
-import { bytesPerElement, type DType } from "../tensor/dtype.ts";
-import { ConfigError, FormatError, ShapeError } from "../tensor/errors.ts";
+import { bytesPerElement } from "../tensor/dtype.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { isQuantized, type QuantFormat, QuantizedTensor, type Weight } from "../tensor/quantized.ts";
 import type { Random } from "../tensor/random.ts";
 import { type Device, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { loadGroup } from "./loading.ts";
+import { fillTiles, tilePool } from "./random-tiles.ts";
+import type { WeightSource } from "./weight-source.ts";
+
+export type { BlockSource, TileSource, WeightSource } from "./weight-source.ts";
+
+/** How a matrix is stored: as floats, or quantized. */
+export type StorageFormat = "f32" | "bf16" | "f16" | QuantFormat;
+
+/** Storage of each group. */
+export type StorageRule = (spec: GroupSpec) => StorageFormat;
+
+/** What a matrix does, as far as its storage depends on it. `latent` ones make or expand low-rank projections. */
+export type MatrixRole = "embedding" | "head" | "latent" | "experts";
 
 /** An official tensor inside a group: `offset` in elements from the group's start. */
 export interface PartSpec {
@@ -28,6 +43,7 @@ export interface GroupSpec {
   readonly stackedName?: string;
   /** Routed experts in the group; 0 for what every token uses. */
   readonly experts?: number;
+  readonly role?: MatrixRole;
 }
 
 /** One official matrix `[rows, columns]` that stands alone. */
@@ -35,10 +51,10 @@ export function matrix(
   name: string,
   rows: number,
   columns: number,
-  kind: GroupSpec["kind"] = "matrix",
+  options: { readonly kind?: GroupSpec["kind"]; readonly role?: MatrixRole } = {},
 ): GroupSpec {
   const shape = [rows, columns];
-  return { key: name, shape, parts: [{ name, shape, offset: 0 }], kind };
+  return { key: name, shape, parts: [{ name, shape, offset: 0 }], kind: "matrix", ...options };
 }
 
 /** One official vector: a norm weight or a bias. */
@@ -51,6 +67,7 @@ export function fused(
   key: string,
   columns: number,
   parts: readonly (readonly [string, number])[],
+  role?: MatrixRole,
 ): GroupSpec {
   let rows = 0;
   const specs = parts.map(([name, count]) => {
@@ -58,11 +75,14 @@ export function fused(
     rows += count;
     return part;
   });
-  return { key, shape: [rows, columns], parts: specs, kind: "matrix" };
+  return { key, shape: [rows, columns], parts: specs, kind: "matrix", role };
 }
 
 /** A described group with its storage. */
 export interface ParameterGroup extends GroupSpec {
+  /** What layers multiply with. */
+  readonly weight: Weight;
+  /** The same as a float tensor. Reading it throws ConfigError where the weight is quantized. */
   readonly tensor: Tensor;
   /** Whether weight decay applies: the official tensors have two axes. */
   readonly decay: boolean;
@@ -77,34 +97,59 @@ export interface NamedParameter {
   readonly offset: number;
 }
 
-/** Where weights come from: a checkpoint, as far as models need to know it. */
-export interface WeightSource {
-  /** Names of everything stored. */
-  names(): Iterable<string>;
-  has(name: string): boolean;
-  shape(name: string): Shape;
-  /** The values in order, as consecutive chunks; `offset` in elements. */
-  readF32(name: string): AsyncIterable<{ offset: number; values: Float32Array }>;
+/** A group with its storage. */
+class StoredGroup implements ParameterGroup {
+  readonly key: string;
+  readonly shape: Shape;
+  readonly parts: readonly PartSpec[];
+  readonly kind: GroupSpec["kind"];
+  readonly stackedName?: string;
+  readonly experts?: number;
+  readonly role?: MatrixRole;
+  readonly weight: Weight;
+  readonly decay: boolean;
+  readonly trainable: boolean;
+
+  constructor(spec: GroupSpec, weight: Weight) {
+    this.key = spec.key;
+    this.shape = spec.shape;
+    this.parts = spec.parts;
+    this.kind = spec.kind;
+    this.stackedName = spec.stackedName;
+    this.experts = spec.experts;
+    this.role = spec.role;
+    this.weight = weight;
+    this.decay = spec.kind === "matrix" || spec.kind === "router";
+    this.trainable = spec.kind !== "bias";
+  }
+
+  get tensor(): Tensor {
+    if (!isQuantized(this.weight)) return this.weight;
+    throw new ConfigError("a quantized weight is no float tensor", {
+      where: "Parameters",
+      name: this.key,
+      expected: "f32, bf16 or f16",
+      found: this.weight.format,
+      hint: "Load the model with dtype f32 to train it or to read single weights.",
+    });
+  }
 }
 
 export class Parameters implements Disposable {
   readonly device: Device;
-  /** Storage type of matrices; norms, routers and biases stay f32. */
-  readonly dtype: DType;
   readonly #groups = new Map<string, ParameterGroup>();
   readonly #named = new Map<string, NamedParameter>();
   readonly #views = new Map<string, Tensor>();
 
-  /** Allocates the groups (zeros). Gradients reach f32 groups only. @throws ConfigError on a name used twice */
-  constructor(device: Device, specs: readonly GroupSpec[], dtype: "f32" | "bf16" | "f16" = "f32") {
+  /**
+   * Allocates the groups without values. Matrices are stored by `storage`; norms, routers and biases stay f32.
+   * Gradients reach f32 groups only. @throws ConfigError on a name used twice
+   */
+  constructor(device: Device, specs: readonly GroupSpec[], storage: StorageFormat | StorageRule = "f32") {
     this.device = device;
-    this.dtype = dtype;
+    const rule = typeof storage === "function" ? storage : () => storage;
     for (const spec of specs) {
-      const storage = spec.kind === "matrix" ? dtype : "f32";
-      const tensor = device.unscoped(() => device.empty(spec.shape, storage, true));
-      const trainable = spec.kind !== "bias";
-      tensor.requiresGrad = trainable && storage === "f32";
-      const group = { ...spec, tensor, decay: spec.kind === "matrix" || spec.kind === "router", trainable };
+      const group = new StoredGroup(spec, allocate(device, spec, rule));
       if (this.#groups.has(spec.key)) throw new ConfigError("two groups of one key", { name: spec.key });
       this.#groups.set(spec.key, group);
       for (const part of spec.parts) {
@@ -127,8 +172,26 @@ export class Parameters implements Disposable {
     return group;
   }
 
+  /** Whether there is a group of this key. */
+  hasGroup(key: string): boolean {
+    return this.#groups.has(key);
+  }
+
   has(name: string): boolean {
     return this.#named.has(name);
+  }
+
+  /** Where an official tensor is stored. @throws ConfigError */
+  place(name: string): NamedParameter {
+    return this.#find(name);
+  }
+
+  /** Whether all matrices are stored in f32, as training needs. */
+  get trainable(): boolean {
+    for (const { weight } of this.#groups.values()) {
+      if (isQuantized(weight) || weight.dtype !== "f32") return false;
+    }
+    return true;
   }
 
   /** Official tensors, in checkpoint order. `get` gives their values. */
@@ -150,15 +213,17 @@ export class Parameters implements Disposable {
   /** The gradient of an official tensor, a new view that the caller owns; null where there is none. @throws ConfigError */
   gradient(name: string): Tensor | null {
     const part = this.#find(name);
-    const { grad } = part.group.tensor;
+    const { weight } = part.group;
+    const grad = isQuantized(weight) ? null : weight.grad;
     return grad && partOf(grad, part);
   }
 
   /** Frees all gradients. */
   clearGradients(): void {
-    for (const { tensor } of this.#groups.values()) {
-      tensor.grad?.dispose();
-      tensor.grad = null;
+    for (const { weight } of this.#groups.values()) {
+      if (isQuantized(weight)) continue;
+      weight.grad?.dispose();
+      weight.grad = null;
     }
   }
 
@@ -171,67 +236,46 @@ export class Parameters implements Disposable {
 
   get bytes(): number {
     let total = 0;
-    for (const { tensor } of this.#groups.values()) total += tensor.size * bytesPerElement[tensor.dtype];
+    for (const { weight } of this.#groups.values()) {
+      total += isQuantized(weight) ? weight.bytes : weight.size * bytesPerElement[weight.dtype];
+    }
     return total;
   }
 
-  /** Normal values of standard deviation `std` (V2 and V3: 0.006) for matrices, ones for norms, zeros for biases. */
+  /**
+   * Normal values of standard deviation `std` (V2 and V3: 0.006) for matrices, ones for norms, zeros for biases.
+   * Quantized weights repeat random tiles (`random-tiles.ts`).
+   */
   initialise(random: Random, std = 0.006): void {
-    for (const { group, offset, shape } of this.#named.values()) {
-      const size = sizeOf(shape);
-      for (let begin = 0; begin < size; begin += chunkElements) {
-        const values = new Float32Array(Math.min(chunkElements, size - begin));
-        if (group.kind === "norm") values.fill(1);
-        else if (group.kind !== "bias")
-          for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
-        group.tensor.set(values, offset + begin);
-      }
-    }
-  }
-
-  /** Reads every parameter from `source`, whole groups where it has them stacked. @throws FormatError, ShapeError */
-  async load(source: WeightSource): Promise<void> {
-    for (const group of this.#groups.values()) {
-      const { stackedName, tensor, shape, parts } = group;
-      if (stackedName !== undefined && source.has(stackedName)) {
-        await this.#read(source, stackedName, shape, tensor, 0);
+    const pools = new Map<QuantFormat, Uint8Array>();
+    for (const { weight, kind, parts } of this.#groups.values()) {
+      if (isQuantized(weight)) {
+        const pool = pools.get(weight.format) ?? tilePool(weight.format, random, std);
+        pools.set(weight.format, pool);
+        fillTiles(weight, pool, random);
         continue;
       }
-      for (const part of parts) await this.#read(source, part.name, part.shape, tensor, part.offset);
+      for (const { offset, shape } of parts) {
+        const size = sizeOf(shape);
+        for (let begin = 0; begin < size; begin += chunkElements) {
+          const values = new Float32Array(Math.min(chunkElements, size - begin));
+          if (kind === "norm") values.fill(1);
+          else if (kind !== "bias") for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
+          weight.set(values, offset + begin);
+        }
+      }
     }
   }
 
-  async #read(
-    source: WeightSource,
-    name: string,
-    shape: Shape,
-    tensor: Tensor,
-    start: number,
-  ): Promise<void> {
-    if (!source.has(name)) {
-      throw new FormatError("the checkpoint lacks a tensor", { where: "load", name, expected: shape });
-    }
-    const found = source.shape(name);
-    if (found.length !== shape.length || found.some((n, i) => n !== shape[i])) {
-      throw new ShapeError("a tensor of the checkpoint has another shape", {
-        where: "load",
-        name,
-        expected: shape,
-        found,
-      });
-    }
-    let read = 0;
-    for await (const { offset, values } of source.readF32(name)) {
-      tensor.set(values, start + offset);
-      read += values.length;
-    }
-    if (read !== sizeOf(shape)) {
-      throw new FormatError("a tensor was read incompletely", {
-        where: "load",
-        name,
-        expected: sizeOf(shape),
-        found: read,
-      });
+  /**
+   * Reads every parameter from `source`: whole groups where it has them stacked or as tiles, else the official
+   * tensors; quantizes while reading where the storage asks for it. `progress` hears of every finished group.
+   * @throws FormatError, ShapeError
+   */
+  async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
+    for (const group of this.#groups.values()) {
+      await loadGroup(group, source);
+      progress?.(group);
     }
   }
 
@@ -244,12 +288,20 @@ export class Parameters implements Disposable {
   [Symbol.dispose](): void {
     this.clearGradients();
     for (const view of this.#views.values()) view.dispose();
-    for (const { tensor } of this.#groups.values()) tensor.dispose();
+    for (const { weight } of this.#groups.values()) weight[Symbol.dispose]();
   }
 }
 
 /** Elements initialised at once. */
 const chunkElements = 1 << 20;
+
+function allocate(device: Device, spec: GroupSpec, rule: StorageRule): Weight {
+  const storage = spec.kind === "matrix" ? rule(spec) : "f32";
+  if (storage === "q4" || storage === "q8") return new QuantizedTensor(device, storage, spec.shape);
+  const tensor = device.unscoped(() => device.empty(spec.shape, storage, true));
+  tensor.requiresGrad = spec.kind !== "bias" && storage === "f32";
+  return tensor;
+}
 
 function partOf(stored: Tensor, { offset, shape }: { offset: number; shape: Shape }): Tensor {
   const { device } = stored;

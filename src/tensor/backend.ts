@@ -34,8 +34,11 @@ export interface Backend {
   readonly name: string;
   /** Threads that share one kernel. Results do not depend on it. */
   readonly threads: number;
-  /** Uninitialised memory. `weights` marks long-lived storage, which may be placed in another arena. */
-  alloc(dtype: DType, length: number, weights?: boolean): Buffer;
+  /**
+   * Uninitialised memory. `weights` marks long-lived storage, which may be placed in another arena. `near` names a
+   * buffer that will be used together with this one: a hint, followed where there is room.
+   */
+  alloc(dtype: DType, length: number, weights?: boolean, near?: Buffer): Buffer;
   free(buffer: Buffer): void;
   /** Copies raw elements in; `data` has the raw type of the buffer's dtype. */
   write(buffer: Buffer, offset: number, data: RawArray): void;

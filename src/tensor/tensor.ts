@@ -96,13 +96,16 @@ export class Device implements AsyncDisposable {
     }
   }
 
-  /** Uninitialised tensor. `weights` marks long-lived storage that may be placed in another arena. */
-  empty(shape: Shape, dtype: DType = "f32", weights = false): Tensor {
+  /**
+   * Uninitialised tensor. `weights` marks long-lived storage that may be placed in another arena; `near` is a tensor
+   * beside which this one had better lie, because kernels use both.
+   */
+  empty(shape: Shape, dtype: DType = "f32", weights = false, near?: Tensor): Tensor {
     for (const n of shape) {
       if (!Number.isSafeInteger(n) || n < 0)
         throw new ShapeError("not a shape", { where: "empty", found: shape });
     }
-    const buffer = this.backend.alloc(dtype, sizeOf(shape), weights);
+    const buffer = this.backend.alloc(dtype, sizeOf(shape), weights, near?.operand().buffer);
     return new Tensor(this, { buffer, references: 0 }, 0, shape);
   }
 

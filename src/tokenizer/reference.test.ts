@@ -1,20 +1,21 @@
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { bytesSource } from "../checkpoint/byte-source.ts";
+import { openGguf } from "../checkpoint/gguf/reader.ts";
 import { FAMILIES } from "./families.ts";
 import { fimPrompt } from "./fim.ts";
-import { ggufToTokenizerJson } from "./test-gguf-vocab.ts";
-import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { ggufTokenizer } from "./gguf-tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 const FOLDER = new URL("../../../shared/data/tokenizers/", import.meta.url);
-const CONFIG = { add_bos_token: true, add_eos_token: false };
 
-function open(name: "llm" | "coder") {
+async function open(name: "llm" | "coder") {
   const file = new URL(`ggml-vocab-deepseek-${name}.gguf`, FOLDER);
   if (!existsSync(file)) return null;
   const read = (suffix: string) => readFileSync(new URL(file.href + suffix), "utf8");
-  const json = ggufToTokenizerJson(readFileSync(file), FAMILIES[name].preTokenizer);
+  const vocabulary = await openGguf(bytesSource(readFileSync(file), file.pathname));
   return {
-    tokenizer: loadTokenizer(json, CONFIG),
+    tokenizer: ggufTokenizer(vocabulary),
     inputs: read(".inp").split("\n__ggml_vocab_test__\n"),
     outputs: read(".out")
       .split("\n")
@@ -23,8 +24,8 @@ function open(name: "llm" | "coder") {
 }
 
 const plain = (tokenizer: Tokenizer, text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-const llm = open("llm");
-const coder = open("coder");
+const llm = await open("llm");
+const coder = await open("coder");
 if (!llm || !coder) console.warn(`reference vocabularies not found at ${FOLDER.pathname}: tests skipped`);
 
 // text, LLM ids, Coder ids

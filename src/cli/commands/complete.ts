@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { completeText } from "../../generate/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
-import { openModel } from "./open-model.ts";
+import { MODEL_ARGUMENT, openModel } from "./open-model.ts";
 import { openDevice, readStdin, usageError } from "./options.ts";
 
 const examples = `
@@ -19,7 +19,7 @@ export function completeCommand(): Command {
     .description(
       "Continues a text. Written text goes to standard output as it comes, without the prompt before it.",
     )
-    .argument("<model>", "a model's folder, or a training run's (also while it trains)")
+    .argument("<model>", MODEL_ARGUMENT)
     .argument("[prompt]", "the text to continue; - or nothing reads it from standard input");
   return withGeneration(command)
     .addHelpText("after", examples)
@@ -27,7 +27,7 @@ export function completeCommand(): Command {
       if (argument === undefined && process.stdin.isTTY) usageError(command, "no prompt given");
       const prompt = argument === undefined || argument === "-" ? await readStdin() : argument;
       await using device = await openDevice(flags);
-      const { model, tokenizer } = await openModel(path, device, flags.dtype);
+      const { model, tokenizer } = await openModel(path, device, flags);
       using _model = model;
       if (prompt === "" && !flags.bos && tokenizer.prefixIds.length === 0) {
         throw new ConfigError("the prompt is empty", {

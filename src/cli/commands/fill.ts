@@ -6,7 +6,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { fimPrompt } from "../../tokenizer/fim.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
-import { openModel } from "./open-model.ts";
+import { MODEL_ARGUMENT, openModel } from "./open-model.ts";
 import { openDevice, usageError } from "./options.ts";
 
 interface Place {
@@ -93,7 +93,7 @@ export function fillCommand(): Command {
       "Fills in the middle: writes what belongs between a prefix and a suffix. The model's tokenizer needs the\n" +
         "fill-in-the-middle tokens of DeepSeek-Coder, Coder-V2, V3, or of a training run.",
     )
-    .argument("<model>", "a model's folder, or a training run's (also while it trains)")
+    .argument("<model>", MODEL_ARGUMENT)
     .option("--prefix <text>", "what comes before; @FILE reads it from a file")
     .option("--suffix <text>", "what comes after; @FILE reads it from a file")
     .option("--file <file>", "fill at a place of this file instead")
@@ -112,7 +112,7 @@ export function fillCommand(): Command {
         ? cutAt(await readFile(file!, "utf8"), at!, file!)
         : { prefix: await textOrFile(prefix ?? ""), suffix: await textOrFile(suffix ?? "") };
       await using device = await openDevice(flags);
-      const { model, tokenizer } = await openModel(path, device, flags.dtype);
+      const { model, tokenizer } = await openModel(path, device, flags);
       using _model = model;
       // Files are often longer than the context; texts given whole are taken whole or refused.
       const room = model.config.maxPositions - (flags.maxTokens ?? 200) - 8;

@@ -1,11 +1,11 @@
 /** What `complete` and `fill` share: sampling options, streaming to standard output, statistics. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { TextChunk, TextOptions, TextStats } from "../../generate/text.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
-import type { DtypeOption } from "./open-model.ts";
+import { type ModelFlags, withModel } from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, positiveNumber, withThreads } from "./options.ts";
 
-export interface GenerationFlags {
+export interface GenerationFlags extends ModelFlags {
   readonly maxTokens?: number;
   readonly temperature: number;
   readonly topP: number;
@@ -14,7 +14,6 @@ export interface GenerationFlags {
   readonly repetitionPenalty: number;
   readonly stop: readonly string[];
   readonly seed: number;
-  readonly dtype: DtypeOption;
   readonly speculative: boolean;
   readonly bos?: boolean;
   readonly stats?: boolean;
@@ -58,11 +57,6 @@ export function withGeneration(command: Command): Command {
       [] as string[],
     )
     .option("--seed <n>", "seed of the random choices; the same seed gives the same text", naturalNumber, 0)
-    .addOption(
-      new Option("--dtype <dtype>", "storage of the weights; auto: as the model was saved")
-        .choices(["auto", "f32", "bf16"])
-        .default("auto"),
-    )
     .option("--speculative", "draft with the model's multi-token-prediction module")
     .option("--no-speculative", "one token at a time (the default)")
     .option(
@@ -74,7 +68,7 @@ export function withGeneration(command: Command): Command {
     .option("--json", "write one JSON object (text, stopReason, stats) at the end instead of the text");
   command.setOptionValueWithSource("speculative", false, "default");
   command.setOptionValueWithSource("bos", undefined, "default");
-  return withThreads(command);
+  return withThreads(withModel(command));
 }
 
 /** The flags as options of generation; the token limit is fitted to the context unless it was given. */

@@ -1,25 +1,28 @@
-/** `deepseek-ts inspect`: what a model folder holds, read from its configuration and the headers of its files. */
+/**
+ * `deepseek-ts inspect`: what a model is and what it needs, read from its configuration and the headers of its files.
+ * Of a model on the hub only those are fetched, unless it is in the cache.
+ */
 import { Command } from "commander";
+import type { Checkpoint } from "../../checkpoint/folder.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
-import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { ggufConfig } from "../../checkpoint/gguf/config.ts";
+import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
+import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { short } from "../live-view.ts";
-import { modelFolder } from "./open-model.ts";
-
-/** Values that one token adds to the cache, and what multi-head attention of the same heads would add. */
-export function cacheValues({ attention, layers }: LanguageConfig): { own: number; multiHead: number } {
-  if (attention.kind === "mla") {
-    const { heads, latentRank, nopeDim, ropeDim, valueDim } = attention;
-    return {
-      own: layers * (latentRank + ropeDim),
-      multiHead: layers * heads * (nopeDim + ropeDim + valueDim),
-    };
-  }
-  const { heads, keyValueHeads, headDim } = attention;
-  return { own: 2 * layers * keyValueHeads * headDim, multiHead: 2 * layers * heads * headDim };
-}
+import {
+  activationBytes,
+  cacheBytes,
+  cacheValues,
+  type Machine,
+  type MemoryNeed,
+  memoryNeeds,
+  thisMachine,
+} from "../memory-needs.ts";
+import { bytesText } from "../progress-line.ts";
+import { MODEL_ARGUMENT, type ModelFlags, openPlace, withHub } from "./open-model.ts";
 
 function attentionText({ attention: a }: LanguageConfig): string {
   if (a.kind === "mla") {
@@ -36,15 +39,10 @@ function expertsText({ moe, layers }: LanguageConfig): string {
   return `${moe.experts} of which ${router.topK} per token, in all but the first ${moe.firstDenseLayers} of ${layers} layers`;
 }
 
-const bytesText = (bytes: number) =>
-  bytes >= 1e9
-    ? `${(bytes / 1e9).toFixed(2)} GB`
-    : bytes >= 1e6
-      ? `${(bytes / 1e6).toFixed(2)} MB`
-      : `${bytes} bytes`;
-
 export interface Inspection {
+  /** Folder, GGUF file or repository. */
   readonly folder: string;
+  readonly format: "safetensors" | "gguf";
   readonly modelType: string;
   readonly parameters: ReturnType<typeof countParameters>;
   readonly tensors: number;
@@ -52,52 +50,113 @@ export interface Inspection {
   readonly bytesByDtype: Readonly<Record<string, number>>;
   readonly cacheBytesPerToken: number;
   readonly multiHeadCacheBytesPerToken: number;
+  readonly groupedQueryCacheBytesPerToken: number;
+  readonly activationBytes: number;
+  readonly machine: Machine;
+  readonly memory: readonly MemoryNeed[];
 }
 
-/** Reads configuration and headers of a model folder; no weights. @throws ConfigError, FormatError */
-export async function inspect(path: string): Promise<{ config: LanguageConfig; inspection: Inspection }> {
-  const folder = await modelFolder(path);
-  const checkpoint = await openCheckpoint(nodeFolder(folder));
+interface Stored {
+  readonly config: LanguageConfig;
+  readonly tensors: number;
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+}
+
+function tally(
+  tensors: Iterable<{ readonly dtype: string; readonly bytes: number }>,
+): Omit<Stored, "config"> {
+  const bytesByDtype: Record<string, number> = {};
+  let count = 0;
+  for (const { dtype, bytes } of tensors) {
+    count++;
+    bytesByDtype[dtype] = (bytesByDtype[dtype] ?? 0) + bytes;
+  }
+  return { tensors: count, bytesByDtype };
+}
+
+function* tensorsOf(checkpoint: Checkpoint) {
+  for (const name of checkpoint.names()) {
+    yield checkpoint.info(name);
+    const scale = `${name}_scale_inv`;
+    if (checkpoint.info(name).dtype === "F8_E4M3" && checkpoint.has(scale)) yield checkpoint.info(scale);
+  }
+}
+
+async function readFolder({ tree }: ModelPlace): Promise<Stored> {
+  const checkpoint = await openCheckpoint(tree);
   try {
-    if (!checkpoint.config) throw new ConfigError("the folder has no config.json", { where: folder });
-    const config = parseConfig(checkpoint.config);
-    const bytesByDtype: Record<string, number> = {};
-    let [tensors, bytes] = [0, 0];
-    const add = (name: string) => {
-      const info = checkpoint.info(name);
-      tensors++;
-      bytes += info.bytes;
-      bytesByDtype[info.dtype] = (bytesByDtype[info.dtype] ?? 0) + info.bytes;
-    };
-    for (const name of checkpoint.names()) {
-      add(name);
-      if (checkpoint.has(`${name}_scale_inv`)) add(`${name}_scale_inv`);
-    }
-    const cache = cacheValues(config);
-    const inspection = {
-      folder,
-      modelType: config.modelType,
-      parameters: countParameters(config),
-      ...{ tensors, bytes, bytesByDtype },
-      cacheBytesPerToken: 4 * cache.own,
-      multiHeadCacheBytesPerToken: 4 * cache.multiHead,
-    };
-    return { config, inspection };
+    if (!checkpoint.config) throw new ConfigError("the folder has no config.json", { where: tree.name });
+    return { config: parseConfig(checkpoint.config), ...tally(tensorsOf(checkpoint)) };
   } finally {
     await checkpoint.close();
   }
 }
 
+async function readGguf({ tree }: ModelPlace, path: string): Promise<Stored> {
+  const file = await openGgufFiles(tree, path);
+  try {
+    const tensors = [...file.tensors.values()].map(({ type, bytes }) => ({ dtype: type, bytes }));
+    return { config: parseConfig(ggufConfig(file)), ...tally(tensors) };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Reads configuration and headers of a model; no weights. `path` is what `load` takes, or a training run's folder.
+ * @throws ConfigError, FormatError, HubError
+ */
+export async function inspect(
+  path: string,
+  flags: Omit<ModelFlags, "dtype"> = {},
+  machine: Machine = thisMachine(),
+): Promise<{ config: LanguageConfig; inspection: Inspection }> {
+  const place = await openPlace(path, flags);
+  const { config, tensors, bytesByDtype } =
+    place.gguf === null ? await readFolder(place) : await readGguf(place, place.gguf);
+  const cache = cacheValues(config);
+  const perValue = cacheBytes(config) / cache.own;
+  const inspection: Inspection = {
+    folder: place.source.path,
+    format: place.gguf === null ? "safetensors" : "gguf",
+    modelType: config.modelType,
+    parameters: countParameters(config),
+    tensors,
+    bytes: Object.values(bytesByDtype).reduce((sum, bytes) => sum + bytes, 0),
+    bytesByDtype,
+    cacheBytesPerToken: perValue * cache.own,
+    multiHeadCacheBytesPerToken: perValue * cache.multiHead,
+    groupedQueryCacheBytesPerToken: perValue * cache.groupedQuery,
+    activationBytes: activationBytes(config),
+    machine,
+    memory: memoryNeeds(config, machine),
+  };
+  return { config, inspection };
+}
+
+function cacheText(i: Inspection): string {
+  const own = i.cacheBytesPerToken;
+  const beside = (bytes: number) => `${bytes} (${(bytes / own).toFixed(1)} times)`;
+  const parts = [`${own} bytes per token (float32)`];
+  const { multiHeadCacheBytesPerToken: multiHead, groupedQueryCacheBytesPerToken: grouped } = i;
+  if (multiHead !== own) parts.push(`multi-head attention would need ${beside(multiHead)}`);
+  if (grouped !== multiHead && grouped !== own) parts.push(`in 8 groups ${beside(grouped)}`);
+  return parts.join("; ");
+}
+
+function needText({ weights, total, fits, contextThatFits }: MemoryNeed, maxPositions: number): string {
+  const sizes = `${bytesText(weights).padStart(10)}  with the full context ${bytesText(total).padStart(10)}  `;
+  if (fits === "yes") return `${sizes}fits`;
+  const part = contextThatFits > 0 ? `a context of ${contextThatFits} of ${maxPositions} tokens fits` : "";
+  if (fits === "tight") return `${sizes}fits once other programs are closed${part && `; now ${part}`}`;
+  return `${sizes}${part || "does not fit"}`;
+}
+
 function report(config: LanguageConfig, i: Inspection): string {
   const { total, activated, mtp } = i.parameters;
   const dtypes = Object.entries(i.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${bytesText(bytes)}`);
-  const saved = (i.multiHeadCacheBytesPerToken / i.cacheBytesPerToken).toFixed(1);
-  const beside =
-    i.multiHeadCacheBytesPerToken === i.cacheBytesPerToken
-      ? ""
-      : `; multi-head attention would need ${i.multiHeadCacheBytesPerToken} (${saved} times)`;
   const rows: [string, string][] = [
-    ["folder", i.folder],
+    [i.format === "gguf" ? "file" : "folder", i.folder],
     ["type", i.modelType],
     ["parameters", `${short(total)} (${total}), ${short(activated)} per token`],
     [
@@ -107,25 +166,34 @@ function report(config: LanguageConfig, i: Inspection): string {
     ["layers", `${config.layers} of width ${config.hiddenSize}, vocabulary ${config.vocabSize}`],
     ["attention", attentionText(config)],
     ["experts", expertsText(config)],
-    ["context", `${config.maxPositions} tokens`],
+    [
+      "context",
+      `${config.maxPositions} tokens, ${bytesText(i.cacheBytesPerToken * config.maxPositions)} of cache`,
+    ],
     ["files", `${i.tensors} tensors, ${bytesText(i.bytes)}: ${dtypes.join(", ")}`],
-    ["cache", `${i.cacheBytesPerToken} bytes per token (float32)${beside}`],
+    ["cache", cacheText(i)],
+    ["machine", `${bytesText(i.machine.total)} of memory, ${bytesText(i.machine.free)} free`],
+    ...i.memory.map((need): [string, string] => [`as ${need.dtype}`, needText(need, config.maxPositions)]),
   ];
   return rows.map(([name, value]) => `${name.padEnd(11)} ${value}\n`).join("");
 }
 
 export function inspectCommand(): Command {
-  return new Command("inspect")
+  return withHub(new Command("inspect"))
     .summary("show what a model is and needs")
-    .description("Shows architecture, sizes and cache of a model without reading its weights.")
-    .argument("<model>", "a model's folder, or a training run's")
+    .description(
+      "Shows architecture, sizes, cache and memory of a model without reading its weights; of a model on the hub " +
+        "only the headers are fetched.",
+    )
+    .argument("<model>", MODEL_ARGUMENT)
     .option("--json", "write one JSON object")
     .addHelpText(
       "after",
-      "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect ./DeepSeek-V2-Lite --json",
+      "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect deepseek-ai/DeepSeek-V2-Lite --json" +
+        "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf",
     )
-    .action(async (path: string, flags: { readonly json?: boolean }) => {
-      const { config, inspection } = await inspect(path);
+    .action(async (path: string, flags: Omit<ModelFlags, "dtype"> & { readonly json?: boolean }) => {
+      const { config, inspection } = await inspect(path, flags);
       process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : report(config, inspection));
     });
 }

@@ -1,13 +1,22 @@
-/** From the MODEL of a command line to a model: a folder in the Hugging Face layout, or a training run. */
-import { access, readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { loadModel } from "../../checkpoint/model.ts";
+/**
+ * From the MODEL of a command line to a model: a folder in the Hugging Face layout, a training run, a GGUF file, or a
+ * name on the Hugging Face hub.
+ */
+import { access, readdir, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { type Command, Option } from "commander";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
-import type { CausalLM } from "../../models/causal-lm.ts";
+import { folderTokenizer, type LoadDtype, type LoadedModel } from "../../pretrained/load.ts";
+import { load, locateModel, type ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
-import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { savedSteps, stepFolder } from "../../train/state.ts";
+import { ProgressLine } from "../progress-line.ts";
+
+/** What `<model>` may be, for the help of commands. */
+export const MODEL_ARGUMENT =
+  "a model's folder, a training run's (also while it trains), a .gguf file, or org/name on the Hugging Face hub";
 
 async function exists(path: string): Promise<boolean> {
   return access(path).then(
@@ -38,32 +47,108 @@ export async function modelFolder(path: string): Promise<string> {
   });
 }
 
-/** The tokenizer in a model folder. @throws FormatError */
+/** `path` with the folder of a training run replaced by the model in it; other paths and names as they are. */
+export async function modelPath(path: string): Promise<string> {
+  const isFolder = await stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) return path;
+  const hasGguf = (await readdir(path)).some((name) => /\.gguf$/i.test(name));
+  return hasGguf ? path : modelFolder(path);
+}
+
+/** The tokenizer in a model folder. @throws FormatError, ConfigError where there is none */
 export async function openTokenizer(folder: string): Promise<Tokenizer> {
-  const tree = nodeFolder(folder);
-  const config = "tokenizer_config.json";
-  return loadTokenizer(
-    await tree.readText("tokenizer.json"),
-    (await tree.has(config)) ? await tree.readText(config) : undefined,
+  return (await folderTokenizer(nodeFolder(folder))) ?? lacksTokenizer(folder);
+}
+
+function lacksTokenizer(where: string): never {
+  throw new ConfigError("the model has no tokenizer", {
+    where,
+    expected: "a tokenizer.json beside its weights",
+  });
+}
+
+export type DtypeOption = LoadDtype;
+
+/** The options of commands that load a model. */
+export interface ModelFlags {
+  readonly dtype: DtypeOption;
+  readonly revision?: string;
+  readonly gguf?: string;
+  readonly offline?: boolean;
+}
+
+/** Adds `--dtype`, `--revision`, `--gguf` and `--offline`. */
+export function withModel(command: Command): Command {
+  return withHub(
+    command.addOption(
+      new Option(
+        "--dtype <dtype>",
+        "storage of the weights; auto: as the files hold them; q8 and q4 quantize while loading to 8 and 4 bits",
+      )
+        .choices(["auto", "f32", "bf16", "f16", "q8", "q4"])
+        .default("auto"),
+    ),
   );
 }
 
-/** `auto`: bf16 where the weights were saved so, else f32. */
-export type DtypeOption = "auto" | "f32" | "bf16";
+/** Adds `--revision`, `--gguf` and `--offline`. */
+export function withHub(command: Command): Command {
+  return command
+    .option("--revision <revision>", "branch, tag or commit of a model on the hub (default: main)")
+    .option(
+      "--gguf <file>",
+      "which GGUF file of a folder or repository: its name or a part of it, such as Q4_0",
+    )
+    .option("--offline", "use only what is in the cache of the hub (as HF_HUB_OFFLINE=1)");
+}
 
-/** Loads model and tokenizer of `path`. @throws ConfigError, FormatError, ShapeError */
+/** The flags as options of loading; undefined where they were not given, so that the environment counts. */
+export function hubFlags({ revision, gguf, offline }: Omit<ModelFlags, "dtype">) {
+  return { revision, file: gguf, offline };
+}
+
+/** The files of `path`, read in place where they lie on the hub. @throws ConfigError, FormatError, HubError */
+export async function openPlace(path: string, flags: Omit<ModelFlags, "dtype">): Promise<ModelPlace> {
+  const onNotice = (text: string) => process.stderr.write(`${text}\n`);
+  return await locateModel(await modelPath(path), { ...hubFlags(flags), download: false, onNotice });
+}
+
+export interface OpenedModel extends LoadedModel {
+  readonly tokenizer: Tokenizer;
+  /** The folder, or the GGUF file, that the model came from. */
+  readonly folder: string;
+}
+
+/**
+ * Loads model and tokenizer of `path`, telling on a terminal how far it is when it takes long. `flags` may be a dtype
+ * alone. @throws ConfigError, FormatError, ShapeError, HubError, the signal's reason
+ */
 export async function openModel(
   path: string,
   device: Device,
-  dtype: DtypeOption,
-): Promise<{ folder: string; model: CausalLM; tokenizer: Tokenizer }> {
-  const folder = await modelFolder(path);
-  const tokenizer = await openTokenizer(folder);
-  const tree = nodeFolder(folder);
-  let storage: "f32" | "bf16" = dtype === "bf16" ? "bf16" : "f32";
-  if (dtype === "auto") {
-    const config = JSON.parse(await tree.readText("config.json")) as { torch_dtype?: unknown };
-    if (config.torch_dtype === "bfloat16") storage = "bf16";
+  flags: DtypeOption | ModelFlags,
+  signal?: AbortSignal,
+): Promise<OpenedModel> {
+  const { dtype, ...rest } = typeof flags === "string" ? { dtype: flags } : flags;
+  const line = new ProgressLine(process.stderr);
+  const resolved = await modelPath(path);
+  try {
+    const loaded = await load(resolved, {
+      ...hubFlags(rest),
+      ...{ dtype, device, signal, onProgress: line.update, onNotice: line.note },
+    });
+    const { tokenizer, source } = loaded;
+    if (tokenizer === null) {
+      await loaded.dispose();
+      return lacksTokenizer(path);
+    }
+    // A run's folder has the better name: the one inside is "model".
+    const name = resolved === path ? loaded.name : basename(resolve(path));
+    return { ...loaded, tokenizer, name, folder: source.path };
+  } finally {
+    line.clear();
   }
-  return { folder, model: await loadModel(tree, device, { dtype: storage }), tokenizer };
 }

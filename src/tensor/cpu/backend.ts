@@ -189,11 +189,16 @@ class CpuBackend implements Backend {
     });
   }
 
-  alloc(dtype: DType, length: number, weights = false): Buffer {
+  alloc(dtype: DType, length: number, weights = false, near?: Buffer): Buffer {
     const bytes = length * bytesPerElement[dtype];
     this.#check(false);
     let address = 0;
     let index = -1;
+    if (near) {
+      const wanted = (near as CpuBuffer).arena;
+      address = this.#arenas[wanted].arena.alloc(bytes);
+      if (address !== 0) return this.#buffer(dtype, length, wanted, address);
+    }
     while (address === 0 && ++index < this.#arenas.length) {
       const { arena } = this.#arenas[index];
       if (weights && arena.room < bytes + this.#freshRoom * RESERVE) continue;
@@ -212,10 +217,15 @@ class CpuBackend implements Backend {
         hint: "Use a smaller batch, context or weight dtype.",
       });
     }
+    return this.#buffer(dtype, length, index, address);
+  }
+
+  #buffer(dtype: DType, length: number, arena: number, address: number): CpuBuffer {
+    const buffer = new CpuBuffer(dtype, length, arena, address);
     this.#buffers++;
-    this.#bytes += bytes;
+    this.#bytes += buffer.bytes;
     this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
-    return new CpuBuffer(dtype, length, index, address);
+    return buffer;
   }
 
   free(buffer: Buffer): void {

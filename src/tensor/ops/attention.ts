@@ -3,29 +3,35 @@
  * (FlashAttention-2, algorithms 1 and 2): no matrix of scores outlives a block; the forward pass saves one
  * log-sum-exp per query and head, the backward pass computes scores again. Other masks are left out.
  */
+import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { record } from "../record.ts";
 import type { Tensor } from "../tensor.ts";
 
-/** Rows (query, head of a group) and keys of the kernels' units, as in kernels/attention.ts. */
+/** Rows (query, head of a group) of a unit, as in kernels/attention-unit.ts. */
 const UNIT_ROWS = 64;
-const SPLIT_KEYS = 256;
+/** Keys of the parts next to the first key. */
+const PART_KEYS = 96;
+/** Floats of a row of a part's results beside its outputs, as in kernels/attention-parts.ts. */
+const PART_EXTRA = 4;
 /**
- * Up to so many queries a split has a fixed number of keys (this one times the key heads of the batch), so that a
- * query's result is the same to the last bit whether it comes alone or beside another, and whatever the room for
- * keys: a draft is verified by two queries at once.
+ * Up to so many queries are cut as one is, so that a query's result is the same to the last bit whether it comes alone
+ * or beside another: a draft is verified by two queries at once.
  */
 const FEW_QUERIES = 2;
-const FEW_QUERIES_SPLIT_KEYS = 96;
-/** Units that keep any number of threads we know busy; fewer, and the keys are split. */
+/** Units that keep any number of threads we know busy; fewer, and the keys are cut in parts. */
 const ENOUGH_UNITS = 32;
+/** Most floats of the parts' results at a time: more sequences go in several calls. */
+export const MOST_PARTIAL = 2 ** 23;
+const SPLIT_KEYS_BACKWARD = 256;
 const ENOUGH_UNITS_BACKWARD = 8;
 const MAX_SPLITS_BACKWARD = 4;
+const MOST_KEYS = 2 ** 29;
 /** Panels of this width fit a thread's scratch memory. */
-const MAX_WIDTH = 1024;
+export const MAX_WIDTH = 1024;
 
-interface Sizes {
+export interface Sizes {
   batch: number;
   tokens: number;
   keys: number;
@@ -35,7 +41,7 @@ interface Sizes {
   valueWidth: number;
 }
 
-const sizeNames = ["batch", "tokens", "keys", "heads", "kvHeads", "width", "valueWidth", "splits"] as const;
+const sizeNames = ["batch", "tokens", "keys", "heads", "kvHeads", "width", "valueWidth"] as const;
 
 const work = (s: Sizes) => s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth);
 
@@ -57,7 +63,7 @@ function eachQuery(
   }
 }
 
-function dot(x: Float64Array, xAt: number, y: Float64Array, yAt: number, n: number): number {
+export function dot(x: Float64Array, xAt: number, y: Float64Array, yAt: number, n: number): number {
   let sum = 0;
   for (let i = 0; i < n; i++) sum += x[xAt + i] * y[yAt + i];
   return sum;
@@ -67,14 +73,14 @@ const forwardKernel = defineKernel({
   name: "attention_forward",
   operands: {
     q: "in f32",
-    k: "in f32",
-    v: "in f32?",
+    k: "in float",
+    v: "in float?",
     lengths: "in i32?",
     partial: "out f32?",
     y: "out f32",
     lse: "out f32?",
   },
-  ints: [...sizeNames, "share"],
+  ints: [...sizeNames, "parts", "base", "count", "dtype"],
   floats: ["scale"],
   work,
   reference: ({ q, k, v, lengths, y, lse }, sizes, { scale }) => {
@@ -114,7 +120,7 @@ const backwardKernel = defineKernel({
     dk: "inout f32?",
     dv: "inout f32?",
   },
-  ints: [...sizeNames, "addQ", "addK", "addV"],
+  ints: [...sizeNames, "splits", "addQ", "addK", "addV"],
   floats: ["scale"],
   work: (sizes) => 2.5 * work(sizes),
   reference: ({ q, k, v, y, lse, dy, dq, dk, dv }, sizes, { scale }) => {
@@ -175,6 +181,7 @@ function sizesOf(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptio
     refuse("valueWidth is the width of v", valueWidth, options.valueWidth);
   }
   if (Math.max(width, valueWidth) > MAX_WIDTH) refuse("a head width in range", `at most ${MAX_WIDTH}`, width);
+  if (v && v.dtype !== k.dtype) refuse("keys and values of one dtype", k.dtype, v.dtype);
   const { lengths } = options;
   if (lengths && (lengths.dtype !== "i32" || lengths.size !== batch)) {
     refuse("lengths is i32 with one entry per row", [batch], lengths.shape);
@@ -183,24 +190,76 @@ function sizesOf(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptio
   return { batch, tokens, keys, heads, kvHeads, width, valueWidth };
 }
 
-/** Parts that the keys are cut into, and the keys of a part; 0 where each unit shares its own out evenly. */
-function splitsOf(
-  { batch, tokens, keys, kvHeads }: Sizes,
-  blocks: number,
-): { splits: number; share: number } {
-  if (tokens <= FEW_QUERIES) {
-    const units = batch * kvHeads;
-    if (units >= ENOUGH_UNITS) return { splits: 1, share: 0 };
-    const share = units * FEW_QUERIES_SPLIT_KEYS;
-    return { splits: Math.max(1, Math.ceil(keys / share)), share };
-  }
-  const splits = Math.min(Math.ceil(ENOUGH_UNITS / blocks), Math.ceil(keys / SPLIT_KEYS));
-  return { splits: Math.max(1, splits), share: 0 };
+/** How keys are cut: `parts` in all, `count` of them of `base` keys, and so on (kernels/attention-parts.ts). */
+export interface KeyParts {
+  readonly parts: number;
+  readonly base: number;
+  readonly count: number;
 }
 
 /**
- * Causal softmax attention: q [B,T,H,D], k [B,S,Hkv,D], v [B,S,Hkv,Dv] -> [B,T,H,Dv], all f32. The queries are the
- * last T of the valid keys: query t of row b sees keys 0 to lengths[b]-T+t (`lengths` defaults to S); a query that
+ * Cuts `keys` keys for `tokens` queries of a sequence. Where a part begins depends on the sizes of a query and, beyond
+ * two, on their number, but not on that of the keys. `batch` counts sequences that come with it in any case.
+ */
+export function keyParts(
+  { tokens, keys, heads, kvHeads }: Pick<Sizes, "tokens" | "keys" | "heads" | "kvHeads">,
+  batch = 1,
+): KeyParts {
+  const rows = ((tokens <= FEW_QUERIES ? 1 : tokens) * heads) / kvHeads;
+  const blocks = batch * kvHeads * Math.ceil(rows / UNIT_ROWS);
+  if (keys > MOST_KEYS) refuse("keys that 32 bits count, parts and all", `at most ${MOST_KEYS}`, keys);
+  if (blocks >= ENOUGH_UNITS) return { parts: 1, base: PART_KEYS, count: 0 };
+  const count = blocks >= 8 ? 4 : blocks >= 2 ? 8 : 16;
+  let parts = 1;
+  const begin = (i: number) => {
+    const level = Math.floor(i / count);
+    return level === 0 ? i * PART_KEYS : PART_KEYS * 2 ** (level - 1) * (count + (i % count));
+  };
+  while (begin(parts) < keys) parts++;
+  return { parts, base: PART_KEYS, count };
+}
+
+/** Floats of a row of a part's results. */
+export function partRow(valueWidth: number): number {
+  return valueWidth + PART_EXTRA;
+}
+
+/** Runs the forward kernel, rows of the batch in groups where the parts' results would take much memory. */
+function runForward(
+  operands: { q: Tensor; k: Tensor; v: Tensor | null; lengths: Tensor | null; y: Tensor; lse: Tensor | null },
+  sizes: Sizes,
+  scale: number,
+  cut: KeyParts,
+): void {
+  const { batch, tokens, heads, valueWidth } = sizes;
+  const { device } = operands.q;
+  const each = cut.parts > 1 ? cut.parts * tokens * heads * partRow(valueWidth) : 0;
+  const group = Math.max(1, Math.min(batch, Math.floor(MOST_PARTIAL / Math.max(1, each))));
+  const dtype = dtypeCode(operands.k.dtype);
+  device.unscoped(() => {
+    using partial = each > 0 ? device.empty([group * each]) : null;
+    for (let b = 0; b < batch; b += group) {
+      const end = Math.min(batch, b + group);
+      const whole = end - b === batch;
+      const rows = (t: Tensor | null) => (t && !whole ? t.slice(b, end) : t);
+      const { q, k, v, lengths, y, lse } = operands;
+      const part = {
+        q: rows(q)!,
+        k: rows(k)!,
+        v: rows(v),
+        lengths: rows(lengths),
+        y: rows(y)!,
+        lse: rows(lse),
+      };
+      forwardKernel.run(device, { ...part, partial }, { ...sizes, batch: end - b, ...cut, dtype }, { scale });
+      if (!whole) for (const t of Object.values(part)) t?.dispose();
+    }
+  });
+}
+
+/**
+ * Causal softmax attention: q [B,T,H,D], k [B,S,Hkv,D], v [B,S,Hkv,Dv] -> [B,T,H,Dv], f32; k and v may
+ * be f16 or bf16 (of one dtype, without gradients). The queries are the last T of the valid keys: query t of row b sees keys 0 to lengths[b]-T+t (`lengths` defaults to S); a query that
  * sees no key gives 0. Query heads h*H/Hkv to (h+1)*H/Hkv - 1 share key head h. With v null the value of a key is
  * its own first `valueWidth` channels (absorbed MLA over a latent cache). Gradients flow to q, k and v unless
  * `lengths` is given or v is null. On the CPU a query has the same bits alone and beside one other. @throws ShapeError
@@ -218,17 +277,16 @@ export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: Atten
       v ? "lengths" : "v = null",
     );
   }
+  if (tracked && (k.dtype !== "f32" || v?.dtype !== "f32")) {
+    refuse("a gradient needs keys and values in f32", "f32", [k.dtype, v?.dtype]);
+  }
   const y = device.empty([batch, tokens, heads, valueWidth]);
   if (y.size === 0 && !tracked) return y;
   const lse = tracked ? device.empty([batch, heads, tokens]) : null;
 
-  const rows = (tokens * heads) / kvHeads;
-  const blocks = batch * kvHeads * Math.ceil(rows / UNIT_ROWS);
-  const { splits, share } = splitsOf(sizes, blocks);
-  const blockRows = Math.min(UNIT_ROWS, 8 * Math.ceil(rows / 8));
-  const partial = splits > 1 ? device.empty([blocks, splits, blockRows, valueWidth + 6]) : null;
-  forwardKernel.run(device, { q, k, v, lengths, partial, y, lse }, { ...sizes, splits, share }, { scale });
-  partial?.dispose();
+  // What a sequence gets from its cache must not depend on the others of a batch.
+  const alone = lengths !== null || tokens <= FEW_QUERIES;
+  runForward({ q, k, v, lengths, y, lse }, sizes, scale, keyParts(sizes, alone ? 1 : batch));
 
   if (tracked) {
     record([y], [q, k, v!], ([dy], grads) => {
@@ -236,7 +294,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: Atten
       const [dq, dk, dv] = into.map((target) => target?.tensor ?? null);
       const [addQ, addK, addV] = into.map((target) => target?.accumulate ?? 0);
       const units = batch * kvHeads;
-      const wanted = Math.min(Math.ceil(ENOUGH_UNITS_BACKWARD / units), Math.ceil(keys / SPLIT_KEYS));
+      const wanted = Math.min(
+        Math.ceil(ENOUGH_UNITS_BACKWARD / units),
+        Math.ceil(keys / SPLIT_KEYS_BACKWARD),
+      );
       const splits = Math.max(1, Math.min(wanted, MAX_SPLITS_BACKWARD));
       backwardKernel.run(
         device,

@@ -2,8 +2,10 @@
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
+import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
 import type { Tensor } from "../tensor.ts";
+import { quantizedEmbedding } from "./quantize.ts";
 
 const embeddingKernel = defineKernel({
   name: "embedding",
@@ -48,11 +50,12 @@ export function checkIds(ids: ArrayLike<number>, vocabulary: number, where = "em
 }
 
 /**
- * weight[ids]: [V, d] (f32, bf16 or f16), i32 [..] -> f32 [.., d]. An id outside 0 to V - 1 gives a row of NaN and
+ * weight[ids]: [V, d] (f32, bf16, f16 or quantized), i32 [..] -> f32 [.., d]. An id outside 0 to V - 1 gives a row of NaN and
  * no gradient; `checkIds` finds it on the host. The gradient adds rows in the order of the ids, for any number of
  * threads. @throws ShapeError
  */
-export function embedding(weight: Tensor, ids: Tensor): Tensor {
+export function embedding(weight: Weight, ids: Tensor): Tensor {
+  if (isQuantized(weight)) return quantizedEmbedding(weight, ids);
   if (weight.shape.length !== 2) {
     throw new ShapeError("a table with two axes", {
       where: "embedding",

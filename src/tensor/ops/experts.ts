@@ -3,23 +3,30 @@
  * weighted sum back per token. Shared experts are an ordinary feed-forward network beside it and not here.
  */
 import { ShapeError } from "../errors.ts";
+import { isQuantized, type Weight } from "../quantized.ts";
 import { sameShape, type Tensor } from "../tensor.ts";
 import { groupedLinear } from "./grouped-matmul.ts";
+import { quantizedExperts } from "./quantized-experts.ts";
 import { combineRows, type ExpertPlan, expertPlan, gatherRows, type Routing } from "./routing.ts";
 import { swiglu } from "./swiglu.ts";
 
 /**
  * Sum over the chosen experts of weight times down(silu(gate x) * up x).
  * x [N, d]; ids and weights [N, K]; gateUp [E, 2f, d] holds gate over up; down [E, d, f]; output [N, d].
- * The plan's counts tell how many tokens each expert got. @throws ShapeError
+ * The plan's counts tell how many tokens each expert got. Weights are both floats or both quantized.
+ * @throws ShapeError
  */
 export function experts(
   x: Tensor,
   { ids, weights }: Pick<Routing, "ids" | "weights">,
-  gateUp: Tensor,
-  down: Tensor,
+  gateUp: Weight,
+  down: Weight,
 ): { output: Tensor; plan: ExpertPlan } {
   const where = "experts";
+  if (isQuantized(gateUp) && isQuantized(down)) return quantizedExperts(x, { ids, weights }, gateUp, down);
+  if (isQuantized(gateUp) || isQuantized(down)) {
+    throw new ShapeError("gate, up and down are all quantized or none is", { where });
+  }
   if (down.shape.length !== 3) {
     throw new ShapeError("stacked expert weights", {
       where,

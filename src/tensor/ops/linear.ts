@@ -1,14 +1,17 @@
 /** The linear layer x W^T and its gradients. */
 import { ShapeError } from "../errors.ts";
+import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
 import type { Tensor } from "../tensor.ts";
 import { matmulInto } from "./matmul.ts";
+import { quantizedLinear } from "./quantized-linear.ts";
 
 /**
- * x W^T: x [.., k] f32, weight [n, k] float, result [.., n]. The weight gets a gradient only where it is f32.
- * @throws ShapeError
+ * x W^T: x [.., k] f32, weight [n, k] float or quantized, result [.., n]. The weight gets a gradient only where it
+ * is f32; through quantized weights there is none at all. @throws ShapeError
  */
-export function linear(x: Tensor, weight: Tensor): Tensor {
+export function linear(x: Tensor, weight: Weight): Tensor {
+  if (isQuantized(weight)) return quantizedLinear(x, weight);
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.shape[1]) {
     throw new ShapeError("a weight [n, k] for an input [.., k]", {

@@ -90,6 +90,40 @@ describe("matmul", () => {
     }
   });
 
+  it.each(["f32", "bf16", "f16"] as const)(
+    "gives a row the same bits in any company of up to 8, %s",
+    async (dtype) => {
+      const random = new Random(5);
+      const normals = (length: number) => Float32Array.from({ length }, () => random.normal());
+      for (const [n, k] of [
+        [37, 45],
+        [19, 2100],
+        [530, 40],
+      ]) {
+        const [left, right] = [normals(8 * k), normals(k * n)];
+        for (const transposeB of [false, true]) {
+          const results: (readonly number[])[] = [];
+          for (const relaxed of [false, true]) {
+            const device = await cpuDevice(2, relaxed);
+            using _scope = device.scope();
+            const b = device.tensor(right, transposeB ? [n, k] : [k, n], dtype);
+            const run = async (rows: number) => {
+              const y = matmul(device.tensor(left.subarray(0, rows * k), [rows, k]), b, { transposeB });
+              return [...(await y.data())];
+            };
+            const all = await run(8);
+            for (const rows of [1, 2, 3, 4, 5, 6, 7]) expect(await run(rows)).toEqual(all.slice(0, rows * n));
+            results.push(all);
+          }
+          const reference = createReferenceDevice();
+          const b = reference.tensor(right, transposeB ? [n, k] : [k, n], dtype);
+          const expected = await matmul(reference.tensor(left, [8, k]), b, { transposeB }).data();
+          for (const result of results) expect(relativeError(result, expected)).toBeLessThan(2e-5);
+        }
+      }
+    },
+  );
+
   it("cuts a long k into chunks and a wide result into units, the same for any number of threads", async () => {
     await checkBackends(product(true, false), shapes(50, 70, 2100, true, false), { tolerance: 5e-5 });
     await checkBackends(product(false, true), shapes(400, 530, 40, false, true));

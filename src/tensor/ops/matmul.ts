@@ -1,6 +1,6 @@
 /**
- * Matrix products, plain and batched, and the strided form that other ops build on. Products of a few rows with
- * contiguous weight rows go to a kernel of their own, which reads each weight once.
+ * Matrix products, plain and batched, and the strided form that other ops build on. Products of a few rows go
+ * to kernels of their own, which read each weight once: one for weights that are contiguous along k, one along n.
  */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
@@ -68,6 +68,34 @@ const gemvKernel = defineKernel({
   },
 });
 
+const gemvColumnsKernel = defineKernel({
+  name: "gemv_columns",
+  operands: { x: "in f32", w: "in float", y: "inout f32" },
+  // biome-ignore format: one line per operand
+  ints: [
+    "m", "n", "k", "batch",
+    "rowX", "batchX",
+    "rowW", "batchW",
+    "rowY", "batchY",
+    "dtype", "accumulate",
+  ],
+  work: ({ m, n, k, batch }) => (n * k * batch * (1 + m)) / 8,
+  reference: ({ x, w, y }, s) => {
+    for (let g = 0; g < s.batch; g++) {
+      for (let i = 0; i < s.m; i++) {
+        for (let j = 0; j < s.n; j++) {
+          let sum = 0;
+          for (let p = 0; p < s.k; p++) {
+            sum += x[g * s.batchX + i * s.rowX + p] * w[g * s.batchW + p * s.rowW + j];
+          }
+          const at = g * s.batchY + i * s.rowY + j;
+          y[at] = s.accumulate ? y[at] + sum : sum;
+        }
+      }
+    }
+  },
+});
+
 /** A matrix, or a batch of them, inside a tensor: element (i, j) of matrix g at offset + g batch + i row + j column. */
 export interface MatrixView {
   readonly tensor: Tensor;
@@ -103,7 +131,7 @@ function checkBounds(view: MatrixView, name: string, rows: number, columns: numb
 }
 
 /** Runs `body` with the tensor from `offset` on. */
-function within<T>(view: MatrixView, body: (tensor: Tensor) => T): T {
+export function within<T>(view: MatrixView, body: (tensor: Tensor) => T): T {
   const { tensor, offset = 0 } = view;
   if (offset === 0) return body(tensor);
   return tensor.device.unscoped(() => {
@@ -158,6 +186,21 @@ export function matmulInto(
               m, n, k, batch,
               rowX: rowA, batchX: batchA,
               rowW: columnB, batchW: batchB,
+              rowY: rowC, batchY: batchC,
+              dtype, accumulate,
+            },
+          );
+          return;
+        }
+        if (m <= SKINNY_ROWS && columnA === 1 && columnB === 1) {
+          gemvColumnsKernel.run(
+            device,
+            { x: left, w: right, y: result },
+            // biome-ignore format: one line per operand
+            {
+              m, n, k, batch,
+              rowX: rowA, batchX: batchA,
+              rowW: rowB, batchW: batchB,
               rowY: rowC, batchY: batchC,
               dtype, accumulate,
             },

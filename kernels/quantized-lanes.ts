@@ -1,0 +1,105 @@
+/**
+ * What the products with quantized weights share: private memory, constants in it, and the arithmetic of a block.
+ *
+ * Within a block of 32 the products are integers and exact; then every result adds block after block in f32:
+ * sum += integer sum (activation scale weight scale). Whichever loop computes a result, its bits are the same.
+ */
+import { madd } from "./math";
+import { scratch } from "./runtime";
+
+/** Private memory of this thread: constants and sums, a block of padding, quantized activations, results. */
+const SUMS: usize = 128;
+const PAD: usize = 256;
+const PRIVATE: usize = 512;
+const RESULTS: usize = 1 << 20;
+
+/** Where a row group's results are put together: two rows of 16. */
+// @ts-ignore: decorator
+@inline
+export function sums(): usize {
+  return scratch() + SUMS;
+}
+
+/** Room for 32 numbers. */
+// @ts-ignore: decorator
+@inline
+export function padding(): usize {
+  return scratch() + PAD;
+}
+
+/** Room for almost 1 MiB of quantized activations. */
+// @ts-ignore: decorator
+@inline
+export function privateRows(): usize {
+  return scratch() + PRIVATE;
+}
+
+/** Room for 3 MiB of results. */
+// @ts-ignore: decorator
+@inline
+export function privateResults(): usize {
+  return scratch() + RESULTS;
+}
+
+/** Writes the constants; every kernel that uses this file calls it first. */
+export function prepareTiles(): void {
+  const c = scratch();
+  for (let i: usize = 0; i < 32; i += 16) {
+    v128.store(c + i, i8x16.splat(0x0f));
+    v128.store(c + i, i32x4.splat(0x8fffe000), 32);
+    v128.store(c + i, f32x4.splat(5.192296858534828e33), 64);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+export function tileSize(format: i32): usize {
+  return format == 0 ? 144 : 272;
+}
+
+/** Bytes of 8 weight rows of k columns. */
+// @ts-ignore: decorator
+@inline
+export function groupSize(format: i32, k: i32): usize {
+  return <usize>((k + 31) >> 5) * tileSize(format);
+}
+
+/** sum + x w in groups of four: signed bytes, and bytes of 0 to 15. Both builds give the same integers. */
+// @ts-ignore: decorator
+@inline
+export function dot(x: v128, w: v128, sum: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, w, sum);
+  const even = i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(x, 8), 8), v128.and(w, i16x8.splat(0x00ff)));
+  const odd = i32x4.dot_i16x8_s(i16x8.shr_s(x, 8), i16x8.shr_u(w, 8));
+  return i32x4.add(sum, i32x4.add(even, odd));
+}
+
+/**
+ * Four f16 as f32: their bits in place of f32's are the value times 2^-112, subnormals included. Infinity and NaN
+ * come out finite; scales are neither.
+ */
+// @ts-ignore: decorator
+@inline
+export function scales(at: usize, mask: v128, factor: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(at), 13), mask), factor);
+}
+
+// @ts-ignore: decorator
+@inline
+export function clear(to: usize): void {
+  const zero = f32x4.splat(0);
+  v128.store(to, zero);
+  v128.store(to, zero, 16);
+  v128.store(to, zero, 32);
+  v128.store(to, zero, 48);
+  v128.store(to, zero, 64);
+  v128.store(to, zero, 80);
+  v128.store(to, zero, 96);
+  v128.store(to, zero, 112);
+}
+
+// @ts-ignore: decorator
+@inline
+export function scaled(sum: v128, x: v128, w: v128, total: v128): v128 {
+  return madd(f32x4.convert_i32x4_s(sum), f32x4.mul(x, w), total);
+}

@@ -1,0 +1,216 @@
+/**
+ * The inner loops of products with q4 weights (layout: src/tensor/quantized.ts): one or two rows of quantized
+ * activations (quantized-activations.ts) against one or two groups of 8 weight rows, each weight row in a lane.
+ *
+ * Shaped for engines that join two adjacent vectors into one of eight lanes: all is in pairs, results leave through
+ * neighbouring stores, and constants come from memory, since engines build a constant anew at every use. The dot
+ * instruction has a long latency, so four chains of sums run side by side. With two rows and two groups the f32 sums
+ * live in memory, so that all else fits 16 registers. Written out in full: the language has no arrays of registers.
+ */
+import { clear, dot, scaled, scales } from "./quantized-lanes";
+import { scratch } from "./runtime";
+
+/** One row of activations against one group of q4 weights: 8 results at `to`. */
+export function row4(x: usize, w: usize, blocks: i32, to: usize): void {
+  const c = scratch();
+  const low0 = v128.load(c);
+  const low1 = v128.load(c, 16);
+  const mask0 = v128.load(c, 32);
+  const mask1 = v128.load(c, 48);
+  const factor0 = v128.load(c, 64);
+  const factor1 = v128.load(c, 80);
+  let s0 = f32x4.splat(0);
+  let s1 = s0;
+  for (; blocks > 0; blocks--) {
+    // Two chains of sums per vector: the instruction has a long latency.
+    let a0 = v128.load32_splat(x, 4);
+    let a1 = v128.load32_splat(x, 4);
+    let b0 = i32x4.splat(0);
+    let b1 = b0;
+    let v0 = v128.load(w, 16);
+    let v1 = v128.load(w, 32);
+    let t = v128.load32_splat(x, 8);
+    let u = v128.load32_splat(x, 24);
+    a0 = dot(t, v128.and(v0, low0), a0);
+    a1 = dot(t, v128.and(v1, low1), a1);
+    b0 = dot(u, v128.and(i32x4.shr_u(v0, 4), low0), b0);
+    b1 = dot(u, v128.and(i32x4.shr_u(v1, 4), low1), b1);
+    v0 = v128.load(w, 48);
+    v1 = v128.load(w, 64);
+    t = v128.load32_splat(x, 12);
+    u = v128.load32_splat(x, 28);
+    a0 = dot(t, v128.and(v0, low0), a0);
+    a1 = dot(t, v128.and(v1, low1), a1);
+    b0 = dot(u, v128.and(i32x4.shr_u(v0, 4), low0), b0);
+    b1 = dot(u, v128.and(i32x4.shr_u(v1, 4), low1), b1);
+    v0 = v128.load(w, 80);
+    v1 = v128.load(w, 96);
+    t = v128.load32_splat(x, 16);
+    u = v128.load32_splat(x, 32);
+    a0 = dot(t, v128.and(v0, low0), a0);
+    a1 = dot(t, v128.and(v1, low1), a1);
+    b0 = dot(u, v128.and(i32x4.shr_u(v0, 4), low0), b0);
+    b1 = dot(u, v128.and(i32x4.shr_u(v1, 4), low1), b1);
+    v0 = v128.load(w, 112);
+    v1 = v128.load(w, 128);
+    t = v128.load32_splat(x, 20);
+    u = v128.load32_splat(x, 36);
+    a0 = dot(t, v128.and(v0, low0), a0);
+    a1 = dot(t, v128.and(v1, low1), a1);
+    b0 = dot(u, v128.and(i32x4.shr_u(v0, 4), low0), b0);
+    b1 = dot(u, v128.and(i32x4.shr_u(v1, 4), low1), b1);
+    const f = v128.load32_splat(x);
+    s0 = scaled(i32x4.add(a0, b0), f, scales(w, mask0, factor0), s0);
+    s1 = scaled(i32x4.add(a1, b1), f, scales(w + 8, mask1, factor1), s1);
+    w += 144;
+    x += 40;
+  }
+  v128.store(to, s0);
+  v128.store(to, s1, 16);
+}
+
+/** Two rows of activations against one group of q4 weights: 8 results at `to`, 8 at `to` + 64. */
+export function two4(x0: usize, x1: usize, w: usize, blocks: i32, to: usize): void {
+  const c = scratch();
+  const low0 = v128.load(c);
+  const low1 = v128.load(c, 16);
+  const mask0 = v128.load(c, 32);
+  const mask1 = v128.load(c, 48);
+  const factor0 = v128.load(c, 64);
+  const factor1 = v128.load(c, 80);
+  let s00 = f32x4.splat(0);
+  let s01 = s00;
+  let s10 = s00;
+  let s11 = s00;
+  for (; blocks > 0; blocks--) {
+    let a00 = v128.load32_splat(x0, 4);
+    let a01 = v128.load32_splat(x0, 4);
+    let a10 = v128.load32_splat(x1, 4);
+    let a11 = v128.load32_splat(x1, 4);
+    let b00 = i32x4.splat(0);
+    let b01 = i32x4.splat(0);
+    let b10 = i32x4.splat(0);
+    let b11 = i32x4.splat(0);
+    for (let p: usize = 0; p < 4; p++) {
+      const at = p << 5;
+      const from = p << 2;
+      const v0 = v128.load(w + at, 16);
+      const v1 = v128.load(w + at, 32);
+      const l0 = v128.and(v0, low0);
+      const l1 = v128.and(v1, low1);
+      const h0 = v128.and(i32x4.shr_u(v0, 4), low0);
+      const h1 = v128.and(i32x4.shr_u(v1, 4), low1);
+      const t0 = v128.load32_splat(x0 + from, 8);
+      a00 = dot(t0, l0, a00);
+      a01 = dot(t0, l1, a01);
+      const t1 = v128.load32_splat(x1 + from, 8);
+      a10 = dot(t1, l0, a10);
+      a11 = dot(t1, l1, a11);
+      const u0 = v128.load32_splat(x0 + from, 24);
+      b00 = dot(u0, h0, b00);
+      b01 = dot(u0, h1, b01);
+      const u1 = v128.load32_splat(x1 + from, 24);
+      b10 = dot(u1, h0, b10);
+      b11 = dot(u1, h1, b11);
+    }
+    const e0 = scales(w, mask0, factor0);
+    const e1 = scales(w + 8, mask1, factor1);
+    const f0 = v128.load32_splat(x0);
+    s00 = scaled(i32x4.add(a00, b00), f0, e0, s00);
+    s01 = scaled(i32x4.add(a01, b01), f0, e1, s01);
+    const f1 = v128.load32_splat(x1);
+    s10 = scaled(i32x4.add(a10, b10), f1, e0, s10);
+    s11 = scaled(i32x4.add(a11, b11), f1, e1, s11);
+    w += 144;
+    x0 += 40;
+    x1 += 40;
+  }
+  v128.store(to, s00);
+  v128.store(to, s01, 16);
+  v128.store(to, s10, 64);
+  v128.store(to, s11, 80);
+}
+
+/** Two rows of activations against two groups of q4 weights: two rows of 16 results at `to`. */
+export function pair4(x0: usize, x1: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
+  const c = scratch();
+  const low0 = v128.load(c);
+  const low1 = v128.load(c, 16);
+  const mask0 = v128.load(c, 32);
+  const mask1 = v128.load(c, 48);
+  const factor0 = v128.load(c, 64);
+  const factor1 = v128.load(c, 80);
+  clear(to);
+  for (; blocks > 0; blocks--) {
+    let a000 = v128.load32_splat(x0, 4);
+    let a001 = v128.load32_splat(x0, 4);
+    let a010 = v128.load32_splat(x0, 4);
+    let a011 = v128.load32_splat(x0, 4);
+    let a100 = v128.load32_splat(x1, 4);
+    let a101 = v128.load32_splat(x1, 4);
+    let a110 = v128.load32_splat(x1, 4);
+    let a111 = v128.load32_splat(x1, 4);
+    for (let p: usize = 0; p < 4; p++) {
+      const at = p << 5;
+      const from = p << 2;
+      const v00 = v128.load(w0 + at, 16);
+      const v01 = v128.load(w0 + at, 32);
+      const l00 = v128.and(v00, low0);
+      const l01 = v128.and(v01, low1);
+      const h00 = v128.and(i32x4.shr_u(v00, 4), low0);
+      const h01 = v128.and(i32x4.shr_u(v01, 4), low1);
+      const v10 = v128.load(w1 + at, 16);
+      const v11 = v128.load(w1 + at, 32);
+      const l10 = v128.and(v10, low0);
+      const l11 = v128.and(v11, low1);
+      const h10 = v128.and(i32x4.shr_u(v10, 4), low0);
+      const h11 = v128.and(i32x4.shr_u(v11, 4), low1);
+      const t0 = v128.load32_splat(x0 + from, 8);
+      a000 = dot(t0, l00, a000);
+      a001 = dot(t0, l01, a001);
+      a010 = dot(t0, l10, a010);
+      a011 = dot(t0, l11, a011);
+      const t1 = v128.load32_splat(x1 + from, 8);
+      a100 = dot(t1, l00, a100);
+      a101 = dot(t1, l01, a101);
+      a110 = dot(t1, l10, a110);
+      a111 = dot(t1, l11, a111);
+      const u0 = v128.load32_splat(x0 + from, 24);
+      a000 = dot(u0, h00, a000);
+      a001 = dot(u0, h01, a001);
+      a010 = dot(u0, h10, a010);
+      a011 = dot(u0, h11, a011);
+      const u1 = v128.load32_splat(x1 + from, 24);
+      a100 = dot(u1, h00, a100);
+      a101 = dot(u1, h01, a101);
+      a110 = dot(u1, h10, a110);
+      a111 = dot(u1, h11, a111);
+    }
+    const e00 = scales(w0, mask0, factor0);
+    const e01 = scales(w0 + 8, mask1, factor1);
+    const e10 = scales(w1, mask0, factor0);
+    const e11 = scales(w1 + 8, mask1, factor1);
+    const f0 = v128.load32_splat(x0);
+    const s000 = scaled(a000, f0, e00, v128.load(to));
+    const s001 = scaled(a001, f0, e01, v128.load(to, 16));
+    v128.store(to, s000);
+    v128.store(to, s001, 16);
+    const s010 = scaled(a010, f0, e10, v128.load(to, 32));
+    const s011 = scaled(a011, f0, e11, v128.load(to, 48));
+    v128.store(to, s010, 32);
+    v128.store(to, s011, 48);
+    const f1 = v128.load32_splat(x1);
+    const s100 = scaled(a100, f1, e00, v128.load(to, 64));
+    const s101 = scaled(a101, f1, e01, v128.load(to, 80));
+    v128.store(to, s100, 64);
+    v128.store(to, s101, 80);
+    const s110 = scaled(a110, f1, e10, v128.load(to, 96));
+    const s111 = scaled(a111, f1, e11, v128.load(to, 112));
+    v128.store(to, s110, 96);
+    v128.store(to, s111, 112);
+    w0 += 144;
+    w1 += 144;
+    x0 += 40;
+    x1 += 40;
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * A conversation with a model: history, streamed replies, and one cache from which every turn reuses what it shares
+ * with the turn before. Nothing is dropped when the context is full: positions are part of what a latent cache holds,
+ * so that it cannot be shifted, and the caller decides what to forget.
+ */
+import {
+  begin,
+  type GeneratedToken,
+  type GenerateOptions,
+  type GenerationStats,
+  run,
+} from "../generate/generate.ts";
+import { CausalLM } from "../models/causal-lm.ts";
+import type { Cache } from "../nn/cache.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { checkMessages, contentOf, type Message, type Tool } from "./messages.ts";
+import type { ReplyPiece, ReplyText } from "./reply.ts";
+import type { ChatTemplate, RenderOptions } from "./template.ts";
+
+type SourceOptions = Omit<GenerateOptions, "cache">;
+
+/** One reply's tokens. */
+export interface TokenStream {
+  /** Ending the iteration early frees what it holds. */
+  readonly tokens: AsyncGenerator<GeneratedToken, void>;
+  /** What has been done so far. */
+  stats(): GenerationStats;
+}
+
+/** What generates for a conversation: a model with a cache of its own, or an engine that serves several. */
+export interface TokenSource extends Disposable {
+  /** Most tokens of prompt and reply together. */
+  readonly context: number;
+  /** Rows of the head. */
+  readonly vocabularySize: number;
+  readonly eosIds: readonly number[];
+  /** Nothing happens before the first token is asked for. @throws ConfigError at once */
+  generate(prompt: readonly number[], options: SourceOptions): TokenStream;
+}
+
+/** Generates with one cache that keeps what the next prompt shares with the last. */
+export class ModelSource implements TokenSource {
+  readonly #model: CausalLM;
+  #cache: Cache | null = null;
+  /** Tokens that the cache holds. */
+  #held: readonly number[] = [];
+  readonly context: number;
+  readonly vocabularySize: number;
+  readonly eosIds: readonly number[];
+
+  constructor(model: CausalLM) {
+    this.#model = model;
+    this.context = model.config.maxPositions;
+    this.vocabularySize = model.config.vocabSize;
+    this.eosIds = model.config.eosTokenIds;
+  }
+
+  /** The cache, cut to what it shares with `prompt`; the last token is always read anew, for its logits. */
+  #prepare(prompt: readonly number[]): Cache {
+    this.#cache ??= this.#model.createCache(Math.min(this.context, prompt.length + 256));
+    let common = 0;
+    const most = Math.min(this.#held.length, prompt.length - 1);
+    while (common < most && this.#held[common] === prompt[common]) common++;
+    this.#cache.truncate(common);
+    return this.#cache;
+  }
+
+  /** Drafting needs the states of the whole prompt and goes without the cache. @throws ConfigError at once */
+  generate(prompt: readonly number[], options: SourceOptions): TokenStream {
+    const model = this.#model;
+    let tally = begin(model, prompt, options);
+    if (options.speculative) {
+      return { tokens: run(model, prompt, options, tally), stats: () => tally.stats() };
+    }
+    const prepare = () => this.#prepare(prompt);
+    const keep = (seen: readonly number[], cache: Cache) => {
+      this.#held = seen.slice(0, cache.length);
+    };
+    const tokens = (async function* () {
+      const cache = prepare();
+      const settings = { ...options, cache };
+      tally = begin(model, prompt, settings);
+      const seen = [...prompt];
+      try {
+        for await (const token of run(model, prompt, settings, tally)) {
+          seen.push(token.id);
+          yield token;
+        }
+      } finally {
+        keep(seen, cache);
+      }
+    })();
+    return { tokens, stats: () => tally.stats() };
+  }
+
+  [Symbol.dispose](): void {
+    this.#cache?.[Symbol.dispose]();
+    this.#cache = null;
+    this.#held = [];
+  }
+}
+
+export interface ConversationOptions {
+  /** Text of the system message. */
+  readonly system?: string | null;
+  readonly tools?: readonly Tool[];
+}
+
+/** Options of one reply; `maxTokens` defaults to what the context has room for and is cut to it. */
+export interface ReplySettings
+  extends Omit<GenerateOptions, "maxTokens" | "cache" | "stopIds" | "vocabularySize">,
+    Pick<RenderOptions, "thinking" | "variables"> {
+  readonly maxTokens?: number;
+  readonly stop?: string | readonly string[];
+}
+
+export interface Reply extends ReplyText {
+  readonly stats: GenerationStats & { readonly reasoningTokens: number; readonly stopString: string | null };
+  /** The message in the history; null where nothing was written. */
+  readonly message: Message | null;
+}
+
+export type ReplyStream = AsyncGenerator<ReplyPiece, Reply>;
+
+export class Conversation implements Disposable {
+  readonly template: ChatTemplate;
+  readonly tokenizer: Tokenizer;
+  readonly #source: TokenSource;
+  tools: readonly Tool[];
+  /** Text of the system message; null: none. */
+  system: string | null;
+  /** Replaced, never changed, so that a stream sees whether it is still the one it was made for. */
+  #history: readonly Message[] = [];
+  #calls = 0;
+  #busy = false;
+
+  /** @param model a model, or what generates in its place; a source given is disposed with the conversation */
+  constructor(
+    model: CausalLM | TokenSource,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    options: ConversationOptions = {},
+  ) {
+    this.#source = model instanceof CausalLM ? new ModelSource(model) : model;
+    this.tokenizer = tokenizer;
+    this.template = template;
+    this.system = options.system ?? null;
+    this.tools = options.tools ?? [];
+  }
+
+  /** Most tokens of prompt and reply together. */
+  get context(): number {
+    return this.#source.context;
+  }
+
+  /** All messages, the system message first. */
+  get messages(): readonly Message[] {
+    const { system } = this;
+    return system === null ? this.#history : [{ role: "system", content: system }, ...this.#history];
+  }
+
+  /** The user's messages, in order. */
+  get turns(): readonly Message[] {
+    return this.#history.filter(({ role }) => role === "user");
+  }
+
+  /** Tokens of the prompt for the next reply, as the history stands. @throws ConfigError */
+  countTokens(settings: RenderOptions = {}): number {
+    return this.template.encode(this.messages, { tools: this.tools, ...settings }).length;
+  }
+
+  /** Replaces everything by `messages`; leading system messages become the system text. @throws ConfigError */
+  load(messages: readonly Message[]): void {
+    this.#free("load");
+    checkMessages(messages);
+    const leading = messages.findIndex(({ role }) => role !== "system");
+    const count = leading < 0 ? messages.length : leading;
+    this.system = count === 0 ? null : messages.slice(0, count).map(contentOf).join("\n\n");
+    this.#history = messages.slice(count);
+  }
+
+  /** Forgets all messages but the system's. */
+  reset(): void {
+    this.#free("reset");
+    this.#history = [];
+  }
+
+  /** Takes back the last user message and all that came after it: that message, or null where there is none. */
+  undo(): Message | null {
+    this.#free("undo");
+    const at = this.#history.findLastIndex(({ role }) => role === "user");
+    if (at < 0) return null;
+    const taken = this.#history[at];
+    this.#history = this.#history.slice(0, at);
+    return taken;
+  }
+
+  /** Answers a user's message. A message that gets no answer leaves no trace. @throws ConfigError at once */
+  send(content: string, settings: ReplySettings = {}): ReplyStream {
+    this.#free("send");
+    return this.#reply([...this.#history, { role: "user", content }], settings);
+  }
+
+  /** Goes on after tool results, given as messages of role `tool`. @throws ConfigError at once */
+  sendToolResults(results: readonly Message[], settings: ReplySettings = {}): ReplyStream {
+    this.#free("sendToolResults");
+    const other = results.find(({ role }) => role !== "tool");
+    if (other !== undefined || results.length === 0) {
+      throw new ConfigError("one or more messages of role tool", {
+        where: "Conversation.sendToolResults",
+        found: other?.role ?? "none",
+      });
+    }
+    return this.#reply([...this.#history, ...results], settings);
+  }
+
+  /** Answers the last user message anew; the old answer stays until there is a new one. @throws ConfigError */
+  regenerate(settings: ReplySettings = {}): ReplyStream {
+    this.#free("regenerate");
+    const at = this.#history.findLastIndex(({ role }) => role === "user");
+    if (at < 0) throw new ConfigError("there is no message to answer again", { where: "Conversation" });
+    return this.#reply(this.#history.slice(0, at + 1), settings);
+  }
+
+  /**
+   * Puts `content` in place of the user's message number `turn` (from 1), forgets what came after it and answers.
+   * @throws ConfigError at once
+   */
+  edit(turn: number, content: string, settings: ReplySettings = {}): ReplyStream {
+    this.#free("edit");
+    const places = this.#history.flatMap(({ role }, i) => (role === "user" ? [i] : []));
+    const at = places[turn - 1];
+    if (at === undefined) {
+      throw new ConfigError("no such message", {
+        where: "Conversation.edit",
+        expected: places.length === 0 ? "a message to edit; there is none yet" : `1 to ${places.length}`,
+        found: turn,
+      });
+    }
+    return this.#reply([...this.#history.slice(0, at), { role: "user", content }], settings);
+  }
+
+  #free(what: string): void {
+    if (!this.#busy) return;
+    throw new ConfigError("a reply is still being written", {
+      where: `Conversation.${what}`,
+      hint: "Read it to its end, or return() its stream.",
+    });
+  }
+
+  #reply(history: readonly Message[], settings: ReplySettings): ReplyStream {
+    const { thinking, variables, stop, maxTokens: most, ...sampling } = settings;
+    const { system, template, tokenizer, tools } = this;
+    const source = this.#source;
+    const messages: readonly Message[] =
+      system === null ? history : [{ role: "system", content: system }, ...history];
+    const prompt = template.prompt(messages, { tools, thinking, variables });
+    const room = source.context - prompt.ids.length;
+    if (room < 1) {
+      throw new ConfigError("the conversation fills the model's context, and its cache cannot be shifted", {
+        where: "Conversation",
+        expected: `at most ${source.context - 1} tokens`,
+        found: prompt.ids.length,
+        hint: `Free at least ${1 - room} tokens: take messages back, shorten them, or begin anew.`,
+      });
+    }
+    const stopIds = [...new Set([...source.eosIds, ...template.stopIds])];
+    const first = this.#calls;
+    const reader = template.reader(prompt, { stop, stopIds, nextId: (index) => `call_${first + index}` });
+    const stream = source.generate(prompt.ids, {
+      ...sampling,
+      maxTokens: Math.min(most ?? room, room),
+      stopIds,
+      vocabularySize: Math.min(tokenizer.vocabSize, source.vocabularySize),
+    });
+    const before = this.#history;
+    const start = () => {
+      this.#free("reply");
+      if (this.#history !== before) {
+        throw new ConfigError("the conversation has gone on since this reply was asked for", {
+          where: "Conversation",
+          hint: "Read a reply before anything else is sent.",
+        });
+      }
+      this.#busy = true;
+    };
+    // The answer so far becomes part of the history, also where the reader leaves early.
+    const finish = (): Message | null => {
+      this.#busy = false;
+      const { reasoning, content, calls } = reader.result;
+      this.#calls += calls.length;
+      if (content === "" && calls.length === 0) return null;
+      const message: Message = {
+        role: "assistant",
+        content: content === "" ? null : content,
+        ...(reasoning !== "" && { reasoning_content: reasoning }),
+        ...(calls.length > 0 && { tool_calls: calls }),
+      };
+      this.#history = [...history, message];
+      return message;
+    };
+    return (async function* (): ReplyStream {
+      start();
+      let message: Message | null = null;
+      try {
+        for await (const token of stream.tokens) {
+          yield* reader.push(token);
+          if (reader.stopString !== null) break;
+        }
+        yield* reader.end();
+      } finally {
+        message = finish();
+      }
+      const { reasoningTokens, stopString } = reader;
+      const stats = { ...stream.stats(), reasoningTokens, stopString };
+      if (stopString !== null) stats.stopReason = "stop";
+      return { ...reader.result, stats, message };
+    })();
+  }
+
+  /** Frees the cache. */
+  [Symbol.dispose](): void {
+    this.#source[Symbol.dispose]();
+  }
+}

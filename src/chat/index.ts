@@ -1,0 +1,36 @@
+/** Chat: messages, templates, tool calls, reasoning, conversations. */
+export {
+  BUILTIN_TEMPLATES,
+  type BuiltinName,
+  builtinFor,
+  CODER_PREAMBLE,
+  type TemplateHints,
+} from "./builtin.ts";
+export {
+  Conversation,
+  type ConversationOptions,
+  ModelSource,
+  type Reply,
+  type ReplySettings,
+  type ReplyStream,
+  type TokenSource,
+  type TokenStream,
+} from "./conversation.ts";
+export { checkMessages, type Message, type Role, type Tool, type ToolCall } from "./messages.ts";
+export { type ReasoningPiece, ReasoningSplitter, splitReasoning } from "./reasoning.ts";
+export { type ReplyOptions, type ReplyPiece, ReplyReader, type ReplyText } from "./reply.ts";
+export {
+  builtinTemplate,
+  type ChatPrompt,
+  type ChatTemplate,
+  chatTemplate,
+  type ReaderOptions,
+  type RenderOptions,
+} from "./template.ts";
+export {
+  type ParsedReply,
+  parseToolCalls,
+  ToolCallCollector,
+  ToolCallParser,
+  type ToolPiece,
+} from "./tool-calls.ts";

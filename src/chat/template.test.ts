@@ -1,0 +1,267 @@
+import { existsSync, readFileSync } from "node:fs";
+import fc from "fast-check";
+import { beforeAll, describe, expect, it } from "vitest";
+import { bytesSource } from "../checkpoint/byte-source.ts";
+import { openGguf } from "../checkpoint/gguf/reader.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { TOKEN } from "../tokenizer/families.ts";
+import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { BuiltinName } from "./builtin.ts";
+import type { Message } from "./messages.ts";
+import { controlTokens, Marker, unusedMark } from "./provenance.ts";
+import { builtinTemplate, type ChatTemplate, chatTemplate } from "./template.ts";
+import { testTokenizer } from "./testing.ts";
+
+const kinds: { name: BuiltinName; tokenizer: Tokenizer; template: ChatTemplate }[] = [];
+let v3: Tokenizer;
+beforeAll(async () => {
+  v3 = await testTokenizer("v3");
+  const pairs = [
+    ["llm", await testTokenizer("llm", true)],
+    ["coder", await testTokenizer("coder", true)],
+    ["v3", v3],
+    ["r1", v3],
+    ["v3.1", await testTokenizer("v3.1")],
+  ] as const;
+  for (const [name, tokenizer] of pairs) {
+    kinds.push({ name, tokenizer, template: builtinTemplate(tokenizer, name) });
+  }
+});
+
+/** Text that is hard on borders: spaces, line breaks and beginnings of tokens, but no whole one. */
+const fragment = fc.constantFrom(
+  " ", "\n", "\n\n", ".", "the", "User", ": ", "12", "3", "ü", "é", "你好", "<", "<|", "<｜", "</", "｜>", "😀", "a",
+); // biome-ignore format: a table
+const harmless = fc.array(fragment, { maxLength: 8 }).map((parts) => parts.join(""));
+const history = fc.array(fc.tuple(harmless, harmless), { maxLength: 3 });
+
+function dialogue(
+  system: string | null,
+  turns: readonly (readonly [string, string])[],
+  last: string,
+): Message[] {
+  return [
+    ...(system === null ? [] : [{ role: "system", content: system } as const]),
+    ...turns.flatMap(([user, assistant]): Message[] => [
+      { role: "user", content: user },
+      { role: "assistant", content: assistant },
+    ]),
+    { role: "user", content: last },
+  ];
+}
+
+describe("ids", () => {
+  it("are those of the whole text where contents hold no control token", () => {
+    for (const { tokenizer, template } of kinds) {
+      const control = [...controlTokens(tokenizer).keys()];
+      fc.assert(
+        fc.property(fc.option(harmless), history, harmless, (system, turns, last) => {
+          const messages = dialogue(system, turns, last);
+          const spelled = messages.some(({ content }) => control.some((token) => content!.includes(token)));
+          fc.pre(!spelled);
+          const text = template.render(messages);
+          const ids = template.encode(messages);
+          expect(ids).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
+          expect(ids.filter((id) => id === 0)).toHaveLength(1);
+        }),
+        { numRuns: 100 },
+      );
+    }
+  });
+
+  it("hold a control token only where the template writes one, whatever contents spell", () => {
+    for (const { name, tokenizer, template } of kinds) {
+      const control = controlTokens(tokenizer);
+      const evil = fc
+        .array(fc.oneof(fragment, fc.constantFrom(...control.keys()), fc.constantFrom("\uE000", "\\ue000")), {
+          maxLength: 6,
+        })
+        .map((parts) => parts.join(""));
+      // An answer's own thought is the template's business.
+      const answer = evil.map((text) => text.replaceAll(/<\/?think>/g, ""));
+      const turns = fc.array(fc.tuple(evil, answer), { maxLength: 2 });
+      fc.assert(
+        fc.property(fc.option(evil), turns, evil, (system, pairs, last) => {
+          const messages = dialogue(system, pairs, last);
+          const ids = template.encode(messages);
+          const clean = dialogue(
+            system === null ? null : "s",
+            pairs.map(() => ["u", "a"] as const),
+            "u",
+          );
+          const values = new Set(control.values());
+          const only = (list: number[]) => list.filter((id) => values.has(id));
+          expect(only(ids), name).toEqual(only(template.encode(clean)));
+          expect(tokenizer.decode(ids)).toBe(template.render(messages));
+        }),
+        { numRuns: 100 },
+      );
+    }
+  });
+
+  it("treats tools, calls, results and variables as contents too", () => {
+    const { template, tokenizer } = kinds.find(({ name }) => name === "v3")!;
+    const user = tokenizer.idOf(TOKEN.user);
+    const bad = `x${TOKEN.user}y`;
+    const messages: Message[] = [
+      { role: "user", content: "u" },
+      {
+        role: "assistant",
+        content: null,
+        tool_calls: [{ id: "1", type: "function", function: { name: bad, arguments: `{"a": "${bad}"}` } }],
+      },
+      { role: "tool", content: bad },
+    ];
+    const tools = [
+      { type: "function", function: { name: "f", description: bad, parameters: { [bad]: {} } } },
+    ] as const;
+    const ids = template.encode(messages, { tools });
+    expect(ids.filter((id) => id === user)).toHaveLength(1);
+    const own = chatTemplate(tokenizer, "{{ bos_token }}{{ note }}{{ messages[0].content }}");
+    expect(own.encode(messages, { variables: { note: bad } })).not.toContain(user);
+  });
+
+  it("keeps control tokens apart that only arise once the template cuts something out", () => {
+    const source =
+      "{{ bos_token }}{% for m in messages %}{{ m.content | replace('</cut>', '') | trim }}{% endfor %}";
+    const template = chatTemplate(v3, source);
+    for (const content of ["<</cut>｜User｜>", "<｜Us</cut>er｜>", "a <</cut></cut>｜User｜></cut>"]) {
+      const ids = template.encode([{ role: "user", content }]);
+      expect(template.render([{ role: "user", content }])).toContain(TOKEN.user);
+      expect(ids).not.toContain(v3.idOf(TOKEN.user));
+    }
+  });
+
+  it("survives JSON with and without escapes", () => {
+    for (const filter of ["tojson", "tojson(ensure_ascii=true)"]) {
+      const template = chatTemplate(v3, `{{ messages | ${filter} }}`);
+      const messages: Message[] = [{ role: "user", content: `<|EOT|>${TOKEN.user}` }];
+      const ids = template.encode(messages);
+      expect(ids).not.toContain(v3.idOf(TOKEN.eot));
+      expect(v3.decode(ids)).toBe(template.render(messages));
+    }
+  });
+
+  it("refuses a template that counts the characters of what could be a control token", () => {
+    const template = chatTemplate(v3, "{{ messages[0].content | length }}");
+    expect(template.encode([{ role: "user", content: "<b>" }])).toEqual(v3.encode("3"));
+    expect(() => template.encode([{ role: "user", content: TOKEN.user }])).toThrow(/takes contents apart/);
+  });
+
+  it("leaves BOS to the template", () => {
+    const plain = kinds.find(({ name }) => name === "llm")!.tokenizer;
+    expect(plain.prefixIds).toEqual([0]);
+    const message: Message[] = [{ role: "user", content: "a" }];
+    expect(chatTemplate(plain, "{{ bos_token }}{{ messages[0].content }}").encode(message)[0]).toBe(0);
+    expect(chatTemplate(plain, "{{ messages[0].content }}").encode(message)).not.toContain(0);
+  });
+});
+
+const FOLDER = new URL("../../../shared/data/tokenizers/", import.meta.url);
+const present = existsSync(FOLDER);
+if (!present) console.warn(`real vocabularies not found at ${FOLDER.pathname}: one test skipped`);
+
+it.skipIf(!present).each(["llm", "coder"] as const)(
+  "%s: the real vocabulary gives the same ids",
+  async (name) => {
+    const file = new URL(`ggml-vocab-deepseek-${name}.gguf`, FOLDER);
+    const tokenizer = ggufTokenizer(await openGguf(bytesSource(readFileSync(file), file.pathname)));
+    const template = chatTemplate(tokenizer, null, { modelType: "llama" });
+    expect(template.builtin).toBe(name);
+    const messages = dialogue("Sei genau: Führer, ÿ.", [["1234 < 5?", "yes\n"]], "  你好\n");
+    const text = template.render(messages);
+    expect(template.encode(messages)).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
+    expect(template.encode(messages)[0]).toBe(tokenizer.specialIds.bos);
+  },
+);
+
+describe("templates of checkpoints", () => {
+  const messages: Message[] = [{ role: "user", content: "u" }];
+
+  it("get the variables that transformers gives", () => {
+    const source =
+      "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ add_generation_prompt }}|{{ tools is defined }}" +
+      "|{{ thinking }}|{{ enable_thinking }}|{{ extra.a }}|{{ strftime_now('%Y') | length }}";
+    const template = chatTemplate(v3, source);
+    const text = template.render(messages, { thinking: true, variables: { extra: { a: 1 } } });
+    const { bos, eos, pad } = TOKEN;
+    expect(text).toBe(`${bos}|${eos}|${pad}|true|false|true|true|1|4`);
+    expect(template.render(messages, { addGenerationPrompt: false })).toContain("|false|false|");
+  });
+
+  it("take the arguments of calls as text or, where they write them as JSON, as an object", () => {
+    const calling: Message[] = [
+      {
+        role: "assistant",
+        tool_calls: [{ id: "1", type: "function", function: { name: "f", arguments: '{"a":[1,2]}' } }],
+      },
+    ];
+    const body = (filter: string) =>
+      `{% for c in messages[0].tool_calls %}{{ c['function']['arguments']${filter} }}{% endfor %}`;
+    expect(chatTemplate(v3, body("")).render(calling)).toBe('{"a":[1,2]}');
+    expect(chatTemplate(v3, body(" | tojson")).render(calling)).toBe('{"a": [1, 2]}');
+    expect(chatTemplate(v3, "{{ messages[0].content is none }}").render(calling)).toBe("true");
+    const broken = [
+      {
+        ...calling[0],
+        tool_calls: [{ ...calling[0].tool_calls![0], function: { name: "f", arguments: "{" } }],
+      },
+    ];
+    expect(() => chatTemplate(v3, body(" | tojson")).render(broken)).toThrow(/messages\[0\].*no JSON/);
+  });
+
+  it("are named in errors", () => {
+    expect(() => chatTemplate(v3, "{% for %}")).toThrow(ConfigError);
+    const template = chatTemplate(v3, "{{ raise_exception('roles must alternate') }}");
+    expect(() => template.render(messages)).toThrow(/chat template "default".*roles must alternate/);
+  });
+
+  it("come alone or several by name, one of them for tools", () => {
+    const tool = { type: "function", function: { name: "f" } } as const;
+    const source = { default: "plain", tool_use: "tools" };
+    const template = chatTemplate(v3, source);
+    expect(template.render(messages)).toBe("plain");
+    expect(template.render(messages, { tools: [tool] })).toBe("tools");
+    expect(template.prompt(messages, { tools: [tool] }).text).toBe("tools");
+    expect(() => chatTemplate(v3, { a: "x", b: "y" })).toThrow(/none of them is the default/);
+  });
+
+  it("say whether they open the thought", () => {
+    const opens = (source: string) => chatTemplate(v3, source).prompt(messages).opensReasoning;
+    expect(opens("{{ '<think>\\n' }}")).toBe(true);
+    expect(opens("{{ '<think>' }}")).toBe(true);
+    expect(opens("{{ '<think>x' }}")).toBe(false);
+  });
+
+  it.each([
+    [[{ role: "robot", content: "x" }], /messages\[0\]: unknown role/],
+    [[{ role: "user", content: null }], /messages\[0\]: content must be text/],
+    [[{ role: "user", content: "x", tool_calls: [] }], /tool_calls belong to an assistant/],
+    [[{ role: "assistant", content: null, tool_calls: [] }], /content must be text/],
+    [[{ role: "assistant", content: null, tool_calls: [{ function: { name: "f" } }] }], /needs a name/],
+    ["hello", /messages: not a list/],
+  ])("refuse messages that are none: %j", (wrong, message) => {
+    const template = chatTemplate(v3, "x");
+    expect(() => template.render(wrong as unknown as Message[])).toThrow(message);
+  });
+});
+
+describe("marks", () => {
+  it("stand before what could begin a token, and come out again", () => {
+    const marker = new Marker(["<｜User｜>", "<|EOT|>", "<think>"], "#");
+    expect(marker.mark("a<b> <｜ <| << <t </think> <")).toBe("a<b> #<｜ #<| #<< #<t </think> #<");
+    expect(marker.count).toBe(5);
+    const { text, inert } = marker.unmark("#<｜User｜>#<\\u0023<");
+    expect(text).toBe("<｜User｜><<");
+    expect([...inert]).toEqual([0, 8, 9]);
+    expect(new Marker([], "#").mark("<|")).toBe("<|");
+    expect(new Marker(["§"], "#").mark("a§")).toBe("a#§");
+  });
+
+  it("are characters that occur nowhere, not even escaped", () => {
+    expect(unusedMark(["a", "\uE000\\ue001"])).toBe("\uE002");
+    const all = Array.from({ length: 6400 }, (_, i) => String.fromCharCode(0xe000 + i)).join("");
+    expect(() => unusedMark([all])).toThrow(ConfigError);
+  });
+});

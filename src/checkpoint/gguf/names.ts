@@ -1,0 +1,98 @@
+/**
+ * Names of tensors in GGUF files of the architectures llama, deepseek and deepseek2 against the official ones, and
+ * the order of rotary rows: llama.cpp pairs adjacent rows for all three, so its converter interleaves the halves of
+ * query and key heads of the first two (gguf.md section 2).
+ */
+
+/** What the tensors of a layer are called: after `model.layers.{i}.`, and after `blk.{i}.`. */
+const layerNames: Readonly<Record<string, string>> = {
+  "input_layernorm.weight": "attn_norm.weight",
+  "post_attention_layernorm.weight": "ffn_norm.weight",
+  "self_attn.q_proj.weight": "attn_q.weight",
+  "self_attn.k_proj.weight": "attn_k.weight",
+  "self_attn.v_proj.weight": "attn_v.weight",
+  "self_attn.o_proj.weight": "attn_output.weight",
+  "self_attn.q_a_proj.weight": "attn_q_a.weight",
+  "self_attn.q_a_layernorm.weight": "attn_q_a_norm.weight",
+  "self_attn.q_b_proj.weight": "attn_q_b.weight",
+  "self_attn.kv_a_proj_with_mqa.weight": "attn_kv_a_mqa.weight",
+  "self_attn.kv_a_layernorm.weight": "attn_kv_a_norm.weight",
+  "self_attn.kv_b_proj.weight": "attn_kv_b.weight",
+  "self_attn.k_b_proj.weight": "attn_k_b.weight",
+  "self_attn.v_b_proj.weight": "attn_v_b.weight",
+  "mlp.gate_proj.weight": "ffn_gate.weight",
+  "mlp.up_proj.weight": "ffn_up.weight",
+  "mlp.down_proj.weight": "ffn_down.weight",
+  "mlp.gate.weight": "ffn_gate_inp.weight",
+  "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+  "mlp.shared_experts.gate_proj.weight": "ffn_gate_shexp.weight",
+  "mlp.shared_experts.up_proj.weight": "ffn_up_shexp.weight",
+  "mlp.shared_experts.down_proj.weight": "ffn_down_shexp.weight",
+};
+
+const globalNames: Readonly<Record<string, string>> = {
+  "model.embed_tokens.weight": "token_embd.weight",
+  "model.norm.weight": "output_norm.weight",
+  "lm_head.weight": "output.weight",
+};
+
+const EXPERT = /^mlp\.experts\.(\d+)\.(gate|up|down)_proj\.weight$/;
+
+/** Where an official tensor lies: the GGUF tensor and, of stacked experts, which one. */
+export interface GgufPlace {
+  readonly tensor: string;
+  /** Index of the layer, or null outside layers. */
+  readonly layer: number | null;
+  readonly expert: number | null;
+}
+
+/** The place of an official name, or null where GGUF has none. */
+export function ggufPlace(name: string): GgufPlace | null {
+  if (Object.hasOwn(globalNames, name)) return { tensor: globalNames[name], layer: null, expert: null };
+  const [, digits, rest] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
+  if (digits === undefined) return null;
+  const layer = Number(digits);
+  const [, expert, part] = EXPERT.exec(rest) ?? [];
+  if (expert !== undefined) {
+    return { tensor: `blk.${layer}.ffn_${part}_exps.weight`, layer, expert: Number(expert) };
+  }
+  if (!Object.hasOwn(layerNames, rest)) return null;
+  return { tensor: `blk.${layer}.${layerNames[rest]}`, layer, expert: null };
+}
+
+/** Whether the rows of an official tensor are interleaved within heads in files of `architecture`. */
+export function isInterleaved(architecture: string, name: string): boolean {
+  return architecture !== "deepseek2" && /\.self_attn\.[qk]_proj\.weight$/.test(name);
+}
+
+/**
+ * Reorders the rows of whole heads: `to` "gguf" puts row j of the first half at 2j and row j of the second at 2j + 1,
+ * "official" undoes it. `data` holds rows of `width` elements; heads are of `headRows` rows.
+ */
+export function reorderHeads<T extends Uint8Array | Float32Array>(
+  data: T,
+  width: number,
+  headRows: number,
+  to: "gguf" | "official",
+): T {
+  const out = (data instanceof Float32Array ? new Float32Array(data) : new Uint8Array(data)) as T;
+  const half = headRows / 2;
+  for (let head = 0; head * width < data.length; head += headRows) {
+    for (let j = 0; j < headRows; j++) {
+      const paired = j < half ? 2 * j : 2 * (j - half) + 1;
+      const [from, at] = to === "gguf" ? [j, paired] : [paired, j];
+      const start = (head + from) * width;
+      out.set(data.subarray(start, start + width), (head + at) * width);
+    }
+  }
+  return out;
+}
+
+/** Transposes a `rows` by `columns` matrix that begins at `from`. */
+export function transposed(values: Float32Array, from: number, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(rows * columns);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < columns; c++) out[c * rows + r] = values[from + r * columns + c];
+  }
+  return out;
+}

@@ -1,0 +1,247 @@
+/**
+ * Vocabulary of the GGUF container (ggml's docs/gguf.md): value types of its metadata, storage types of its tensors,
+ * and a file's metadata with checked access. Storage types that are not listed are refused by number.
+ */
+import { ConfigError, FormatError } from "../../tensor/errors.ts";
+
+/** Storage types that are read: code in the file, values per block, bytes per block. */
+export const ggmlTypes = {
+  F32: { code: 0, values: 1, bytes: 4 },
+  F16: { code: 1, values: 1, bytes: 2 },
+  Q4_0: { code: 2, values: 32, bytes: 18 },
+  Q4_1: { code: 3, values: 32, bytes: 20 },
+  Q5_0: { code: 6, values: 32, bytes: 22 },
+  Q5_1: { code: 7, values: 32, bytes: 24 },
+  Q8_0: { code: 8, values: 32, bytes: 34 },
+  Q4_K: { code: 12, values: 256, bytes: 144 },
+  Q5_K: { code: 13, values: 256, bytes: 176 },
+  Q6_K: { code: 14, values: 256, bytes: 210 },
+  BF16: { code: 30, values: 1, bytes: 2 },
+} as const;
+
+export type GgmlType = keyof typeof ggmlTypes;
+
+/** Storage types of ggml that are known by name only, for messages. */
+const otherTypes: Readonly<Record<number, string>> = {
+  9: "Q8_1",
+  10: "Q2_K",
+  11: "Q3_K",
+  15: "Q8_K",
+  16: "IQ2_XXS",
+  17: "IQ2_XS",
+  18: "IQ3_XXS",
+  19: "IQ1_S",
+  20: "IQ4_NL",
+  21: "IQ3_S",
+  22: "IQ2_S",
+  23: "IQ4_XS",
+  24: "I8",
+  25: "I16",
+  26: "I32",
+  27: "I64",
+  28: "F64",
+  29: "IQ1_M",
+  34: "TQ1_0",
+  35: "TQ2_0",
+  39: "MXFP4",
+};
+
+const byCode = new Map<number, GgmlType>(
+  (Object.keys(ggmlTypes) as GgmlType[]).map((type) => [ggmlTypes[type].code, type]),
+);
+
+/** The storage type of a code; FormatError naming file, tensor and type for one that is not read. */
+export function ggmlTypeOf(where: string, name: string, code: number): GgmlType {
+  const type = byCode.get(code);
+  if (type) return type;
+  throw new FormatError("tensor type is not supported", {
+    where,
+    name,
+    expected: Object.keys(ggmlTypes),
+    found: otherTypes[code] ?? `type ${code}`,
+    hint: "Take a file in another quantization",
+  });
+}
+
+/** Bytes of `count` values, which are whole blocks. */
+export function ggmlBytes(type: GgmlType, count: number): number {
+  const { values, bytes } = ggmlTypes[type];
+  return (count / values) * bytes;
+}
+
+/** Value types of metadata, at the index of their code. */
+export const valueTypes = [
+  "u8",
+  "i8",
+  "u16",
+  "i16",
+  "u32",
+  "i32",
+  "f32",
+  "bool",
+  "string",
+  "array",
+  "u64",
+  "i64",
+  "f64",
+] as const;
+
+export type ValueType = (typeof valueTypes)[number];
+
+/** Bytes of one value; of strings and arrays, of the shortest. */
+export const valueBytes: Readonly<Record<ValueType, number>> = {
+  u8: 1,
+  i8: 1,
+  u16: 2,
+  i16: 2,
+  u32: 4,
+  i32: 4,
+  f32: 4,
+  bool: 1,
+  string: 8,
+  array: 12,
+  u64: 8,
+  i64: 8,
+  f64: 8,
+};
+
+/** Elements of an array. Numbers are packed; of booleans, one byte each, 0 or 1. */
+export type GgufItems =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array
+  | BigUint64Array
+  | BigInt64Array
+  | readonly string[]
+  | readonly GgufArray[];
+
+export interface GgufArray {
+  readonly type: "array";
+  readonly of: ValueType;
+  readonly items: GgufItems;
+}
+
+/** A metadata value with its type. 64-bit integers are numbers where those are exact. */
+export type GgufValue =
+  | { readonly type: Exclude<ValueType, "bool" | "string" | "array">; readonly value: number | bigint }
+  | { readonly type: "bool"; readonly value: boolean }
+  | { readonly type: "string"; readonly value: string }
+  | GgufArray;
+
+export type GgufMetadata = ReadonlyMap<string, GgufValue>;
+
+/** What a value is, for messages. */
+function shown(value: GgufValue | undefined): string {
+  if (value === undefined) return "nothing";
+  if (value.type === "array") return `an array of ${value.items.length} ${value.of}`;
+  return `${value.type} ${String(value.value).slice(0, 60)}`;
+}
+
+/** Typed access to metadata; errors name the file, the key, what was expected and what was found. */
+export class MetadataReader {
+  readonly where: string;
+  readonly metadata: GgufMetadata;
+
+  constructor(metadata: GgufMetadata, where: string) {
+    this.metadata = metadata;
+    this.where = where;
+  }
+
+  has(key: string): boolean {
+    return this.metadata.has(key);
+  }
+
+  /** Throws ConfigError for a value that cannot be worked with. */
+  refuse(key: string, expected: unknown, hint?: string): never {
+    const found = shown(this.metadata.get(key));
+    throw new ConfigError("unsupported or malformed metadata", {
+      where: this.where,
+      name: key,
+      expected,
+      found,
+      hint,
+    });
+  }
+
+  /** An integer of at least `min` of any integer type; `fallback` where missing. @throws ConfigError */
+  integer(key: string, fallback?: number, min = 0): number {
+    const entry = this.metadata.get(key);
+    if (entry === undefined && fallback !== undefined) return fallback;
+    const value = entry && entry.type !== "array" ? entry.value : undefined;
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || entry!.type[0] === "f") {
+      this.refuse(key, `an integer of at least ${min}`);
+    }
+    return value;
+  }
+
+  /** An integer, or null where missing. @throws ConfigError */
+  optionalInteger(key: string, min = 0): number | null {
+    return this.has(key) ? this.integer(key, undefined, min) : null;
+  }
+
+  /** A number; of an f32 the shortest decimal that it stands for. `fallback` where missing. @throws ConfigError */
+  number(key: string, fallback?: number): number {
+    const entry = this.metadata.get(key);
+    if (entry === undefined && fallback !== undefined) return fallback;
+    const value = entry && entry.type !== "array" ? entry.value : undefined;
+    if (typeof value !== "number" || !Number.isFinite(value)) this.refuse(key, "a number");
+    return entry!.type === "f32" ? shortestDecimal(value) : value;
+  }
+
+  /** A boolean; `fallback` where missing. @throws ConfigError */
+  boolean(key: string, fallback: boolean): boolean {
+    const entry = this.metadata.get(key);
+    if (entry === undefined) return fallback;
+    if (entry.type !== "bool") this.refuse(key, "a bool");
+    return entry.value;
+  }
+
+  /** A string; `fallback` where missing. @throws ConfigError */
+  text(key: string, fallback?: string): string {
+    const entry = this.metadata.get(key);
+    if (entry === undefined && fallback !== undefined) return fallback;
+    if (entry?.type !== "string") this.refuse(key, "a string");
+    return entry.value;
+  }
+
+  /** An array of strings. @throws ConfigError */
+  strings(key: string): readonly string[] {
+    const entry = this.metadata.get(key);
+    if (entry?.type !== "array" || entry.of !== "string") this.refuse(key, "an array of strings");
+    return entry.items as readonly string[];
+  }
+
+  /** An array of 32-bit integers. @throws ConfigError */
+  integers(key: string): Int32Array | Uint32Array {
+    const entry = this.metadata.get(key);
+    if (
+      entry?.type !== "array" ||
+      !(entry.items instanceof Int32Array || entry.items instanceof Uint32Array)
+    ) {
+      this.refuse(key, "an array of i32");
+    }
+    return entry.items;
+  }
+}
+
+/** The shortest decimal that rounds to the float32 `value`: 1e-6 for the float32 next to it. */
+export function shortestDecimal(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const decimal = Number(value.toPrecision(digits));
+    if (Math.fround(decimal) === value) return decimal;
+  }
+  return value;
+}
+
+/** Shorthands for metadata to be written. */
+export const u32 = (value: number): GgufValue => ({ type: "u32", value });
+export const f32 = (value: number): GgufValue => ({ type: "f32", value: Math.fround(value) });
+export const bool = (value: boolean): GgufValue => ({ type: "bool", value });
+export const text = (value: string): GgufValue => ({ type: "string", value });
+export const strings = (items: readonly string[]): GgufValue => ({ type: "array", of: "string", items });
+export const i32s = (items: Int32Array): GgufValue => ({ type: "array", of: "i32", items });

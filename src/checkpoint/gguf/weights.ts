@@ -1,0 +1,279 @@
+/**
+ * A GGUF file as the weights of a model: official names and shapes, rows in the official order, experts one by one,
+ * `kv_b_proj` put together from its two halves. Besides float32 it hands out the stored blocks of tensors whose rows
+ * are Q4_0 or Q8_0, in the official order of rows, so that quantized models load them unchanged.
+ */
+import { type LanguageConfig, parseConfig } from "../../models/config.ts";
+import { mainSpecs } from "../../models/specs.ts";
+import type { MlaConfig } from "../../nn/mla.ts";
+import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
+import { FormatError } from "../../tensor/errors.ts";
+import { dequantize } from "./blocks.ts";
+import { architectureOf, ggufConfig } from "./config.ts";
+import { ggufPlace, isInterleaved, reorderHeads, transposed } from "./names.ts";
+import type { GgufFile, GgufTensor } from "./reader.ts";
+
+/** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */
+export type GgufWeights = WeightSource & BlockSource & { readonly blocks: BlockSource };
+
+/** Values decoded at once. */
+const CHUNK = 1 << 20;
+
+/** Rows of a stored tensor: `count` groups of `size` rows, `stride` rows apart. */
+interface RowsEntry {
+  readonly kind: "rows";
+  readonly shape: readonly number[];
+  readonly tensor: GgufTensor;
+  readonly first: number;
+  readonly count: number;
+  readonly size: number;
+  readonly stride: number;
+  /** Rows of a head where they are interleaved, else 0. */
+  readonly headRows: number;
+}
+
+/** `kv_b_proj` from its halves, or the key half of a whole one. */
+interface LatentEntry {
+  readonly kind: "joined" | "keys";
+  readonly shape: readonly number[];
+  readonly tensors: readonly GgufTensor[];
+  readonly mla: MlaConfig;
+}
+
+type Entry = RowsEntry | LatentEntry;
+
+const withoutOnes = (sizes: readonly number[]) => {
+  let length = sizes.length;
+  while (length > 1 && sizes[length - 1] === 1) length--;
+  return sizes.slice(0, length);
+};
+
+/** The tensor `name` if its sizes are `shape` in official order; leading ones may be missing. */
+function tensorOf(file: GgufFile, name: string, shape: readonly number[], official: string): GgufTensor {
+  const tensor = file.tensors.get(name);
+  if (!tensor) {
+    throw new FormatError("the file lacks a tensor", {
+      where: file.name,
+      name,
+      expected: shape,
+      hint: official,
+    });
+  }
+  const expected = withoutOnes([...shape].reverse());
+  const found = withoutOnes(tensor.ne);
+  if (expected.length !== found.length || expected.some((n, i) => n !== found[i])) {
+    throw new FormatError(`sizes do not fit ${official}`, {
+      where: file.name,
+      name,
+      expected,
+      found: tensor.ne,
+    });
+  }
+  return tensor;
+}
+
+function wholeRows(tensor: GgufTensor, shape: readonly number[], headRows = 0): RowsEntry {
+  const count = shape.slice(0, -1).reduce((a, b) => a * b, 1);
+  return { kind: "rows", shape, tensor, first: 0, count: 1, size: count, stride: count, headRows };
+}
+
+class GgufWeightSource implements WeightSource, BlockSource {
+  readonly blocks: BlockSource = this;
+  readonly #file: GgufFile;
+  readonly #official = new Map<string, Entry>();
+  readonly #virtual = new Map<string, Entry>();
+
+  constructor(file: GgufFile, config: LanguageConfig) {
+    this.#file = file;
+    const architecture = architectureOf(file);
+    const used = new Set<string>();
+    for (const spec of mainSpecs(config)) {
+      for (const { name, shape } of spec.parts) this.#add(name, shape, config, architecture, used);
+    }
+    this.#checkUnused(config, used);
+  }
+
+  #add(
+    name: string,
+    shape: readonly number[],
+    config: LanguageConfig,
+    architecture: string,
+    used: Set<string>,
+  ) {
+    const file = this.#file;
+    const place = ggufPlace(name);
+    if (!place) throw new FormatError("GGUF has no place for a tensor", { where: file.name, name });
+    const { attention, moe } = config;
+    const find = (tensor: string, sizes: readonly number[]) => {
+      used.add(tensor);
+      return tensorOf(file, tensor, sizes, name);
+    };
+    if (place.expert !== null) {
+      const [rows, columns] = shape;
+      const merged = `blk.${place.layer}.ffn_gate_up_exps.weight`;
+      const both =
+        !file.tensors.has(place.tensor) && file.tensors.has(merged) && !/_down_exps/.test(place.tensor);
+      const stride = both ? 2 * rows : rows;
+      const tensor = find(both ? merged : place.tensor, [moe!.experts, stride, columns]);
+      const first = place.expert * stride + (both && /_up_exps/.test(place.tensor) ? rows : 0);
+      const entry: RowsEntry = {
+        kind: "rows",
+        shape,
+        tensor,
+        first,
+        count: 1,
+        size: rows,
+        stride,
+        headRows: 0,
+      };
+      this.#official.set(name, entry);
+    } else if (name.endsWith(".self_attn.kv_b_proj.weight")) {
+      this.#addLatent(name, shape, attention as MlaConfig, find);
+    } else {
+      const headRows = isInterleaved(architecture, name) && attention.kind === "mha" ? attention.headDim : 0;
+      this.#official.set(name, wholeRows(find(place.tensor, shape), shape, headRows));
+    }
+  }
+
+  #addLatent(
+    name: string,
+    shape: readonly number[],
+    mla: MlaConfig,
+    find: (tensor: string, sizes: readonly number[]) => GgufTensor,
+  ): void {
+    const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = mla;
+    const keys = { name: name.replace("kv_b_proj", "k_b_proj"), shape: [H, C, N] };
+    const values = { name: name.replace("kv_b_proj", "v_b_proj"), shape: [H, V, C] };
+    const whole = ggufPlace(name)!.tensor;
+    if (this.#file.tensors.has(whole)) {
+      const tensor = find(whole, shape);
+      this.#official.set(name, wholeRows(tensor, shape));
+      this.#virtual.set(keys.name, { kind: "keys", shape: keys.shape, tensors: [tensor], mla });
+      const rows = { first: N, count: H, size: V, stride: N + V, headRows: 0 };
+      this.#virtual.set(values.name, { kind: "rows", shape: values.shape, tensor, ...rows });
+      return;
+    }
+    const k = find(ggufPlace(keys.name)!.tensor, keys.shape);
+    const v = find(ggufPlace(values.name)!.tensor, values.shape);
+    this.#official.set(name, { kind: "joined", shape, tensors: [k, v], mla });
+    this.#virtual.set(keys.name, wholeRows(k, keys.shape));
+    this.#virtual.set(values.name, wholeRows(v, values.shape));
+  }
+
+  /** Refuses tensors that no part of the model reads; those of layers after the main ones are left out knowingly. */
+  #checkUnused({ layers }: LanguageConfig, used: ReadonlySet<string>): void {
+    for (const name of this.#file.tensors.keys()) {
+      const layer = /^blk\.(\d+)\./.exec(name);
+      if (used.has(name) || (layer && Number(layer[1]) >= layers)) continue;
+      throw new FormatError("the file holds a tensor that the model has no place for", {
+        where: this.#file.name,
+        name,
+        found: this.#file.tensor(name).ne,
+      });
+    }
+  }
+
+  names(): Iterable<string> {
+    return this.#official.keys();
+  }
+
+  has(name: string): boolean {
+    return this.#official.has(name) || this.#virtual.has(name);
+  }
+
+  #entry(name: string): Entry {
+    const entry = this.#official.get(name) ?? this.#virtual.get(name);
+    if (entry) return entry;
+    throw new FormatError("no such tensor in the file", { where: this.#file.name, name });
+  }
+
+  shape(name: string): readonly number[] {
+    return this.#entry(name).shape;
+  }
+
+  async *readF32(name: string): AsyncGenerator<{ offset: number; values: Float32Array }> {
+    const entry = this.#entry(name);
+    let offset = 0;
+    const parts = entry.kind === "rows" ? this.#floats(entry) : this.#latent(entry);
+    for await (const values of parts) {
+      yield { offset, values };
+      offset += values.length;
+    }
+  }
+
+  blockType(name: string): "Q4_0" | "Q8_0" | null {
+    const entry = this.#entry(name);
+    if (entry.kind !== "rows") return null;
+    const { type } = entry.tensor;
+    return type === "Q4_0" || type === "Q8_0" ? type : null;
+  }
+
+  async *readBlocks(name: string): AsyncGenerator<{ row: number; rows: number; bytes: Uint8Array }> {
+    const entry = this.#entry(name);
+    if (this.blockType(name) === null || entry.kind !== "rows") {
+      const found = entry.kind === "rows" ? entry.tensor.type : "rows that are put together";
+      throw new FormatError("rows are not stored blocks", {
+        where: this.#file.name,
+        name,
+        expected: "Q4_0 or Q8_0",
+        found,
+      });
+    }
+    let row = 0;
+    for await (const bytes of this.#rows(entry)) {
+      const rows = bytes.length / entry.tensor.rowBytes;
+      yield { row, rows, bytes };
+      row += rows;
+    }
+  }
+
+  /** Stored rows in the official order, in chunks of whole rows. */
+  async *#rows({ tensor, first, count, size, stride, headRows }: RowsEntry): AsyncGenerator<Uint8Array> {
+    const unit = Math.max(1, headRows);
+    const step = Math.max(1, Math.floor(CHUNK / (tensor.ne[0] * unit))) * unit;
+    for (let group = 0; group < count; group++) {
+      for (let row = 0; row < size; row += step) {
+        const rows = Math.min(step, size - row);
+        const start = (first + group * stride + row) * tensor.rowBytes;
+        const bytes = await this.#file.read(tensor, start, rows * tensor.rowBytes);
+        yield headRows === 0 ? bytes : reorderHeads(bytes, tensor.rowBytes, headRows, "official");
+      }
+    }
+  }
+
+  async *#floats(entry: RowsEntry): AsyncGenerator<Float32Array> {
+    for await (const bytes of this.#rows(entry)) yield dequantize(entry.tensor.type, bytes);
+  }
+
+  /** Matrix `index` of consecutive ones of `rows` rows. */
+  async #matrix(tensor: GgufTensor, index: number, rows: number): Promise<Float32Array> {
+    const bytes = rows * tensor.rowBytes;
+    return dequantize(tensor.type, await this.#file.read(tensor, index * bytes, bytes));
+  }
+
+  /** Head by head: `[N + V, C]` from a transposed and a plain half, or the transposed `[C, N]` of a whole one. */
+  async *#latent({ kind, tensors, mla }: LatentEntry): AsyncGenerator<Float32Array> {
+    const { heads, latentRank: C, nopeDim: N, valueDim: V } = mla;
+    for (let head = 0; head < heads; head++) {
+      if (kind === "keys") {
+        const both = await this.#matrix(tensors[0], head, N + V); // [N + V, C]
+        yield transposed(both, 0, N, C);
+        continue;
+      }
+      yield transposed(await this.#matrix(tensors[0], head, C), 0, C, N);
+      yield await this.#matrix(tensors[1], head, V);
+    }
+  }
+}
+
+/**
+ * The weights of `file` under their official names. `config` is the parsed `ggufConfig` by default. @throws
+ * ConfigError for an architecture or metadata that are not supported, FormatError for a tensor that is missing,
+ * misshapen or has no place in the model
+ */
+export function ggufWeights(
+  file: GgufFile,
+  config: LanguageConfig = parseConfig(ggufConfig(file)),
+): GgufWeights {
+  return new GgufWeightSource(file, config);
+}

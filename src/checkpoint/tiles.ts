@@ -1,0 +1,85 @@
+/**
+ * Quantized weights in safetensors files, as this package keeps them in memory (`tensor/quantized.ts`): the group
+ * `KEY` is a U8 tensor `KEY.q4_tiles` or `KEY.q8_tiles` of shape `[matrices, bytes]`. Opening such a folder copies
+ * bytes and quantizes nothing. `config.json` says so in `quantization_config`.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import { toConfigJson } from "../models/config.ts";
+import type { Json } from "../models/config-reader.ts";
+import { weightsOf } from "../models/model-weights.ts";
+import type { TileSource } from "../nn/weight-source.ts";
+import { FormatError } from "../tensor/errors.ts";
+import { isQuantized, type QuantFormat, TILE_COLUMNS, TILE_ROWS } from "../tensor/quantized.ts";
+import type { Checkpoint } from "./folder.ts";
+import type { SafetensorsEntry } from "./safetensors-writer.ts";
+
+/** `quant_method` in the `quantization_config` of folders saved by this package. */
+export const TILED = "deepseek-ts";
+
+const SUFFIX = /\.(q[48])_tiles$/;
+/** Bytes read at once. */
+const CHUNK = 1 << 24;
+
+/** Whether a tensor of a checkpoint holds tiles. */
+export function isTiled(name: string): boolean {
+  return SUFFIX.test(name);
+}
+
+/** The tiles in a checkpoint; null where it has none. @throws FormatError */
+export function tilesOf(checkpoint: Checkpoint): TileSource | null {
+  const stored = new Map<string, { name: string; format: QuantFormat; bytes: number }>();
+  for (const name of checkpoint.names()) {
+    const match = SUFFIX.exec(name);
+    if (!match) continue;
+    const { dtype, bytes } = checkpoint.info(name);
+    const key = name.slice(0, match.index);
+    const where = checkpoint.tree.name;
+    if (dtype !== "U8")
+      throw new FormatError("tiles are bytes", { where, name, expected: "U8", found: dtype });
+    if (stored.has(key)) throw new FormatError("a weight is stored in two formats", { where, name });
+    stored.set(key, { name, format: match[1] as QuantFormat, bytes });
+  }
+  if (stored.size === 0) return null;
+  return {
+    keys: () => stored.keys(),
+    tileFormat: (key) => stored.get(key)?.format ?? null,
+    tileBytes: (key) => stored.get(key)?.bytes ?? 0,
+    async *readTiles(key) {
+      const { name, bytes } = stored.get(key)!;
+      for (let offset = 0; offset < bytes; offset += CHUNK) {
+        yield { offset, bytes: await checkpoint.readRange(name, offset, Math.min(CHUNK, bytes - offset)) };
+      }
+    },
+  };
+}
+
+/** The tensors of a quantized model as they are saved: tiles, and what is not quantized under its official name. */
+export function* tiledEntries(model: CausalLM): Generator<SafetensorsEntry> {
+  const { tiles, readF32 } = weightsOf(model);
+  for (const { key, weight, parts } of model.parameters.groups()) {
+    if (isQuantized(weight)) {
+      const data = async function* () {
+        for await (const { bytes } of tiles!.readTiles(key)) yield bytes;
+      };
+      const shape = [weight.count, weight.matrixBytes];
+      yield { name: `${key}.${weight.format}_tiles`, dtype: "U8", shape, data };
+      continue;
+    }
+    for (const { name, shape } of parts) {
+      const data = async function* () {
+        for await (const { values } of readF32(name)) {
+          yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+        }
+      };
+      yield { name, dtype: "F32", shape, data };
+    }
+  }
+}
+
+/** The `config.json` of a folder with such tensors. */
+export function tiledConfig(model: CausalLM): Json {
+  return {
+    ...toConfigJson(model.config, "float32"),
+    quantization_config: { quant_method: TILED, version: 1, tile: [TILE_ROWS, TILE_COLUMNS] },
+  };
+}

@@ -1,0 +1,396 @@
+/**
+ * The conversation at a terminal: messages, commands that begin with a slash, replies as they are written. What it
+ * reads from and writes to is given, so that tests can play the user.
+ */
+import type { Conversation, Reply, ReplySettings, ReplyStream } from "../chat/conversation.ts";
+import type { Message } from "../chat/messages.ts";
+import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
+
+export type Line =
+  | { readonly kind: "line"; readonly text: string }
+  /** Ctrl-C. */
+  | { readonly kind: "interrupt" }
+  /** Ctrl-D, or the end of the input. */
+  | { readonly kind: "end" };
+
+export interface ChatTerminal {
+  /** Asks for a line, which begins as `initial`. */
+  readLine(prompt: string, initial?: string): Promise<Line>;
+  /** A note or a thought is set apart from replies. */
+  write(text: string, style?: "note" | "thought"): void;
+  /** Runs `body` with a signal that Ctrl-C aborts. */
+  stoppable<T>(body: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  readFile(path: string): Promise<string>;
+  writeFile(path: string, text: string): Promise<void>;
+}
+
+interface Command {
+  readonly usage: string;
+  readonly help: string;
+  /** False ends the conversation. */
+  readonly run: (argument: string) => Promise<boolean> | boolean;
+}
+
+/** Names of the commands, for completion. */
+export const COMMAND_NAMES = [
+  "help",
+  "system",
+  "reset",
+  "undo",
+  "retry",
+  "edit",
+  "history",
+  "save",
+  "load",
+  "stats",
+  "set",
+  "tokens",
+  "quit",
+] as const;
+
+type CommandName = (typeof COMMAND_NAMES)[number];
+
+/** Reads a message out of a saved file: our own form, or a list of messages. */
+function savedMessages(text: string, path: string): readonly Message[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ConfigError("not valid JSON", { where: path, cause });
+  }
+  const messages = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
+  if (!Array.isArray(messages)) {
+    throw new ConfigError("no messages", { where: path, expected: "a list, or an object with messages" });
+  }
+  return messages as Message[];
+}
+
+/** Steps of a word into another: for the command that was meant. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+export interface ChatLoopOptions {
+  /** The first line. */
+  readonly greeting: string;
+  /** Whether figures follow every reply. */
+  readonly stats?: boolean;
+}
+
+/** Talks until the user leaves. Errors that were foreseen are shown, and the conversation goes on. */
+export async function chatLoop(
+  conversation: Conversation,
+  terminal: ChatTerminal,
+  settings: ChatSettings,
+  options: ChatLoopOptions,
+): Promise<void> {
+  await new ChatLoop(conversation, terminal, settings, options).run();
+}
+
+class ChatLoop {
+  readonly #conversation: Conversation;
+  readonly #terminal: ChatTerminal;
+  readonly #settings: ChatSettings;
+  readonly #options: ChatLoopOptions;
+  readonly #commands: Readonly<Record<CommandName, Command>>;
+  #replies = 0;
+  #written = 0;
+  #last: Reply | null = null;
+
+  constructor(
+    conversation: Conversation,
+    terminal: ChatTerminal,
+    settings: ChatSettings,
+    options: ChatLoopOptions,
+  ) {
+    this.#conversation = conversation;
+    this.#terminal = terminal;
+    this.#settings = settings;
+    this.#options = options;
+    const command = (usage: string, help: string, run: Command["run"]): Command => ({ usage, help, run });
+    const going = (body: (argument: string) => void) => (argument: string) => {
+      body(argument);
+      return true;
+    };
+    this.#commands = {
+      help: command(
+        "/help",
+        "this list",
+        going(() => this.#help()),
+      ),
+      system: command(
+        "/system [TEXT]",
+        "set the system message, or show it; - removes it",
+        going((text) => this.#system(text)),
+      ),
+      reset: command(
+        "/reset",
+        "forget the conversation",
+        going(() => this.#reset()),
+      ),
+      undo: command(
+        "/undo",
+        "take back the last message and its reply",
+        going(() => this.#undo()),
+      ),
+      retry: command("/retry", "another reply to the last message", () => this.#retry()),
+      edit: command("/edit [N]", "change message N (default: the last) and go on from there", (n) =>
+        this.#edit(n),
+      ),
+      history: command(
+        "/history",
+        "the conversation so far",
+        going(() => this.#history()),
+      ),
+      save: command("/save FILE", "write the conversation to a file (JSON)", (path) => this.#save(path)),
+      load: command("/load FILE", "read a conversation from a file", (path) => this.#load(path)),
+      stats: command(
+        "/stats",
+        "figures of the last reply",
+        going(() => this.#stats()),
+      ),
+      set: command(
+        "/set [NAME VALUE]",
+        "change a setting, or show all",
+        going((text) => this.#set(text)),
+      ),
+      tokens: command(
+        "/tokens",
+        "how full the context is",
+        going(() => this.#tokens()),
+      ),
+      quit: command("/quit", "leave (Ctrl-D too)", () => false),
+    };
+  }
+
+  async run(): Promise<void> {
+    this.#note(this.#options.greeting);
+    let interrupted = false;
+    for (;;) {
+      const line = await this.#message("> ");
+      if (line.kind === "end" || (line.kind === "interrupt" && interrupted)) break;
+      interrupted = line.kind === "interrupt";
+      if (line.kind === "interrupt") {
+        this.#note("Ctrl-C again, Ctrl-D or /quit leaves.");
+        continue;
+      }
+      try {
+        if (!(await this.#act(line.text))) break;
+      } catch (error) {
+        if (!(error instanceof DeepseekError) && !(error instanceof Error && "code" in error)) throw error;
+        this.#note(`error: ${error.message}`);
+      }
+    }
+  }
+
+  #note(text: string): void {
+    this.#terminal.write(`${text}\n`, "note");
+  }
+
+  /** One message: a line, lines ended by backslashes, or a block between lines of three quotes. */
+  async #message(prompt: string, initial?: string): Promise<Line> {
+    const first = await this.#terminal.readLine(prompt, initial);
+    if (first.kind !== "line") return first;
+    let text = first.text;
+    const block = text.trimStart().startsWith('"""');
+    if (block) text = text.trimStart().slice(3);
+    const open = () => (block ? !text.trimEnd().endsWith('"""') : text.endsWith("\\"));
+    while (open()) {
+      const next = await this.#terminal.readLine(". ");
+      if (next.kind !== "line") return next;
+      text = `${block ? text : text.slice(0, -1)}\n${next.text}`;
+    }
+    if (block) text = text.trimEnd().slice(0, -3).replace(/^\n/, "").replace(/\n$/, "");
+    return { kind: "line", text };
+  }
+
+  async #act(text: string): Promise<boolean> {
+    if (text.trim() === "") return true;
+    // Two slashes begin a message that begins with one.
+    if (!text.startsWith("/") || text.startsWith("//")) {
+      await this.#reply((settings) => this.#conversation.send(text.replace(/^\/\//, "/"), settings));
+      return true;
+    }
+    const [, name, argument] = /^\/(\S*)\s*([\s\S]*)$/.exec(text)!;
+    if (Object.hasOwn(this.#commands, name)) {
+      return this.#commands[name as CommandName].run(argument.trim());
+    }
+    const near = [...COMMAND_NAMES].sort((a, b) => distance(name, a) - distance(name, b))[0];
+    const hint = distance(name, near) <= 2 ? `Did you mean /${near}?` : "/help lists the commands.";
+    this.#note(`no such command: /${name}. ${hint} Begin with // to send it as a message.`);
+    return true;
+  }
+
+  async #reply(ask: (settings: ReplySettings) => ReplyStream): Promise<void> {
+    const terminal = this.#terminal;
+    const reply = await terminal.stoppable(async (signal) => {
+      const stream = ask(replySettings(this.#settings, this.#replies, signal));
+      let style: "thought" | undefined;
+      let ended = true;
+      const show = (text: string, as?: "thought") => {
+        if (as !== style && !ended) terminal.write("\n");
+        style = as;
+        ended = text.endsWith("\n");
+        terminal.write(text, as);
+      };
+      for (;;) {
+        const next = await stream.next();
+        if (next.done) {
+          if (!ended) terminal.write("\n");
+          return next.value;
+        }
+        const piece = next.value;
+        if (piece.kind === "reasoning") show(piece.text, "thought");
+        else if (piece.kind === "content" || piece.kind === "arguments") show(piece.text);
+        else if (piece.kind === "call") show(`[${piece.name} `);
+        else show(piece.malformed === undefined ? "]" : "] (not a valid call)");
+      }
+    });
+    this.#replies++;
+    this.#written += reply.stats.generatedTokens;
+    this.#last = reply;
+    const { stopReason } = reply.stats;
+    if (stopReason === "aborted") this.#note("(stopped)");
+    else if (stopReason === "length") {
+      const full = reply.stats.promptTokens + reply.stats.generatedTokens >= this.#conversation.context;
+      this.#note(
+        full ? "(the context is full: /undo, /edit or /reset frees some)" : "(--max-tokens reached)",
+      );
+    }
+    if (reply.message === null) this.#note("(no answer; the message was taken back)");
+    if (this.#options.stats) this.#note(replyStats(reply));
+  }
+
+  #help(): void {
+    const all = Object.values(this.#commands);
+    const width = Math.max(...all.map(({ usage }) => usage.length));
+    this.#note(all.map(({ usage, help }) => `  ${usage.padEnd(width)}  ${help}`).join("\n"));
+    this.#note(
+      'A line that ends with \\ goes on in the next; """ begins and ends a block of lines. Ctrl-C stops a reply.',
+    );
+  }
+
+  #system(text: string): void {
+    if (text === "") this.#note(this.#conversation.system ?? "(no system message)");
+    else {
+      this.#conversation.system = text === "-" ? null : text;
+      this.#note(text === "-" ? "system message removed" : "system message set");
+    }
+  }
+
+  #reset(): void {
+    this.#conversation.reset();
+    this.#note("conversation forgotten; the system message stays");
+  }
+
+  #undo(): void {
+    const taken = this.#conversation.undo();
+    this.#note(taken === null ? "nothing to take back" : `taken back: ${taken.content}`);
+  }
+
+  async #retry(): Promise<boolean> {
+    if (this.#settings.temperature === 0) {
+      this.#note("(at temperature 0 the reply is the same: /set temperature 0.7)");
+    }
+    await this.#reply((settings) => this.#conversation.regenerate(settings));
+    return true;
+  }
+
+  async #edit(argument: string): Promise<boolean> {
+    const { turns } = this.#conversation;
+    const turn = argument === "" ? turns.length : Number(argument);
+    const old = Number.isInteger(turn) ? turns[turn - 1] : undefined;
+    if (old === undefined) {
+      this.#note(turns.length === 0 ? "no message yet" : `messages are numbered 1 to ${turns.length}`);
+      return true;
+    }
+    const content = old.content ?? "";
+    // A line editor shows one line.
+    const several = content.includes("\n");
+    if (several) this.#note(content);
+    const line = await this.#message(`${turn}> `, several ? undefined : content);
+    if (line.kind !== "line" || line.text.trim() === "") {
+      this.#note("left as it was");
+      return true;
+    }
+    await this.#reply((settings) => this.#conversation.edit(turn, line.text, settings));
+    return true;
+  }
+
+  #history(): void {
+    const { messages } = this.#conversation;
+    if (messages.length === 0) this.#note("nothing yet");
+    let turn = 0;
+    for (const { role, content, tool_calls: calls = [] } of messages) {
+      const label = role === "user" ? `${++turn}> ` : role === "assistant" ? "" : `(${role}) `;
+      const called = calls.map((call) => `[${call.function.name} ${call.function.arguments}]`);
+      this.#note(label + [content, ...called].filter(Boolean).join("\n"));
+    }
+  }
+
+  async #save(path: string): Promise<boolean> {
+    if (path === "") this.#note("/save needs a file's name");
+    else {
+      const { messages } = this.#conversation;
+      await this.#terminal.writeFile(path, `${JSON.stringify({ messages }, null, 2)}\n`);
+      this.#note(`${messages.length} messages written to ${path}`);
+    }
+    return true;
+  }
+
+  async #load(path: string): Promise<boolean> {
+    if (path === "") this.#note("/load needs a file's name");
+    else {
+      const messages = savedMessages(await this.#terminal.readFile(path), path);
+      this.#conversation.load(messages);
+      this.#note(`${messages.length} messages read; /history shows them`);
+    }
+    return true;
+  }
+
+  #stats(): void {
+    if (this.#last === null) this.#note("no reply yet");
+    else
+      this.#note(
+        `${replyStats(this.#last)}\n${this.#replies} replies, ${this.#written} tokens written in all`,
+      );
+  }
+
+  #set(argument: string): void {
+    const settings = this.#settings;
+    const [name, value, ...rest] = argument.split(/\s+/);
+    if (name === "") {
+      const lines = Object.entries(SETTINGS).map(([known, { key }]) => `  ${known} ${shown(settings[key])}`);
+      this.#note(lines.join("\n"));
+      return;
+    }
+    const setting = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
+    if (setting === undefined) {
+      this.#note(`no such setting: ${name}. There are ${Object.keys(SETTINGS).join(", ")}.`);
+      return;
+    }
+    const parsed = rest.length > 0 ? undefined : setting.parse(value ?? "");
+    if (parsed === undefined) {
+      this.#note(`${name}: expected ${setting.expected}`);
+      return;
+    }
+    Object.assign(settings, { [setting.key]: parsed });
+    this.#note(`${name} ${shown(parsed)}`);
+  }
+
+  #tokens(): void {
+    const { context } = this.#conversation;
+    const thinking = this.#settings.thinking ?? undefined;
+    const used = this.#conversation.messages.length === 0 ? 0 : this.#conversation.countTokens({ thinking });
+    this.#note(`${used} of ${context} tokens (${((100 * used) / context).toFixed(1)} %)`);
+  }
+}

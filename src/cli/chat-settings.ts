@@ -1,0 +1,85 @@
+/** What can be set in a conversation at the terminal, and the figures that are shown of a reply. */
+import type { Reply, ReplySettings } from "../chat/conversation.ts";
+
+/** What `/set` changes. */
+export interface ChatSettings {
+  temperature: number;
+  topP: number;
+  topK: number;
+  minP: number;
+  repetitionPenalty: number;
+  /** Null: as many as the context has room for. */
+  maxTokens: number | null;
+  seed: number;
+  /** Null: the template's own default. */
+  thinking: boolean | null;
+  stop: readonly string[];
+  speculative: boolean;
+}
+
+/** A setting by the name that the user types. */
+export interface Setting {
+  readonly key: keyof ChatSettings;
+  readonly expected: string;
+  /** The value, or undefined where the text is none. */
+  readonly parse: (text: string) => number | boolean | null | undefined;
+}
+
+const number = (valid: (n: number) => boolean) => (text: string) => {
+  const value = text === "" ? Number.NaN : Number(text);
+  return Number.isFinite(value) && valid(value) ? value : undefined;
+};
+const natural = number((n) => Number.isSafeInteger(n) && n >= 0);
+
+export const SETTINGS: Readonly<Record<string, Setting>> = {
+  temperature: { key: "temperature", expected: "0 or more", parse: number((n) => n >= 0) },
+  "top-p": { key: "topP", expected: "above 0", parse: number((n) => n > 0) },
+  "top-k": { key: "topK", expected: "an integer, 0 or more", parse: natural },
+  "min-p": { key: "minP", expected: "0 to 1", parse: number((n) => n >= 0 && n <= 1) },
+  "repetition-penalty": { key: "repetitionPenalty", expected: "above 0", parse: number((n) => n > 0) },
+  "max-tokens": {
+    key: "maxTokens",
+    expected: "an integer, 1 or more, or auto",
+    parse: (text) => (text === "auto" ? null : natural(text) || undefined),
+  },
+  seed: { key: "seed", expected: "an integer, 0 or more", parse: natural },
+  thinking: {
+    key: "thinking",
+    expected: "on, off or auto",
+    parse: (text) => ({ on: true, off: false, auto: null })[text],
+  },
+};
+
+/** A value as the user reads it. */
+export const shown = (value: unknown) =>
+  value === null ? "auto" : value === true ? "on" : value === false ? "off" : String(value);
+
+const perSecond = (count: number, ms: number) => (ms > 0 ? ((count / ms) * 1000).toFixed(0) : "-");
+
+/** One line of figures about a reply. */
+export function replyStats({ stats }: Pick<Reply, "stats">): string {
+  const { promptTokens, cachedTokens, generatedTokens, prefillMs, decodeMs } = stats;
+  const parts = [
+    `prompt ${promptTokens} tokens, ${cachedTokens} of them cached, at ${perSecond(promptTokens - cachedTokens, prefillMs)}/s`,
+    // The first token comes with the prompt.
+    `wrote ${generatedTokens} tokens at ${perSecond(Math.max(0, generatedTokens - 1), decodeMs)}/s`,
+  ];
+  if (stats.reasoningTokens > 0) parts.push(`${stats.reasoningTokens} of them thought`);
+  const reason = stats.stopString === null ? stats.stopReason : `stop ${JSON.stringify(stats.stopString)}`;
+  parts.push(`ended by ${reason}`);
+  const drafts = stats.speculative;
+  if (drafts) parts.push(`drafts accepted ${drafts.accepted} of ${drafts.drafted}`);
+  return parts.join(", ");
+}
+
+/** Settings as options of a reply; each reply of a conversation gets a seed of its own. */
+export function replySettings(settings: ChatSettings, replies: number, signal: AbortSignal): ReplySettings {
+  const { maxTokens, thinking, seed, ...sampling } = settings;
+  return {
+    ...sampling,
+    seed: seed + replies,
+    signal,
+    ...(maxTokens !== null && { maxTokens }),
+    ...(thinking !== null && { thinking }),
+  };
+}

@@ -1,0 +1,111 @@
+/** The terminal of `deepseek-ts chat`: line editing with a history of this session, completion, Ctrl-C. */
+import { readFile, writeFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { type ChatTerminal, COMMAND_NAMES, type Line } from "./chat-loop.ts";
+
+/** Lines that come faster than anybody types are pasted, and one message. */
+const PASTE_MS = 20;
+
+const DIM = "\u001b[2m";
+const CYAN = "\u001b[36m";
+const PLAIN = "\u001b[0m";
+
+/** Takes over the terminal until disposed. Colours are left out where `NO_COLOR` is set. */
+export function openTerminal(): ChatTerminal & Disposable {
+  const { stdin, stdout } = process;
+  const editor = createInterface({
+    input: stdin,
+    output: stdout,
+    terminal: true,
+    historySize: 1000,
+    completer: (line: string) => {
+      const found = COMMAND_NAMES.map((name) => `/${name}`).filter((name) => name.startsWith(line));
+      return [line.startsWith("/") ? found : [], line];
+    },
+  });
+  const colours = !process.env.NO_COLOR;
+  const waiting: Line[] = [];
+  let reader: ((line: Line) => void) | null = null;
+  let stop: (() => void) | null = null;
+  let pasted: string[] = [];
+  let timer: NodeJS.Timeout | null = null;
+
+  const give = (line: Line) => {
+    const read = reader;
+    reader = null;
+    if (read) read(line);
+    else waiting.push(line);
+  };
+  const flush = () => {
+    if (timer) clearTimeout(timer);
+    timer = null;
+    if (pasted.length === 0) return;
+    const text = pasted.join("\n");
+    pasted = [];
+    give({ kind: "line", text });
+  };
+  editor.on("line", (text) => {
+    pasted.push(text);
+    if (timer) clearTimeout(timer);
+    timer = setTimeout(flush, PASTE_MS);
+  });
+  editor.on("close", () => {
+    flush();
+    give({ kind: "end" });
+  });
+  editor.on("SIGINT", () => {
+    if (stop) {
+      stop();
+      return;
+    }
+    const typed = editor.line !== "";
+    editor.write(null, { ctrl: true, name: "e" });
+    editor.write(null, { ctrl: true, name: "u" });
+    // As in a shell, the first Ctrl-C drops what is typed.
+    if (!typed) {
+      stdout.write("\n");
+      give({ kind: "interrupt" });
+    }
+  });
+
+  return {
+    readLine(prompt, initial) {
+      const next = waiting.shift();
+      if (next) {
+        // What ends the input does so for every later reader.
+        if (next.kind === "end") waiting.push(next);
+        return Promise.resolve(next);
+      }
+      return new Promise((resolve) => {
+        reader = resolve;
+        editor.setPrompt(colours ? `${CYAN}${prompt}${PLAIN}` : prompt);
+        editor.prompt();
+        if (initial !== undefined) editor.write(initial);
+      });
+    },
+    write(text, style) {
+      stdout.write(style && colours ? `${DIM}${text}${PLAIN}` : text);
+    },
+    async stoppable(body) {
+      const controller = new AbortController();
+      stop = () => {
+        if (controller.signal.aborted) {
+          editor.close();
+          process.exit(130);
+        }
+        controller.abort();
+      };
+      try {
+        return await body(controller.signal);
+      } finally {
+        stop = null;
+      }
+    },
+    readFile: (path) => readFile(path, "utf8"),
+    writeFile: (path, text) => writeFile(path, text),
+    [Symbol.dispose]() {
+      if (timer) clearTimeout(timer);
+      editor.close();
+    },
+  };
+}

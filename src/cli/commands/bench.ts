@@ -1,0 +1,71 @@
+/** `deepseek-ts bench`: how fast a model of a released shape runs on this machine. */
+import { readFile } from "node:fs/promises";
+import { Command, Option } from "commander";
+import type { Json } from "../../models/config-reader.ts";
+import { presets } from "../../models/presets.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { benchmarkShape, type ShapeOptions } from "../shape-benchmark.ts";
+import { naturalNumber, openDevice, positiveInteger, withThreads } from "./options.ts";
+
+const examples = `
+Examples:
+  deepseek-ts bench --shape deepseek-v2-lite               16B parameters in 4 bits: needs 12 GB of memory and of disk
+  deepseek-ts bench --shape deepseek-coder-1.3b --dtype q8 --no-reopen
+  deepseek-ts bench --shape ./my-model/config.json --prompt 1024 --batch 8 --json`;
+
+interface Flags extends Omit<ShapeOptions, "seed"> {
+  readonly shape: string;
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+
+/** The configuration that `shape` names: a released model's, or a file's. @throws ConfigError */
+export async function shapeConfig(shape: string): Promise<Json> {
+  if (Object.hasOwn(presets, shape)) return presets[shape as keyof typeof presets] as Json;
+  if (!shape.endsWith(".json")) {
+    throw new ConfigError("no released model of this name", {
+      where: "bench",
+      name: "--shape",
+      expected: Object.keys(presets).join(", "),
+      found: shape,
+      hint: "Or give the path of a config.json.",
+    });
+  }
+  return JSON.parse(await readFile(shape, "utf8")) as Json;
+}
+
+export function benchCommand(): Command {
+  const command = new Command("bench")
+    .summary("measure a released model's shape on this machine")
+    .description(
+      "Makes a model of a released shape with random weights, saves and opens it, and measures prefill and decoding.",
+    )
+    .requiredOption("--shape <name>", `${Object.keys(presets).join(", ")}, or a config.json`)
+    .addOption(
+      new Option("--dtype <dtype>", "storage of the weights")
+        .choices(["q4", "q8", "bf16", "f32"])
+        .default("q4"),
+    )
+    .option("--prompt <n>", "tokens of the prompt", positiveInteger, 256)
+    .option("--tokens <n>", "tokens decoded after it", positiveInteger, 32)
+    .option("--batch <n>", "sequences decoded together at the end; 1 leaves it out", positiveInteger, 8)
+    .addOption(
+      new Option("--cache-dtype <dtype>", "storage of the cache")
+        .choices(["f32", "bf16", "f16"])
+        .default("f16"),
+    )
+    .option("--no-reopen", "do not save the model and open it again")
+    .option("--folder <path>", "where the model is saved (default: a temporary folder, removed afterwards)")
+    .option("--seed <n>", "seed of the weights", naturalNumber, 1)
+    .option("--json", "write one JSON object at the end");
+  return withThreads(command)
+    .addHelpText("after", examples)
+    .action(async (flags: Flags & { readonly seed: number }) => {
+      const config = await shapeConfig(flags.shape);
+      await using device = await openDevice(flags);
+      const log = (line: string) => process[flags.json ? "stderr" : "stdout"].write(`${line}\n`);
+      const figures = await benchmarkShape(config, device, flags, log);
+      log(`memory   ${(figures.peakResidentBytes / 1e9).toFixed(2)} GB at most`);
+      if (flags.json) process.stdout.write(`${JSON.stringify({ shape: flags.shape, ...figures })}\n`);
+    });
+}

@@ -1,0 +1,188 @@
+/** `deepseek-ts chat`: a conversation at the terminal, or one message from a pipe. */
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { Command } from "commander";
+import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
+import { Conversation } from "../../chat/conversation.ts";
+import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
+import { countParameters } from "../../models/count.ts";
+import type { GenerationConfig } from "../../pretrained/generation-config.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { chatLoop } from "../chat-loop.ts";
+import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
+import { openTerminal } from "../chat-terminal.ts";
+import { listenForInterrupt } from "../interrupt.ts";
+import { type GenerationFlags, withGeneration } from "./generation.ts";
+import { MODEL_ARGUMENT, type OpenedModel, openModel } from "./open-model.ts";
+import { openDevice, readStdin, usageError } from "./options.ts";
+
+interface ChatFlags extends GenerationFlags {
+  readonly system?: string;
+  readonly template?: string;
+  readonly prompt?: string;
+  readonly thinking?: boolean;
+}
+
+const examples = `
+Examples:
+  deepseek-ts chat ./DeepSeek-V2-Lite-Chat
+  deepseek-ts chat ./DeepSeek-V3 --system "Answer in one sentence." --temperature 0.7 --top-p 0.95
+  deepseek-ts chat ./DeepSeek-V2-Lite-Chat --prompt "What is a monad?" --stats
+  git diff | deepseek-ts chat ./DeepSeek-Coder-V2-Lite-Instruct --system "Summarise this change." > summary.txt
+
+At a terminal, /help lists what else there is: taking back, trying again, editing, saving. Replies have no limit but
+the context, which is never shortened silently.`;
+
+const ADVISED = new Set(["--temperature", "--top-p", "--top-k", "--min-p", "--repetition-penalty"]);
+
+function count(n: number): string {
+  const units = [
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "K"],
+  ] as const;
+  const unit = units.find(([size]) => n >= size);
+  return unit ? `${(n / unit[0]).toPrecision(3)}${unit[1]}` : String(n);
+}
+
+/** The flags; where they say nothing, what the model's makers advise. */
+function settingsOf(command: Command, flags: ChatFlags, advised: GenerationConfig): ChatSettings {
+  const { maxTokens, seed, stop, speculative, thinking } = flags;
+  const pick = (name: "temperature" | "topP" | "topK" | "minP" | "repetitionPenalty") => {
+    const given = command.getOptionValueSource(name) !== "default";
+    return given ? flags[name] : (advised[name] ?? flags[name]);
+  };
+  const greedy = advised.doSample === false && command.getOptionValueSource("temperature") === "default";
+  return {
+    temperature: greedy ? 0 : pick("temperature"),
+    topP: pick("topP"),
+    topK: pick("topK"),
+    minP: pick("minP"),
+    repetitionPenalty: pick("repetitionPenalty"),
+    ...{ seed, stop, speculative },
+    maxTokens: maxTokens ?? null,
+    thinking: thinking ?? null,
+  };
+}
+
+/** The file or built-in template that `asked` names, the model's own, or the built-in one that fits. @throws ConfigError */
+async function openTemplate(opened: OpenedModel, asked: string | undefined): Promise<ChatTemplate> {
+  const { tokenizer, chatTemplate: own, model, name } = opened;
+  if (asked === undefined) return chatTemplate(tokenizer, own, { modelType: model.config.modelType, name });
+  if (Object.hasOwn(BUILTIN_TEMPLATES, asked)) return builtinTemplate(tokenizer, asked);
+  return chatTemplate(tokenizer, { [basename(asked)]: await readFile(asked, "utf8") });
+}
+
+/** Refuses a choice that the template does not offer. @throws ConfigError */
+function checkThinking(template: ChatTemplate, thinking: boolean | undefined): void {
+  if (thinking === undefined) return;
+  const message = [{ role: "user", content: "a" }] as const;
+  const [on, off] = [true, false].map((choice) => template.render(message, { thinking: choice }));
+  if (on !== off) return;
+  throw new ConfigError("the template leaves no choice whether to think", {
+    where: `chat template "${template.name}"`,
+    name: thinking ? "--thinking" : "--no-thinking",
+    hint: "Leave the option out.",
+  });
+}
+
+/** One message and its reply: the answer to standard output, thought to standard error. */
+async function answerOnce(
+  conversation: Conversation,
+  message: string,
+  settings: ChatSettings,
+  flags: ChatFlags,
+): Promise<void> {
+  const { stdout, stderr } = process;
+  using interrupt = listenForInterrupt(() => {});
+  const stream = conversation.send(message, replySettings(settings, 0, interrupt.signal));
+  let thinking = false;
+  for (;;) {
+    const next = await stream.next();
+    if (!next.done) {
+      const piece = next.value;
+      if (flags.json) continue;
+      if (piece.kind === "reasoning") stderr.write(piece.text);
+      else if (thinking) stderr.write("\n");
+      thinking = piece.kind === "reasoning";
+      if (piece.kind === "content") stdout.write(piece.text);
+      continue;
+    }
+    const { stats, message: written, ...text } = next.value;
+    if (thinking) stderr.write("\n");
+    if (flags.json) {
+      const { stopReason, stopString, ...figures } = stats;
+      stdout.write(`${JSON.stringify({ ...text, stopReason, stopString, stats: figures })}\n`);
+    } else {
+      for (const call of text.calls) {
+        stdout.write(`[${call.function.name} ${call.function.arguments}]\n`);
+      }
+      if (stdout.isTTY && !text.content.endsWith("\n")) stdout.write("\n");
+    }
+    if (flags.stats) stderr.write(`${replyStats(next.value)}\n`);
+    if (interrupt.exitCode !== 0) process.exitCode = interrupt.exitCode;
+    return;
+  }
+}
+
+export function chatCommand(): Command {
+  const command = new Command("chat")
+    .summary("talk with a model")
+    .description(
+      "Talks with a model at the terminal, with commands to take back, retry, edit and save (/help). Where standard\n" +
+        "input is a pipe, all of it is one message, and only the reply is written to standard output.",
+    )
+    .argument("<model>", MODEL_ARGUMENT)
+    .option("--system <text>", "the system message")
+    .option("-p, --prompt <text>", "one message instead of a conversation")
+    .option(
+      "--template <template>",
+      `a Jinja file, or ${Object.keys(BUILTIN_TEMPLATES).join(", ")} (default: the model's own, or the one that fits)`,
+    )
+    .option("--thinking", "think before answering, where the template has the choice")
+    .option("--no-thinking", "answer at once (default: as the template has it)");
+  command.setOptionValueWithSource("thinking", undefined, "default");
+  withGeneration(command);
+  for (const option of command.options) {
+    if (option.long === "--max-tokens") {
+      option.description = "most tokens of one reply (default: what the context has room for)";
+    }
+    if (ADVISED.has(option.long ?? "")) {
+      option.defaultValueDescription = `as the model's makers advise, or ${option.defaultValue}`;
+    }
+    // The template says how a text begins.
+    if (option.long === "--bos" || option.long === "--no-bos") option.hideHelp();
+  }
+  return command.addHelpText("after", examples).action(async (path: string, flags: ChatFlags) => {
+    if (flags.bos !== undefined) usageError(command, "the template says whether a text begins with BOS");
+    const talking = flags.prompt === undefined && process.stdin.isTTY;
+    if (talking && flags.json) usageError(command, "--json needs --prompt or a message from a pipe");
+    if (talking && !process.stdout.isTTY)
+      usageError(command, "give --prompt where the output is no terminal");
+    const message = talking ? "" : (flags.prompt ?? (await readStdin()));
+    if (!talking && message.trim() === "") throw new ConfigError("the message is empty", { where: "chat" });
+    await using device = await openDevice(flags);
+    const opened = await openModel(path, device, flags);
+    using model = opened.model;
+    const { config } = model;
+    const template = await openTemplate(opened, flags.template);
+    checkThinking(template, flags.thinking);
+    const settings = settingsOf(command, flags, opened.generationConfig);
+    using conversation = new Conversation(model, opened.tokenizer, template, { system: flags.system });
+    if (!talking) {
+      await answerOnce(conversation, message, settings, flags);
+      return;
+    }
+    using terminal = openTerminal();
+    const parts = [
+      `${opened.name}: ${config.modelType}`,
+      `${count(countParameters(config).total)} parameters`,
+      `context ${config.maxPositions} tokens`,
+      `${template.builtin === null ? "" : "built-in "}template ${template.name}`,
+    ];
+    await chatLoop(conversation, terminal, settings, {
+      greeting: `${parts.join(", ")}. /help lists the commands.`,
+      stats: flags.stats,
+    });
+  });
+}

@@ -1,0 +1,164 @@
+/** What `inspect` computes, and the commands that read models, against files and a hub on this machine. */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
+import { exportGguf, modelSource } from "../../checkpoint/gguf/export.ts";
+import { modelEntries } from "../../checkpoint/model.ts";
+import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { createModel } from "../../models/causal-lm.ts";
+import { parseConfig } from "../../models/config.ts";
+import { presets } from "../../models/presets.ts";
+import { tinyConfigs } from "../../models/testing.ts";
+import { TestingHub } from "../../pretrained/testing-hub.ts";
+import { createReferenceDevice } from "../../tensor/reference/backend.ts";
+import { cacheValues, memoryNeeds } from "../memory-needs.ts";
+import { bytesText, ProgressLine, progressText } from "../progress-line.ts";
+import { downloadCommand } from "./download.ts";
+import { inspect } from "./inspect.ts";
+
+const commit = "89abcdef0123456789abcdef0123456789abcdef";
+const machine = { total: 1e9, free: 5e8 };
+/** Without stretched positions, which GGUF has no form for. */
+const config = { ...tinyConfigs.v2, rope_scaling: null };
+const device = createReferenceDevice();
+let root: string;
+let hub: TestingHub;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "inspect-"));
+  hub = await TestingHub.start();
+  const files = new Map<string, Uint8Array>();
+  using model = createModel(config, device, { seed: 1 });
+  await saveCheckpoint(memoryFolderSink(files), modelEntries(model), {
+    config,
+    maxShardBytes: 20_000,
+  });
+  hub.repos.set("org/tiny", { commit, files });
+  const sink = memorySink("out", (bytes) => files.set("tiny.gguf", bytes.slice()));
+  await exportGguf(sink, { weights: modelSource(model), config: model.config }, { type: "F16" });
+});
+afterAll(async () => {
+  await hub[Symbol.asyncDispose]();
+  await rm(root, { recursive: true, force: true });
+});
+beforeEach(() => {
+  vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+  vi.stubEnv("HF_HUB_CACHE", join(root, "cache"));
+  vi.stubEnv("HF_TOKEN", "");
+  vi.stubEnv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+  return () => vi.unstubAllEnvs();
+});
+
+describe("inspect", () => {
+  it("reads a model on the hub by its headers alone, and the same from the cache", async () => {
+    hub.seen.length = 0;
+    const { inspection } = await inspect("org/tiny", {}, machine);
+    expect(inspection).toMatchObject({ format: "safetensors", modelType: "deepseek_v2", machine });
+    const shards = new Set(hub.seen.map(({ url }) => url).filter((url) => url.endsWith(".safetensors")));
+    expect(shards.size).toBeGreaterThan(2);
+    expect(
+      hub.seen.filter(({ url }) => url.endsWith(".safetensors")).every(({ range }) => range !== null),
+    ).toBe(true);
+    expect(inspection.bytesByDtype).toEqual({ F32: 4 * inspection.parameters.total });
+    expect(inspection.bytes).toBe(4 * inspection.parameters.total);
+    const write = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+    await downloadCommand().parseAsync(["org/tiny"], { from: "user" });
+    const path = String(write.mock.calls[0][0]).trim();
+    await downloadCommand().parseAsync(["org/tiny", "--json"], { from: "user" });
+    expect(JSON.parse(String(write.mock.calls[1][0]))).toMatchObject({ path, commit, kind: "safetensors" });
+    write.mockRestore();
+    expect(JSON.parse(await readFile(join(path, "config.json"), "utf8")).model_type).toBe("deepseek_v2");
+    const local = await inspect(path, {}, machine);
+    expect(local.inspection).toEqual({ ...inspection, folder: path });
+    hub.seen.length = 0;
+    expect((await inspect("org/tiny", { offline: true }, machine)).inspection).toEqual(local.inspection);
+    expect(hub.seen).toEqual([]);
+  });
+
+  it("reads GGUF files, on the hub too", async () => {
+    const bytes = hub.repos.get("org/tiny")!.files.get("tiny.gguf")!;
+    const path = join(root, "tiny.gguf");
+    await writeFile(path, bytes);
+    const { inspection } = await inspect(path, {}, machine);
+    expect(inspection).toMatchObject({ format: "gguf", modelType: "deepseek_v2", folder: path });
+    expect(Object.keys(inspection.bytesByDtype).sort()).toEqual(["F16", "F32"]);
+    const remote = await inspect("org/tiny", { gguf: "tiny.gguf" }, machine);
+    expect({ ...remote.inspection, folder: path }).toEqual(inspection);
+  });
+
+  it("names what is neither file nor model", async () => {
+    await expect(inspect("nowhere")).rejects.toThrow(/neither a file or folder here nor/);
+    await expect(inspect("org/none")).rejects.toThrow(/nor a model on the hub/);
+    await expect(inspect(join(root, "cache"))).rejects.toThrow(/neither a model nor a training run/);
+  });
+});
+
+describe("memory", () => {
+  it("of DeepSeek-V3 is what the paper and the files say", () => {
+    const config = parseConfig(presets["deepseek-v3"]);
+    const { own, multiHead, groupedQuery } = cacheValues(config);
+    expect(own).toBe(61 * (512 + 64));
+    expect(multiHead).toBe(61 * 128 * (128 + 64 + 128));
+    expect(groupedQuery).toBe(61 * 8 * (128 + 64 + 128));
+    const needs = Object.fromEntries(
+      memoryNeeds(config, { total: 2e12, free: 1e12 }).map((need) => [need.dtype, need]),
+    );
+    expect(needs.f32.weights / 4).toBeGreaterThan(671e9);
+    expect(needs.f32.weights / needs.bf16.weights).toBeCloseTo(2, 2);
+    expect(needs.bf16.weights / needs.q8.weights).toBeCloseTo(16 / 8.5, 1);
+    expect(needs.bf16.weights / needs.q4.weights).toBeGreaterThan(3.3);
+    expect([needs.f32.fits, needs.bf16.fits, needs.q4.fits]).toEqual(["no", "tight", "yes"]);
+    expect(needs.q4.contextThatFits).toBe(config.maxPositions);
+    expect(needs.bf16.contextThatFits).toBe(0);
+    expect(needs.q4.weightsPerToken).toBeLessThan(needs.q4.weights / 10);
+  });
+
+  it("of few heads names no groups", () => {
+    expect(cacheValues(parseConfig(tinyConfigs.llama))).toEqual({
+      own: 2 * 2 * 2 * 4,
+      multiHead: 96,
+      groupedQuery: 96,
+    });
+  });
+
+  it("tells how much context fits", () => {
+    const config = parseConfig(tinyConfigs.llama);
+    const [{ total }] = memoryNeeds(config, machine);
+    const per = 4 * cacheValues(config).own;
+    const tight = memoryNeeds(config, { total, free: total - 10 * per })[0];
+    expect(tight).toMatchObject({ fits: "tight", contextThatFits: config.maxPositions - 10 });
+  });
+});
+
+describe("progress", () => {
+  it("says what is done, how fast and for how long", () => {
+    expect(bytesText(999)).toBe("999 bytes");
+    expect(progressText({ stage: "load", done: 5e8, total: 2e9 })).toBe("loading  0.50 of 2.00 GB");
+    const base = { stage: "download", file: "a", fileDone: 1, fileTotal: 2, filesDone: 1, files: 3 } as const;
+    expect(progressText({ ...base, done: 1e6, total: 61e6, bytesPerSecond: 1e6 })).toBe(
+      "downloading  1.00 of 61.00 MB  1.00 MB/s, 1:00 left  1 of 3 files  a",
+    );
+    expect(progressText({ ...base, done: 1, total: 9, bytesPerSecond: 0 })).toContain(
+      "1 of 9 bytes  0 bytes/s  1 of",
+    );
+  });
+
+  it("draws on terminals only, in one line, and cleans up", () => {
+    const written: string[] = [];
+    const write = (text: string) => written.push(text);
+    const load = { stage: "load", done: 1, total: 2 } as const;
+    const silent = new ProgressLine({ write, isTTY: false }, 0);
+    silent.update(load);
+    silent.clear();
+    new ProgressLine({ write, isTTY: true }, 1000).update(load);
+    expect(written).toEqual([]);
+    const line = new ProgressLine({ write, isTTY: true, columns: 12 }, 0);
+    line.update(load);
+    line.update(load);
+    line.clear();
+    line.clear();
+    expect(written).toEqual(["\r\x1b[Kloading  1 ", "\r\x1b[K"]);
+  });
+});

@@ -1,0 +1,165 @@
+/** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
+import { readFile } from "node:fs/promises";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { nodeFolderSink } from "../../checkpoint/node-files.ts";
+import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
+import { type Divergence, divergence, type TextLogits, textLogits } from "../../generate/divergence.ts";
+import type { CausalLM } from "../../models/causal-lm.ts";
+import { storageRule } from "../../models/quantization.ts";
+import type { StorageFormat, StorageRule } from "../../nn/parameters.ts";
+import { load, locateModel } from "../../pretrained/node-load.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import type { Device } from "../../tensor/tensor.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { ProgressLine } from "../progress-line.ts";
+import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
+import { openDevice, positiveInteger, usageError, withThreads } from "./options.ts";
+
+const examples = `
+Examples:
+  deepseek-ts quantize ./DeepSeek-V2-Lite ./DeepSeek-V2-Lite-q4
+  deepseek-ts quantize deepseek-ai/DeepSeek-V2-Lite ./v2-lite-q4 --report --text notes.txt
+  deepseek-ts quantize ./model ./model-q8 --dtype q8
+  deepseek-ts quantize ./model ./mixed --keep "layers\\.0\\.=q8" --keep "o_proj=bf16" --report
+  deepseek-ts convert ./model model.gguf --type q4_0                        for llama.cpp
+
+By default routers, norms, low-rank attention matrices, embedding and output head keep 8 bits or more.`;
+
+/** Files beside the weights that a saved model keeps. */
+const COMPANIONS = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "generation_config.json",
+  "chat_template.jinja",
+];
+
+/** Measured where `--text` names nothing: plain prose and code, enough to tell a broken model from a sound one. */
+const TEXT = `The river rises in the hills to the north, runs past three mills and a tannery, and meets the sea at a town
+whose name means harbour. In spring it floods the lower meadows; the farmers move their cattle a week before, by a rule
+older than the church. A traveller in 1820 counted forty boats under its only bridge.
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+Let n be a positive integer. If n is even, then n squared is even as well, for n = 2k gives n squared = 2 (2 k squared).
+`;
+
+interface Kept {
+  readonly pattern: RegExp;
+  readonly format: StorageFormat;
+}
+
+function kept(text: string, all: readonly Kept[]): Kept[] {
+  const at = text.lastIndexOf("=");
+  const format = text.slice(at + 1);
+  if (at < 1 || !["f32", "bf16", "f16", "q8", "q4"].includes(format)) {
+    throw new InvalidArgumentError("Expected PATTERN=FORMAT with f32, bf16, f16, q8 or q4.");
+  }
+  try {
+    return [...all, { pattern: new RegExp(text.slice(0, at)), format: format as StorageFormat }];
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+/** The rule of a dtype with exceptions by name of a weight; the first that matches counts. */
+export function ruleWith(dtype: StorageFormat, exceptions: readonly Kept[]): StorageRule {
+  const rule = storageRule(dtype);
+  return (spec) => {
+    const names = [spec.key, ...spec.parts.slice(0, 3).map(({ name }) => name)];
+    return exceptions.find(({ pattern }) => names.some((name) => pattern.test(name)))?.format ?? rule(spec);
+  };
+}
+
+interface Flags extends Omit<ModelFlags, "dtype"> {
+  readonly dtype: "q4" | "q8";
+  readonly keep: readonly Kept[];
+  readonly report?: boolean;
+  readonly text?: string;
+  readonly tokens: number;
+  readonly json?: boolean;
+  readonly threads?: number;
+}
+
+async function measured(model: CausalLM, tokenizer: Tokenizer, flags: Flags): Promise<TextLogits> {
+  const text = flags.text === undefined ? TEXT : await readFile(flags.text, "utf8");
+  const ids = tokenizer.encode(text, { parseSpecial: false });
+  return textLogits(model, ids.slice(0, Math.min(flags.tokens, model.config.maxPositions)));
+}
+
+function reportText(d: Divergence): string {
+  const change = (100 * (d.perplexityAfter / d.perplexityBefore - 1)).toFixed(2);
+  return (
+    `perplexity  ${d.perplexityBefore.toFixed(4)} before, ${d.perplexityAfter.toFixed(4)} after (${change} %)\n` +
+    `divergence  ${d.meanKl.toExponential(2)} nats a token on average, ${d.maxKl.toExponential(2)} at most\n` +
+    `same choice ${(100 * d.sameTop).toFixed(1)} % of ${d.tokens} tokens; logits differ by ${d.rmsLogits.toFixed(4)} (rms)\n`
+  );
+}
+
+async function quantize(path: string, out: string, flags: Flags, device: Device): Promise<void> {
+  const place = await locateModel(await modelPath(path), { ...hubFlags(flags), download: true });
+  const files: Record<string, string> = {};
+  for (const name of COMPANIONS) {
+    if (await place.tree.has(name)) files[name] = await place.tree.readText(name);
+  }
+  const line = new ProgressLine(process.stderr);
+  const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }) =>
+    load(place.source.path, { ...options, device, onProgress: line.update }).finally(() => line.clear());
+  let before: TextLogits | null = null;
+  if (flags.report) {
+    const source = await open({ dtype: "auto" });
+    if (source.tokenizer === null) throw new ConfigError("a report needs a tokenizer", { where: path });
+    before = await measured(source.model, source.tokenizer, flags);
+    await source.dispose();
+  }
+  const { model, tokenizer, dispose } = await open({ storage: ruleWith(flags.dtype, flags.keep) });
+  try {
+    const sink = await nodeFolderSink(out);
+    const { totalSize } = await saveCheckpoint(sink, tiledEntries(model), {
+      config: tiledConfig(model),
+      files,
+    });
+    const bits = (8 * totalSize) / model.parameters.count;
+    const found = before && tokenizer && divergence(before, await measured(model, tokenizer, flags));
+    const size = `${(totalSize / 1e9).toFixed(3)} GB, ${bits.toFixed(2)} bits a weight`;
+    if (flags.json)
+      process.stdout.write(`${JSON.stringify({ out, bytes: totalSize, bitsPerWeight: bits, ...found })}\n`);
+    else process.stdout.write(`saved       ${out}: ${size}\n${found ? reportText(found) : ""}`);
+  } finally {
+    await dispose();
+  }
+}
+
+export function quantizeCommand(): Command {
+  const command = new Command("quantize")
+    .summary("save a model with 4-bit or 8-bit weights")
+    .description(
+      "Quantizes a model while reading it, tensor by tensor, and saves a folder that opens at once. Weights have one " +
+        "scale for each 32 values.",
+    )
+    .argument("<model>", MODEL_ARGUMENT)
+    .argument("<out>", "the folder to write; one that is there is replaced")
+    .addOption(new Option("--dtype <dtype>", "bits of the weights").choices(["q4", "q8"]).default("q4"))
+    .option(
+      "--keep <pattern=format>",
+      "another format for weights whose name matches; may be repeated, the first match counts",
+      kept,
+      [],
+    )
+    .option("--report", "measure what it costs: perplexity and divergence on a text, before and after")
+    .option("--text <file>", "the text of the report (default: a short one that comes with the package)")
+    .option("--tokens <n>", "tokens of the text that are read at most", positiveInteger, 512)
+    .option("--json", "write one JSON object");
+  return withThreads(withHub(command))
+    .addHelpText("after", examples)
+    .action(async (path: string, out: string, flags: Flags) => {
+      if (/\.gguf$/i.test(out)) usageError(command, "a .gguf file is written by `deepseek-ts convert`");
+      await using device = await openDevice(flags);
+      await quantize(path, out, flags, device);
+    });
+}

@@ -1,0 +1,96 @@
+/** What a model needs of a machine's memory, from its configuration alone. */
+import { freemem, totalmem } from "node:os";
+import type { LanguageConfig } from "../models/config.ts";
+import { storageRule, weightBytes } from "../models/quantization.ts";
+import type { StorageFormat } from "../nn/parameters.ts";
+
+/** Bytes of a cached value: caches are float32 unless a program asks for less. */
+const CACHE_VALUE = 4;
+/** Prompt tokens that pass through a layer at once, about. */
+const PREFILL = 512;
+
+/** Values that one token adds to the cache, and what other forms of attention with the same heads would add. */
+export interface CacheValues {
+  readonly own: number;
+  /** Keys and values of every head. */
+  readonly multiHead: number;
+  /** Keys and values of eight heads, which the others share; of all where there are fewer. */
+  readonly groupedQuery: number;
+}
+
+export function cacheValues({ attention, layers }: LanguageConfig): CacheValues {
+  const groups = Math.min(8, attention.heads);
+  if (attention.kind === "mla") {
+    const { heads, latentRank, nopeDim, ropeDim, valueDim } = attention;
+    const each = layers * (nopeDim + ropeDim + valueDim);
+    const own = layers * (latentRank + ropeDim);
+    return { own, multiHead: heads * each, groupedQuery: groups * each };
+  }
+  const { heads, keyValueHeads, headDim } = attention;
+  const each = 2 * layers * headDim;
+  return { own: keyValueHeads * each, multiHead: heads * each, groupedQuery: groups * each };
+}
+
+/** Bytes of the intermediate values of one pass: the widest layer for a piece of the prompt, and the logits. */
+export function activationBytes(config: LanguageConfig): number {
+  const { attention: a, hiddenSize, intermediateSize, moe, vocabSize, maxPositions } = config;
+  const tokens = Math.min(PREFILL, maxPositions);
+  const heads =
+    a.kind === "mla" ? a.heads * (2 * (a.nopeDim + a.ropeDim) + 2 * a.valueDim) : 4 * a.heads * a.headDim;
+  const experts = moe ? (moe.router.topK + moe.sharedExperts) * (3 * moe.expertWidth + hiddenSize) : 0;
+  const widest = Math.max(heads, 3 * intermediateSize, experts);
+  return 4 * (tokens * (4 * hiddenSize + widest) + 2 * vocabSize);
+}
+
+export interface MemoryNeed {
+  readonly dtype: StorageFormat;
+  readonly weights: number;
+  /** Weights that one token reads: what speed depends on. */
+  readonly weightsPerToken: number;
+  /** With the activations and the cache of the full context. */
+  readonly total: number;
+  /** `yes`: in what is free now; `tight`: in what the machine has; else `no`. */
+  readonly fits: "yes" | "tight" | "no";
+  /** Longest context for which it fits in what is free now; 0 where the weights alone do not. */
+  readonly contextThatFits: number;
+}
+
+export interface Machine {
+  readonly total: number;
+  readonly free: number;
+}
+
+/** This machine's memory, or what a container leaves of it. */
+export function thisMachine(): Machine {
+  const limit = process.constrainedMemory?.() ?? 0;
+  const total = limit > 0 ? Math.min(totalmem(), limit) : totalmem();
+  const free = process.availableMemory?.() ?? freemem();
+  return { total, free: Math.min(free, total) };
+}
+
+/** Bytes that one token adds to the cache. */
+export function cacheBytes(config: LanguageConfig): number {
+  return CACHE_VALUE * cacheValues(config).own;
+}
+
+/** What a model needs at each storage of its weights. */
+export function memoryNeeds(config: LanguageConfig, machine: Machine): MemoryNeed[] {
+  const perToken = cacheBytes(config);
+  const activations = activationBytes(config);
+  return (["f32", "bf16", "q8", "q4"] as const).map((dtype) => {
+    const weights = weightBytes(config, storageRule(dtype));
+    const fixed = weights.total + activations;
+    const total = fixed + perToken * config.maxPositions;
+    return {
+      dtype,
+      weights: weights.total,
+      weightsPerToken: Math.round(weights.perToken),
+      total,
+      fits: total <= machine.free ? "yes" : total <= machine.total ? "tight" : "no",
+      contextThatFits: Math.max(
+        0,
+        Math.min(config.maxPositions, Math.floor((machine.free - fixed) / perToken)),
+      ),
+    };
+  });
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { Random } from "../tensor/random.ts";
+import { Chooser, type ChooserOptions, logProbability } from "./chooser.ts";
+import { best } from "./sampling.ts";
+
+const logits = Float32Array.from([1, 3, 2, 3, -1, 9]);
+
+/** Tokens 0 to 4 exist. */
+function greedy(options: ChooserOptions, context: number[] = []): Chooser {
+  return new Chooser(options, new Random(1), context, 5);
+}
+
+function pick(chooser: Chooser): number {
+  const id = chooser.draw(chooser.distribution(logits));
+  chooser.accept(id, logits);
+  return id;
+}
+
+describe("Chooser", () => {
+  it("takes presence off once, frequency each time, of generated tokens only", () => {
+    const present = greedy({ presencePenalty: 1.5 }, [1, 1, 3]);
+    expect([1, 2, 3, 4, 5].map(() => pick(present))).toEqual([1, 3, 2, 1, 1]);
+    const frequent = greedy({ frequencyPenalty: 0.75 }, [1]);
+    expect([1, 2, 3, 4, 5, 6].map(() => pick(frequent))).toEqual([1, 3, 1, 3, 2, 1]);
+    const rewarded = greedy({ presencePenalty: -9, logitBias: [[4, 5]] });
+    expect([1, 2].map(() => pick(rewarded))).toEqual([4, 4]);
+  });
+
+  it("adds biases and leaves the logits and the reported probabilities alone", () => {
+    const before = logits.slice();
+    const chooser = greedy(
+      {
+        logitBias: [
+          [1, -100],
+          [3, -100],
+        ],
+        repetitionPenalty: 2,
+        logprobs: 2,
+      },
+      [2],
+    );
+    const distribution = chooser.distribution(logits);
+    expect([...distribution.ids]).toEqual([0]);
+    expect(logits).toEqual(before);
+    const token = chooser.accept(0, logits);
+    expect(token.logprob).toBeCloseTo(logProbability(logits, 0, 5), 12);
+    expect(token.top?.map(({ id }) => id)).toEqual([1, 3]);
+    expect(token.top?.[0].logprob).toBeCloseTo(logProbability(logits, 1, 5), 12);
+    expect(greedy({ logprobs: true }).accept(1, logits)).toEqual({
+      id: 1,
+      logprob: logProbability(logits, 1, 5),
+    });
+    expect(greedy({ logprobs: 0 }).accept(1, logits).top).toEqual([]);
+    expect(greedy({}).accept(1, logits)).toEqual({ id: 1 });
+  });
+
+  it("refuses where a constraint leaves nothing", () => {
+    const constraint = {
+      mask: (values: Float32Array) => void values.fill(Number.NEGATIVE_INFINITY, 0, 5),
+      accept: () => {},
+      complete: false,
+      finished: false,
+      clone: () => constraint,
+    };
+    for (const temperature of [0, 1]) {
+      expect(() => greedy({ constraint, temperature }).distribution(logits)).toThrow(
+        /no token may come next/,
+      );
+    }
+    expect(greedy({ constraint }).finished).toBe(false);
+    expect(greedy({}).finished).toBe(false);
+  });
+
+  it("finds the best ids in order, ties by id", () => {
+    expect(best(logits, 4, 5)).toEqual([1, 3, 2, 0]);
+    expect(best(logits, 9, 5)).toEqual([1, 3, 2, 0, 4]);
+    expect(best(logits, 0)).toEqual([]);
+    const random = new Random(4);
+    const many = Float32Array.from({ length: 500 }, () => random.int(40));
+    const sorted = [...many.keys()].sort((a, b) => many[b] - many[a] || a - b);
+    expect(best(many, 37)).toEqual(sorted.slice(0, 37));
+  });
+});

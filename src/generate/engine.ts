@@ -1,0 +1,373 @@
+/**
+ * Continuous batching (Orca, OSDI 2022): one model serves many requests at once. Every step is one pass over the next
+ * token of every running sequence and pieces of the prompts that wait (`scheduler.ts`, `step.ts`); requests join and
+ * leave between steps. Caches of ended sequences stay for prompts that begin alike (`prefix-store.ts`).
+ *
+ * Cached tokens have a budget. Where it runs out, stored prefixes go first; then the youngest sequence gives its cache
+ * up, waits, and reads its tokens again. Left out: swapping caches to other memory, sharing pages between caches.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import type { CacheDtype } from "../nn/cache.ts";
+import { ConfigError, DeepseekError, DisposedError } from "../tensor/errors.ts";
+import { speculativeStats } from "./generate.ts";
+import { type EngineStats, Generation } from "./generation.ts";
+import { nextTask } from "./next-task.ts";
+import { findPrefix, startCaches } from "./prefix.ts";
+import { PrefixStore } from "./prefix-store.ts";
+import { checkRequest, positive, type RequestOptions, type StopReason } from "./request.ts";
+import { schedule } from "./scheduler.ts";
+import { disposeCaches, Sequence } from "./sequence.ts";
+import { type Outcome, step } from "./step.ts";
+
+export interface EngineOptions {
+  /** Most sequences in one pass; default 16. */
+  readonly maxBatch?: number;
+  /** Most requests that wait beside those that run; default 256. */
+  readonly maxQueue?: number;
+  /** Prompt tokens of one pass, beside those of decoding sequences; default 512. */
+  readonly prefillChunk?: number;
+  /** Most cached tokens, of running sequences and stored prefixes together; default 32768. */
+  readonly cacheTokens?: number;
+  /** Storage of the caches; default f32. */
+  readonly cacheDtype?: CacheDtype;
+  /** Tokens that exist, for requests that do not say; default: all rows of the head. */
+  readonly vocabularySize?: number;
+}
+
+export interface EngineRequest extends RequestOptions {
+  readonly prompt: ArrayLike<number>;
+}
+
+export interface EngineMetrics {
+  readonly running: number;
+  readonly waiting: number;
+  readonly generatedTokens: number;
+  /** Of requests that began to run. */
+  readonly promptTokens: number;
+  /** Of those, tokens whose states were found in a cache. */
+  readonly cachedPromptTokens: number;
+  readonly steps: number;
+  /** Rows of all passes of the main model together; over `steps`, the mean size of a pass. */
+  readonly batchRows: number;
+  /** Held now, by running sequences and stored prefixes. */
+  readonly cacheTokens: number;
+  readonly cacheBytes: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  /** Sequences that gave up their cache for want of room and read their tokens again. */
+  readonly preemptions: number;
+}
+
+/** As many requests wait as may. */
+export class QueueFullError extends DeepseekError {
+  override name = "QueueFullError";
+  readonly waiting: number;
+  readonly maxQueue: number;
+
+  constructor(waiting: number, maxQueue: number) {
+    super("too many requests wait", {
+      where: "Engine.submit",
+      expected: `at most ${maxQueue} waiting`,
+      found: waiting,
+      hint: "Try again once others are done, or raise maxQueue.",
+    });
+    this.waiting = waiting;
+    this.maxQueue = maxQueue;
+  }
+}
+
+/** The device or the model failed during a step: the engine is beyond use. */
+export class EngineFailedError extends DeepseekError {
+  override name = "EngineFailedError";
+
+  constructor(cause: unknown) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    super(`the engine stopped: ${message}`, { where: "Engine", hint: "Open the model again.", cause });
+  }
+}
+
+/** Room for new tokens that a request must find when it starts; what it needs beyond comes as others end. */
+const HEADROOM = 64;
+
+/** A request on its way. */
+interface Job {
+  readonly sequence: Sequence;
+  readonly generation: Generation;
+  readonly request: EngineRequest;
+  readonly submitted: number;
+  started: number | null;
+  first: number | null;
+  ended: number | null;
+  cachedTokens: number;
+  stopReason: StopReason;
+  readonly unsubscribe: () => void;
+}
+
+export class Engine implements AsyncDisposable {
+  readonly model: CausalLM;
+  readonly maxBatch: number;
+  readonly maxQueue: number;
+  readonly prefillChunk: number;
+  readonly cacheTokens: number;
+  readonly #cacheDtype: CacheDtype;
+  readonly #vocabularySize: number;
+  readonly #store = new PrefixStore();
+  /** Oldest first. */
+  #running: Job[] = [];
+  #waiting: Job[] = [];
+  #loop: Promise<void> | null = null;
+  #failure: EngineFailedError | null = null;
+  #closed = false;
+  readonly #counts = {
+    generatedTokens: 0,
+    promptTokens: 0,
+    cachedPromptTokens: 0,
+    steps: 0,
+    batchRows: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
+    preemptions: 0,
+  };
+
+  /** The model stays the caller's. @throws ConfigError */
+  constructor(model: CausalLM, options: EngineOptions = {}) {
+    const { maxBatch = 16, maxQueue = 256, prefillChunk = 512, cacheTokens = 32768 } = options;
+    const where = "Engine";
+    for (const [name, value] of Object.entries({ maxBatch, prefillChunk, cacheTokens })) {
+      positive(where, name, value);
+    }
+    if (!(Number.isSafeInteger(maxQueue) && maxQueue >= 0)) {
+      throw new ConfigError("a number of requests", {
+        where,
+        name: "maxQueue",
+        expected: "0 or more",
+        found: maxQueue,
+      });
+    }
+    this.model = model;
+    this.maxBatch = maxBatch;
+    this.maxQueue = maxQueue;
+    this.prefillChunk = prefillChunk;
+    this.cacheTokens = cacheTokens;
+    this.#cacheDtype = options.cacheDtype ?? "f32";
+    this.#vocabularySize = options.vocabularySize ?? model.config.vocabSize;
+  }
+
+  /**
+   * Queues a request; it runs whether or not its tokens are read. Alone, and with quantized weights also among others,
+   * it gets the tokens that `generate` gives for the same options, unless a stored prefix serves it: then up to
+   * rounding. @throws ConfigError, QueueFullError, EngineFailedError
+   */
+  submit(request: EngineRequest): Generation {
+    if (this.#failure) throw this.#failure;
+    if (this.#closed) throw new DisposedError("this engine was closed", { where: "Engine.submit" });
+    const { vocabularySize = this.#vocabularySize, prompt, maxTokens, signal } = request;
+    const options = { ...request, vocabularySize };
+    checkRequest("Engine.submit", this.model.config, prompt, options);
+    if (prompt.length + maxTokens > this.cacheTokens) {
+      throw new ConfigError("prompt and new tokens do not fit the engine's caches", {
+        where: "Engine.submit",
+        expected: `at most cacheTokens = ${this.cacheTokens} tokens`,
+        found: `${prompt.length} + ${maxTokens}`,
+        hint: "Lower maxTokens, or give the engine more cacheTokens.",
+      });
+    }
+    const waiting = this.#waiting.length - Math.max(0, this.maxBatch - this.#running.length);
+    if (waiting >= this.maxQueue) throw new QueueFullError(this.#waiting.length, this.maxQueue);
+
+    const abort = () => this.#end(job, "aborted");
+    const job: Job = {
+      sequence: new Sequence(this.model, prompt, options),
+      generation: new Generation({ stats: () => statsOf(job), cancel: abort }),
+      request,
+      submitted: performance.now(),
+      started: null,
+      first: null,
+      ended: null,
+      cachedTokens: 0,
+      stopReason: "aborted",
+      unsubscribe: () => signal?.removeEventListener("abort", abort),
+    };
+    this.#waiting.push(job);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort);
+    this.#loop ??= this.#run();
+    return job.generation;
+  }
+
+  metrics(): EngineMetrics {
+    const running = this.#running.map(({ sequence }) => sequence);
+    const held = [
+      ...running.flatMap(({ cache, draftCache }) => [cache, draftCache]),
+      ...this.#store.entries.flatMap(({ caches }) => [caches.cache, caches.draftCache]),
+    ];
+    const counts = { ...this.#counts };
+    for (const { drafts } of running) {
+      counts.draftedTokens += drafts.drafted;
+      counts.acceptedTokens += drafts.accepted;
+    }
+    return {
+      ...counts,
+      running: running.length,
+      waiting: this.#waiting.length,
+      cacheTokens: running.reduce((sum, { cache }) => sum + cache.length, this.#store.tokens),
+      cacheBytes: held.reduce((sum, cache) => sum + (cache?.bytes ?? 0), 0),
+    };
+  }
+
+  async #run(): Promise<void> {
+    try {
+      let breathed = Number.NEGATIVE_INFINITY;
+      while (!this.#closed) {
+        // Requests and cancellations come in here; a turn costs more than a step of a very small model.
+        if (performance.now() - breathed > 2) {
+          await nextTask();
+          breathed = performance.now();
+        }
+        this.#admit();
+        if (this.#running.length === 0) break;
+        this.#makeRoom();
+        await this.#step();
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#loop = null;
+    }
+  }
+
+  async #step(): Promise<void> {
+    const running = [...this.#running];
+    const plan = schedule(running.map(due), this.prefillChunk);
+    const readings = running.flatMap(({ sequence }, i) =>
+      plan[i] > 0 ? [{ sequence, tokens: plan[i] }] : [],
+    );
+    const drafted = () => running.reduce((sum, { sequence }) => sum + sequence.drafts.drafted, 0);
+    const before = drafted();
+    const outcomes = await step(this.model, readings);
+    this.#counts.steps++;
+    this.#counts.batchRows += readings.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
+    const jobs = new Map(running.map((job) => [job.sequence, job]));
+    for (const outcome of outcomes) this.#deliver(jobs.get(outcome.sequence)!, outcome);
+  }
+
+  #deliver(job: Job, { tokens, error }: Outcome): void {
+    for (const token of tokens) {
+      job.first ??= performance.now();
+      this.#counts.generatedTokens++;
+      job.generation.push(token);
+    }
+    if (error !== undefined) this.#end(job, "failed", { error });
+    else if (job.sequence.stopReason !== null) this.#end(job, job.sequence.stopReason);
+  }
+
+  /** Tokens that the running sequences hold or are about to read. */
+  #committed(): number {
+    return this.#running.reduce((sum, { sequence }) => sum + sequence.tokens.length, 0);
+  }
+
+  /** Starts requests, oldest first, while there is room in the batch and for their tokens. */
+  #admit(): void {
+    while (this.#waiting.length > 0 && this.#running.length < this.maxBatch) {
+      const [job] = this.#waiting;
+      const { sequence } = job;
+      const need = sequence.tokens.length + Math.min(sequence.remaining, HEADROOM);
+      const room = this.cacheTokens - this.#committed() - need;
+      if (room < 0 && this.#running.length > 0) return;
+      this.#waiting.shift();
+      const drafts = job.request.speculative ?? false;
+      const found = findPrefix(
+        sequence.tokens,
+        drafts,
+        this.#store,
+        this.#running.map((other) => other.sequence),
+      );
+      this.#store.shrink(Math.max(0, room), found?.stored);
+      const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
+      sequence.attach(
+        startCaches(this.model, drafts, found, this.#store, { capacity, dtype: this.#cacheDtype }),
+      );
+      this.#store.shrink(Math.max(0, room));
+      this.#running.push(job);
+      if (job.started !== null) continue;
+      job.started = performance.now();
+      job.cachedTokens = sequence.cache.length;
+      this.#counts.promptTokens += sequence.promptTokens;
+      this.#counts.cachedPromptTokens += job.cachedTokens;
+    }
+  }
+
+  /** Sees to it that the tokens of the next step fit the budget. */
+  #makeRoom(): void {
+    // A draft is read beside the token before it.
+    const needed = () => this.#committed() + this.#running.length;
+    while (this.#running.length > 1 && needed() > this.cacheTokens) {
+      const job = this.#running.pop()!;
+      disposeCaches(job.sequence.detach());
+      this.#waiting.unshift(job);
+      this.#counts.preemptions++;
+    }
+    this.#store.shrink(Math.max(0, this.cacheTokens - needed()));
+  }
+
+  /** Takes a request out, whatever it is doing, and tells its reader. */
+  #end(job: Job, reason: StopReason, failure: { readonly error: unknown } | null = null): void {
+    if (job.ended !== null) return;
+    job.ended = performance.now();
+    job.stopReason = reason;
+    job.unsubscribe();
+    const others = (jobs: Job[]) => jobs.filter((other) => other !== job);
+    this.#running = others(this.#running);
+    this.#waiting = others(this.#waiting);
+    const { sequence } = job;
+    this.#counts.draftedTokens += sequence.drafts.drafted;
+    this.#counts.acceptedTokens += sequence.drafts.accepted;
+    const caches = sequence.detach();
+    if (failure) disposeCaches(caches);
+    else if (caches) {
+      this.#store.add(sequence.tokens, caches);
+      this.#store.shrink(Math.max(0, this.cacheTokens - this.#committed()));
+    }
+    job.generation.end(failure);
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure = new EngineFailedError(cause);
+    for (const job of [...this.#running, ...this.#waiting]) {
+      this.#end(job, "failed", { error: this.#failure });
+    }
+    this.#store[Symbol.dispose]();
+  }
+
+  /** Ends all requests as aborted and frees all caches. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const job of [...this.#running, ...this.#waiting]) this.#end(job, "aborted");
+    await this.#loop;
+    this.#store[Symbol.dispose]();
+  }
+}
+
+/**
+ * Tokens that a sequence should read now or in the next steps. One that lost its cache reads its last token in a step
+ * of its own, as it did or would have done: so it makes the same draws.
+ */
+function due({ sequence }: Job): number {
+  const { unread, generatedTokens } = sequence;
+  return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
+}
+
+function statsOf(job: Job): EngineStats {
+  const { sequence, request, submitted, started, first, ended, cachedTokens, stopReason } = job;
+  const now = ended ?? performance.now();
+  const base = {
+    promptTokens: sequence.promptTokens,
+    cachedTokens,
+    generatedTokens: sequence.generatedTokens,
+    queueMs: (started ?? now) - submitted,
+    prefillMs: started === null ? 0 : (first ?? now) - started,
+    decodeMs: first === null ? 0 : now - first,
+    stopReason,
+  };
+  return request.speculative ? { ...base, speculative: speculativeStats(sequence.drafts) } : base;
+}

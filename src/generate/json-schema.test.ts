@@ -1,0 +1,315 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { ConfigError } from "../tensor/errors.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { trainBpe } from "../tokenizer/train-bpe.ts";
+import type { JsonOptions } from "./json-schema.ts";
+import { jsonSchemaConstraint } from "./output-constraints.ts";
+
+let bytes: Tokenizer;
+
+beforeAll(async () => {
+  bytes = loadTokenizer(await trainBpe([], { vocabSize: 265 }));
+});
+
+const compile = (schema: unknown, more: JsonOptions = {}) =>
+  jsonSchemaConstraint(schema, bytes, { eosIds: [1], ...more });
+
+/** Which of the texts the schema lets be written from beginning to end. */
+function written(schema: unknown, texts: string[], more: JsonOptions = {}): string[] {
+  const constraint = compile(schema, more);
+  return texts.filter((text) => {
+    const copy = constraint.clone();
+    try {
+      for (const id of bytes.encode(text, { addSpecialTokens: false })) copy.accept(id);
+    } catch {
+      return false;
+    }
+    return copy.complete;
+  });
+}
+
+const cases: [name: string, schema: unknown, yes: string[], no: string[]][] = [
+  [
+    "properties in order, required ones always",
+    { type: "object", properties: { a: { type: "integer" }, b: { type: "null" }, c: true }, required: ["b"] },
+    ['{"b":null}', '{"a": 1, "b": null, "c": [{"x": "y"}]}'],
+    [
+      "{}",
+      '{"a":1}',
+      '{"b":null,"a":1}',
+      '{"b":null,"d":1}',
+      '{"b":null,"b":null}',
+      '{"b":null,}',
+      '{"b" :null}',
+    ],
+  ],
+  [
+    "additional properties by a schema, declared names not among them",
+    { properties: { ab: { type: "null" } }, additionalProperties: { type: "integer" } },
+    ["{}", '{"ab":null,"a":1,"abc":2}', '{"a":1}', '{"é\\n":1}'],
+    ['{"ab":1}', '{"a":null}', '{"a":1,"ab":2}', '{"\\u0061b":1}'],
+  ],
+  ["free objects", { type: "object" }, ['{"a":{"b":[]}}', '{"\\u0061":1}'], ["[]", "{a:1}"]],
+  [
+    "names by a schema",
+    { type: "object", propertyNames: { enum: ["x", "y.z"] }, additionalProperties: { type: "integer" } },
+    ['{"y.z":1,"x":2}'],
+    ['{"yaz":1}'],
+  ],
+  ["required without properties", { required: ["q"] }, ['{"q":[]}'], ["{}", '{"r":1}']],
+  [
+    "tuples",
+    {
+      prefixItems: [{ type: "integer" }, { type: "string" }],
+      items: { type: "null" },
+      minItems: 1,
+      maxItems: 4,
+    },
+    ["[1]", '[1,"a"]', '[1, "a", null, null]'],
+    ["[]", '["a"]', '[1,"a",1]', '[1,"a",null,null,null]'],
+  ],
+  ["older tuples", { items: [{ const: 1 }], additionalItems: false }, ["[1]", "[]"], ["[1,1]"]],
+  ["no items", { type: "array", items: false }, ["[]"], ["[1]"]],
+  [
+    "types in a list",
+    { type: ["integer", "null", "string"], maxLength: 1 },
+    ["1", "null", '"a"'],
+    ["1.5", '"ab"', "true"],
+  ],
+  ["nullable", { type: "string", nullable: true }, ["null", '""'], ["1"]],
+  [
+    "enum with other keywords",
+    { enum: ["a", "abc", 5, 7, 12], type: ["string", "integer"], maxLength: 1, minimum: 6 },
+    ['"a"', "7"],
+    ['"abc"', "5"],
+  ],
+  ["const", { const: { a: [1, "é"] } }, ['{"a":[1,"é"]}'], ['{"a":[1, "é"]}', "{}"]],
+  [
+    "lengths in characters",
+    { type: "string", minLength: 2, maxLength: 2 },
+    ['"😀é"', '"\\ud83d\\ude00\\n"'],
+    ['"😀"', '"abc"'],
+  ],
+  ["patterns anywhere", { pattern: "b+c" }, ['"abbcd"', '"bc"'], ['"bb"', '""']],
+  [
+    "patterns and lengths",
+    { pattern: "^a*b?$", minLength: 2, maxLength: 3 },
+    ['"ab"', '"aaa"'],
+    ['"b"', '"aaaa"', '"abb"'],
+  ],
+  [
+    "characters to escape in patterns",
+    { pattern: '^["\\\\\\n\\x01]+$' },
+    ['"\\"\\\\\\n\\u0001"'],
+    ['"\\u000a"', '"a"'],
+  ],
+  [
+    "dates",
+    { format: "date" },
+    ['"2024-02-29"', '"2000-02-29"', '"2023-12-31"'],
+    ['"2023-02-29"', '"1900-02-29"', '"2023-04-31"', '"2023-13-01"', '"2023-1-1"'],
+  ],
+  [
+    "times",
+    { format: "date-time" },
+    ['"2024-02-29T23:59:59Z"', '"2024-01-01T00:00:00.123+02:30"'],
+    ['"2024-01-01"', '"2024-01-01T24:00:00Z"', '"2024-01-01T00:00:00"'],
+  ],
+  ["unknown formats are annotations", { type: "string", format: "iri" }, ['"anything"'], ["1"]],
+  [
+    "integers",
+    { type: "integer", minimum: 9, exclusiveMaximum: 101 },
+    ["9", "10", "100"],
+    ["8", "101", "09", "1e1", "-9"],
+  ],
+  ["draft 4 bounds", { type: "integer", minimum: 5, exclusiveMinimum: true, maximum: 6 }, ["6"], ["5", "7"]],
+  ["numbers", { minimum: -0.5, maximum: 10 }, ["-0.5", "0", "9.99", "10.00"], ["-0.51", "10.01", "1e1"]],
+  ["cents", { type: "number", multipleOf: 0.01 }, ["1", "1.5", "-2.25", "3.100"], ["1.005"]],
+  [
+    "anyOf beside other keywords",
+    {
+      type: "object",
+      properties: { a: { type: "integer" }, b: { type: "integer" } },
+      anyOf: [{ required: ["a"] }, { required: ["b"] }],
+    },
+    ['{"a":1}', '{"b":1}', '{"a":1,"b":2}'],
+    ["{}"],
+  ],
+  ["oneOf as anyOf", { oneOf: [{ type: "integer" }, { type: "number" }] }, ["1", "1.5"], ["null"]],
+  [
+    "allOf",
+    {
+      allOf: [
+        { type: "object", properties: { a: { type: "number", minimum: 3 } }, required: ["a"] },
+        { properties: { a: { type: "integer", maximum: 5 }, b: { type: "null" } } },
+        { $ref: "#/$defs/more" },
+      ],
+      $defs: { more: { properties: { c: { const: 1 } }, required: ["c"] } },
+    },
+    ['{"a":4,"c":1}', '{"a":3,"b":null,"c":1}'],
+    ['{"a":6,"c":1}', '{"a":3.5,"c":1}', '{"a":4}'],
+  ],
+  [
+    "allOf with a closed object",
+    {
+      allOf: [
+        { properties: { a: true }, additionalProperties: false },
+        { properties: { a: { type: "null" }, b: true } },
+      ],
+    },
+    ['{"a":null}', "{}"],
+    ['{"a":1}', '{"b":1}'],
+  ],
+  [
+    "recursion",
+    {
+      $ref: "#/definitions/a~1b",
+      definitions: { "a/b": { type: "array", items: { $ref: "#/definitions/a~1b" }, maxItems: 1 } },
+    },
+    ["[]", "[[[[]]]]"],
+    ["[[],[]]", "[1]"],
+  ],
+  ["the root by reference", { properties: { x: { $ref: "#" } } }, ['{"x":{"x":{}}}'], ['{"x":1}']],
+  ["anything", true, ["null", '{"a":[1.5e3]}', '"x"'], ["nul", ""]],
+  [
+    "names that objects inherit",
+    { properties: { __proto__x: true, constructor: { type: "null" } }, required: ["constructor"] },
+    ['{"constructor":null}'],
+    ["{}"],
+  ],
+];
+
+describe("jsonSchemaConstraint", () => {
+  it.each(cases)("writes %s", (_, schema, yes, no) => {
+    expect(written(schema, [...yes, ...no])).toEqual(yes);
+  });
+
+  it("has a property called __proto__", () => {
+    const schema = JSON.parse('{"properties":{"__proto__":{"type":"integer"}},"required":["__proto__"]}');
+    expect(written(schema, ['{"__proto__":1}', "{}"])).toEqual(['{"__proto__":1}']);
+  });
+
+  it("puts as many spaces as it is told", () => {
+    const texts = ["[1,2]", "[1, 2]", "[1,  2]", "[ 1,2]", "[1 ,2]"];
+    const schema = { type: "array", items: { type: "integer" } };
+    expect(written(schema, texts, { spaces: 0 })).toEqual(["[1,2]"]);
+    expect(written(schema, texts)).toEqual(["[1,2]", "[1, 2]"]);
+    expect(written(schema, texts, { spaces: 2 })).toEqual(["[1,2]", "[1, 2]", "[1,  2]"]);
+    expect(() => compile(schema, { spaces: -1 })).toThrow("spaces");
+    expect(() => compile(schema, { maxDepth: 0 })).toThrow("maxDepth");
+  });
+
+  it("leaves out what nothing satisfies and refuses a whole schema of that kind", () => {
+    const endless = { type: "object", properties: { a: { $ref: "#/$defs/e" } }, required: ["a"] };
+    const schema = { $defs: { e: endless }, properties: { x: { $ref: "#/$defs/e" }, y: { type: "null" } } };
+    expect(written(schema, ["{}", '{"y":null}', '{"x":{'])).toEqual(["{}", '{"y":null}']);
+    expect(() => compile({ $ref: "#/$defs/e", $defs: { e: endless } })).toThrow("endless");
+  });
+
+  const at = (inner: unknown) => ({ type: "object", properties: { "a/b": inner } });
+  it.each<[string, unknown, string]>([
+    ["unsupported keywords", at({ not: {} }), "#/properties/a~1b/not"],
+    ["patternProperties", at({ patternProperties: { a: true } }), "patternProperties is not supported"],
+    ["uniqueItems", at({ uniqueItems: true }), "uniqueItems is not supported"],
+    ["if", at({ if: {} }), "if is not supported"],
+    ["unknown types", at({ type: "float" }), "#/properties/a~1b/type"],
+    ["references outside", at({ $ref: "https://example.com/x" }), "only references within"],
+    ["references to nothing", at({ $ref: "#/$defs/x" }), "points to nothing"],
+    ["references to inherited things", at({ $ref: "#/constructor" }), "points to nothing"],
+    ["circular references", { $ref: "#/$defs/a", $defs: { a: { $ref: "#/$defs/a" } } }, "refers to itself"],
+    [
+      "circular anyOf",
+      { $ref: "#/$defs/a", $defs: { a: { anyOf: [{ type: "null" }, { $ref: "#/$defs/a" }] } } },
+      "itself",
+    ],
+    [
+      "circular anyOf beside others",
+      { $ref: "#/$defs/a", $defs: { a: { minimum: 1, anyOf: [{ $ref: "#/$defs/a" }] } } },
+      "anyOf",
+    ],
+    ["impossible bounds", at({ $ref: "#/$defs/i", $defs: {} }), "points to nothing"],
+    ["nothing in an interval", { type: "integer", minimum: 3, maximum: 2 }, "no number is within the bounds"],
+    ["contradicting types", { allOf: [{ type: "null" }, { type: "string" }] }, "no type is left"],
+    ["false", false, "a schema is false"],
+    ["negative lengths", at({ minLength: -1 }), "#/properties/a~1b/minLength"],
+    ["text for a number", at({ maximum: "5" }), "#/properties/a~1b/maximum"],
+    ["steps of zero", at({ multipleOf: 0 }), "must be above 0"],
+    ["lookahead", at({ pattern: "(?=a)" }), "#/properties/a~1b/pattern"],
+    ["schemas that are none", at(5), "must be an object or a boolean"],
+    ["null", null, "must be an object or a boolean"],
+    ["lists for schemas", at([]), "must be an object or a boolean"],
+    [
+      "listed objects beside properties",
+      { enum: [{ a: 1 }], properties: { a: true } },
+      "a listed object beside",
+    ],
+  ])("refuses %s by name", (_, schema, message) => {
+    expect(() => compile(schema)).toThrow(ConfigError);
+    expect(() => compile(schema)).toThrow(message);
+  });
+
+  const nested = (depth: number): unknown => (depth === 0 ? {} : { items: nested(depth - 1) });
+  const loop: Record<string, unknown> = { type: "array" };
+  loop.items = loop;
+  const chain = Object.fromEntries(
+    Array.from({ length: 100 }, (_, i) => [
+      `a${i}`,
+      { anyOf: [{ $ref: `#/$defs/a${i + 1}` }, { $ref: `#/$defs/a${i + 1}` }] },
+    ]),
+  );
+  it.each<[string, unknown, string]>([
+    ["deep nesting", nested(500), "nested too deeply"],
+    ["objects in a circle", loop, "nested too deeply"],
+    ["a million values", { enum: Array.from({ length: 1e6 }, (_, i) => i) }, "too large"],
+    ["too many values", { enum: Array.from({ length: 20_000 }, (_, i) => i) }, "too many values"],
+    ["long values", { enum: ["x".repeat(1e6)] }, "values are too long"],
+    ["long names", at({ properties: { ["x".repeat(1e5)]: true } }), "too long"],
+    ["huge least lengths", at({ type: "string", minLength: 1e9 }), "minLength"],
+    ["huge least counts", at({ type: "array", minItems: 1e9 }), "minItems"],
+    ["huge lengths beside a pattern", at({ pattern: "a", maxLength: 1e9 }), "#/properties/a~1b"],
+    ["exploding patterns", at({ pattern: "(a|b)*a(a|b){60}" }), "#/properties/a~1b/pattern"],
+    ["huge steps", at({ type: "integer", multipleOf: 123_457 }), "multipleOf"],
+    [
+      "combinations of anyOf",
+      {
+        type: "object",
+        allOf: Array.from({ length: 30 }, (_, i) => ({
+          anyOf: [{ required: [`a${i}`] }, { required: [`b${i}`] }],
+        })),
+      },
+      "anyOf",
+    ],
+    [
+      "many properties",
+      { properties: Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`p${i}`, true])) },
+      "too many properties",
+    ],
+  ])("refuses %s quickly, with the place", (_, schema, message) => {
+    const start = performance.now();
+    expect(() => compile(schema)).toThrow(message);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  it("takes limits that only seem hostile", () => {
+    const schema = {
+      type: "array",
+      maxItems: 1e9,
+      items: { anyOf: [{ type: "string", maxLength: 1e9 }, { $ref: "#/$defs/a0" }] },
+      $defs: { ...chain, a100: { type: "null" } },
+    };
+    expect(written(schema, ['["abc",null]'])).toEqual(['["abc",null]']);
+    const wide = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`p${i}`, { type: "integer" }]));
+    expect(written({ properties: wide }, ['{"p7":1,"p999":2}', '{"p999":1,"p7":2}'])).toEqual([
+      '{"p7":1,"p999":2}',
+    ]);
+  });
+
+  it("says when an output can be read in too many ways", () => {
+    const list = (maxItems: number) => ({ type: "array", items: { $ref: "#/$defs/n" }, maxItems });
+    const constraint = compile({ $ref: "#/$defs/n", $defs: { n: { anyOf: [list(2), list(3)] } } });
+    const [open] = bytes.encode("[", { addSpecialTokens: false });
+    expect(() => {
+      for (let i = 0; i < 40; i++) constraint.accept(open);
+    }).toThrow("too many ways");
+  });
+});

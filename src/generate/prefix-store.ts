@@ -1,0 +1,95 @@
+/**
+ * Caches of sequences that have ended, kept for prompts that begin alike: the next turn of a conversation, another
+ * question under the same instructions. The longest unused goes first where room is needed.
+ */
+import { disposeCaches, type SequenceCaches } from "./sequence.ts";
+
+export interface StoredPrefix {
+  /** What the caches hold. */
+  readonly tokens: readonly number[];
+  readonly caches: SequenceCaches;
+}
+
+/** Length of the common beginning. */
+export function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length++;
+  return length;
+}
+
+/** Tokens of the prefix that a sequence with or without drafts could start from. */
+export function usable({ cache, draftCache }: SequenceCaches, drafts: boolean): number {
+  return drafts ? Math.min(cache.length, draftCache?.length ?? 0) : cache.length;
+}
+
+export class PrefixStore implements Disposable {
+  /** Longest unused first. */
+  readonly #entries: StoredPrefix[] = [];
+
+  /** Tokens held. */
+  get tokens(): number {
+    return this.#entries.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  }
+
+  get entries(): readonly StoredPrefix[] {
+    return this.#entries;
+  }
+
+  /** Takes over the caches of a sequence of `tokens`, or frees them where another entry holds as much. */
+  add(tokens: readonly number[], caches: SequenceCaches): void {
+    // A draft that nobody decided on may be the last in the cache.
+    const held = tokens.slice(0, caches.cache.length);
+    caches.cache.truncate(held.length);
+    const drafts = caches.draftCache !== null;
+    const room = usable(caches, drafts);
+    const covers = (entry: StoredPrefix) =>
+      commonPrefix(entry.tokens, held) >= held.length && usable(entry.caches, drafts) >= room;
+    if (held.length === 0 || this.#entries.some(covers)) {
+      disposeCaches(caches);
+      return;
+    }
+    const entry = { tokens: held, caches };
+    // What the new one begins with needs no entry of its own.
+    for (const old of [...this.#entries]) {
+      const inside = commonPrefix(old.tokens, held) === old.tokens.length;
+      const oldDrafts = old.caches.draftCache !== null;
+      if (inside && usable(caches, oldDrafts) >= usable(old.caches, oldDrafts)) this.#drop(old);
+    }
+    this.#entries.push(entry);
+  }
+
+  /** Marks an entry as just used. */
+  touch(entry: StoredPrefix): void {
+    this.#remove(entry);
+    this.#entries.push(entry);
+  }
+
+  /** Removes an entry and hands its caches over. */
+  take(entry: StoredPrefix): SequenceCaches {
+    this.#remove(entry);
+    return entry.caches;
+  }
+
+  /** Frees the longest unused entries but `spared` until at most `tokens` are held. */
+  shrink(tokens: number, spared: StoredPrefix | null = null): void {
+    for (const entry of [...this.#entries]) {
+      if (this.tokens <= tokens) return;
+      if (entry !== spared) this.#drop(entry);
+    }
+  }
+
+  #remove(entry: StoredPrefix): void {
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+  }
+
+  #drop(entry: StoredPrefix): void {
+    this.#remove(entry);
+    disposeCaches(entry.caches);
+  }
+
+  [Symbol.dispose](): void {
+    for (const { caches } of this.#entries) disposeCaches(caches);
+    this.#entries.length = 0;
+  }
+}

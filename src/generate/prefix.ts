@@ -1,0 +1,75 @@
+/** Where a sequence starts: at the end of the longest beginning that some cache already holds, or at nothing. */
+import type { CausalLM } from "../models/causal-lm.ts";
+import { commonPrefix, type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
+import {
+  createCaches,
+  disposeCaches,
+  type RoomOptions,
+  type Sequence,
+  type SequenceCaches,
+} from "./sequence.ts";
+
+/**
+ * A shorter beginning is read again: that costs little, and an output should not depend in its last bits on the few
+ * tokens that all prompts share.
+ */
+const SHORTEST = 16;
+
+export interface FoundPrefix {
+  readonly length: number;
+  readonly caches: SequenceCaches;
+  /** The entry of the store that has it; null where a running sequence has. */
+  readonly stored: StoredPrefix | null;
+}
+
+/**
+ * The longest beginning of `tokens`, their last one excepted, that a stored or running sequence holds; null below 16
+ * tokens. With `drafts` the drafting module must hold it too.
+ */
+export function findPrefix(
+  tokens: readonly number[],
+  drafts: boolean,
+  store: PrefixStore,
+  running: readonly Sequence[],
+): FoundPrefix | null {
+  let found: FoundPrefix | null = null;
+  const consider = (held: readonly number[], caches: SequenceCaches, stored: StoredPrefix | null) => {
+    const length = Math.min(commonPrefix(held, tokens), usable(caches, drafts), tokens.length - 1);
+    if (length > (found?.length ?? SHORTEST - 1)) found = { length, caches, stored };
+  };
+  for (const entry of store.entries) consider(entry.tokens, entry.caches, entry);
+  for (const { tokens: held, cache, draftCache } of running) consider(held, { cache, draftCache }, null);
+  return found;
+}
+
+/**
+ * Caches for a sequence that starts at `found`. A stored entry is taken over where that loses less than it saves to
+ * copy, else it stays and is copied, as is the beginning of a running sequence.
+ */
+export function startCaches(
+  model: CausalLM,
+  drafts: boolean,
+  found: FoundPrefix | null,
+  store: PrefixStore,
+  options: RoomOptions,
+): SequenceCaches {
+  if (found === null) return createCaches(model, drafts, options);
+  const { length, stored } = found;
+  if (stored && stored.tokens.length <= 2 * length) {
+    const { cache, draftCache } = store.take(stored);
+    cache.truncate(length);
+    if (drafts) draftCache!.truncate(length);
+    else draftCache?.[Symbol.dispose]();
+    return { cache, draftCache: drafts ? draftCache : null };
+  }
+  const caches = createCaches(model, drafts, options);
+  try {
+    caches.cache.copyFrom(found.caches.cache, length);
+    if (drafts) caches.draftCache!.copyFrom(found.caches.draftCache!, length);
+  } catch (error) {
+    disposeCaches(caches);
+    throw error;
+  }
+  if (stored) store.touch(stored);
+  return caches;
+}

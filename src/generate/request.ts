@@ -1,0 +1,109 @@
+/** What is asked of a generation, wherever it runs, and its refusal by name and number. */
+import type { LanguageConfig } from "../models/config.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import type { ChooserOptions } from "./chooser.ts";
+import { checkSampling } from "./sampling.ts";
+
+export interface RequestOptions extends ChooserOptions {
+  /** Most tokens to generate, at least 1. */
+  readonly maxTokens: number;
+  /** Tokens after which generation ends, themselves included in the output; default: the configuration's EOS. */
+  readonly stopIds?: readonly number[];
+  /** Seed of all random choices; default 0. */
+  readonly seed?: number;
+  /** Ends generation before the next pass of the model, without an error. */
+  readonly signal?: AbortSignal;
+  /** Tokens that exist; rows of a padded head beyond them are never chosen. Default: all rows. */
+  readonly vocabularySize?: number;
+  /** Draft with the multi-token-prediction module. */
+  readonly speculative?: boolean;
+}
+
+/**
+ * `stop`: at a stop id, a stop string, or where a constraint lets nothing follow; `length`: at `maxTokens`;
+ * `aborted`: by a signal or by leaving; `failed`: by an error, which the iteration throws.
+ */
+export type StopReason = "stop" | "length" | "aborted" | "failed";
+
+/** How drafts fared. */
+export interface DraftCounts {
+  drafted: number;
+  accepted: number;
+}
+
+/** Refuses a count below 1 by name. @throws ConfigError */
+export function positive(where: string, name: string, value: number): void {
+  if (Number.isSafeInteger(value) && value >= 1) return;
+  throw new ConfigError("a positive integer", { where, name, expected: "1 or more", found: value });
+}
+
+/** Refuses what cannot be generated, with the numbers. @throws ConfigError */
+export function checkRequest(
+  where: string,
+  config: LanguageConfig,
+  prompt: ArrayLike<number>,
+  options: RequestOptions,
+): void {
+  const { maxTokens, vocabularySize = config.vocabSize, speculative, logprobs, logitBias = [] } = options;
+  checkSampling(options);
+  positive(where, "maxTokens", maxTokens);
+  positive(where, "vocabularySize", vocabularySize);
+  if (vocabularySize > config.vocabSize) {
+    throw new ConfigError("more tokens than the head has rows", {
+      where,
+      name: "vocabularySize",
+      expected: `at most ${config.vocabSize}`,
+      found: vocabularySize,
+    });
+  }
+  if (typeof logprobs === "number" && !(Number.isInteger(logprobs) && logprobs >= 0)) {
+    throw new ConfigError("a number of alternatives", {
+      where,
+      name: "logprobs",
+      expected: "an integer, 0 or more",
+      found: logprobs,
+    });
+  }
+  if (prompt.length === 0) {
+    throw new ConfigError("an empty prompt", {
+      where,
+      expected: "at least one token",
+      found: 0,
+      hint: "Start with the BOS token.",
+    });
+  }
+  const known = (id: number) => Number.isInteger(id) && id >= 0 && id < config.vocabSize;
+  const given: [string, readonly number[]][] = [
+    ["prompt", Array.from(prompt)],
+    ["logitBias", logitBias.map(([id]) => id)],
+  ];
+  for (const [name, ids] of given) {
+    const outside = ids.find((id) => !known(id));
+    if (outside === undefined) continue;
+    throw new ConfigError("a token that the model does not have", {
+      where,
+      name,
+      expected: `0 to ${config.vocabSize - 1}`,
+      found: outside,
+    });
+  }
+  if (prompt.length + maxTokens > config.maxPositions) {
+    throw new ConfigError("prompt and new tokens do not fit the model's context", {
+      where,
+      expected: `at most max_position_embeddings = ${config.maxPositions} tokens`,
+      found: `${prompt.length} + ${maxTokens}`,
+      hint:
+        prompt.length < config.maxPositions
+          ? `Set maxTokens to at most ${config.maxPositions - prompt.length}, or shorten the prompt.`
+          : `Shorten the prompt by at least ${prompt.length + 1 - config.maxPositions} tokens.`,
+    });
+  }
+  if (speculative && config.mtpLayers === 0) {
+    throw new ConfigError("the model has no multi-token-prediction module to draft with", {
+      where,
+      name: "speculative",
+      expected: "num_nextn_predict_layers of 1 or more",
+      found: config.mtpLayers,
+    });
+  }
+}

@@ -1,0 +1,415 @@
+/**
+ * JSON Schema (2020-12, with `definitions`, list-valued `items` and `nullable` of older dialects and OpenAPI) as sets of
+ * keywords that hold together: references resolved, `allOf` merged, `anyOf` and `oneOf` set apart. Every keyword that
+ * restricts and is not understood is refused by name; annotations and unknown keywords are ignored, as the standard
+ * says. `oneOf` is read as `anyOf`: that only one branch matches is not enforced.
+ */
+import { ConfigError } from "../tensor/errors.ts";
+import type { Bound } from "./json-number.ts";
+
+export type Json = Record<string, unknown>;
+
+/** A schema and where it stands. */
+export interface Located {
+  readonly schema: Json | boolean;
+  readonly pointer: string;
+}
+
+/** Schemas that hold together, of which one of each group must hold as well. */
+export interface Flattened {
+  readonly flats: readonly LocatedObject[];
+  readonly groups: readonly (readonly Located[])[];
+  /** Where a `false` stands, so that nothing is valid. */
+  readonly never: string | null;
+}
+
+export interface LocatedObject {
+  readonly schema: Json;
+  readonly pointer: string;
+}
+
+const MOST_PARTS = 100_000;
+const DEEPEST = 64;
+const MOST_ENUM = 10_000;
+const MOST_PROPERTIES = 1000;
+const LONGEST_NAME = 1024;
+/** The least length that must come, where it is counted. */
+const MOST_REQUIRED = 100_000;
+
+export function refuse(pointer: string, message: string, found?: unknown, expected?: unknown): never {
+  throw new ConfigError(message, {
+    where: "JSON schema",
+    name: pointer,
+    ...(expected === undefined ? {} : { expected }),
+    ...(found === undefined ? {} : { found }),
+  });
+}
+
+const UNSUPPORTED = [
+  "not",
+  "if",
+  "then",
+  "else",
+  "dependentSchemas",
+  "dependentRequired",
+  "dependencies",
+  "patternProperties",
+  "unevaluatedProperties",
+  "unevaluatedItems",
+  "contains",
+  "minContains",
+  "maxContains",
+  "uniqueItems",
+  "minProperties",
+  "maxProperties",
+  "$dynamicRef",
+  "$recursiveRef",
+  "contentSchema",
+];
+/** Values with which an unsupported keyword restricts nothing. */
+const HARMLESS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  uniqueItems: (value) => value === false,
+  minProperties: (value) => value === 0,
+  unevaluatedProperties: (value) => value === true,
+  unevaluatedItems: (value) => value === true,
+  patternProperties: (value) => isObject(value) && Object.keys(value).length === 0,
+};
+
+export function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function own(schema: Json, key: string): unknown {
+  return Object.hasOwn(schema, key) ? schema[key] : undefined;
+}
+
+const escapePointer = (key: string) => key.replaceAll("~", "~0").replaceAll("/", "~1");
+export const below = (pointer: string, ...keys: (string | number)[]) =>
+  [pointer, ...keys.map((key) => escapePointer(String(key)))].join("/");
+
+/** Refuses documents too large or too deep to be looked at. @throws ConfigError */
+export function checkSize(root: unknown): void {
+  let count = 0;
+  const open: { value: unknown; pointer: string; depth: number }[] = [
+    { value: root, pointer: "#", depth: 0 },
+  ];
+  for (let item = open.pop(); item !== undefined; item = open.pop()) {
+    const { value, pointer, depth } = item;
+    if (typeof value !== "object" || value === null) continue;
+    // Each level of schemas is two levels of JSON.
+    if (depth > 2 * DEEPEST) refuse(pointer, "nested too deeply", depth, `at most ${2 * DEEPEST} levels`);
+    // Before anything is made of its entries, which may be millions.
+    count += 1 + (Array.isArray(value) ? value.length : Object.keys(value).length);
+    if (count > MOST_PARTS) refuse(pointer, "the schema is too large", count, `at most ${MOST_PARTS} parts`);
+    const entries = Object.entries(value);
+    for (const [key, inner] of entries) {
+      open.push({ value: inner, pointer: below(pointer, key), depth: depth + 1 });
+    }
+  }
+}
+
+function located(value: unknown, pointer: string): Located {
+  if (typeof value !== "boolean" && !isObject(value)) {
+    refuse(
+      pointer,
+      "a schema must be an object or a boolean",
+      Array.isArray(value) ? "a list" : typeof value,
+    );
+  }
+  return { schema: value, pointer };
+}
+
+function locatedList(schema: Json, key: string, pointer: string): Located[] | undefined {
+  const value = own(schema, key);
+  if (value === undefined) return undefined;
+  if (!Array.isArray(value) || value.length === 0) refuse(below(pointer, key), "must be a list with schemas");
+  return value.map((item, i) => located(item, below(pointer, key, i)));
+}
+
+/** What a reference within the document points to. */
+function resolve(root: unknown, reference: unknown, pointer: string): Located {
+  const at = below(pointer, "$ref");
+  if (typeof reference !== "string") refuse(at, "must be a string", typeof reference);
+  if (reference !== "#" && !reference.startsWith("#/")) {
+    refuse(at, "only references within the schema (#/...) are supported", reference);
+  }
+  let value: unknown = root;
+  for (const part of reference.split("/").slice(1)) {
+    let key = part;
+    try {
+      key = decodeURIComponent(part);
+    } catch {
+      refuse(at, "not a JSON pointer", reference);
+    }
+    key = key.replaceAll("~1", "/").replaceAll("~0", "~");
+    const exists = typeof value === "object" && value !== null && Object.hasOwn(value, key);
+    if (!exists) refuse(at, "points to nothing", reference);
+    value = (value as Json)[key];
+  }
+  return located(value, reference);
+}
+
+/** Resolves references and `allOf` of schemas that hold together. @throws ConfigError also for circular references */
+export function flatten(root: unknown, list: readonly Located[]): Flattened {
+  const flats: LocatedObject[] = [];
+  const groups: Located[][] = [];
+  const done = new Set<Json>();
+  let never: string | null = null;
+  const visit = ({ schema, pointer }: Located, open: readonly Json[]): void => {
+    if (typeof schema === "boolean") {
+      if (!schema) never ??= pointer;
+      return;
+    }
+    if (open.includes(schema)) refuse(pointer, "refers to itself without anything in between");
+    if (open.length > DEEPEST) refuse(pointer, "too many references and allOf in a row", open.length);
+    if (done.has(schema)) return;
+    for (const key of UNSUPPORTED) {
+      const value = own(schema, key);
+      if (value === undefined || HARMLESS[key]?.(value)) continue;
+      refuse(below(pointer, key), `${key} is not supported`);
+    }
+    const inside = [...open, schema];
+    const reference = own(schema, "$ref");
+    if (reference !== undefined) visit(resolve(root, reference, pointer), inside);
+    for (const part of locatedList(schema, "allOf", pointer) ?? []) visit(part, inside);
+    for (const key of ["anyOf", "oneOf"]) {
+      const group = locatedList(schema, key, pointer);
+      if (group) groups.push(group);
+    }
+    done.add(schema);
+    flats.push({ schema, pointer });
+  };
+  for (const item of list) visit(item, []);
+  return { flats, groups, never };
+}
+
+export type TypeName = "string" | "number" | "integer" | "boolean" | "null" | "object" | "array";
+const TYPES: readonly TypeName[] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+/** Keywords that say which type is meant where `type` does not. */
+const IMPLIED: readonly (readonly [TypeName, readonly string[]])[] = [
+  ["object", ["properties", "required", "additionalProperties", "propertyNames"]],
+  ["array", ["items", "prefixItems", "minItems", "maxItems", "additionalItems"]],
+  ["string", ["minLength", "maxLength", "pattern", "format"]],
+  ["number", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]],
+];
+
+/** Several schemas' keywords as one. */
+export interface Merged {
+  readonly pointer: string;
+  /** null: any. */
+  readonly types: ReadonlySet<TypeName> | null;
+  /** Values of which one is meant, with their pointer; null: no such list. */
+  readonly values: readonly { value: unknown; pointer: string }[] | null;
+  readonly minLength: number;
+  readonly maxLength: number;
+  readonly patterns: readonly { pattern: string; pointer: string }[];
+  readonly formats: readonly { format: string; pointer: string }[];
+  readonly minima: readonly Bound[];
+  readonly maxima: readonly Bound[];
+  readonly steps: readonly number[];
+  readonly properties: ReadonlyMap<string, readonly Located[]>;
+  readonly required: ReadonlySet<string>;
+  /** null: none is allowed. */
+  readonly additional: readonly Located[] | null;
+  readonly names: readonly Located[];
+  readonly prefix: readonly (readonly Located[])[];
+  readonly items: readonly Located[];
+  readonly minItems: number;
+  readonly maxItems: number;
+}
+
+function readTypes({ schema, pointer }: LocatedObject): Set<TypeName> | null {
+  const value = own(schema, "type");
+  if (value === undefined) {
+    const implied = IMPLIED.filter(([, keys]) => keys.some((key) => own(schema, key) !== undefined));
+    return implied.length === 0 ? null : new Set(implied.map(([type]) => type));
+  }
+  const at = below(pointer, "type");
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  const unknown = list.find((name) => !TYPES.includes(name as TypeName));
+  if (unknown !== undefined || list.length === 0) refuse(at, "not a type", unknown, TYPES);
+  const types = new Set(list as TypeName[]);
+  if (own(schema, "nullable") === true) types.add("null");
+  return types;
+}
+
+/** Types in both sets; integers are numbers. */
+function commonTypes(a: ReadonlySet<TypeName> | null, b: ReadonlySet<TypeName> | null) {
+  if (a === null || b === null) return a ?? b;
+  const out = new Set([...a].filter((type) => b.has(type)));
+  const integers = (set: ReadonlySet<TypeName>) => set.has("integer") || set.has("number");
+  if (!out.has("number") && integers(a) && integers(b)) out.add("integer");
+  return out;
+}
+
+function count(schema: Json, key: string, pointer: string): number | undefined {
+  const value = own(schema, key);
+  if (value === undefined) return undefined;
+  if (!Number.isInteger(value) || (value as number) < 0) {
+    refuse(below(pointer, key), "must be a whole number, 0 or more", value);
+  }
+  if (key.startsWith("min") && (value as number) > MOST_REQUIRED) {
+    refuse(below(pointer, key), "asks for too much", value, `at most ${MOST_REQUIRED}`);
+  }
+  return value as number;
+}
+
+function quantity(schema: Json, key: string, pointer: string): number | undefined {
+  const value = own(schema, key);
+  if (value === undefined) return undefined;
+  if (typeof value !== "number" || !Number.isFinite(value))
+    refuse(below(pointer, key), "must be a number", value);
+  return value;
+}
+
+function bounds(schema: Json, side: "minimum" | "maximum", pointer: string): Bound[] {
+  const exclusiveKey = side === "minimum" ? "exclusiveMinimum" : "exclusiveMaximum";
+  const value = quantity(schema, side, pointer);
+  const out: Bound[] = [];
+  // Draft 4 has a boolean beside the bound.
+  const flag = own(schema, exclusiveKey);
+  if (value !== undefined) out.push({ value, exclusive: flag === true });
+  if (typeof flag === "boolean") return out;
+  const exclusive = quantity(schema, exclusiveKey, pointer);
+  if (exclusive !== undefined) out.push({ value: exclusive, exclusive: true });
+  return out;
+}
+
+function texts(schema: Json, key: string, pointer: string): string[] {
+  const value = own(schema, key);
+  if (value === undefined) return [];
+  if (typeof value !== "string") refuse(below(pointer, key), "must be a string", typeof value);
+  return [value];
+}
+
+function valueList({ schema, pointer }: LocatedObject) {
+  const out: { value: unknown; pointer: string }[][] = [];
+  const list = own(schema, "enum");
+  if (list !== undefined) {
+    const at = below(pointer, "enum");
+    if (!Array.isArray(list) || list.length === 0) refuse(at, "must be a list with values");
+    if (list.length > MOST_ENUM) refuse(at, "too many values", list.length, `at most ${MOST_ENUM}`);
+    out.push(list.map((value) => ({ value, pointer: at })));
+  }
+  if (Object.hasOwn(schema, "const")) {
+    out.push([{ value: schema.const, pointer: below(pointer, "const") }]);
+  }
+  return out;
+}
+
+function checkNames(names: readonly string[], pointer: string): void {
+  if (names.length > MOST_PROPERTIES) {
+    refuse(pointer, "too many properties", names.length, `at most ${MOST_PROPERTIES}`);
+  }
+  const long = names.find((name) => name.length > LONGEST_NAME);
+  if (long) refuse(pointer, "the name of a property is too long", long.length, `at most ${LONGEST_NAME}`);
+}
+
+function propertiesOf({ schema, pointer }: LocatedObject): Map<string, Located> {
+  const value = own(schema, "properties");
+  const at = below(pointer, "properties");
+  if (value === undefined) return new Map();
+  if (!isObject(value)) refuse(at, "must be an object");
+  const entries = Object.entries(value);
+  checkNames(
+    entries.map(([name]) => name),
+    at,
+  );
+  return new Map(entries.map(([name, schema]) => [name, located(schema, below(at, name))]));
+}
+
+function requiredOf({ schema, pointer }: LocatedObject): string[] {
+  const value = own(schema, "required");
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || value.some((name) => typeof name !== "string")) {
+    refuse(below(pointer, "required"), "must be a list of names");
+  }
+  checkNames(value, below(pointer, "required"));
+  return value;
+}
+
+function optional(schema: Json, key: string, pointer: string): Located | undefined {
+  const value = own(schema, key);
+  return value === undefined ? undefined : located(value, below(pointer, key));
+}
+
+function itemsOf({ schema, pointer }: LocatedObject): { prefix: Located[]; rest: Located | undefined } {
+  if (Array.isArray(own(schema, "items"))) {
+    const prefix = locatedList(schema, "items", pointer)!;
+    return { prefix, rest: optional(schema, "additionalItems", pointer) };
+  }
+  return {
+    prefix: locatedList(schema, "prefixItems", pointer) ?? [],
+    rest: optional(schema, "items", pointer),
+  };
+}
+
+const present = <T>(list: readonly (T | undefined)[]): T[] => list.filter((item) => item !== undefined);
+
+function mergeObjects(flats: readonly LocatedObject[]) {
+  const parts = flats.map((flat) => ({
+    declared: propertiesOf(flat),
+    rest: optional(flat.schema, "additionalProperties", flat.pointer),
+  }));
+  const required = new Set(flats.flatMap(requiredOf));
+  const names = new Set([...parts.flatMap(({ declared }) => [...declared.keys()]), ...required]);
+  const properties = new Map<string, Located[]>();
+  for (const name of names) {
+    properties.set(name, present(parts.map(({ declared, rest }) => declared.get(name) ?? rest)));
+  }
+  const rests = present(parts.map(({ rest }) => rest));
+  const closed = rests.length === 0 && parts.some(({ declared }) => declared.size > 0);
+  return {
+    properties,
+    required,
+    additional: closed ? null : rests,
+    names: present(flats.map(({ schema, pointer }) => optional(schema, "propertyNames", pointer))),
+  };
+}
+
+function mergeArrays(flats: readonly LocatedObject[]) {
+  const parts = flats.map(itemsOf);
+  const length = Math.max(0, ...parts.map(({ prefix }) => prefix.length));
+  return {
+    prefix: Array.from({ length }, (_, i) => present(parts.map(({ prefix, rest }) => prefix[i] ?? rest))),
+    items: present(parts.map(({ rest }) => rest)),
+  };
+}
+
+/** The keywords of schemas that hold together, each read and checked. @throws ConfigError for a malformed keyword */
+export function mergeKeywords(flats: readonly LocatedObject[], pointer: string): Merged {
+  const most = (key: string) => Math.max(0, ...present(flats.map((f) => count(f.schema, key, f.pointer))));
+  const least = (key: string) =>
+    Math.min(Number.POSITIVE_INFINITY, ...present(flats.map((f) => count(f.schema, key, f.pointer))));
+  const lists = flats.flatMap(valueList);
+  const canonical = (value: unknown) => JSON.stringify(value);
+  const values = lists.slice(1).reduce<(typeof lists)[number] | undefined>((all, list) => {
+    const known = new Set(list.map(({ value }) => canonical(value)));
+    return all?.filter(({ value }) => known.has(canonical(value)));
+  }, lists[0]);
+  const steps = flats.flatMap(({ schema, pointer }) => {
+    const step = quantity(schema, "multipleOf", pointer);
+    if (step !== undefined && step <= 0) refuse(below(pointer, "multipleOf"), "must be above 0", step);
+    return step === undefined ? [] : [step];
+  });
+  return {
+    pointer,
+    types: flats.map(readTypes).reduce<ReadonlySet<TypeName> | null>(commonTypes, null),
+    values: values ?? null,
+    minLength: most("minLength"),
+    maxLength: least("maxLength"),
+    patterns: flats.flatMap(({ schema, pointer }) =>
+      texts(schema, "pattern", pointer).map((pattern) => ({ pattern, pointer: below(pointer, "pattern") })),
+    ),
+    formats: flats.flatMap(({ schema, pointer }) =>
+      texts(schema, "format", pointer).map((format) => ({ format, pointer: below(pointer, "format") })),
+    ),
+    minima: flats.flatMap(({ schema, pointer }) => bounds(schema, "minimum", pointer)),
+    maxima: flats.flatMap(({ schema, pointer }) => bounds(schema, "maximum", pointer)),
+    steps,
+    ...mergeObjects(flats),
+    ...mergeArrays(flats),
+    minItems: most("minItems"),
+    maxItems: least("maxItems"),
+  };
+}

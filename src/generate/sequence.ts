@@ -1,0 +1,116 @@
+/**
+ * One growing sequence: its tokens, the caches of what the model has read of them, and the rules by which further
+ * tokens are chosen. `step.ts` moves sequences on, one or many in a pass.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import type { Cache, CacheDtype } from "../nn/cache.ts";
+import { Random } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Chooser, type GeneratedToken } from "./chooser.ts";
+import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
+
+export interface SequenceCaches {
+  /** Holds a true prefix of the prompt, which may be empty; at least the last token of the prompt is not in it. */
+  readonly cache: Cache;
+  /** Of the multi-token-prediction module, with at most as many tokens; null: no drafts. */
+  readonly draftCache: Cache | null;
+}
+
+export class Sequence implements Disposable {
+  readonly model: CausalLM;
+  /** Prompt and output. */
+  readonly tokens: number[];
+  readonly promptTokens: number;
+  readonly chooser: Chooser;
+  readonly drafts: DraftCounts = { drafted: 0, accepted: 0 };
+  /** Why no token follows; null while tokens may. */
+  stopReason: StopReason | null = null;
+  /** States `[n, d]` of the last tokens read, not yet given to the drafting module. */
+  pending: Tensor | null = null;
+  readonly #maxTokens: number;
+  readonly #stopIds: ReadonlySet<number>;
+  #caches: SequenceCaches | null = null;
+
+  constructor(model: CausalLM, prompt: ArrayLike<number>, options: RequestOptions) {
+    const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0 } = options;
+    this.model = model;
+    this.tokens = Array.from(prompt);
+    this.promptTokens = prompt.length;
+    this.#maxTokens = maxTokens;
+    this.#stopIds = new Set(stopIds);
+    const count = options.vocabularySize ?? model.config.vocabSize;
+    this.chooser = new Chooser(options, new Random(seed), prompt, count);
+  }
+
+  /** Gives the sequence its caches, which it owns from here on. */
+  attach(caches: SequenceCaches): void {
+    this.#caches = caches;
+  }
+
+  /** Takes the caches away from the sequence, to be disposed or kept; states that wait for the module are freed. */
+  detach(): SequenceCaches | null {
+    const caches = this.#caches;
+    this.#caches = null;
+    this.pending?.dispose();
+    this.pending = null;
+    return caches;
+  }
+
+  /** Whether it has caches, without which it cannot be moved on. */
+  get attached(): boolean {
+    return this.#caches !== null;
+  }
+
+  get cache(): Cache {
+    return this.#caches!.cache;
+  }
+
+  get draftCache(): Cache | null {
+    return this.#caches!.draftCache;
+  }
+
+  get generatedTokens(): number {
+    return this.tokens.length - this.promptTokens;
+  }
+
+  /** Tokens that the model has yet to read before the next one can be chosen: 1 while decoding. */
+  get unread(): number {
+    return this.tokens.length - this.cache.length;
+  }
+
+  /** Tokens that may still be generated. */
+  get remaining(): number {
+    return this.#maxTokens - this.generatedTokens;
+  }
+
+  /** Adds a decided token, chosen from `logits`, and sees whether it is the last. */
+  accept(id: number, logits: Float32Array): GeneratedToken {
+    const token = this.chooser.accept(id, logits);
+    this.tokens.push(id);
+    if (this.#stopIds.has(id) || this.chooser.finished) this.stopReason = "stop";
+    else if (this.remaining === 0) this.stopReason = "length";
+    return token;
+  }
+
+  [Symbol.dispose](): void {
+    disposeCaches(this.detach());
+  }
+}
+
+export interface RoomOptions {
+  /** Tokens to make room for at the start. */
+  readonly capacity?: number;
+  readonly dtype?: CacheDtype;
+}
+
+/** Empty caches for a sequence. */
+export function createCaches(model: CausalLM, drafts: boolean, options: RoomOptions = {}): SequenceCaches {
+  const { capacity, dtype } = options;
+  const cache = model.createCache(capacity, dtype);
+  return { cache, draftCache: drafts ? model.createMtpCache(capacity, dtype) : null };
+}
+
+export function disposeCaches(caches: SequenceCaches | null): void {
+  caches?.cache[Symbol.dispose]();
+  caches?.draftCache?.[Symbol.dispose]();
+}

@@ -1,0 +1,220 @@
+/**
+ * One step of generation for one or many sequences: a single pass of the model reads the next tokens of all of them,
+ * one each while they are decoding, a chunk each while prompts are read, and every sequence that has read all its
+ * tokens gets its next one. Sequences that draft read a drafted token beside it (see `speculative.ts`).
+ *
+ * The passes run outside the caller's scopes and tape, so that other work on the device may go on between steps.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import { type MlaForm, scoped } from "../nn/context.ts";
+import { joinRows } from "../nn/segments.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { GeneratedToken } from "./chooser.ts";
+import type { Candidates } from "./sampling.ts";
+import type { Sequence } from "./sequence.ts";
+import { verify } from "./speculative.ts";
+
+/** How many tokens a sequence reads in a step, at most as many as it has unread. */
+export interface Reading {
+  readonly sequence: Sequence;
+  readonly tokens: number;
+}
+
+/** What became of a reading. */
+export interface Outcome {
+  readonly sequence: Sequence;
+  /** The tokens decided, none to two; also before an error. */
+  readonly tokens: readonly GeneratedToken[];
+  /** What choosing a token threw; it concerns this sequence only. */
+  readonly error?: unknown;
+}
+
+interface Draft {
+  readonly distribution: Candidates;
+  readonly id: number;
+}
+
+function run(model: CausalLM, body: () => Tensor): Tensor {
+  const { device } = model;
+  return device.unscoped(() => device.untracked(() => scoped(device, body)));
+}
+
+/** Whether the last token is about to be chosen: there is nothing to draft any more. */
+function ending({ unread, remaining }: Sequence): boolean {
+  return unread === 1 && remaining < 2;
+}
+
+/** Whether the module can draft for the sequence now. */
+function draftsNext(sequence: Sequence): boolean {
+  const { pending, unread, generatedTokens } = sequence;
+  return pending !== null && unread === 1 && generatedTokens > 0 && !ending(sequence);
+}
+
+/** The rows of a tensor `[rows, V]`, which is freed. */
+async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
+  try {
+    const [rows, width] = output.shape;
+    const flat = (await output.data()) as Float32Array;
+    return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
+  } finally {
+    output.dispose();
+  }
+}
+
+/** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
+function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
+  return run(model, () => {
+    const { device } = model;
+    const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
+    const next: number[] = [];
+    const last: number[] = [];
+    const segments = feeding.map((sequence) => {
+      const cache = sequence.draftCache!;
+      const tokens = sequence.pending!.shape[0];
+      next.push(...sequence.tokens.slice(cache.length + 1, cache.length + 1 + tokens));
+      if (draftsNext(sequence)) last.push(next.length - 1);
+      return { cache, tokens };
+    });
+    const { normed } = model.mtp(states, model.ids([next]), { segments, mlaForm });
+    return last.length === 0 ? device.empty([0, 0]) : model.logits(model.rows(normed, last)); // [n, V]
+  });
+}
+
+/** A drafted token for every sequence that can use one; what choosing it threw goes to `failed`. */
+async function draft(
+  model: CausalLM,
+  sequences: readonly Sequence[],
+  mlaForm: MlaForm,
+  failed: Map<Sequence, unknown>,
+): Promise<Map<Sequence, Draft>> {
+  const drafts = new Map<Sequence, Draft>();
+  const feeding = sequences.filter((sequence) => sequence.pending !== null && !ending(sequence));
+  if (feeding.length === 0) return drafts;
+  const drafting = feeding.filter(draftsNext);
+  const output = feedModule(model, feeding, mlaForm);
+  for (const sequence of feeding) {
+    sequence.pending?.dispose();
+    sequence.pending = null;
+  }
+  if (drafting.length === 0) {
+    output.dispose();
+    return drafts;
+  }
+  const logits = await rowsOfLogits(output);
+  drafting.forEach((sequence, i) => {
+    try {
+      const distribution = sequence.chooser.distribution(logits[i]);
+      drafts.set(sequence, { distribution, id: sequence.chooser.draw(distribution) });
+    } catch (error) {
+      failed.set(sequence, error);
+    }
+  });
+  return drafts;
+}
+
+interface Placed extends Reading {
+  readonly draft: Draft | null;
+  /** Row of the first token. */
+  readonly row: number;
+  /** Rows at the end whose logits are needed. */
+  readonly wanted: number;
+}
+
+/** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. */
+function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm): Tensor {
+  return run(model, () => {
+    const ids: number[] = [];
+    const wanted: number[] = [];
+    const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
+      const { cache } = sequence;
+      ids.push(...sequence.tokens.slice(cache.length, cache.length + tokens));
+      if (draft) ids.push(draft.id);
+      for (let i = rows; i > 0; i--) wanted.push(ids.length - i);
+      return { cache, tokens: tokens + (draft ? 1 : 0) };
+    });
+    const hidden = model.hidden(model.ids([ids]), { segments, mlaForm }); // [1, N, d]
+    for (const { sequence, tokens, draft, row } of placed) {
+      // Where states still wait the sequence is ending, and the module is done with it.
+      if (!sequence.draftCache || sequence.pending) continue;
+      const rows = Array.from({ length: tokens + (draft ? 1 : 0) }, (_, i) => row + i);
+      sequence.pending = model.device.unscoped(() => model.rows(hidden, rows));
+    }
+    return wanted.length === 0 ? model.device.empty([0, 0]) : model.logits(model.rows(hidden, wanted));
+  });
+}
+
+/** Keeps or drops the draft and chooses what follows, into `tokens`. */
+function choose(
+  { sequence, draft }: Placed,
+  logits: readonly Float32Array[],
+  tokens: GeneratedToken[],
+): void {
+  const { chooser } = sequence;
+  const [first, second] = logits;
+  if (!draft) {
+    tokens.push(sequence.accept(chooser.draw(chooser.distribution(first)), first));
+    return;
+  }
+  const { id, accepted } = verify(chooser.distribution(first), draft.distribution, draft.id, chooser);
+  sequence.drafts.drafted++;
+  tokens.push(sequence.accept(id, first));
+  if (!accepted) {
+    forgetDraft(sequence);
+    return;
+  }
+  sequence.drafts.accepted++;
+  if (sequence.stopReason !== null) return;
+  tokens.push(sequence.accept(chooser.draw(chooser.distribution(second)), second));
+}
+
+/** Takes the rejected token out of the cache and its state out of what waits for the module. */
+function forgetDraft(sequence: Sequence): void {
+  sequence.cache.truncate(sequence.cache.length - 1);
+  const pair = sequence.pending!;
+  sequence.pending = pair.device.unscoped(() => pair.slice(0, pair.shape[0] - 1));
+  pair.dispose();
+}
+
+/**
+ * Moves every sequence on; outcomes in the order of the readings. A sequence that loses its caches on the way (because
+ * it was cancelled) is left out. Throws only what the device or the model threw: then no sequence can go on.
+ */
+export async function step(
+  model: CausalLM,
+  readings: readonly Reading[],
+  mlaForm: MlaForm = "auto",
+): Promise<Outcome[]> {
+  const failed = new Map<Sequence, unknown>();
+  const sequences = readings.map(({ sequence }) => sequence);
+  const drafts = await draft(model, sequences, mlaForm, failed);
+  // Short readings together: they share the products of the absorbed form.
+  const order = readings
+    .filter(({ sequence }) => sequence.attached && !failed.has(sequence))
+    .sort((a, b) => a.tokens - b.tokens);
+  let rows = 0;
+  const placed = order.map(({ sequence, tokens }): Placed => {
+    const draft = drafts.get(sequence) ?? null;
+    const wanted = tokens === sequence.unread ? (draft ? 2 : 1) : 0;
+    const row = rows;
+    rows += tokens + (draft ? 1 : 0);
+    return { sequence, tokens, draft, row, wanted };
+  });
+  const logits = placed.length === 0 ? [] : await rowsOfLogits(readTokens(model, placed, mlaForm));
+  const outcomes = new Map<Sequence, Outcome>();
+  for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
+  let at = 0;
+  for (const reading of placed) {
+    const { sequence, wanted } = reading;
+    const own = logits.slice(at, at + wanted);
+    at += wanted;
+    if (!sequence.attached) continue;
+    const tokens: GeneratedToken[] = [];
+    try {
+      if (wanted > 0) choose(reading, own, tokens);
+      outcomes.set(sequence, { sequence, tokens });
+    } catch (error) {
+      outcomes.set(sequence, { sequence, tokens, error });
+    }
+  }
+  return sequences.flatMap((sequence) => outcomes.get(sequence) ?? []);
+}

@@ -1,0 +1,137 @@
+/**
+ * The up-projections of latent attention, from latents to the keys and values of all heads (`W_UK` and `W_UV` of
+ * arXiv 2405.04434 section 2.1), in either storage: the official matrix, or the two halves per head that quantized
+ * models hold. Both rebuild keys and values (expanded form) and move to queries and outputs (absorbed form).
+ */
+
+import { ConfigError } from "../tensor/errors.ts";
+import { linear } from "../tensor/ops/linear.ts";
+import { matmulInto } from "../tensor/ops/matmul.ts";
+import { copyRows } from "../tensor/ops/memory.ts";
+import { dequantizeRows } from "../tensor/ops/quantize.ts";
+import { quantizedMatmulInto } from "../tensor/ops/quantized-linear.ts";
+import { reshape } from "../tensor/ops/reshape.ts";
+import { isQuantized, type QuantizedTensor, type Weight } from "../tensor/quantized.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { MlaConfig } from "./mla.ts";
+import type { Parameters } from "./parameters.ts";
+
+export interface LatentUp {
+  /** Latents `[B, S, C]` to keys beside values `[B, S, H, N + V]`. */
+  expand(latents: Tensor): Tensor;
+  /** Queries `[B, T, H, N + R]` times `W_UK`, into the first C channels of `target: [B, T, H, C + R]`. */
+  absorbQueries(q: Tensor, target: Tensor): void;
+  /** Mixed latents `[B, T, H, C]` times `W_UV`: `[B, T, H, V]`. */
+  values(mixed: Tensor): Tensor;
+}
+
+/** The up-projections of the layer at `prefix`, as its parameters store them. */
+export function latentUp(parameters: Parameters, prefix: string, config: MlaConfig): LatentUp {
+  if (!parameters.hasGroup(`${prefix}k_b_proj.weight`)) {
+    return new OfficialUp(parameters.group(`${prefix}kv_b_proj.weight`).tensor, config);
+  }
+  const half = (name: string) => quantized(parameters.group(prefix + name).weight, prefix + name);
+  return new HalvedUp(half("k_b_proj.weight"), half("v_b_proj.weight"), config);
+}
+
+function quantized(weight: Weight, name: string): QuantizedTensor {
+  if (isQuantized(weight)) return weight;
+  throw new ConfigError("halves of the latent projection are quantized", { where: "latentUp", name });
+}
+
+/** `kv_b_proj [H (N + V), C]` in floats. */
+class OfficialUp implements LatentUp {
+  readonly #weight: Tensor;
+  readonly #config: MlaConfig;
+
+  constructor(weight: Tensor, config: MlaConfig) {
+    this.#weight = weight;
+    this.#config = config;
+  }
+
+  expand(latents: Tensor): Tensor {
+    const { heads: H, nopeDim: N, valueDim: V } = this.#config;
+    const [B, S] = latents.shape;
+    return reshape(linear(latents, this.#weight), [B, S, H, N + V]); // [B, S, H, N + V]
+  }
+
+  absorbQueries(q: Tensor, target: Tensor): void {
+    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
+    const [B, T] = q.shape;
+    matmulInto(
+      q.device,
+      { m: B * T, n: C, k: N, batch: H },
+      { tensor: q, row: H * (N + R), batch: N + R },
+      { tensor: this.#weight, row: C, batch: (N + V) * C },
+      { tensor: target, row: H * (C + R), batch: C + R },
+    );
+  }
+
+  values(mixed: Tensor): Tensor {
+    const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = this.#config;
+    const [B, T] = mixed.shape;
+    const values = mixed.device.empty([B, T, H, V]);
+    matmulInto(
+      mixed.device,
+      { m: B * T, n: V, k: C, batch: H },
+      { tensor: mixed, row: H * C, batch: C },
+      { tensor: this.#weight, offset: N * C, row: 1, column: C, batch: (N + V) * C },
+      { tensor: values, row: H * V, batch: V },
+    );
+    return values;
+  }
+}
+
+/** Keys `[H, C, N]` (transposed) and values `[H, V, C]`, quantized. */
+class HalvedUp implements LatentUp {
+  readonly #keys: QuantizedTensor;
+  readonly #values: QuantizedTensor;
+  readonly #config: MlaConfig;
+
+  constructor(keys: QuantizedTensor, values: QuantizedTensor, config: MlaConfig) {
+    this.#keys = keys;
+    this.#values = values;
+    this.#config = config;
+  }
+
+  /** Rebuilds the official matrix in f32 for the call: a product over many tokens pays for it. */
+  expand(latents: Tensor): Tensor {
+    const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = this.#config;
+    const [B, S] = latents.shape;
+    const { device } = latents;
+    const weight = device.empty([H * (N + V), C]);
+    for (let h = 0; h < H; h++) {
+      using keys = dequantizeRows(this.#keys, h, 0, C, { transpose: true }); // [N, C]
+      using values = dequantizeRows(this.#values, h, 0, V); // [V, C]
+      copyRows(keys, weight, 1, N * C, N * C, N * C, 0, h * (N + V) * C);
+      copyRows(values, weight, 1, V * C, V * C, V * C, 0, (h * (N + V) + N) * C);
+    }
+    return reshape(linear(latents, weight), [B, S, H, N + V]); // [B, S, H, N + V]
+  }
+
+  absorbQueries(q: Tensor, target: Tensor): void {
+    const { heads: H, latentRank: C, nopeDim: N, ropeDim: R } = this.#config;
+    const [B, T] = q.shape;
+    quantizedMatmulInto(
+      q.device,
+      { m: B * T, n: C, k: N, batch: H },
+      { tensor: q, row: H * (N + R), batch: N + R },
+      this.#keys,
+      { tensor: target, row: H * (C + R), batch: C + R },
+    );
+  }
+
+  values(mixed: Tensor): Tensor {
+    const { heads: H, latentRank: C, valueDim: V } = this.#config;
+    const [B, T] = mixed.shape;
+    const values = mixed.device.empty([B, T, H, V]);
+    quantizedMatmulInto(
+      mixed.device,
+      { m: B * T, n: V, k: C, batch: H },
+      { tensor: mixed, row: H * C, batch: C },
+      this.#values,
+      { tensor: values, row: H * V, batch: V },
+    );
+    return values;
+  }
+}

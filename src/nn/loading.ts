@@ -1,0 +1,217 @@
+/**
+ * Fills parameter groups from a checkpoint, chunk by chunk: floats are converted, quantized groups take tiles as they
+ * are, blocks of the same format without loss, and quantize everything else while it streams by. Never more than one
+ * chunk of rows is held beside the group itself.
+ */
+import { FormatError, ShapeError } from "../tensor/errors.ts";
+import { quantizeInto, repackInto } from "../tensor/ops/quantize.ts";
+import { isQuantized, type QuantizedTensor, TILE_ROWS } from "../tensor/quantized.ts";
+import { type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import type { ParameterGroup } from "./parameters.ts";
+import type { WeightSource } from "./weight-source.ts";
+
+/** Values quantized at once, about. */
+const CHUNK = 1 << 20;
+
+/** Block type and bytes of one block of 32 values of each format. */
+const blocksOf = { q4: { type: "Q4_0", bytes: 18 }, q8: { type: "Q8_0", bytes: 34 } } as const;
+
+/** Reads one group. @throws FormatError, ShapeError naming the tensor */
+export async function loadGroup(group: ParameterGroup, source: WeightSource): Promise<void> {
+  const { weight, key } = group;
+  if (isQuantized(weight)) {
+    if (source.tiles?.tileFormat(key) === weight.format) await loadTiles(key, weight, source);
+    else if (group.parts.every(({ name }) => source.blocks?.blockType(name) === blocksOf[weight.format].type))
+      await loadBlocks(group, weight, source);
+    else await quantizeRows(group, weight, source);
+    return;
+  }
+  for (const part of storedParts(group, source)) await loadFloats(part, weight, source);
+}
+
+interface StoredPart {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly offset: number;
+}
+
+/** The tensors of the checkpoint that make up a group, in order: one stacked tensor or the official ones. */
+function storedParts(
+  { stackedName, shape, parts }: ParameterGroup,
+  source: WeightSource,
+): readonly StoredPart[] {
+  if (stackedName !== undefined && source.has(stackedName)) return [{ name: stackedName, shape, offset: 0 }];
+  return parts;
+}
+
+function check(name: string, expected: Shape, source: WeightSource): void {
+  if (!source.has(name)) {
+    throw new FormatError("the checkpoint lacks a tensor", { where: "load", name, expected });
+  }
+  const found = source.shape(name);
+  if (found.length !== expected.length || found.some((n, i) => n !== expected[i])) {
+    throw new ShapeError("a tensor of the checkpoint has another shape", {
+      where: "load",
+      name,
+      expected,
+      found,
+    });
+  }
+}
+
+function incomplete(name: string, expected: number, found: number): FormatError {
+  return new FormatError("a tensor was read incompletely", { where: "load", name, expected, found });
+}
+
+async function loadFloats(part: StoredPart, tensor: Tensor, source: WeightSource): Promise<void> {
+  const { name, shape, offset: start } = part;
+  check(name, shape, source);
+  let read = 0;
+  for await (const { offset, values } of source.readF32(name)) {
+    tensor.set(values, start + offset);
+    read += values.length;
+  }
+  if (read !== sizeOf(shape)) throw incomplete(name, sizeOf(shape), read);
+}
+
+async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSource): Promise<void> {
+  const tiles = source.tiles!;
+  if (tiles.tileBytes(key) !== weight.bytes) {
+    throw new ShapeError("tiles of another size", {
+      where: "load",
+      name: key,
+      expected: `${weight.bytes} bytes for [${weight.shape}] in ${weight.format}`,
+      found: `${tiles.tileBytes(key)} bytes`,
+    });
+  }
+  let read = 0;
+  for await (const { offset, bytes } of tiles.readTiles(key)) {
+    writeTiles(weight, offset, bytes);
+    read += bytes.length;
+  }
+  if (read !== weight.bytes) throw incomplete(key, weight.bytes, read);
+}
+
+/** Writes bytes of the whole stack at `offset`, across shards. */
+export function writeTiles(weight: QuantizedTensor, offset: number, bytes: Uint8Array): void {
+  for (const { begin, end, tiles } of weight.shards) {
+    const from = Math.max(offset, begin * weight.matrixBytes);
+    const to = Math.min(offset + bytes.length, end * weight.matrixBytes);
+    if (from >= to) continue;
+    tiles.set(bytes.subarray(from - offset, to - offset), from - begin * weight.matrixBytes);
+  }
+}
+
+/** Collects rows that come in pieces and hands them on in whole row groups, matrix by matrix. */
+class RowCollector<T extends Float32Array | Uint8Array> {
+  readonly #weight: QuantizedTensor;
+  readonly #perRow: number;
+  readonly #buffer: T;
+  readonly #flush: (matrix: number, row: number, rows: number, values: T) => void;
+  #held = 0;
+  /** Rows handed on, over all matrices. */
+  #done = 0;
+
+  constructor(
+    weight: QuantizedTensor,
+    perRow: number,
+    make: (length: number) => T,
+    flush: (matrix: number, row: number, rows: number, values: T) => void,
+  ) {
+    this.#weight = weight;
+    this.#perRow = perRow;
+    const rows = Math.ceil(Math.max(1, CHUNK / weight.columns) / TILE_ROWS) * TILE_ROWS;
+    this.#buffer = make(Math.min(rows, Math.ceil(weight.rows / TILE_ROWS) * TILE_ROWS) * perRow);
+    this.#flush = flush;
+  }
+
+  push(values: T): void {
+    let at = 0;
+    while (at < values.length) {
+      const inMatrix = this.#done % this.#weight.rows;
+      const room = Math.min(this.#buffer.length, (this.#weight.rows - inMatrix) * this.#perRow) - this.#held;
+      const n = Math.min(room, values.length - at);
+      this.#buffer.set(values.subarray(at, at + n) as T, this.#held);
+      this.#held += n;
+      at += n;
+      if (n === room) this.#handOn(inMatrix);
+    }
+  }
+
+  #handOn(row: number): void {
+    const rows = this.#held / this.#perRow;
+    const values = this.#buffer.subarray(0, this.#held) as T;
+    this.#flush(Math.floor(this.#done / this.#weight.rows), row, rows, values);
+    this.#done += rows;
+    this.#held = 0;
+  }
+}
+
+async function quantizeRows(
+  group: ParameterGroup,
+  weight: QuantizedTensor,
+  source: WeightSource,
+): Promise<void> {
+  const { device, columns } = weight;
+  const parts = storedParts(group, source);
+  for (const { name, shape } of parts) check(name, shape, source);
+  let current = "";
+  const collector = new RowCollector<Float32Array>(
+    weight,
+    columns,
+    (length) => new Float32Array(length),
+    (matrix, row, rows, values) => {
+      const wrong = values.findIndex((value) => !Number.isFinite(value));
+      if (wrong >= 0) {
+        throw new FormatError("a weight that is not a finite number cannot be quantized", {
+          where: "load",
+          name: current,
+          found: `${values[wrong]} in row ${row + Math.floor(wrong / columns)}, column ${wrong % columns}`,
+        });
+      }
+      device.unscoped(() => {
+        using staged = device.tensor(values, [rows, columns]);
+        quantizeInto(weight, matrix, row, staged);
+      });
+    },
+  );
+  for (const { name, shape } of parts) {
+    current = name;
+    let read = 0;
+    for await (const { values } of source.readF32(name)) {
+      collector.push(values);
+      read += values.length;
+    }
+    if (read !== sizeOf(shape)) throw incomplete(name, sizeOf(shape), read);
+  }
+}
+
+async function loadBlocks(
+  group: ParameterGroup,
+  weight: QuantizedTensor,
+  source: WeightSource,
+): Promise<void> {
+  const { device, columns, format } = weight;
+  const rowBytes = (columns / 32) * blocksOf[format].bytes;
+  const collector = new RowCollector<Uint8Array>(
+    weight,
+    rowBytes,
+    (length) => new Uint8Array(length),
+    (matrix, row, rows, values) => {
+      device.unscoped(() => {
+        using staged = device.tensor(values, [values.length], "u8");
+        repackInto(weight, matrix, row, staged, rows);
+      });
+    },
+  );
+  for (const { name, shape } of group.parts) {
+    check(name, shape, source);
+    const expected = sizeOf(shape) / columns;
+    let read = 0;
+    for await (const { rows, bytes } of source.blocks!.readBlocks(name)) {
+      collector.push(bytes);
+      read += rows;
+    }
+    if (read !== expected) throw incomplete(name, expected, read);
+  }
+}

@@ -1,0 +1,35 @@
+/** Where the values of parameters come from: a checkpoint, as far as models need to know it. */
+import type { QuantFormat } from "../tensor/quantized.ts";
+import type { Shape } from "../tensor/tensor.ts";
+
+export interface WeightSource {
+  /** Names of everything stored. */
+  names(): Iterable<string>;
+  has(name: string): boolean;
+  shape(name: string): Shape;
+  /** The values in order, as consecutive chunks; `offset` in elements. */
+  readF32(name: string): AsyncIterable<{ offset: number; values: Float32Array }>;
+  /** Where the source holds quantized weights, how to get them without quantizing again. */
+  readonly blocks?: BlockSource;
+  readonly tiles?: TileSource;
+}
+
+/** Tensors stored as GGUF blocks of 32 values, row by row. */
+export interface BlockSource {
+  /** Block type of the rows of an official tensor; null where its rows are not stored as such blocks. */
+  blockType(name: string): "Q4_0" | "Q8_0" | null;
+  /** The blocks in row order, whole rows at a time; a stack of matrices counts the rows of all of them. */
+  readBlocks(name: string): AsyncIterable<{ row: number; rows: number; bytes: Uint8Array }>;
+}
+
+/** Parameter groups stored as this package keeps them in memory (`tensor/quantized.ts`). */
+export interface TileSource {
+  /** Keys of the groups stored so. */
+  keys(): Iterable<string>;
+  /** Format of the group `key`; null where it is not stored so. */
+  tileFormat(key: string): QuantFormat | null;
+  /** The tiles in order, as consecutive chunks; `offset` in bytes. */
+  readTiles(key: string): AsyncIterable<{ offset: number; bytes: Uint8Array }>;
+  /** Bytes that are stored for the group. */
+  tileBytes(key: string): number;
+}

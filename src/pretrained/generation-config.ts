@@ -1,0 +1,32 @@
+/** `generation_config.json`: what a model's makers advise for sampling, and the tokens that end a text. */
+import { ConfigReader } from "../models/config-reader.ts";
+
+/** Null where the file says nothing. */
+export interface GenerationConfig {
+  /** Whether to sample at all; where false the likeliest token is always taken. */
+  readonly doSample: boolean | null;
+  readonly temperature: number | null;
+  readonly topP: number | null;
+  readonly topK: number | null;
+  readonly minP: number | null;
+  readonly repetitionPenalty: number | null;
+  readonly maxNewTokens: number | null;
+  /** Tokens that end a text: those of this file and those of `config.json`. */
+  readonly eosTokenIds: readonly number[];
+}
+
+/** Reads the parsed file (null where there is none), with the end tokens of `config.json`. @throws ConfigError */
+export function readGenerationConfig(json: unknown, configEos: readonly number[]): GenerationConfig {
+  const reader = new ConfigReader(json ?? {}, "generation_config.json");
+  const number = (key: string) => (reader.raw(key) === undefined ? null : reader.number(key));
+  return {
+    doSample: reader.raw("do_sample") === undefined ? null : reader.boolean("do_sample", false),
+    temperature: number("temperature"),
+    topP: number("top_p"),
+    topK: number("top_k"),
+    minP: number("min_p"),
+    repetitionPenalty: number("repetition_penalty"),
+    maxNewTokens: reader.optionalInteger("max_new_tokens", 1),
+    eosTokenIds: [...new Set([...configEos, ...reader.tokens("eos_token_id")])],
+  };
+}

@@ -1,0 +1,12 @@
+/** Opening models without a file system; names, paths and the hub are in `deepseek-ts/node`. */
+export type { ChatTemplateSource } from "./chat-template-source.ts";
+export type { GenerationConfig } from "./generation-config.ts";
+export {
+  type LoadDtype,
+  type LoadedModel,
+  type LoadFilesOptions,
+  type LoadProgress,
+  loadFolder,
+  loadGguf,
+  type ModelOrigin,
+} from "./load.ts";

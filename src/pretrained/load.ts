@@ -1,0 +1,228 @@
+/**
+ * From files to something that generates: model, tokenizer, chat template and the settings its makers advise, out of
+ * a folder in the Hugging Face layout or a GGUF file. Runs in browsers too; names, paths and the hub are in
+ * node-load.ts.
+ */
+import type { FileTree } from "../checkpoint/byte-source.ts";
+import { openCheckpoint } from "../checkpoint/folder.ts";
+import { ggufConfig } from "../checkpoint/gguf/config.ts";
+import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
+import { ggufWeights } from "../checkpoint/gguf/weights.ts";
+import { modelFrom, modelWeights } from "../checkpoint/model.ts";
+import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
+import type { CausalLM } from "../models/causal-lm.ts";
+import { parseConfig } from "../models/config.ts";
+import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
+import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import type { Device } from "../tensor/tensor.ts";
+import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
+import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
+
+/** Storage of the matrices; `auto` keeps what the files hold. */
+export type LoadDtype = StorageFormat | "auto";
+
+export interface LoadProgress {
+  readonly stage: "load";
+  /** Bytes in memory that hold their values, and in all. */
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface LoadFilesOptions {
+  /** Default `auto`. */
+  readonly dtype?: LoadDtype;
+  /** Storage of each matrix, in place of `dtype`. */
+  readonly storage?: StorageRule;
+  /** Default: a CPU device of its own, which `dispose` closes. */
+  readonly device?: Device;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+/** Where a model came from. */
+export interface ModelOrigin {
+  readonly kind: "folder" | "gguf" | "hub";
+  /** The folder, or the GGUF file. */
+  readonly path: string;
+  readonly repo?: string;
+  readonly revision?: string;
+  readonly commit?: string;
+}
+
+export interface LoadedModel extends AsyncDisposable {
+  readonly model: CausalLM;
+  /** Null where the files hold none. */
+  readonly tokenizer: Tokenizer | null;
+  /** Jinja source of the chat template, several by name, or null. */
+  readonly chatTemplate: ChatTemplateSource;
+  readonly generationConfig: GenerationConfig;
+  /** What to call the model. */
+  readonly name: string;
+  readonly source: ModelOrigin;
+  readonly device: Device;
+  /** Frees the model, and the device where `load` made it. */
+  dispose(): Promise<void>;
+}
+
+/** The same source, stopping between chunks once the signal says so. */
+function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
+  const watch = <T>(chunks: AsyncIterable<T>): AsyncIterable<T> => ({
+    async *[Symbol.asyncIterator]() {
+      for await (const chunk of chunks) {
+        signal.throwIfAborted();
+        yield chunk;
+      }
+    },
+  });
+  const { blocks, tiles } = source;
+  return {
+    names: () => source.names(),
+    has: (name) => source.has(name),
+    shape: (name) => source.shape(name),
+    readF32: (name) => watch(source.readF32(name)),
+    ...(blocks && {
+      blocks: {
+        blockType: (name: string) => blocks.blockType(name),
+        readBlocks: (name: string) => watch(blocks.readBlocks(name)),
+      },
+    }),
+    ...(tiles && {
+      tiles: {
+        keys: () => tiles.keys(),
+        tileFormat: (key: string) => tiles.tileFormat(key),
+        tileBytes: (key: string) => tiles.tileBytes(key),
+        readTiles: (key: string) => watch(tiles.readTiles(key)),
+      },
+    }),
+  };
+}
+
+/** What the two kinds of files come down to. */
+interface Parts {
+  readonly config: JsonObject;
+  readonly weights: WeightSource;
+  readonly generation: unknown;
+  readonly tokenizer: () => Promise<Tokenizer | null>;
+  readonly chatTemplate: () => Promise<ChatTemplateSource>;
+}
+
+async function assemble(
+  parts: Parts,
+  identity: Pick<LoadedModel, "name" | "source">,
+  options: LoadFilesOptions,
+): Promise<LoadedModel> {
+  const { signal, onProgress } = options;
+  signal?.throwIfAborted();
+  const generationConfig = readGenerationConfig(parts.generation, parseConfig(parts.config).eosTokenIds);
+  const tokenizer = await parts.tokenizer();
+  const chatTemplate = await parts.chatTemplate();
+  // Generation ends where the configuration says, so it has to say all of it.
+  const named = "model_type" in parts.config;
+  const config = named ? { ...parts.config, eos_token_id: generationConfig.eosTokenIds } : parts.config;
+  const device = options.device ?? (await createCpuDevice());
+  try {
+    const model = await modelFrom(config, signal ? stoppable(parts.weights, signal) : parts.weights, device, {
+      dtype: options.dtype ?? "auto",
+      storage: options.storage,
+      progress: (done, total) => onProgress?.({ stage: "load", done, total }),
+    });
+    let live = true;
+    const dispose = async () => {
+      if (!live) return;
+      live = false;
+      model[Symbol.dispose]();
+      if (!options.device) await device[Symbol.asyncDispose]();
+    };
+    const rest = { tokenizer, chatTemplate, generationConfig, device, dispose };
+    return { ...identity, model, ...rest, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    if (!options.device) await device[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+const optionalText = async (tree: FileTree, path: string) =>
+  (await tree.has(path)) ? tree.readText(path) : null;
+
+const optionalJson = async (tree: FileTree, path: string) => {
+  const text = await optionalText(tree, path);
+  return text === null ? null : parseJsonObject(text, `${tree.name}/${path}`);
+};
+
+/** The tokenizer in a folder, or null. @throws FormatError, ConfigError */
+export async function folderTokenizer(tree: FileTree): Promise<Tokenizer | null> {
+  const text = await optionalText(tree, "tokenizer.json");
+  if (text === null) return null;
+  return loadTokenizer(text, (await optionalText(tree, "tokenizer_config.json")) ?? undefined);
+}
+
+/** Loads a folder in the Hugging Face layout. @throws ConfigError, FormatError, ShapeError, the signal's reason */
+export async function loadFolder(
+  tree: FileTree,
+  options: LoadFilesOptions = {},
+  identity: Pick<LoadedModel, "name" | "source"> = folderIdentity(tree),
+): Promise<LoadedModel> {
+  const checkpoint = await openCheckpoint(tree);
+  try {
+    const { config } = checkpoint;
+    if (config === null) {
+      throw new ConfigError("the folder has no config.json", {
+        where: tree.name,
+        hint: "Copy it from the model's page.",
+      });
+    }
+    const parts: Parts = {
+      config,
+      weights: modelWeights(checkpoint),
+      generation: await optionalJson(tree, "generation_config.json"),
+      tokenizer: () => folderTokenizer(tree),
+      chatTemplate: () => folderTemplate(tree),
+    };
+    return await assemble(parts, identity, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Loads a GGUF file of a folder, with the other parts of a split one. @throws as `loadFolder` */
+export async function loadGguf(
+  tree: FileTree,
+  path: string,
+  options: LoadFilesOptions = {},
+  identity: Pick<LoadedModel, "name" | "source"> = ggufIdentity(tree, path),
+): Promise<LoadedModel> {
+  const file = await openGgufFiles(tree, path);
+  try {
+    const parts: Parts = {
+      config: ggufConfig(file),
+      weights: ggufWeights(file),
+      generation: null,
+      // Files of tests and of some converters carry no vocabulary.
+      tokenizer: async () => (file.metadata.has("tokenizer.ggml.tokens") ? ggufTokenizer(file) : null),
+      chatTemplate: async () => ggufTemplate(file.metadata),
+    };
+    return await assemble(parts, identity, options);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The last part of a path, without `.gguf`. */
+export function nameOf(path: string): string {
+  const last = path.replace(/[/\\]+$/, "").split(/[/\\]/);
+  return (last.at(-1) || path).replace(/(-\d{5}-of-\d{5})?\.gguf$/i, "");
+}
+
+const folderIdentity = (tree: FileTree) => ({
+  name: nameOf(tree.name),
+  source: { kind: "folder" as const, path: tree.name },
+});
+
+const ggufIdentity = (tree: FileTree, path: string) => ({
+  name: nameOf(path),
+  source: { kind: "gguf" as const, path: `${tree.name}/${path}` },
+});

@@ -1,0 +1,148 @@
+/** From a name to a model: a path on this machine, or `org/name[@revision]` on the Hugging Face hub. Node only. */
+import { readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import type { FileTree } from "../checkpoint/byte-source.ts";
+import { nodeFolder } from "../checkpoint/node-files.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { type DownloadOptions, type DownloadProgress, downloadModel, parseHubName } from "./hub.ts";
+import { HubError } from "./hub-client.ts";
+import { neededFiles, shardsOf } from "./hub-files.ts";
+import { hubSettings } from "./hub-settings.ts";
+import { hubTree } from "./hub-tree.ts";
+import {
+  type LoadedModel,
+  type LoadFilesOptions,
+  type LoadProgress,
+  loadFolder,
+  loadGguf,
+  type ModelOrigin,
+  nameOf,
+} from "./load.ts";
+
+export interface LoadOptions
+  extends Omit<DownloadOptions, "onProgress">,
+    Omit<LoadFilesOptions, "onProgress"> {
+  /** Hears of the download, then of the loading. */
+  readonly onProgress?: (progress: DownloadProgress | LoadProgress) => void;
+}
+
+/** The files of a model. */
+export interface ModelPlace {
+  readonly name: string;
+  readonly source: ModelOrigin;
+  readonly tree: FileTree;
+  /** A GGUF file in the tree; null for a folder in the Hugging Face layout. */
+  readonly gguf: string | null;
+}
+
+async function kindOf(path: string): Promise<"file" | "folder" | null> {
+  try {
+    return (await stat(path)).isDirectory() ? "folder" : "file";
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
+    throw error;
+  }
+}
+
+async function localPlace(path: string, kind: "file" | "folder", file?: string): Promise<ModelPlace> {
+  const name = nameOf(resolve(path));
+  const gguf = (folder: string, inner: string): ModelPlace => ({
+    ...{ name: nameOf(inner), tree: nodeFolder(folder), gguf: inner },
+    source: { kind: "gguf", path: join(folder, inner) },
+  });
+  if (kind === "file") {
+    if (/\.gguf$/i.test(path)) return gguf(dirname(path), basename(path));
+    throw new FormatError("a model is a folder or a .gguf file", {
+      where: path,
+      hint: /\.safetensors$/i.test(path) ? "Give the folder that the file is in." : undefined,
+    });
+  }
+  const names = await readdir(path);
+  if (file === undefined && (names.includes("config.json") || !names.some((n) => /\.gguf$/i.test(n)))) {
+    return { name, tree: nodeFolder(path), gguf: null, source: { kind: "folder", path } };
+  }
+  return gguf(path, neededFiles(path, names, file).weights[0]);
+}
+
+/** A repository's tree with only the files of one model: others beside them would be ambiguous. */
+function onlyFiles(tree: FileTree, paths: readonly string[]): FileTree {
+  const kept = new Set(paths);
+  return {
+    ...tree,
+    has: async (path) => kept.has(path),
+    list: async () => (await tree.list()).filter((path) => kept.has(path)),
+  };
+}
+
+async function remotePlace(name: string, options: DownloadOptions): Promise<ModelPlace> {
+  const tree = await hubTree(name, options);
+  const paths = tree.files.map(({ path }) => path);
+  const { kind, small, weights, index } = neededFiles(tree.repo, paths, options.file);
+  const shards = index === null ? weights : [index, ...shardsOf(tree.repo, await tree.readText(index))];
+  const gguf = kind === "gguf" ? weights[0] : null;
+  const source = { kind: "hub", path: tree.name, repo: tree.repo, commit: tree.commit } as const;
+  return { name: tree.repo, source, tree: onlyFiles(tree, [...small, ...shards]), gguf };
+}
+
+async function downloadedPlace(name: string, options: DownloadOptions): Promise<ModelPlace> {
+  const { repo, revision, commit, kind, path, files } = await downloadModel(name, options);
+  const source = { kind: "hub", path, repo, revision, commit } as const;
+  if (kind === "safetensors") return { name: repo, source, tree: nodeFolder(path), gguf: null };
+  const folder = dirname(path);
+  const first = files.find((file) => /\.gguf$/i.test(file))!;
+  return { name: repo, source, tree: nodeFolder(folder), gguf: basename(first) };
+}
+
+/**
+ * Finds the files of `name`: an existing path wins over a name on the hub. What lies on the hub is downloaded, or with
+ * `download: false` read in place. @throws ConfigError where it is neither, HubError, FormatError
+ */
+export async function locateModel(
+  name: string,
+  options: Omit<LoadOptions, "dtype" | "device"> & { readonly download?: boolean } = {},
+): Promise<ModelPlace> {
+  const { download = true, onProgress, ...rest } = options;
+  const kind = await kindOf(name);
+  if (kind !== null) {
+    if (rest.revision !== undefined) {
+      throw new ConfigError("files on this machine have no revision", { where: name, found: rest.revision });
+    }
+    return localPlace(name, kind, rest.file);
+  }
+  if (parseHubName(name) === null) {
+    throw new ConfigError("neither a file or folder here nor a name on the Hugging Face hub", {
+      where: name,
+      expected: "a model's folder, a .gguf file, or org/name",
+      found: `nothing at ${resolve(name)}`,
+      hint: "Check the path; names on the hub are such as deepseek-ai/DeepSeek-V2-Lite-Chat.",
+    });
+  }
+  try {
+    if (!download && !(await hubSettings(rest)).offline) return await remotePlace(name, rest);
+    return await downloadedPlace(name, { ...rest, onProgress });
+  } catch (error) {
+    if (!(error instanceof HubError) || !(error.unknownModel || error.unreachable)) throw error;
+    const message = error.unknownModel
+      ? "neither a file or folder here nor a model on the hub that can be seen"
+      : "no file or folder here, and the hub does not answer";
+    throw new ConfigError(message, {
+      where: name,
+      found: `nothing at ${resolve(name)}; ${error.message}`,
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Loads a model with its tokenizer and settings from a folder, a `.gguf` file, or `org/name[@revision]` on the Hugging
+ * Face hub, which is downloaded into the shared cache first.
+ * @throws ConfigError, FormatError, ShapeError, HubError, the signal's reason
+ */
+export async function load(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const { dtype, storage, device, ...rest } = options;
+  const place = await locateModel(name, rest);
+  const files = { dtype, storage, device, signal: options.signal, onProgress: options.onProgress };
+  return place.gguf === null
+    ? loadFolder(place.tree, files, place)
+    : loadGguf(place.tree, place.gguf, files, place);
+}

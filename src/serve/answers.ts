@@ -1,0 +1,92 @@
+/** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
+import type { JobStream } from "./engine-client.ts";
+import type { ChoiceUsage, FinishReason, TokenEntry } from "./protocol.ts";
+
+/** What identifies an answer, the same in all its chunks. */
+export interface AnswerHead {
+  readonly id: string;
+  /** Unix time in seconds. */
+  readonly created: number;
+  readonly model: string;
+  readonly fingerprint: string;
+}
+
+export function answerHead(prefix: string, model: string, fingerprint: string): AnswerHead {
+  return {
+    id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
+    created: Math.floor(Date.now() / 1000),
+    model,
+    fingerprint,
+  };
+}
+
+/** Token counts of a request: each of its prompts once, the output of all choices. */
+export function usageBody(usages: readonly ChoiceUsage[], choicesPerPrompt: number): Record<string, unknown> {
+  let [prompt, cached, completion, reasoning] = [0, 0, 0, 0];
+  usages.forEach((usage, choice) => {
+    completion += usage.completionTokens;
+    reasoning += usage.reasoningTokens;
+    if (choice % choicesPerPrompt !== 0) return;
+    prompt += usage.promptTokens;
+    cached += usage.cachedTokens;
+  });
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: cached },
+    completion_tokens_details: { reasoning_tokens: reasoning },
+  };
+}
+
+export interface WholeToolCall {
+  id: string;
+  name: string;
+  arguments: string;
+}
+
+/** A choice with everything that came of it. */
+export interface WholeChoice {
+  content: string;
+  reasoning: string;
+  toolCalls: WholeToolCall[];
+  logprobs: TokenEntry[];
+  reason: FinishReason;
+  usage: ChoiceUsage;
+}
+
+const nothing: ChoiceUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
+
+/** Reads a job to its end. @throws ApiError where it fails */
+export async function collect(stream: JobStream): Promise<WholeChoice[]> {
+  const choices = Array.from(
+    { length: stream.choices },
+    (): WholeChoice => ({
+      content: "",
+      reasoning: "",
+      toolCalls: [],
+      logprobs: [],
+      reason: "stop",
+      usage: nothing,
+    }),
+  );
+  for await (const event of stream) {
+    if (event.type === "finished") {
+      Object.assign(choices[event.choice], { reason: event.reason, usage: event.usage });
+      continue;
+    }
+    const { choice, content = "", reasoning = "", toolCalls = [], logprobs = [] } = event.delta;
+    const whole = choices[choice];
+    whole.content += content;
+    whole.reasoning += reasoning;
+    whole.logprobs.push(...logprobs);
+    for (const part of toolCalls) {
+      whole.toolCalls[part.index] ??= { id: "", name: "", arguments: "" };
+      const call = whole.toolCalls[part.index];
+      call.id += part.id ?? "";
+      call.name += part.name ?? "";
+      call.arguments += part.arguments ?? "";
+    }
+  }
+  return choices;
+}

@@ -1,0 +1,245 @@
+/**
+ * The routes: OpenAI's /v1 interface, tokenising, health and metrics. Formats only; what is generated comes from the
+ * engine's thread, so that nothing here waits for a model.
+ */
+import { type Context, Hono } from "hono";
+import { cors } from "hono/cors";
+import { keyCheck, readBody } from "./access.ts";
+import { answerHead } from "./answers.ts";
+import { chatBody, chatChunks } from "./chat-answer.ts";
+import { completionBody, completionChunks } from "./completion-answer.ts";
+import type { EngineClient, JobStream } from "./engine-client.ts";
+import { ApiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
+import { eventStream } from "./event-stream.ts";
+import { Counter } from "./metrics.ts";
+import type { Job } from "./protocol.ts";
+import {
+  type Parsed,
+  parseChat,
+  parseCompletion,
+  parseDetokenize,
+  parseJson,
+  parseTokenize,
+} from "./schemas.ts";
+import { metricsText } from "./server-metrics.ts";
+
+/** What the routes need to know about the server; it changes while they are there. */
+export interface ServerState {
+  phase: "loading" | "ready" | "draining" | "failed";
+  /** Why it failed. */
+  reason: string;
+  engine: EngineClient | null;
+}
+
+export interface AppOptions {
+  /** Name under which the model is served; default: its own. */
+  readonly servedName?: string;
+  /** With keys, everything but / and /health asks for one of them. */
+  readonly apiKeys: readonly string[];
+  /** Origin whose pages may ask, or `*`; null: none. */
+  readonly cors: string | null;
+  /** Most bytes of a body. */
+  readonly bodyLimit: number;
+  readonly log: (line: string) => void;
+}
+
+const ROUTES: Readonly<Record<string, string>> = {
+  "/": "GET",
+  "/health": "GET",
+  "/metrics": "GET",
+  "/v1/models": "GET",
+  "/v1/models/:id{.+}": "GET",
+  "/v1/chat/completions": "POST",
+  "/v1/completions": "POST",
+  "/tokenize": "POST",
+  "/detokenize": "POST",
+};
+const OPEN = new Set(["/", "/health"]);
+
+const streamHeaders = {
+  "content-type": "text/event-stream; charset=utf-8",
+  "cache-control": "no-cache",
+  // Reverse proxies that buffer would hold tokens back.
+  "x-accel-buffering": "no",
+};
+
+/** The engine, where it can take work. @throws ApiError 503 */
+function working(state: ServerState): EngineClient {
+  if (state.phase === "loading") throw unavailable("The model is still loading.", "model_loading");
+  if (state.phase === "draining") throw unavailable("The server is shutting down.", "shutting_down");
+  if (state.phase === "failed" || state.engine === null) {
+    throw unavailable(
+      `The engine has failed and the server is about to end: ${state.reason}`,
+      "engine_failed",
+    );
+  }
+  return state.engine;
+}
+
+/** Builds the routes over `state`. */
+export function createApp(state: ServerState, options: AppOptions): Hono {
+  const app = new Hono();
+  const requests = new Counter();
+  const started = Math.floor(Date.now() / 1000);
+  const authorize = keyCheck(options.apiKeys);
+  const modelName = (engine: EngineClient) => options.servedName ?? engine.info.name;
+  const report = (error: unknown) =>
+    options.log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+
+  app.use("*", async (c, next) => {
+    await next();
+    const { path, method } = c.req;
+    const route = c.get("route" as never) as string | undefined;
+    const status = c.req.raw.signal.aborted ? "499" : String(c.res.status);
+    requests.add({ route: route ?? (path in ROUTES ? path : "other"), method, status });
+    c.res.headers.set("x-request-id", crypto.randomUUID());
+  });
+  if (options.cors !== null) {
+    const origin = options.cors;
+    app.use("*", cors({ origin, allowMethods: ["GET", "POST", "OPTIONS"], exposeHeaders: ["x-request-id"] }));
+  }
+
+  for (const [path, method] of Object.entries(ROUTES)) {
+    app.use(path, async (c, next) => {
+      c.set("route" as never, path.replace("{.+}", "") as never);
+      if (c.req.method !== method && !(method === "GET" && c.req.method === "HEAD")) {
+        c.header("allow", method === "GET" ? "GET, HEAD" : method);
+        throw new ApiError({
+          status: 405,
+          message: `${c.req.method} is not possible here; ${path.replace("{.+}", "")} takes ${method}.`,
+          type: "invalid_request_error",
+          param: null,
+          code: "method_not_allowed",
+        });
+      }
+      if (!OPEN.has(path)) authorize(c.req.header("authorization"));
+      working(state);
+      await next();
+    });
+  }
+
+  app.onError((error, c) => {
+    if (!(error instanceof ApiError)) report(error);
+    const { shape } = error instanceof ApiError ? error : internal();
+    if (shape.retryAfter !== undefined) c.header("retry-after", String(shape.retryAfter));
+    if (shape.status === 401) c.header("www-authenticate", "Bearer");
+    return c.json(errorBody(shape), shape.status as 500);
+  });
+  app.notFound((c) => {
+    const message = `There is nothing at ${c.req.path}; GET / lists what there is.`;
+    const shape = { status: 404, message, type: "invalid_request_error", param: null, code: "not_found" };
+    return c.json(errorBody(shape), 404);
+  });
+
+  function checkModel(engine: EngineClient, model: string | null): void {
+    if (model === null || model === modelName(engine)) return;
+    throw new ApiError({
+      status: 404,
+      message: `The model '${model}' is not served here; '${modelName(engine)}' is.`,
+      type: "invalid_request_error",
+      param: "model",
+      code: "model_not_found",
+    });
+  }
+
+  const json = async (c: Context) => parseJson(await readBody(c.req.raw, options.bodyLimit));
+
+  /** Gives the job to the engine and answers in one piece or as events. */
+  async function respond<J extends Job>(
+    c: Context,
+    received: number,
+    { job, model, stream }: Parsed<J>,
+    whole: (events: JobStream, name: string) => Promise<Record<string, unknown>>,
+    chunks: (events: JobStream, name: string) => AsyncGenerator<Record<string, unknown>, void>,
+  ): Promise<Response> {
+    const engine = working(state);
+    checkModel(engine, model);
+    const events = await engine.submit(job, received, c.req.raw.signal);
+    const name = modelName(engine);
+    if (!stream) return c.json(await whole(events, name));
+    const body = eventStream(chunks(events, name), () => events.cancel(), report);
+    return new Response(body, { headers: streamHeaders });
+  }
+
+  app.post("/v1/chat/completions", async (c) => {
+    const received = Date.now();
+    const parsed = parseChat(await json(c));
+    const { info } = working(state);
+    if (!info.chat) {
+      throw invalidRequest(
+        "This model has no chat template; use /v1/completions.",
+        "messages",
+        "no_chat_template",
+      );
+    }
+    const logprobs = parsed.job.logprobs !== null;
+    const head = (name: string) => answerHead("chatcmpl", name, info.fingerprint);
+    return respond(
+      c,
+      received,
+      parsed,
+      (events, name) => chatBody(events, head(name), logprobs),
+      (events, name) => chatChunks(events, head(name), { logprobs, includeUsage: parsed.includeUsage }),
+    );
+  });
+
+  app.post("/v1/completions", async (c) => {
+    const received = Date.now();
+    const parsed = parseCompletion(await json(c));
+    const { info } = working(state);
+    const { includeUsage, job } = parsed;
+    if (job.suffix !== null && !info.fill) {
+      throw invalidRequest("This model's tokenizer has no tokens to fill in the middle.", "suffix");
+    }
+    const shape = { logprobs: job.logprobs !== null, choicesPerPrompt: job.n, includeUsage };
+    const head = (name: string) => answerHead("cmpl", name, info.fingerprint);
+    return respond(
+      c,
+      received,
+      parsed,
+      (events, name) => completionBody(events, head(name), shape),
+      (events, name) => completionChunks(events, head(name), shape),
+    );
+  });
+
+  const modelBody = (engine: EngineClient) => ({
+    id: modelName(engine),
+    object: "model",
+    created: started,
+    owned_by: "deepseek-ts",
+    max_model_len: engine.info.context,
+  });
+  app.get("/v1/models", (c) => c.json({ object: "list", data: [modelBody(working(state))] }));
+  app.get("/v1/models/:id{.+}", (c) => {
+    const engine = working(state);
+    checkModel(engine, c.req.param("id"));
+    return c.json(modelBody(engine));
+  });
+
+  app.post("/tokenize", async (c) => {
+    const request = parseTokenize(await json(c));
+    const tokens = await working(state).tokenize(request);
+    return c.json({ tokens, count: tokens.length });
+  });
+  app.post("/detokenize", async (c) => {
+    const tokens = parseDetokenize(await json(c));
+    return c.json({ text: await working(state).detokenize(tokens) });
+  });
+
+  app.get("/health", (c) => {
+    const engine = working(state);
+    return c.json({ status: "ok", model: modelName(engine), active: engine.active });
+  });
+  app.get("/metrics", async (c) => {
+    const engine = working(state);
+    const text = metricsText(requests, engine.active, await engine.figures());
+    return c.body(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+  });
+  app.get("/", (c) => {
+    const routes = Object.entries(ROUTES).map(
+      ([path, method]) => `${method.padEnd(4)} ${path.replace("{.+}", "")}`,
+    );
+    return c.text(`deepseek-ts serves ${modelName(working(state))}.\n\n${routes.join("\n")}\n`);
+  });
+  return app;
+}

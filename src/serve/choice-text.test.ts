@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import { beforeAll, describe, expect, it } from "vitest";
+import { TOKEN } from "../tokenizer/families.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
+import { trainBpe } from "../tokenizer/train-bpe.ts";
+import { type ChoiceOptions, ChoiceText } from "./choice-text.ts";
+import type { Delta } from "./protocol.ts";
+import { sampleTexts } from "./testing.ts";
+
+let tokenizer: Tokenizer;
+const tools = Object.values(TOKEN).filter((token) => token.includes("tool"));
+beforeAll(async () => {
+  tokenizer = loadTokenizer(await trainBpe(sampleTexts(200), { vocabSize: 420, specialTokens: tools }));
+});
+
+const raw: ChoiceOptions = { stop: [], logprobs: false, silent: new Set(), ends: new Set(), chat: null };
+const chat = (more: Partial<NonNullable<ChoiceOptions["chat"]>> = {}): ChoiceOptions => ({
+  ...raw,
+  chat: {
+    opensReasoning: false,
+    stripsSpace: false,
+    tools: true,
+    parallelToolCalls: true,
+    spoken: new Map(tools.map((token) => [tokenizer.idOf(token)!, token])),
+    callId: (index) => `call_${index}`,
+    ...more,
+  },
+});
+
+type News = Omit<Delta, "id" | "choice">;
+
+/** Reads `text` token by token up to the end or a stop. */
+function read(options: ChoiceOptions, text: string) {
+  const choice = new ChoiceText(tokenizer, options);
+  const news: News[] = [];
+  for (const id of tokenizer.encode(text, { addSpecialTokens: false })) {
+    const item = choice.push({ id, logprob: -1, top: [{ id, logprob: -1 }] });
+    if (item) news.push(item);
+    if (choice.over) break;
+  }
+  const rest = choice.end();
+  if (rest) news.push(rest);
+  const calls: { id?: string; name?: string; arguments: string }[] = [];
+  for (const { index, id, name, arguments: part = "" } of news.flatMap((n) => n.toolCalls ?? [])) {
+    calls[index] ??= { id, name, arguments: "" };
+    calls[index].arguments += part;
+  }
+  return {
+    choice,
+    news,
+    content: news.map((n) => n.content ?? "").join(""),
+    reasoning: news.map((n) => n.reasoning ?? "").join(""),
+    calls,
+    logprobs: news.flatMap((n) => n.logprobs ?? []),
+  };
+}
+
+describe("raw text", () => {
+  it("comes out whole, whatever the tokens", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), (text) => {
+        const { content } = read(raw, text);
+        expect(content).toBe(
+          tokenizer.decode(tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: true })),
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("ends before a stop string that spans tokens, and its tokens' probabilities with it", () => {
+    const { content, logprobs, choice } = read(
+      { ...raw, stop: ["f the a"], logprobs: true },
+      "one of the and of it",
+    );
+    expect(content).toBe("one o");
+    expect(choice.over).toBe(true);
+    // " of" is in part before the stop string.
+    expect(logprobs.map(({ token }) => token).join("")).toBe("one of");
+  });
+
+  it("gives every token's probability once, with its place in the text", () => {
+    const text = "Grüße, the 你好 of";
+    const { content, logprobs, news } = read({ ...raw, logprobs: true }, text);
+    expect(content).toBe(text);
+    expect(logprobs.flatMap(({ bytes }) => bytes)).toEqual([...new TextEncoder().encode(text)]);
+    expect(logprobs.every(({ offset }, i) => i === 0 || offset >= logprobs[i - 1].offset)).toBe(true);
+    // No delta holds half a character.
+    expect(news.some((n) => n.content?.includes("\uFFFD"))).toBe(false);
+  });
+});
+
+it("scores tokens that are not printed, but not the one that ends the choice", () => {
+  const [silent, end] = [tokenizer.specialIds.bos!, tokenizer.specialIds.eos!];
+  const options = { ...raw, logprobs: true, silent: new Set([silent, end]), ends: new Set([end]) };
+  const choice = new ChoiceText(tokenizer, options);
+  const news = [silent, 40, silent, end].map((id) => choice.push({ id, logprob: -1 }));
+  const all = [...news, choice.end()];
+  expect(all.map((item) => item?.content ?? "").join("")).toBe(tokenizer.decode([40]));
+  expect(all.flatMap((item) => item?.logprobs ?? [])).toHaveLength(3);
+  expect(choice.tokens).toBe(4);
+});
+
+describe("replies", () => {
+  const call = (name: string, args: string) =>
+    `${TOKEN.toolCallBegin}function${TOKEN.toolSep}${name}\n\`\`\`json\n${args}\n\`\`\`${TOKEN.toolCallEnd}`;
+  const two = `I look.${TOKEN.toolCallsBegin}${call("f", '{"a": 1}')}\n${call("g", "{}")}${TOKEN.toolCallsEnd}`;
+
+  it("are taken apart into content and calls, whose arguments come as they are written", () => {
+    const { content, calls, choice, news } = read(chat(), two);
+    expect(content).toBe("I look.");
+    expect(calls).toEqual([
+      { id: "call_0", name: "f", arguments: '{"a": 1}' },
+      { id: "call_1", name: "g", arguments: "{}" },
+    ]);
+    expect(choice.calls).toBe(2);
+    expect(news.filter((n) => n.toolCalls).length).toBeGreaterThan(3);
+  });
+
+  it("end at the second call where one is wanted", () => {
+    const { calls, choice } = read(chat({ parallelToolCalls: false }), two);
+    expect(calls).toHaveLength(1);
+    expect(choice.over).toBe(true);
+  });
+
+  it("have their reasoning split off, with its tokens counted", () => {
+    const { content, reasoning, choice } = read(chat({ opensReasoning: true }), "to be\n</think>\n\nit is");
+    expect({ content, reasoning }).toEqual({ content: "it is", reasoning: "to be" });
+    expect(choice.reasoningTokens).toBeGreaterThan(0);
+    expect(choice.reasoningTokens).toBeLessThan(choice.tokens);
+  });
+
+  it("lose the one space that a plain layout puts before them", () => {
+    expect(read(chat({ stripsSpace: true }), "  the of").content).toBe(" the of");
+  });
+});

@@ -1,0 +1,200 @@
+/**
+ * From the tokens of one choice to its deltas: text that no stop string and no incomplete character can change any
+ * more, split into reasoning, content and tool calls, with the log-probabilities of the tokens that spell it.
+ */
+import { ReasoningSplitter } from "../chat/reasoning.ts";
+import { ToolCallParser, type ToolPiece } from "../chat/tool-calls.ts";
+import { StopStrings } from "../generate/stop-strings.ts";
+import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
+
+/** A decided token as the engine gives it. */
+export interface ChosenToken {
+  readonly id: number;
+  readonly logprob?: number;
+  readonly top?: readonly { readonly id: number; readonly logprob: number }[];
+}
+
+export interface ChoiceOptions {
+  readonly stop: readonly string[];
+  readonly logprobs: boolean;
+  /** Tokens that are never printed. */
+  readonly silent: ReadonlySet<number>;
+  /** Tokens that end the choice: they belong to no text and are not scored. */
+  readonly ends: ReadonlySet<number>;
+  /** Null for raw completions, whose text is not taken apart. */
+  readonly chat: {
+    /** Whether the prompt ends inside `<think>`. */
+    readonly opensReasoning: boolean;
+    /** Whether one space before the content is no part of it. */
+    readonly stripsSpace: boolean;
+    readonly tools: boolean;
+    /** Control tokens that the reply is taken apart at. */
+    readonly spoken: ReadonlyMap<number, string>;
+    readonly parallelToolCalls: boolean;
+    readonly callId: (index: number) => string;
+  } | null;
+}
+
+type News = Omit<Delta, "id" | "choice">;
+
+interface Growing {
+  content: string;
+  reasoning: string;
+  toolCalls: ToolCallPart[];
+}
+
+export class ChoiceText {
+  readonly #tokenizer: Tokenizer;
+  readonly #options: ChoiceOptions;
+  readonly #decoder: StreamDecoder;
+  readonly #stops: StopStrings;
+  readonly #reasoning: ReasoningSplitter | null;
+  readonly #tools: ToolCallParser | null;
+  #stripSpace: boolean;
+  /** Scored tokens whose text has not come out yet. */
+  #pending: TokenEntry[] = [];
+  /** UTF-16 units decoded, and of those sure to be output. */
+  #decoded = 0;
+  #sure = 0;
+  #tokens = 0;
+  #reasoningTokens = 0;
+  #calls = 0;
+  #cut = false;
+
+  constructor(tokenizer: Tokenizer, options: ChoiceOptions) {
+    const { chat } = options;
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#decoder = tokenizer.streamDecoder();
+    this.#stops = new StopStrings(options.stop);
+    this.#reasoning = chat ? new ReasoningSplitter(chat.opensReasoning) : null;
+    this.#tools = chat?.tools ? new ToolCallParser(chat.callId) : null;
+    this.#stripSpace = chat?.stripsSpace ?? false;
+  }
+
+  /** Whether the text is over: a stop string came, or a call too many. */
+  get over(): boolean {
+    return this.#stops.found !== null || this.#cut;
+  }
+
+  get tokens(): number {
+    return this.#tokens;
+  }
+
+  get reasoningTokens(): number {
+    return this.#reasoningTokens;
+  }
+
+  /** Tool calls begun. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** Takes a token; null where nothing can be told yet. */
+  push(token: ChosenToken): News | null {
+    this.#tokens++;
+    if (this.#reasoning?.reasoning) this.#reasoningTokens++;
+    const silent = this.#options.silent.has(token.id);
+    if (this.#options.logprobs && !this.#options.ends.has(token.id)) this.#pending.push(this.#entry(token));
+    // A control token ends a character that was cut off.
+    const literal = this.#options.chat?.spoken.get(token.id);
+    const text = silent
+      ? ""
+      : literal === undefined
+        ? this.#decoder.push(token.id)
+        : this.#decoder.end() + literal;
+    return this.#advance(text, false);
+  }
+
+  /** What was held back, once no more tokens come. */
+  end(): News | null {
+    return this.#advance(this.#decoder.end(), true);
+  }
+
+  #advance(text: string, last: boolean): News | null {
+    if (this.#cut) return null;
+    this.#decoded += text.length;
+    let sure = this.#stops.push(text);
+    if (last) sure += this.#stops.end();
+    this.#sure += sure.length;
+    const growing: Growing = { content: "", reasoning: "", toolCalls: [] };
+    this.#split(sure, last, growing);
+    return this.#news(growing, last && !this.over);
+  }
+
+  #split(text: string, last: boolean, growing: Growing): void {
+    if (this.#reasoning === null) {
+      growing.content += text;
+      return;
+    }
+    const pieces = text === "" ? [] : this.#reasoning.push(text);
+    if (last) pieces.push(...this.#reasoning.end());
+    for (const piece of pieces) {
+      if (piece.kind === "reasoning") growing.reasoning += piece.text;
+      else if (this.#tools === null) this.#content(piece.text, growing);
+      else for (const part of this.#tools.push(piece.text)) this.#toolPiece(part, growing);
+    }
+    if (last) for (const part of this.#tools?.end() ?? []) this.#toolPiece(part, growing);
+  }
+
+  #content(text: string, growing: Growing): void {
+    growing.content += this.#stripSpace && text.startsWith(" ") ? text.slice(1) : text;
+    this.#stripSpace = false;
+  }
+
+  #toolPiece(piece: ToolPiece, growing: Growing): void {
+    if (this.#cut) return;
+    if (piece.kind === "content") {
+      // The line breaks around calls belong to the format.
+      if (this.#calls === 0 || piece.text.trim() !== "") this.#content(piece.text, growing);
+    } else if (piece.kind === "call") {
+      if (piece.index > 0 && !this.#options.chat?.parallelToolCalls) {
+        this.#cut = true;
+        return;
+      }
+      this.#calls++;
+      growing.toolCalls.push({ index: piece.index, id: piece.id, name: piece.name, arguments: "" });
+    } else if (piece.kind === "arguments") {
+      growing.toolCalls.push({ index: piece.index, arguments: piece.text });
+    }
+    // The end of a call says nothing new; where its arguments are no JSON, the client sees it in them.
+  }
+
+  #news({ content, reasoning, toolCalls }: Growing, all: boolean): News | null {
+    const logprobs = this.#release(all);
+    if (content === "" && reasoning === "" && toolCalls.length === 0 && logprobs.length === 0) return null;
+    return {
+      ...(content === "" ? {} : { content }),
+      ...(reasoning === "" ? {} : { reasoning }),
+      ...(toolCalls.length === 0 ? {} : { toolCalls }),
+      ...(logprobs.length === 0 ? {} : { logprobs }),
+    };
+  }
+
+  /** Scored tokens whose text is sure to be output, at least in part; tokens behind a stop string never are. */
+  #release(all: boolean): TokenEntry[] {
+    let count = 0;
+    while (count < this.#pending.length && (all || this.#pending[count].offset < this.#sure)) count++;
+    return this.#pending.splice(0, count);
+  }
+
+  #entry({ id, logprob = Number.NEGATIVE_INFINITY, top = [] }: ChosenToken): TokenEntry {
+    return {
+      ...this.#scored(id, logprob),
+      top: top.map((other) => this.#scored(other.id, other.logprob)),
+      offset: this.#decoded,
+    };
+  }
+
+  #scored(id: number, logprob: number): TokenProbability {
+    // Rows that only pad the vocabulary have no text.
+    const known = this.#tokenizer.tokenOf(id) !== undefined;
+    return {
+      token: known ? this.#tokenizer.decode([id]) : "",
+      bytes: known ? [...this.#tokenizer.bytesOf(id)] : [],
+      // JSON has no infinity; OpenAI writes this for what is as good as impossible.
+      logprob: Math.max(logprob, -9999),
+    };
+  }
+}

@@ -1,0 +1,73 @@
+/** Answers of /v1/completions: the whole body, or chunks as they come. */
+import { type AnswerHead, collect, usageBody } from "./answers.ts";
+import type { JobStream } from "./engine-client.ts";
+import type { ChoiceUsage, TokenEntry } from "./protocol.ts";
+
+const logprobsBody = (entries: readonly TokenEntry[]) => ({
+  tokens: entries.map(({ token }) => token),
+  token_logprobs: entries.map(({ logprob }) => logprob),
+  top_logprobs: entries.map(({ top }) =>
+    Object.fromEntries(top.map(({ token, logprob }) => [token, logprob] as const)),
+  ),
+  text_offset: entries.map(({ offset }) => offset),
+});
+
+export interface CompletionShape {
+  readonly logprobs: boolean;
+  readonly choicesPerPrompt: number;
+}
+
+/** The body of an answer that is not streamed. @throws ApiError */
+export async function completionBody(
+  stream: JobStream,
+  head: AnswerHead,
+  shape: CompletionShape,
+): Promise<Record<string, unknown>> {
+  const choices = await collect(stream);
+  return {
+    id: head.id,
+    object: "text_completion",
+    created: head.created,
+    model: head.model,
+    choices: choices.map((choice, index) => ({
+      index,
+      text: choice.content,
+      logprobs: shape.logprobs ? logprobsBody(choice.logprobs) : null,
+      finish_reason: choice.reason,
+    })),
+    usage: usageBody(
+      choices.map((choice) => choice.usage),
+      shape.choicesPerPrompt,
+    ),
+    system_fingerprint: head.fingerprint,
+  };
+}
+
+/** The chunks of a streamed answer. */
+export async function* completionChunks(
+  stream: JobStream,
+  head: AnswerHead,
+  shape: CompletionShape & { readonly includeUsage: boolean },
+): AsyncGenerator<Record<string, unknown>, void> {
+  const chunk = (choices: unknown[], usage: unknown = null) => ({
+    id: head.id,
+    object: "text_completion",
+    created: head.created,
+    model: head.model,
+    system_fingerprint: head.fingerprint,
+    choices,
+    ...(shape.includeUsage ? { usage } : {}),
+  });
+  const usages = new Array<ChoiceUsage>(stream.choices);
+  for await (const event of stream) {
+    if (event.type === "finished") {
+      usages[event.choice] = event.usage;
+      yield chunk([{ index: event.choice, text: "", logprobs: null, finish_reason: event.reason }]);
+      continue;
+    }
+    const { choice, content = "", logprobs = [] } = event.delta;
+    const entries = shape.logprobs ? logprobsBody(logprobs) : null;
+    yield chunk([{ index: choice, text: content, logprobs: entries, finish_reason: null }]);
+  }
+  if (shape.includeUsage) yield chunk([], usageBody(usages, shape.choicesPerPrompt));
+}

@@ -1,0 +1,266 @@
+/**
+ * The engine's side of the protocol: takes jobs, runs a generation for each choice and sends the text that comes of
+ * it, batched per step of the engine. Knows nothing of threads: `post` sends, `receive` is given what arrives.
+ */
+import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../generate/engine.ts";
+import type { Generation } from "../generate/generation.ts";
+import { DeepseekError } from "../tensor/errors.ts";
+import { ChoiceText } from "./choice-text.ts";
+import { ApiError, internal, queueFull } from "./errors.ts";
+import { type Plan, planJob, type TextModel, tokenizeRequest } from "./job-plan.ts";
+import { Histogram } from "./metrics.ts";
+import type {
+  ChoiceUsage,
+  Delta,
+  EngineFigures,
+  FinishReason,
+  FromEngine,
+  Job,
+  ToEngine,
+} from "./protocol.ts";
+
+/** What a refused client is told to wait: queues move within seconds. */
+const RETRY_SECONDS = 1;
+
+export class EngineHost {
+  readonly #engine: Engine;
+  readonly #model: TextModel;
+  readonly #speculative: boolean;
+  readonly #send: (message: FromEngine) => void;
+  readonly #onFailure: (error: Error) => void;
+  readonly #jobs = new Map<number, readonly Generation[]>();
+  readonly #firstToken = new Histogram();
+  readonly #betweenTokens = new Histogram();
+  readonly #ended = new Map<string, number>();
+  #outbox: Delta[] = [];
+  #later: FromEngine[] = [];
+  #scheduled = false;
+
+  constructor(
+    engine: Engine,
+    model: TextModel,
+    speculative: boolean,
+    send: (message: FromEngine) => void,
+    onFailure: (error: Error) => void,
+  ) {
+    this.#engine = engine;
+    this.#model = model;
+    this.#speculative = speculative;
+    this.#send = send;
+    this.#onFailure = onFailure;
+  }
+
+  /** Takes a message; resolves to true where it was the last. */
+  async receive(message: ToEngine): Promise<boolean> {
+    switch (message.type) {
+      case "submit":
+        this.#answer(message.id, () => this.#submit(message.id, message.job, message.received));
+        return false;
+      case "cancel":
+        this.#cancel(message.id);
+        return false;
+      case "tokenize":
+        this.#answer(message.id, () =>
+          this.#send({
+            type: "answer",
+            id: message.id,
+            value: tokenizeRequest(this.#model, message.request),
+          }),
+        );
+        return false;
+      case "detokenize":
+        this.#answer(message.id, () =>
+          this.#send({ type: "answer", id: message.id, value: this.#detokenize(message.tokens) }),
+        );
+        return false;
+      case "metrics":
+        this.#send({ type: "answer", id: message.id, value: this.figures() });
+        return false;
+      case "shutdown":
+        for (const id of [...this.#jobs.keys()]) this.#cancel(id);
+        await this.#engine[Symbol.asyncDispose]();
+        this.#flush();
+        return true;
+    }
+  }
+
+  figures(): EngineFigures {
+    const { cachedPromptTokens, cacheTokens, ...counts } = this.#engine.metrics();
+    return {
+      ...counts,
+      cachedTokens: cachedPromptTokens,
+      cacheTokens: this.#engine.cacheTokens,
+      cacheTokensUsed: cacheTokens,
+      heapBytes: process.memoryUsage().heapUsed,
+      deviceBytes: this.#engine.model.device.backend.memory().bytes,
+      ended: Object.fromEntries(this.#ended),
+      firstToken: this.#firstToken.state,
+      betweenTokens: this.#betweenTokens.state,
+    };
+  }
+
+  /** Runs `body`; what it throws is the answer. */
+  #answer(id: number, body: () => void): void {
+    try {
+      body();
+    } catch (error) {
+      this.#refuse(id, error);
+    }
+  }
+
+  #refuse(id: number, error: unknown): void {
+    // Every request ends with it, and no further one could begin.
+    if (error instanceof EngineFailedError) this.#onFailure(error);
+    const known = error instanceof ApiError;
+    if (!known) this.#log(error);
+    this.#flush();
+    this.#send({ type: "refused", id, error: (known ? error : internal()).shape });
+  }
+
+  #log(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#send({ type: "log", text: `error: ${text}` });
+  }
+
+  #detokenize(tokens: readonly number[]): string {
+    try {
+      return this.#model.tokenizer.decode(tokens);
+    } catch (error) {
+      if (!(error instanceof DeepseekError)) throw error;
+      throw new ApiError({
+        status: 400,
+        message: error.message,
+        type: "invalid_request_error",
+        param: "tokens",
+        code: "invalid_token",
+      });
+    }
+  }
+
+  #submit(id: number, job: Job, received: number): void {
+    const plans = planJob(this.#model, job);
+    const running: { plan: Plan; generation: Generation }[] = [];
+    try {
+      for (const plan of plans) {
+        for (let i = 0; i < job.n; i++) {
+          running.push({ plan, generation: this.#engine.submit(this.#request(job, plan, i)) });
+        }
+      }
+    } catch (error) {
+      for (const { generation } of running) generation.cancel();
+      if (!(error instanceof QueueFullError)) throw error;
+      const { running: busy, waiting } = this.#engine.metrics();
+      throw queueFull(busy, waiting, RETRY_SECONDS);
+    }
+    this.#jobs.set(
+      id,
+      running.map(({ generation }) => generation),
+    );
+    this.#send({ type: "accepted", id, choices: running.length });
+    let open = running.length;
+    running.forEach(({ plan, generation }, choice) => {
+      this.#run(id, choice, plan, generation, received)
+        .then(() => {
+          if (--open === 0) this.#jobs.delete(id);
+        })
+        .catch((error: unknown) => {
+          if (!this.#jobs.has(id)) return;
+          this.#cancel(id);
+          this.#refuse(id, error);
+        });
+    });
+  }
+
+  #request(job: Job, plan: Plan, choice: number): EngineRequest {
+    return {
+      prompt: plan.prompt,
+      maxTokens: plan.maxTokens,
+      temperature: job.temperature,
+      topP: job.topP,
+      topK: job.topK,
+      minP: job.minP,
+      repetitionPenalty: job.repetitionPenalty,
+      presencePenalty: job.presencePenalty,
+      frequencyPenalty: job.frequencyPenalty,
+      logitBias: job.logitBias,
+      seed: job.seed + choice,
+      stopIds: plan.stopIds,
+      ...(job.logprobs === null ? {} : { logprobs: job.logprobs }),
+      speculative: this.#speculative && plan.constraint === null,
+      ...(plan.constraint ? { constraint: plan.constraint() } : {}),
+    };
+  }
+
+  async #run(
+    id: number,
+    choice: number,
+    plan: Plan,
+    generation: Generation,
+    received: number,
+  ): Promise<void> {
+    const text = new ChoiceText(this.#model.tokenizer, plan.choice);
+    if (plan.echo !== "") this.#tell({ id, choice, content: plan.echo });
+    let last: number | null = null;
+    for await (const token of generation) {
+      const now = performance.now();
+      if (last === null) this.#firstToken.observe((Date.now() - received) / 1000);
+      else this.#betweenTokens.observe((now - last) / 1000);
+      last = now;
+      const news = text.push(token);
+      if (news) this.#tell({ id, choice, ...news });
+      if (text.over) break;
+    }
+    const cutByText = text.over;
+    if (cutByText) generation.cancel();
+    const rest = text.end();
+    if (rest) this.#tell({ id, choice, ...rest });
+    const { stopReason, cachedTokens } = generation.stats;
+    const aborted = !cutByText && stopReason === "aborted";
+    const reason: FinishReason =
+      !cutByText && stopReason === "length" ? "length" : text.calls > 0 ? "tool_calls" : "stop";
+    this.#count(aborted ? "cancelled" : reason);
+    const usage: ChoiceUsage = {
+      promptTokens: plan.prompt.length,
+      cachedTokens,
+      completionTokens: text.tokens,
+      reasoningTokens: text.reasoningTokens,
+    };
+    if (!this.#jobs.has(id)) return;
+    if (aborted) throw internal("The generation was cancelled by the engine.");
+    this.#later.push({ type: "finished", id, choice, reason, usage });
+    this.#schedule();
+  }
+
+  #count(reason: string): void {
+    this.#ended.set(reason, (this.#ended.get(reason) ?? 0) + 1);
+  }
+
+  #cancel(id: number): void {
+    const generations = this.#jobs.get(id) ?? [];
+    this.#jobs.delete(id);
+    for (const generation of generations) generation.cancel();
+  }
+
+  /** Queues a delta of a job that is still wanted. */
+  #tell(delta: Delta): void {
+    if (!this.#jobs.has(delta.id)) return;
+    this.#outbox.push(delta);
+    this.#schedule();
+  }
+
+  /** All generations of a step are told in one message. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    const [deltas, later] = [this.#outbox, this.#later];
+    this.#outbox = [];
+    this.#later = [];
+    if (deltas.length > 0) this.#send({ type: "deltas", deltas });
+    for (const message of later) this.#send(message);
+  }
+}

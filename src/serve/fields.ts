@@ -1,0 +1,118 @@
+/** The fields of OpenAI's request bodies, as zod schemas: what generation takes, messages, tools, formats. */
+import { z } from "zod";
+
+const between = (low: number, high: number) => z.number().min(low).max(high).nullish();
+const count = z.int().min(1).nullish();
+
+/** What both kinds of completion take; `top_k`, `min_p`, `repetition_penalty` and `ignore_eos` are extensions. */
+export const samplingFields = {
+  model: z.string().nullish(),
+  max_tokens: count,
+  temperature: between(0, 2),
+  top_p: between(0, 1),
+  top_k: z.int().min(-1).nullish(),
+  min_p: between(0, 1),
+  repetition_penalty: z.number().gt(0).max(100).nullish(),
+  presence_penalty: between(-2, 2),
+  frequency_penalty: between(-2, 2),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,9}$/, "keys must be token ids"), z.number().min(-100).max(100))
+    .nullish(),
+  seed: z.int().nullish(),
+  stop: z
+    .union([
+      z.string().min(1, "a stop string must not be empty"),
+      z.array(z.string().min(1, "a stop string must not be empty")).max(4),
+    ])
+    .nullish(),
+  n: z.int().min(1).max(16).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
+  ignore_eos: z.boolean().nullish(),
+};
+
+const textPart = z.object({ type: z.string(), text: z.string().optional() }).superRefine((part, context) => {
+  if (part.type !== "text") {
+    const message = `parts of type '${part.type}' are not supported: this model reads text`;
+    context.addIssue({ code: "custom", path: ["type"], message });
+  } else if (part.text === undefined) {
+    context.addIssue({ code: "custom", path: ["text"], message: "a text part needs its text" });
+  }
+});
+
+const content = z.union([z.string(), z.array(textPart)]);
+
+/** Content as one text: parts are joined as they are. */
+export function stringOrParts(value: z.infer<typeof content> | null | undefined): string {
+  if (value == null) return "";
+  return typeof value === "string" ? value : value.map((part) => part.text ?? "").join("");
+}
+
+const callSchema = z.object({
+  id: z.string(),
+  type: z.literal("function").nullish(),
+  function: z.object({ name: z.string().min(1), arguments: z.string() }),
+});
+
+const messageSchema = z.discriminatedUnion(
+  "role",
+  [
+    z.object({ role: z.literal("system"), content }),
+    z.object({ role: z.literal("developer"), content }),
+    z.object({ role: z.literal("user"), content, name: z.string().nullish() }),
+    z.object({
+      role: z.literal("assistant"),
+      content: content.nullish(),
+      reasoning_content: z.string().nullish(),
+      tool_calls: z.array(callSchema).nullish(),
+    }),
+    z.object({ role: z.literal("tool"), content, tool_call_id: z.string() }),
+  ],
+  { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool'" },
+);
+
+const toolSchema = z.object({
+  type: z.literal("function", { error: "only tools of type 'function' are supported" }),
+  function: z.object({
+    name: z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, '_', '-' or '.'"),
+    description: z.string().nullish(),
+    parameters: z.record(z.string(), z.unknown()).nullish(),
+    strict: z.boolean().nullish(),
+  }),
+});
+
+const formatSchema = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.literal("text") }),
+    z.object({ type: z.literal("json_object") }),
+    z.object({
+      type: z.literal("json_schema"),
+      json_schema: z.object({
+        name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected 1 to 64 letters, digits, '_' or '-'"),
+        schema: z.union([z.record(z.string(), z.unknown()), z.boolean()]).nullish(),
+        strict: z.boolean().nullish(),
+      }),
+    }),
+  ],
+  { error: "expected one of 'text', 'json_object', 'json_schema'" },
+);
+
+/** What only chat takes; `thinking` (as DeepSeek's own interface has it) and `chat_template_kwargs` are extensions. */
+export const chatFields = {
+  messages: z.array(messageSchema).min(1),
+  max_completion_tokens: count,
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.int().min(0).max(20).nullish(),
+  response_format: formatSchema.nullish(),
+  tools: z.array(toolSchema).max(128).nullish(),
+  tool_choice: z
+    .union([
+      z.enum(["none", "auto", "required"]),
+      z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
+    ])
+    .nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  thinking: z.object({ type: z.enum(["enabled", "disabled"]) }).nullish(),
+  chat_template_kwargs: z.record(z.string(), z.json()).nullish(),
+};

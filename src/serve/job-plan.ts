@@ -1,0 +1,276 @@
+/**
+ * From a job to what the engine is asked for: prompts as token ids, what ends them, what constrains them and how their
+ * text is read. All that can be wrong with a job and needs the tokenizer or the template to see is refused here.
+ */
+import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
+import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
+import type { TokenConstraint } from "../generate/constraint.ts";
+import type { OutputPart } from "../generate/output-constraints.ts";
+import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import { TOKEN } from "../tokenizer/families.ts";
+import { fimPrompt } from "../tokenizer/fim.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { AfterReasoning } from "./after-reasoning.ts";
+import type { ChoiceOptions } from "./choice-text.ts";
+import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
+
+import type { ChatJob, CompletionJob, Job, TokenizeRequest } from "./protocol.ts";
+import { type CallFormat, callFormat, rendersTools } from "./tool-format.ts";
+
+/** Everything about a model that plans depend on. */
+export interface TextModel {
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate | null;
+  /** The template for requests with tools; null where there is none. */
+  readonly toolTemplate: ChatTemplate | null;
+  readonly callFormat: CallFormat | null;
+  /** EOS of configuration and tokenizer. */
+  readonly endIds: readonly number[];
+  /** Rows of the head that are tokens. */
+  readonly vocabulary: number;
+  readonly context: number;
+  /** A new constraint over the tokenizer, ended by all tokens that end an answer. @throws ConfigError */
+  readonly constrain: (part: OutputPart) => TokenConstraint;
+}
+
+/** One prompt, to be continued by `n` choices. */
+export interface Plan {
+  readonly prompt: readonly number[];
+  readonly maxTokens: number;
+  readonly stopIds: readonly number[];
+  /** What choices' texts begin with. */
+  readonly echo: string;
+  readonly choice: ChoiceOptions;
+  /** A new constraint for each choice; null where there is none. */
+  readonly constraint: (() => TokenConstraint) | null;
+}
+
+/** The template that tells the model of tools: the given one, or the built-in of its layout. */
+export function toolTemplate(
+  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+  hints: TemplateHints,
+): ChatTemplate | null {
+  if (template === null || rendersTools(template)) return template;
+  try {
+    const builtin = builtinTemplate(tokenizer, builtinFor(tokenizer, hints));
+    const sameLayout = callFormat(template) !== null && rendersTools(builtin);
+    return sameLayout ? builtin : null;
+  } catch (error) {
+    if (error instanceof ConfigError) return null;
+    throw error;
+  }
+}
+
+/** Runs what reads text from outside: what it refuses is the request's fault. */
+function asked<T>(param: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof DeepseekError) throw invalidRequest(error.message, param);
+    throw error;
+  }
+}
+
+function room(model: TextModel, job: Job, promptTokens: number, param: string): number {
+  const left = model.context - promptTokens;
+  if (left < 1) throw contextExceeded(model.context, promptTokens, null, param);
+  if (job.maxTokens !== null && job.maxTokens > left) {
+    throw contextExceeded(model.context, promptTokens, job.maxTokens, param);
+  }
+  return job.maxTokens ?? left;
+}
+
+function checkBias(model: TextModel, job: Job): void {
+  const outside = job.logitBias.find(([id]) => id >= model.vocabulary);
+  if (outside === undefined) return;
+  throw invalidRequest(
+    `'logit_bias' names token ${outside[0]}; the ids end at ${model.vocabulary - 1}.`,
+    "logit_bias",
+  );
+}
+
+const sentinels = ({ specialIds: { fimBegin, fimHole, fimEnd } }: Tokenizer) =>
+  [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
+
+/** Literal text, its control tokens as such: they are what the model knows as the beginning of a call. */
+function literal(tokenizer: Tokenizer, text: string): OutputPart[] {
+  const pieces = text.split(/(<\uFF5C[^\uFF5C]*\uFF5C>)/).filter((piece) => piece !== "");
+  return pieces.map((piece) => {
+    const token = piece.startsWith("<\uFF5C") ? tokenizer.idOf(piece) : undefined;
+    return token === undefined ? { text: piece } : { token };
+  });
+}
+
+/** One call of one of the tools that may be called. */
+function callPart(model: TextModel, job: ChatJob): OutputPart {
+  const format = model.callFormat;
+  if (format === null) {
+    throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
+  }
+  const { toolChoice, tools } = job;
+  const named = typeof toolChoice === "object" ? toolChoice.name : null;
+  const possible = tools.filter((tool) => named === null || tool.function.name === named);
+  return {
+    anyOf: possible.map(({ function: { name, parameters } }) => ({
+      sequence: [
+        ...literal(model.tokenizer, format.opening(name)),
+        { schema: { type: "object", ...parameters } },
+        ...literal(model.tokenizer, format.closing),
+      ],
+    })),
+  };
+}
+
+/** What the answer must be, and the field that says so; null: anything. */
+function wantedPart(model: TextModel, job: ChatJob): { part: OutputPart; param: string } | null {
+  const { format, toolChoice } = job;
+  if (toolChoice === "required" || typeof toolChoice === "object") {
+    return { part: callPart(model, job), param: "tools" };
+  }
+  if (format.type === "json_object") return { part: { jsonObject: true }, param: "response_format" };
+  if (format.type !== "json_schema") return null;
+  return { part: { schema: format.schema }, param: "response_format.json_schema.schema" };
+}
+
+/** Makes the constraint of each choice. @throws ApiError for a schema that cannot be followed */
+function constraintOf(
+  model: TextModel,
+  job: ChatJob,
+  opensReasoning: boolean,
+  endIds: readonly number[],
+): (() => TokenConstraint) | null {
+  const wanted = wantedPart(model, job);
+  if (wanted === null) return null;
+  const make = () => asked(wanted.param, () => model.constrain(wanted.part));
+  make();
+  if (!opensReasoning) return make;
+  const { tokenizer } = model;
+  const textOf = (id: number) => (tokenizer.tokenOf(id) === undefined ? "" : tokenizer.decode([id]));
+  return () => new AfterReasoning(make(), textOf, endIds);
+}
+
+/** Control tokens that replies are taken apart at, by id; tools' only where there are some. */
+function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
+  const tools = Object.values(TOKEN).filter((token) => token.includes("tool"));
+  const spoken = new Map<number, string>();
+  for (const token of ["<think>", "</think>", ...(withTools ? tools : [])]) {
+    const id = tokenizer.idOf(token);
+    if (id !== undefined) spoken.set(id, token);
+  }
+  return spoken;
+}
+
+function planChat(model: TextModel, job: ChatJob): Plan {
+  const { tokenizer } = model;
+  const withTools = job.tools.length > 0 && job.toolChoice !== "none";
+  const template = withTools ? model.toolTemplate : model.template;
+  if (template === null) throw unsupported("tools", "the model's chat template has no place for them");
+  const rendered = asked("messages", () =>
+    template.prompt(job.messages, {
+      ...(withTools ? { tools: job.tools } : {}),
+      ...(job.thinking === null ? {} : { thinking: job.thinking }),
+      variables: job.templateVariables,
+    }),
+  );
+  const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
+  const spoken = spokenTokens(tokenizer, withTools);
+  const silent = [...tokenizer.specialTokens, ...sentinels(tokenizer)].filter((id) => !spoken.has(id));
+  return {
+    prompt: rendered.ids,
+    maxTokens: room(model, job, rendered.ids.length, "messages"),
+    stopIds: job.ignoreEos ? [] : stopIds,
+    echo: "",
+    choice: {
+      stop: job.stop,
+      logprobs: job.logprobs !== null,
+      silent: new Set([...silent, ...stopIds]),
+      ends: new Set(job.ignoreEos ? [] : stopIds),
+      chat: {
+        opensReasoning: rendered.opensReasoning,
+        stripsSpace: template.stripsSpace,
+        tools: withTools,
+        spoken,
+        parallelToolCalls: job.parallelToolCalls,
+        callId: () => `call_${crypto.randomUUID().replaceAll("-", "")}`,
+      },
+    },
+    constraint: constraintOf(model, job, rendered.opensReasoning, stopIds),
+  };
+}
+
+/** Ids of a raw text, control tokens understood, with what the tokenizer adds before a text. */
+function rawIds(tokenizer: Tokenizer, text: string): number[] {
+  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+  const { bos } = tokenizer.specialIds;
+  const opened = bos !== undefined && ids[0] === bos;
+  return opened ? ids : [...tokenizer.prefixIds, ...ids];
+}
+
+function completionIds(model: TextModel, job: CompletionJob, prompt: string | readonly number[]): number[] {
+  const { tokenizer } = model;
+  if (typeof prompt === "string") {
+    const { suffix } = job;
+    if (suffix === null) return rawIds(tokenizer, prompt);
+    return asked("suffix", () => fimPrompt(tokenizer, prompt, suffix));
+  }
+  const outside = prompt.find((id) => id >= model.vocabulary);
+  if (outside === undefined) return [...prompt];
+  throw invalidRequest(
+    `'prompt' holds token ${outside}; the ids end at ${model.vocabulary - 1}.`,
+    "prompt",
+    "invalid_token",
+  );
+}
+
+function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
+  const { tokenizer } = model;
+  const stopIds = job.ignoreEos
+    ? []
+    : [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))];
+  const choice: ChoiceOptions = {
+    stop: job.stop,
+    logprobs: job.logprobs !== null,
+    silent: new Set([...tokenizer.specialTokens, ...sentinels(tokenizer), ...model.endIds]),
+    ends: new Set(stopIds),
+    chat: null,
+  };
+  return job.prompts.map((prompt) => {
+    const ids = completionIds(model, job, prompt);
+    if (ids.length === 0) {
+      throw invalidRequest("The prompt is empty, and the tokenizer adds nothing before it.", "prompt");
+    }
+    const text = () =>
+      typeof prompt === "string"
+        ? prompt
+        : asked("prompt", () => tokenizer.decode(prompt, { skipSpecialTokens: true }));
+    return {
+      prompt: ids,
+      maxTokens: room(model, job, ids.length, "prompt"),
+      stopIds,
+      echo: job.echo ? text() : "",
+      choice,
+      constraint: null,
+    };
+  });
+}
+
+/** What the engine is asked for, one plan per prompt. @throws ApiError */
+export function planJob(model: TextModel, job: Job): Plan[] {
+  checkBias(model, job);
+  return job.kind === "chat" ? [planChat(model, job)] : planCompletion(model, job);
+}
+
+/** Ids of a text or of messages as the chat endpoint would render them. @throws ApiError */
+export function tokenizeRequest(model: TextModel, request: TokenizeRequest): number[] {
+  if ("text" in request) {
+    const { text, addSpecialTokens, parseSpecial } = request;
+    return model.tokenizer.encode(text, { addSpecialTokens, parseSpecial });
+  }
+  const withTools = request.tools.length > 0;
+  const template = withTools ? model.toolTemplate : model.template;
+  if (template === null) throw unsupported("messages", "the model has no chat template for them");
+  return asked("messages", () =>
+    template.encode(request.messages, withTools ? { tools: request.tools } : {}),
+  );
+}

@@ -1,0 +1,139 @@
+/** Opens what a server needs of a model: weights on a device, tokenizer, templates, constraints. Node only. */
+import { createHash } from "node:crypto";
+import { builtinFor } from "../chat/builtin.ts";
+import { builtinTemplate, type ChatTemplate, chatTemplate } from "../chat/template.ts";
+import type { TokenConstraint } from "../generate/constraint.ts";
+import { type OutputPart, outputConstraint } from "../generate/output-constraints.ts";
+import { countParameters } from "../models/count.ts";
+import type { LoadDtype, LoadedModel } from "../pretrained/load.ts";
+import { load } from "../pretrained/node-load.ts";
+import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type TextModel, toolTemplate } from "./job-plan.ts";
+import type { EngineSettings, ModelInfo } from "./protocol.ts";
+import { callFormat } from "./tool-format.ts";
+
+export interface OpenedModel extends AsyncDisposable {
+  readonly loaded: LoadedModel;
+  readonly text: TextModel;
+  /** What is known before the engine is there. */
+  readonly info: Omit<ModelInfo, "maxBatch" | "maxQueue">;
+}
+
+/** Cached tokens where neither they nor the context are given. */
+const CACHE_TOKENS = 32_768;
+/** Compiled constraints kept: requests of one program repeat them. */
+const KEPT_CONSTRAINTS = 64;
+
+function constrainer(
+  tokenizer: Tokenizer,
+  vocabularySize: number,
+  endIds: readonly number[],
+): TextModel["constrain"] {
+  const options = { eosIds: endIds.filter((id) => id < vocabularySize), vocabularySize };
+  const kept = new Map<string, TokenConstraint>();
+  return (part: OutputPart) => {
+    const key = JSON.stringify(part);
+    const constraint = kept.get(key) ?? outputConstraint(part, tokenizer, options);
+    // Taken out and put back at the end: the first is the one used longest ago.
+    kept.delete(key);
+    kept.set(key, constraint);
+    if (kept.size > KEPT_CONSTRAINTS) kept.delete(kept.keys().next().value!);
+    return constraint.clone();
+  };
+}
+
+/** The chat template: the checkpoint's, else the built-in one that fits; null where none does. */
+function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | null {
+  const hints = { modelType: loaded.model.config.modelType, name: loaded.name };
+  if (loaded.chatTemplate !== null) return chatTemplate(tokenizer, loaded.chatTemplate, hints);
+  try {
+    return builtinTemplate(tokenizer, builtinFor(tokenizer, hints));
+  } catch (error) {
+    // A base model: it completes texts and does not chat.
+    if (error instanceof ConfigError) return null;
+    throw error;
+  }
+}
+
+/** Opens the model of `settings`. @throws ConfigError, FormatError, ShapeError, HubError */
+export async function openTextModel(
+  settings: EngineSettings,
+  onProgress?: (text: string) => void,
+): Promise<OpenedModel> {
+  const started = performance.now();
+  const device = await createCpuDevice({ threads: settings.threads });
+  try {
+    let told = started;
+    const loaded = await load(settings.model, {
+      device,
+      revision: settings.revision,
+      file: settings.file,
+      offline: settings.offline,
+      dtype: (settings.dtype ?? "auto") as LoadDtype,
+      onNotice: onProgress,
+      onProgress: (progress) => {
+        if (performance.now() - told < 2000) return;
+        told = performance.now();
+        onProgress?.(`${progress.stage}: ${((100 * progress.done) / (progress.total || 1)).toFixed(0)} %`);
+      },
+    });
+    const { model, tokenizer } = loaded;
+    const { config } = model;
+    if (tokenizer === null) {
+      throw new ConfigError("the model has no tokenizer, so that it cannot be served", {
+        where: settings.model,
+        hint: "Put a tokenizer.json beside config.json.",
+      });
+    }
+    const cacheTokens = settings.cacheTokens ?? Math.max(CACHE_TOKENS, settings.context ?? 0);
+    const context = Math.min(settings.context ?? config.maxPositions, config.maxPositions, cacheTokens);
+    const vocabulary = Math.min(tokenizer.vocabSize, config.vocabSize);
+    const { eos } = tokenizer.specialIds;
+    const endIds = [...new Set([...config.eosTokenIds, ...(eos === undefined ? [] : [eos])])];
+    const template = templateOf(loaded, tokenizer);
+    const hints = { modelType: config.modelType, name: loaded.name };
+    const withTools = toolTemplate(tokenizer, template, hints);
+    const stopIds = [...new Set([...endIds, ...(template?.stopIds ?? [])])];
+    const { specialIds } = tokenizer;
+    const dtype = settings.dtype ?? "auto";
+    const identity = JSON.stringify([loaded.name, loaded.source, dtype, config]);
+    const { bytes } = model.parameters;
+    return {
+      loaded,
+      text: {
+        tokenizer,
+        template,
+        toolTemplate: withTools,
+        callFormat: withTools === null ? null : callFormat(withTools),
+        endIds,
+        vocabulary,
+        context,
+        constrain: constrainer(tokenizer, vocabulary, stopIds),
+      },
+      info: {
+        name: loaded.name,
+        architecture: config.modelType,
+        parameters: countParameters(config).total,
+        dtype,
+        weightBytes: bytes,
+        context,
+        cacheTokens,
+        vocabulary,
+        chat: template !== null,
+        tools: withTools !== null,
+        fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
+        fingerprint: `fp_${createHash("sha256").update(identity).digest("hex").slice(0, 12)}`,
+        loadSeconds: (performance.now() - started) / 1000,
+      },
+      async [Symbol.asyncDispose]() {
+        await loaded.dispose();
+        await device[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await device[Symbol.asyncDispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * What the HTTP thread and the engine's thread say to each other. Jobs arrive validated (`schemas.ts`) as far as that
+ * is possible without the tokenizer; what comes back is text, ready for either interface.
+ */
+import type { Message, Tool } from "../chat/messages.ts";
+import type { ErrorShape } from "./errors.ts";
+import type { HistogramState } from "./metrics.ts";
+
+/** How the engine's thread opens its model. */
+export interface EngineSettings {
+  /** What `load` takes: a folder, a hub repository, a GGUF file. */
+  readonly model: string;
+  /** Of a model on the hub: branch, tag or commit. */
+  readonly revision?: string;
+  /** Which GGUF file of several. */
+  readonly file?: string;
+  /** Use only what is in the hub's cache. */
+  readonly offline?: boolean;
+  readonly dtype?: string;
+  readonly threads?: number;
+  /** Most tokens of prompt and output together; default: the model's. */
+  readonly context?: number;
+  readonly maxBatch?: number;
+  readonly maxQueue?: number;
+  readonly prefillChunk?: number;
+  readonly cacheTokens?: number;
+  readonly cacheDtype?: "f32" | "bf16";
+  /** Draft with the multi-token-prediction module where the model has one. */
+  readonly speculative?: boolean;
+}
+
+/** What the HTTP thread needs to know of the open model. */
+export interface ModelInfo {
+  /** Name from the folder or repository. */
+  readonly name: string;
+  readonly architecture: string;
+  readonly parameters: number;
+  readonly dtype: string;
+  /** Bytes of the weights as they are stored on the device. */
+  readonly weightBytes: number;
+  readonly context: number;
+  readonly vocabulary: number;
+  readonly maxBatch: number;
+  readonly maxQueue: number;
+  readonly cacheTokens: number;
+  /** Whether there is a chat template, so that /v1/chat/completions works. */
+  readonly chat: boolean;
+  readonly tools: boolean;
+  /** Whether the tokenizer can fill in the middle. */
+  readonly fill: boolean;
+  /** Changes with weights, storage and version. */
+  readonly fingerprint: string;
+  readonly loadSeconds: number;
+}
+
+export type JsonObject = { readonly [key: string]: unknown };
+
+/** What both kinds of job share. */
+export interface SamplingRequest {
+  /** Most new tokens; null: as many as the context has room for. */
+  readonly maxTokens: number | null;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly logitBias: readonly (readonly [id: number, bias: number])[];
+  readonly seed: number;
+  readonly stop: readonly string[];
+  /** Number of alternatives to report per token; null: no log-probabilities. */
+  readonly logprobs: number | null;
+  /** Choices per prompt. */
+  readonly n: number;
+  /** Go on after the end-of-text token, for load tests. */
+  readonly ignoreEos: boolean;
+}
+
+export type ToolChoice = "none" | "auto" | "required" | { readonly name: string };
+
+export type ResponseFormat =
+  | { readonly type: "text" | "json_object" }
+  | { readonly type: "json_schema"; readonly name: string; readonly schema: JsonObject | boolean };
+
+export interface ChatJob extends SamplingRequest {
+  readonly kind: "chat";
+  readonly messages: readonly Message[];
+  readonly tools: readonly Tool[];
+  readonly toolChoice: ToolChoice;
+  readonly parallelToolCalls: boolean;
+  readonly format: ResponseFormat;
+  /** Whether the model thinks first, where its template has the choice; null: the template's default. */
+  readonly thinking: boolean | null;
+  /** Further variables of the template. */
+  readonly templateVariables: JsonObject;
+}
+
+export interface CompletionJob extends SamplingRequest {
+  readonly kind: "completion";
+  readonly prompts: readonly (string | readonly number[])[];
+  /** Text after the hole, for fill-in-the-middle. */
+  readonly suffix: string | null;
+  readonly echo: boolean;
+}
+
+export type Job = ChatJob | CompletionJob;
+
+export type ToEngine =
+  | {
+      readonly type: "submit";
+      readonly id: number;
+      readonly job: Job;
+      /** `Date.now()` when the request came in: what the time to the first token counts from. */
+      readonly received: number;
+    }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "tokenize"; readonly id: number; readonly request: TokenizeRequest }
+  | { readonly type: "detokenize"; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly type: "metrics"; readonly id: number }
+  | { readonly type: "shutdown" };
+
+export type TokenizeRequest =
+  | { readonly text: string; readonly addSpecialTokens: boolean; readonly parseSpecial: boolean }
+  | { readonly messages: readonly Message[]; readonly tools: readonly Tool[] };
+
+/** One token's text with log-probability. */
+export interface TokenProbability {
+  readonly token: string;
+  readonly bytes: readonly number[];
+  readonly logprob: number;
+}
+
+export interface TokenEntry extends TokenProbability {
+  /** Most probable first. */
+  readonly top: readonly TokenProbability[];
+  /** Where the token begins in the choice's text, in UTF-16 units. */
+  readonly offset: number;
+}
+
+/** Part of a tool call; `id` and `name` come with its first part. */
+export interface ToolCallPart {
+  readonly index: number;
+  readonly id?: string;
+  readonly name?: string;
+  readonly arguments?: string;
+}
+
+/** News of one choice since its last delta. */
+export interface Delta {
+  readonly id: number;
+  readonly choice: number;
+  readonly content?: string;
+  readonly reasoning?: string;
+  readonly toolCalls?: readonly ToolCallPart[];
+  readonly logprobs?: readonly TokenEntry[];
+}
+
+export type FinishReason = "stop" | "length" | "tool_calls";
+
+/** Token counts of one choice. */
+export interface ChoiceUsage {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  readonly reasoningTokens: number;
+}
+
+export type FromEngine =
+  | { readonly type: "ready"; readonly info: ModelInfo }
+  /** The model did not open, or the engine is beyond use: the thread ends after this. */
+  | { readonly type: "failed"; readonly message: string; readonly foreseen: boolean }
+  | { readonly type: "accepted"; readonly id: number; readonly choices: number }
+  /** Instead of `accepted`, or later where a generation failed; the job is over. */
+  | { readonly type: "refused"; readonly id: number; readonly error: ErrorShape }
+  | { readonly type: "deltas"; readonly deltas: readonly Delta[] }
+  | {
+      readonly type: "finished";
+      readonly id: number;
+      readonly choice: number;
+      readonly reason: FinishReason;
+      readonly usage: ChoiceUsage;
+    }
+  | { readonly type: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly type: "log"; readonly text: string }
+  | { readonly type: "stopped" };
+
+/** Figures of the engine's thread. */
+export interface EngineFigures {
+  readonly running: number;
+  readonly waiting: number;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  /** Generations by how they ended. */
+  readonly ended: Readonly<Record<string, number>>;
+  readonly steps: number;
+  /** Rows of all passes together: over `steps`, the mean size of a batch. */
+  readonly batchRows: number;
+  /** Generations that gave up their cache for want of room and read their tokens again. */
+  readonly preemptions: number;
+  readonly cacheTokens: number;
+  readonly cacheTokensUsed: number;
+  readonly cacheBytes: number;
+  readonly deviceBytes: number;
+  /** Of the thread's JavaScript heap, in use. */
+  readonly heapBytes: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  readonly firstToken: HistogramState;
+  readonly betweenTokens: HistogramState;
+}

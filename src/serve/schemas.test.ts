@@ -1,0 +1,186 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { ApiError, type ErrorShape } from "./errors.ts";
+import { parseChat, parseCompletion, parseDetokenize, parseJson, parseTokenize } from "./schemas.ts";
+
+const messages = [{ role: "user", content: "hi" }];
+
+function refusal(body: () => unknown): ErrorShape {
+  try {
+    body();
+  } catch (error) {
+    if (error instanceof ApiError) return error.shape;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("chat bodies", () => {
+  it("takes OpenAI's defaults where nothing is said", () => {
+    const { job, stream, model } = parseChat({ messages });
+    expect({ stream, model }).toEqual({ stream: false, model: null });
+    expect(job).toMatchObject({
+      messages,
+      maxTokens: null,
+      temperature: 1,
+      topP: 1,
+      topK: 0,
+      n: 1,
+      logprobs: null,
+      stop: [],
+      toolChoice: "none",
+      format: { type: "text" },
+    });
+  });
+
+  it("reads what OpenAI's clients send", () => {
+    const { job, includeUsage } = parseChat({
+      model: "m",
+      messages: [
+        { role: "developer", content: "be brief" },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "a" },
+            { type: "text", text: "b" },
+          ],
+        },
+        {
+          role: "assistant",
+          content: null,
+          tool_calls: [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }],
+        },
+        { role: "tool", tool_call_id: "c", content: "1" },
+      ],
+      max_tokens: 5,
+      max_completion_tokens: 6,
+      stream: true,
+      stream_options: { include_usage: true },
+      stop: "x",
+      logit_bias: { "7": -100 },
+      tools: [{ type: "function", function: { name: "f", parameters: { type: "object" } } }],
+      user: "somebody",
+      store: true,
+      metadata: {},
+    });
+    expect(includeUsage).toBe(true);
+    expect(job.messages.map(({ role }) => role)).toEqual(["system", "user", "assistant", "tool"]);
+    expect(job.messages[1].content).toBe("ab");
+    expect(job).toMatchObject({ maxTokens: 6, stop: ["x"], logitBias: [[7, -100]], toolChoice: "auto" });
+  });
+
+  it.each<[string, object, string]>([
+    ["no messages", {}, "messages"],
+    ["empty messages", { messages: [] }, "messages"],
+    ["a role that is none", { messages: [{ role: "bot", content: "" }] }, "messages[0].role"],
+    ["content of a wrong type", { messages: [{ role: "user", content: 1 }] }, "messages[0].content"],
+    [
+      "an image",
+      { messages: [{ role: "user", content: [{ type: "image_url" }] }] },
+      "messages[0].content[0].type",
+    ],
+    ["an answer without content", { messages: [{ role: "assistant" }] }, "messages[0].content"],
+    ["a number as text", { messages, temperature: "1" }, "temperature"],
+    ["a number too large", { messages, temperature: 2.1 }, "temperature"],
+    ["no tokens", { messages, max_tokens: 0 }, "max_tokens"],
+    ["too many choices", { messages, n: 17 }, "n"],
+    ["five stop strings", { messages, stop: ["a", "b", "c", "d", "e"] }, "stop"],
+    ["an empty stop string", { messages, stop: [""] }, "stop[0]"],
+    ["a bias too large", { messages, logit_bias: { 1: 101 } }, "logit_bias.1"],
+    ["a bias of a word", { messages, logit_bias: { the: 1 } }, "logit_bias.the"],
+    ["alternatives without logprobs", { messages, top_logprobs: 2 }, "top_logprobs"],
+    ["stream options without a stream", { messages, stream_options: {} }, "stream_options"],
+    ["audio", { messages, audio: { voice: "x" } }, "audio"],
+    ["other modalities", { messages, modalities: ["text", "audio"] }, "modalities"],
+    ["old functions", { messages, functions: [{ name: "f" }] }, "functions"],
+    ["a format that is none", { messages, response_format: { type: "xml" } }, "response_format.type"],
+    [
+      "a schema without a name",
+      { messages, response_format: { type: "json_schema", json_schema: {} } },
+      "response_format.json_schema.name",
+    ],
+    ["a tool that is none", { messages, tools: [{ type: "search" }] }, "tools[0].type"],
+    ["a choice without tools", { messages, tool_choice: "required" }, "tool_choice"],
+  ])("refuses %s by name", (_, body, param) => {
+    expect(refusal(() => parseChat(body))).toMatchObject({
+      status: 400,
+      type: "invalid_request_error",
+      param,
+    });
+  });
+
+  it("refuses a choice of a tool that is not there, two tools of one name, and two constraints", () => {
+    const tool = { type: "function", function: { name: "f" } };
+    const named = (name: string) => ({ type: "function", function: { name } });
+    expect(refusal(() => parseChat({ messages, tools: [tool], tool_choice: named("g") })).message).toContain(
+      "'g'",
+    );
+    expect(refusal(() => parseChat({ messages, tools: [tool, tool] })).param).toBe("tools[1].function.name");
+    const both = {
+      messages,
+      tools: [tool],
+      tool_choice: named("f"),
+      response_format: { type: "json_object" },
+    };
+    expect(refusal(() => parseChat(both)).param).toBe("response_format");
+  });
+
+  it("gives different seeds where none is asked for, and the one that is", () => {
+    const seeds = new Set(Array.from({ length: 5 }, () => parseChat({ messages }).job.seed));
+    expect(seeds.size).toBeGreaterThan(1);
+    expect(parseChat({ messages, seed: -3 }).job.seed).toBe(-3);
+  });
+});
+
+describe("completion bodies", () => {
+  it("takes prompts in all four forms", () => {
+    const prompts = (prompt: unknown) => parseCompletion({ prompt }).job.prompts;
+    expect(prompts("a")).toEqual(["a"]);
+    expect(prompts(["a", "b"])).toEqual(["a", "b"]);
+    expect(prompts([1, 2])).toEqual([[1, 2]]);
+    expect(prompts([[1], [2, 3]])).toEqual([[1], [2, 3]]);
+    expect(parseCompletion({ prompt: "a" }).job.maxTokens).toBe(16);
+  });
+
+  it.each<[string, object, string]>([
+    ["no prompt", {}, "prompt"],
+    ["an empty list", { prompt: [] }, "prompt"],
+    ["a mixed list", { prompt: ["a", 1] }, "prompt[1]"],
+    ["a fraction", { prompt: [1.5] }, "prompt[0]"],
+    ["best_of", { prompt: "a", best_of: 3 }, "best_of"],
+    ["echo with logprobs", { prompt: "a", echo: true, logprobs: 1 }, "echo"],
+    ["a suffix to ids", { prompt: [1], suffix: "b" }, "suffix"],
+    ["too many choices in all", { prompt: new Array(5).fill("a"), n: 16 }, "n"],
+  ])("refuses %s by name", (_, body, param) => {
+    expect(refusal(() => parseCompletion(body))).toMatchObject({ status: 400, param });
+  });
+});
+
+it("reads JSON and says what is none, also where it is nested beyond any stack", () => {
+  expect(parseJson('{"a":[1]}')).toEqual({ a: [1] });
+  expect(refusal(() => parseJson("{")).code).toBe("invalid_json");
+  expect(refusal(() => parseJson("[".repeat(50_000) + "]".repeat(50_000))).message).toContain("100 levels");
+});
+
+it("never fails with anything but an error of the interface, whatever the body", () => {
+  const fields = ["messages", "prompt", "stop", "n", "tools", "tool_choice", "logit_bias", "response_format"];
+  const body = fc.oneof(
+    fc.jsonValue(),
+    fc.dictionary(fc.constantFrom(...fields), fc.jsonValue()),
+    fc.dictionary(fc.constantFrom(...fields), fc.jsonValue()).map((rest) => ({ messages, ...rest })),
+  );
+  fc.assert(
+    fc.property(body, (value) => {
+      for (const parse of [parseChat, parseCompletion, parseTokenize, parseDetokenize]) {
+        try {
+          parse(value);
+        } catch (error) {
+          if (!(error instanceof ApiError)) throw error;
+          expect(error.shape.status).toBe(400);
+          expect(error.shape.message).not.toBe("");
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});

@@ -1,0 +1,317 @@
+/**
+ * Reads the bodies of requests: OpenAI's fields and a few extensions, checked with zod and turned into jobs for the
+ * engine. Unknown fields are ignored; fields that would change the answer but are not served are refused by name.
+ */
+import { z } from "zod";
+import type { Message, Tool } from "../chat/messages.ts";
+import { invalidRequest, unsupported } from "./errors.ts";
+import { chatFields, samplingFields, stringOrParts } from "./fields.ts";
+import { issueError } from "./issues.ts";
+import type {
+  ChatJob,
+  CompletionJob,
+  JsonObject,
+  SamplingRequest,
+  TokenizeRequest,
+  ToolChoice,
+} from "./protocol.ts";
+
+/** Most choices of one request, over all its prompts. */
+export const MAX_CHOICES = 64;
+
+/** A request read, with what only the HTTP side needs. */
+export interface Parsed<J> {
+  readonly job: J;
+  readonly model: string | null;
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+}
+
+type Body = Record<string, unknown>;
+
+function object(body: unknown): Body {
+  if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Body;
+  throw invalidRequest("The body must be a JSON object.");
+}
+
+function read<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  throw issueError(result.error);
+}
+
+const isDefault = (value: unknown, neutral: readonly unknown[]) =>
+  value === undefined || value === null || neutral.some((n) => JSON.stringify(n) === JSON.stringify(value));
+
+/** Fields that would change the answer, with the values under which they would not. */
+const REFUSED: Record<
+  "chat" | "completion",
+  Record<string, { why: string; neutral?: readonly unknown[] }>
+> = {
+  chat: {
+    audio: { why: "the model writes text" },
+    modalities: { why: 'only ["text"] is possible', neutral: [["text"], []] },
+    functions: { why: "it is deprecated; use 'tools'", neutral: [[]] },
+    function_call: { why: "it is deprecated; use 'tool_choice'" },
+    web_search_options: { why: "there is no web search" },
+    background: { why: "answers are given at once", neutral: [false] },
+  },
+  completion: {
+    best_of: { why: "use 'n' and choose yourself", neutral: [1] },
+  },
+};
+
+function refuse(kind: "chat" | "completion", body: Body): void {
+  for (const [field, { why, neutral = [] }] of Object.entries(REFUSED[kind])) {
+    if (!isDefault(body[field], neutral)) throw unsupported(field, why);
+  }
+}
+
+const chatSchema = z.object({ ...samplingFields, ...chatFields });
+
+const completionSchema = z.object({
+  ...samplingFields,
+  prompt: z.union([
+    z.string(),
+    z.array(z.string()).min(1),
+    z.array(z.int().min(0)).min(1),
+    z.array(z.array(z.int().min(0)).min(1)).min(1),
+  ]),
+  suffix: z.string().nullish(),
+  echo: z.boolean().nullish(),
+  logprobs: z.int().min(0).max(20).nullish(),
+});
+
+/** A seed for a request that gives none: answers then differ from call to call. */
+const freshSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+function sampling(
+  body: z.infer<z.ZodObject<typeof samplingFields>>,
+  maxTokens: number | null,
+  logprobs: number | null,
+): SamplingRequest {
+  const topP = body.top_p ?? 1;
+  const topK = Math.max(0, body.top_k ?? 0);
+  const stop = body.stop ?? [];
+  return {
+    maxTokens,
+    temperature: body.temperature ?? 1,
+    // OpenAI allows 0, which leaves only the likeliest token.
+    topP: topP === 0 ? 1 : topP,
+    topK: topP === 0 ? 1 : topK,
+    minP: body.min_p ?? 0,
+    repetitionPenalty: body.repetition_penalty ?? 1,
+    presencePenalty: body.presence_penalty ?? 0,
+    frequencyPenalty: body.frequency_penalty ?? 0,
+    logitBias: Object.entries(body.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias] as const),
+    seed: body.seed ?? freshSeed(),
+    stop: typeof stop === "string" ? [stop] : stop,
+    logprobs,
+    n: body.n ?? 1,
+    ignoreEos: body.ignore_eos ?? false,
+  };
+}
+
+type Streaming = Pick<z.infer<z.ZodObject<typeof samplingFields>>, "stream" | "stream_options" | "model">;
+
+function streaming({ stream, stream_options: options, model }: Streaming) {
+  if (options && !stream) {
+    throw invalidRequest("'stream_options' may only be given with 'stream': true.", "stream_options");
+  }
+  return { model: model ?? null, stream: stream ?? false, includeUsage: options?.include_usage ?? false };
+}
+
+type ChatBody = z.infer<typeof chatSchema>;
+
+function message(body: ChatBody["messages"][number], at: number): Message {
+  const { role } = body;
+  const content = stringOrParts(body.content);
+  switch (role) {
+    case "system":
+    case "developer":
+      return { role: "system", content };
+    case "user":
+      return { role, content, ...(body.name ? { name: body.name } : {}) };
+    case "tool":
+      return { role, content, tool_call_id: body.tool_call_id };
+    case "assistant": {
+      const calls = (body.tool_calls ?? []).map((call) => ({ ...call, type: "function" as const }));
+      if (body.content == null && calls.length === 0) {
+        const param = `messages[${at}].content`;
+        throw invalidRequest(`'${param}' is required unless there are 'tool_calls'.`, param);
+      }
+      return {
+        role,
+        content,
+        ...(body.reasoning_content ? { reasoning_content: body.reasoning_content } : {}),
+        ...(calls.length > 0 ? { tool_calls: calls } : {}),
+      };
+    }
+  }
+}
+
+function tools(body: ChatBody): Tool[] {
+  const names = new Set<string>();
+  return (body.tools ?? []).map(({ function: { name, description, parameters, strict } }, i) => {
+    if (names.has(name)) {
+      const param = `tools[${i}].function.name`;
+      throw invalidRequest(`There are two tools named '${name}'.`, param);
+    }
+    names.add(name);
+    return {
+      type: "function",
+      function: {
+        name,
+        ...(description != null ? { description } : {}),
+        ...(parameters != null ? { parameters } : {}),
+        ...(strict != null ? { strict } : {}),
+      },
+    };
+  });
+}
+
+function toolChoice(body: ChatBody, list: readonly Tool[]): ToolChoice {
+  const choice = body.tool_choice ?? (list.length > 0 ? "auto" : "none");
+  if (choice === "none") return choice;
+  if (list.length === 0 && choice !== "auto") {
+    throw invalidRequest("'tool_choice' asks for a call, but there are no 'tools'.", "tool_choice");
+  }
+  if (typeof choice === "string") return choice;
+  const { name } = choice.function;
+  if (!list.some((tool) => tool.function.name === name)) {
+    throw invalidRequest(`'tool_choice' names '${name}', which is none of the tools.`, "tool_choice");
+  }
+  return { name };
+}
+
+function checkChoices(choices: number): void {
+  if (choices <= MAX_CHOICES) return;
+  throw invalidRequest(`A request may ask for ${MAX_CHOICES} choices; this one asks for ${choices}.`, "n");
+}
+
+/** The body of POST /v1/chat/completions. @throws ApiError */
+export function parseChat(json: unknown): Parsed<ChatJob> {
+  const raw = object(json);
+  refuse("chat", raw);
+  const body = read(chatSchema, raw);
+  if (body.top_logprobs != null && !body.logprobs) {
+    throw invalidRequest("'top_logprobs' may only be given with 'logprobs': true.", "top_logprobs");
+  }
+  const list = tools(body);
+  const format = body.response_format;
+  const choice = toolChoice(body, list);
+  const constrained = format != null && format.type !== "text";
+  if (constrained && choice !== "none" && choice !== "auto") {
+    throw invalidRequest(
+      "'response_format' and a forced 'tool_choice' contradict each other.",
+      "response_format",
+    );
+  }
+  const limit = body.max_completion_tokens ?? body.max_tokens ?? null;
+  const shared = sampling(body, limit, body.logprobs ? (body.top_logprobs ?? 0) : null);
+  checkChoices(shared.n);
+  const { thinking, ...variables } = (body.chat_template_kwargs ?? {}) as JsonObject;
+  const asked = body.thinking ? body.thinking.type === "enabled" : null;
+  return {
+    ...streaming(body),
+    job: {
+      kind: "chat",
+      ...shared,
+      messages: body.messages.map(message),
+      tools: list,
+      toolChoice: choice,
+      parallelToolCalls: body.parallel_tool_calls ?? true,
+      format:
+        format?.type === "json_schema"
+          ? {
+              type: "json_schema",
+              name: format.json_schema.name,
+              schema: format.json_schema.schema ?? {},
+            }
+          : { type: format?.type ?? "text" },
+      thinking: asked ?? (typeof thinking === "boolean" ? thinking : null),
+      templateVariables: variables,
+    },
+  };
+}
+
+function prompts(prompt: z.infer<typeof completionSchema>["prompt"]): (string | readonly number[])[] {
+  if (typeof prompt === "string") return [prompt];
+  if (typeof prompt[0] === "number") return [prompt as number[]];
+  return prompt as (string | number[])[];
+}
+
+/** The body of POST /v1/completions. @throws ApiError */
+export function parseCompletion(json: unknown): Parsed<CompletionJob> {
+  const raw = object(json);
+  refuse("completion", raw);
+  const body = read(completionSchema, raw);
+  const list = prompts(body.prompt);
+  const [echo, suffix] = [body.echo ?? false, body.suffix ?? null];
+  if (echo && body.logprobs != null) {
+    throw unsupported("echo", "together with 'logprobs', since the prompt's tokens are not scored");
+  }
+  if (suffix !== null && list.some((prompt) => typeof prompt !== "string")) {
+    throw invalidRequest("'suffix' needs prompts that are text, not token ids.", "suffix");
+  }
+  // 16 is OpenAI's default for this old interface.
+  const shared = sampling(body, body.max_tokens ?? 16, body.logprobs ?? null);
+  checkChoices(shared.n * list.length);
+  return {
+    ...streaming(body),
+    job: { kind: "completion", ...shared, prompts: list, suffix, echo },
+  };
+}
+
+const tokenizeSchema = z.object({
+  text: z.string().nullish(),
+  prompt: z.string().nullish(),
+  messages: chatFields.messages.nullish(),
+  tools: chatFields.tools,
+  add_special_tokens: z.boolean().nullish(),
+  parse_special: z.boolean().nullish(),
+});
+
+/** The body of POST /tokenize: `text` (or `prompt`), or `messages` as the chat endpoint would render them. */
+export function parseTokenize(json: unknown): TokenizeRequest {
+  const body = read(tokenizeSchema, object(json));
+  const text = body.text ?? body.prompt;
+  if (body.messages != null) {
+    const chat = { messages: body.messages, tools: body.tools } as ChatBody;
+    return { messages: body.messages.map(message), tools: tools(chat) };
+  }
+  if (text == null)
+    throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");
+  return {
+    text,
+    addSpecialTokens: body.add_special_tokens ?? true,
+    parseSpecial: body.parse_special ?? false,
+  };
+}
+
+const detokenizeSchema = z.object({ tokens: z.array(z.int().min(0)) });
+
+/** The body of POST /detokenize. */
+export function parseDetokenize(json: unknown): readonly number[] {
+  return read(detokenizeSchema, object(json)).tokens;
+}
+
+/** Deepest nesting of a body: beyond it recursive readers of schemas would run out of stack. */
+const MAX_DEPTH = 100;
+
+/** Parses a body. @throws ApiError 400 for what is not JSON, or nested deeper than any reader here follows */
+export function parseJson(text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : "";
+    throw invalidRequest(`The body is not valid JSON. ${reason}`.trim(), null, "invalid_json");
+  }
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) throw invalidRequest(`The body is nested deeper than ${MAX_DEPTH} levels.`);
+    level = level.flatMap((item) => (typeof item === "object" && item !== null ? Object.values(item) : []));
+  }
+  return value;
+}

@@ -1,0 +1,131 @@
+/**
+ * The server: an HTTP server on this thread, the model on another. It listens at once and answers 503 until the model
+ * is open; a failed engine is not restarted, since its model would have to be loaded anew. Node only.
+ */
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import { type AppOptions, createApp, type ServerState } from "./app.ts";
+import { type EngineChannel, EngineClient } from "./engine-client.ts";
+import type { EngineSettings, ModelInfo } from "./protocol.ts";
+import { startEngineThread } from "./worker-channel.ts";
+
+export interface ServerOptions extends Partial<AppOptions> {
+  /** 0: any free one. */
+  readonly port: number;
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** How the engine's thread opens its model; or a channel to one that is there already. */
+  readonly engine: EngineSettings | EngineChannel;
+  /** Gives up while the model is loading; afterwards it does nothing. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly port: number;
+  readonly info: ModelInfo;
+  readonly engine: EngineClient;
+  /** Resolves with the reason where the engine ends by itself; never otherwise. */
+  readonly failed: Promise<string>;
+  /**
+   * Stops accepting, lets answers finish for up to `drainSeconds` (default 30), then cancels them; frees the model.
+   */
+  close(drainSeconds?: number): Promise<void>;
+}
+
+/** 8 MiB: about two million tokens of text. */
+const BODY_LIMIT = 8 * 2 ** 20;
+
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  server.listen(port, host);
+  await once(server, "listening");
+}
+
+function hostInUrl(host: string): string {
+  if (host === "0.0.0.0" || host === "::") return "localhost";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** Waits until `done` or for `ms`, whichever comes first; whether it was done. */
+async function within(done: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  return Promise.race([done.then(() => true), late]).finally(() => clearTimeout(timer));
+}
+
+/** Stops accepting; the result waits up to `ms` for all connections to end and says whether they did. */
+function closeHttp(server: Server): (ms: number) => Promise<boolean> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  return async (ms) => {
+    server.closeIdleConnections();
+    // A connection becomes idle whenever its answer ends.
+    const sweep = setInterval(() => server.closeIdleConnections(), 20);
+    return within(closed, ms).finally(() => clearInterval(sweep));
+  };
+}
+
+/**
+ * Starts serving; resolves once the model is open. @throws Error where the port cannot be had or the model not opened
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { port, host = "127.0.0.1", log = () => {} } = options;
+  const state: ServerState = { phase: "loading", reason: "", engine: null };
+  const app = createApp(state, {
+    servedName: options.servedName,
+    apiKeys: options.apiKeys ?? [],
+    cors: options.cors ?? null,
+    bodyLimit: options.bodyLimit ?? BODY_LIMIT,
+    log,
+  });
+  const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  await listen(server, port, host);
+  const channel = "post" in options.engine ? options.engine : startEngineThread(options.engine);
+  const abort = () => void channel.terminate();
+  let engine: EngineClient;
+  try {
+    options.signal?.throwIfAborted();
+    options.signal?.addEventListener("abort", abort, { once: true });
+    engine = await EngineClient.connect(channel, log);
+    options.signal?.removeEventListener("abort", abort);
+  } catch (error) {
+    state.phase = "failed";
+    closeHttp(server);
+    server.closeAllConnections();
+    await channel.terminate();
+    throw error;
+  }
+  state.engine = engine;
+  state.phase = "ready";
+  const failed = new Promise<string>((resolve) => {
+    engine.onFailure((reason) => {
+      state.phase = "failed";
+      state.reason = reason;
+      log(`error: the engine failed: ${reason}`);
+      resolve(reason);
+    });
+  });
+  const address = server.address() as AddressInfo;
+  let closing: Promise<void> | null = null;
+
+  async function close(drainSeconds = 30): Promise<void> {
+    if (state.phase === "ready") state.phase = "draining";
+    const ended = closeHttp(server);
+    const drained = await ended(drainSeconds * 1000);
+    await engine.shutdown();
+    // What was cut off gets its last event out.
+    if (!drained && !(await ended(1000))) server.closeAllConnections();
+  }
+
+  return {
+    url: `http://${hostInUrl(host)}:${address.port}`,
+    port: address.port,
+    info: engine.info,
+    engine,
+    failed,
+    close: (drainSeconds) => (closing ??= close(drainSeconds)),
+  };
+}

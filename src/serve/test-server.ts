@@ -1,0 +1,79 @@
+/** What tests of a running server share: one over a small random model, requests to it, waiting. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import OpenAI from "openai";
+import { expect } from "vitest";
+import { type RunningServer, startServer } from "./server.ts";
+import { writeModelFolder } from "./testing.ts";
+
+export const user = (content: string) => [{ role: "user" as const, content }];
+export const greedy = { model: "tiny", temperature: 0, max_tokens: 12 };
+
+/** Sends a body, JSON unless it is text already. */
+export async function post(
+  server: RunningServer,
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+) {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  const response = await fetch(server.url + path, { method: "POST", body: text, headers });
+  return { status: response.status, headers: response.headers, body: await response.json() };
+}
+
+export async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 500; i++) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error("it did not happen");
+}
+
+export interface TestServer extends AsyncDisposable {
+  readonly folder: string;
+  readonly server: RunningServer;
+  readonly client: OpenAI;
+  /** Sends a body to it. */
+  post(path: string, body: unknown, headers?: Record<string, string>): ReturnType<typeof post>;
+  /** Value of a metric, labels being part of the name; 0 where there is none. */
+  metric(name: string): Promise<number>;
+  /** Id of the token that a text is, all of it. */
+  tokenId(text: string): Promise<string>;
+}
+
+/** A server named "tiny"; disposing it fails where it has logged anything. */
+export async function startTestServer(): Promise<TestServer> {
+  const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-"));
+  const problems: string[] = [];
+  await writeModelFolder(folder, { maxPositions: 4096 });
+  const server = await startServer({
+    port: 0,
+    servedName: "tiny",
+    cors: "http://page.example",
+    bodyLimit: 100_000,
+    log: (line) => problems.push(line),
+    engine: { model: folder, threads: 1, maxBatch: 8, maxQueue: 32 },
+  });
+  return {
+    folder,
+    server,
+    client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "any", maxRetries: 0 }),
+    post: (path, body, headers) => post(server, path, body, headers),
+    async metric(name) {
+      const text = await (await fetch(`${server.url}/metrics`)).text();
+      const line = text.split("\n").find((line) => line.startsWith(`${name} `));
+      return line === undefined ? 0 : Number(line.slice(name.length));
+    },
+    async tokenId(text) {
+      const { body } = await post(server, "/tokenize", { text });
+      expect(body.count).toBe(1);
+      return String(body.tokens[0]);
+    },
+    async [Symbol.asyncDispose]() {
+      await server.close(1);
+      rmSync(folder, { recursive: true, force: true });
+      expect(problems).toEqual([]);
+    },
+  };
+}

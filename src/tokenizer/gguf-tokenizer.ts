@@ -1,0 +1,300 @@
+/**
+ * Tokenizers in the metadata of GGUF files (gguf.md section 7), both ways: byte-level BPE (`gpt2`) with the three
+ * pre-tokenizers of the family, which GGUF names instead of spelling them out. Others are refused by name, since a
+ * wrong pre-tokenizer gives plausible but wrong ids.
+ */
+import type { GgufFile } from "../checkpoint/gguf/reader.ts";
+import { bool, type GgufValue, i32s, MetadataReader, strings, text, u32 } from "../checkpoint/gguf/types.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { isControlToken, readAddedTokens } from "./added-tokens.ts";
+import { FAMILIES, type PreTokenizerName, preTokenizerJson } from "./families.ts";
+import { compilePreTokenizer } from "./pre-tokenizer.ts";
+import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** Codes of `tokenizer.ggml.token_type`. */
+const KIND = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
+
+const key = (name: string) => `tokenizer.ggml.${name}`;
+
+/** A GGUF file, as far as its tokenizer goes. */
+export type GgufVocabulary = Pick<GgufFile, "name" | "metadata">;
+
+/** The two Hugging Face files that say what a GGUF file's tokenizer metadata say. */
+export interface TokenizerFiles {
+  readonly tokenizer: TokenizerJson;
+  readonly config: Partial<TokenizerConfigJson> & { readonly chat_template?: string };
+}
+
+function familyOf(reader: MetadataReader): { pre: PreTokenizerName; addBos: boolean } {
+  if (reader.text(key("model")) !== "gpt2") {
+    reader.refuse(key("model"), "gpt2", "DeepSeek's tokenizers are byte-level BPE");
+  }
+  const families = Object.values(FAMILIES);
+  const known = [...new Set(families.map(({ ggufPre }) => ggufPre))].join(" | ");
+  // Without this key llama.cpp falls back to another model's rules.
+  const pre = reader.text(key("pre"));
+  const family = families.find(({ ggufPre }) => ggufPre === pre);
+  if (!family) reader.refuse(key("pre"), known, "Other rules for splitting text are not implemented");
+  return { pre: family.preTokenizer, addBos: family.addBos };
+}
+
+/** Tokens by id with their kinds; FormatError where the lists do not fit. */
+function readTokens(reader: MetadataReader): { tokens: readonly string[]; kinds: ArrayLike<number> } {
+  const { where } = reader;
+  const tokens = reader.strings(key("tokens"));
+  const kinds = reader.integers(key("token_type"));
+  if (kinds.length !== tokens.length) {
+    const detail = { where, name: key("token_type"), expected: tokens.length, found: kinds.length };
+    throw new FormatError("not one type for each token", detail);
+  }
+  return { tokens, kinds };
+}
+
+function readVocabulary(reader: MetadataReader): { vocab: Map<string, number>; added: AddedTokenJson[] } {
+  const { tokens, kinds } = readTokens(reader);
+  const vocab = new Map<string, number>();
+  const added: AddedTokenJson[] = [];
+  const seen = new Map<string, number>();
+  tokens.forEach((content, id) => {
+    const kind = kinds[id];
+    // Rows that only pad the embedding; older converters call them user-defined.
+    if (kind === KIND.unused || (kind === KIND.userDefined && content === `[PAD${id}]`)) return;
+    const name = `${key("tokens")}[${id}]`;
+    const fail = (message: string, expected: unknown, found: unknown): never => {
+      throw new FormatError(message, { where: reader.where, name, expected, found });
+    };
+    if (content === "" || seen.has(content)) {
+      fail(
+        "token is empty or occurs twice",
+        "a token of its own",
+        content === "" ? "" : [seen.get(content), id],
+      );
+    }
+    seen.set(content, id);
+    const special = kind === KIND.control;
+    if (kind === KIND.normal) vocab.set(content, id);
+    else if (special || kind === KIND.userDefined) {
+      const sides = { single_word: false, lstrip: false, rstrip: false };
+      added.push({ id, content, ...sides, normalized: !special, special });
+    } else fail("token type", Object.values(KIND), kind);
+  });
+  return { vocab, added };
+}
+
+/** The post-processor that puts BOS before and EOS after a text. */
+function postProcessor(prefix: SpecialToken | null, suffix: SpecialToken | null): Record<string, unknown> {
+  if (!prefix && !suffix)
+    return { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false };
+  const around = (sequence: "A" | "B", typeId: number) => {
+    const special = (token: SpecialToken | null) =>
+      token ? [{ SpecialToken: { id: token.content, type_id: typeId } }] : [];
+    return [...special(prefix), { Sequence: { id: sequence, type_id: typeId } }, ...special(suffix)];
+  };
+  const tokens = [prefix, suffix].filter((token) => token !== null);
+  const listed = tokens.map(({ content, id }) => [content, { id: content, ids: [id], tokens: [content] }]);
+  return {
+    type: "TemplateProcessing",
+    single: around("A", 0),
+    pair: [...around("A", 0), ...around("B", 1)],
+    special_tokens: Object.fromEntries(listed),
+  };
+}
+
+interface SpecialToken {
+  readonly content: string;
+  readonly id: number;
+}
+
+/**
+ * `tokenizer.json` and `tokenizer_config.json` of a GGUF file's tokenizer. @throws ConfigError for a tokenizer that is
+ * not supported, by name; FormatError for lists that do not fit each other
+ */
+export function ggufTokenizerFiles({ name, metadata }: GgufVocabulary): TokenizerFiles {
+  const reader = new MetadataReader(metadata, name);
+  const { pre, addBos } = familyOf(reader);
+  const { vocab, added } = readVocabulary(reader);
+  const tokens = reader.strings(key("tokens"));
+  const special = (which: string): SpecialToken | null => {
+    const id = reader.optionalInteger(key(`${which}_token_id`));
+    if (id === null) return null;
+    if (id >= tokens.length) reader.refuse(key(`${which}_token_id`), `an id below ${tokens.length}`);
+    return { content: tokens[id], id };
+  };
+  const bos = special("bos");
+  const eos = special("eos");
+  const pad = special("padding");
+  const prefix = reader.boolean(key("add_bos_token"), addBos);
+  const suffix = reader.boolean(key("add_eos_token"), false);
+  if (prefix && !bos) reader.refuse(key("bos_token_id"), "an id, since it is to be added");
+  if (suffix && !eos) reader.refuse(key("eos_token_id"), "an id, since it is to be added");
+  const template = reader.text("tokenizer.chat_template", "");
+  return {
+    tokenizer: {
+      version: "1.0",
+      truncation: null,
+      padding: null,
+      added_tokens: added,
+      normalizer: null,
+      pre_tokenizer: preTokenizerJson(pre),
+      post_processor: postProcessor(prefix ? bos : null, suffix ? eos : null),
+      decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+      model: {
+        type: "BPE",
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: false,
+        vocab: Object.fromEntries(vocab),
+        merges: [...reader.strings(key("merges"))],
+      },
+    },
+    config: {
+      add_bos_token: prefix,
+      add_eos_token: suffix,
+      ...(bos && { bos_token: bos.content }),
+      ...(eos && { eos_token: eos.content }),
+      ...(pad && { pad_token: pad.content }),
+      unk_token: null,
+      clean_up_tokenization_spaces: false,
+      model_input_names: ["input_ids", "attention_mask"],
+      tokenizer_class: "PreTrainedTokenizerFast",
+      ...(template !== "" && { chat_template: template }),
+    },
+  };
+}
+
+/** The tokenizer of a GGUF file. @throws as `ggufTokenizerFiles` */
+export function ggufTokenizer(file: GgufVocabulary): Tokenizer {
+  const { tokenizer: json, config } = ggufTokenizerFiles(file);
+  const tokenizer = loadTokenizer(json, config);
+  const reader = new MetadataReader(file.metadata, file.name);
+  const id = (name: string) => reader.optionalInteger(key(`fim_${name}_token_id`)) ?? undefined;
+  const { fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
+  return {
+    ...tokenizer,
+    specialIds: {
+      ...tokenizer.specialIds,
+      fimBegin: id("pre") ?? fimBegin,
+      fimHole: id("suf") ?? fimHole,
+      fimEnd: id("mid") ?? fimEnd,
+    },
+  };
+}
+
+/** A text on which splitting rules that differ show it: every character of the first two planes, alone and in company. */
+function probe(): string {
+  const parts: string[] = [];
+  for (let code = 0; code < 0x20000; code++) {
+    if (code >= 0xd800 && code < 0xe000) continue;
+    const c = String.fromCodePoint(code);
+    parts.push(c);
+    if (code < 0x3100 || (code >= 0xff00 && code < 0xffff)) parts.push(` ${c}${c}12345\n\n  ${c}a.\r\n`);
+  }
+  return parts.join("");
+}
+
+/** The pre-tokenizer's name in GGUF, by what it does. @throws ConfigError for one that none of the family's is */
+function preOf(json: unknown): string {
+  const sample = probe();
+  const split = (rules: unknown) => {
+    const pieces: string[] = [];
+    compilePreTokenizer(rules)(sample, (piece) => pieces.push(piece));
+    return pieces.join("\u0000");
+  };
+  const wanted = split(json);
+  for (const { preTokenizer, ggufPre } of Object.values(FAMILIES)) {
+    if (split(preTokenizerJson(preTokenizer)) === wanted) return ggufPre;
+  }
+  throw new ConfigError("the pre-tokenizer has no name in GGUF", {
+    where: "tokenizer.json",
+    name: "pre_tokenizer",
+    expected: "the rules of DeepSeek LLM, Coder or V3",
+    found: "others",
+  });
+}
+
+/** Whether a tokenizer adds `id` and nothing else on one side. */
+function adds(ids: readonly number[], id: number | undefined, name: string): boolean {
+  if (ids.length === 0) return false;
+  if (ids.length === 1 && ids[0] === id) return true;
+  throw new ConfigError("GGUF has no such addition to every text", {
+    where: "tokenizer.json",
+    name,
+    expected: id === undefined ? "nothing" : `nothing or ${id}`,
+    found: ids,
+  });
+}
+
+function chatTemplates(config: unknown): [string, GgufValue][] {
+  const value = (config as { chat_template?: unknown } | null | undefined)?.chat_template;
+  if (typeof value === "string") return [["tokenizer.chat_template", text(value)]];
+  const pairs: [string, GgufValue][] = [];
+  for (const item of Array.isArray(value) ? (value as { name?: unknown; template?: unknown }[]) : []) {
+    if (typeof item?.name !== "string" || typeof item.template !== "string") continue;
+    const name = item.name === "default" ? "" : `.${item.name}`;
+    pairs.push([`tokenizer.chat_template${name}`, text(item.template)]);
+  }
+  return pairs;
+}
+
+/** The kind of an added token, by llama.cpp's converter. */
+function kindOf(token: AddedTokenJson): number {
+  return isControlToken(token) || token.content === "<pad>" ? KIND.control : KIND.userDefined;
+}
+
+/**
+ * GGUF metadata of a tokenizer given as `tokenizer.json` and `tokenizer_config.json` (parsed or as text), for a model
+ * of `vocabSize` embedding rows. @throws FormatError for damaged files, ConfigError for what GGUF cannot express
+ */
+export function ggufTokenizerMetadata(
+  json: unknown,
+  config: unknown,
+  vocabSize: number,
+): Map<string, GgufValue> {
+  const file = (typeof json === "string" ? JSON.parse(json) : json) as TokenizerJson;
+  const settings = typeof config === "string" ? (JSON.parse(config) as unknown) : config;
+  const tokenizer = loadTokenizer(file, settings);
+  if (tokenizer.vocabSize > vocabSize) {
+    throw new ConfigError("more tokens than the model has rows", {
+      where: "tokenizer.json",
+      expected: `at most ${vocabSize}`,
+      found: tokenizer.vocabSize,
+    });
+  }
+  if (file.model.ignore_merges === true) {
+    throw new ConfigError("GGUF has no such setting for these models", {
+      where: "tokenizer.json",
+      name: "model.ignore_merges",
+      expected: false,
+      found: true,
+    });
+  }
+  const kinds = new Int32Array(vocabSize).fill(KIND.normal);
+  for (const token of readAddedTokens(file.added_tokens)) kinds[token.id] = kindOf(token);
+  const tokens = Array.from({ length: vocabSize }, (_, id) => {
+    const token = tokenizer.tokenOf(id);
+    if (token === undefined) kinds[id] = KIND.unused;
+    return token ?? `[PAD${id}]`;
+  });
+  const merges = file.model.merges.map((pair) => (typeof pair === "string" ? pair : pair.join(" ")));
+  const { specialIds: ids, prefixIds, suffixIds } = tokenizer;
+  const pairs: [string, GgufValue][] = [
+    ["model", text("gpt2")],
+    ["pre", text(preOf(file.pre_tokenizer))],
+    ["tokens", strings(tokens)],
+    ["token_type", i32s(kinds)],
+    ["merges", strings(merges)],
+  ];
+  const special = { bos: ids.bos, eos: ids.eos, padding: ids.pad } as const;
+  const fim = { fim_pre: ids.fimBegin, fim_suf: ids.fimHole, fim_mid: ids.fimEnd } as const;
+  for (const [name, id] of Object.entries({ ...special, ...fim })) {
+    if (id !== undefined) pairs.push([`${name}_token_id`, u32(id)]);
+  }
+  pairs.push(["add_bos_token", bool(adds(prefixIds, ids.bos, "prefix"))]);
+  pairs.push(["add_eos_token", bool(adds(suffixIds, ids.eos, "suffix"))]);
+  return new Map([...pairs.map(([name, value]) => [key(name), value] as const), ...chatTemplates(settings)]);
+}
