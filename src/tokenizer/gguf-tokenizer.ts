@@ -206,9 +206,8 @@ function preOf(json: unknown): string {
     return pieces.join("\u0000");
   };
   const wanted = split(json);
-  for (const { preTokenizer, ggufPre } of Object.values(FAMILIES)) {
-    if (split(preTokenizerJson(preTokenizer)) === wanted) return ggufPre;
-  }
+  const names = new Map(Object.values(FAMILIES).map(({ ggufPre, preTokenizer }) => [ggufPre, preTokenizer]));
+  for (const [pre, rules] of names) if (split(preTokenizerJson(rules)) === wanted) return pre;
   throw new ConfigError("the pre-tokenizer has no name in GGUF", {
     where: "tokenizer.json",
     name: "pre_tokenizer",
@@ -275,9 +274,14 @@ export function ggufTokenizerMetadata(
   }
   const kinds = new Int32Array(vocabSize).fill(KIND.normal);
   for (const token of readAddedTokens(file.added_tokens)) kinds[token.id] = kindOf(token);
+  const seen = new Map<string, number>();
   const tokens = Array.from({ length: vocabSize }, (_, id) => {
     const token = tokenizer.tokenOf(id);
     if (token === undefined) kinds[id] = KIND.unused;
+    else if (seen.has(token)) {
+      const found = [seen.get(token), id];
+      throw new ConfigError("two tokens of one spelling", { where: "tokenizer.json", name: token, found });
+    } else seen.set(token, id);
     return token ?? `[PAD${id}]`;
   });
   const merges = file.model.merges.map((pair) => (typeof pair === "string" ? pair : pair.join(" ")));

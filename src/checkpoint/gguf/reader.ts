@@ -216,7 +216,7 @@ function makeFile(name: string, parts: readonly Part[]): GgufFile {
         found: `${tensors.size} others`,
       });
     },
-    read({ name: tensor, source, begin, bytes }, offset, length) {
+    async read({ name: tensor, source, begin, bytes }, offset, length) {
       checkRange(`${source.name}: ${tensor}`, bytes, offset, length);
       return readExactly(source, begin + offset, length);
     },

@@ -50,11 +50,14 @@ class Output {
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#room(4), value, true);
+    // Making room may replace the view.
+    const at = this.#room(4);
+    this.#view.setUint32(at, value, true);
   }
 
   u64(value: number): void {
-    this.#view.setBigUint64(this.#room(8), BigInt(value), true);
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
   }
 
   bytes(bytes: Uint8Array): void {

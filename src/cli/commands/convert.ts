@@ -1,0 +1,258 @@
+/**
+ * `deepseek-ts convert`: a model from one file format to another, streaming, without loading it: to a GGUF file for
+ * llama.cpp, or from one to a folder in the Hugging Face layout.
+ */
+import { stat } from "node:fs/promises";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { openCheckpoint } from "../../checkpoint/folder.ts";
+import { ggufConfig } from "../../checkpoint/gguf/config.ts";
+import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
+import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
+import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
+import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
+import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
+import { modelWeights } from "../../checkpoint/model.ts";
+import { nodeFileSink, nodeFolderSink } from "../../checkpoint/node-files.ts";
+import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
+import { saveCheckpoint } from "../../checkpoint/save.ts";
+import type { JsonObject } from "../../checkpoint/strict-json.ts";
+import { parseConfig } from "../../models/config.ts";
+import type { WeightSource } from "../../nn/weight-source.ts";
+import { folderTemplate } from "../../pretrained/chat-template-source.ts";
+import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
+import { bytesText, ProgressLine } from "../progress-line.ts";
+import { MODEL_ARGUMENT, type ModelFlags, openPlace, withHub } from "./open-model.ts";
+import { usageError } from "./options.ts";
+
+const examples = `
+Examples:
+  deepseek-ts convert runs/demo-1 demo.gguf
+  deepseek-ts convert ./DeepSeek-V2-Lite v2-lite.gguf --type q4_0
+  deepseek-ts convert ./model mixed.gguf --type q4_0 --keep "attn_.*=q8_0" --keep "^output=f16"
+  deepseek-ts convert model-Q4_0.gguf ./model --type bf16`;
+
+const TYPES: Readonly<Record<string, WritableType>> = {
+  f32: "F32",
+  f16: "F16",
+  bf16: "BF16",
+  q8_0: "Q8_0",
+  q4_0: "Q4_0",
+};
+
+interface Kept {
+  readonly pattern: RegExp;
+  readonly type: WritableType;
+}
+
+function kept(text: string, all: readonly Kept[]): Kept[] {
+  const at = text.lastIndexOf("=");
+  const type = TYPES[text.slice(at + 1)];
+  if (at < 1 || !type) {
+    throw new InvalidArgumentError(`Expected PATTERN=TYPE with ${Object.keys(TYPES).join(", ")}.`);
+  }
+  try {
+    return [...all, { pattern: new RegExp(text.slice(0, at)), type }];
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+interface Flags extends Omit<ModelFlags, "dtype"> {
+  readonly type?: string;
+  readonly keep: readonly Kept[];
+  readonly force?: boolean;
+}
+
+/** A model's files, opened. */
+interface Source {
+  readonly config: JsonObject;
+  readonly weights: WeightSource;
+  /** Tokenizer metadata for a GGUF file of the model. */
+  tokenizer(): Promise<GgufMetadata | undefined>;
+  /** Tokenizer files for a folder of the model. */
+  files(): Promise<Record<string, string>>;
+  close(): Promise<void>;
+}
+
+async function openFolder({ tree }: ModelPlace): Promise<Source> {
+  const checkpoint = await openCheckpoint(tree);
+  const { config } = checkpoint;
+  const weights = modelWeights(checkpoint);
+  if (config === null || weights.tiles) {
+    await checkpoint.close();
+    throw new ConfigError(config ? "a quantized folder is not converted" : "the folder has no config.json", {
+      where: tree.name,
+      hint: config
+        ? "Convert the model that it was quantized from, with --type."
+        : "Copy it from the model's page.",
+    });
+  }
+  const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
+  return {
+    config,
+    weights,
+    async tokenizer() {
+      const json = await optional("tokenizer.json");
+      if (json === null) return undefined;
+      const settings = JSON.parse((await optional("tokenizer_config.json")) ?? "{}") as JsonObject;
+      const found = await folderTemplate(tree);
+      const named = typeof found === "string" ? { default: found } : (found ?? {});
+      const templates = Object.entries(named).map(([name, template]) => ({ name, template }));
+      return ggufTokenizerMetadata(
+        json,
+        { ...settings, chat_template: templates },
+        parseConfig(config).vocabSize,
+      );
+    },
+    files: async () => ({}),
+    close: () => checkpoint.close(),
+  };
+}
+
+async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
+  const file = await openGgufFiles(tree, gguf!);
+  try {
+    const config = ggufConfig(file);
+    const text = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+    return {
+      config,
+      weights: ggufWeights(file),
+      // Also a tokenizer that is not understood here stays what it is.
+      tokenizer: async () => new Map([...file.metadata].filter(([key]) => key.startsWith("tokenizer."))),
+      async files(): Promise<Record<string, string>> {
+        if (!file.metadata.has("tokenizer.ggml.tokens")) return {};
+        const { tokenizer, config: settings } = ggufTokenizerFiles(file);
+        return { "tokenizer.json": text(tokenizer), "tokenizer_config.json": text(settings) };
+      },
+      close: () => file.close(),
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** The type nearest to how the weights are stored now. */
+function storedType({ torch_dtype: dtype }: JsonObject): WritableType {
+  return dtype === "bfloat16" ? "BF16" : dtype === "float16" ? "F16" : "F32";
+}
+
+async function toGguf(source: Source, out: string, name: string, flags: Flags): Promise<number> {
+  const type = flags.type === undefined ? storedType(source.config) : TYPES[flags.type];
+  const line = new ProgressLine(process.stderr);
+  const model: GgufModel = {
+    weights: source.weights,
+    config: parseConfig(source.config),
+    tokenizer: await source.tokenizer(),
+    name,
+  };
+  try {
+    return await exportGguf(await nodeFileSink(out), model, {
+      type,
+      perTensor: (tensor) => flags.keep.find(({ pattern }) => pattern.test(tensor))?.type,
+      onProgress: ({ written, total }) => line.update({ stage: "load", done: written, total }),
+    });
+  } finally {
+    line.clear();
+  }
+}
+
+async function toFolder(source: Source, out: string, flags: Flags): Promise<number> {
+  const { weights } = source;
+  const type = (flags.type === undefined ? storedType(source.config) : TYPES[flags.type]) as
+    | "F32"
+    | "BF16"
+    | "F16";
+  const line = new ProgressLine(process.stderr);
+  const width = type === "F32" ? 4 : 2;
+  const sizes = [...weights.names()].map((name) => weights.shape(name).reduce((a, b) => a * b, width));
+  const total = sizes.reduce((a, b) => a + b, 0);
+  let done = 0;
+  const entries: SafetensorsEntry[] = [...weights.names()].map((name) =>
+    f32Entry(name, weights.shape(name), async function* () {
+      for await (const { values } of weights.readF32(name)) {
+        yield values;
+        done += values.length * width;
+        line.update({ stage: "load", done, total });
+      }
+    }),
+  );
+  const torch = { F32: "float32", BF16: "bfloat16", F16: "float16" }[type];
+  try {
+    const files = await source.files();
+    const { totalSize } = await saveCheckpoint(await nodeFolderSink(out), entries, {
+      config: { ...source.config, torch_dtype: torch },
+      dtype: type,
+      keepF32: (name) => name.endsWith("e_score_correction_bias"),
+      files,
+    });
+    return totalSize;
+  } finally {
+    line.clear();
+  }
+}
+
+async function convert(path: string, out: string, flags: Flags): Promise<void> {
+  const there = await stat(out).catch(() => null);
+  if (there && !flags.force) {
+    throw new ConfigError("there is something already", {
+      where: out,
+      hint: "Choose another place, or --force.",
+    });
+  }
+  const place = await openPlace(path, flags);
+  const toFile = /\.gguf$/i.test(out);
+  if (place.gguf === null && !toFile) {
+    throw new ConfigError("a folder becomes a GGUF file", { where: out, expected: "NAME.gguf", found: out });
+  }
+  if (place.gguf !== null && toFile && flags.type === undefined) {
+    throw new ConfigError("from one GGUF file to another goes only with --type", { where: out });
+  }
+  const source = await (place.gguf === null ? openFolder(place) : openGgufPlace(place));
+  try {
+    const bytes = toFile ? await toGguf(source, out, place.name, flags) : await toFolder(source, out, flags);
+    process.stdout.write(`saved       ${out}: ${bytesText(bytes)}\n`);
+  } finally {
+    await source.close();
+  }
+}
+
+export function convertCommand(): Command {
+  const command = new Command("convert")
+    .summary("convert a model to or from a GGUF file")
+    .description(
+      "Writes a model as a GGUF file, which llama.cpp loads, or a GGUF file as a folder in the Hugging Face layout. " +
+        "Weights stream from one to the other; blocks of the same type are copied as they are. Layers that predict " +
+        "further tokens have no place in GGUF and are left out.",
+    )
+    .argument("<model>", MODEL_ARGUMENT)
+    .argument("<out>", "the file to write (NAME.gguf), or a folder")
+    .addOption(
+      new Option(
+        "--type <type>",
+        "storage of the matrices (default: as they are; quantized ones to folders as f32)",
+      ).choices(Object.keys(TYPES)),
+    )
+    .option(
+      "--keep <pattern=type>",
+      "another type for tensors whose GGUF name matches; may be repeated, the first match counts",
+      kept,
+      [],
+    )
+    .option("--force", "replace what is there");
+  return withHub(command)
+    .addHelpText("after", examples)
+    .action(async (path: string, out: string, flags: Flags) => {
+      const toFile = /\.gguf$/i.test(out);
+      const block = flags.type === "q8_0" || flags.type === "q4_0";
+      if (!toFile && (block || flags.keep.length > 0)) {
+        usageError(
+          command,
+          "a folder holds f32, f16 or bf16; quantized ones are written by `deepseek-ts quantize`",
+        );
+      }
+      await convert(path, out, flags);
+    });
+}
