@@ -3,13 +3,14 @@
  * kind of state, later masks in fresh states, masks that are known, and accepting. The vocabulary is made up: pieces of
  * words with and without a space before them, digits, punctuation as in code and JSON, characters of several bytes.
  */
-import type { TokenConstraint } from "../src/generate/constraint.ts";
+
 import {
   type ConstraintOptions,
   jsonSchemaConstraint,
   outputConstraint,
-} from "../src/generate/output-constraints.ts";
-import { tokenTrie } from "../src/generate/token-trie.ts";
+} from "../src/generate/constraint/output-constraints.ts";
+import { tokenTrie } from "../src/generate/constraint/token-trie.ts";
+import type { TokenConstraint } from "../src/generate/constraint.ts";
 import { Random } from "../src/tensor/random.ts";
 import { BYTE_TO_CHAR, textToByteChars } from "../src/tokenizer/byte-alphabet.ts";
 import { loadTokenizer, type Tokenizer } from "../src/tokenizer/tokenizer.ts";

@@ -21,7 +21,7 @@ function reached(entry: string): Map<string, string> {
 }
 
 describe("entries", () => {
-  const folders = ["tensor", "models", "checkpoint", "tokenizer", "generate", "train", "data"];
+  const folders = ["tensor", "models", "checkpoint", "tokenizer", "pretrained", "generate", "train", "data"];
   it.each(["index.ts", ...folders.map((folder) => `${folder}/index.ts`)])(
     "%s can be imported by a browser",
     (entry) => {

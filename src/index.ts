@@ -5,17 +5,6 @@
  */
 
 export {
-  builtinTemplate,
-  type ChatTemplate,
-  Conversation,
-  chatTemplate,
-  type Message,
-  type Reply,
-  type ReplyPiece,
-  type Tool,
-  type ToolCall,
-} from "./chat/index.ts";
-export {
   bytesSource,
   type Checkpoint,
   type FileTree,

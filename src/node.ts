@@ -1,4 +1,15 @@
 /** What needs Node: files and folders on disk, training runs, parity checks. Includes all of `deepseek-ts`. */
+export {
+  builtinTemplate,
+  type ChatTemplate,
+  Conversation,
+  chatTemplate,
+  type Message,
+  type Reply,
+  type ReplyPiece,
+  type Tool,
+  type ToolCall,
+} from "./chat/index.ts";
 export { nodeFileSink, nodeFileSource, nodeFolder, nodeFolderSink } from "./checkpoint/node-files.ts";
 export { checkParity, type ParityOutput, type ParityReport } from "./cli/parity.ts";
 export {

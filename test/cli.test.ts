@@ -124,15 +124,15 @@ beforeAll(async () => {
 });
 
 describe.concurrent("usage", () => {
-  it.each(["train", "complete", "fill", "check-parity", "inspect", "demo"])(
-    "%s has help with examples",
-    async (name) => {
-      const { code, out, err } = await run([name, "--help"]);
-      expect({ code, err }).toEqual({ code: 0, err: "" });
-      expect(out).toContain(`Usage: deepseek-ts ${name}`);
-      expect(out).toMatch(new RegExp(`Examples:\\n  deepseek-ts ${name}`));
-    },
-  );
+  it.each([
+    ...["train", "complete", "fill", "check-parity", "inspect", "demo"],
+    ...["chat", "serve", "download", "quantize", "convert", "bench"],
+  ])("%s has help with examples", async (name) => {
+    const { code, out, err } = await run([name, "--help"]);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out).toContain(`Usage: deepseek-ts ${name}`);
+    expect(out).toMatch(new RegExp(`Examples:\\n  deepseek-ts ${name}`));
+  });
 
   it("says its version, the package's", async () => {
     const { out } = await run(["--version"]);
@@ -156,7 +156,7 @@ describe.concurrent("usage", () => {
   });
 
   it.each([
-    [["complete", "nowhere", "x"], "nowhere: no such folder"],
+    [["complete", "nowhere", "x"], "nowhere: neither a file or folder here"],
     [["train", "texts", "--preset", "huge"], "no such preset"],
     [["train", "texts", "--config", "tiny.json", "--out", "whole"], "there is a run already"],
     [["train", "nowhere"], "no such folder or file"],

@@ -1,8 +1,8 @@
 /**
  * Agreement with llama.cpp (through node-llama-cpp) on exported models: small random models of each architecture are
  * written as GGUF, loaded on both sides, and compared in token ids of a text, in the logits after every token of it,
- * and in the tokens of greedy generation. F32 files must agree; with Q8_0 llama.cpp also rounds the activations to
- * 8 bits, which in random models changes choices of experts, so those figures are only shown.
+ * and in the tokens of greedy generation. F32 files must agree; with Q8_0 and Q4_0 llama.cpp also rounds the
+ * activations to 8 bits, which in random models changes choices of experts, so those figures are only shown.
  * Run: node bench/peers/llama-greedy.ts [path of node-llama-cpp]
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -12,13 +12,13 @@ import {
   exportGguf,
   ggufConfig,
   ggufWeights,
-  modelSource,
   openGguf,
   type WritableType,
 } from "../../src/checkpoint/gguf/index.ts";
 import { nodeFileSink, nodeFileSource } from "../../src/checkpoint/node-files.ts";
 import { generate } from "../../src/generate/generate.ts";
 import { type CausalLM, createModel } from "../../src/models/causal-lm.ts";
+import { weightsOf } from "../../src/models/model-weights.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import { ggufTokenizerMetadata } from "../../src/tokenizer/gguf-tokenizer.ts";
@@ -88,7 +88,7 @@ const models: Readonly<Record<string, object>> = {
     ...latent,
     model_type: "deepseek_v2",
     q_lora_rank: null,
-    rope_scaling: yarn(0.707),
+    rope_scaling: yarn(0.75),
   },
   "deepseek2, V2, scaled": {
     ...common,
@@ -230,7 +230,7 @@ async function compare(
   const path = join(folder, `${name.replace(/\W+/g, "-")}-${type}.gguf`);
   const { config } = original;
   const metadata = ggufTokenizerMetadata(tokenizer.json, tokenizer.config, config.vocabSize);
-  const source = { weights: modelSource(original), config, tokenizer: metadata };
+  const source = { weights: weightsOf(original), config, tokenizer: metadata };
   await exportGguf(await nodeFileSink(path), source, { type });
   const file = await openGguf(await nodeFileSource(path));
   using model = createModel(ggufConfig(file), device);
@@ -271,7 +271,7 @@ async function main(): Promise<void> {
   let failures = 0;
   try {
     for (const name of Object.keys(models)) {
-      for (const type of ["F32", "Q8_0"] as const) {
+      for (const type of ["F32", "Q8_0", "Q4_0"] as const) {
         const { agrees, line } = await compare(device, llama, folder, name, type, text, tokenizer);
         if (!agrees) failures++;
         process.stdout.write(`${line}${agrees ? "" : "  DIFFERS"}\n`);

@@ -101,7 +101,8 @@ export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
     size: bytes.byteLength,
     async read(offset, length) {
       checkRange(name, bytes.byteLength, offset, length);
-      return bytes.slice(offset, offset + length);
+      // A Node Buffer's own slice would share memory.
+      return Uint8Array.prototype.slice.call(bytes, offset, offset + length);
     },
   };
 }

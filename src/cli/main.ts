@@ -6,6 +6,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
 import { completeCommand } from "./commands/complete.ts";
+import { convertCommand } from "./commands/convert.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
 import { fillCommand } from "./commands/fill.ts";
@@ -43,6 +44,7 @@ const commands = [
   downloadCommand(),
   inspectCommand(),
   quantizeCommand(),
+  convertCommand(),
   demoCommand(),
   trainCommand(),
   checkParityCommand(),

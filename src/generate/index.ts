@@ -1,5 +1,13 @@
 /** Generation of tokens and of text, of one sequence or of many at once. */
 export type { TokenLogprob } from "./chooser.ts";
+export {
+  type ConstraintOptions,
+  choiceConstraint,
+  jsonObjectConstraint,
+  jsonSchemaConstraint,
+  type OutputPart,
+  outputConstraint,
+} from "./constraint/output-constraints.ts";
 export type { TokenConstraint } from "./constraint.ts";
 export {
   Engine,

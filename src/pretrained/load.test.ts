@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memoryFolder, memoryFolderSink, memorySink } from "../checkpoint/byte-source.ts";
-import { exportGguf, modelSource } from "../checkpoint/gguf/export.ts";
+import { exportGguf } from "../checkpoint/gguf/export.ts";
 import { modelEntries } from "../checkpoint/model.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { createModel } from "../models/causal-lm.ts";
+import { weightsOf } from "../models/model-weights.ts";
 import { tinyConfigs } from "../models/testing.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError, DisposedError, FormatError } from "../tensor/errors.ts";
@@ -199,7 +200,7 @@ describe("GGUF", () => {
     const sink = memorySink("out", (all) => {
       bytes = all.slice();
     });
-    await exportGguf(sink, { weights: modelSource(model), config: model.config, name: "x" }, { type });
+    await exportGguf(sink, { weights: weightsOf(model), config: model.config, name: "x" }, { type });
     return { bytes, expected: await logits(model) };
   };
 

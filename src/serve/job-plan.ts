@@ -4,8 +4,8 @@
  */
 import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
 import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
+import type { OutputPart } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
-import type { OutputPart } from "../generate/output-constraints.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";

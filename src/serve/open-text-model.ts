@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { builtinFor } from "../chat/builtin.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../chat/template.ts";
+import { type OutputPart, outputConstraint } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
-import { type OutputPart, outputConstraint } from "../generate/output-constraints.ts";
 import { countParameters } from "../models/count.ts";
 import type { LoadDtype, LoadedModel } from "../pretrained/load.ts";
 import { load } from "../pretrained/node-load.ts";

@@ -4,7 +4,6 @@
  * routers and vectors stay float32. Stored blocks of the wanted type are copied, not encoded again. Left out:
  * multi-token-prediction layers, which llama.cpp has no place for, and importance-weighted types.
  */
-import type { CausalLM } from "../../models/causal-lm.ts";
 import type { LanguageConfig } from "../../models/config.ts";
 import { mainSpecs } from "../../models/specs.ts";
 import type { MlaConfig } from "../../nn/mla.ts";
@@ -16,21 +15,6 @@ import { ggufPlace, isInterleaved, reorderHeads, transposed } from "./names.ts";
 import { quantize, type WritableType } from "./quantize.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
 import { type GgufEntry, ggufEntryBytes, writeGguf } from "./writer.ts";
-
-/** The float parameters of a model in memory as a source of weights. */
-export function modelSource({ parameters }: CausalLM): WeightSource {
-  const find = (name: string) => parameters.get(name);
-  return {
-    *names() {
-      for (const { name } of parameters.named()) yield name;
-    },
-    has: (name) => parameters.has(name),
-    shape: (name) => find(name).shape,
-    async *readF32(name) {
-      yield { offset: 0, values: (await find(name).data()) as Float32Array };
-    },
-  };
-}
 
 /** `general.file_type` of files that are mostly of one type. */
 const FILE_TYPES: Readonly<Record<WritableType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };

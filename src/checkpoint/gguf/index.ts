@@ -6,7 +6,6 @@ export {
   type ExportProgress,
   exportGguf,
   type GgufModel,
-  modelSource,
 } from "./export.ts";
 export { ggufModelMetadata } from "./metadata.ts";
 export { quantize, type WritableType } from "./quantize.ts";

@@ -7,6 +7,7 @@ import { gguf } from "@huggingface/gguf";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createModel } from "../../models/causal-lm.ts";
 import { type LanguageConfig, parseConfig, toConfigJson } from "../../models/config.ts";
+import { weightsOf } from "../../models/model-weights.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
@@ -19,7 +20,7 @@ import { modelWeights } from "../model.ts";
 import { nodeFileSink, nodeFolder } from "../node-files.ts";
 import { dequantize } from "./blocks.ts";
 import { ggufConfig } from "./config.ts";
-import { type ExportOptions, exportGguf, type GgufModel, modelSource } from "./export.ts";
+import { type ExportOptions, exportGguf, type GgufModel } from "./export.ts";
 import { quantize, type WritableType } from "./quantize.ts";
 import { type GgufFile, openGguf } from "./reader.ts";
 import { f32, type GgufValue, ggmlTypes, u32 } from "./types.ts";
@@ -248,7 +249,7 @@ const blockModels = {
 
 async function blockModel(name: keyof typeof blockModels, type: WritableType): Promise<GgufFile> {
   using model = createModel(blockModels[name], device, { seed: 8, std: 0.1 });
-  return await exported({ weights: modelSource(model), config: model.config }, { type });
+  return await exported({ weights: weightsOf(model), config: model.config }, { type });
 }
 
 describe("stored blocks", () => {
@@ -316,7 +317,7 @@ describe("stored blocks", () => {
     using model = createModel(blockModels.v3, device, { seed: 8 });
     const perTensor = (name: string) => (name === "output.weight" ? ("F16" as const) : undefined);
     const file = await exported(
-      { weights: modelSource(model), config: model.config },
+      { weights: weightsOf(model), config: model.config },
       { type: "Q4_0", perTensor },
     );
     expect(file.tensor("output.weight").type).toBe("F16");
@@ -406,7 +407,7 @@ describe("other layouts of the same model", () => {
 
   it("exports experts that are saved stacked", async () => {
     using model = createModel(blockModels.deepseek, device, { seed: 8, std: 0.1 });
-    const single = modelSource(model);
+    const single = weightsOf(model);
     const stacked = new Map<string, Float32Array>();
     for (const group of model.parameters.groups()) {
       if (group.stackedName) stacked.set(group.stackedName, (await group.tensor.data()) as Float32Array);
@@ -515,7 +516,7 @@ describe("refusals of files, by name", () => {
   it("YaRN without its temperature", async () => {
     const yarn = { ...blockModels.v3, rope_scaling: { ...tinyConfigs.v3.rope_scaling, mscale: 0.7 } };
     using model = createModel(yarn, device, { seed: 1 });
-    const file = await exported({ weights: modelSource(model), config: model.config }, { type: "F32" });
+    const file = await exported({ weights: weightsOf(model), config: model.config }, { type: "F32" });
     expect(parseConfig(ggufConfig(file)).rope).toEqual(model.config.rope);
     const without = await rewritten(file, set("deepseek2.rope.scaling.yarn_log_multiplier", null));
     expect(() => ggufConfig(without)).toThrow(/yarn_log_multiplier/);
@@ -547,7 +548,7 @@ describe("refusals of models, by name", () => {
     const seen: number[] = [];
     let total = 0;
     await exported(
-      { weights: modelSource(model), config: model.config },
+      { weights: weightsOf(model), config: model.config },
       {
         type: "F32",
         onProgress: (progress) => {

@@ -4,11 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
-import { exportGguf, modelSource } from "../../checkpoint/gguf/export.ts";
+import { exportGguf } from "../../checkpoint/gguf/export.ts";
 import { modelEntries } from "../../checkpoint/model.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { parseConfig } from "../../models/config.ts";
+import { weightsOf } from "../../models/model-weights.ts";
 import { presets } from "../../models/presets.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import { TestingHub } from "../../pretrained/testing-hub.ts";
@@ -37,7 +38,7 @@ beforeAll(async () => {
   });
   hub.repos.set("org/tiny", { commit, files });
   const sink = memorySink("out", (bytes) => files.set("tiny.gguf", bytes.slice()));
-  await exportGguf(sink, { weights: modelSource(model), config: model.config }, { type: "F16" });
+  await exportGguf(sink, { weights: weightsOf(model), config: model.config }, { type: "F16" });
 });
 afterAll(async () => {
   await hub[Symbol.asyncDispose]();

@@ -6,9 +6,9 @@
  * strings, where most tokens are allowed, the tree is not walked at all. Left out: text that is forced to come is not
  * skipped ahead.
  */
-import { ConfigError, ShapeError } from "../tensor/errors.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { TokenConstraint } from "./constraint.ts";
+import { ConfigError, ShapeError } from "../../tensor/errors.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { TokenConstraint } from "../constraint.ts";
 import { ControlToken, Grammar, type Item, type ParseState } from "./grammar.ts";
 import { StringBody, type StringItems } from "./json-string.ts";
 import { OUTSIDE, type StringContents, type TokenTrie, tokenTrie } from "./token-trie.ts";

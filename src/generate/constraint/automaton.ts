@@ -3,7 +3,7 @@
  * ranges, so that classes of a million code points cost nothing. All work is counted against a budget, since patterns
  * come from outside and determinisation can be exponential. Left out: minimisation, complement.
  */
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 
 /** First symbol, last symbol, target state. */
 export type Edge = readonly [low: number, high: number, target: number];

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import { acceptsDfa, Budget } from "./automaton.ts";
 import { otherThanDfa, quotedDfa, utf8Ranges } from "./json-string.ts";
 import { patternDfa } from "./pattern.ts";

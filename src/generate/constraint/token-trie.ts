@@ -3,9 +3,9 @@
  * it, so that walking is a loop and skipping a subtree one jump. Control tokens are no bytes and are left out, as are
  * ids without a token. Built once for a tokenizer and kept as long as it.
  */
-import { FormatError } from "../tensor/errors.ts";
-import { isControlToken } from "../tokenizer/added-tokens.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { FormatError } from "../../tensor/errors.ts";
+import { isControlToken } from "../../tokenizer/added-tokens.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type Dfa, stepDfa } from "./automaton.ts";
 
 /** Which tokens may stand inside a plain JSON string, and where they close it. */

@@ -5,7 +5,7 @@
  * kept, which makes walking a whole vocabulary cheap. Items count (lengths, elements) by themselves: a limit of a
  * million costs no more than one of three.
  */
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import { type Dfa, stepDfa } from "./automaton.ts";
 
 /** Something that may stand on a stack. One object stands for one meaning: sharing is by identity. */

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { Random } from "../tensor/random.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { trainBpe } from "../tokenizer/train-bpe.ts";
-import type { TokenConstraint } from "./constraint.ts";
+import { Random } from "../../tensor/random.ts";
+import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { trainBpe } from "../../tokenizer/train-bpe.ts";
+import type { TokenConstraint } from "../constraint.ts";
 import {
   type ConstraintOptions,
   choiceConstraint,

@@ -4,7 +4,7 @@
  * restricts and is not understood is refused by name; annotations and unknown keywords are ignored, as the standard
  * says. `oneOf` is read as `anyOf`: that only one branch matches is not enforced.
  */
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import type { Bound } from "./json-number.ts";
 
 export type Json = Record<string, unknown>;

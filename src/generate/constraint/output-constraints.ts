@@ -2,10 +2,10 @@
  * Constraints on output as a caller describes them: JSON by a schema, any JSON object, one of several texts, and these
  * put together with literal text and control tokens, as the formats of tool calls need it.
  */
-import { ConfigError } from "../tensor/errors.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { TokenConstraint } from "../constraint.ts";
 import { literalsDfa } from "./automaton.ts";
-import type { TokenConstraint } from "./constraint.ts";
 import { Choice, ControlToken, dfaItem, type Item, markAlive, Repeat, Sequence } from "./grammar.ts";
 import type { JsonItems } from "./json-rules.ts";
 import { type JsonOptions, jsonItems, schemaItem } from "./json-schema.ts";

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { ConfigError } from "../tensor/errors.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { trainBpe } from "../tokenizer/train-bpe.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { trainBpe } from "../../tokenizer/train-bpe.ts";
 import type { JsonOptions } from "./json-schema.ts";
 import { jsonSchemaConstraint } from "./output-constraints.ts";
 

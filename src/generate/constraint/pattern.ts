@@ -4,7 +4,7 @@
  * anchored. Refused by name, since no small automaton stands for them: lookaround, back references, word boundaries,
  * `\p{...}`, `\c`, lone surrogates. Lazy quantifiers match the same strings and are taken as greedy ones.
  */
-import { ConfigError } from "../tensor/errors.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import { type Budget, type Dfa, Nfa } from "./automaton.ts";
 
 export type Range = readonly [low: number, high: number];
