@@ -16,8 +16,6 @@ import { barrier, nextUnit } from "./runtime";
 const RESULT_BYTES: usize = 3 << 20;
 /** Groups of 8 outputs of a unit of the sum over experts, where they fit. */
 const DOWN_GROUPS: usize = 8;
-/** The same where units are of one expert: long streams of memory are what counts there. */
-const STREAM_GROUPS: i32 = 16;
 /** Columns of a unit of the sum alone. */
 const SUM_COLUMNS: i32 = 256;
 
@@ -64,8 +62,8 @@ export function quantized_gate_up(a: usize): void {
       quantizeRow(format, x + ((<usize>r * <usize>k) << 2), k, rows + <usize>r * rowBytes, pad);
     }
   }
-  // Long streams of memory: gate and up take turns. They meet in private memory, 128 rows of 2 x 1024 at most.
-  const columns = unitGroups(groupBytes) << 4;
+  // Long streams of memory: gate and up take turns. They meet in private memory: 128 rows of 2 x 2048 at most.
+  const columns = min(2048, unitGroups(groupBytes, (f >> 3) * (offsets != 0 ? min(groups, load<i32>(a, 44)) : 1)) << 3);
   const columnUnits = (f + columns - 1) / columns;
   const high = unitTokens(rowBytes);
   const gates = privateResults();
@@ -181,7 +179,7 @@ export function quantized_down(a: usize): void {
   barrier();
   if (partial != 0) {
     const step = <usize>(groups << 3) << 2;
-    const columns = STREAM_GROUPS << 3;
+    const columns = unitGroups(groupBytes, groups * min(experts, total)) << 3;
     const parts = (n + columns - 1) / columns;
     let at = rows;
     let to = partial;

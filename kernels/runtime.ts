@@ -27,8 +27,11 @@ const CALL: usize = CONTROL + 512;
 const SLEEPERS: usize = CONTROL + 576;
 const FAILED: usize = CONTROL + 640;
 
-/** Turns of the waiting loop before a worker sleeps: some tens of microseconds. */
-const SPINS: i32 = 20000;
+/**
+ * Turns of the waiting loop before a thread sleeps: about 150 microseconds. A nap takes 100 or more whatever is asked
+ * for, so that threads which miss each other by less wait awake.
+ */
+const SPINS: i32 = 100000;
 /** Nanoseconds of one nap of a thread that waits for a slower one: on a busy machine that one may need its core. */
 const NAP: i64 = 50_000;
 

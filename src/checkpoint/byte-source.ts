@@ -11,8 +11,11 @@ export interface ByteSource {
   readonly name: string;
   /** Size in bytes. */
   readonly size: number;
-  /** Reads exactly `length` bytes at `offset` into memory that the caller owns. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Reads exactly `length` bytes at `offset` into memory that the caller owns; it may be the start of `into`, which
+   * spares new memory where large files are read piece by piece.
+   */
+  read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close?(): Promise<void>;
 }
 
@@ -58,9 +61,14 @@ export function checkRange(where: string, size: number, offset: number, length: 
 }
 
 /** Reads from `source` and throws FormatError when it gives fewer or more bytes than asked. */
-export async function readExactly(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+export async function readExactly(
+  source: ByteSource,
+  offset: number,
+  length: number,
+  into?: Uint8Array,
+): Promise<Uint8Array> {
   checkRange(source.name, source.size, offset, length);
-  const bytes = await source.read(offset, length);
+  const bytes = await source.read(offset, length, into);
   if (bytes.byteLength !== length) {
     throw new FormatError(`short read at byte ${offset}; the file changed or is truncated`, {
       where: source.name,

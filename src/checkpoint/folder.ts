@@ -44,7 +44,7 @@ export interface Checkpoint {
   /** The stored bytes of the tensor. */
   readRaw(name: string): Promise<Uint8Array>;
   /** `length` of those bytes from `offset`; ShapeError when outside. */
-  readRange(name: string, offset: number, length: number): Promise<Uint8Array>;
+  readRange(name: string, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -320,7 +320,7 @@ function makeCheckpoint(
     info,
     readF32,
     readRaw: async (name) => fileOf(name).read(name),
-    readRange: async (name, offset, length) => fileOf(name).readRange(name, offset, length),
+    readRange: async (name, offset, length, into) => fileOf(name).readRange(name, offset, length, into),
     close,
   };
 }

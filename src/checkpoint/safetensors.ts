@@ -49,7 +49,7 @@ export interface SafetensorsFile {
   /** The bytes of one tensor; throws FormatError when the file has no such tensor. */
   read(name: string): Promise<Uint8Array>;
   /** `byteLength` bytes of one tensor from `byteOffset` within it; ShapeError when outside. */
-  readRange(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array>;
+  readRange(name: string, byteOffset: number, byteLength: number, into?: Uint8Array): Promise<Uint8Array>;
 }
 
 const MAX_HEADER = 100_000_000;
@@ -240,10 +240,10 @@ export async function openSafetensors(source: ByteSource): Promise<SafetensorsFi
       const info = find(name);
       return readExactly(source, info.begin, info.bytes);
     },
-    readRange: async (name, byteOffset, byteLength) => {
+    readRange: async (name, byteOffset, byteLength, into) => {
       const info = find(name);
       checkRange(`${where}: ${name}`, info.bytes, byteOffset, byteLength);
-      return readExactly(source, info.begin + byteOffset, byteLength);
+      return readExactly(source, info.begin + byteOffset, byteLength, into);
     },
   };
 }

@@ -8,10 +8,14 @@ import { quantizeInto, repackInto } from "../tensor/ops/quantize.ts";
 import { isQuantized, type QuantizedTensor, TILE_ROWS } from "../tensor/quantized.ts";
 import { type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import type { ParameterGroup } from "./parameters.ts";
-import type { WeightSource } from "./weight-source.ts";
+import type { TileSource, WeightSource } from "./weight-source.ts";
 
 /** Values quantized at once, about. */
 const CHUNK = 1 << 20;
+
+/** Bytes of one read in place, and reads under way at a time. */
+const PIECE = 1 << 22;
+const READS = 4;
 
 /** Block type and bytes of one block of 32 values of each format. */
 const blocksOf = { q4: { type: "Q4_0", bytes: 18 }, q8: { type: "Q8_0", bytes: 34 } } as const;
@@ -84,6 +88,7 @@ async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSou
       found: `${tiles.tileBytes(key)} bytes`,
     });
   }
+  if (tiles.readInto && (await readInPlace(key, weight, tiles))) return;
   let read = 0;
   for await (const { offset, bytes } of tiles.readTiles(key)) {
     writeTiles(weight, offset, bytes);
@@ -92,13 +97,49 @@ async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSou
   if (read !== weight.bytes) throw incomplete(key, weight.bytes, read);
 }
 
+/** Reads tiles straight into the device's memory, several pieces at a time; false where the device allows no such thing. */
+async function readInPlace(key: string, weight: QuantizedTensor, tiles: TileSource): Promise<boolean> {
+  const pieces: { readonly offset: number; readonly target: Uint8Array }[] = [];
+  for (const shard of weight.shards) {
+    const { size } = shard.tiles;
+    for (let offset = 0; offset < size; offset += PIECE) {
+      const target = shard.tiles.window(offset, Math.min(PIECE, size - offset));
+      if (target === null) return false;
+      pieces.push({ offset: shard.begin * weight.matrixBytes + offset, target });
+    }
+  }
+  const waiting = pieces.values();
+  const read = async () => {
+    for (const { offset, target } of waiting) await tiles.readInto!(key, offset, target);
+  };
+  await Promise.all(Array.from({ length: READS }, read));
+  return true;
+}
+
 /** Writes bytes of the whole stack at `offset`, across shards. */
-export function writeTiles(weight: QuantizedTensor, offset: number, bytes: Uint8Array): void {
+function writeTiles(weight: QuantizedTensor, offset: number, bytes: Uint8Array): void {
   for (const { begin, end, tiles } of weight.shards) {
     const from = Math.max(offset, begin * weight.matrixBytes);
     const to = Math.min(offset + bytes.length, end * weight.matrixBytes);
     if (from >= to) continue;
     tiles.set(bytes.subarray(from - offset, to - offset), from - begin * weight.matrixBytes);
+  }
+}
+
+/** The same chunks, each asked for while the one before is worked on: the file is read meanwhile. */
+async function* ahead<T>(chunks: AsyncIterable<T>): AsyncGenerator<T> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  try {
+    for (let next = iterator.next(); ; ) {
+      const { done, value } = await next;
+      if (done) return;
+      next = iterator.next();
+      // A failure is thrown when its turn comes.
+      next.catch(() => {});
+      yield value;
+    }
+  } finally {
+    await iterator.return?.();
   }
 }
 
@@ -178,7 +219,7 @@ async function quantizeRows(
   for (const { name, shape } of parts) {
     current = name;
     let read = 0;
-    for await (const { values } of source.readF32(name)) {
+    for await (const { values } of ahead(source.readF32(name))) {
       collector.push(values);
       read += values.length;
     }
@@ -208,7 +249,7 @@ async function loadBlocks(
     check(name, shape, source);
     const expected = sizeOf(shape) / columns;
     let read = 0;
-    for await (const { rows, bytes } of source.blocks!.readBlocks(name)) {
+    for await (const { rows, bytes } of ahead(source.blocks!.readBlocks(name))) {
       collector.push(bytes);
       read += rows;
     }

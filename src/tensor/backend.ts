@@ -42,6 +42,11 @@ export interface Backend {
   free(buffer: Buffer): void;
   /** Copies raw elements in; `data` has the raw type of the buffer's dtype. */
   write(buffer: Buffer, offset: number, data: RawArray): void;
+  /**
+   * The bytes of elements where the host can write them in place, so that files are read without a copy; null
+   * elsewhere. No queued work may use them meanwhile.
+   */
+  window?(buffer: Buffer, offset: number, length: number): Uint8Array | null;
   /** Copies raw elements out, after all work queued so far. */
   read(buffer: Buffer, offset: number, length: number): Promise<RawArray>;
   /** Queues a kernel: operands, integers and floats in the order of its definition; a null operand is absent. */

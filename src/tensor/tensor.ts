@@ -227,6 +227,12 @@ export class Tensor implements Disposable {
     this.device.backend.write(buffer, this.offset + offset, toRaw(buffer.dtype, values));
   }
 
+  /** The bytes of `length` elements from `offset` on, to be written in place; null where the device has none. */
+  window(offset: number, length: number): Uint8Array | null {
+    const { buffer } = this.#alive();
+    return this.device.backend.window?.(buffer, this.offset + offset, length) ?? null;
+  }
+
   /** The elements in memory form (bf16 and f16 as 16-bit integers), after all queued work. */
   raw(): Promise<RawArray> {
     return this.device.backend.read(this.#alive().buffer, this.offset, this.size);

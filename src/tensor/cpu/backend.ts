@@ -252,6 +252,12 @@ class CpuBackend implements Backend {
     this.#view(buffer, offset, data.length).set(data);
   }
 
+  window(buffer: Buffer, offset: number, length: number): Uint8Array {
+    this.#check(false);
+    const { buffer: memory, byteOffset, byteLength } = this.#view(buffer, offset, length);
+    return new Uint8Array(memory, byteOffset, byteLength);
+  }
+
   async read(buffer: Buffer, offset: number, length: number): Promise<RawArray> {
     this.#check(false);
     return this.#view(buffer, offset, length).slice();
