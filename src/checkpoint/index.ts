@@ -12,6 +12,15 @@ export {
 } from "./byte-source.ts";
 export { type Checkpoint, type F32Chunk, type OpenOptions, openCheckpoint, readAllF32 } from "./folder.ts";
 export { type BlockSize, dequantizeBlocks, type QuantizedBlocks, quantizeBlocks, scaleShape } from "./fp8.ts";
+export {
+  exportGguf,
+  type GgufFile,
+  type GgufModel,
+  ggufConfig,
+  ggufWeights,
+  openGguf,
+  writeGguf,
+} from "./gguf/index.ts";
 export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
 export {
   openSafetensors,
@@ -21,3 +30,4 @@ export {
 } from "./safetensors.ts";
 export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
+export { tiledConfig, tiledEntries } from "./tiles.ts";

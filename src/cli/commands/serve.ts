@@ -146,7 +146,7 @@ export function serveCommand(): Command {
       positiveInteger,
     )
     .option("--cache-tokens <n>", "tokens that the caches of all generations hold together", positiveInteger)
-    .addOption(new Option("--cache-dtype <dtype>", "storage of the caches").choices(["f32", "bf16"]))
+    .addOption(new Option("--cache-dtype <dtype>", "storage of the caches").choices(["f32", "bf16", "f16"]))
     .option("--prefill-chunk <n>", "prompt tokens read in one pass", positiveInteger)
     .option("--speculative", "draft with the model's multi-token-prediction module", false)
     .option("--cors <origin>", "web pages of this origin may ask; * for all", origin)
