@@ -323,6 +323,70 @@ describe.concurrent("generation", () => {
   });
 });
 
+describe("quantized and converted", () => {
+  const prompt = "export const alpha_1 = ";
+  const complete = (model: string) => run(["complete", model, prompt, "--max-tokens", "16", "--json"]);
+
+  it("quantizes with a report, opens what it saved, and converts it to GGUF and back", async () => {
+    const report = await run(["quantize", "whole", "whole-q8", "--dtype", "q8", "--report", "--json"]);
+    expect({ code: report.code, err: report.err }).toEqual({ code: 0, err: "" });
+    const { bitsPerWeight, perplexityBefore, perplexityAfter, meanKl } = JSON.parse(report.out);
+    expect(bitsPerWeight).toBeGreaterThan(8.5);
+    expect(Math.abs(perplexityAfter / perplexityBefore - 1)).toBeLessThan(0.02);
+    expect(meanKl).toBeLessThan(0.01);
+
+    const saved = await complete("whole-q8");
+    expect({ code: saved.code, err: saved.err }).toEqual({ code: 0, err: "" });
+    const q4 = await run(["quantize", "whole", "whole-q4"]);
+    expect(q4.code).toBe(0);
+    expect(q4.out).toMatch(/^saved {7}whole-q4: \d/);
+
+    for (const args of [
+      ["whole", "whole.gguf", "--type", "f32"],
+      ["whole-q8", "whole-q8.gguf"],
+      ["whole.gguf", "whole-again", "--type", "f32"],
+    ]) {
+      const { code, err } = await run(["convert", ...args]);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+    }
+    const [plain, gguf, again] = await Promise.all(["whole", "whole.gguf", "whole-again"].map(complete));
+    expect([plain.err, gguf.err, again.err]).toEqual(["", "", ""]);
+    expect(JSON.parse(gguf.out).text).toBe(JSON.parse(plain.out).text);
+    expect(JSON.parse(again.out).text).toBe(JSON.parse(plain.out).text);
+    const converted = await complete("whole-q8.gguf");
+    expect(converted.err).toBe("");
+    expect(JSON.parse(converted.out).text.length).toBeGreaterThan(0);
+    const { code, out } = await run(["inspect", "whole.gguf", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(out).modelType).toBe("deepseek_v3");
+  });
+
+  it("measures a shape", async () => {
+    const config = { ...JSON.parse(readFileSync(join(work, "whole", "model", "config.json"), "utf8")) };
+    writeFileSync(join(work, "shape.json"), JSON.stringify(config));
+    const { code, out } = await run([
+      "bench",
+      "--shape",
+      "shape.json",
+      "--prompt",
+      "16",
+      "--tokens",
+      "4",
+      "--batch",
+      "2",
+      "--json",
+    ]);
+    expect(code).toBe(0);
+    const figures = JSON.parse(out);
+    expect(figures.decodeTokensPerSecond).toBeGreaterThan(0);
+    expect(figures.batchTokensPerSecond).toBeGreaterThan(0);
+    expect(figures.firstTokenSeconds).toBeGreaterThan(0);
+    const unknown = await run(["bench", "--shape", "deepseek-v9"]);
+    expect(unknown.code).toBe(1);
+    expect(unknown.err).toContain("deepseek-v2-lite");
+  });
+});
+
 describe.skipIf(!existsSync(fixtures))("check-parity", () => {
   it("exits with 0 on a fixture", async () => {
     const { code, out } = await run(["check-parity", join(fixtures, "v3/base"), "--json"]);

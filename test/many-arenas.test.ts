@@ -11,6 +11,7 @@ import { experts } from "../src/tensor/ops/experts.ts";
 import { linear } from "../src/tensor/ops/linear.ts";
 import { matmul } from "../src/tensor/ops/matmul.ts";
 import { adamw } from "../src/tensor/ops/optimizer.ts";
+import { QuantizedTensor } from "../src/tensor/quantized.ts";
 import { Random } from "../src/tensor/random.ts";
 import { Tape } from "../src/tensor/tape.ts";
 import type { Device, Tensor } from "../src/tensor/tensor.ts";
@@ -220,4 +221,34 @@ it("a model trains with the same bits in many small memories as in one", async (
   }
   expect(results[1].losses).toEqual(results[0].losses);
   expect(differing(results[1].parameters, results[0].parameters)).toEqual([]);
+});
+
+it("a quantized model spread over several memories gives the bits of one memory, without moving weights", async () => {
+  const config = {
+    ...{ model_type: "deepseek_v2", architectures: ["DeepseekV2ForCausalLM"], vocab_size: 1200 },
+    ...{ hidden_size: 256, intermediate_size: 1024, moe_intermediate_size: 96, num_hidden_layers: 4 },
+    ...{ first_k_dense_replace: 1, moe_layer_freq: 1, n_routed_experts: 16, n_shared_experts: 1 },
+    ...{ num_experts_per_tok: 3, topk_method: "greedy", scoring_func: "softmax", norm_topk_prob: false },
+    ...{ routed_scaling_factor: 1, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: null },
+    ...{ kv_lora_rank: 64, qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32, hidden_act: "silu" },
+    ...{ max_position_embeddings: 128, rms_norm_eps: 1e-6, rope_theta: 10000 },
+  };
+  const results: RawArray[] = [];
+  for (const arenaBytes of [undefined, SMALL]) {
+    const device = await cpu(arenaBytes);
+    using model = createModel(config, device, { dtype: "q4", seed: 5, std: 0.05 });
+    const places = () =>
+      [...model.parameters.groups()].flatMap(({ weight }) =>
+        weight instanceof QuantizedTensor ? weight.shards.map(({ tiles }) => arenaOf(tiles)) : [],
+      );
+    const before = places();
+    expect(new Set(before).size > 1).toBe(arenaBytes !== undefined);
+    using cache = model.createCache(64, "f16");
+    for (const ids of [Array.from({ length: 20 }, (_, i) => (i * 53) % 1200), [7], [11]]) {
+      using _scope = device.scope();
+      results.push(await model.logits(model.hidden(model.ids([ids]), { cache })).raw());
+    }
+    expect(places()).toEqual(before);
+  }
+  expect(differing(results.slice(3), results.slice(0, 3))).toEqual([]);
 });

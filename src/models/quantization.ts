@@ -25,17 +25,23 @@ const isQuantizedFormat = (format: StorageFormat) => format === "q4" || format =
 
 /**
  * How a model stores its weights under a rule. Where the rule quantizes a projection of latent attention, all of them
- * take the layout of the absorbed form and are quantized, in 8 bits where the rule says floats. Experts whose width is
- * no multiple of 8, which no released model has, stay f32: their kernel takes gate and up in whole groups of rows.
+ * take the layout of the absorbed form and are quantized, in 8 bits where the rule says floats; so are experts where
+ * the rule quantizes one of their two matrices. Experts whose width is no multiple of 8, which no released model has,
+ * stay f32: their kernel takes gate and up in whole groups of rows.
  */
 export function resolveStorage(
   config: LanguageConfig,
   wanted: StorageRule,
 ): { readonly rule: StorageRule; readonly layout: LatentLayout } {
   const narrow = config.moe !== null && config.moe.expertWidth % TILE_ROWS !== 0;
+  const experts = new Set<string>();
+  for (const spec of [...mainSpecs(config), ...mtpSpecs(config)]) {
+    if (spec.role === "experts" && isQuantizedFormat(wanted(spec))) experts.add(expertsOf(spec));
+  }
   const rule: StorageRule = (spec) => {
     const format = wanted(spec);
-    return narrow && spec.role === "experts" && isQuantizedFormat(format) ? "f32" : format;
+    if (spec.role !== "experts" || !experts.has(expertsOf(spec))) return format;
+    return narrow ? "f32" : isQuantizedFormat(format) ? format : "q8";
   };
   const ups = [...mainSpecs(config), ...mainSpecs(config, "absorbed")].filter(isLatentUp);
   if (!ups.some((spec) => isQuantizedFormat(rule(spec)))) return { rule, layout: "official" };
@@ -46,6 +52,11 @@ export function resolveStorage(
       return isLatentUp(spec) && !isQuantizedFormat(format) ? "q8" : format;
     },
   };
+}
+
+/** What the matrices of one layer's experts have in common. */
+function expertsOf({ key }: GroupSpec): string {
+  return key.slice(0, key.lastIndexOf("."));
 }
 
 function isLatentUp({ key }: GroupSpec): boolean {

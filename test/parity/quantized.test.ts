@@ -18,7 +18,7 @@ import { toConfigJson } from "../../src/models/config.ts";
 import { weightsOf } from "../../src/models/model-weights.ts";
 import type { WeightSource } from "../../src/nn/weight-source.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
-import type { Device } from "../../src/tensor/tensor.ts";
+import { type Device, sizeOf } from "../../src/tensor/tensor.ts";
 
 const root = new URL("../../../shared/fixtures/", import.meta.url).pathname;
 const present = existsSync(root);
@@ -89,6 +89,8 @@ function relative(found: Float32Array, expected: Float32Array, { input_ids, leng
 
 describe.skipIf(!present)("quantized weights", () => {
   let device: Device;
+  /** The device's peak is known before anything else has run on it. */
+  let fresh = true;
   const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-quantized-"));
   beforeAll(async () => {
     device = await createCpuDevice({ threads: 2 });
@@ -105,7 +107,13 @@ describe.skipIf(!present)("quantized weights", () => {
       const ids = inputs.input_ids;
       const expected = await expectedLogits(name);
       {
+        const held = device.backend.memory().bytes;
         using model = await loadModel(nodeFolder(root + name), device, { dtype });
+        // Beside the model itself at most two of its largest tensors were there while it was loaded.
+        const largest = Math.max(...[...model.parameters.groups()].map(({ shape }) => 4 * sizeOf(shape)));
+        const peak = device.backend.memory().peakBytes - held;
+        if (fresh) expect(peak).toBeLessThanOrEqual(model.parameters.bytes + 2 * largest);
+        fresh = false;
         const found = await logitsOf(model, ids);
         const error = relative(found, expected, inputs);
         expect(error).toBeLessThan(dtype === "q8" ? q8 : q4);

@@ -4,22 +4,26 @@
  */
 import { stat } from "node:fs/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { openCheckpoint } from "../../checkpoint/folder.ts";
+import type { FileTree } from "../../checkpoint/byte-source.ts";
+import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { modelWeights } from "../../checkpoint/model.ts";
+import { loadModel, modelWeights } from "../../checkpoint/model.ts";
 import { nodeFileSink, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
-import type { JsonObject } from "../../checkpoint/strict-json.ts";
+import { isObject, type JsonObject } from "../../checkpoint/strict-json.ts";
+import { TILED } from "../../checkpoint/tiles.ts";
 import { parseConfig } from "../../models/config.ts";
+import { weightsOf } from "../../models/model-weights.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
@@ -79,16 +83,14 @@ interface Source {
 async function openFolder({ tree }: ModelPlace): Promise<Source> {
   const checkpoint = await openCheckpoint(tree);
   const { config } = checkpoint;
-  const weights = modelWeights(checkpoint);
-  if (config === null || weights.tiles) {
+  if (config === null) {
     await checkpoint.close();
-    throw new ConfigError(config ? "a quantized folder is not converted" : "the folder has no config.json", {
+    throw new ConfigError("the folder has no config.json", {
       where: tree.name,
-      hint: config
-        ? "Convert the model that it was quantized from, with --type."
-        : "Copy it from the model's page.",
+      hint: "Copy it from the model's page.",
     });
   }
+  const { weights, close } = await folderWeights(tree, checkpoint);
   const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
   return {
     config,
@@ -107,8 +109,25 @@ async function openFolder({ tree }: ModelPlace): Promise<Source> {
       );
     },
     files: async () => ({}),
-    close: () => checkpoint.close(),
+    close,
   };
+}
+
+/** The weights of a folder; saved tiles are opened as a model, which knows their blocks. */
+async function folderWeights(
+  tree: FileTree,
+  checkpoint: Checkpoint,
+): Promise<{ weights: WeightSource; close: () => Promise<void> }> {
+  const weights = modelWeights(checkpoint);
+  if (!weights.tiles) return { weights, close: () => checkpoint.close() };
+  await checkpoint.close();
+  const device = await createCpuDevice();
+  const model = await loadModel(tree, device, { dtype: "auto" });
+  const close = async () => {
+    model[Symbol.dispose]();
+    await device[Symbol.asyncDispose]();
+  };
+  return { weights: weightsOf(model), close };
 }
 
 async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
@@ -135,7 +154,8 @@ async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
 }
 
 /** The type nearest to how the weights are stored now. */
-function storedType({ torch_dtype: dtype }: JsonObject): WritableType {
+function storedType({ torch_dtype: dtype, quantization_config: quantized }: JsonObject): WritableType {
+  if (isObject(quantized) && quantized.quant_method === TILED) return "Q8_0";
   return dtype === "bfloat16" ? "BF16" : dtype === "float16" ? "F16" : "F32";
 }
 
