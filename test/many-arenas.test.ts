@@ -2,6 +2,8 @@
  * Models larger than one WebAssembly memory: weights, gradients and moments in several small memories give the same
  * bits as in one large memory.
  */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { afterAll, expect, it } from "vitest";
 import { createModel } from "../src/models/causal-lm.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
@@ -251,4 +253,20 @@ it("a quantized model spread over several memories gives the bits of one memory,
     expect(places()).toEqual(before);
   }
   expect(differing(results.slice(3), results.slice(0, 3))).toEqual([]);
+});
+
+it("a process waits for a device with several memories to end", () => {
+  const backend = fileURLToPath(new URL("../src/tensor/cpu/backend.ts", import.meta.url));
+  const program = `
+    import { createCpuDevice } from ${JSON.stringify(backend)};
+    const device = await createCpuDevice({ threads: 2, arenaBytes: ${SMALL} });
+    for (let i = 0; i < 6; i++) device.empty([300_000]);
+    await device[Symbol.asyncDispose]();
+    console.log("ended");`;
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--input-type=module-typescript", "-e", program],
+    { encoding: "utf8" },
+  );
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "ended\n", stderr: "" });
 });

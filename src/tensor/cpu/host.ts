@@ -76,9 +76,10 @@ export async function startWorker(): Promise<WorkerHandle> {
     // A program given by --eval names its kind in an option that workers of files refuse.
     const execArgv = process.execArgv.filter((option) => !option.startsWith("--input-type="));
     const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels", execArgv });
+    let ending = false;
     worker.on("message", (message) => {
       // From its first answer on: a device that nobody disposed must not keep the process alive.
-      worker.unref();
+      if (!ending) worker.unref();
       receive(message);
     });
     worker.on("error", fail);
@@ -89,7 +90,12 @@ export async function startWorker(): Promise<WorkerHandle> {
       get failure() {
         return failure;
       },
-      terminate: async () => void (await worker.terminate()),
+      terminate: async () => {
+        // A late answer must not let the process end before the thread has.
+        ending = true;
+        worker.ref();
+        await worker.terminate();
+      },
     };
   }
   const worker = new Worker(workerUrl(), { type: "module", name: "deepseek-ts kernels" });
