@@ -25,7 +25,7 @@ const foldKernel = defineKernel({
     "past", "fresh", "dtype",
   ],
   floats: ["scale"],
-  work: (s) => s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth),
+  work: (s) => (s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth)) / 16,
   reference: ({ q, k, v, output, largest, total }, s, { scale }) => {
     const { batch, tokens, keys, heads, kvHeads, width, valueWidth, past, fresh } = s;
     const values = v ?? k;

@@ -34,7 +34,7 @@ const kernel = defineKernel({
   work: (s) => {
     let pairs = 0;
     for (const i of places) pairs += s[`rows${i}`] * s[`length${i}`];
-    return pairs * s.heads * (s.width + s.valueWidth);
+    return (pairs * s.heads * (s.width + s.valueWidth)) / 16;
   },
   reference: (operands, s, { scale }) => {
     const { q, y } = operands;

@@ -43,7 +43,7 @@ export interface Sizes {
 
 const sizeNames = ["batch", "tokens", "keys", "heads", "kvHeads", "width", "valueWidth"] as const;
 
-const work = (s: Sizes) => s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth);
+const work = (s: Sizes) => (s.batch * s.tokens * s.heads * s.keys * (s.width + s.valueWidth)) / 16;
 
 /** Visits every (row, query head, key head) with the number of keys the query sees. */
 function eachQuery(
