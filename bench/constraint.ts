@@ -14,6 +14,7 @@ import type { TokenConstraint } from "../src/generate/constraint.ts";
 import { Random } from "../src/tensor/random.ts";
 import { BYTE_TO_CHAR, textToByteChars } from "../src/tokenizer/byte-alphabet.ts";
 import { loadTokenizer, type Tokenizer } from "../src/tokenizer/tokenizer.ts";
+import { median } from "./support/numbers.ts";
 
 export const name = "constraint";
 
@@ -116,7 +117,6 @@ export async function run(log: (line: string) => void): Promise<{ metrics: Recor
       return { mask, accept };
     });
   };
-  const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >> 1];
   const cold = walk(constraint).map(({ mask }) => mask);
   report("first walk, mask, median ms", median(cold), "ms");
   report("first walk, mask, mean ms", cold.reduce((a, b) => a + b, 0) / cold.length, "ms");

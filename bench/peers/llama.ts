@@ -21,6 +21,7 @@ import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { ggufTokenizerMetadata } from "../../src/tokenizer/gguf-tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../../src/tokenizer/train-bpe.ts";
 import type { Benchmark } from "../run.ts";
+import { median } from "../support/numbers.ts";
 import { type LlamaSequence, startLlama } from "./llama-cpp.ts";
 
 export const name: Benchmark["name"] = "peers/llama";
@@ -69,7 +70,6 @@ const BATCH_DECODED = 24;
 
 const prompt = (length: number, salt: number) =>
   Array.from({ length }, (_, i) => 300 + ((i * 7919 + salt * 104729) % 31000));
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 interface Round {
   /** Milliseconds until the first token after a prompt of 256, and of each further token. */

@@ -25,7 +25,7 @@ export function isTiled(name: string): boolean {
   return SUFFIX.test(name);
 }
 
-/** The tiles in a checkpoint, one group being read at a time; null where it has none. @throws FormatError */
+/** The tiles in a checkpoint; null where it has none. @throws FormatError */
 export function tilesOf(checkpoint: Checkpoint): TileSource | null {
   const stored = new Map<string, { name: string; format: QuantFormat; bytes: number }>();
   for (const name of checkpoint.names()) {
@@ -40,7 +40,6 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
     stored.set(key, { name, format: match[1] as QuantFormat, bytes });
   }
   if (stored.size === 0) return null;
-  const buffers = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
   return {
     keys: () => stored.keys(),
     tileFormat: (key) => stored.get(key)?.format ?? null,
@@ -52,20 +51,8 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
     },
     async *readTiles(key) {
       const { name, bytes } = stored.get(key)!;
-      const read = (offset: number) =>
-        checkpoint.readRange(name, offset, Math.min(CHUNK, bytes - offset), buffers[(offset / CHUNK) & 1]);
-      const begin = (offset: number) => {
-        const chunk = read(offset);
-        // A failure is thrown when the chunk's turn comes.
-        chunk.catch(() => {});
-        return chunk;
-      };
-      let next = begin(0);
       for (let offset = 0; offset < bytes; offset += CHUNK) {
-        const now = await next;
-        // The file is read on while the caller copies.
-        if (offset + CHUNK < bytes) next = begin(offset + CHUNK);
-        yield { offset, bytes: now };
+        yield { offset, bytes: await checkpoint.readRange(name, offset, Math.min(CHUNK, bytes - offset)) };
       }
     },
   };

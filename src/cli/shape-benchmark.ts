@@ -15,8 +15,8 @@ import type { Json } from "../models/config-reader.ts";
 import { countParameters } from "../models/count.ts";
 import { storageRule, weightBytes } from "../models/quantization.ts";
 import type { CacheDtype } from "../nn/cache.ts";
-import { scoped } from "../nn/context.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import { standalone } from "../nn/context.ts";
+import type { Device } from "../tensor/tensor.ts";
 
 export interface ShapeOptions {
   readonly dtype: "q4" | "q8" | "bf16" | "f32";
@@ -59,8 +59,7 @@ async function step(
   ids: readonly (readonly number[])[],
 ): Promise<void> {
   const { device } = model;
-  const run = (body: () => Tensor) => device.unscoped(() => device.untracked(() => scoped(device, body)));
-  using logits = run(() => {
+  using logits = standalone(device, () => {
     const segments = caches.map((cache, i) => ({ cache, tokens: ids[i].length }));
     const states = model.hidden(model.ids([ids.flat()]), { segments });
     let end = 0;

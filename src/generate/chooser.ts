@@ -115,7 +115,7 @@ export class Chooser {
 }
 
 /** Logarithm of the sum of the exponentials of the first `count` logits. */
-function logNorm(logits: ArrayLike<number>, count: number): number {
+export function logNorm(logits: ArrayLike<number>, count: number): number {
   const largest = logits[argmax(logits, count)];
   let sum = 0;
   for (let i = 0; i < count; i++) sum += Math.exp(logits[i] - largest);

@@ -3,8 +3,10 @@
  * predicted distributions move. The two models need not be in memory together.
  */
 import type { CausalLM } from "../models/causal-lm.ts";
-import { scoped } from "../nn/context.ts";
+import { standalone } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
+import { logNorm } from "./chooser.ts";
+import { argmax } from "./sampling.ts";
 
 /** Logits of every predicted token of a text, row by row. */
 export interface TextLogits {
@@ -45,9 +47,7 @@ export async function textLogits(
   using cache = model.createCache(ids.length);
   for (let begin = 0; begin < ids.length - 1; begin += CHUNK) {
     const part = ids.slice(begin, Math.min(ids.length - 1, begin + CHUNK));
-    using logits = device.unscoped(() =>
-      device.untracked(() => scoped(device, () => model.logits(model.hidden(model.ids([part]), { cache })))),
-    );
+    using logits = standalone(device, () => model.logits(model.hidden(model.ids([part]), { cache })));
     const flat = (await logits.data()) as Float32Array;
     const width = flat.length / part.length;
     for (let i = 0; i < part.length; i++) rows.push(flat.slice(i * width, (i + 1) * width));
@@ -58,12 +58,8 @@ export async function textLogits(
 
 /** Logarithms of the softmax, in double precision, and the place of the largest. */
 function logProbabilities(logits: Float32Array): { values: Float64Array; top: number } {
-  let top = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[top]) top = i;
-  let sum = 0;
-  for (const x of logits) sum += Math.exp(x - logits[top]);
-  const shift = logits[top] + Math.log(sum);
-  return { values: Float64Array.from(logits, (x) => x - shift), top };
+  const norm = logNorm(logits, logits.length);
+  return { values: Float64Array.from(logits, (x) => x - norm), top: argmax(logits) };
 }
 
 /** Compares the logits of two models along one text. @throws ConfigError where the texts or vocabularies differ */

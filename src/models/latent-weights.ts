@@ -27,8 +27,17 @@ async function readAll(source: WeightSource, name: string, size: number): Promis
   });
 }
 
+/** Transposes a `rows` by `columns` matrix that begins at `from`. */
+export function transposed(values: Float32Array, from: number, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(rows * columns);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < columns; c++) out[c * rows + r] = values[from + r * columns + c];
+  }
+  return out;
+}
+
 /** Official rows to the key half (transposed) or the value half of every head. */
-export function splitLatent(
+function splitLatent(
   official: Float32Array,
   { heads: H, nopeDim: N, valueDim: V, latentRank: C }: MlaConfig,
   half: "keys" | "values",
@@ -43,26 +52,20 @@ export function splitLatent(
   }
   const out = new Float32Array(H * C * N);
   for (let h = 0; h < H; h++) {
-    for (let n = 0; n < N; n++) {
-      const from = (h * (N + V) + n) * C;
-      for (let c = 0; c < C; c++) out[(h * C + c) * N + n] = official[from + c];
-    }
+    out.set(transposed(official, h * (N + V) * C, N, C), h * C * N);
   }
   return out;
 }
 
 /** The inverse: both halves to official rows `[H (N + V), C]`. */
-export function joinLatent(
+function joinLatent(
   keyHalf: Float32Array,
   valueHalf: Float32Array,
   { heads: H, nopeDim: N, valueDim: V, latentRank: C }: MlaConfig,
 ): Float32Array {
   const out = new Float32Array(H * (N + V) * C);
   for (let h = 0; h < H; h++) {
-    for (let n = 0; n < N; n++) {
-      const to = (h * (N + V) + n) * C;
-      for (let c = 0; c < C; c++) out[to + c] = keyHalf[(h * C + c) * N + n];
-    }
+    out.set(transposed(keyHalf, h * C * N, C, N), h * (N + V) * C);
     out.set(valueHalf.subarray(h * V * C, (h + 1) * V * C), (h * (N + V) + N) * C);
   }
   return out;

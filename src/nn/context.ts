@@ -63,3 +63,8 @@ export function scoped<T extends Tensor | readonly Tensor[]>(device: Device, bod
   for (const tensor of Array.isArray(result) ? result : [result]) scope.keep(tensor as Tensor);
   return result;
 }
+
+/** Runs a pass by itself, outside the caller's scopes and tape; what it returns is the caller's to dispose. */
+export function standalone(device: Device, body: () => Tensor): Tensor {
+  return device.unscoped(() => device.untracked(() => scoped(device, body)));
+}

@@ -90,7 +90,7 @@ async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSou
   }
   if (tiles.readInto && (await readInPlace(key, weight, tiles))) return;
   let read = 0;
-  for await (const { offset, bytes } of tiles.readTiles(key)) {
+  for await (const { offset, bytes } of ahead(tiles.readTiles(key))) {
     writeTiles(weight, offset, bytes);
     read += bytes.length;
   }

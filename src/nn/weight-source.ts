@@ -28,7 +28,7 @@ export interface TileSource {
   keys(): Iterable<string>;
   /** Format of the group `key`; null where it is not stored so. */
   tileFormat(key: string): QuantFormat | null;
-  /** The tiles in order, as consecutive chunks that last until the next is asked for; `offset` in bytes. */
+  /** The tiles in order, as consecutive chunks; `offset` in bytes. */
   readTiles(key: string): AsyncIterable<{ offset: number; bytes: Uint8Array }>;
   /** Fills `target` with the bytes from `offset` on; several calls may be under way. */
   readInto?(key: string, offset: number, target: Uint8Array): Promise<void>;

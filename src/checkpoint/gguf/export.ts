@@ -4,14 +4,16 @@
  * routers and vectors stay float32. Stored blocks of the wanted type are copied, not encoded again. Left out:
  * multi-token-prediction layers, which llama.cpp has no place for, and importance-weighted types.
  */
+
 import type { LanguageConfig } from "../../models/config.ts";
+import { transposed } from "../../models/latent-weights.ts";
 import { mainSpecs } from "../../models/specs.ts";
 import type { MlaConfig } from "../../nn/mla.ts";
 import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
 import { ggufArchitecture, ggufModelMetadata } from "./metadata.ts";
-import { ggufPlace, isInterleaved, reorderHeads, transposed } from "./names.ts";
+import { ggufPlace, isInterleaved, reorderHeads } from "./names.ts";
 import { quantize, type WritableType } from "./quantize.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
 import { type GgufEntry, ggufEntryBytes, writeGguf } from "./writer.ts";

@@ -87,12 +87,3 @@ export function reorderHeads<T extends Uint8Array | Float32Array>(
   }
   return out;
 }
-
-/** Transposes a `rows` by `columns` matrix that begins at `from`. */
-export function transposed(values: Float32Array, from: number, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(rows * columns);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) out[c * rows + r] = values[from + r * columns + c];
-  }
-  return out;
-}

@@ -3,14 +3,16 @@
  * `kv_b_proj` put together from its two halves. Besides float32 it hands out the stored blocks of tensors whose rows
  * are Q4_0 or Q8_0, in the official order of rows, so that quantized models load them unchanged.
  */
+
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
+import { transposed } from "../../models/latent-weights.ts";
 import { mainSpecs } from "../../models/specs.ts";
 import type { MlaConfig } from "../../nn/mla.ts";
 import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { dequantize } from "./blocks.ts";
 import { architectureOf, ggufConfig } from "./config.ts";
-import { ggufPlace, isInterleaved, reorderHeads, transposed } from "./names.ts";
+import { ggufPlace, isInterleaved, reorderHeads } from "./names.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
 
 /** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */

@@ -3,7 +3,7 @@
  * llama.cpp, or from one to a folder in the Hugging Face layout.
  */
 import { stat } from "node:fs/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
@@ -28,7 +28,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, openPlace, withHub } from "./open-model.ts";
-import { usageError } from "./options.ts";
+import { type NamedRule, namedRules, usageError } from "./options.ts";
 
 const examples = `
 Examples:
@@ -45,27 +45,9 @@ const TYPES: Readonly<Record<string, WritableType>> = {
   q4_0: "Q4_0",
 };
 
-interface Kept {
-  readonly pattern: RegExp;
-  readonly type: WritableType;
-}
-
-function kept(text: string, all: readonly Kept[]): Kept[] {
-  const at = text.lastIndexOf("=");
-  const type = TYPES[text.slice(at + 1)];
-  if (at < 1 || !type) {
-    throw new InvalidArgumentError(`Expected PATTERN=TYPE with ${Object.keys(TYPES).join(", ")}.`);
-  }
-  try {
-    return [...all, { pattern: new RegExp(text.slice(0, at)), type }];
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
-
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly type?: string;
-  readonly keep: readonly Kept[];
+  readonly keep: readonly NamedRule<WritableType>[];
   readonly force?: boolean;
 }
 
@@ -171,7 +153,7 @@ async function toGguf(source: Source, out: string, name: string, flags: Flags): 
   try {
     return await exportGguf(await nodeFileSink(out), model, {
       type,
-      perTensor: (tensor) => flags.keep.find(({ pattern }) => pattern.test(tensor))?.type,
+      perTensor: (tensor) => flags.keep.find(({ pattern }) => pattern.test(tensor))?.value,
       onProgress: ({ written, total }) => line.update({ stage: "load", done: written, total }),
     });
   } finally {
@@ -258,7 +240,7 @@ export function convertCommand(): Command {
     .option(
       "--keep <pattern=type>",
       "another type for tensors whose GGUF name matches; may be repeated, the first match counts",
-      kept,
+      namedRules("TYPE", TYPES),
       [],
     )
     .option("--force", "replace what is there");

@@ -38,3 +38,30 @@ export async function readStdin(): Promise<string> {
   for await (const chunk of process.stdin) text += decoder.decode(chunk as Uint8Array, { stream: true });
   return text + decoder.decode();
 }
+
+/** A rule of a repeatable option such as `PATTERN=TYPE`. */
+export interface NamedRule<T> {
+  readonly pattern: RegExp;
+  readonly value: T;
+}
+
+/** Reads such rules, each value being one of `values` by name; `placeholder` is what the help calls it. */
+export function namedRules<T>(
+  placeholder: string,
+  values: Readonly<Record<string, T>>,
+): (text: string, all: readonly NamedRule<T>[]) => NamedRule<T>[] {
+  return (text, all) => {
+    const at = text.lastIndexOf("=");
+    const name = text.slice(at + 1);
+    if (at < 1 || !Object.hasOwn(values, name)) {
+      throw new InvalidArgumentError(
+        `Expected PATTERN=${placeholder} with ${Object.keys(values).join(", ")}.`,
+      );
+    }
+    try {
+      return [...all, { pattern: new RegExp(text.slice(0, at)), value: values[name] }];
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+  };
+}

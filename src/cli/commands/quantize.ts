@@ -1,6 +1,6 @@
 /** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
 import { readFile } from "node:fs/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
@@ -14,7 +14,14 @@ import type { Device } from "../../tensor/tensor.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
-import { openDevice, positiveInteger, usageError, withThreads } from "./options.ts";
+import {
+  type NamedRule,
+  namedRules,
+  openDevice,
+  positiveInteger,
+  usageError,
+  withThreads,
+} from "./options.ts";
 
 const examples = `
 Examples:
@@ -49,36 +56,20 @@ export function median(values: readonly number[]): number {
 Let n be a positive integer. If n is even, then n squared is even as well, for n = 2k gives n squared = 2 (2 k squared).
 `;
 
-interface Kept {
-  readonly pattern: RegExp;
-  readonly format: StorageFormat;
-}
-
-function kept(text: string, all: readonly Kept[]): Kept[] {
-  const at = text.lastIndexOf("=");
-  const format = text.slice(at + 1);
-  if (at < 1 || !["f32", "bf16", "f16", "q8", "q4"].includes(format)) {
-    throw new InvalidArgumentError("Expected PATTERN=FORMAT with f32, bf16, f16, q8 or q4.");
-  }
-  try {
-    return [...all, { pattern: new RegExp(text.slice(0, at)), format: format as StorageFormat }];
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
+const FORMATS = { f32: "f32", bf16: "bf16", f16: "f16", q8: "q8", q4: "q4" } as const;
 
 /** The rule of a dtype with exceptions by name of a weight; the first that matches counts. */
-export function ruleWith(dtype: StorageFormat, exceptions: readonly Kept[]): StorageRule {
+export function ruleWith(dtype: StorageFormat, exceptions: readonly NamedRule<StorageFormat>[]): StorageRule {
   const rule = storageRule(dtype);
   return (spec) => {
     const names = [spec.key, ...spec.parts.slice(0, 3).map(({ name }) => name)];
-    return exceptions.find(({ pattern }) => names.some((name) => pattern.test(name)))?.format ?? rule(spec);
+    return exceptions.find(({ pattern }) => names.some((name) => pattern.test(name)))?.value ?? rule(spec);
   };
 }
 
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly dtype: "q4" | "q8";
-  readonly keep: readonly Kept[];
+  readonly keep: readonly NamedRule<StorageFormat>[];
   readonly report?: boolean;
   readonly text?: string;
   readonly tokens: number;
@@ -148,7 +139,7 @@ export function quantizeCommand(): Command {
     .option(
       "--keep <pattern=format>",
       "another format for weights whose name matches; may be repeated, the first match counts",
-      kept,
+      namedRules<StorageFormat>("FORMAT", FORMATS),
       [],
     )
     .option("--report", "measure what it costs: perplexity and divergence on a text, before and after")
