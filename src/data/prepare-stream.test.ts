@@ -176,6 +176,8 @@ describe("prepareStream", () => {
     };
     const held = () => {
       gc();
+      // Buffers found dead are freed beside the program; a second collection waits for that.
+      gc();
       const { heapUsed, external } = process.memoryUsage();
       return heapUsed + external;
     };
