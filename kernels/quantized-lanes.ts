@@ -9,11 +9,11 @@ import { scratch } from "./runtime";
 
 /** Private memory of this thread: constants and sums, a block of padding, quantized activations, results. */
 const SUMS: usize = 128;
-const PAD: usize = 256;
+const PAD: usize = 384;
 const PRIVATE: usize = 512;
 const RESULTS: usize = 1 << 20;
 
-/** Where a row group's results are put together: two rows of 16. */
+/** Where a row group's results are put together: four rows of 16. */
 // @ts-ignore: decorator
 @inline
 export function sums(): usize {

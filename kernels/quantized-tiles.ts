@@ -1,22 +1,29 @@
 /**
- * Rows of quantized activations times groups of quantized weight rows: which inner loop takes which rows, and where
- * results go. The same bits for a row whatever rows come with it.
+ * Rows of quantized activations times groups of quantized weight rows: which inner loop takes which rows, in which
+ * order weights are read, and where results go. The same bits for a row whatever rows come with it.
  */
 import { groupSize, sums } from "./quantized-lanes";
-import { pair4, row4, two4 } from "./quantized-q4";
-import { pair8, row8, two8 } from "./quantized-q8";
+import { pair4, quad4, row4, two4 } from "./quantized-q4";
+import { pair8, quad8, row8, two8 } from "./quantized-q8";
 
+/** Rows from which arithmetic takes so long that it hides how weights come from memory. */
+const MANY: i32 = 24;
+/** Bytes between two rows of results of an inner loop. */
+const RESULT_ROW: usize = 64;
+
+/** Copies the results of one row, 8 or 16 of which `n` count. */
 // @ts-ignore: decorator
 @inline
-function put(from: usize, to: usize, n: i32): void {
-  if (n >= 16) {
-    v128.store(to, v128.load(from));
-    v128.store(to, v128.load(from, 16), 16);
-    v128.store(to, v128.load(from, 32), 32);
-    v128.store(to, v128.load(from, 48), 48);
+function put(from: usize, to: usize, n: i32, width: i32): void {
+  if (n < width) {
+    memory.copy(to, from, <usize>n << 2);
     return;
   }
-  memory.copy(to, from, <usize>n << 2);
+  v128.store(to, v128.load(from));
+  v128.store(to, v128.load(from, 16), 16);
+  if (width == 8) return;
+  v128.store(to, v128.load(from, 32), 32);
+  v128.store(to, v128.load(from, 48), 48);
 }
 
 // @ts-ignore: decorator
@@ -26,10 +33,29 @@ function rowAt(x: usize, bytes: usize, index: usize, i: i32): usize {
   return x + (index != 0 ? <usize>load<i32>(index + (at << 2)) : at) * bytes;
 }
 
+/** Two rows of activations against `n` weight rows from `w` on. */
+function streamTwo(format: i32, x0: usize, x1: usize, w: usize, n: i32, k: i32, y: usize, step: usize): void {
+  const blocks = (k + 31) >> 5;
+  const groupBytes = groupSize(format, k);
+  const results = sums();
+  for (let j = 0; j < n; j += 8) {
+    if (format == 0) two4(x0, x1, w, blocks, results);
+    else two8(x0, x1, w, blocks, results);
+    put(results, y, n - j, 8);
+    put(results + RESULT_ROW, y + step, n - j, 8);
+    w += groupBytes;
+    y += 32;
+  }
+}
+
 /**
  * y[i][j] = x[i] w[j] for `m` rows of quantized activations and `n` weight rows from `w` on, which begins a group.
  * Row i is the i-th from `x`, or where there is an `index` the one that its i-th number names. Results are `step`
- * bytes apart. Two groups of weights at a time pass all rows, so they are read from memory once.
+ * bytes apart.
+ *
+ * The first two of a few rows pass all weights in one long stream, as fast as memory delivers: processors fetch ahead
+ * in a stream and begin anew after every interruption. Other rows then find the weights in the second-level cache.
+ * With many rows, two groups of weights at a time pass them all.
  */
 export function multiplyTiles(
   format: i32,
@@ -46,29 +72,45 @@ export function multiplyTiles(
   const rowBytes = <usize>blocks * (format == 0 ? 40 : 68);
   const groupBytes = groupSize(format, k);
   const results = sums();
+  let first = 0;
+  if (m >= 2 && m < MANY) {
+    streamTwo(format, rowAt(x, rowBytes, index, 0), rowAt(x, rowBytes, index, 1), w, n, k, y, step);
+    if (m == 2) return;
+    first = 2;
+    y += step * 2;
+  }
   for (let j = 0; j < n; j += 16) {
     const columns = min(16, n - j);
     const next = w + groupBytes;
     let to = y + (<usize>j << 2);
-    let i = 0;
+    let i = first;
+    if (columns > 8) {
+      for (; i + 4 <= m; i += 4) {
+        const x0 = rowAt(x, rowBytes, index, i);
+        const x1 = rowAt(x, rowBytes, index, i + 1);
+        const x2 = rowAt(x, rowBytes, index, i + 2);
+        const x3 = rowAt(x, rowBytes, index, i + 3);
+        if (format == 0) quad4(x0, x1, x2, x3, w, next, blocks, results);
+        else quad8(x0, x1, x2, x3, w, next, blocks, results);
+        for (let r: usize = 0; r < 4; r++) {
+          put(results + r * RESULT_ROW, to, columns, 16);
+          to += step;
+        }
+      }
+    }
     for (; i + 2 <= m; i += 2) {
       const x0 = rowAt(x, rowBytes, index, i);
       const x1 = rowAt(x, rowBytes, index, i + 1);
-      if (i == 0 || columns <= 8) {
-        // The weights come from memory: one stream, which processors fetch ahead. Later rows find them in the cache.
+      if (columns <= 8) {
         if (format == 0) two4(x0, x1, w, blocks, results);
         else two8(x0, x1, w, blocks, results);
-        if (columns > 8) {
-          if (format == 0) two4(x0, x1, next, blocks, results + 32);
-          else two8(x0, x1, next, blocks, results + 32);
-        }
       } else if (format == 0) {
         pair4(x0, x1, w, next, blocks, results);
       } else {
         pair8(x0, x1, w, next, blocks, results);
       }
-      put(results, to, columns);
-      put(results + 64, to + step, columns);
+      put(results, to, columns, 16);
+      put(results + RESULT_ROW, to + step, columns, 16);
       to += step * 2;
     }
     if (i < m) {
@@ -80,7 +122,7 @@ export function multiplyTiles(
         row8(x0, w, blocks, results);
         if (columns > 8) row8(x0, next, blocks, results + 32);
       }
-      put(results, to, columns);
+      put(results, to, columns, 16);
     }
     w += groupBytes * 2;
   }
