@@ -6,8 +6,6 @@ import { groupSize, sums } from "./quantized-lanes";
 import { pair4, quad4, row4, two4 } from "./quantized-q4";
 import { pair8, quad8, row8, two8 } from "./quantized-q8";
 
-/** Rows from which arithmetic takes so long that it hides how weights come from memory. */
-const MANY: i32 = 24;
 /** Bytes between two rows of results of an inner loop. */
 const RESULT_ROW: usize = 64;
 
@@ -53,9 +51,9 @@ function streamTwo(format: i32, x0: usize, x1: usize, w: usize, n: i32, k: i32, 
  * Row i is the i-th from `x`, or where there is an `index` the one that its i-th number names. Results are `step`
  * bytes apart.
  *
- * The first two of a few rows pass all weights in one long stream, as fast as memory delivers: processors fetch ahead
- * in a stream and begin anew after every interruption. Other rows then find the weights in the second-level cache.
- * With many rows, two groups of weights at a time pass them all.
+ * The first two rows pass all weights in one long stream, as fast as memory delivers: processors fetch ahead in a
+ * stream and begin anew after every interruption. Other rows find the weights in the second-level cache: two groups
+ * of weights at a time pass them all.
  */
 export function multiplyTiles(
   format: i32,
@@ -73,7 +71,7 @@ export function multiplyTiles(
   const groupBytes = groupSize(format, k);
   const results = sums();
   let first = 0;
-  if (m >= 2 && m < MANY) {
+  if (m >= 2) {
     streamTwo(format, rowAt(x, rowBytes, index, 0), rowAt(x, rowBytes, index, 1), w, n, k, y, step);
     if (m == 2) return;
     first = 2;
