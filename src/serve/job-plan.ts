@@ -3,6 +3,7 @@
  * text is read. All that can be wrong with a job and needs the tokenizer or the template to see is refused here.
  */
 import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
+import type { Tool } from "../chat/messages.ts";
 import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
 import type { OutputPart } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
@@ -102,35 +103,80 @@ function literal(tokenizer: Tokenizer, text: string): OutputPart[] {
   });
 }
 
-/** One call of one of the tools that may be called. */
-function callPart(model: TextModel, job: ChatJob): OutputPart {
-  const format = model.callFormat;
-  if (format === null) {
-    throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
-  }
-  const { toolChoice, tools } = job;
-  const named = typeof toolChoice === "object" ? toolChoice.name : null;
-  const possible = tools.filter((tool) => named === null || tool.function.name === named);
-  return {
-    anyOf: possible.map(({ function: { name, parameters } }) => ({
-      sequence: [
-        ...literal(model.tokenizer, format.opening(name)),
-        { schema: { type: "object", ...parameters } },
-        ...literal(model.tokenizer, format.closing),
-      ],
-    })),
-  };
+/** Calls of tools in the template's format: one, or where `several` any number of them. */
+function callsPart(
+  { tokenizer }: TextModel,
+  format: CallFormat,
+  tools: readonly { readonly name: string; readonly args: OutputPart }[],
+  several: boolean,
+): OutputPart {
+  const { opening, between, closing } = format;
+  const call = (before: (name: string) => string): OutputPart => ({
+    anyOf: tools.map(({ name, args }) => ({ sequence: [...literal(tokenizer, before(name)), args] })),
+  });
+  const more = several && between !== null ? [{ repeat: call(between) }] : [];
+  return { sequence: [call(opening), ...more, ...literal(tokenizer, closing)] };
 }
 
-/** What the answer must be, and the field that says so; null: anything. */
-function wantedPart(model: TextModel, job: ChatJob): { part: OutputPart; param: string } | null {
-  const { format, toolChoice } = job;
-  if (toolChoice === "required" || typeof toolChoice === "object") {
-    return { part: callPart(model, job), param: "tools" };
+const argumentsBy = ({ function: { parameters } }: Tool): OutputPart => ({
+  schema: { type: "object", ...parameters },
+});
+
+interface Wanted {
+  readonly part: OutputPart;
+  /** The field of the request that asks for it. */
+  readonly param: string;
+}
+
+/** The one call that `tool_choice` forces, or null. */
+function forcedCall(model: TextModel, { toolChoice, tools }: ChatJob): Wanted | null {
+  const named = typeof toolChoice === "object" ? toolChoice.name : null;
+  if (named === null && toolChoice !== "required") return null;
+  if (model.callFormat === null) {
+    throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
   }
+  const possible = tools
+    .filter((tool) => named === null || tool.function.name === named)
+    .map((tool) => ({ name: tool.function.name, args: argumentsBy(tool) }));
+  return { part: callsPart(model, model.callFormat, possible, false), param: "tools" };
+}
+
+/** What `response_format` asks for, or null. */
+function wantedFormat({ format }: ChatJob): Wanted | null {
   if (format.type === "json_object") return { part: { jsonObject: true }, param: "response_format" };
   if (format.type !== "json_schema") return null;
   return { part: { schema: format.schema }, param: "response_format.json_schema.schema" };
+}
+
+/**
+ * Calls that the model may decide on, where something has to be seen to: the arguments of tools that are strict, or an
+ * answer in a format that must not keep the model from calling. Arguments of other tools are any JSON object.
+ */
+function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
+  const { tools, toolChoice, parallelToolCalls } = job;
+  if (toolChoice !== "auto" || tools.length === 0 || model.callFormat === null) return null;
+  const strict = tools.some((tool) => tool.function.strict);
+  if (!strict && job.format.type === "text") return null;
+  const possible = tools.map((tool) => ({
+    name: tool.function.name,
+    args: tool.function.strict ? argumentsBy(tool) : ({ jsonObject: true } as const),
+  }));
+  return { part: callsPart(model, model.callFormat, possible, parallelToolCalls), param: "tools" };
+}
+
+/** What the answer must be; null: anything. @throws ApiError for a schema that cannot be followed */
+function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
+  const forced = forcedCall(model, job);
+  if (forced !== null) return forced;
+  const answer = wantedFormat(job);
+  const calls = possibleCalls(model, job);
+  if (calls === null) return answer;
+  if (answer === null) {
+    return { ...calls, part: { sequence: [{ freeText: true }, { repeat: calls.part, max: 1 }] } };
+  }
+  // So that an error names the field which is at fault.
+  asked(answer.param, () => model.constrain(answer.part));
+  return { ...calls, part: { anyOf: [answer.part, calls.part] } };
 }
 
 /** Makes the constraint of each choice. @throws ApiError for a schema that cannot be followed */

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { logProbability } from "../generate/chooser.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { TOKEN } from "../tokenizer/families.ts";
 import { greedy, startTestServer, type TestServer, user } from "./test-server.ts";
 
 let test: TestServer;
@@ -274,6 +275,55 @@ describe("forms of answers", () => {
     const second = await client.chat.completions.create({ ...options, messages, tool_choice: "none" });
     expect(second.choices[0].message.tool_calls).toBeUndefined();
     expect(second.usage!.prompt_tokens).toBeGreaterThan(message.tool_calls!.length);
+  });
+
+  it("have arguments by the schema where the model decides to call a strict tool", async () => {
+    const strict = tools.map((tool) => ({ ...tool, function: { ...tool.function, strict: true } }));
+    const begin = await test.tokenId(TOKEN.toolCallsBegin);
+    const close = await test.tokenId(TOKEN.toolCallsEnd);
+    const ask = (seed: number, options: object) =>
+      client.chat.completions.create({
+        ...{ model: "tiny", messages: user("weather?"), tools: strict, seed, max_tokens: 300 },
+        ...options,
+      });
+    let texts = 0;
+    let several = 0;
+    for (const seed of [1, 2, 3, 4]) {
+      // A random model calls, and goes on calling, only where it is pushed.
+      const pushed = await ask(seed, { logit_bias: { [begin]: 8, [close]: seed > 2 ? -1 : 0 } });
+      const [{ message, finish_reason }] = pushed.choices;
+      expect(finish_reason).toBe("tool_calls");
+      for (const call of message.tool_calls!) {
+        if (call.type !== "function") throw new Error(call.type);
+        const args = JSON.parse(call.function.arguments);
+        if (call.function.name === "get_weather") expect(["Paris", "Rome"]).toContain(args.place);
+        else expect(call.function.name).toBe("get");
+      }
+      if (message.content) texts++;
+      if (message.tool_calls!.length > 1) several++;
+      const one = await ask(seed, { logit_bias: { [begin]: 8, [close]: -2 }, parallel_tool_calls: false });
+      expect(one.choices[0].message.tool_calls).toHaveLength(1);
+      const held = await ask(seed, { logit_bias: { [begin]: -100 } });
+      expect(held.choices[0].message.tool_calls).toBeUndefined();
+      expect(held.choices[0].message.content).not.toBe("");
+    }
+    expect(several).toBeGreaterThan(0);
+    expect(texts).toBeGreaterThan(0);
+  });
+
+  it("are JSON or calls where both are asked for", async () => {
+    const begin = await test.tokenId(TOKEN.toolCallsBegin);
+    const ask = (bias: number) =>
+      client.chat.completions.create({
+        ...{ model: "tiny", messages: user("weather?"), tools: [tools[0]], seed: 1, max_tokens: 200 },
+        logit_bias: { [begin]: bias },
+        response_format: { type: "json_schema", json_schema: { name: "thing", schema, strict: true } },
+      });
+    const [json] = (await ask(-100)).choices;
+    expect(Object.keys(JSON.parse(json.message.content!)).sort()).toEqual(["kind", "ok", "size", "tags"]);
+    const [call] = (await ask(100)).choices;
+    expect(call.message.content).toBeNull();
+    expect(call.message.tool_calls?.[0]).toMatchObject({ function: { name: "get_weather" } });
   });
 
   it("stream calls in parts: id and name first, then the arguments", async () => {

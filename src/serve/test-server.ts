@@ -66,7 +66,7 @@ export async function startTestServer(): Promise<TestServer> {
       return line === undefined ? 0 : Number(line.slice(name.length));
     },
     async tokenId(text) {
-      const { body } = await post(server, "/tokenize", { text });
+      const { body } = await post(server, "/tokenize", { text, parse_special: true });
       expect(body.count).toBe(1);
       return String(body.tokens[0]);
     },

@@ -7,6 +7,11 @@ import { toolTemplate } from "./job-plan.ts";
 import { sampleTexts } from "./testing.ts";
 import { callFormat, rendersTools } from "./tool-format.ts";
 
+/** Refuses a message with two calls. */
+const ONE_CALL =
+  "{%- for m in messages -%}{%- if m.tool_calls and (m.tool_calls | length) > 1 -%}" +
+  "{{ raise_exception('one call') }}{%- endif -%}{%- endfor -%}";
+
 let tokenizer: Tokenizer;
 beforeAll(async () => {
   const tools = Object.values(TOKEN).filter((token) => token.includes("tool"));
@@ -20,9 +25,14 @@ it("finds the form of calls in a template", () => {
   const end = `${TOKEN.toolCallEnd}${TOKEN.toolCallsEnd}`;
   expect(v3.opening("f$&")).toBe(`${begin}function${TOKEN.toolSep}f$&\n\`\`\`json\n`);
   expect(v3.closing).toBe(`\n\`\`\`${end}`);
+  const next = `${TOKEN.toolCallEnd}\n${TOKEN.toolCallBegin}function${TOKEN.toolSep}g`;
+  expect(v3.between!("g")).toBe(`\n\`\`\`${next}\n\`\`\`json\n`);
   const v31 = callFormat(builtinTemplate(tokenizer, "v3.1"))!;
   expect([v31.opening("f"), v31.closing]).toEqual([`${begin}f${TOKEN.toolSep}`, end]);
+  expect(v31.between!("g")).toBe(`${TOKEN.toolCallEnd}${TOKEN.toolCallBegin}g${TOKEN.toolSep}`);
   expect(callFormat(builtinTemplate(tokenizer, "llm"))).toBeNull();
+  const single = chatTemplate(tokenizer, builtinTemplate(tokenizer, "v3").source.replace(/^/, ONE_CALL));
+  expect(callFormat(single)).toMatchObject({ between: null, closing: v3.closing });
 });
 
 it("knows which templates tell the model of tools, and takes the built-in of the layout for one that does not", () => {

@@ -2,16 +2,19 @@
 import type { ChatTemplate } from "../chat/template.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 
-/** How a template writes one call; the name stands where `name` says. */
+/** How a template writes calls; a name stands where `name` says. */
 export interface CallFormat {
-  /** From the token that opens calls to the arguments. */
+  /** From the token that opens calls to the first call's arguments. */
   opening(name: string): string;
-  /** From behind the arguments to the token that closes calls. */
+  /** From behind a call's arguments to those of the next; null where the template writes one call only. */
+  readonly between: ((name: string) => string) | null;
+  /** From behind the last call's arguments to the token that closes calls. */
   readonly closing: string;
 }
 
 const NAME = "probe_of_the_name";
 const ARGUMENTS = '{"probe":"of the arguments"}';
+const WRITTEN_ARGUMENTS = /\{\s*"probe":\s*"of the arguments"\s*\}/;
 
 const attempt = <T>(body: () => T): T | null => {
   try {
@@ -29,14 +32,18 @@ export function rendersTools(template: ChatTemplate): boolean {
   return text?.includes(NAME) ?? false;
 }
 
-/** The template's form of a call; null where it writes none in the family's control tokens. */
-export function callFormat(template: ChatTemplate): CallFormat | null {
-  const call = { id: "call_0", type: "function" as const, function: { name: NAME, arguments: ARGUMENTS } };
+/** What stands around the arguments of `count` calls in one message; null where they are not all written. */
+function aroundCalls(template: ChatTemplate, count: number): readonly string[] | null {
+  const calls = Array.from({ length: count }, (_, i) => ({
+    id: `call_${i}`,
+    type: "function" as const,
+    function: { name: NAME, arguments: ARGUMENTS },
+  }));
   const text = attempt(() =>
     template.render(
       [
         { role: "user", content: "a" },
-        { role: "assistant", content: null, tool_calls: [call] },
+        { role: "assistant", content: null, tool_calls: calls },
       ],
       { addGenerationPrompt: false },
     ),
@@ -45,13 +52,17 @@ export function callFormat(template: ChatTemplate): CallFormat | null {
   const begin = text.lastIndexOf(TOKEN.toolCallsBegin);
   const end = text.lastIndexOf(TOKEN.toolCallsEnd);
   if (begin < 0 || end < begin) return null;
-  const whole = text.slice(begin, end + TOKEN.toolCallsEnd.length);
   // Templates that write objects may space them in their own way.
-  const json = /\{\s*"probe":\s*"of the arguments"\s*\}/.exec(whole);
-  if (json === null || !whole.slice(0, json.index).includes(NAME)) return null;
-  const opening = whole.slice(0, json.index);
-  return {
-    opening: (name) => opening.replace(NAME, () => name),
-    closing: whole.slice(json.index + json[0].length),
-  };
+  const around = text.slice(begin, end + TOKEN.toolCallsEnd.length).split(WRITTEN_ARGUMENTS);
+  const named = around.slice(0, -1).every((part) => part.includes(NAME));
+  return around.length === count + 1 && named ? around : null;
+}
+
+/** The template's form of calls; null where it writes none in the family's control tokens. */
+export function callFormat(template: ChatTemplate): CallFormat | null {
+  const one = aroundCalls(template, 1);
+  if (one === null) return null;
+  const naming = (text: string) => (name: string) => text.replace(NAME, () => name);
+  const two = aroundCalls(template, 2);
+  return { opening: naming(one[0]), between: two && naming(two[1]), closing: one[1] };
 }
