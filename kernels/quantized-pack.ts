@@ -1,17 +1,10 @@
 /**
- * Making quantized weights: from floats, with a search for the scale, and from GGUF's blocks and back, which moves
- * bytes only. A unit is a row group. Rows beyond the matrix are zero bytes, columns beyond it zeros.
+ * Making quantized weights from floats, with a search for the scale. A unit is a row group. Rows beyond the matrix
+ * are zero bytes, columns beyond it zeros.
  */
 import { hmax, hsum, loadF16 } from "./math";
 import { groupSize } from "./quantized-lanes";
 import { nextUnit, scratch } from "./runtime";
-
-/** Bytes of a GGUF block of 32: an f16 and the values. */
-// @ts-ignore: decorator
-@inline
-function blockSize(format: i32): usize {
-  return format == 0 ? 18 : 34;
-}
 
 /** f16 bits of a finite x, rounded to nearest even; beyond 65504 they are 65504's. */
 function halfBits(x: f32): u16 {
@@ -241,64 +234,4 @@ export function quantize_tiles(a: usize): void {
       }
     }
   }
-}
-
-/** Moves one block between GGUF's order and row `r` of a tile. */
-// @ts-ignore: decorator
-@inline
-function moveBlock(format: i32, block: usize, tile: usize, r: usize, back: bool): void {
-  const scale = tile + (r << 1);
-  if (back) store<u16>(block, load<u16>(scale));
-  else store<u16>(scale, load<u16>(block));
-  if (format == 0) {
-    const to = tile + 16 + (r << 2);
-    for (let p: usize = 0; p < 4; p++) {
-      if (back) store<u32>(block + (p << 2), load<u32>(to + (p << 5)), 2);
-      else store<u32>(to + (p << 5), load<u32>(block + (p << 2), 2));
-    }
-    return;
-  }
-  const to = tile + 16 + (r << 1);
-  for (let p: usize = 0; p < 16; p++) {
-    if (back) store<u16>(block + (p << 1), load<u16>(to + (p << 4)), 2);
-    else store<u16>(to + (p << 4), load<u16>(block + (p << 1), 2));
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function moveBlocks(a: usize, back: bool): void {
-  const blocks = load<usize>(a);
-  const w = load<usize>(a, 4);
-  const format = load<i32>(a, 8);
-  const rows = load<i32>(a, 12);
-  const k = load<i32>(a, 16);
-  const groupBytes = groupSize(format, k);
-  const tileBytes: usize = format == 0 ? 144 : 272;
-  const step = blockSize(format);
-  const perRow = k >> 5;
-  for (let u = nextUnit(); u < (rows + 7) >> 3; u = nextUnit()) {
-    const group = w + <usize>u * groupBytes;
-    const count = min(8, rows - (u << 3));
-    if (!back && count < 8) memory.fill(group, 0, groupBytes);
-    for (let r = 0; r < count; r++) {
-      let block = blocks + <usize>((u << 3) + r) * <usize>perRow * step;
-      let tile = group;
-      for (let b = 0; b < perRow; b++) {
-        moveBlock(format, block, tile, <usize>r, back);
-        block += step;
-        tile += tileBytes;
-      }
-    }
-  }
-}
-
-/** Arguments: blocks (GGUF's, [rows, k / 32]), w (tiles from the first row's group on); format, rows, k. */
-export function repack_tiles(a: usize): void {
-  moveBlocks(a, false);
-}
-
-/** The way back, with the same arguments. */
-export function unpack_tiles(a: usize): void {
-  moveBlocks(a, true);
 }

@@ -1,19 +1,19 @@
 /**
  * Fills parameter groups from a checkpoint, chunk by chunk: floats are converted, quantized groups take tiles as they
- * are, blocks of the same format without loss, and quantize everything else while it streams by. Never more than one
- * chunk of rows is held beside the group itself.
+ * are, blocks of the same format without loss, and quantize everything else while it streams by. Never more than a
+ * few chunks of rows are held beside the group itself.
  */
 import { FormatError, ShapeError } from "../tensor/errors.ts";
 import { quantizeInto, repackInto } from "../tensor/ops/quantize.ts";
 import { isQuantized, type QuantizedTensor, TILE_ROWS } from "../tensor/quantized.ts";
 import { type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import type { ParameterGroup } from "./parameters.ts";
-import type { TileSource, WeightSource } from "./weight-source.ts";
+import type { RowReader, TileSource, WeightSource } from "./weight-source.ts";
 
 /** Values quantized at once, about. */
 const CHUNK = 1 << 20;
 
-/** Bytes of one read in place, and reads under way at a time. */
+/** Bytes of a piece that is read in place, about, and pieces at a time. */
 const PIECE = 1 << 22;
 const READS = 4;
 
@@ -108,12 +108,35 @@ async function readInPlace(key: string, weight: QuantizedTensor, tiles: TileSour
       pieces.push({ offset: shard.begin * weight.matrixBytes + offset, target });
     }
   }
-  const waiting = pieces.values();
-  const read = async () => {
-    for (const { offset, target } of waiting) await tiles.readInto!(key, offset, target);
-  };
-  await Promise.all(Array.from({ length: READS }, read));
+  const read = ({ offset, target }: (typeof pieces)[number]) => tiles.readInto!(key, offset, target);
+  await shareOut(
+    pieces,
+    Array.from({ length: READS }, () => read),
+  );
   return true;
+}
+
+/**
+ * Hands the items to the workers, each the next one when it is done with the last. After a failure nothing more is
+ * begun, and it is thrown when nothing is under way any more: no read fills memory that has been freed.
+ */
+async function shareOut<T>(
+  items: Iterable<T>,
+  workers: readonly ((item: T) => Promise<void>)[],
+): Promise<void> {
+  const waiting = items[Symbol.iterator]();
+  const errors: unknown[] = [];
+  const run = async (work: (item: T) => Promise<void>) => {
+    try {
+      for (let next = waiting.next(); !next.done && errors.length === 0; next = waiting.next()) {
+        await work(next.value);
+      }
+    } catch (error) {
+      errors.push(error);
+    }
+  };
+  await Promise.all(workers.map(run));
+  if (errors.length > 0) throw errors[0];
 }
 
 /** Writes bytes of the whole stack at `offset`, across shards. */
@@ -234,6 +257,13 @@ async function loadBlocks(
 ): Promise<void> {
   const { device, columns, format } = weight;
   const rowBytes = (columns / 32) * blocksOf[format].bytes;
+  for (const { name, shape } of group.parts) check(name, shape, source);
+  const parts: BlockPart[] = [];
+  for (const { name, shape } of group.parts) {
+    const read = source.blocks!.rowReader?.(name);
+    if (read) parts.push({ read, rows: sizeOf(shape) / columns });
+  }
+  if (parts.length === group.parts.length && (await readBlocksInPlace(parts, weight, rowBytes))) return;
   const collector = new RowCollector<Uint8Array>(
     weight,
     rowBytes,
@@ -246,7 +276,6 @@ async function loadBlocks(
     },
   );
   for (const { name, shape } of group.parts) {
-    check(name, shape, source);
     const expected = sizeOf(shape) / columns;
     let read = 0;
     for await (const { rows, bytes } of ahead(source.blocks!.readBlocks(name))) {
@@ -255,4 +284,83 @@ async function loadBlocks(
     }
     if (read !== expected) throw incomplete(name, expected, read);
   }
+}
+
+interface BlockPart {
+  readonly read: RowReader;
+  readonly rows: number;
+}
+
+/** Whole groups of rows of one matrix, or its last ones, and the reads that fill them: `at` counts rows of the chunk. */
+interface BlockChunk {
+  readonly matrix: number;
+  readonly row: number;
+  readonly rows: number;
+  readonly reads: readonly { read: RowReader; row: number; at: number; rows: number }[];
+}
+
+/** Chunks of at most `most` rows. */
+function* blockChunks(
+  weight: QuantizedTensor,
+  parts: readonly BlockPart[],
+  most: number,
+): Generator<BlockChunk> {
+  let part = 0;
+  let done = 0;
+  for (let matrix = 0; matrix < weight.count; matrix++) {
+    for (let row = 0; row < weight.rows; row += most) {
+      const rows = Math.min(most, weight.rows - row);
+      const reads = [];
+      for (let at = 0; at < rows; ) {
+        if (done === parts[part].rows) {
+          part++;
+          done = 0;
+        }
+        const { read, rows: all } = parts[part];
+        const n = Math.min(rows - at, all - done);
+        reads.push({ read, row: done, at, rows: n });
+        at += n;
+        done += n;
+      }
+      yield { matrix, row, rows, reads };
+    }
+  }
+}
+
+/**
+ * Reads blocks into a few buffers of the device and packs each chunk into tiles when it has arrived, in whatever
+ * order that is, while others are being read; false where the device allows no such thing.
+ */
+async function readBlocksInPlace(
+  parts: readonly BlockPart[],
+  weight: QuantizedTensor,
+  rowBytes: number,
+): Promise<boolean> {
+  const { device, count, rows } = weight;
+  const perMatrix = Math.ceil((rows * rowBytes) / PIECE);
+  const most = Math.ceil(rows / perMatrix / TILE_ROWS) * TILE_ROWS;
+  const size = Math.min(most, rows) * rowBytes;
+  const buffers: Tensor[] = [];
+  try {
+    const workers: ((chunk: BlockChunk) => Promise<void>)[] = [];
+    while (workers.length < Math.min(READS, count * perMatrix)) {
+      const buffer = device.unscoped(() => device.empty([size], "u8", false, weight.shards[0].tiles));
+      buffers.push(buffer);
+      const memory = buffer.window(0, size);
+      if (memory === null) return false;
+      workers.push(async ({ matrix, row, rows, reads }) => {
+        for (const { read, row: first, at, rows: n } of reads) {
+          await read(first, memory.subarray(at * rowBytes, (at + n) * rowBytes));
+        }
+        device.unscoped(() => {
+          using blocks = buffer.slice(0, rows * rowBytes);
+          repackInto(weight, matrix, row, blocks, rows);
+        });
+      });
+    }
+    await shareOut(blockChunks(weight, parts, most), workers);
+  } finally {
+    for (const buffer of buffers) buffer.dispose();
+  }
+  return true;
 }

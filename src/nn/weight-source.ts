@@ -20,7 +20,12 @@ export interface BlockSource {
   blockType(name: string): "Q4_0" | "Q8_0" | null;
   /** The blocks in row order, whole rows at a time; a stack of matrices counts the rows of all of them. */
   readBlocks(name: string): AsyncIterable<{ row: number; rows: number; bytes: Uint8Array }>;
+  /** How to read any of these rows into memory of the caller; null where they do not lie one after another. */
+  rowReader?(name: string): RowReader | null;
 }
+
+/** Fills `target` with the blocks of whole rows from `row` on, or rejects; several calls may be under way. */
+export type RowReader = (row: number, target: Uint8Array) => Promise<void>;
 
 /** Parameter groups stored as this package keeps them in memory (`tensor/quantized.ts`). */
 export interface TileSource {

@@ -3,10 +3,17 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { memoryFolder, memoryFolderSink, memorySink } from "../checkpoint/byte-source.ts";
+import {
+  type ByteSource,
+  type FileTree,
+  memoryFolder,
+  memoryFolderSink,
+  memorySink,
+} from "../checkpoint/byte-source.ts";
 import { exportGguf } from "../checkpoint/gguf/export.ts";
 import { modelEntries } from "../checkpoint/model.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
+import { tiledConfig, tiledEntries } from "../checkpoint/tiles.ts";
 import { createModel } from "../models/causal-lm.ts";
 import { weightsOf } from "../models/model-weights.ts";
 import { tinyConfigs } from "../models/testing.ts";
@@ -238,6 +245,43 @@ describe("GGUF", () => {
     const { weight } = loaded.model.parameters.group("model.layers.0.self_attn.o_proj.weight");
     expect("format" in weight && weight.format).toBe(type === "Q4_0" ? "q4" : "q8");
     await cpu[Symbol.asyncDispose]();
+  });
+
+  it.each(["blocks", "tiles"])("reads %s in place under a signal, and stops on it", async (kind) => {
+    await using cpu = await createCpuDevice({ threads: 1 });
+    const content: Files = new Map();
+    if (kind === "blocks") content.set("m.gguf", (await gguf("Q4_0")).bytes);
+    else {
+      const config = { ...tinyConfigs.llama, hidden_size: 192, intermediate_size: 64 };
+      using model = createModel(config, cpu, { seed: 3, storage: () => "q4" });
+      await saveCheckpoint(memoryFolderSink(content), tiledEntries(model), { config: tiledConfig(model) });
+    }
+    const controller = new AbortController();
+    let [given, stopAt] = [0, Number.POSITIVE_INFINITY];
+    const files = memoryFolder(content);
+    const tree: FileTree = {
+      ...files,
+      open: async (path) => {
+        const source = await files.open(path);
+        const read: ByteSource["read"] = (offset, length, into) => {
+          if (into && ++given === stopAt) controller.abort(reason);
+          return source.read(offset, length, into);
+        };
+        return { ...source, read };
+      },
+    };
+    const reason = new Error("enough");
+    const open = () => {
+      const options = { device: cpu, signal: controller.signal };
+      return kind === "blocks" ? loadGguf(tree, "m.gguf", options) : loadFolder(tree, options);
+    };
+    const { buffers } = cpu.backend.memory();
+    await (await open()).dispose();
+    expect(given).toBeGreaterThan(5);
+    [given, stopAt] = [0, 3];
+    expect(await failure(open())).toBe(reason);
+    expect(given).toBe(3);
+    expect(cpu.backend.memory().buffers).toBe(buffers);
   });
 });
 

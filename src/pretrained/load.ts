@@ -68,7 +68,7 @@ export interface LoadedModel extends AsyncDisposable {
   dispose(): Promise<void>;
 }
 
-/** The same source, stopping between chunks once the signal says so. */
+/** The same source, stopping between chunks and before reads in place once the signal says so. */
 function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
   const watch = <T>(chunks: AsyncIterable<T>): AsyncIterable<T> => ({
     async *[Symbol.asyncIterator]() {
@@ -78,6 +78,12 @@ function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
       }
     },
   });
+  const guard =
+    <A extends readonly unknown[]>(read: (...args: A) => Promise<void>) =>
+    async (...args: A) => {
+      signal.throwIfAborted();
+      await read(...args);
+    };
   const { blocks, tiles } = source;
   return {
     names: () => source.names(),
@@ -88,6 +94,10 @@ function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
       blocks: {
         blockType: (name: string) => blocks.blockType(name),
         readBlocks: (name: string) => watch(blocks.readBlocks(name)),
+        rowReader: (name: string) => {
+          const read = blocks.rowReader?.(name) ?? null;
+          return read && guard(read);
+        },
       },
     }),
     ...(tiles && {
@@ -96,6 +106,11 @@ function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
         tileFormat: (key: string) => tiles.tileFormat(key),
         tileBytes: (key: string) => tiles.tileBytes(key),
         readTiles: (key: string) => watch(tiles.readTiles(key)),
+        ...(tiles.readInto && {
+          readInto: guard((key: string, offset: number, target: Uint8Array) =>
+            tiles.readInto!(key, offset, target),
+          ),
+        }),
       },
     }),
   };

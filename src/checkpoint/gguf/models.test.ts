@@ -11,12 +11,13 @@ import { weightsOf } from "../../models/model-weights.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
-import { FormatError } from "../../tensor/errors.ts";
+import { FormatError, ShapeError } from "../../tensor/errors.ts";
+import { isQuantized } from "../../tensor/quantized.ts";
 import { Random } from "../../tensor/random.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { bytesSource, memorySink } from "../byte-source.ts";
 import { openCheckpoint } from "../folder.ts";
-import { modelWeights } from "../model.ts";
+import { modelFrom, modelWeights } from "../model.ts";
 import { nodeFileSink, nodeFolder } from "../node-files.ts";
 import { dequantize } from "./blocks.ts";
 import { ggufConfig } from "./config.ts";
@@ -291,6 +292,103 @@ describe("stored blocks", () => {
   );
 
   it.each(Object.keys(blockModels) as (keyof typeof blockModels)[])(
+    "of %s are read into given memory, in any pieces, where they lie one after another",
+    async (name) => {
+      const file = await blockModel(name, "Q4_0");
+      const weights = ggufWeights(file);
+      const names = [...weights.names()];
+      if (name[0] === "v")
+        names.push("model.layers.0.self_attn.k_b_proj.weight", "model.layers.0.self_attn.v_b_proj.weight");
+      let read = 0;
+      for (const tensor of names) {
+        const reader = weights.rowReader(tensor);
+        // Files of Llama interleave the rows of heads.
+        const turned = name[0] !== "v" && /self_attn\.[qk]_proj/.test(tensor);
+        expect(reader === null, tensor).toBe(weights.blockType(tensor) === null || turned);
+        if (!reader) continue;
+        const chunks: Uint8Array[] = [];
+        for await (const { bytes } of weights.readBlocks(tensor)) chunks.push(bytes);
+        const expected = Buffer.concat(chunks);
+        const shape = weights.shape(tensor);
+        const rowBytes = (shape.at(-1)! / 32) * 18;
+        const half = Math.ceil(expected.length / rowBytes / 2) * rowBytes;
+        const found = new Uint8Array(expected.length + 1).fill(99);
+        await Promise.all([
+          reader(half / rowBytes, found.subarray(half, expected.length)),
+          reader(0, found.subarray(0, half)),
+        ]);
+        expect(Buffer.from(found.subarray(0, -1)).equals(expected), tensor).toBe(true);
+        expect(found.at(-1)).toBe(99);
+        // Experts lie side by side in one tensor: what follows is not this one's.
+        await expect(reader(1, new Uint8Array(expected.length))).rejects.toThrow(ShapeError);
+        read++;
+      }
+      expect(read).toBeGreaterThan(8);
+    },
+  );
+
+  it.each(Object.keys(blockModels) as (keyof typeof blockModels)[])(
+    "of %s make the same model whether they are read in place or not",
+    async (name) => {
+      for (const type of ["Q8_0", "Q4_0"] as const) {
+        const file = await blockModel(name, type);
+        const source = ggufWeights(file);
+        const { rowReader, ...rest } = {
+          blockType: (tensor: string) => source.blockType(tensor),
+          readBlocks: (tensor: string) => source.readBlocks(tensor),
+          rowReader: (tensor: string) => source.rowReader(tensor),
+        };
+        const tiles: Uint8Array[][] = [];
+        for (const blocks of [{ ...rest, rowReader }, rest]) {
+          const given: WeightSource = {
+            names: () => source.names(),
+            has: (tensor) => source.has(tensor),
+            shape: (tensor) => source.shape(tensor),
+            readF32: (tensor) => source.readF32(tensor),
+            blocks,
+          };
+          using model = await modelFrom(ggufConfig(file), given, device, { dtype: "auto" });
+          const found: Uint8Array[] = [];
+          for (const { weight } of model.parameters.groups()) {
+            if (!isQuantized(weight)) continue;
+            for (const shard of weight.shards) found.push((await shard.tiles.data()) as Uint8Array);
+          }
+          tiles.push(found);
+        }
+        expect(tiles[0].length).toBeGreaterThan(3);
+        expect(tiles[0]).toEqual(tiles[1]);
+      }
+    },
+  );
+
+  it("of a file that becomes shorter are refused with the names of file and tensor", async () => {
+    let bytes = new Uint8Array(0);
+    using model = createModel(blockModels.v3, device, { seed: 8, std: 0.1 });
+    const sink = memorySink("model.gguf", (whole) => {
+      bytes = new Uint8Array(whole);
+    });
+    await exportGguf(sink, { weights: weightsOf(model), config: model.config }, { type: "Q4_0" });
+    const source = bytesSource(bytes, "model.gguf");
+    // The last byte of one tensor can no longer be read.
+    let gone = bytes.length;
+    const file = await openGguf({
+      ...source,
+      read: async (offset, length, into) => {
+        const found = await source.read(offset, length, into);
+        return offset <= gone && gone < offset + length ? found.subarray(0, gone - offset) : found;
+      },
+    });
+    const { begin, bytes: length } = file.tensor("blk.1.ffn_down_exps.weight");
+    gone = begin + length - 1;
+    const { buffers, bytes: held } = device.backend.memory();
+    const failed = modelFrom(ggufConfig(file), ggufWeights(file), device, { dtype: "auto" });
+    await expect(failed).rejects.toThrow(/short read at byte \d+.*truncated/);
+    await expect(failed).rejects.toThrow(/model\.gguf.*blk\.1\.ffn_down_exps\.weight/);
+    await expect(failed).rejects.toBeInstanceOf(FormatError);
+    expect(device.backend.memory()).toMatchObject({ buffers, bytes: held });
+  });
+
+  it.each(Object.keys(blockModels) as (keyof typeof blockModels)[])(
     "of %s are copied by an export of their type",
     async (name) => {
       for (const type of ["Q8_0", "Q4_0"] as const) {
@@ -373,6 +471,8 @@ describe("other layouts of the same model", () => {
       }
       expect(back.blockType(keys)).toBeNull();
       expect(back.blockType(values)).toBe(type === "F32" ? null : type);
+      // A head's rows of either half lie apart in the whole.
+      expect(back.rowReader(values)).toBeNull();
       expect(back.blockType(name)).toBe(type === "F32" ? null : type);
       expect(back.has(keys) && ![...back.names()].includes(keys)).toBe(true);
     }

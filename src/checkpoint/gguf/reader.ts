@@ -5,7 +5,7 @@
  * them is in blocks.ts. Left out: version 1, big-endian files.
  */
 import { FormatError } from "../../tensor/errors.ts";
-import { type ByteSource, checkRange, type FileTree, readExactly } from "../byte-source.ts";
+import { type ByteSource, checkRange, type FileTree } from "../byte-source.ts";
 import { HeaderCursor } from "./header-cursor.ts";
 import {
   type GgmlType,
@@ -40,8 +40,11 @@ export interface GgufFile {
   readonly tensors: ReadonlyMap<string, GgufTensor>;
   /** The tensor `name`; FormatError when there is none. */
   tensor(name: string): GgufTensor;
-  /** `length` bytes of a tensor from byte `offset` within it. @throws ShapeError when outside */
-  read(tensor: GgufTensor, offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * `length` bytes of a tensor from byte `offset` within it; they may be the start of `into`, as in `ByteSource.read`.
+   * @throws ShapeError when outside, FormatError when the file has become shorter
+   */
+  read(tensor: GgufTensor, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -216,9 +219,16 @@ function makeFile(name: string, parts: readonly Part[]): GgufFile {
         found: `${tensors.size} others`,
       });
     },
-    async read({ name: tensor, source, begin, bytes }, offset, length) {
+    async read({ name: tensor, source, begin, bytes }, offset, length, into) {
       checkRange(`${source.name}: ${tensor}`, bytes, offset, length);
-      return readExactly(source, begin + offset, length);
+      const found = await source.read(begin + offset, length, into);
+      if (found.byteLength === length) return found;
+      throw new FormatError(`short read at byte ${begin + offset}; the file changed or is truncated`, {
+        where: source.name,
+        name: tensor,
+        expected: length,
+        found: found.byteLength,
+      });
     },
     async close() {
       for (const { source } of parts) await source.close?.();

@@ -8,15 +8,16 @@ import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { transposed } from "../../models/latent-weights.ts";
 import { mainSpecs } from "../../models/specs.ts";
 import type { MlaConfig } from "../../nn/mla.ts";
-import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
+import type { BlockSource, RowReader, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
+import { checkRange } from "../byte-source.ts";
 import { dequantize } from "./blocks.ts";
 import { architectureOf, ggufConfig } from "./config.ts";
 import { ggufPlace, isInterleaved, reorderHeads } from "./names.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
 
 /** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */
-export type GgufWeights = WeightSource & BlockSource & { readonly blocks: BlockSource };
+export type GgufWeights = WeightSource & Required<BlockSource> & { readonly blocks: BlockSource };
 
 /** Values decoded at once. */
 const CHUNK = 1 << 20;
@@ -227,6 +228,18 @@ class GgufWeightSource implements WeightSource, BlockSource {
       yield { row, rows, bytes };
       row += rows;
     }
+  }
+
+  rowReader(name: string): RowReader | null {
+    const entry = this.#entry(name);
+    if (this.blockType(name) === null || entry.kind !== "rows") return null;
+    const { tensor, first, count, size, headRows } = entry;
+    if (count !== 1 || headRows !== 0) return null;
+    return async (row, target) => {
+      checkRange(`${this.#file.name}: ${name}`, size * tensor.rowBytes, row * tensor.rowBytes, target.length);
+      const bytes = await this.#file.read(tensor, (first + row) * tensor.rowBytes, target.length, target);
+      if (bytes.buffer !== target.buffer) target.set(bytes);
+    };
   }
 
   /** Stored rows in the official order, in chunks of whole rows. */

@@ -160,6 +160,39 @@ describe("quantized weights, all backends", () => {
     }
   });
 
+  it("pack GGUF blocks to the same bytes, over whatever lay there, and no byte more", async () => {
+    for (const format of formats) {
+      for (const [rows, k] of [
+        ...[
+          [8, 32],
+          [16, 96],
+        ],
+        ...[
+          [5, 64],
+          [43, 1056],
+        ],
+      ]) {
+        const step = format === "q4" ? 18 : 34;
+        const bytes = Uint8Array.from({ length: rows * (k / 32) * step }, (_, i) => i * 29 + (i >> 8));
+        const found: Uint8Array[] = [];
+        for (const [, open] of devices) {
+          const device = await open();
+          using _scope = device.scope();
+          using weight = new QuantizedTensor(device, format, [2, rows, k]);
+          const { tiles } = weight.shards[0];
+          tiles.set(new Uint8Array(weight.bytes).fill(0xee));
+          repackInto(weight, 0, 0, device.tensor(bytes, [bytes.length], "u8"), rows);
+          const all = (await tiles.data()) as Uint8Array;
+          expect(all.subarray(weight.matrixBytes).every((v) => v === 0xee)).toBe(true);
+          found.push(all);
+          expect(await unpackBlocks(weight, 0, 0, rows).data()).toEqual(bytes);
+        }
+        expect(found[1]).toEqual(found[0]);
+        expect(found[2]).toEqual(found[0]);
+      }
+    }
+  });
+
   it("refuse rows that are not whole groups, blocks that are not whole, and rows that are not there", async () => {
     const device = createReferenceDevice();
     using _scope = device.scope();

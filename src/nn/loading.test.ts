@@ -1,0 +1,233 @@
+/** Blocks read in place: the bytes of the way by whole chunks, whatever arrives first; failures end everything. */
+import { describe, expect, it } from "vitest";
+import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { ShapeError } from "../tensor/errors.ts";
+import { isQuantized, type QuantFormat } from "../tensor/quantized.ts";
+import { Random } from "../tensor/random.ts";
+import { createReferenceDevice } from "../tensor/reference/backend.ts";
+import type { Device } from "../tensor/tensor.ts";
+import { cpuDevice } from "../tensor/testing.ts";
+import { fused, type GroupSpec, matrix, Parameters } from "./parameters.ts";
+import type { RowReader, WeightSource } from "./weight-source.ts";
+
+const blockBytes = { q4: 18, q8: 34 };
+/** Bytes of one chunk at most, and chunks at a time. */
+const [CHUNK, READS] = [1 << 22, 4];
+
+const stack = (key: string, shape: readonly [number, number, number], rows: readonly number[]): GroupSpec => {
+  let offset = 0;
+  const parts = rows.map((count, i) => {
+    const part = { name: `${key}.${i}`, shape: [count, shape[2]], offset };
+    offset += count * shape[2];
+    return part;
+  });
+  return { key, shape, kind: "matrix", experts: shape[0], parts };
+};
+
+const specs: readonly GroupSpec[] = [
+  matrix("odd", 13, 64),
+  matrix("row", 1, 32),
+  // Parts that end within a group of rows.
+  fused("joined", 96, [
+    ["joined.a", 13],
+    ["joined.b", 3],
+    ["joined.c", 24],
+  ]),
+  stack("experts", [3, 40, 64], [20, 20, 20, 20, 20, 20]),
+  stack("odd.experts", [2, 11, 32], [11, 11]),
+  // Halves of latent attention: the matrices of all heads are one tensor.
+  {
+    key: "latent",
+    shape: [4, 24, 32],
+    kind: "matrix",
+    parts: [{ name: "k", shape: [4, 24, 32], offset: 0 }],
+  },
+  // Several chunks, of which one holds rows of both parts.
+  fused("large", 4096, [
+    ["large.a", 1201],
+    ["large.b", 1300],
+  ]),
+];
+
+/** Blocks of some bytes under the names of the parts; `wrap` changes how they are read in place. */
+function sourceOf(
+  format: QuantFormat,
+  wrap: ((name: string, read: RowReader) => RowReader | null) | null,
+): WeightSource {
+  const tensors = new Map<string, { shape: readonly number[]; rowBytes: number; bytes: Uint8Array }>();
+  const random = new Random(7);
+  for (const { parts } of specs) {
+    for (const { name, shape } of parts) {
+      const rowBytes = (shape.at(-1)! / 32) * blockBytes[format];
+      const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
+      const start = random.int(256);
+      const bytes = new Uint8Array(rows * rowBytes);
+      for (let i = 0; i < bytes.length; i++) bytes[i] = start + i * 37 + (i >> 7);
+      tensors.set(name, { shape, rowBytes, bytes });
+    }
+  }
+  return {
+    names: () => tensors.keys(),
+    has: (name) => tensors.has(name),
+    shape: (name) => tensors.get(name)!.shape,
+    readF32: () => {
+      throw new Error("not to be read");
+    },
+    blocks: {
+      blockType: () => (format === "q4" ? "Q4_0" : "Q8_0"),
+      async *readBlocks(name) {
+        const { rowBytes, bytes } = tensors.get(name)!;
+        for (let row = 0; row * rowBytes < bytes.length; row += 107) {
+          const chunk = bytes.slice(row * rowBytes, (row + 107) * rowBytes);
+          yield { row, rows: chunk.length / rowBytes, bytes: chunk };
+        }
+      },
+      ...(wrap && {
+        rowReader: (name: string) =>
+          wrap(name, async (row, target) => {
+            const { rowBytes, bytes } = tensors.get(name)!;
+            expect(target.length % rowBytes).toBe(0);
+            expect(row * rowBytes + target.length).toBeLessThanOrEqual(bytes.length);
+            target.set(bytes.subarray(row * rowBytes, row * rowBytes + target.length));
+          }),
+      }),
+    },
+  };
+}
+
+async function tiles(device: Device, format: QuantFormat, source: WeightSource): Promise<Uint8Array[]> {
+  using parameters = new Parameters(device, specs, format);
+  await parameters.load(source);
+  const found: Uint8Array[] = [];
+  for (const { weight } of parameters.groups()) {
+    if (!isQuantized(weight)) throw new Error("quantized");
+    for (const shard of weight.shards) found.push((await shard.tiles.data()) as Uint8Array);
+  }
+  return found;
+}
+
+const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const same = (a: readonly Uint8Array[], b: readonly Uint8Array[]) =>
+  a.length === b.length && a.every((bytes, i) => Buffer.from(bytes).equals(Buffer.from(b[i])));
+
+describe("blocks read in place", () => {
+  it.each(["q4", "q8"] as const)("%s become the same tiles, whichever read ends first", async (format) => {
+    const device = await cpuDevice(2, true);
+    const expected = await tiles(device, format, sourceOf(format, null));
+    const random = new Random(3);
+    let [calls, most, current] = [0, 0, 0];
+    const source = sourceOf(format, (_, read) => async (row, target) => {
+      most = Math.max(most, ++current);
+      calls++;
+      await delay(random.int(4));
+      await read(row, target);
+      current--;
+    });
+    expect(same(await tiles(device, format, source), expected)).toBe(true);
+    // 2501 rows of 2304 or 4352 bytes in 2 or 3 chunks, one of which takes two reads.
+    expect(calls).toBe(1 + 1 + 3 + 6 + 2 + 4 + (format === "q4" ? 3 : 4));
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(READS);
+  });
+
+  it("hold a few chunks beside the weights, and free them", async () => {
+    await using device = await createCpuDevice({ threads: 1 });
+    using parameters = new Parameters(device, specs, "q8");
+    const before = device.backend.memory();
+    await parameters.load(sourceOf("q8", (_, read) => read));
+    const { buffers, bytes, peakBytes } = device.backend.memory();
+    expect([buffers, bytes]).toEqual([before.buffers, before.bytes]);
+    expect(peakBytes - before.bytes).toBeGreaterThan(0);
+    expect(peakBytes - before.bytes).toBeLessThanOrEqual(READS * CHUNK);
+  });
+
+  it("are left to chunks where a part has no reader, or the device no memory to read into", async () => {
+    const device = await cpuDevice(1, true);
+    const expected = await tiles(device, "q4", sourceOf("q4", null));
+    const seen = new Set<string>();
+    const some = sourceOf("q4", (name, read) =>
+      name === "joined.b" || name === "k"
+        ? null
+        : async (row, target) => {
+            seen.add(name);
+            await read(row, target);
+          },
+    );
+    expect(same(await tiles(device, "q4", some), expected)).toBe(true);
+    expect([seen.has("joined.a"), seen.has("k"), seen.has("odd"), seen.has("large.b")]).toEqual([
+      ...[false, false, true, true],
+    ]);
+    const none = sourceOf("q4", () => () => expect.fail("read in place"));
+    using parameters = new Parameters(createReferenceDevice(), specs.slice(0, 2), "q4");
+    await parameters.load(none);
+    const weights = [...parameters.groups()].map(({ weight }) => weight);
+    for (const [i, weight] of weights.entries()) {
+      if (!isQuantized(weight)) throw new Error("quantized");
+      expect(await weight.shards[0].tiles.data()).toEqual(expected[i]);
+    }
+  });
+
+  it("fail as the first failing read does, once no other is under way, with nothing left behind", async () => {
+    await using device = await createCpuDevice({ threads: 1 });
+    using parameters = new Parameters(device, [specs[3]], "q4");
+    const { buffers, bytes } = device.backend.memory();
+    const reason = new Error("disk gone");
+    const started: string[] = [];
+    let open = 0;
+    const source = sourceOf("q4", (name, read) => async (row, target) => {
+      started.push(name);
+      open++;
+      // The second chunk fails while the first and the third are under way.
+      await delay(name === "experts.2" ? 1 : 20);
+      open--;
+      if (name === "experts.2") throw reason;
+      await read(row, target);
+    });
+    const failed = await parameters.load(source).catch((error: unknown) => error);
+    expect(failed).toBe(reason);
+    expect(open).toBe(0);
+    // What had begun goes on to its end, which for the others is a second part.
+    expect(started).toEqual(["experts.0", "experts.2", "experts.4", "experts.1", "experts.5"]);
+    expect(device.backend.memory()).toMatchObject({ buffers, bytes });
+  });
+
+  it("refuse a part of another shape before anything is read", async () => {
+    const device = await cpuDevice(1, true);
+    const source = sourceOf("q4", () => () => expect.fail("read"));
+    using parameters = new Parameters(device, [specs[2]], "q4");
+    const other: WeightSource = {
+      ...source,
+      shape: (name) => (name === "joined.c" ? [25, 96] : source.shape(name)),
+    };
+    await expect(parameters.load(other)).rejects.toThrow(ShapeError);
+    await expect(parameters.load(other)).rejects.toThrow(/joined\.c.*25/);
+  });
+});
+
+describe("tiles read in place", () => {
+  it("wait for reads under way before they fail", async () => {
+    await using device = await createCpuDevice({ threads: 1 });
+    using parameters = new Parameters(device, [specs[6]], "q8");
+    const [{ weight }] = parameters.groups();
+    let open = 0;
+    const source: WeightSource = {
+      ...sourceOf("q8", null),
+      tiles: {
+        keys: () => ["large"],
+        tileFormat: () => "q8",
+        tileBytes: () => (isQuantized(weight) ? weight.bytes : 0),
+        readTiles: () => {
+          throw new Error("not to be read");
+        },
+        readInto: async (_, offset) => {
+          open++;
+          await delay(offset === 0 ? 1 : 20);
+          open--;
+          if (offset === 0) throw new Error("short");
+        },
+      },
+    };
+    await expect(parameters.load(source)).rejects.toThrow("short");
+    expect(open).toBe(0);
+  });
+});
