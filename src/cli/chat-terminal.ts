@@ -10,12 +10,19 @@ const DIM = "\u001b[2m";
 const CYAN = "\u001b[36m";
 const PLAIN = "\u001b[0m";
 
+/** Where a terminal reads keys from and writes to. */
+export interface TerminalStreams {
+  readonly input: NodeJS.ReadableStream;
+  readonly output: NodeJS.WritableStream;
+}
+
 /** Takes over the terminal until disposed. Colours are left out where `NO_COLOR` is set. */
-export function openTerminal(): ChatTerminal & Disposable {
-  const { stdin, stdout } = process;
+export function openTerminal(
+  { input, output }: TerminalStreams = { input: process.stdin, output: process.stdout },
+): ChatTerminal & Disposable {
   const editor = createInterface({
-    input: stdin,
-    output: stdout,
+    input,
+    output,
     terminal: true,
     historySize: 1000,
     completer: (line: string) => {
@@ -25,6 +32,7 @@ export function openTerminal(): ChatTerminal & Disposable {
   });
   const colours = !process.env.NO_COLOR;
   const waiting: Line[] = [];
+  let ended = false;
   let reader: ((line: Line) => void) | null = null;
   let stop: (() => void) | null = null;
   let pasted: string[] = [];
@@ -47,10 +55,17 @@ export function openTerminal(): ChatTerminal & Disposable {
   editor.on("line", (text) => {
     pasted.push(text);
     if (timer) clearTimeout(timer);
-    timer = setTimeout(flush, PASTE_MS);
+    timer = setTimeout(() => {
+      // A paste that does not end with a line's end: the rest of the message stands in the editor, up to Enter.
+      if (editor.line === "") flush();
+    }, PASTE_MS);
   });
   editor.on("close", () => {
     flush();
+    ended = true;
+    if (reader === null) return;
+    // What comes after, the shell's prompt above all, begins a line.
+    output.write("\n");
     give({ kind: "end" });
   });
   editor.on("SIGINT", () => {
@@ -58,12 +73,14 @@ export function openTerminal(): ChatTerminal & Disposable {
       stop();
       return;
     }
-    const typed = editor.line !== "";
+    const typed = editor.line !== "" || pasted.length > 0;
+    if (timer) clearTimeout(timer);
+    pasted = [];
     editor.write(null, { ctrl: true, name: "e" });
     editor.write(null, { ctrl: true, name: "u" });
     // As in a shell, the first Ctrl-C drops what is typed.
     if (!typed) {
-      stdout.write("\n");
+      output.write("\n");
       give({ kind: "interrupt" });
     }
   });
@@ -71,20 +88,19 @@ export function openTerminal(): ChatTerminal & Disposable {
   return {
     readLine(prompt, initial) {
       const next = waiting.shift();
-      if (next) {
-        // What ends the input does so for every later reader.
-        if (next.kind === "end") waiting.push(next);
-        return Promise.resolve(next);
-      }
+      if (next) return Promise.resolve(next);
+      // What ends the input does so for every later reader.
+      if (ended) return Promise.resolve({ kind: "end" });
       return new Promise((resolve) => {
         reader = resolve;
         editor.setPrompt(colours ? `${CYAN}${prompt}${PLAIN}` : prompt);
-        editor.prompt();
+        // The cursor stays behind what was typed while a reply was written.
+        editor.prompt(true);
         if (initial !== undefined) editor.write(initial);
       });
     },
     write(text, style) {
-      stdout.write(style && colours ? `${DIM}${text}${PLAIN}` : text);
+      output.write(style && colours ? `${DIM}${text}${PLAIN}` : text);
     },
     async stoppable(body) {
       const controller = new AbortController();

@@ -119,7 +119,8 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   }
 
   app.onError((error, c) => {
-    if (!(error instanceof ApiError)) report(error);
+    // Who leaves in the middle of a body gets no answer, and it is nobody's fault here.
+    if (!(error instanceof ApiError) && !c.req.raw.signal.aborted) report(error);
     const { shape } = error instanceof ApiError ? error : internal();
     if (shape.retryAfter !== undefined) c.header("retry-after", String(shape.retryAfter));
     if (shape.status === 401) c.header("www-authenticate", "Bearer");

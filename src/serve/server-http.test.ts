@@ -1,4 +1,5 @@
 /** The server around generation: what it refuses, models, cross-origin requests, cancelling, health, metrics. */
+import { connect } from "node:net";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { greedy, startTestServer, type TestServer, until, user } from "./test-server.ts";
@@ -133,6 +134,19 @@ describe("around generation", () => {
       async () => (await test.metric('deepseek_ts_generations_total{reason="cancelled"}')) === before + 2,
     );
     expect(await test.metric("deepseek_ts_jobs_active")).toBe(0);
+  });
+
+  it("thinks nothing of a client that leaves in the middle of its body", async () => {
+    const { hostname, port } = new URL(test.server.url);
+    const socket = connect(Number(port), hostname);
+    socket.write("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    const left = 'deepseek_ts_http_requests_total{route="/v1/completions",method="POST",status="499"}';
+    const before = await test.metric(left);
+    // The request has to be there before its end is.
+    await until(async () => (await test.post("/tokenize", { text: "a" })).status === 200);
+    socket.destroy();
+    // Whatever is logged fails the disposal of the server.
+    await until(async () => (await test.metric(left)) === before + 1);
   });
 
   it("answers others while the model computes", async () => {

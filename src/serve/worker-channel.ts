@@ -1,5 +1,6 @@
 /** Starts the engine's thread. Node only. */
 import { Worker } from "node:worker_threads";
+import { threadExecArgv } from "../tensor/cpu/thread-options.ts";
 import type { EngineChannel } from "./engine-client.ts";
 import type { EngineSettings, FromEngine } from "./protocol.ts";
 
@@ -9,16 +10,25 @@ function workerUrl(): URL {
   return new URL(`./engine-worker.${extension}`, import.meta.url);
 }
 
-/** A new thread that opens the model of `settings`. */
-export function startEngineThread(settings: EngineSettings): EngineChannel {
-  const execArgv = process.execArgv.filter((option) => !option.startsWith("--input-type="));
-  const worker = new Worker(workerUrl(), { name: "deepseek-ts engine", workerData: settings, execArgv });
+/** A new thread that opens the model of `settings`; `file` is what it runs, so that tests can have it crash. */
+export function startEngineThread(settings: EngineSettings, file: URL = workerUrl()): EngineChannel {
+  const worker = new Worker(file, {
+    name: "deepseek-ts engine",
+    workerData: settings,
+    execArgv: threadExecArgv(),
+  });
   return {
     post: (message) => worker.postMessage(message),
     listen(onMessage, onEnd) {
       worker.on("message", (message: FromEngine) => onMessage(message));
-      worker.on("error", (error) => onEnd(error instanceof Error ? error.message : String(error)));
-      worker.on("exit", (code) => onEnd(`its thread ended with code ${code}`));
+      let reason: string | null = null;
+      worker.on("error", (error) => {
+        // Nobody foresaw it: where it came from is for the log, what it says for everybody.
+        if (error instanceof Error) onMessage({ type: "log", text: `error: ${error.stack}` });
+        reason = error instanceof Error ? error.message : String(error);
+      });
+      // Only now: what the thread had said before its error may arrive after it.
+      worker.on("exit", (code) => onEnd(reason ?? `its thread ended with code ${code}`));
     },
     async terminate() {
       await worker.terminate();

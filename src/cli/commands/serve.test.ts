@@ -1,19 +1,27 @@
-/** `serve` as a process: what it says, how it stops. */
-import { spawn } from "node:child_process";
+/** `serve` as a process: what it says, how it stops, how it ends where its engine crashes. */
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { pathToFileURL } from "node:url";
+import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
 import { writeModelFolder } from "../../serve/testing.ts";
 import { serveCommand } from "./serve.ts";
 
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-cli-"));
 const model = join(work, "tiny-model");
 const program = join(work, "program.ts");
+const crashing = join(work, "crashing.mjs");
+/** The seed of a request at which the engine's thread dies. */
+const DEADLY = 13;
+/** However busy the machine is. */
+const PATIENT = { timeout: 30_000, interval: 5 };
+const started: ChildProcess[] = [];
 beforeAll(async () => {
-  await writeModelFolder(model, { maxPositions: 4096 });
+  await writeModelFolder(model, { maxPositions: 16_384 });
   // The command alone, so that the test does not depend on the others.
   const command = JSON.stringify(new URL("./serve.ts", import.meta.url).href);
   writeFileSync(
@@ -21,12 +29,30 @@ beforeAll(async () => {
     `import { serveCommand } from ${command};\n` +
       `await serveCommand().parseAsync(process.argv.slice(2), { from: "user" });\n`,
   );
+  // Runs in every thread before its file.
+  writeFileSync(
+    crashing,
+    `import { parentPort, workerData } from "node:worker_threads";
+    if (workerData?.model !== undefined) {
+      if (process.env.CRASH === "loading") throw new Error("the roof fell in");
+      parentPort.on("message", ({ type, job }) => {
+        if (type === "submit" && job.seed === ${DEADLY}) throw new Error("the roof fell in");
+      });
+    }`,
+  );
+});
+afterEach(() => {
+  for (const child of started.splice(0)) child.kill("SIGKILL");
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-function start(...args: string[]) {
-  const env = { ...process.env, DEEPSEEK_TS_API_KEY: "from-the-environment" };
-  const child = spawn(process.execPath, [program, model, "--port", "0", "--threads", "1", ...args], { env });
+const start = (...args: string[]) => startNode([], args);
+
+function startNode(nodeOptions: string[], args: string[], variables: Record<string, string> = {}) {
+  const env = { ...process.env, DEEPSEEK_TS_API_KEY: "from-the-environment", ...variables };
+  const fixed = [program, model, "--port", "0", "--threads", "1"];
+  const child = spawn(process.execPath, [...nodeOptions, ...fixed, ...args], { env });
+  started.push(child);
   let [out, err] = ["", ""];
   child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
   const url = new Promise<string>((resolve) => {
@@ -43,7 +69,8 @@ function start(...args: string[]) {
 const headers = { authorization: "Bearer from-the-environment" };
 
 it("says what it serves and where, and ends with status 0 once its streams have", async () => {
-  const { child, url, ended } = start("--served-name", "mine");
+  // The engine's thread starts whatever options Node got.
+  const { child, url, ended } = startNode(["--max-old-space-size=1000"], ["--served-name", "mine"]);
   const body = JSON.stringify({ prompt: "the", max_tokens: 300, ignore_eos: true, stream: true });
   expect((await fetch(`${await url}/v1/models`)).status).toBe(401);
   const response = await fetch(`${await url}/v1/completions`, { method: "POST", body, headers });
@@ -64,6 +91,59 @@ it("stops waiting where it may not", async () => {
   child.kill("SIGINT");
   expect(await response.text()).toContain("shutting_down");
   expect((await ended).code).toBe(0);
+});
+
+it("ends with status 1 where the engine's thread crashes, and leaves nobody waiting", async () => {
+  const { url, ended } = startNode(["--import", pathToFileURL(crashing).href], ["--max-batch", "1"]);
+  const endless = { prompt: "the", max_tokens: 16_000, ignore_eos: true };
+  const complete = async (more: object) =>
+    fetch(`${await url}/v1/completions`, {
+      method: "POST",
+      body: JSON.stringify({ ...endless, ...more }),
+      headers,
+    });
+  // Somebody who never sends the rest of a request.
+  const slow = connect({ port: Number(new URL(await url).port), host: "127.0.0.1" });
+  slow.on("error", () => {}).resume();
+  const slowClosed = new Promise((resolve) => slow.on("close", resolve));
+  slow.write(
+    "POST /v1/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer from-the-environment\r\n" +
+      "Content-Length: 100\r\n\r\n{",
+  );
+  const streamed = await complete({ stream: true });
+  expect(streamed.status).toBe(200);
+  const waiting = complete({});
+  await vi.waitFor(async () => {
+    expect(await (await fetch(`${await url}/health`)).json()).toMatchObject({ status: "ok", active: 2 });
+  }, PATIENT);
+  const deadly = complete({ seed: DEADLY });
+  const events = await streamed.text();
+  const last = JSON.parse(
+    events
+      .trim()
+      .split("\n\n")
+      .at(-1)!
+      .replace(/^data: /, ""),
+  );
+  expect(last.error).toMatchObject({ type: "server_error", code: "engine_failed" });
+  expect(last.error.message).toContain("the roof fell in");
+  for (const response of await Promise.all([waiting, deadly])) {
+    expect(response.status).toBe(503);
+    expect(await response.json()).toEqual(last);
+  }
+  const { code, err } = await ended;
+  expect(code).toBe(1);
+  expect(err).toContain("error: the engine failed: the roof fell in\n");
+  expect(err).toContain("crashing.mjs");
+  await slowClosed;
+});
+
+it("ends with status 1 where the engine's thread crashes before its model is open", async () => {
+  const node = ["--import", pathToFileURL(crashing).href];
+  const { code, out, err } = await startNode(node, [], { CRASH: "loading" }).ended;
+  expect(code).toBe(1);
+  expect(out).toBe("");
+  expect(err).toContain("the roof fell in");
 });
 
 it("fails where there is no model, and has help with examples", async () => {

@@ -1,4 +1,7 @@
 import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DeepseekError, DisposedError } from "../errors.ts";
@@ -195,8 +198,23 @@ it.skipIf(!process.features.typescript)("a device that nobody disposed lets the 
   device = await createCpuDevice({ threads: 1 });
   const url = new URL("./backend.ts", import.meta.url);
   const program = `import { createCpuDevice } from "${url}"; await createCpuDevice({ threads: 2 }); console.log("up");`;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program], {
-    timeout: 20_000,
-  });
-  expect(stdout).toBe("up\n");
+  const run = (...options: string[]) => promisify(execFile)(process.execPath, options, { timeout: 20_000 });
+  expect((await run("--input-type=module", "--eval", program)).stdout).toBe("up\n");
+});
+
+it.skipIf(!process.features.typescript)("threads start under options of V8", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "deepseek-ts-options-"));
+  try {
+    const file = join(folder, "program.ts");
+    const url = new URL("./backend.ts", import.meta.url);
+    await writeFile(
+      file,
+      `import { createCpuDevice } from "${url}"; await createCpuDevice({ threads: 2 }); console.log("up");`,
+    );
+    const options = ["--max-old-space-size=500", file];
+    const { stdout } = await promisify(execFile)(process.execPath, options, { timeout: 20_000 });
+    expect(stdout).toBe("up\n");
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

@@ -1,4 +1,5 @@
 /** What differs between Node and browsers: starting workers and reading the kernel files. */
+import { threadExecArgv } from "./thread-options.ts";
 
 /** A worker of either kind. */
 export interface WorkerHandle {
@@ -73,9 +74,7 @@ export async function startWorker(): Promise<WorkerHandle> {
     });
   if (isNode()) {
     const { Worker } = await import("node:worker_threads");
-    // A program given by --eval names its kind in an option that workers of files refuse.
-    const execArgv = process.execArgv.filter((option) => !option.startsWith("--input-type="));
-    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels", execArgv });
+    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels", execArgv: threadExecArgv() });
     let ending = false;
     worker.on("message", (message) => {
       // From its first answer on: a device that nobody disposed must not keep the process alive.

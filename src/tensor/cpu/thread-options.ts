@@ -1,0 +1,12 @@
+/** Command-line options for threads of Node. */
+
+/**
+ * `execArgv` of a thread that runs a file. Undefined where it may inherit the program's options, those of V8 too, which
+ * may not be given to a thread. A program given by --eval names its kind in an option that threads of files refuse:
+ * only then the others are listed one by one.
+ */
+export function threadExecArgv(): string[] | undefined {
+  const ofEval = (option: string) => option.startsWith("--input-type=");
+  const given = process.execArgv;
+  return given.some(ofEval) ? given.filter((option) => !ofEval(option)) : undefined;
+}
