@@ -12,6 +12,7 @@ import {
   candidates,
   draw,
   penalizeRepetition,
+  SamplingBuffers,
   type SamplingOptions,
 } from "./sampling.ts";
 
@@ -59,12 +60,12 @@ export class Chooser {
   }
 
   /** The logits with all penalties, biases and the constraint; the model's own stay as they are. */
-  #adjusted(logits: Float32Array): Float32Array {
+  #adjusted(logits: Float32Array, buffers: SamplingBuffers): Float32Array {
     const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, constraint } = this.#options;
     const { logitBias = [] } = this.#options;
     const penalized = presencePenalty !== 0 || frequencyPenalty !== 0;
     if (repetitionPenalty === 1 && !penalized && logitBias.length === 0 && !constraint) return logits;
-    const scored = logits.slice();
+    const scored = buffers.copy(logits);
     penalizeRepetition(scored, this.#seen, repetitionPenalty);
     if (penalized) {
       for (const [id, times] of this.#made) scored[id] -= presencePenalty + frequencyPenalty * times;
@@ -75,13 +76,14 @@ export class Chooser {
   }
 
   /**
-   * The distribution of the next token; at temperature 0 all of it lies on the greedy choice.
+   * The distribution of the next token; at temperature 0 all of it lies on the greedy choice. It may lie in `buffers`
+   * until these serve another.
    * @throws ConfigError where no token may come next
    */
-  distribution(logits: Float32Array): Candidates {
+  distribution(logits: Float32Array, buffers = new SamplingBuffers()): Candidates {
     const { temperature = 0 } = this.#options;
-    const scored = this.#adjusted(logits);
-    if (temperature > 0) return candidates(scored, this.#options, this.#count);
+    const scored = this.#adjusted(logits, buffers);
+    if (temperature > 0) return candidates(scored, this.#options, this.#count, buffers);
     const id = argmax(scored, this.#count);
     if (scored[id] === Number.NEGATIVE_INFINITY) {
       throw new ConfigError("no token may come next", { where: "Chooser", name: "constraint" });

@@ -15,6 +15,7 @@ import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
 import { checkRequest, positive, type RequestOptions, type StopReason } from "./request.ts";
+import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
 import { disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
@@ -118,6 +119,7 @@ export class Engine implements AsyncDisposable {
   #loop: Promise<void> | null = null;
   #failure: EngineFailedError | null = null;
   #closed = false;
+  readonly #buffers = new SamplingBuffers();
   readonly #counts = {
     generatedTokens: 0,
     promptTokens: 0,
@@ -244,7 +246,7 @@ export class Engine implements AsyncDisposable {
     );
     const drafted = () => running.reduce((sum, { sequence }) => sum + sequence.drafts.drafted, 0);
     const before = drafted();
-    const outcomes = await step(this.model, readings);
+    const outcomes = await step(this.model, readings, { buffers: this.#buffers });
     this.#counts.steps++;
     this.#counts.batchRows += readings.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
     const jobs = new Map(running.map((job) => [job.sequence, job]));

@@ -10,6 +10,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import type { GeneratedToken } from "./chooser.ts";
 import { nextTask } from "./next-task.ts";
 import { checkRequest, type DraftCounts, positive, type RequestOptions, type StopReason } from "./request.ts";
+import { SamplingBuffers } from "./sampling.ts";
 import { createCaches, Sequence } from "./sequence.ts";
 import { step } from "./step.ts";
 
@@ -122,6 +123,7 @@ export async function* run(
 ): AsyncGenerator<GeneratedToken, void> {
   const { maxTokens, signal, speculative = false, cache, mlaForm, prefillChunk = 512 } = options;
   const sequence = new Sequence(model, prompt, options);
+  const buffers = new SamplingBuffers();
   tally.counts = speculative ? sequence.drafts : null;
   tally.start();
   try {
@@ -136,7 +138,7 @@ export async function* run(
       }
       if (signal?.aborted) return;
       const tokens = Math.min(sequence.unread, prefillChunk);
-      const [outcome] = await step(model, [{ sequence, tokens }], mlaForm);
+      const [outcome] = await step(model, [{ sequence, tokens }], { mlaForm, buffers });
       for (const [i, token] of outcome.tokens.entries()) {
         tally.stop();
         tally.generatedTokens++;

@@ -55,7 +55,14 @@ export function checkSampling(options: SamplingOptions): void {
 /** Index of the largest of the first `count` logits; the lowest where several are largest. */
 export function argmax(logits: ArrayLike<number>, count = logits.length): number {
   let best = 0;
-  for (let i = 1; i < count; i++) if (logits[i] > logits[best]) best = i;
+  let top = logits[0];
+  for (let i = 1; i < count; i++) {
+    const value = logits[i];
+    if (value > top) {
+      top = value;
+      best = i;
+    }
+  }
   return best;
 }
 
@@ -83,6 +90,47 @@ export function penalizeRepetition(logits: Float32Array, context: Iterable<numbe
 }
 
 /**
+ * Memory of the size of a vocabulary for one distribution at a time, kept between tokens: fresh memory costs a system's
+ * page faults for every token, which is more than all arithmetic on it.
+ */
+export class SamplingBuffers {
+  #ids = new Int32Array(0);
+  #weights = new Float64Array(0);
+  #keys = new Float64Array(0);
+  #logits = new Float32Array(0);
+
+  #reserve(count: number): void {
+    if (this.#ids.length >= count) return;
+    this.#ids = new Int32Array(count);
+    this.#weights = new Float64Array(count);
+    this.#keys = new Float64Array(count);
+  }
+
+  ids(count: number): Int32Array {
+    this.#reserve(count);
+    return this.#ids;
+  }
+
+  weights(count: number): Float64Array {
+    this.#reserve(count);
+    return this.#weights;
+  }
+
+  keys(count: number): Float64Array {
+    this.#reserve(count);
+    return this.#keys;
+  }
+
+  /** A copy of the logits, to be changed. */
+  copy(logits: Float32Array): Float32Array {
+    if (this.#logits.length < logits.length) this.#logits = new Float32Array(logits.length);
+    const copy = this.#logits.subarray(0, logits.length);
+    copy.set(logits);
+    return copy;
+  }
+}
+
+/**
  * Candidates with their probabilities, which sum to 1: most probable first where some were cut off, else in the order
  * of ids.
  */
@@ -100,7 +148,7 @@ function refuseLogits(best: number): never {
 }
 
 /**
- * The distribution that a draw is made from, for a temperature above 0.
+ * The distribution that a draw is made from, for a temperature above 0. It lies in `buffers` until these serve another.
  * @param count tokens that exist: rows of a padded head beyond it are never drawn
  * @throws DeepseekError where no logit is finite
  */
@@ -108,6 +156,7 @@ export function candidates(
   logits: Float32Array,
   options: SamplingOptions,
   count = logits.length,
+  buffers = new SamplingBuffers(),
 ): Candidates {
   const { temperature = 1, topK = 0, topP = 1, minP = 0 } = options;
   const largest = logits[argmax(logits, count)];
@@ -115,8 +164,8 @@ export function candidates(
   // A token this far below the best one cannot matter in double precision.
   let floor = largest - 60 * temperature;
   if (topK > 0 && topK < count) floor = Math.max(floor, nthLargest(logits, topK, count));
-  const ids = new Int32Array(count);
-  const weights = new Float64Array(count);
+  const ids = buffers.ids(count);
+  const weights = buffers.weights(count);
   let size = 0;
   let total = 0;
   for (let i = 0; i < count; i++) {
@@ -132,7 +181,7 @@ export function candidates(
   const bound = topK > 0 ? 0 : Math.max(minP, ((1 - topP) * total) / (2 * size));
   let kept = 0;
   const bits = new Int32Array(logits.buffer, logits.byteOffset, count);
-  const keys = new Float64Array(size);
+  const keys = buffers.keys(count);
   for (let i = 0; i < size; i++) {
     if (weights[i] >= bound) keys[kept++] = descendingKey(bits[ids[i]], ids[i]);
   }
@@ -176,7 +225,8 @@ function sum(values: Float64Array, count: number): number {
 
 function normalized(ids: Int32Array, weights: Float64Array, count: number): Candidates {
   const total = sum(weights, count);
-  return { ids: ids.slice(0, count), probabilities: weights.slice(0, count).map((w) => w / total) };
+  for (let i = 0; i < count; i++) weights[i] /= total;
+  return { ids: ids.subarray(0, count), probabilities: weights.subarray(0, count) };
 }
 
 /** Draws one of the candidates. */

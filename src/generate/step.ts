@@ -10,7 +10,7 @@ import { type MlaForm, standalone } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
-import type { Candidates } from "./sampling.ts";
+import type { Candidates, SamplingBuffers } from "./sampling.ts";
 import type { Sequence } from "./sequence.ts";
 import { verify } from "./speculative.ts";
 
@@ -18,6 +18,13 @@ import { verify } from "./speculative.ts";
 export interface Reading {
   readonly sequence: Sequence;
   readonly tokens: number;
+}
+
+export interface StepOptions {
+  /** Form of latent attention; default "auto". */
+  readonly mlaForm?: MlaForm;
+  /** Memory for distributions, the same in every step. */
+  readonly buffers?: SamplingBuffers;
 }
 
 /** What became of a reading. */
@@ -45,19 +52,18 @@ function draftsNext(sequence: Sequence): boolean {
   return pending !== null && unread === 1 && generatedTokens > 0 && !ending(sequence);
 }
 
-/** The rows of a tensor `[rows, V]`, which is freed. */
+/** The rows of a tensor `[rows, V]`: its own memory, where the device shows it, so that they end with it. */
 async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
-  try {
-    const [rows, width] = output.shape;
-    const flat = (await output.data()) as Float32Array;
-    return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
-  } finally {
-    output.dispose();
-  }
+  const [rows, width] = output.shape;
+  const window = output.window(0, output.size);
+  const flat = window
+    ? new Float32Array(window.buffer, window.byteOffset, output.size)
+    : ((await output.data()) as Float32Array);
+  return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
 }
 
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
-function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
+function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm = "auto"): Tensor {
   return standalone(model.device, () => {
     const { device } = model;
     const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
@@ -79,26 +85,25 @@ function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaF
 async function draft(
   model: CausalLM,
   sequences: readonly Sequence[],
-  mlaForm: MlaForm,
+  { mlaForm, buffers }: StepOptions,
   failed: Map<Sequence, unknown>,
 ): Promise<Map<Sequence, Draft>> {
   const drafts = new Map<Sequence, Draft>();
   const feeding = sequences.filter((sequence) => sequence.pending !== null && !ending(sequence));
   if (feeding.length === 0) return drafts;
   const drafting = feeding.filter(draftsNext);
-  const output = feedModule(model, feeding, mlaForm);
+  using output = feedModule(model, feeding, mlaForm);
   for (const sequence of feeding) {
     sequence.pending?.dispose();
     sequence.pending = null;
   }
-  if (drafting.length === 0) {
-    output.dispose();
-    return drafts;
-  }
+  if (drafting.length === 0) return drafts;
   const logits = await rowsOfLogits(output);
   drafting.forEach((sequence, i) => {
     try {
-      const distribution = sequence.chooser.distribution(logits[i]);
+      const { ids, probabilities } = sequence.chooser.distribution(logits[i], buffers);
+      // It is needed beside the main model's.
+      const distribution = { ids: ids.slice(), probabilities: probabilities.slice() };
       drafts.set(sequence, { distribution, id: sequence.chooser.draw(distribution) });
     } catch (error) {
       failed.set(sequence, error);
@@ -116,7 +121,7 @@ interface Placed extends Reading {
 }
 
 /** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. */
-function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm): Tensor {
+function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm = "auto"): Tensor {
   return standalone(model.device, () => {
     const ids: number[] = [];
     const wanted: number[] = [];
@@ -143,14 +148,20 @@ function choose(
   { sequence, draft }: Placed,
   logits: readonly Float32Array[],
   tokens: GeneratedToken[],
+  buffers: SamplingBuffers | undefined,
 ): void {
   const { chooser } = sequence;
   const [first, second] = logits;
   if (!draft) {
-    tokens.push(sequence.accept(chooser.draw(chooser.distribution(first)), first));
+    tokens.push(sequence.accept(chooser.draw(chooser.distribution(first, buffers)), first));
     return;
   }
-  const { id, accepted } = verify(chooser.distribution(first), draft.distribution, draft.id, chooser);
+  const { id, accepted } = verify(
+    chooser.distribution(first, buffers),
+    draft.distribution,
+    draft.id,
+    chooser,
+  );
   sequence.drafts.drafted++;
   tokens.push(sequence.accept(id, first));
   if (!accepted) {
@@ -159,7 +170,7 @@ function choose(
   }
   sequence.drafts.accepted++;
   if (sequence.stopReason !== null) return;
-  tokens.push(sequence.accept(chooser.draw(chooser.distribution(second)), second));
+  tokens.push(sequence.accept(chooser.draw(chooser.distribution(second, buffers)), second));
 }
 
 /** Takes the rejected token out of the cache and its state out of what waits for the module. */
@@ -177,11 +188,11 @@ function forgetDraft(sequence: Sequence): void {
 export async function step(
   model: CausalLM,
   readings: readonly Reading[],
-  mlaForm: MlaForm = "auto",
+  options: StepOptions = {},
 ): Promise<Outcome[]> {
   const failed = new Map<Sequence, unknown>();
   const sequences = readings.map(({ sequence }) => sequence);
-  const drafts = await draft(model, sequences, mlaForm, failed);
+  const drafts = await draft(model, sequences, options, failed);
   // Short readings together: they share the products of the absorbed form.
   const order = readings
     .filter(({ sequence }) => sequence.attached && !failed.has(sequence))
@@ -194,7 +205,8 @@ export async function step(
     rows += tokens + (draft ? 1 : 0);
     return { sequence, tokens, draft, row, wanted };
   });
-  const logits = placed.length === 0 ? [] : await rowsOfLogits(readTokens(model, placed, mlaForm));
+  using output = placed.length === 0 ? null : readTokens(model, placed, options.mlaForm);
+  const logits = output === null ? [] : await rowsOfLogits(output);
   const outcomes = new Map<Sequence, Outcome>();
   for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
   let at = 0;
@@ -205,7 +217,7 @@ export async function step(
     if (!sequence.attached) continue;
     const tokens: GeneratedToken[] = [];
     try {
-      if (wanted > 0) choose(reading, own, tokens);
+      if (wanted > 0) choose(reading, own, tokens, options.buffers);
       outcomes.set(sequence, { sequence, tokens });
     } catch (error) {
       outcomes.set(sequence, { sequence, tokens, error });
