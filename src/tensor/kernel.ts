@@ -71,8 +71,11 @@ export interface TypedKernel<O extends Record<string, OperandKind>, I extends st
   ): void;
 }
 
-function zip(names: readonly string[], values: readonly number[]): Record<string, number> {
-  const out: Record<string, number> = {};
+function zip(
+  names: readonly string[],
+  values: readonly number[],
+  out: Record<string, number> = {},
+): Record<string, number> {
   for (let i = 0; i < names.length; i++) out[names[i]] = values[i];
   return out;
 }
@@ -87,18 +90,21 @@ export function defineKernel<
   const operandKinds = operandNames.map((name) => spec.operands[name]);
   const intNames = (spec.ints ?? []) as readonly string[];
   const floatNames = (spec.floats ?? []) as readonly string[];
+  const dtypes = operandKinds.map((kind) => kind.replace("?", "").split(" ")[1]);
+  // One record for all calls: `work` keeps nothing, and there are hundreds of calls a token.
+  const named: Record<string, number> = {};
   const kernel: TypedKernel<O, I, F> = {
     name: spec.name,
     operandNames,
     operandKinds,
     intNames,
     floatNames,
-    work: (ints) => spec.work(zip(intNames, ints) as Record<I, number>),
+    work: (ints) => spec.work(zip(intNames, ints, named) as Record<I, number>),
     reference: (operands, ints, floats) => {
-      const named: Record<string, unknown> = {};
-      for (let i = 0; i < operandNames.length; i++) named[operandNames[i]] = operands[i];
+      const arrays: Record<string, unknown> = {};
+      for (let i = 0; i < operandNames.length; i++) arrays[operandNames[i]] = operands[i];
       spec.reference(
-        named as { [K in keyof O]: ReferenceArray<O[K]> },
+        arrays as { [K in keyof O]: ReferenceArray<O[K]> },
         zip(intNames, ints) as Record<I, number>,
         zip(floatNames, floats) as Record<F, number>,
       );
@@ -115,7 +121,7 @@ export function defineKernel<
           resolved[i] = null;
           continue;
         }
-        checkDType(spec.name, operandNames[i], operandKinds[i], tensor);
+        checkDType(spec.name, operandNames[i], dtypes[i], tensor);
         resolved[i] = tensor.operand();
       }
       device.backend.run(
@@ -129,8 +135,7 @@ export function defineKernel<
   return kernel;
 }
 
-function checkDType(where: string, name: string, kind: OperandKind, tensor: Tensor): void {
-  const wanted = kind.replace("?", "").split(" ")[1];
+function checkDType(where: string, name: string, wanted: string, tensor: Tensor): void {
   const { dtype } = tensor;
   const fits = wanted === "float" ? dtype === "f32" || dtype === "bf16" || dtype === "f16" : dtype === wanted;
   if (!fits)

@@ -34,6 +34,7 @@ import { type Placement, place, type Span } from "./placement.ts";
 
 /** Where the arguments of the call in progress lie, in every memory. */
 const ARGS = 4096;
+const ARGS_WORDS = (65536 - ARGS) >> 2;
 const SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Calls cheaper than this many element visits stay on one thread: waking the others would cost more. */
 const PARALLEL_WORK = 60_000;
@@ -78,6 +79,21 @@ class CpuBuffer implements Buffer {
   }
 }
 
+/** One WebAssembly memory with its kernels, and its argument block as integers and as floats. */
+interface Memory {
+  readonly arena: Arena;
+  readonly kernels: KernelInstance;
+  integers: Int32Array;
+  reals: Float32Array;
+}
+
+function argumentViews({ memory: { buffer } }: Arena): Pick<Memory, "integers" | "reals"> {
+  return {
+    integers: new Int32Array(buffer, ARGS, ARGS_WORDS),
+    reals: new Float32Array(buffer, ARGS, ARGS_WORDS),
+  };
+}
+
 class CpuBackend implements Backend {
   readonly name = "cpu";
   readonly threads: number;
@@ -88,7 +104,7 @@ class CpuBackend implements Backend {
   #module: WebAssembly.Module;
   #numbers: Readonly<Record<string, number>>;
   #workers: WorkerHandle[] = [];
-  #arenas: { arena: Arena; kernels: KernelInstance }[] = [];
+  #arenas: Memory[] = [];
   #arenaBytes: number | undefined;
   #parallelWork: number;
   #patience: number;
@@ -175,7 +191,7 @@ class CpuBackend implements Backend {
       this.#patience,
     );
     if (isPage()) kernels.forbid_sleep();
-    this.#arenas.push({ arena, kernels });
+    this.#arenas.push({ arena, kernels, ...argumentViews(arena) });
     this.#workers.forEach((worker, i) => {
       const message: WorkerMessage = {
         module: this.#module,
@@ -279,10 +295,11 @@ class CpuBackend implements Backend {
       });
     }
     const placement = this.#place(kernel, operands);
-    const { arena, kernels } = this.#arenas[placement.arena];
-    const words = operands.length + ints.length + floats.length;
-    const integers = new Int32Array(arena.memory.buffer, ARGS, words);
-    const reals = new Float32Array(arena.memory.buffer, ARGS, words);
+    const memory = this.#arenas[placement.arena];
+    const { arena, kernels } = memory;
+    // Memory that has grown shows as another buffer.
+    if (memory.integers.buffer !== arena.memory.buffer) Object.assign(memory, argumentViews(arena));
+    const { integers, reals } = memory;
     let at = 0;
     for (const address of placement.addresses) integers[at++] = address;
     for (const value of ints) integers[at++] = value;

@@ -17,6 +17,19 @@ type Numbered<T extends string> = `${T}${(typeof places)[number]}`;
 const numbered = <T extends string>(names: readonly T[]): Numbered<T>[] =>
   places.flatMap((i) => names.map((name) => `${name}${i}` as Numbered<T>));
 
+/** The names of what each place has, made once: there are dozens for every call. */
+const namesAt = places.map((i) => ({
+  k: `k${i}` as const,
+  v: `v${i}` as const,
+  rows: `rows${i}` as const,
+  length: `length${i}` as const,
+  parts: `parts${i}` as const,
+  base: `base${i}` as const,
+  count: `count${i}` as const,
+  start: `start${i}` as const,
+  partial: `partial${i}` as const,
+}));
+
 const caches = <T extends string>(name: T) =>
   Object.fromEntries(places.map((i) => [`${name}${i}`, "in float?"])) as Record<Numbered<T>, "in float?">;
 
@@ -33,7 +46,7 @@ const kernel = defineKernel({
   floats: ["scale"],
   work: (s) => {
     let pairs = 0;
-    for (const i of places) pairs += s[`rows${i}`] * s[`length${i}`];
+    for (let i = 0; i < s.sequences; i++) pairs += s[namesAt[i].rows] * s[namesAt[i].length];
     return (pairs * s.heads * (s.width + s.valueWidth)) / 16;
   },
   reference: (operands, s, { scale }) => {
@@ -150,35 +163,31 @@ export function attentionSequences(
   let partialRows = 0;
   const flush = () => {
     if (members.length === 0) return;
-    const operand = (name: string, tensor: (cache: SequenceCache) => Tensor | null) =>
-      Object.fromEntries(places.map((i) => [`${name}${i}`, members[i] ? tensor(members[i].cache) : null]));
-    const ints: Record<string, number> = {};
-    for (const i of places) {
-      const own = members[i];
-      ints[`rows${i}`] = own?.cache.rows ?? 0;
-      ints[`length${i}`] = own?.cache.length ?? 0;
-      ints[`parts${i}`] = own?.cut.parts ?? 0;
-      ints[`base${i}`] = own?.cut.base ?? 0;
-      ints[`count${i}`] = own?.cut.count ?? 0;
-      ints[`start${i}`] = own?.start ?? 0;
-      ints[`partial${i}`] = own?.partial ?? 0;
-    }
     const floats = partialRows * heads * partRow(valueWidth);
     const partial = floats > 0 ? device.unscoped(() => device.empty([floats])) : null;
+    const operands: Record<string, Tensor | null> = { q, partial, y };
+    const common = { heads, kvHeads, width, valueWidth, dtype };
+    const ints: Record<string, number> = { sequences: members.length, ...common };
+    for (const i of places) {
+      const own = members[i];
+      const names = namesAt[i];
+      operands[names.k] = own?.cache.keys ?? null;
+      operands[names.v] = own?.cache.values ?? null;
+      ints[names.rows] = own?.cache.rows ?? 0;
+      ints[names.length] = own?.cache.length ?? 0;
+      ints[names.parts] = own?.cut.parts ?? 0;
+      ints[names.base] = own?.cut.base ?? 0;
+      ints[names.count] = own?.cut.count ?? 0;
+      ints[names.start] = own?.start ?? 0;
+      ints[names.partial] = own?.partial ?? 0;
+    }
     kernel.run(
       device,
+      operands as Parameters<typeof kernel.run>[1],
+      ints as Parameters<typeof kernel.run>[2],
       {
-        q,
-        ...(operand("k", (cache) => cache.keys) as Record<Numbered<"k">, Tensor | null>),
-        ...(operand("v", (cache) => cache.values) as Record<Numbered<"v">, Tensor | null>),
-        partial,
-        y,
+        scale: options.scale,
       },
-      {
-        ...{ sequences: members.length, heads, kvHeads, width, valueWidth, dtype },
-        ...(ints as Record<Numbered<(typeof fields)[number]>, number>),
-      },
-      { scale: options.scale },
     );
     partial?.dispose();
     members = [];
