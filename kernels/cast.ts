@@ -125,6 +125,45 @@ export function cast_rows(a: usize): void {
   }
 }
 
+/** Targets of a call of `store_rows`, and integers for each: its rows, the first of them in x, and in y. */
+const TARGETS: usize = 8;
+const FIELDS: usize = 3;
+
+/**
+ * Rows of x into up to eight matrices: row `from + r` of x becomes channels `channel` to `channel + n` of row `to + r`
+ * of y. Arguments: x (f32), eight y?; targets, n, width (of a row of y), channel, dtype of y, then FIELDS for each of
+ * the eight.
+ */
+export function store_rows(a: usize): void {
+  const x = load<usize>(a);
+  const tables = a + 4;
+  const ints = tables + (TARGETS << 2);
+  const targets = load<i32>(ints);
+  const n = load<i32>(ints, 4);
+  const width = load<i32>(ints, 8);
+  const channel = load<i32>(ints, 12);
+  const dtype = load<i32>(ints, 16);
+  const fields = ints + 20;
+  const shift: usize = dtype == 0 ? 2 : 1;
+  const perUnit = rowsPerUnit(n);
+  let first = 0;
+  let next = nextUnit();
+  for (let t: usize = 0; t < <usize>targets; t++) {
+    const own = fields + ((t * FIELDS) << 2);
+    const rows = load<i32>(own);
+    const from = x + ((<usize>load<i32>(own, 4) * <usize>n) << 2);
+    const to = load<usize>(tables + (t << 2)) + ((<usize>load<i32>(own, 8) * <usize>width + <usize>channel) << shift);
+    const end = first + unitsOf(rows, perUnit);
+    for (; next < end; next = nextUnit()) {
+      const begin = (next - first) * perUnit;
+      for (let r = begin; r < min(rows, begin + perUnit); r++) {
+        castRow(from + ((<usize>r * <usize>n) << 2), to + ((<usize>r * <usize>width) << shift), n, 0, dtype);
+      }
+    }
+    first = end;
+  }
+}
+
 /** y = value rounded to its dtype. Arguments: y; n, dtype; value. */
 export function fill_narrow(a: usize): void {
   const y = load<usize>(a);

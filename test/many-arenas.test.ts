@@ -4,15 +4,17 @@
  */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, expect, it, vi } from "vitest";
 import { createModel } from "../src/models/causal-lm.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { bytesPerElement, type RawArray } from "../src/tensor/dtype.ts";
+import { attentionSequences } from "../src/tensor/ops/attention-sequences.ts";
 import { add } from "../src/tensor/ops/elementwise.ts";
 import { experts } from "../src/tensor/ops/experts.ts";
 import { linear } from "../src/tensor/ops/linear.ts";
 import { matmul } from "../src/tensor/ops/matmul.ts";
 import { adamw } from "../src/tensor/ops/optimizer.ts";
+import { storeRows } from "../src/tensor/ops/store-rows.ts";
 import { QuantizedTensor } from "../src/tensor/quantized.ts";
 import { Random } from "../src/tensor/random.ts";
 import { Tape } from "../src/tensor/tape.ts";
@@ -253,6 +255,44 @@ it("a quantized model spread over several memories gives the bits of one memory,
     expect(places()).toEqual(before);
   }
   expect(differing(results.slice(3), results.slice(0, 3))).toEqual([]);
+});
+
+it("sequences whose caches lie in several memories are computed memory by memory, without copies of caches", async () => {
+  const [heads, width, capacity] = [4, 32, 3000];
+  const results: RawArray[][] = [];
+  for (const arenaBytes of [undefined, SMALL]) {
+    const device = await cpu(arenaBytes);
+    // 384 kB each.
+    const caches = Array.from({ length: 12 }, (_, i) => {
+      const tensor = device.empty([capacity, width]);
+      tensor.set(normals(tensor.size, i));
+      return tensor;
+    });
+    const apart = new Set(caches.map(arenaOf)).size;
+    expect(apart).toBe(arenaBytes === undefined ? 1 : 2);
+    const run = vi.spyOn(device.backend, "run");
+    const x = device.tensor(normals(12 * 8, 50), [12, 8]);
+    storeRows(
+      x,
+      caches.map((tensor, i) => ({ tensor, from: i, rows: 1, to: 10 * i })),
+      3,
+    );
+    const q = device.tensor(normals(12 * heads * width, 51), [12, heads, width]);
+    const sequences = caches.map((keys, i) => ({ keys, values: null, rows: 1, length: 1 + 200 * i }));
+    const y = attentionSequences(q, sequences, { scale: 0.2, keyValueHeads: 1 });
+    const calls = run.mock.calls.filter(([{ name }]) => /store_rows|attention_sequences/.test(name));
+    expect(calls.length).toBeGreaterThanOrEqual(4);
+    const held = new Set(caches.map((tensor) => tensor.operand().buffer));
+    for (const [, operands] of calls) {
+      const homes = operands.flatMap((operand) =>
+        operand && held.has(operand.buffer) ? [(operand.buffer as unknown as { arena: number }).arena] : [],
+      );
+      expect(new Set(homes).size).toBe(1);
+    }
+    run.mockRestore();
+    results.push(await Promise.all([y, ...caches].map((tensor) => tensor.raw())));
+  }
+  expect(differing(results[1], results[0])).toEqual([]);
 });
 
 it("a process waits for a device with several memories to end", () => {

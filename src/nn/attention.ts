@@ -9,6 +9,7 @@ import { reshape, split } from "../tensor/ops/reshape.ts";
 import { rotary } from "../tensor/ops/rotary.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { writeCaches } from "./cache.ts";
 import type { ForwardContext, PlacedSegment } from "./context.ts";
 import { fused, type GroupSpec, matrix, type Parameters } from "./parameters.ts";
 import { attendSegments, rowsOf } from "./segments.ts";
@@ -70,10 +71,8 @@ export class MhaAttention {
     layer: number,
     scale: number,
   ): Tensor {
-    for (const { cache, row, tokens, start } of segments) {
-      cache.layers[layer].write(0, rowsOf(k, row, row + tokens), start);
-      cache.layers[layer].write(1, rowsOf(v, row, row + tokens), start);
-    }
+    writeCaches(k, layer, 0, segments);
+    writeCaches(v, layer, 1, segments);
     const together = (rows: Tensor, run: readonly PlacedSegment[]) => {
       const caches = run.map(({ cache, tokens, length }) => {
         const [keys, values] = cache.layers[layer].streams;

@@ -1,11 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
-import { Cache } from "./cache.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Cache, writeCaches } from "./cache.ts";
 
 /** Position p holds `seed + p` in every channel. */
 function block(start: number, tokens: number, width: number, seed = 0): Float32Array {
   return Float32Array.from({ length: tokens * width }, (_, i) => seed + start + Math.floor(i / width));
+}
+
+/** All rows of `x: [1, T, ..]` into a stream of layer 0, or of another. */
+function write(cache: Cache, stream: number, x: Tensor, start: number, channel = 0, layer = 0): void {
+  writeCaches(x, layer, stream, [{ cache, row: 0, tokens: x.shape[1], start }], channel);
 }
 
 function feed(cache: Cache, tokens: number, seed = 0): void {
@@ -13,11 +19,11 @@ function feed(cache: Cache, tokens: number, seed = 0): void {
   using _scope = device.scope();
   const start = cache.length;
   cache.reserve(start + tokens);
-  for (const layer of cache.layers) {
-    layer.widths.forEach((width, i) => {
-      layer.write(i, device.tensor(block(start, tokens, width, seed), [1, tokens, width]), start);
+  cache.layers.forEach(({ widths }, layer) => {
+    widths.forEach((width, i) => {
+      write(cache, i, device.tensor(block(start, tokens, width, seed), [1, tokens, width]), start, 0, layer);
     });
-  }
+  });
   cache.advance(tokens);
 }
 
@@ -40,8 +46,8 @@ describe("Cache", () => {
     const device = createReferenceDevice();
     using cache = new Cache(device, [[3]], { capacity: 4 });
     const [layer] = cache.layers;
-    layer.write(0, device.tensor([1, 2, 3, 4], [1, 2, 2]), 0);
-    layer.write(0, device.tensor([8, 9], [1, 2, 1]), 0, 2);
+    write(cache, 0, device.tensor([1, 2, 3, 4], [1, 2, 2]), 0);
+    write(cache, 0, device.tensor([8, 9], [1, 2, 1]), 0, 2);
     cache.advance(2);
     expect([...(await layer.read(0, 2, 0, 3).data())]).toEqual([1, 2, 8, 3, 4, 9]);
   });
@@ -50,10 +56,10 @@ describe("Cache", () => {
     const device = createReferenceDevice();
     using cache = new Cache(device, [[1]], { capacity: 8 });
     const [layer] = cache.layers;
-    layer.write(0, device.tensor([1, 2], [1, 2, 1]), 0);
+    write(cache, 0, device.tensor([1, 2], [1, 2, 1]), 0);
     cache.advance(2);
     cache.truncate(1);
-    layer.write(0, device.tensor([7], [1, 1, 1]), 1);
+    write(cache, 0, device.tensor([7], [1, 1, 1]), 1);
     cache.advance(1);
     expect([...(await layer.read(0, 2, 0, 1).data())]).toEqual([1, 7]);
   });
@@ -88,9 +94,9 @@ describe("Cache", () => {
     const device = createReferenceDevice();
     using cache = new Cache(device, [[2]], { capacity: 2 });
     const three = device.tensor([0, 0, 0, 0, 0, 0], [1, 3, 2]);
-    expect(() => cache.layers[0].write(0, three, 0)).toThrow(ShapeError);
-    expect(() => cache.layers[0].write(0, three.view([1, 2, 3]), 0)).toThrow(ShapeError);
-    expect(() => cache.layers[0].write(0, three.view([3, 1, 2]), 0)).toThrow(ShapeError);
+    expect(() => write(cache, 0, three, 0)).toThrow(ShapeError);
+    expect(() => write(cache, 0, three.view([1, 2, 3]), 0)).toThrow(ShapeError);
+    expect(() => write(cache, 0, three.view([3, 1, 2]), 0)).toThrow(ShapeError);
     expect(() => cache.advance(3)).toThrow(ShapeError);
     expect(() => cache.truncate(1)).toThrow(ShapeError);
     expect(() => cache.truncate(-1)).toThrow(ShapeError);

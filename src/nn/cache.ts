@@ -6,6 +6,7 @@
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { copyRows, fill } from "../tensor/ops/memory.ts";
+import { storeRows } from "../tensor/ops/store-rows.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 
 /** How the streams are stored; attention computes in f32 whatever it is. */
@@ -30,25 +31,6 @@ export class LayerCache implements Disposable {
     const device = this.#device;
     // Zeros: what lies beyond the length must not turn a masked product into NaN.
     return device.unscoped(() => fill(device.empty([capacity, width], this.#dtype), 0));
-  }
-
-  /**
-   * Writes `x: [1, T, ..]` into the channels from `channel` of stream `stream`, from position `start` on. The caller
-   * has made room and advances the length once all layers have written. @throws ShapeError
-   */
-  write(stream: number, x: Tensor, start: number, channel = 0): void {
-    const target = this.streams[stream];
-    const [capacity, width] = target.shape;
-    const tokens = x.shape[1];
-    const n = x.size / tokens;
-    if (x.shape[0] !== 1 || start + tokens > capacity || channel + n > width) {
-      throw new ShapeError("tokens that fit the cache", {
-        where: "LayerCache.write",
-        expected: [1, capacity - start, width - channel],
-        found: [x.shape[0], tokens, n],
-      });
-    }
-    copyRows(x, target, tokens, n, n, width, 0, start * width + channel);
   }
 
   /**
@@ -77,6 +59,37 @@ export class LayerCache implements Disposable {
   [Symbol.dispose](): void {
     for (const stream of this.streams) stream.dispose();
   }
+}
+
+/** New tokens of one sequence among the rows of a pass, and where they go. */
+export interface CacheRows {
+  readonly cache: Cache;
+  /** First row and number of its tokens. */
+  readonly row: number;
+  readonly tokens: number;
+  /** Position of the first. */
+  readonly start: number;
+}
+
+/**
+ * Writes the rows of `x: [1, N, ..]` into the channels from `channel` on of stream `stream` of a layer, each sequence's
+ * into its cache. The caller has made room and advances the lengths once all layers have written. @throws ShapeError
+ */
+export function writeCaches(
+  x: Tensor,
+  layer: number,
+  stream: number,
+  sequences: readonly CacheRows[],
+  channel = 0,
+): void {
+  const targets = sequences.map(({ cache, row, tokens, start }) => ({
+    tensor: cache.layers[layer].streams[stream],
+    ...{ from: row, rows: tokens, to: start },
+  }));
+  x.device.unscoped(() => {
+    using rows = x.view(x.shape.slice(1));
+    storeRows(rows, targets, channel);
+  });
 }
 
 export interface CacheOptions {

@@ -16,7 +16,7 @@ import { rmsNorm } from "../tensor/ops/rms-norm.ts";
 import { rotary } from "../tensor/ops/rotary.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { LayerCache } from "./cache.ts";
+import { type LayerCache, writeCaches } from "./cache.ts";
 import type { ForwardContext, MlaForm, PlacedSegment } from "./context.ts";
 import { type LatentUp, latentUp } from "./latent-up.ts";
 import { fused, type GroupSpec, matrix, type Parameters, vector } from "./parameters.ts";
@@ -170,11 +170,8 @@ export class MlaAttention {
   ): Tensor {
     const { latentRank: C } = this.#config;
     const held = ({ cache }: PlacedSegment): LayerCache => cache.layers[layer];
-    for (const segment of segments) {
-      const { row, tokens, start } = segment;
-      held(segment).write(0, rowsOf(latent, row, row + tokens), start);
-      held(segment).write(0, rowsOf(kRope, row, row + tokens), start, C);
-    }
+    writeCaches(latent, layer, 0, segments);
+    writeCaches(kRope, layer, 0, segments, C);
     const scale = this.#scale;
     const inLatents = ({ tokens, length }: PlacedSegment) =>
       form === "absorbed" || (form === "auto" && absorbs(this.#config, tokens, length));

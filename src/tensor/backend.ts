@@ -47,6 +47,8 @@ export interface Backend {
    * elsewhere. No queued work may use them meanwhile.
    */
   window?(buffer: Buffer, offset: number, length: number): Uint8Array | null;
+  /** Number of the memory that holds the buffer, where a backend has several: one call for each spares copies. */
+  home?(buffer: Buffer): number;
   /** Copies raw elements out, after all work queued so far. */
   read(buffer: Buffer, offset: number, length: number): Promise<RawArray>;
   /** Queues a kernel: operands, integers and floats in the order of its definition; a null operand is absent. */

@@ -233,6 +233,11 @@ export class Tensor implements Disposable {
     return this.device.backend.window?.(buffer, this.offset + offset, length) ?? null;
   }
 
+  /** Number of the memory that holds the elements, where the device has several. */
+  get home(): number {
+    return this.device.backend.home?.(this.#alive().buffer) ?? 0;
+  }
+
   /** The elements in memory form (bf16 and f16 as 16-bit integers), after all queued work. */
   raw(): Promise<RawArray> {
     return this.device.backend.read(this.#alive().buffer, this.offset, this.size);

@@ -274,6 +274,10 @@ class CpuBackend implements Backend {
     return new Uint8Array(memory, byteOffset, byteLength);
   }
 
+  home(buffer: Buffer): number {
+    return (buffer as CpuBuffer).arena;
+  }
+
   async read(buffer: Buffer, offset: number, length: number): Promise<RawArray> {
     this.#check(false);
     return this.#view(buffer, offset, length).slice();

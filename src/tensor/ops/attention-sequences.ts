@@ -1,12 +1,13 @@
 /**
  * One step of several sequences, each over a cache of its own: the attention of their new tokens in one call for eight
- * of them, so that all threads share the work whatever the lengths. No gradients.
+ * of them (whose caches lie in one memory), so that all threads share the work whatever the lengths. No gradients.
  */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import type { Tensor } from "../tensor.ts";
 import { dot, type KeyParts, keyParts, MAX_WIDTH, MOST_PARTIAL, partRow } from "./attention.ts";
+import { byHome } from "./by-home.ts";
 
 /** Sequences of a call of the kernel. */
 const MOST = 8;
@@ -193,8 +194,14 @@ export function attentionSequences(
     members = [];
     partialRows = 0;
   };
-  for (const cache of sequences) {
-    if (cache.rows > 0) {
+  const placed = sequences.map((cache) => {
+    const first = start;
+    start += cache.rows;
+    return { cache, start: first };
+  });
+  const waiting = placed.filter(({ cache }) => cache.rows > 0);
+  for (const group of byHome(waiting, ({ cache }) => cache.keys)) {
+    for (const { cache, start } of group) {
       const cut = keyParts({ tokens: cache.rows, keys: cache.length, heads, kvHeads });
       const rows = cut.parts > 1 ? cut.parts * cache.rows : 0;
       const full = (partialRows + rows) * heads * partRow(valueWidth) > MOST_PARTIAL;
@@ -202,8 +209,7 @@ export function attentionSequences(
       members.push({ cache, cut, start, partial: partialRows });
       partialRows += rows;
     }
-    start += cache.rows;
+    flush();
   }
-  flush();
   return y;
 }

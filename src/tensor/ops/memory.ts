@@ -24,7 +24,7 @@ const copyKernel = defineKernel({
 });
 
 /** What `value` becomes when it is stored as the dtype of this code. */
-function stored(value: number, code: number): number {
+export function stored(value: number, code: number): number {
   if (code === 0) return value;
   const dtype = code === 1 ? "bf16" : "f16";
   return fromRaw(dtype, toRaw(dtype, [value]))[0];
