@@ -32,6 +32,11 @@ const FAILED: usize = CONTROL + 640;
  * for, so that threads which miss each other by less wait awake.
  */
 const SPINS: i32 = 100000;
+/**
+ * The same for a worker without a call, about half a millisecond: to wake it takes longer than what the caller does
+ * between most calls.
+ */
+const IDLE_SPINS: i32 = 400000;
 /** Nanoseconds of one nap of a thread that waits for a slower one: on a busy machine that one may need its core. */
 const NAP: i64 = 50_000;
 
@@ -171,7 +176,7 @@ export function join(workers: i32): i32 {
 export function await_call(seen: i32): i32 {
   let epoch = seen;
   while (true) {
-    for (let spin = 0; spin < SPINS; spin++) {
+    for (let spin = 0; spin < IDLE_SPINS; spin++) {
       epoch = atomic.load<i32>(EPOCH);
       if (epoch != seen) break;
     }
