@@ -84,7 +84,7 @@ describe.each(Object.keys(tinyConfigs) as (keyof typeof tinyConfigs)[])("%s", (n
           cachedPromptTokens: 0,
           preemptions: 0,
         });
-        if (maxBatch > 1) expect(metrics.batchRows / metrics.steps).toBeGreaterThan(2);
+        if (maxBatch > 1) expect(metrics.batchRows / metrics.steps).toBeGreaterThan(1);
         if (model.config.mtpLayers > 0) expect(metrics.draftedTokens).toBeGreaterThan(10);
         expect(metrics.cacheTokens).toBeGreaterThan(0);
         expect(metrics.cacheBytes).toBeGreaterThan(metrics.cacheTokens);
@@ -385,11 +385,15 @@ describe("on the CPU", () => {
     const wanted = requests(model, 24, 13);
     const expected: number[][] = [];
     for (const request of wanted) expected.push(await alone(model, request, 16));
+    {
+      await using engine = new Engine(model, { prefillChunk: 16 });
+      expect(await serve(engine, wanted, 13)).toEqual(expected);
+    }
+    // All at once: how many meet in a step does not depend on how fast steps are then.
     await using engine = new Engine(model, { prefillChunk: 16 });
-    expect(await serve(engine, wanted, 13)).toEqual(expected);
+    expect(await Promise.all(wanted.map((request) => collect(engine.submit(request))))).toEqual(expected);
     const { batchRows, steps, acceptedTokens } = engine.metrics();
-    // How many requests meet in a step depends on how fast steps are.
-    expect(batchRows / steps).toBeGreaterThan(4);
+    expect(batchRows / steps).toBeGreaterThan(8);
     expect(acceptedTokens).toBeGreaterThan(0);
   });
 
