@@ -29,7 +29,7 @@ function load1(at: usize, dtype: i32): f32 {
 /** Writes four vectors of four consecutive k of one column each as four rows of four columns. */
 // @ts-ignore: decorator
 @inline
-function storeTransposed(to: usize, step: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
+export function storeTransposed(to: usize, step: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const t0 = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5);
   const t1 = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
   const t2 = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5);

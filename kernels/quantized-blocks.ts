@@ -2,6 +2,7 @@
  * Quantized weights from GGUF's blocks and back, which moves bytes only: a tile at a time, as transposes of its 8
  * rows in registers. A unit is a row group. Rows beyond the matrix are zero bytes.
  */
+import { storeTransposed } from "./packing";
 import { groupSize, tileSize } from "./quantized-lanes";
 import { nextUnit } from "./runtime";
 
@@ -42,14 +43,7 @@ function turnWords(from: usize, fromStep: usize, to: usize, toStep: usize): void
   const r1 = v128.load(from + fromStep);
   const r2 = v128.load(from + 2 * fromStep);
   const r3 = v128.load(from + 3 * fromStep);
-  const a = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5);
-  const b = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
-  const c = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5);
-  const d = v128.shuffle<i32>(r2, r3, 2, 6, 3, 7);
-  v128.store(to, v128.shuffle<i64>(a, c, 0, 2));
-  v128.store(to + toStep, v128.shuffle<i64>(a, c, 1, 3));
-  v128.store(to + 2 * toStep, v128.shuffle<i64>(b, d, 0, 2));
-  v128.store(to + 3 * toStep, v128.shuffle<i64>(b, d, 1, 3));
+  storeTransposed(to, toStep, r0, r1, r2, r3);
 }
 
 // @ts-ignore: decorator

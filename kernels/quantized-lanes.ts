@@ -103,3 +103,32 @@ export function clear(to: usize): void {
 export function scaled(sum: v128, x: v128, w: v128, total: v128): v128 {
   return madd(f32x4.convert_i32x4_s(sum), f32x4.mul(x, w), total);
 }
+
+/**
+ * Adds a block's integer sums of one row of activations (scale at `x`) and two groups of weights (scales e) to the 16
+ * results at `to`.
+ */
+// @ts-ignore: decorator
+@inline
+export function addRow(
+  to: usize,
+  x: usize,
+  a00: v128,
+  a01: v128,
+  a10: v128,
+  a11: v128,
+  e00: v128,
+  e01: v128,
+  e10: v128,
+  e11: v128,
+): void {
+  const f = v128.load32_splat(x);
+  const s00 = scaled(a00, f, e00, v128.load(to));
+  const s01 = scaled(a01, f, e01, v128.load(to, 16));
+  v128.store(to, s00);
+  v128.store(to, s01, 16);
+  const s10 = scaled(a10, f, e10, v128.load(to, 32));
+  const s11 = scaled(a11, f, e11, v128.load(to, 48));
+  v128.store(to, s10, 32);
+  v128.store(to, s11, 48);
+}

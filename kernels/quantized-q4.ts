@@ -9,7 +9,7 @@
  * loops over a block's columns stay loops where sums fill the registers: straight code would be reordered, all loads
  * first, and spill (a third of the speed).
  */
-import { clear, dot, scaled, scales } from "./quantized-lanes";
+import { addRow, clear, dot, scaled, scales } from "./quantized-lanes";
 import { scratch } from "./runtime";
 
 /** One row of activations against one group of q4 weights: 8 results at `to`. */
@@ -133,90 +133,6 @@ export function two4(x0: usize, x1: usize, w: usize, blocks: i32, to: usize): vo
   v128.store(to, s11, 80);
 }
 
-/** Two rows of activations against two groups of q4 weights: two rows of 16 results at `to`. */
-export function pair4(x0: usize, x1: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
-  const c = scratch();
-  const low0 = v128.load(c);
-  const low1 = v128.load(c, 16);
-  const mask0 = v128.load(c, 32);
-  const mask1 = v128.load(c, 48);
-  const factor0 = v128.load(c, 64);
-  const factor1 = v128.load(c, 80);
-  clear(to);
-  for (; blocks > 0; blocks--) {
-    let a000 = v128.load32_splat(x0, 4);
-    let a001 = v128.load32_splat(x0, 4);
-    let a010 = v128.load32_splat(x0, 4);
-    let a011 = v128.load32_splat(x0, 4);
-    let a100 = v128.load32_splat(x1, 4);
-    let a101 = v128.load32_splat(x1, 4);
-    let a110 = v128.load32_splat(x1, 4);
-    let a111 = v128.load32_splat(x1, 4);
-    for (let p: usize = 0; p < 4; p++) {
-      const at = p << 5;
-      const from = p << 2;
-      const v00 = v128.load(w0 + at, 16);
-      const v01 = v128.load(w0 + at, 32);
-      const l00 = v128.and(v00, low0);
-      const l01 = v128.and(v01, low1);
-      const h00 = v128.and(i32x4.shr_u(v00, 4), low0);
-      const h01 = v128.and(i32x4.shr_u(v01, 4), low1);
-      const v10 = v128.load(w1 + at, 16);
-      const v11 = v128.load(w1 + at, 32);
-      const l10 = v128.and(v10, low0);
-      const l11 = v128.and(v11, low1);
-      const h10 = v128.and(i32x4.shr_u(v10, 4), low0);
-      const h11 = v128.and(i32x4.shr_u(v11, 4), low1);
-      const t0 = v128.load32_splat(x0 + from, 8);
-      a000 = dot(t0, l00, a000);
-      a001 = dot(t0, l01, a001);
-      a010 = dot(t0, l10, a010);
-      a011 = dot(t0, l11, a011);
-      const t1 = v128.load32_splat(x1 + from, 8);
-      a100 = dot(t1, l00, a100);
-      a101 = dot(t1, l01, a101);
-      a110 = dot(t1, l10, a110);
-      a111 = dot(t1, l11, a111);
-      const u0 = v128.load32_splat(x0 + from, 24);
-      a000 = dot(u0, h00, a000);
-      a001 = dot(u0, h01, a001);
-      a010 = dot(u0, h10, a010);
-      a011 = dot(u0, h11, a011);
-      const u1 = v128.load32_splat(x1 + from, 24);
-      a100 = dot(u1, h00, a100);
-      a101 = dot(u1, h01, a101);
-      a110 = dot(u1, h10, a110);
-      a111 = dot(u1, h11, a111);
-    }
-    const e00 = scales(w0, mask0, factor0);
-    const e01 = scales(w0 + 8, mask1, factor1);
-    const e10 = scales(w1, mask0, factor0);
-    const e11 = scales(w1 + 8, mask1, factor1);
-    const f0 = v128.load32_splat(x0);
-    const s000 = scaled(a000, f0, e00, v128.load(to));
-    const s001 = scaled(a001, f0, e01, v128.load(to, 16));
-    v128.store(to, s000);
-    v128.store(to, s001, 16);
-    const s010 = scaled(a010, f0, e10, v128.load(to, 32));
-    const s011 = scaled(a011, f0, e11, v128.load(to, 48));
-    v128.store(to, s010, 32);
-    v128.store(to, s011, 48);
-    const f1 = v128.load32_splat(x1);
-    const s100 = scaled(a100, f1, e00, v128.load(to, 64));
-    const s101 = scaled(a101, f1, e01, v128.load(to, 80));
-    v128.store(to, s100, 64);
-    v128.store(to, s101, 80);
-    const s110 = scaled(a110, f1, e10, v128.load(to, 96));
-    const s111 = scaled(a111, f1, e11, v128.load(to, 112));
-    v128.store(to, s110, 96);
-    v128.store(to, s111, 112);
-    w0 += 144;
-    w1 += 144;
-    x0 += 40;
-    x1 += 40;
-  }
-}
-
 /** Four rows of activations against two groups of q4 weights: four rows of 16 results at `to`. */
 export function quad4(x0: usize, x1: usize, x2: usize, x3: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
   const c = scratch();
@@ -305,42 +221,10 @@ export function quad4(x0: usize, x1: usize, x2: usize, x3: usize, w0: usize, w1:
     const e01 = scales(w0 + 8, mask1, factor1);
     const e10 = scales(w1, mask0, factor0);
     const e11 = scales(w1 + 8, mask1, factor1);
-    const f0 = v128.load32_splat(x0);
-    const s000 = scaled(a000, f0, e00, v128.load(to, 0));
-    const s001 = scaled(a001, f0, e01, v128.load(to, 16));
-    v128.store(to, s000, 0);
-    v128.store(to, s001, 16);
-    const s010 = scaled(a010, f0, e10, v128.load(to, 32));
-    const s011 = scaled(a011, f0, e11, v128.load(to, 48));
-    v128.store(to, s010, 32);
-    v128.store(to, s011, 48);
-    const f1 = v128.load32_splat(x1);
-    const s100 = scaled(a100, f1, e00, v128.load(to, 64));
-    const s101 = scaled(a101, f1, e01, v128.load(to, 80));
-    v128.store(to, s100, 64);
-    v128.store(to, s101, 80);
-    const s110 = scaled(a110, f1, e10, v128.load(to, 96));
-    const s111 = scaled(a111, f1, e11, v128.load(to, 112));
-    v128.store(to, s110, 96);
-    v128.store(to, s111, 112);
-    const f2 = v128.load32_splat(x2);
-    const s200 = scaled(a200, f2, e00, v128.load(to, 128));
-    const s201 = scaled(a201, f2, e01, v128.load(to, 144));
-    v128.store(to, s200, 128);
-    v128.store(to, s201, 144);
-    const s210 = scaled(a210, f2, e10, v128.load(to, 160));
-    const s211 = scaled(a211, f2, e11, v128.load(to, 176));
-    v128.store(to, s210, 160);
-    v128.store(to, s211, 176);
-    const f3 = v128.load32_splat(x3);
-    const s300 = scaled(a300, f3, e00, v128.load(to, 192));
-    const s301 = scaled(a301, f3, e01, v128.load(to, 208));
-    v128.store(to, s300, 192);
-    v128.store(to, s301, 208);
-    const s310 = scaled(a310, f3, e10, v128.load(to, 224));
-    const s311 = scaled(a311, f3, e11, v128.load(to, 240));
-    v128.store(to, s310, 224);
-    v128.store(to, s311, 240);
+    addRow(to, x0, a000, a001, a010, a011, e00, e01, e10, e11);
+    addRow(to + 64, x1, a100, a101, a110, a111, e00, e01, e10, e11);
+    addRow(to + 128, x2, a200, a201, a210, a211, e00, e01, e10, e11);
+    addRow(to + 192, x3, a300, a301, a310, a311, e00, e01, e10, e11);
     w0 += 144;
     w1 += 144;
     x0 += 40;

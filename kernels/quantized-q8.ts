@@ -2,7 +2,7 @@
  * The inner loops of products with q8 weights: as quantized-q4.ts, with activations of 16 bits and weights that
  * widen to 16 bits as they are loaded, two columns of eight rows at a time.
  */
-import { clear, scaled, scales } from "./quantized-lanes";
+import { addRow, clear, scaled, scales } from "./quantized-lanes";
 import { scratch } from "./runtime";
 
 /** One row of activations against one group of q8 weights: 8 results at `to`. */
@@ -143,84 +143,6 @@ export function two8(x0: usize, x1: usize, w: usize, blocks: i32, to: usize): vo
   v128.store(to, s11, 80);
 }
 
-/** Two rows of activations against two groups of q8 weights: two rows of 16 results at `to`. */
-export function pair8(x0: usize, x1: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
-  const c = scratch();
-  const mask0 = v128.load(c, 32);
-  const mask1 = v128.load(c, 48);
-  const factor0 = v128.load(c, 64);
-  const factor1 = v128.load(c, 80);
-  clear(to);
-  for (; blocks > 0; blocks--) {
-    let a000 = i32x4.splat(0);
-    let a001 = i32x4.splat(0);
-    let a010 = i32x4.splat(0);
-    let a011 = i32x4.splat(0);
-    let a100 = i32x4.splat(0);
-    let a101 = i32x4.splat(0);
-    let a110 = i32x4.splat(0);
-    let a111 = i32x4.splat(0);
-    for (let p: usize = 0; p < 16; p += 2) {
-      const at = p << 4;
-      const from = p << 2;
-      const v000 = v128.load8x8_s(w0 + at, 16);
-      const v001 = v128.load8x8_s(w0 + at, 24);
-      const v010 = v128.load8x8_s(w1 + at, 16);
-      const v011 = v128.load8x8_s(w1 + at, 24);
-      const t00 = v128.load32_splat(x0 + from, 4);
-      a000 = i32x4.add(a000, i32x4.dot_i16x8_s(t00, v000));
-      a001 = i32x4.add(a001, i32x4.dot_i16x8_s(t00, v001));
-      a010 = i32x4.add(a010, i32x4.dot_i16x8_s(t00, v010));
-      a011 = i32x4.add(a011, i32x4.dot_i16x8_s(t00, v011));
-      const t01 = v128.load32_splat(x1 + from, 4);
-      a100 = i32x4.add(a100, i32x4.dot_i16x8_s(t01, v000));
-      a101 = i32x4.add(a101, i32x4.dot_i16x8_s(t01, v001));
-      a110 = i32x4.add(a110, i32x4.dot_i16x8_s(t01, v010));
-      a111 = i32x4.add(a111, i32x4.dot_i16x8_s(t01, v011));
-      const v100 = v128.load8x8_s(w0 + at, 32);
-      const v101 = v128.load8x8_s(w0 + at, 40);
-      const v110 = v128.load8x8_s(w1 + at, 32);
-      const v111 = v128.load8x8_s(w1 + at, 40);
-      const t10 = v128.load32_splat(x0 + from, 8);
-      a000 = i32x4.add(a000, i32x4.dot_i16x8_s(t10, v100));
-      a001 = i32x4.add(a001, i32x4.dot_i16x8_s(t10, v101));
-      a010 = i32x4.add(a010, i32x4.dot_i16x8_s(t10, v110));
-      a011 = i32x4.add(a011, i32x4.dot_i16x8_s(t10, v111));
-      const t11 = v128.load32_splat(x1 + from, 8);
-      a100 = i32x4.add(a100, i32x4.dot_i16x8_s(t11, v100));
-      a101 = i32x4.add(a101, i32x4.dot_i16x8_s(t11, v101));
-      a110 = i32x4.add(a110, i32x4.dot_i16x8_s(t11, v110));
-      a111 = i32x4.add(a111, i32x4.dot_i16x8_s(t11, v111));
-    }
-    const e00 = scales(w0, mask0, factor0);
-    const e01 = scales(w0 + 8, mask1, factor1);
-    const e10 = scales(w1, mask0, factor0);
-    const e11 = scales(w1 + 8, mask1, factor1);
-    const f0 = v128.load32_splat(x0);
-    const s000 = scaled(a000, f0, e00, v128.load(to));
-    const s001 = scaled(a001, f0, e01, v128.load(to, 16));
-    v128.store(to, s000);
-    v128.store(to, s001, 16);
-    const s010 = scaled(a010, f0, e10, v128.load(to, 32));
-    const s011 = scaled(a011, f0, e11, v128.load(to, 48));
-    v128.store(to, s010, 32);
-    v128.store(to, s011, 48);
-    const f1 = v128.load32_splat(x1);
-    const s100 = scaled(a100, f1, e00, v128.load(to, 64));
-    const s101 = scaled(a101, f1, e01, v128.load(to, 80));
-    v128.store(to, s100, 64);
-    v128.store(to, s101, 80);
-    const s110 = scaled(a110, f1, e10, v128.load(to, 96));
-    const s111 = scaled(a111, f1, e11, v128.load(to, 112));
-    v128.store(to, s110, 96);
-    v128.store(to, s111, 112);
-    w0 += 272;
-    w1 += 272;
-    x0 += 68;
-    x1 += 68;
-  }
-}
-
 /** Four rows of activations against two groups of q8 weights: four rows of 16 results at `to`. */
 export function quad8(x0: usize, x1: usize, x2: usize, x3: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
   const c = scratch();
@@ -303,42 +225,10 @@ export function quad8(x0: usize, x1: usize, x2: usize, x3: usize, w0: usize, w1:
     const e01 = scales(w0 + 8, mask1, factor1);
     const e10 = scales(w1, mask0, factor0);
     const e11 = scales(w1 + 8, mask1, factor1);
-    const f0 = v128.load32_splat(x0);
-    const s000 = scaled(a000, f0, e00, v128.load(to, 0));
-    const s001 = scaled(a001, f0, e01, v128.load(to, 16));
-    v128.store(to, s000, 0);
-    v128.store(to, s001, 16);
-    const s010 = scaled(a010, f0, e10, v128.load(to, 32));
-    const s011 = scaled(a011, f0, e11, v128.load(to, 48));
-    v128.store(to, s010, 32);
-    v128.store(to, s011, 48);
-    const f1 = v128.load32_splat(x1);
-    const s100 = scaled(a100, f1, e00, v128.load(to, 64));
-    const s101 = scaled(a101, f1, e01, v128.load(to, 80));
-    v128.store(to, s100, 64);
-    v128.store(to, s101, 80);
-    const s110 = scaled(a110, f1, e10, v128.load(to, 96));
-    const s111 = scaled(a111, f1, e11, v128.load(to, 112));
-    v128.store(to, s110, 96);
-    v128.store(to, s111, 112);
-    const f2 = v128.load32_splat(x2);
-    const s200 = scaled(a200, f2, e00, v128.load(to, 128));
-    const s201 = scaled(a201, f2, e01, v128.load(to, 144));
-    v128.store(to, s200, 128);
-    v128.store(to, s201, 144);
-    const s210 = scaled(a210, f2, e10, v128.load(to, 160));
-    const s211 = scaled(a211, f2, e11, v128.load(to, 176));
-    v128.store(to, s210, 160);
-    v128.store(to, s211, 176);
-    const f3 = v128.load32_splat(x3);
-    const s300 = scaled(a300, f3, e00, v128.load(to, 192));
-    const s301 = scaled(a301, f3, e01, v128.load(to, 208));
-    v128.store(to, s300, 192);
-    v128.store(to, s301, 208);
-    const s310 = scaled(a310, f3, e10, v128.load(to, 224));
-    const s311 = scaled(a311, f3, e11, v128.load(to, 240));
-    v128.store(to, s310, 224);
-    v128.store(to, s311, 240);
+    addRow(to, x0, a000, a001, a010, a011, e00, e01, e10, e11);
+    addRow(to + 64, x1, a100, a101, a110, a111, e00, e01, e10, e11);
+    addRow(to + 128, x2, a200, a201, a210, a211, e00, e01, e10, e11);
+    addRow(to + 192, x3, a300, a301, a310, a311, e00, e01, e10, e11);
     w0 += 272;
     w1 += 272;
     x0 += 68;

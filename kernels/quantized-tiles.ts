@@ -3,8 +3,8 @@
  * order weights are read, and where results go. The same bits for a row whatever rows come with it.
  */
 import { groupSize, sums } from "./quantized-lanes";
-import { pair4, quad4, row4, two4 } from "./quantized-q4";
-import { pair8, quad8, row8, two8 } from "./quantized-q8";
+import { quad4, row4, two4 } from "./quantized-q4";
+import { quad8, row8, two8 } from "./quantized-q8";
 
 /** Bytes between two rows of results of an inner loop. */
 const RESULT_ROW: usize = 64;
@@ -99,13 +99,12 @@ export function multiplyTiles(
     for (; i + 2 <= m; i += 2) {
       const x0 = rowAt(x, rowBytes, index, i);
       const x1 = rowAt(x, rowBytes, index, i + 1);
-      if (columns <= 8) {
-        if (format == 0) two4(x0, x1, w, blocks, results);
-        else two8(x0, x1, w, blocks, results);
-      } else if (format == 0) {
-        pair4(x0, x1, w, next, blocks, results);
+      if (format == 0) {
+        two4(x0, x1, w, blocks, results);
+        if (columns > 8) two4(x0, x1, next, blocks, results + 32);
       } else {
-        pair8(x0, x1, w, next, blocks, results);
+        two8(x0, x1, w, blocks, results);
+        if (columns > 8) two8(x0, x1, next, blocks, results + 32);
       }
       put(results, to, columns, 16);
       put(results + RESULT_ROW, to + step, columns, 16);

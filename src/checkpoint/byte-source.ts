@@ -60,18 +60,20 @@ export function checkRange(where: string, size: number, offset: number, length: 
   }
 }
 
-/** Reads from `source` and throws FormatError when it gives fewer or more bytes than asked. */
+/** Reads from `source` and throws FormatError, naming tensor `name`, when it gives fewer or more bytes than asked. */
 export async function readExactly(
   source: ByteSource,
   offset: number,
   length: number,
   into?: Uint8Array,
+  name?: string,
 ): Promise<Uint8Array> {
   checkRange(source.name, source.size, offset, length);
   const bytes = await source.read(offset, length, into);
   if (bytes.byteLength !== length) {
     throw new FormatError(`short read at byte ${offset}; the file changed or is truncated`, {
       where: source.name,
+      ...(name === undefined ? {} : { name }),
       expected: length,
       found: bytes.byteLength,
     });

@@ -238,12 +238,12 @@ export async function openSafetensors(source: ByteSource): Promise<SafetensorsFi
     tensors,
     read: async (name) => {
       const info = find(name);
-      return readExactly(source, info.begin, info.bytes);
+      return readExactly(source, info.begin, info.bytes, undefined, name);
     },
     readRange: async (name, byteOffset, byteLength, into) => {
       const info = find(name);
       checkRange(`${where}: ${name}`, info.bytes, byteOffset, byteLength);
-      return readExactly(source, info.begin + byteOffset, byteLength, into);
+      return readExactly(source, info.begin + byteOffset, byteLength, into, name);
     },
   };
 }

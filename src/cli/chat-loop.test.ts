@@ -6,6 +6,7 @@ import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTerminal, chatLoop, type Line } from "./chat-loop.ts";
 import type { ChatSettings } from "./chat-settings.ts";
+import { greedySettings } from "./testing.ts";
 
 let tokenizer: Tokenizer;
 beforeAll(async () => {
@@ -13,18 +14,6 @@ beforeAll(async () => {
 });
 
 const CTRL_C = Symbol("Ctrl-C");
-const defaults: ChatSettings = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  repetitionPenalty: 1,
-  maxTokens: null,
-  seed: 7,
-  thinking: null,
-  stop: [],
-  speculative: false,
-};
 
 interface Played {
   /** What stands on the screen, prompts and typed lines included; thought in «», notes in []. */
@@ -52,7 +41,7 @@ async function play(
   const conversation = new Conversation(source, tokenizer, builtinTemplate(tokenizer, "v3.1"));
   const files = new Map<string, string>();
   const initial: (string | undefined)[] = [];
-  const settings = { ...defaults, ...options.settings };
+  const settings = { ...greedySettings, ...options.settings };
   const queue = [...typed];
   let screen = "";
   const terminal: ChatTerminal = {
@@ -157,7 +146,9 @@ describe("talking", () => {
       write() {},
       stoppable: (body: (signal: AbortSignal) => unknown) => body(new AbortController().signal),
     } as unknown as ChatTerminal;
-    await expect(chatLoop(conversation, terminal, { ...defaults }, { greeting: "" })).rejects.toThrow("bug");
+    await expect(chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "" })).rejects.toThrow(
+      "bug",
+    );
   });
 });
 
@@ -249,7 +240,7 @@ describe("commands", () => {
     const { screen, settings } = await play([], wrong);
     expect(screen.match(/expected/g)).toHaveLength(4);
     expect(screen).toContain("no such setting: color");
-    expect(settings).toEqual(defaults);
+    expect(settings).toEqual(greedySettings);
   });
 
   it("/stats and --stats", async () => {

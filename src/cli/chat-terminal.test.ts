@@ -9,8 +9,8 @@ import { builtinTemplate } from "../chat/template.ts";
 import { scriptedSource, testTokenizer } from "../chat/testing.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTerminal, chatLoop } from "./chat-loop.ts";
-import type { ChatSettings } from "./chat-settings.ts";
 import { openTerminal } from "./chat-terminal.ts";
+import { greedySettings } from "./testing.ts";
 
 const ENTER = "\r";
 const TAB = "\t";
@@ -332,19 +332,6 @@ it("reads and writes files", async () => {
 });
 
 describe("a conversation", () => {
-  const defaults: ChatSettings = {
-    temperature: 0,
-    topP: 1,
-    topK: 0,
-    minP: 0,
-    repetitionPenalty: 1,
-    maxTokens: null,
-    seed: 7,
-    thinking: null,
-    stop: [],
-    speculative: false,
-  };
-
   /** Talks with a source that writes `replies`; `during` is called before each token, with the number of tokens before. */
   function talk(replies: readonly string[], during: (tokens: number) => Promise<void> = async () => {}) {
     const opened = open();
@@ -352,7 +339,7 @@ describe("a conversation", () => {
     const source = scriptedSource(tokenizer, replies, () => during(tokens++));
     const conversation = new Conversation(source, tokenizer, builtinTemplate(tokenizer, "v3.1"));
     const terminal: ChatTerminal = opened.terminal;
-    const over = chatLoop(conversation, terminal, { ...defaults }, { greeting: "hello" });
+    const over = chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "hello" });
     const sent = () => conversation.turns.map(({ content }) => content);
     /** Waits until the screen ends so. */
     const shows = (end: string) => until(() => expect(opened.screen.text.slice(-end.length)).toBe(end));

@@ -99,26 +99,14 @@ export class SamplingBuffers {
   #keys = new Float64Array(0);
   #logits = new Float32Array(0);
 
-  #reserve(count: number): void {
-    if (this.#ids.length >= count) return;
-    this.#ids = new Int32Array(count);
-    this.#weights = new Float64Array(count);
-    this.#keys = new Float64Array(count);
-  }
-
-  ids(count: number): Int32Array {
-    this.#reserve(count);
-    return this.#ids;
-  }
-
-  weights(count: number): Float64Array {
-    this.#reserve(count);
-    return this.#weights;
-  }
-
-  keys(count: number): Float64Array {
-    this.#reserve(count);
-    return this.#keys;
+  /** Room for `count` candidates: their ids, weights and keys to sort them by. */
+  candidates(count: number): { ids: Int32Array; weights: Float64Array; keys: Float64Array } {
+    if (this.#ids.length < count) {
+      this.#ids = new Int32Array(count);
+      this.#weights = new Float64Array(count);
+      this.#keys = new Float64Array(count);
+    }
+    return { ids: this.#ids, weights: this.#weights, keys: this.#keys };
   }
 
   /** A copy of the logits, to be changed. */
@@ -164,8 +152,7 @@ export function candidates(
   // A token this far below the best one cannot matter in double precision.
   let floor = largest - 60 * temperature;
   if (topK > 0 && topK < count) floor = Math.max(floor, nthLargest(logits, topK, count));
-  const ids = buffers.ids(count);
-  const weights = buffers.weights(count);
+  const { ids, weights, keys } = buffers.candidates(count);
   let size = 0;
   let total = 0;
   for (let i = 0; i < count; i++) {
@@ -181,7 +168,6 @@ export function candidates(
   const bound = topK > 0 ? 0 : Math.max(minP, ((1 - topP) * total) / (2 * size));
   let kept = 0;
   const bits = new Int32Array(logits.buffer, logits.byteOffset, count);
-  const keys = buffers.keys(count);
   for (let i = 0; i < size; i++) {
     if (weights[i] >= bound) keys[kept++] = descendingKey(bits[ids[i]], ids[i]);
   }

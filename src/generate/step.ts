@@ -63,7 +63,7 @@ async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
 }
 
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
-function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm = "auto"): Tensor {
+function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
   return standalone(model.device, () => {
     const { device } = model;
     const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
@@ -85,7 +85,8 @@ function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaF
 async function draft(
   model: CausalLM,
   sequences: readonly Sequence[],
-  { mlaForm, buffers }: StepOptions,
+  mlaForm: MlaForm,
+  buffers: SamplingBuffers | undefined,
   failed: Map<Sequence, unknown>,
 ): Promise<Map<Sequence, Draft>> {
   const drafts = new Map<Sequence, Draft>();
@@ -121,7 +122,7 @@ interface Placed extends Reading {
 }
 
 /** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. */
-function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm = "auto"): Tensor {
+function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm): Tensor {
   return standalone(model.device, () => {
     const ids: number[] = [];
     const wanted: number[] = [];
@@ -156,12 +157,8 @@ function choose(
     tokens.push(sequence.accept(chooser.draw(chooser.distribution(first, buffers)), first));
     return;
   }
-  const { id, accepted } = verify(
-    chooser.distribution(first, buffers),
-    draft.distribution,
-    draft.id,
-    chooser,
-  );
+  const target = chooser.distribution(first, buffers);
+  const { id, accepted } = verify(target, draft.distribution, draft.id, chooser);
   sequence.drafts.drafted++;
   tokens.push(sequence.accept(id, first));
   if (!accepted) {
@@ -188,11 +185,11 @@ function forgetDraft(sequence: Sequence): void {
 export async function step(
   model: CausalLM,
   readings: readonly Reading[],
-  options: StepOptions = {},
+  { mlaForm = "auto", buffers }: StepOptions = {},
 ): Promise<Outcome[]> {
   const failed = new Map<Sequence, unknown>();
   const sequences = readings.map(({ sequence }) => sequence);
-  const drafts = await draft(model, sequences, options, failed);
+  const drafts = await draft(model, sequences, mlaForm, buffers, failed);
   // Short readings together: they share the products of the absorbed form.
   const order = readings
     .filter(({ sequence }) => sequence.attached && !failed.has(sequence))
@@ -205,7 +202,7 @@ export async function step(
     rows += tokens + (draft ? 1 : 0);
     return { sequence, tokens, draft, row, wanted };
   });
-  using output = placed.length === 0 ? null : readTokens(model, placed, options.mlaForm);
+  using output = placed.length === 0 ? null : readTokens(model, placed, mlaForm);
   const logits = output === null ? [] : await rowsOfLogits(output);
   const outcomes = new Map<Sequence, Outcome>();
   for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
@@ -217,7 +214,7 @@ export async function step(
     if (!sequence.attached) continue;
     const tokens: GeneratedToken[] = [];
     try {
-      if (wanted > 0) choose(reading, own, tokens, options.buffers);
+      if (wanted > 0) choose(reading, own, tokens, buffers);
       outcomes.set(sequence, { sequence, tokens });
     } catch (error) {
       outcomes.set(sequence, { sequence, tokens, error });

@@ -5,7 +5,7 @@
  * them is in blocks.ts. Left out: version 1, big-endian files.
  */
 import { FormatError } from "../../tensor/errors.ts";
-import { type ByteSource, checkRange, type FileTree } from "../byte-source.ts";
+import { type ByteSource, checkRange, type FileTree, readExactly } from "../byte-source.ts";
 import { HeaderCursor } from "./header-cursor.ts";
 import {
   type GgmlType,
@@ -221,14 +221,7 @@ function makeFile(name: string, parts: readonly Part[]): GgufFile {
     },
     async read({ name: tensor, source, begin, bytes }, offset, length, into) {
       checkRange(`${source.name}: ${tensor}`, bytes, offset, length);
-      const found = await source.read(begin + offset, length, into);
-      if (found.byteLength === length) return found;
-      throw new FormatError(`short read at byte ${begin + offset}; the file changed or is truncated`, {
-        where: source.name,
-        name: tensor,
-        expected: length,
-        found: found.byteLength,
-      });
+      return readExactly(source, begin + offset, length, into, tensor);
     },
     async close() {
       for (const { source } of parts) await source.close?.();

@@ -7,43 +7,24 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import type { Tensor } from "../tensor.ts";
 import { dot, type KeyParts, keyParts, MAX_WIDTH, MOST_PARTIAL, partRow } from "./attention.ts";
-import { byHome } from "./by-home.ts";
+import { byHome, namesOfPlaces, ofPlaces, PLACES, places } from "./places.ts";
 
-/** Sequences of a call of the kernel. */
-const MOST = 8;
-const places = [0, 1, 2, 3, 4, 5, 6, 7] as const;
 const fields = ["rows", "length", "parts", "base", "count", "start", "partial"] as const;
-
-type Numbered<T extends string> = `${T}${(typeof places)[number]}`;
-const numbered = <T extends string>(names: readonly T[]): Numbered<T>[] =>
-  places.flatMap((i) => names.map((name) => `${name}${i}` as Numbered<T>));
-
-/** The names of what each place has, made once: there are dozens for every call. */
-const namesAt = places.map((i) => ({
-  k: `k${i}` as const,
-  v: `v${i}` as const,
-  rows: `rows${i}` as const,
-  length: `length${i}` as const,
-  parts: `parts${i}` as const,
-  base: `base${i}` as const,
-  count: `count${i}` as const,
-  start: `start${i}` as const,
-  partial: `partial${i}` as const,
-}));
-
-const caches = <T extends string>(name: T) =>
-  Object.fromEntries(places.map((i) => [`${name}${i}`, "in float?"])) as Record<Numbered<T>, "in float?">;
+const namesAt = namesOfPlaces(["k", "v", ...fields]);
 
 const kernel = defineKernel({
   name: "attention_sequences",
   operands: {
     q: "in f32",
-    ...caches("k"),
-    ...caches("v"),
+    ...ofPlaces("k", "in float?"),
+    ...ofPlaces("v", "in float?"),
     partial: "out f32?",
     y: "out f32",
   },
-  ints: ["sequences", "heads", "kvHeads", "width", "valueWidth", "dtype", ...numbered(fields)],
+  ints: [
+    ...(["sequences", "heads", "kvHeads", "width", "valueWidth", "dtype"] as const),
+    ...namesAt.flatMap((names) => fields.map((field) => names[field])),
+  ],
   floats: ["scale"],
   work: (s) => {
     let pairs = 0;
@@ -205,7 +186,7 @@ export function attentionSequences(
       const cut = keyParts({ tokens: cache.rows, keys: cache.length, heads, kvHeads });
       const rows = cut.parts > 1 ? cut.parts * cache.rows : 0;
       const full = (partialRows + rows) * heads * partRow(valueWidth) > MOST_PARTIAL;
-      if (members.length === MOST || (full && members.length > 0)) flush();
+      if (members.length === PLACES || (full && members.length > 0)) flush();
       members.push({ cache, cut, start, partial: partialRows });
       partialRows += rows;
     }

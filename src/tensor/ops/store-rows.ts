@@ -3,33 +3,18 @@ import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import type { Tensor } from "../tensor.ts";
-import { byHome } from "./by-home.ts";
 import { stored } from "./memory.ts";
+import { byHome, namesOfPlaces, ofPlaces, PLACES, places } from "./places.ts";
 
-/** Targets of a call of the kernel. */
-const MOST = 8;
-const places = [0, 1, 2, 3, 4, 5, 6, 7] as const;
-type Place = (typeof places)[number];
-
-const namesAt = places.map((i) => ({
-  y: `y${i}` as const,
-  rows: `rows${i}` as const,
-  from: `from${i}` as const,
-  to: `to${i}` as const,
-}));
+const fields = ["rows", "from", "to"] as const;
+const namesAt = namesOfPlaces(["y", ...fields]);
 
 const kernel = defineKernel({
   name: "store_rows",
-  operands: {
-    x: "in f32",
-    ...(Object.fromEntries(namesAt.map(({ y }) => [y, "inout float?"])) as Record<
-      `y${Place}`,
-      "inout float?"
-    >),
-  },
+  operands: { x: "in f32", ...ofPlaces("y", "inout float?") },
   ints: [
     ...(["targets", "n", "width", "channel", "dtype"] as const),
-    ...namesAt.flatMap(({ rows, from, to }) => [rows, from, to]),
+    ...namesAt.flatMap((names) => fields.map((field) => names[field])),
   ],
   work: (s) => {
     let rows = 0;
@@ -81,8 +66,8 @@ export function storeRows(x: Tensor, targets: readonly RowTarget[], channel = 0)
     }
   }
   for (const group of byHome(targets, ({ tensor }) => tensor)) {
-    for (let begin = 0; begin < group.length; begin += MOST) {
-      const some = group.slice(begin, begin + MOST);
+    for (let begin = 0; begin < group.length; begin += PLACES) {
+      const some = group.slice(begin, begin + PLACES);
       const operands: Record<string, Tensor | null> = { x };
       const ints: Record<string, number> = {
         targets: some.length,
