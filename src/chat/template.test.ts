@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../checkpoint/byte-source.ts";
@@ -158,23 +158,18 @@ describe("ids", () => {
   });
 });
 
-const FOLDER = new URL("../../../shared/data/tokenizers/", import.meta.url);
-const present = existsSync(FOLDER);
-if (!present) console.warn(`real vocabularies not found at ${FOLDER.pathname}: one test skipped`);
+const FOLDER = new URL("../../test/fixtures/tokenizers/", import.meta.url);
 
-it.skipIf(!present).each(["llm", "coder"] as const)(
-  "%s: the real vocabulary gives the same ids",
-  async (name) => {
-    const file = new URL(`ggml-vocab-deepseek-${name}.gguf`, FOLDER);
-    const tokenizer = ggufTokenizer(await openGguf(bytesSource(readFileSync(file), file.pathname)));
-    const template = chatTemplate(tokenizer, null, { modelType: "llama" });
-    expect(template.builtin).toBe(name);
-    const messages = dialogue("Sei genau: Führer, ÿ.", [["1234 < 5?", "yes\n"]], "  你好\n");
-    const text = template.render(messages);
-    expect(template.encode(messages)).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
-    expect(template.encode(messages)[0]).toBe(tokenizer.specialIds.bos);
-  },
-);
+it.each(["llm", "coder"] as const)("%s: the real vocabulary gives the same ids", async (name) => {
+  const file = new URL(`ggml-vocab-deepseek-${name}.gguf`, FOLDER);
+  const tokenizer = ggufTokenizer(await openGguf(bytesSource(readFileSync(file), file.pathname)));
+  const template = chatTemplate(tokenizer, null, { modelType: "llama" });
+  expect(template.builtin).toBe(name);
+  const messages = dialogue("Sei genau: Führer, ÿ.", [["1234 < 5?", "yes\n"]], "  你好\n");
+  const text = template.render(messages);
+  expect(template.encode(messages)).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
+  expect(template.encode(messages)[0]).toBe(tokenizer.specialIds.bos);
+});
 
 describe("templates of checkpoints", () => {
   const messages: Message[] = [{ role: "user", content: "u" }];

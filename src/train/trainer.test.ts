@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
 import { memoryFolder, memoryFolderSink } from "../checkpoint/byte-source.ts";
@@ -15,7 +14,7 @@ import { evaluate } from "./evaluate.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "./state.ts";
 import { Trainer, type TrainOptions } from "./trainer.ts";
 
-const fixtures = join(import.meta.dirname, "../../../shared/fixtures/train");
+const fixtures = join(import.meta.dirname, "../../test/fixtures/train");
 
 /** Batches given in advance, as the fixtures have them: every token but the first of a row is a target. */
 function listed(batches: readonly (readonly (readonly number[])[])[]): BatchSource {
@@ -115,18 +114,15 @@ async function trajectory(name: string, device: Device): Promise<void> {
   model[Symbol.dispose]();
 }
 
-describe.skipIf(!existsSync(fixtures))(
-  "ten steps of the reference (skipped where ../shared is absent)",
-  () => {
-    for (const name of ["llm", "v3-small"]) {
-      it(`${name} on the reference device`, () => trajectory(name, createReferenceDevice()));
-      for (const relaxed of [false, true]) {
-        it(`${name} on ${relaxed ? "relaxed" : "baseline"} kernels`, async () =>
-          trajectory(name, await cpuDevice(2, relaxed)));
-      }
+describe("ten steps of the reference", () => {
+  for (const name of ["llm", "v3-small"]) {
+    it(`${name} on the reference device`, () => trajectory(name, createReferenceDevice()));
+    for (const relaxed of [false, true]) {
+      it(`${name} on ${relaxed ? "relaxed" : "baseline"} kernels`, async () =>
+        trajectory(name, await cpuDevice(2, relaxed)));
     }
-  },
-);
+  }
+});
 
 const tiny = {
   model_type: "deepseek_v3",
