@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 const source = join(dirname(fileURLToPath(import.meta.url)), "..", "src");
 /** Each layer imports from itself and from those before it. */
 const layers = [
+  "json",
   "tensor",
   "nn",
   "models",

@@ -1,0 +1,290 @@
+/**
+ * A reader of JSON (RFC 8259) that keeps numbers as they were written and keys in their order. What JSON.parse takes is
+ * taken, and nothing else: no byte-order mark, comments, NaN or trailing commas. As there, the last of equal keys wins
+ * (in the first one's place) and lone surrogates stay. Depth, length and count of values are bounded.
+ */
+import { JsonNumber } from "./number.ts";
+import type { JsonObject, JsonValue } from "./value.ts";
+
+export interface JsonLimits {
+  /** Most objects and arrays inside each other; default 512. */
+  readonly maxDepth?: number;
+  /** Most characters of the text; default 2^28. */
+  readonly maxLength?: number;
+  /** Most values, where an object counts as eight for the memory it takes; default 8,000,000. */
+  readonly maxValues?: number;
+  /** Most characters of a number; default 4300, the most digits that Python reads. */
+  readonly maxNumberLength?: number;
+  /** Keys of the outermost object that are wanted: the values of others are passed over, not made. */
+  readonly only?: ReadonlySet<string>;
+}
+
+/** A text that is no JSON, or exceeds a limit; says where. */
+export class JsonSyntaxError extends SyntaxError {
+  override name = "JsonSyntaxError";
+  /** Counted in UTF-16 units from 0. */
+  readonly offset: number;
+  /** Counted from 1. */
+  readonly line: number;
+  /** Counted in characters from 1. */
+  readonly column: number;
+
+  constructor(message: string, text: string, offset: number) {
+    let line = 1;
+    let begin = 0;
+    for (let at = text.indexOf("\n"); at >= 0 && at < offset; at = text.indexOf("\n", begin)) {
+      line++;
+      begin = at + 1;
+    }
+    let column = 1;
+    for (let at = begin; at < offset; at++) {
+      const unit = text.charCodeAt(at);
+      if (unit < 0xdc00 || unit > 0xdfff) column++;
+    }
+    super(`${message} at line ${line}, column ${column}`);
+    this.offset = offset;
+    this.line = line;
+    this.column = column;
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+/** Strings up to here are read character by character. */
+const SHORT = 24;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+
+class Reader {
+  readonly #text: string;
+  readonly #maxDepth: number;
+  readonly #maxNumberLength: number;
+  readonly #only: ReadonlySet<string> | undefined;
+  #values: number;
+  #at = 0;
+
+  constructor(text: string, limits: JsonLimits) {
+    const { maxDepth = 512, maxLength = 2 ** 28, maxValues = 8_000_000, maxNumberLength = 4300 } = limits;
+    this.#text = text;
+    this.#maxDepth = maxDepth;
+    this.#maxNumberLength = maxNumberLength;
+    this.#only = limits.only;
+    this.#values = maxValues;
+    if (text.length > maxLength) this.#fail(`the text is longer than ${maxLength} characters`, maxLength);
+  }
+
+  read(): JsonValue {
+    if (this.#text.charCodeAt(0) === 0xfeff) this.#fail("a byte-order mark before the JSON");
+    const value = this.#value(0);
+    this.#space();
+    if (this.#at < this.#text.length) this.#fail(`${this.#found()} after the end of the JSON value`);
+    return value;
+  }
+
+  #fail(message: string, offset = this.#at): never {
+    throw new JsonSyntaxError(message, this.#text, offset);
+  }
+
+  /** What stands at the present place, for messages. */
+  #found(): string {
+    const code = this.#text.codePointAt(this.#at);
+    if (code === undefined) return "the text ends";
+    return code < 0x20 ? `a control character (${code})` : `'${String.fromCodePoint(code)}'`;
+  }
+
+  #expected(what: string): never {
+    this.#fail(
+      this.#at >= this.#text.length
+        ? `the text ends where ${what} is expected`
+        : `${this.#found()} where ${what} is expected`,
+    );
+  }
+
+  #count(values: number): void {
+    this.#values -= values;
+    if (this.#values < 0) this.#fail("too many values");
+  }
+
+  /** Passes white space; the code of what follows, NaN at the end. */
+  #space(): number {
+    const text = this.#text;
+    for (;;) {
+      const code = text.charCodeAt(this.#at);
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return code;
+      this.#at++;
+    }
+  }
+
+  #value(depth: number): JsonValue {
+    this.#count(1);
+    switch (this.#space()) {
+      case QUOTE:
+        return this.#string();
+      case 0x7b:
+        return this.#object(depth + 1);
+      case 0x5b:
+        return this.#array(depth + 1);
+      case 0x74:
+        return this.#word("true", true);
+      case 0x66:
+        return this.#word("false", false);
+      case 0x6e:
+        return this.#word("null", null);
+      default:
+        return this.#number();
+    }
+  }
+
+  #word<T>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) this.#expected("a value");
+    this.#at += word.length;
+    return value;
+  }
+
+  #number(): JsonNumber {
+    NUMBER.lastIndex = this.#at;
+    const text = NUMBER.exec(this.#text)?.[0];
+    if (text === undefined) this.#expected("a value");
+    if (text.length > this.#maxNumberLength) {
+      this.#fail(`a number of more than ${this.#maxNumberLength} characters`);
+    }
+    try {
+      const value = new JsonNumber(text);
+      this.#at += text.length;
+      return value;
+    } catch {
+      this.#fail("a number whose exponent has more than nine digits");
+    }
+  }
+
+  #enter(depth: number): void {
+    if (depth > this.#maxDepth) this.#fail(`nested deeper than ${this.#maxDepth} levels`);
+    this.#at++;
+  }
+
+  #array(depth: number): JsonValue[] {
+    this.#enter(depth);
+    const out: JsonValue[] = [];
+    if (this.#space() === 0x5d) {
+      this.#at++;
+      return out;
+    }
+    for (;;) {
+      out.push(this.#value(depth));
+      const code = this.#space();
+      if (code === 0x5d) break;
+      if (code !== 0x2c) this.#expected("',' or ']'");
+      this.#at++;
+    }
+    this.#at++;
+    return out;
+  }
+
+  #object(depth: number): JsonObject {
+    this.#count(8);
+    this.#enter(depth);
+    const out: JsonObject = new Map();
+    if (this.#space() === 0x7d) {
+      this.#at++;
+      return out;
+    }
+    const only = depth === 1 ? this.#only : undefined;
+    for (;;) {
+      if (this.#space() !== QUOTE) this.#expected(out.size === 0 ? "'\"' or '}'" : "'\"'");
+      const key = this.#string();
+      if (this.#space() !== 0x3a) this.#expected("':'");
+      this.#at++;
+      if (only !== undefined && !only.has(key)) this.#skip();
+      else out.set(key, this.#value(depth));
+      const code = this.#space();
+      if (code === 0x7d) break;
+      if (code !== 0x2c) this.#expected("',' or '}'");
+      this.#at++;
+    }
+    this.#at++;
+    return out;
+  }
+
+  #string(): string {
+    const text = this.#text;
+    const from = this.#at + 1;
+    for (let at = from; at < from + SHORT; at++) {
+      const code = text.charCodeAt(at);
+      if (code === QUOTE) {
+        this.#at = at + 1;
+        return text.slice(from, at);
+      }
+      if (code === BACKSLASH || !(code >= 0x20)) break;
+    }
+    return this.#longString();
+  }
+
+  /** A string that is long or has escapes: the runtime's own reader is the fastest, and copies it out of the text. */
+  #longString(): string {
+    const text = this.#text;
+    const open = this.#at;
+    for (let close = text.indexOf('"', open + 1); close >= 0; close = text.indexOf('"', close + 1)) {
+      let before = close;
+      while (text.charCodeAt(before - 1) === BACKSLASH) before--;
+      if ((close - before) % 2 === 1) continue;
+      try {
+        const value = JSON.parse(text.slice(open, close + 1)) as string;
+        this.#at = close + 1;
+        return value;
+      } catch {
+        break;
+      }
+    }
+    this.#failInString();
+  }
+
+  /** Finds what is wrong with the string at the present place. */
+  #failInString(): never {
+    const text = this.#text;
+    for (this.#at++; this.#at < text.length; this.#at++) {
+      const code = text.charCodeAt(this.#at);
+      if (code < 0x20) this.#fail(`a control character (${code}) inside a string; write it as an escape`);
+      if (code !== BACKSLASH) continue;
+      const letter = text[this.#at + 1] ?? "";
+      if (letter === "u" && !/^[0-9a-fA-F]{4}$/.test(text.slice(this.#at + 2, this.#at + 6))) {
+        this.#fail("\\u without four hexadecimal digits");
+      }
+      if (letter === "" || !'"\\/bfnrtu'.includes(letter)) this.#fail("an unknown escape in a string");
+      this.#at++;
+    }
+    this.#fail("the text ends inside a string");
+  }
+
+  /** Passes a value that is not wanted: brackets are matched, what is between them is not looked at. */
+  #skip(): void {
+    const opened = this.#space();
+    if (opened !== 0x7b && opened !== 0x5b) {
+      this.#value(1);
+      return;
+    }
+    const closers: number[] = [];
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at);
+      if (code === QUOTE) {
+        this.#string();
+        continue;
+      }
+      if (Number.isNaN(code)) this.#fail("the text ends inside an object or array");
+      if (code === 0x7b || code === 0x5b) {
+        closers.push(code + 2);
+        if (closers.length >= this.#maxDepth) this.#fail(`nested deeper than ${this.#maxDepth} levels`);
+      } else if (code === 0x7d || code === 0x5d) {
+        if (closers.pop() !== code) this.#expected("another bracket");
+      }
+      this.#at++;
+      if (closers.length === 0) return;
+    }
+  }
+}
+
+/**
+ * The value of a JSON text. With `only`, values that are passed over are not checked beyond their brackets and strings.
+ * @throws JsonSyntaxError with line and column where the text is no JSON or exceeds a limit
+ */
+export function parseJson(text: string, limits: JsonLimits = {}): JsonValue {
+  return new Reader(text, limits).read();
+}
