@@ -31,22 +31,31 @@ export const samplingFields = {
   ignore_eos: z.boolean().nullish(),
 };
 
-const textPart = z.object({ type: z.string(), text: z.string().optional() }).superRefine((part, context) => {
-  if (part.type !== "text") {
-    const message = `parts of type '${part.type}' are not supported: this model reads text`;
-    context.addIssue({ code: "custom", path: ["type"], message });
-  } else if (part.text === undefined) {
-    context.addIssue({ code: "custom", path: ["text"], message: "a text part needs its text" });
-  }
-});
+/** Parts that hold text: the field of each type that holds it. */
+type TextFields = Readonly<Record<string, "text" | "refusal">>;
 
-const content = z.union([z.string(), z.array(textPart)]);
+/** A part of content, read as its text. */
+const textPart = (fields: TextFields) =>
+  z
+    .object({ type: z.string(), text: z.string().nullish(), refusal: z.string().nullish() })
+    .transform((part, context) => {
+      const field = Object.hasOwn(fields, part.type) ? fields[part.type] : null;
+      const text = field === null ? null : part[field];
+      if (text != null) return text;
+      const [path, message] =
+        field === null
+          ? ["type", `parts of type '${part.type}' are not supported: this model reads text`]
+          : [field, `a part of type '${part.type}' needs its ${field}`];
+      context.addIssue({ code: "custom", path: [path], message });
+      return z.NEVER;
+    });
 
 /** Content as one text: parts are joined as they are. */
-export function stringOrParts(value: z.infer<typeof content> | null | undefined): string {
-  if (value == null) return "";
-  return typeof value === "string" ? value : value.map((part) => part.text ?? "").join("");
-}
+export const contentSchema = (fields: TextFields) =>
+  z.union([z.string(), z.array(textPart(fields)).transform((texts) => texts.join(""))]);
+
+const content = contentSchema({ text: "text" });
+const answerContent = contentSchema({ text: "text", refusal: "refusal" });
 
 const callSchema = z.object({
   id: z.string(),
@@ -62,11 +71,12 @@ const messageSchema = z.discriminatedUnion(
     z.object({ role: z.literal("user"), content, name: z.string().nullish() }),
     z.object({
       role: z.literal("assistant"),
-      content: content.nullish(),
+      content: answerContent.nullish(),
+      refusal: z.string().nullish(),
       reasoning_content: z.string().nullish(),
       tool_calls: z.array(callSchema).nullish(),
     }),
-    z.object({ role: z.literal("tool"), content, tool_call_id: z.string() }),
+    z.object({ role: z.literal("tool"), content: content.nullable(), tool_call_id: z.string() }),
   ],
   { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool'" },
 );

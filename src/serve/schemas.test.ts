@@ -69,6 +69,26 @@ describe("chat bodies", () => {
     expect(job).toMatchObject({ maxTokens: 6, stop: ["x"], logitBias: [[7, -100]], toolChoice: "auto" });
   });
 
+  it("takes histories back as answers carry them, refusals and absent texts included", () => {
+    const history = (...answers: object[]) =>
+      parseChat({ messages: [...messages, ...answers, { role: "user", content: "b" }] }).job.messages.slice(
+        1,
+        -1,
+      );
+    expect(history({ role: "assistant", content: [{ type: "refusal", refusal: "no" }] })[0].content).toBe(
+      "no",
+    );
+    expect(history({ role: "assistant", content: null, refusal: "no" })[0].content).toBe("no");
+    expect(history({ role: "assistant", content: "a", refusal: null })[0].content).toBe("a");
+    expect(history({ role: "assistant", content: null })[0].content).toBe("");
+    expect(history({ role: "assistant", content: null, reasoning_content: "r" })[0]).toEqual({
+      role: "assistant",
+      content: "",
+      reasoning_content: "r",
+    });
+    expect(history({ role: "tool", tool_call_id: "c", content: null })[0].content).toBe("");
+  });
+
   it.each<[string, object, string]>([
     ["no messages", {}, "messages"],
     ["empty messages", { messages: [] }, "messages"],
@@ -80,6 +100,16 @@ describe("chat bodies", () => {
       "messages[0].content[0].type",
     ],
     ["an answer without content", { messages: [{ role: "assistant" }] }, "messages[0].content"],
+    [
+      "a refusal by the user",
+      { messages: [{ role: "user", content: [{ type: "refusal", refusal: "no" }] }] },
+      "messages[0].content[0].type",
+    ],
+    [
+      "a part without its text",
+      { messages: [{ role: "assistant", content: [{ type: "refusal", text: "no" }] }] },
+      "messages[0].content[0].refusal",
+    ],
     ["a number as text", { messages, temperature: "1" }, "temperature"],
     ["a number too large", { messages, temperature: 2.1 }, "temperature"],
     ["no tokens", { messages, max_tokens: 0 }, "max_tokens"],

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
 import { invalidRequest, unsupported } from "./errors.ts";
-import { chatFields, samplingFields, stringOrParts } from "./fields.ts";
+import { chatFields, samplingFields } from "./fields.ts";
 import { issueError } from "./issues.ts";
 import type {
   ChatJob,
@@ -125,7 +125,7 @@ type ChatBody = z.infer<typeof chatSchema>;
 
 function message(body: ChatBody["messages"][number], at: number): Message {
   const { role } = body;
-  const content = stringOrParts(body.content);
+  const content = body.content ?? "";
   switch (role) {
     case "system":
     case "developer":
@@ -136,13 +136,15 @@ function message(body: ChatBody["messages"][number], at: number): Message {
       return { role, content, tool_call_id: body.tool_call_id };
     case "assistant": {
       const calls = (body.tool_calls ?? []).map((call) => ({ ...call, type: "function" as const }));
-      if (body.content == null && calls.length === 0) {
+      const said = [body.content, body.refusal, body.reasoning_content];
+      if (calls.length === 0 && said.every((text) => text === undefined)) {
         const param = `messages[${at}].content`;
         throw invalidRequest(`'${param}' is required unless there are 'tool_calls'.`, param);
       }
       return {
         role,
-        content,
+        // A refusal is what was answered.
+        content: content + (body.refusal ?? ""),
         ...(body.reasoning_content ? { reasoning_content: body.reasoning_content } : {}),
         ...(calls.length > 0 ? { tool_calls: calls } : {}),
       };
