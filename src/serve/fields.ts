@@ -119,7 +119,22 @@ export const chatFields = {
   tool_choice: z
     .union([
       z.enum(["none", "auto", "required"]),
-      z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
+      z.discriminatedUnion(
+        "type",
+        [
+          z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
+          z.object({
+            type: z.literal("allowed_tools"),
+            allowed_tools: z.object({
+              mode: z.enum(["auto", "required"]),
+              tools: z
+                .array(z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }))
+                .min(1),
+            }),
+          }),
+        ],
+        { error: "expected one of 'function', 'allowed_tools'" },
+      ),
     ])
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),

@@ -128,16 +128,21 @@ interface Wanted {
   readonly param: string;
 }
 
+/** Whether there may or must be a call, and of which tools. */
+function callable({ toolChoice, tools }: ChatJob) {
+  if (typeof toolChoice === "string") return { mode: toolChoice, tools, some: false };
+  const { mode, names } = toolChoice;
+  return { mode, tools: tools.filter((tool) => names.includes(tool.function.name)), some: true };
+}
+
 /** The one call that `tool_choice` forces, or null. */
-function forcedCall(model: TextModel, { toolChoice, tools }: ChatJob): Wanted | null {
-  const named = typeof toolChoice === "object" ? toolChoice.name : null;
-  if (named === null && toolChoice !== "required") return null;
+function forcedCall(model: TextModel, job: ChatJob): Wanted | null {
+  const { mode, tools } = callable(job);
+  if (mode !== "required") return null;
   if (model.callFormat === null) {
     throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
   }
-  const possible = tools
-    .filter((tool) => named === null || tool.function.name === named)
-    .map((tool) => ({ name: tool.function.name, args: argumentsBy(tool) }));
+  const possible = tools.map((tool) => ({ name: tool.function.name, args: argumentsBy(tool) }));
   return { part: callsPart(model, model.callFormat, possible, false), param: "tools" };
 }
 
@@ -149,19 +154,20 @@ function wantedFormat({ format }: ChatJob): Wanted | null {
 }
 
 /**
- * Calls that the model may decide on, where something has to be seen to: the arguments of tools that are strict, or an
- * answer in a format that must not keep the model from calling. Arguments of other tools are any JSON object.
+ * Calls that the model may decide on, where something has to be seen to: the arguments of tools that are strict, tools
+ * that the model knows but may not call, or an answer in a format that must not keep the model from calling. Arguments
+ * of other tools are any JSON object.
  */
 function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
-  const { tools, toolChoice, parallelToolCalls } = job;
-  if (toolChoice !== "auto" || tools.length === 0 || model.callFormat === null) return null;
+  const { mode, tools, some } = callable(job);
+  if (mode !== "auto" || tools.length === 0 || model.callFormat === null) return null;
   const strict = tools.some((tool) => tool.function.strict);
-  if (!strict && job.format.type === "text") return null;
+  if (!strict && !some && job.format.type === "text") return null;
   const possible = tools.map((tool) => ({
     name: tool.function.name,
     args: tool.function.strict ? argumentsBy(tool) : ({ jsonObject: true } as const),
   }));
-  return { part: callsPart(model, model.callFormat, possible, parallelToolCalls), param: "tools" };
+  return { part: callsPart(model, model.callFormat, possible, job.parallelToolCalls), param: "tools" };
 }
 
 /** What the answer must be; null: anything. @throws ApiError for a schema that cannot be followed */

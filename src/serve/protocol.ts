@@ -77,7 +77,12 @@ export interface SamplingRequest {
   readonly ignoreEos: boolean;
 }
 
-export type ToolChoice = "none" | "auto" | "required" | { readonly name: string };
+/** Whether there may or must be a call, and of which tools; as a string: of any. */
+export type ToolChoice =
+  | "none"
+  | "auto"
+  | "required"
+  | { readonly mode: "auto" | "required"; readonly names: readonly string[] };
 
 export type ResponseFormat =
   | { readonly type: "text" | "json_object" }

@@ -155,6 +155,21 @@ describe("chat bodies", () => {
     expect(refusal(() => parseChat(both)).param).toBe("response_format");
   });
 
+  it("reads a choice among the tools, and drops one that is no choice", () => {
+    const tools = ["f", "g"].map((name) => ({ type: "function", function: { name } }));
+    const choose = (mode: string, ...names: string[]) => {
+      const listed = names.map((name) => ({ type: "function", function: { name } }));
+      const tool_choice = { type: "allowed_tools", allowed_tools: { mode, tools: listed } };
+      return () => parseChat({ messages, tools, tool_choice }).job.toolChoice;
+    };
+    expect(choose("auto", "g")()).toEqual({ mode: "auto", names: ["g"] });
+    expect(choose("required", "f")()).toEqual({ mode: "required", names: ["f"] });
+    expect(choose("required", "f", "g")()).toBe("required");
+    expect(refusal(choose("auto", "h")).message).toContain("'h'");
+    expect(refusal(choose("auto")).param).toBe("tool_choice.allowed_tools.tools");
+    expect(refusal(choose("none", "f")).param).toBe("tool_choice.allowed_tools.mode");
+  });
+
   it("gives different seeds where none is asked for, and the one that is", () => {
     const seeds = new Set(Array.from({ length: 5 }, () => parseChat({ messages }).job.seed));
     expect(seeds.size).toBeGreaterThan(1);

@@ -172,19 +172,35 @@ function tools(body: ChatBody): Tool[] {
   });
 }
 
-function toolChoice(body: ChatBody, list: readonly Tool[]): ToolChoice {
-  const choice = body.tool_choice ?? (list.length > 0 ? "auto" : "none");
-  if (choice === "none") return choice;
-  if (list.length === 0 && choice !== "auto") {
-    throw invalidRequest("'tool_choice' asks for a call, but there are no 'tools'.", "tool_choice");
+/** The choice in one form, whichever field of a body spells it. @throws ApiError where it names no tool */
+function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], param: string): ToolChoice {
+  const wanted = choice ?? (list.length > 0 ? "auto" : "none");
+  if (wanted === "none") return wanted;
+  if (list.length === 0 && wanted !== "auto") {
+    throw invalidRequest(`'${param}' asks for a call, but there are no 'tools'.`, param);
   }
-  if (typeof choice === "string") return choice;
-  const { name } = choice.function;
-  if (!list.some((tool) => tool.function.name === name)) {
-    throw invalidRequest(`'tool_choice' names '${name}', which is none of the tools.`, "tool_choice");
+  if (typeof wanted === "string") return wanted;
+  const { mode, names } = wanted;
+  const unknown = names.find((name) => !list.some((tool) => tool.function.name === name));
+  if (unknown !== undefined) {
+    throw invalidRequest(`'${param}' names '${unknown}', which is none of the tools.`, param);
   }
-  return { name };
+  return list.every((tool) => names.includes(tool.function.name)) ? mode : wanted;
 }
+
+function toolChoice({ tool_choice: choice }: ChatBody, list: readonly Tool[]): ToolChoice {
+  const read = (): ToolChoice | null => {
+    if (choice == null || typeof choice === "string") return choice ?? null;
+    if (choice.type === "function") return { mode: "required", names: [choice.function.name] };
+    const { mode, tools } = choice.allowed_tools;
+    return { mode, names: tools.map((tool) => tool.function.name) };
+  };
+  return checkedChoice(read(), list, "tool_choice");
+}
+
+/** Whether the answer has to be a call. */
+const mustCall = (choice: ToolChoice) =>
+  choice === "required" || (typeof choice === "object" && choice.mode === "required");
 
 function checkChoices(choices: number): void {
   if (choices <= MAX_CHOICES) return;
@@ -203,7 +219,7 @@ export function parseChat(json: unknown): Parsed<ChatJob> {
   const format = body.response_format;
   const choice = toolChoice(body, list);
   const constrained = format != null && format.type !== "text";
-  if (constrained && choice !== "none" && choice !== "auto") {
+  if (constrained && mustCall(choice)) {
     throw invalidRequest(
       "'response_format' and a forced 'tool_choice' contradict each other.",
       "response_format",

@@ -311,6 +311,30 @@ describe("forms of answers", () => {
     expect(texts).toBeGreaterThan(0);
   });
 
+  it("are calls of the allowed tools alone, the model being told of all", async () => {
+    const begin = await test.tokenId(TOKEN.toolCallsBegin);
+    const allow = (mode: "auto" | "required", name: string) => ({
+      type: "allowed_tools" as const,
+      allowed_tools: { mode, tools: [{ type: "function", function: { name } }] },
+    });
+    const ask = (choice: OpenAI.ChatCompletionToolChoiceOption, bias: number) =>
+      client.chat.completions.create({
+        ...{ model: "tiny", messages: user("weather?"), tools, seed: 3, max_tokens: 200 },
+        ...{ tool_choice: choice, logit_bias: { [begin]: bias } },
+      });
+    const free = await ask("auto", -100);
+    for (const { function: tool } of tools) {
+      for (const mode of ["auto", "required"] as const) {
+        const { choices, usage } = await ask(allow(mode, tool.name), 100);
+        const names = choices[0].message.tool_calls!.map((call) => "function" in call && call.function.name);
+        expect(new Set(names)).toEqual(new Set([tool.name]));
+        expect(usage!.prompt_tokens).toBe(free.usage!.prompt_tokens);
+      }
+      const text = await ask(allow("auto", tool.name), -100);
+      expect(text.choices[0].message.tool_calls).toBeUndefined();
+    }
+  });
+
   it("are JSON or calls where both are asked for", async () => {
     const begin = await test.tokenId(TOKEN.toolCallsBegin);
     const ask = (bias: number) =>
