@@ -189,7 +189,8 @@ export class Tensor implements Disposable {
   view(shape: Shape): Tensor {
     const known = sizeOf(shape.filter((n) => n >= 0));
     const full = shape.map((n) => (n < 0 ? this.size / known : n));
-    if (sizeOf(full) !== this.size || shape.filter((n) => n < 0).length > 1) {
+    const fits = full.every((n) => Number.isSafeInteger(n)) && sizeOf(full) === this.size;
+    if (!fits || shape.filter((n) => n < 0).length > 1) {
       throw new ShapeError("a view has as many elements", {
         where: "view",
         expected: this.shape,
