@@ -49,8 +49,8 @@ export interface Checkpoint {
 }
 
 export interface OpenOptions {
-  /** Compare `metadata.total_size` of the index with the tensors (default true). */
-  checkTotalSize?: boolean;
+  /** Hears of metadata that contradict the tensors without hiding any of them, in one line each. */
+  readonly onNotice?: (text: string) => void;
 }
 
 const SINGLE = "model.safetensors";
@@ -107,7 +107,7 @@ function locate(where: string, files: Files): Map<string, string> {
 async function openShards(
   tree: FileTree,
   files: Files,
-  checkTotalSize: boolean,
+  onNotice: OpenOptions["onNotice"],
 ): Promise<Map<string, string>> {
   const where = `${tree.name}/${INDEX}`;
   const index = parseJsonObject(await tree.readText(INDEX), where);
@@ -141,16 +141,14 @@ async function openShards(
     }
   }
   const declared = isObject(metadata) ? metadata.total_size : undefined;
-  if (checkTotalSize && declared !== undefined) {
+  if (declared !== undefined) {
+    // Some programs count the files, headers included; that the shards are whole their own headers prove.
     let total = 0;
     for (const file of files.values()) for (const info of file.tensors.values()) total += info.bytes;
     if (declared !== total) {
-      throw new FormatError("total_size of the index differs from the tensors in the shards", {
-        where,
-        expected: declared,
-        found: total,
-        hint: "Open with { checkTotalSize: false } if the shards are known to be whole",
-      });
+      onNotice?.(
+        `${where}: total_size is ${excerpt(declared)}, the tensors have ${total} bytes; read as it is`,
+      );
     }
   }
   return home;
@@ -159,18 +157,14 @@ async function openShards(
 async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Promise<Map<string, string>> {
   if (await tree.has(SINGLE)) {
     if (await tree.has(INDEX)) {
-      const found = `${SINGLE} and ${INDEX}`;
-      throw new FormatError("folder holds two checkpoints", {
-        where: tree.name,
-        expected: "one of them",
-        found,
-        hint: "Remove the one that is not wanted",
-      });
+      options.onNotice?.(
+        `${tree.name}: holds ${SINGLE} and ${INDEX}; the first is read, as transformers does`,
+      );
     }
     await openShard(tree, SINGLE, files);
     return locate(tree.name, files);
   }
-  if (await tree.has(INDEX)) return openShards(tree, files, options.checkTotalSize ?? true);
+  if (await tree.has(INDEX)) return openShards(tree, files, options.onNotice);
   const names = await tree.list();
   const pickles = names.filter((name) => isPickleName(name) || /\.bin\.index\.json$/.test(name));
   if (pickles.length > 0) throw pickleError(tree.name, pickles.slice(0, 4).join(", "));

@@ -1,6 +1,7 @@
 /** Between models and files: a checkpoint as the weights of a model, and a model as the tensors of a checkpoint. */
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
-import { toConfigJson } from "../models/config.ts";
+import { parseConfig, toConfigJson } from "../models/config.ts";
+import { absentMtpText, storedMtpLayers } from "../models/load.ts";
 import { weightsOf } from "../models/model-weights.ts";
 import { groupBytes, storageOf, storageRule, weightBytes } from "../models/quantization.ts";
 import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
@@ -56,6 +57,8 @@ export interface LoadOptions {
   readonly storage?: StorageRule;
   /** Hears of the bytes in memory, filled and in all, after every group of tensors. */
   readonly progress?: (done: number, total: number) => void;
+  /** Hears of what the files lack without need, in one line each. */
+  readonly onNotice?: (text: string) => void;
 }
 
 /** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
@@ -79,7 +82,7 @@ export async function modelFrom(
   device: Device,
   options: LoadOptions = {},
 ): Promise<CausalLM> {
-  const { dtype = "f32", progress } = options;
+  const { dtype = "f32", progress, onNotice } = options;
   const auto = storedRule(configJson, source);
   if (source.tiles && (dtype !== "auto" || options.storage)) {
     // Tiles are read as they are; another storage is made from a model that has them.
@@ -88,7 +91,10 @@ export async function modelFrom(
     return modelFrom(toConfigJson(tiled.config), { ...floats, blocks }, device, { ...options, dtype });
   }
   const storage = options.storage ?? (dtype === "auto" ? auto : storageRule(dtype));
-  const model = createModel(configJson, device, { storage });
+  const config = parseConfig(configJson);
+  const mtpLayers = storedMtpLayers(config, source);
+  if (mtpLayers < config.mtpLayers) onNotice?.(absentMtpText(config.mtpLayers, mtpLayers));
+  const model = createModel(configJson, device, { storage, mtpLayers });
   try {
     const { total } = weightBytes(model.config, storage);
     let done = 0;
@@ -109,7 +115,7 @@ export async function loadModel(
   device: Device,
   options: LoadOptions = {},
 ): Promise<CausalLM> {
-  const checkpoint = await openCheckpoint(tree);
+  const checkpoint = await openCheckpoint(tree, options);
   try {
     if (checkpoint.config === null) {
       throw new ConfigError("the folder has no config.json", {

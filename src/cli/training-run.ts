@@ -93,7 +93,8 @@ export class Run {
       batch: training.batch,
       learningRate: training.learningRate,
       optimizer: training.optimizer,
-      mtpWeight: training.mtpWeight,
+      // A preset's weight stays where `model` was exchanged for one without prediction layers.
+      mtpWeight: parts.model.config.mtpLayers > 0 ? training.mtpWeight : 0,
       balanceAlpha: training.balanceAlpha,
       biasGamma: training.biasGamma,
     });

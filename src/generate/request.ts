@@ -102,8 +102,9 @@ export function checkRequest(
     throw new ConfigError("the model has no multi-token-prediction module to draft with", {
       where,
       name: "speculative",
-      expected: "num_nextn_predict_layers of 1 or more",
+      expected: "num_nextn_predict_layers of 1 or more, with the weights of that layer in the files",
       found: config.mtpLayers,
+      hint: "Leave speculation out, or take a checkpoint that has the layer; what transformers saves has none.",
     });
   }
 }

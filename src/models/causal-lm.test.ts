@@ -52,6 +52,7 @@ describe.each(names)("%s in double precision", (name) => {
   const model = tiny(name, device);
   const rows = tokensOf(2, 21);
   const full = evaluate(model, () => model.logits(model.hidden(model.ids(rows))));
+  const mtpWeight = model.config.mtpLayers > 0 ? 0.3 : 0;
   const forms: MlaForm[] =
     model.config.attention.kind === "mla" ? ["expanded", "absorbed", "auto"] : ["auto"];
 
@@ -153,7 +154,7 @@ describe.each(names)("%s in double precision", (name) => {
     {
       using tape = new Tape(device);
       const { loss } = model.loss(nextTokenBatch(Int32Array.from(rows.flat()), 2), {
-        mtpWeight: 0.3,
+        mtpWeight: mtpWeight,
         balanceAlpha: 0.1,
       });
       tape.backward(loss);
@@ -163,7 +164,7 @@ describe.each(names)("%s in double precision", (name) => {
     expect(backend.memory().buffers).toBe(before);
 
     const batch = nextTokenBatch(Int32Array.from(rows.flat()), 2);
-    const result = model.loss(batch, { mtpWeight: 0.3, balanceAlpha: 0.1 });
+    const result = model.loss(batch, { mtpWeight: mtpWeight, balanceAlpha: 0.1 });
     const results = [
       result.loss,
       result.crossEntropy,

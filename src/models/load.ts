@@ -4,6 +4,29 @@ import { FormatError } from "../tensor/errors.ts";
 import type { LanguageConfig } from "./config.ts";
 import { mtpCopies } from "./specs.ts";
 
+/**
+ * How many of the multi-token-prediction layers that the configuration names the checkpoint holds: transformers keeps
+ * the key of the file it loaded and saves no such layer. Any tensor of a layer counts: what lacks others is damaged.
+ */
+export function storedMtpLayers({ layers, mtpLayers }: LanguageConfig, source: WeightSource): number {
+  const found = new Set<number>();
+  for (const name of [...source.names(), ...(source.tiles?.keys() ?? [])]) {
+    const layer = /^model\.layers\.(\d+)\./.exec(name);
+    if (layer) found.add(Number(layer[1]));
+  }
+  let stored = 0;
+  while (stored < mtpLayers && found.has(layers + stored)) stored++;
+  return stored;
+}
+
+/** What to say where the checkpoint holds fewer prediction layers than its configuration names. */
+export function absentMtpText(named: number, stored: number): string {
+  return (
+    `config.json names ${named} multi-token-prediction layer${named === 1 ? "" : "s"}, the files hold ` +
+    `${stored === 0 ? "none" : stored}; everything but speculation and training of them works without`
+  );
+}
+
 /** Refuses names that the model has no place for. @throws FormatError */
 export function checkNames(config: LanguageConfig, parameters: Parameters, source: WeightSource): void {
   const stacked = new Set<string>();

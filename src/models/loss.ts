@@ -132,7 +132,15 @@ function compute(
   const weights = [1];
 
   let mtp: Tensor | null = null;
-  if (mtpWeight !== 0 && config.mtpLayers > 0) {
+  if (mtpWeight !== 0) {
+    if (config.mtpLayers === 0) {
+      throw new ConfigError("the model has no multi-token-prediction module to train", {
+        where: "causalLoss",
+        name: "mtpWeight",
+        expected: "0, or a model with num_nextn_predict_layers of 1 or more whose files hold that layer",
+        found: mtpWeight,
+      });
+    }
     const losses: Tensor[] = [];
     let state = hidden;
     let next = ids;

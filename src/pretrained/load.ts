@@ -41,6 +41,8 @@ export interface LoadFilesOptions {
   readonly device?: Device;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Hears of oddities of the files that do not stop the loading, in one line each. */
+  readonly onNotice?: (text: string) => void;
 }
 
 /** Where a model came from. */
@@ -143,6 +145,7 @@ async function assemble(
     const model = await modelFrom(config, signal ? stoppable(parts.weights, signal) : parts.weights, device, {
       dtype: options.dtype ?? "auto",
       storage: options.storage,
+      onNotice: options.onNotice,
       progress: (done, total) => onProgress?.({ stage: "load", done, total }),
     });
     let live = true;
@@ -181,7 +184,7 @@ export async function loadFolder(
   options: LoadFilesOptions = {},
   identity: Pick<LoadedModel, "name" | "source"> = folderIdentity(tree),
 ): Promise<LoadedModel> {
-  const checkpoint = await openCheckpoint(tree);
+  const checkpoint = await openCheckpoint(tree, options);
   try {
     const { config } = checkpoint;
     if (config === null) {

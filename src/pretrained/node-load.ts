@@ -141,7 +141,8 @@ export async function locateModel(
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
   const { dtype, storage, device, ...rest } = options;
   const place = await locateModel(name, rest);
-  const files = { dtype, storage, device, signal: options.signal, onProgress: options.onProgress };
+  const { signal, onProgress, onNotice } = options;
+  const files = { dtype, storage, device, signal, onProgress, onNotice };
   return place.gguf === null
     ? loadFolder(place.tree, files, place)
     : loadGguf(place.tree, place.gguf, files, place);

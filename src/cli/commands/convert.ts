@@ -27,7 +27,7 @@ import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
-import { MODEL_ARGUMENT, type ModelFlags, openPlace, withHub } from "./open-model.ts";
+import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 
 const examples = `
@@ -63,7 +63,7 @@ interface Source {
 }
 
 async function openFolder({ tree }: ModelPlace): Promise<Source> {
-  const checkpoint = await openCheckpoint(tree);
+  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   const { config } = checkpoint;
   if (config === null) {
     await checkpoint.close();

@@ -7,8 +7,10 @@ import type { Checkpoint } from "../../checkpoint/folder.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
+import { modelWeights } from "../../checkpoint/model.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
+import { absentMtpText, storedMtpLayers } from "../../models/load.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { short } from "../live-view.ts";
@@ -22,7 +24,7 @@ import {
   thisMachine,
 } from "../memory-needs.ts";
 import { bytesText } from "../progress-line.ts";
-import { MODEL_ARGUMENT, type ModelFlags, openPlace, withHub } from "./open-model.ts";
+import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 
 function attentionText({ attention: a }: LanguageConfig): string {
   if (a.kind === "mla") {
@@ -83,10 +85,13 @@ function* tensorsOf(checkpoint: Checkpoint) {
 }
 
 async function readFolder({ tree }: ModelPlace): Promise<Stored> {
-  const checkpoint = await openCheckpoint(tree);
+  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
     if (!checkpoint.config) throw new ConfigError("the folder has no config.json", { where: tree.name });
-    return { config: parseConfig(checkpoint.config), ...tally(tensorsOf(checkpoint)) };
+    const config = parseConfig(checkpoint.config);
+    const mtpLayers = storedMtpLayers(config, modelWeights(checkpoint));
+    if (mtpLayers < config.mtpLayers) noticeOnStderr(absentMtpText(config.mtpLayers, mtpLayers));
+    return { config: { ...config, mtpLayers }, ...tally(tensorsOf(checkpoint)) };
   } finally {
     await checkpoint.close();
   }

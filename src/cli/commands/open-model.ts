@@ -110,10 +110,13 @@ export function hubFlags({ revision, gguf, offline }: Omit<ModelFlags, "dtype">)
   return { revision, file: gguf, offline };
 }
 
+/** Writes a notice of opening a model as a line of its own. */
+export const noticeOnStderr = (text: string): void => void process.stderr.write(`${text}\n`);
+
 /** The files of `path`, read in place where they lie on the hub. @throws ConfigError, FormatError, HubError */
 export async function openPlace(path: string, flags: Omit<ModelFlags, "dtype">): Promise<ModelPlace> {
-  const onNotice = (text: string) => process.stderr.write(`${text}\n`);
-  return await locateModel(await modelPath(path), { ...hubFlags(flags), download: false, onNotice });
+  const options = { ...hubFlags(flags), download: false, onNotice: noticeOnStderr };
+  return await locateModel(await modelPath(path), options);
 }
 
 export interface OpenedModel extends LoadedModel {

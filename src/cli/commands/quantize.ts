@@ -100,7 +100,9 @@ async function quantize(path: string, out: string, flags: Flags, device: Device)
   }
   const line = new ProgressLine(process.stderr);
   const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }) =>
-    load(place.source.path, { ...options, device, onProgress: line.update }).finally(() => line.clear());
+    load(place.source.path, { ...options, device, onProgress: line.update, onNotice: line.note }).finally(
+      () => line.clear(),
+    );
   let before: TextLogits | null = null;
   if (flags.report) {
     const source = await open({ dtype: "auto" });

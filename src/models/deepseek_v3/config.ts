@@ -23,7 +23,7 @@ export function parse(reader: ConfigReader): LanguageConfig {
     attention: readMla(reader, defaults.heads),
     rope: readRope(reader, ["default", "linear", "yarn"]),
     moe: readMoe(reader, { firstDense: 3, expertWidth: 2048, shared: 1, experts: 256 }, () => router(reader)),
-    // The native class of transformers has no such key and saves no such layers.
+    // The native class of transformers keeps the key and saves no such layers: see `storedMtpLayers`.
     mtpLayers: reader.integer("num_nextn_predict_layers", 0, 0),
   };
 }
