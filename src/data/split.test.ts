@@ -32,6 +32,21 @@ describe("held-out split", () => {
     expect(() => splitFiles([], { fraction: 1 })).toThrow(/fraction/);
   });
 
+  it("does not depend on the order of the files, also where texts are equal", () => {
+    const list = Array.from({ length: 40 }, (_, i) => ({ path: `f${i}.ts`, text: `text ${i % 7}` }));
+    const heldOut = (order: typeof list) =>
+      splitFiles(order, { fraction: 0.4, seed: 3 })
+        .heldOut.map(({ path }) => path)
+        .sort();
+    const expected = heldOut(list);
+    expect(expected.length).toBeGreaterThan(0);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(list, { minLength: list.length }), (order) => {
+        expect(heldOut(order)).toEqual(expected);
+      }),
+    );
+  });
+
   it("the whole pipeline removes duplicates, splits and orders", async () => {
     const copies = files.slice(0, 50).map((f) => ({ path: `copy/${f.path}`, text: f.text }));
     const { train, heldOut, dedupe } = await prepareCorpus([...files, ...copies], {

@@ -22,6 +22,12 @@ describe("sampling", () => {
     expect(ids({})).toEqual([0, 1, 2, 3, 4]);
   });
 
+  it("stops at p where probabilities reach it exactly, as transformers does", () => {
+    const even = Float32Array.from([0, 0, 0, 0]);
+    const kept = (topP: number) => candidates(even, { temperature: 1, topP }).ids.length;
+    expect([0.25, 0.5, 0.75, 1].map(kept)).toEqual([1, 2, 3, 4]);
+  });
+
   it("never draws a row beyond the vocabulary", () => {
     const padded = Float32Array.from([0, 0, 9]);
     const random = new Random(3);

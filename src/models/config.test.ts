@@ -71,6 +71,12 @@ describe("parseConfig", () => {
     });
   });
 
+  it("does not renormalise the weight of a single expert in the V2 class", () => {
+    const normalize = (topK: number) =>
+      parseConfig({ ...v2, norm_topk_prob: true, num_experts_per_tok: topK }).moe?.router.normalize;
+    expect([normalize(1), normalize(6)]).toEqual([false, true]);
+  });
+
   it("masks with zero where the V2 class meets noaux_tc (DeepSeek-VL2)", () => {
     const vl2 = { ...v2, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true };
     expect(parseConfig(vl2).moe?.router).toMatchObject({ bias: true, groupScore: "top2", maskWith: "zero" });

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { parseConfig } from "./config.ts";
 import { countParameters } from "./count.ts";
 import { type PresetName, presets } from "./presets.ts";
+import { storageRule, weightBytes } from "./quantization.ts";
 
 const count = (name: PresetName) => countParameters(parseConfig(presets[name]));
 
@@ -49,6 +50,21 @@ describe("countParameters", () => {
     expect(counts.mtp).toBe(11_610_068_224);
     expect(counts.mtpActivated / 1e9).toBeCloseTo(0.688, 3);
     expect(counts.checkpoint).toBe(684_489_845_504);
+  });
+
+  it("memory of a model with a prediction module holds the module too", () => {
+    for (const dtype of ["f32", "bf16"] as const) {
+      const { mtp, total } = count("deepseek-v3");
+      const width = dtype === "f32" ? 4 : 2;
+      const bytes = weightBytes(parseConfig(presets["deepseek-v3"]), storageRule(dtype)).total;
+      // Norms, routers and their biases are f32 at every dtype.
+      expect(bytes).toBeGreaterThanOrEqual(width * (total + mtp));
+      expect(bytes).toBeLessThan(1.001 * width * (total + mtp));
+    }
+    const without = parseConfig({ ...presets["deepseek-v3"], num_nextn_predict_layers: 0 });
+    const quantized = (config: typeof without) => weightBytes(config, storageRule("q4")).total;
+    const added = quantized(parseConfig(presets["deepseek-v3"])) - quantized(without);
+    expect(added / count("deepseek-v3").mtp).toBeCloseTo(quantized(without) / count("deepseek-v3").total, 1);
   });
 
   it("leaves the head out where it is tied to the embedding", () => {
