@@ -1,8 +1,27 @@
-/** Who may ask what: API keys, compared in constant time, and bodies read up to a limit. Node only. */
+/** API keys: what may be one, and their check in constant time. Node only. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { ApiError, invalidRequest } from "./errors.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { ApiError } from "./errors.ts";
 
 const digest = (text: string) => createHash("sha256").update(text, "utf8").digest();
+
+/** Refuses keys that no `Authorization` header can carry as they are. @throws ConfigError */
+export function checkKeys(keys: readonly string[]): void {
+  keys.forEach((key, i) => {
+    const bad = /[^\x21-\x7e]/u.exec(key);
+    if (key !== "" && bad === null) return;
+    throw new ConfigError("this API key cannot be sent in a header", {
+      where: `API key ${i + 1} of ${keys.length}`,
+      expected: "visible ASCII characters without spaces",
+      // The key itself must not get into a log.
+      found:
+        bad === null
+          ? "nothing"
+          : `U+${bad[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")} at character ${bad.index + 1}`,
+      hint: "Generate one with: openssl rand -hex 32",
+    });
+  });
+}
 
 /** A check of `Authorization` headers; with no keys everybody may ask. @throws ApiError 401 */
 export function keyCheck(keys: readonly string[]): (authorization: string | undefined) => void {
@@ -27,44 +46,4 @@ export function keyCheck(keys: readonly string[]): (authorization: string | unde
       code: "invalid_api_key",
     });
   };
-}
-
-function tooLarge(limit: number): ApiError {
-  return new ApiError({
-    status: 413,
-    message: `The body is larger than ${limit} bytes.`,
-    type: "invalid_request_error",
-    param: null,
-    code: "request_too_large",
-  });
-}
-
-/** The body as text. @throws ApiError 413 beyond `limit` bytes, 415 where it is compressed, 400 for broken UTF-8 */
-export async function readBody(request: Request, limit: number): Promise<string> {
-  const encoding = request.headers.get("content-encoding");
-  if (encoding !== null && encoding.toLowerCase() !== "identity") {
-    throw new ApiError({
-      status: 415,
-      message: `Bodies encoded as '${encoding}' are not read; send it as it is.`,
-      type: "invalid_request_error",
-      param: null,
-      code: "unsupported_encoding",
-    });
-  }
-  if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge(limit);
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  const reader = request.body?.getReader();
-  for (;;) {
-    const next = await reader?.read();
-    if (next === undefined || next.done) break;
-    length += next.value.length;
-    if (length > limit) throw tooLarge(limit);
-    parts.push(next.value);
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts, length));
-  } catch {
-    throw invalidRequest("The body is not valid UTF-8.", null, "invalid_encoding");
-  }
 }

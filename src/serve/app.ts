@@ -4,15 +4,19 @@
  */
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
-import { keyCheck, readBody } from "./access.ts";
+import { getPath } from "hono/utils/url";
+import { keyCheck } from "./access.ts";
 import { answerHead } from "./answers.ts";
+import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
 import type { EngineClient, JobStream } from "./engine-client.ts";
 import { ApiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
 import { eventStream } from "./event-stream.ts";
 import { Counter } from "./metrics.ts";
+import { pathNormalizer } from "./paths.ts";
 import type { Job } from "./protocol.ts";
+import { bodyReader } from "./request-body.ts";
 import {
   type Parsed,
   parseChat,
@@ -32,12 +36,14 @@ export interface ServerState {
 }
 
 export interface AppOptions {
-  /** Name under which the model is served; default: its own. */
-  readonly servedName?: string;
+  /** Name under which the model is served, or several; the first is the one that counts. Default: its own. */
+  readonly servedName?: string | readonly string[];
   /** With keys, everything but / and /health asks for one of them. */
   readonly apiKeys: readonly string[];
-  /** Origin whose pages may ask, or `*`; null: none. */
-  readonly cors: string | null;
+  /** Origins whose pages may ask beside those of this machine; `*`: all. */
+  readonly allowOrigins: readonly string[];
+  /** Host names that requests may be addressed to beside those of this machine; `*`: all. */
+  readonly allowHosts: readonly string[];
   /** Most bytes of a body. */
   readonly bodyLimit: number;
   readonly log: (line: string) => void;
@@ -55,6 +61,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "/detokenize": "POST",
 };
 const OPEN = new Set(["/", "/health"]);
+const normalized = pathNormalizer(Object.keys(ROUTES));
 
 const streamHeaders = {
   "content-type": "text/event-stream; charset=utf-8",
@@ -78,11 +85,15 @@ function working(state: ServerState): EngineClient {
 
 /** Builds the routes over `state`. */
 export function createApp(state: ServerState, options: AppOptions): Hono {
-  const app = new Hono();
+  const app = new Hono({ getPath: (request) => normalized(getPath(request)) });
   const requests = new Counter();
   const started = Math.floor(Date.now() / 1000);
   const authorize = keyCheck(options.apiKeys);
-  const modelName = (engine: EngineClient) => options.servedName ?? engine.info.name;
+  const guard = browserGuard({ ...options, keyed: options.apiKeys.length > 0 });
+  const readBody = bodyReader(options.bodyLimit);
+  const given = [options.servedName ?? []].flat();
+  const modelNames = (engine: EngineClient) => (given.length > 0 ? given : [engine.info.name]);
+  const modelName = (engine: EngineClient) => modelNames(engine)[0];
   const report = (error: unknown) =>
     options.log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
 
@@ -94,10 +105,18 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     requests.add({ route: route ?? (path in ROUTES ? path : "other"), method, status });
     c.res.headers.set("x-request-id", crypto.randomUUID());
   });
-  if (options.cors !== null) {
-    const origin = options.cors;
-    app.use("*", cors({ origin, allowMethods: ["GET", "POST", "OPTIONS"], exposeHeaders: ["x-request-id"] }));
-  }
+  app.use("*", async (c, next) => {
+    guard.check(c.req.header("host"), c.req.header("origin"));
+    await next();
+  });
+  app.use(
+    "*",
+    cors({
+      origin: (origin, c) => (guard.readable(origin, c.req.header("host")) ? origin : null),
+      allowMethods: ["GET", "POST", "OPTIONS"],
+      exposeHeaders: ["x-request-id"],
+    }),
+  );
 
   for (const [path, method] of Object.entries(ROUTES)) {
     app.use(path, async (c, next) => {
@@ -132,18 +151,22 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     return c.json(errorBody(shape), 404);
   });
 
-  function checkModel(engine: EngineClient, model: string | null): void {
-    if (model === null || model === modelName(engine)) return;
+  /** The name that an answer carries: the one that was asked for. @throws ApiError 404 for another model's */
+  function checkModel(engine: EngineClient, model: string | null): string {
+    const names = modelNames(engine);
+    if (model === null || model === "") return names[0];
+    if (names.includes(model)) return model;
+    const served = names.map((name) => `'${name}'`).join(", ");
     throw new ApiError({
       status: 404,
-      message: `The model '${model}' is not served here; '${modelName(engine)}' is.`,
+      message: `The model '${model.slice(0, 100)}' is not served here; ${served} is.`,
       type: "invalid_request_error",
       param: "model",
       code: "model_not_found",
     });
   }
 
-  const json = async (c: Context) => parseJson(await readBody(c.req.raw, options.bodyLimit));
+  const json = async (c: Context) => parseJson(await readBody(c.req.raw));
 
   /** Gives the job to the engine and answers in one piece or as events. */
   async function respond<J extends Job>(
@@ -154,9 +177,8 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     chunks: (events: JobStream, name: string) => AsyncGenerator<Record<string, unknown>, void>,
   ): Promise<Response> {
     const engine = working(state);
-    checkModel(engine, model);
+    const name = checkModel(engine, model);
     const events = await engine.submit(job, received, c.req.raw.signal);
-    const name = modelName(engine);
     if (!stream) return c.json(await whole(events, name));
     const body = eventStream(chunks(events, name), () => events.cancel(), report);
     return new Response(body, { headers: streamHeaders });
@@ -203,18 +225,20 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     );
   });
 
-  const modelBody = (engine: EngineClient) => ({
-    id: modelName(engine),
+  const modelBody = (engine: EngineClient, id: string) => ({
+    id,
     object: "model",
     created: started,
     owned_by: "deepseek-ts",
     max_model_len: engine.info.context,
   });
-  app.get("/v1/models", (c) => c.json({ object: "list", data: [modelBody(working(state))] }));
+  app.get("/v1/models", (c) => {
+    const engine = working(state);
+    return c.json({ object: "list", data: modelNames(engine).map((name) => modelBody(engine, name)) });
+  });
   app.get("/v1/models/:id{.+}", (c) => {
     const engine = working(state);
-    checkModel(engine, c.req.param("id"));
-    return c.json(modelBody(engine));
+    return c.json(modelBody(engine, checkModel(engine, c.req.param("id"))));
   });
 
   app.post("/tokenize", async (c) => {

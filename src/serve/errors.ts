@@ -70,8 +70,8 @@ export function queueFull(running: number, waiting: number, retryAfter: number):
 }
 
 /** The server cannot generate now: 503. */
-export function unavailable(message: string, code: string): ApiError {
-  return new ApiError({ status: 503, message, type: "server_error", param: null, code });
+export function unavailable(message: string, code: string, retryAfter?: number): ApiError {
+  return new ApiError({ status: 503, message, type: "server_error", param: null, code, retryAfter });
 }
 
 /** Something failed that should not have: 500. The cause is for the log, not for the client. */

@@ -2,12 +2,11 @@
  * The server: an HTTP server on this thread, the model on another. It listens at once and answers 503 until the model
  * is open; a failed engine is not restarted, since its model would have to be loaded anew. Node only.
  */
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { getRequestListener } from "@hono/node-server";
+import { checkKeys } from "./access.ts";
 import { type AppOptions, createApp, type ServerState } from "./app.ts";
 import { type EngineChannel, EngineClient } from "./engine-client.ts";
+import { closeHttp, createHttpServer, listen } from "./http-server.ts";
 import type { EngineSettings, ModelInfo } from "./protocol.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
@@ -38,50 +37,29 @@ export interface RunningServer {
 /** 8 MiB: about two million tokens of text. */
 const BODY_LIMIT = 8 * 2 ** 20;
 
-async function listen(server: Server, port: number, host: string): Promise<void> {
-  server.listen(port, host);
-  await once(server, "listening");
-}
-
 function hostInUrl(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "localhost";
   return host.includes(":") ? `[${host}]` : host;
-}
-
-/** Waits until `done` or for `ms`, whichever comes first; whether it was done. */
-async function within(done: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms);
-  });
-  return Promise.race([done.then(() => true), late]).finally(() => clearTimeout(timer));
-}
-
-/** Stops accepting; the result waits up to `ms` for all connections to end and says whether they did. */
-function closeHttp(server: Server): (ms: number) => Promise<boolean> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  return async (ms) => {
-    server.closeIdleConnections();
-    // A connection becomes idle whenever its answer ends.
-    const sweep = setInterval(() => server.closeIdleConnections(), 20);
-    return within(closed, ms).finally(() => clearInterval(sweep));
-  };
 }
 
 /**
  * Starts serving; resolves once the model is open. @throws Error where the port cannot be had or the model not opened
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { port, host = "127.0.0.1", log = () => {} } = options;
+  const { port, host = "127.0.0.1", apiKeys = [], allowHosts = [], log = () => {} } = options;
+  checkKeys(apiKeys);
+  const keyed = apiKeys.length > 0;
   const state: ServerState = { phase: "loading", reason: "", engine: null };
   const app = createApp(state, {
     servedName: options.servedName,
-    apiKeys: options.apiKeys ?? [],
-    cors: options.cors ?? null,
+    apiKeys,
+    allowOrigins: options.allowOrigins ?? [],
+    // With keys the list stays as it was given: an empty one lets every name in.
+    allowHosts: keyed ? allowHosts : [host, ...allowHosts],
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
     log,
   });
-  const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  const server = createHttpServer(app.fetch, log);
   await listen(server, port, host);
   const channel = "post" in options.engine ? options.engine : startEngineThread(options.engine);
   const abort = () => void channel.terminate();
@@ -114,7 +92,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   async function close(drainSeconds = 30): Promise<void> {
     if (state.phase === "ready") state.phase = "draining";
     const ended = closeHttp(server);
-    const drained = await ended(drainSeconds * 1000);
+    // Timers count in 32 bits.
+    const drained = await ended(Math.min(drainSeconds * 1000, 2 ** 31 - 1));
     await engine.shutdown();
     // What was cut off gets its last event out.
     if (!drained && !(await ended(1000))) server.closeAllConnections();

@@ -1,5 +1,6 @@
 /** What tests of a running server share: one over a small random model, requests to it, waiting. */
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
@@ -18,8 +19,22 @@ export async function post(
   headers: Record<string, string> = {},
 ) {
   const text = typeof body === "string" ? body : JSON.stringify(body);
-  const response = await fetch(server.url + path, { method: "POST", body: text, headers });
+  const response = await fetch(server.url + path, {
+    method: "POST",
+    body: text,
+    headers: { "content-type": "application/json", ...headers },
+  });
   return { status: response.status, headers: response.headers, body: await response.json() };
+}
+
+/** Sends bytes to the server as they are and gives what comes back until the connection ends. */
+export function raw(server: RunningServer, bytes: string | Uint8Array): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const socket = connect(server.port, "127.0.0.1", () => socket.write(bytes));
+    socket.setEncoding("utf8").on("data", (part: string) => (text += part));
+    socket.on("close", () => resolve(text)).on("error", reject);
+  });
 }
 
 export async function until(condition: () => Promise<boolean>): Promise<void> {
@@ -49,8 +64,8 @@ export async function startTestServer(): Promise<TestServer> {
   await writeModelFolder(folder, { maxPositions: 4096 });
   const server = await startServer({
     port: 0,
-    servedName: "tiny",
-    cors: "http://page.example",
+    servedName: ["tiny", "deepseek-chat"],
+    allowOrigins: ["http://page.example"],
     bodyLimit: 100_000,
     log: (line) => problems.push(line),
     engine: { model: folder, threads: 1, maxBatch: 8, maxQueue: 32 },

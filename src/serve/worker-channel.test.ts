@@ -75,7 +75,11 @@ it.each([
     seed: 9,
     stream: true,
   });
-  const streamed = await fetch(`${server.url}/v1/completions`, { method: "POST", body });
+  const streamed = await fetch(`${server.url}/v1/completions`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/json" },
+  });
   expect(streamed.status).toBe(200);
   const running = complete();
   const engine = (figures: object) =>

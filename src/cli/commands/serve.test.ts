@@ -1,5 +1,5 @@
 /** `serve` as a process: what it says, how it stops, how it ends where its engine crashes. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
 import { writeModelFolder } from "../../serve/testing.ts";
-import { serveCommand } from "./serve.ts";
+import { apiKeys, serveCommand } from "./serve.ts";
 
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-cli-"));
 const model = join(work, "tiny-model");
@@ -66,7 +66,7 @@ function startNode(nodeOptions: string[], args: string[], variables: Record<stri
   return { child, url, ended };
 }
 
-const headers = { authorization: "Bearer from-the-environment" };
+const headers = { authorization: "Bearer from-the-environment", "content-type": "application/json" };
 
 it("says what it serves and where, and ends with status 0 once its streams have", async () => {
   // The engine's thread starts whatever options Node got.
@@ -81,7 +81,64 @@ it("says what it serves and where, and ends with status 0 once its streams have"
   expect(code).toBe(0);
   expect(out).toMatch(/^mine: deepseek_v3, [\d.]+ K parameters/);
   expect(out).toContain("/v1/chat/completions");
+  expect(out).not.toContain("from-the-environment");
   expect(err).toContain("stopping");
+});
+
+/** The Authorization header that a shell makes of a line of the start. */
+const inShell = (header: string, variable: string) =>
+  execFileSync("sh", ["-c", `printf %s ${header}`], {
+    env: { DEEPSEEK_TS_API_KEY: variable },
+    encoding: "utf8",
+  });
+
+it("shows a header that carries a key, but no key that came from the environment", () => {
+  expect(apiKeys([], undefined)).toEqual({ all: [], header: null });
+  expect(apiKeys([], " , ")).toEqual({ all: [], header: null });
+  expect(apiKeys(["a"], "b,a")).toEqual({ all: ["a", "b"], header: "'Authorization: Bearer a'" });
+  for (const [variable, all] of [
+    ["s3cret", ["s3cret"]],
+    ["s3cret,other", ["s3cret", "other"]],
+  ] as const) {
+    const keys = apiKeys([], variable);
+    expect(keys.all).toEqual(all);
+    expect(keys.header).not.toContain("s3cret");
+    expect(inShell(keys.header!, variable)).toBe("Authorization: Bearer s3cret");
+  }
+  expect(apiKeys([], " s3cret ,b").header).toBe('"Authorization: Bearer <a key of DEEPSEEK_TS_API_KEY>"');
+  const odd = apiKeys(["it's$(id)`id`\\"], undefined);
+  expect(inShell(odd.header!, "")).toBe("Authorization: Bearer it's$(id)`id`\\");
+});
+
+it("refuses keys that no header can carry, without showing them", async () => {
+  for (const key of ["a b", "", "k\u00e9y", "tab\t"]) {
+    const { code, out, err } = await start("--api-key", key).ended;
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toContain("cannot be sent in a header");
+    if (key !== "") expect(err).not.toContain(key);
+  }
+});
+
+it("answers under all the names it was given, and to hosts and pages that are let in", async () => {
+  const names = ["--served-name", "it's", "--served-name", "two"];
+  const { child, url, ended } = start(
+    ...names,
+    "--allow-host",
+    "proxy.example",
+    "--allow-origin",
+    "https://a.example",
+  );
+  const response = await fetch(`${await url}/models`, {
+    headers: { ...headers, origin: "https://a.example" },
+  });
+  expect((await response.json()).data.map(({ id }: { id: string }) => id)).toEqual(["it's", "two"]);
+  expect(response.headers.get("access-control-allow-origin")).toBe("https://a.example");
+  child.kill("SIGTERM");
+  const { out } = await ended;
+  const data = /-d (.*)$/m.exec(out)![1];
+  expect(JSON.parse(execFileSync("sh", ["-c", `printf %s ${data}`], { encoding: "utf8" })).model).toBe(
+    "it's",
+  );
 });
 
 it("stops waiting where it may not", async () => {
@@ -107,7 +164,7 @@ it("ends with status 1 where the engine's thread crashes, and leaves nobody wait
   slow.on("error", () => {}).resume();
   const slowClosed = new Promise((resolve) => slow.on("close", resolve));
   slow.write(
-    "POST /v1/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer from-the-environment\r\n" +
+    "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: Bearer from-the-environment\r\n" +
       "Content-Length: 100\r\n\r\n{",
   );
   const streamed = await complete({ stream: true });

@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { checkKeys } from "../../serve/access.ts";
 import type { ModelInfo } from "../../serve/protocol.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
 import { listenForInterrupt } from "../interrupt.ts";
@@ -19,9 +20,12 @@ interface ServeFlags extends ModelFlags {
   readonly cacheDtype?: "f32" | "bf16";
   readonly prefillChunk?: number;
   readonly speculative: boolean;
-  readonly cors?: string;
+  readonly allowOrigin: readonly string[];
+  readonly allowHost: readonly string[];
+  /** The older name of `--allow-origin`. */
+  readonly cors: readonly string[];
   readonly drain: number;
-  readonly servedName?: string;
+  readonly servedName: readonly string[];
   readonly threads?: number;
 }
 
@@ -30,23 +34,51 @@ Examples:
   deepseek-ts serve runs/demo-1
   deepseek-ts serve deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4 --context 8192
   DEEPSEEK_TS_API_KEY=secret deepseek-ts serve ./model.gguf --host 0.0.0.0 --port 80 --served-name my-model
-  deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --cors http://localhost:3000
+  deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
 
 Answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /health and /metrics. Ctrl-C stops
 accepting and lets answers finish for --drain seconds; a second one ends at once. API keys can also be given in
-DEEPSEEK_TS_API_KEY, separated by commas.`;
+DEEPSEEK_TS_API_KEY, separated by commas. Without keys only programs and pages of this machine may ask: requests from
+pages elsewhere, or under another host name, are refused unless --allow-origin and --allow-host let them in.`;
 
 const port = numberThat("a port, 0 to 65535", (n) => Number.isInteger(n) && n >= 0 && n <= 65535);
 
-function origin(text: string): string {
-  if (text === "*" || /^https?:\/\/[^/]+$/.test(text)) return text;
-  throw new InvalidArgumentError("Expected an origin such as http://localhost:3000, or *.");
+function origin(text: string, all: readonly string[]): string[] {
+  if (text === "*" || /^[a-z][a-z0-9+.-]*:\/\/[^/]+$/i.test(text)) return [...all, text];
+  throw new InvalidArgumentError("Expected an origin such as https://chat.example, or *.");
 }
 
-/** The given keys and those of the environment. */
-function apiKeys(given: readonly string[], environment: string | undefined): string[] {
+function hostName(text: string, all: readonly string[]): string[] {
+  if (text === "*" || /^[^\s/:@]+$|^\[?[0-9a-f:]+\]?$/i.test(text)) return [...all, text];
+  throw new InvalidArgumentError("Expected a host name such as chat.example, without port, or *.");
+}
+
+const repeated = (text: string, all: readonly string[]): string[] => [...all, text];
+
+const KEYS_VARIABLE = "DEEPSEEK_TS_API_KEY";
+
+const shellQuoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** API keys, with what a shell can write for the first of them. */
+interface Keys {
+  readonly all: readonly string[];
+  /** The header that carries one, quoted for a shell; null where there are no keys. */
+  readonly header: string | null;
+}
+
+/** The given keys and those of the environment. A key from the environment is shown as the variable it came from. */
+export function apiKeys(given: readonly string[], environment: string | undefined): Keys {
   const more = (environment ?? "").split(",").map((key) => key.trim());
-  return [...new Set([...given, ...more.filter((key) => key !== "")])];
+  const all = [...new Set([...given, ...more.filter((key) => key !== "")])];
+  if (all.length === 0) return { all, header: null };
+  if (given.length > 0) {
+    return { all, header: shellQuoted(`Authorization: Bearer ${given[0]}`) };
+  }
+  const [first] = all;
+  let shown = `<a key of ${KEYS_VARIABLE}>`;
+  if (environment === first) shown = `$${KEYS_VARIABLE}`;
+  else if (environment!.startsWith(`${first},`)) shown = `\${${KEYS_VARIABLE}%%,*}`;
+  return { all, header: `"Authorization: Bearer ${shown}"` };
 }
 
 const scaled = (value: number, step: number, units: readonly string[]) => {
@@ -56,19 +88,26 @@ const scaled = (value: number, step: number, units: readonly string[]) => {
 };
 
 /** What is said once the model is open. */
-export function startupText(server: Pick<RunningServer, "url">, info: ModelInfo, name: string): string {
+export function startupText(
+  server: Pick<RunningServer, "url">,
+  info: ModelInfo,
+  name: string,
+  keyHeader: string | null = null,
+): string {
   const path = info.chat ? "chat/completions" : "completions";
   const input = info.chat ? '"messages": [{"role": "user", "content": "Hello"}]' : '"prompt": "Hello"';
+  const body = `{"model": ${JSON.stringify(name)}, ${input}, "max_tokens": 64}`;
   const parameters = scaled(info.parameters, 1000, ["", " K", " M", " B", " T"]);
   const memory = scaled(info.weightBytes, 1024, [" bytes", " KiB", " MiB", " GiB"]);
   return [
     `${name}: ${info.architecture}, ${parameters} parameters, loaded in ${info.loadSeconds.toFixed(1)} s`,
     `weights ${memory}; context ${info.context} tokens; cache ${info.cacheTokens} tokens; ` +
-      `${info.maxBatch} at once, ${info.maxQueue} waiting`,
+      `max batch ${info.maxBatch}, queue ${info.maxQueue}`,
     `listening on ${server.url}/v1`,
     "",
     `curl ${server.url}/v1/${path} -H 'Content-Type: application/json' \\`,
-    `  -d '{"model": "${name}", ${input}, "max_tokens": 64}'`,
+    ...(keyHeader === null ? [] : [`  -H ${keyHeader} \\`]),
+    `  -d ${shellQuoted(body)}`,
     "",
     "",
   ].join("\n");
@@ -77,22 +116,26 @@ export function startupText(server: Pick<RunningServer, "url">, info: ModelInfo,
 async function serve(argument: string, flags: ServeFlags): Promise<void> {
   const { stdout, stderr } = process;
   const log = (line: string) => void stderr.write(`${line}\n`);
-  const keys = apiKeys(flags.apiKey, process.env.DEEPSEEK_TS_API_KEY);
+  const keys = apiKeys(flags.apiKey, process.env[KEYS_VARIABLE]);
+  // Before the model is opened, which can take minutes.
+  checkKeys(keys.all);
   using interrupt = listenForInterrupt(() =>
     log(`stopping; what is under way has ${flags.drain} s to finish`),
   );
   const { maxBatch, maxQueue, context, dtype, threads, cacheTokens, cacheDtype, prefillChunk } = flags;
   const model = await modelPath(argument);
   // A run's folder has the better name: the one inside is "model".
-  const servedName = flags.servedName ?? (model === argument ? undefined : basename(resolve(argument)));
+  const ownName = model === argument ? undefined : basename(resolve(argument));
+  const servedName = flags.servedName.length > 0 ? flags.servedName : ownName;
   let server: RunningServer;
   try {
     server = await startServer({
       port: flags.port,
       host: flags.host,
       servedName,
-      apiKeys: keys,
-      cors: flags.cors ?? null,
+      apiKeys: keys.all,
+      allowOrigins: [...flags.allowOrigin, ...flags.cors],
+      allowHosts: flags.allowHost,
       log,
       signal: interrupt.signal,
       engine: {
@@ -107,9 +150,14 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
     if (interrupt.signal.aborted) return;
     throw error;
   }
-  stdout.write(startupText(server, server.info, servedName ?? server.info.name));
+  const [name] = [servedName ?? server.info.name].flat();
+  stdout.write(startupText(server, server.info, name, keys.header));
   const local = ["127.0.0.1", "::1", "localhost"].includes(flags.host);
-  if (!local && keys.length === 0) log("warning: anybody who reaches this machine can use it; see --api-key");
+  if (!local && keys.all.length === 0) {
+    log(
+      "warning: listening beyond this machine without an API key: who reaches it can use it; see --api-key",
+    );
+  }
   const interrupted = new Promise<null>((resolve) => {
     if (interrupt.signal.aborted) resolve(null);
     interrupt.signal.addEventListener("abort", () => resolve(null));
@@ -132,12 +180,7 @@ export function serveCommand(): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
     .option("--host <address>", "address to listen on; 0.0.0.0 is everywhere", "127.0.0.1")
-    .option(
-      "--api-key <key>",
-      "key that requests must carry; may be repeated",
-      (key: string, all: string[]) => [...all, key],
-      [] as string[],
-    )
+    .option("--api-key <key>", "key that requests must carry; may be repeated", repeated, [] as string[])
     .option("--max-batch <n>", "most generations at once", positiveInteger, 16)
     .option("--max-queue <n>", "most generations that wait; beyond it requests get 429", naturalNumber, 256)
     .option(
@@ -149,8 +192,27 @@ export function serveCommand(): Command {
     .addOption(new Option("--cache-dtype <dtype>", "storage of the caches").choices(["f32", "bf16", "f16"]))
     .option("--prefill-chunk <n>", "prompt tokens read in one pass", positiveInteger)
     .option("--speculative", "draft with the model's multi-token-prediction module", false)
-    .option("--cors <origin>", "web pages of this origin may ask; * for all", origin)
+    .option(
+      "--allow-origin <origin>",
+      "web pages of this origin may ask, beside those of this machine; may be repeated; * for all",
+      origin,
+      [] as string[],
+    )
+    .option(
+      "--allow-host <name>",
+      "answer requests to this host name too, such as that of a proxy; may be repeated; * for all",
+      hostName,
+      [] as string[],
+    )
+    .addOption(
+      new Option("--cors <origin>", "older name of --allow-origin").argParser(origin).default([]).hideHelp(),
+    )
     .option("--drain <seconds>", "time that answers get to finish when stopped", naturalNumber, 30)
-    .option("--served-name <name>", "name of the model in the interface (default: its own)");
+    .option(
+      "--served-name <name>",
+      "name of the model in the interface (default: its own); may be repeated: all of them answer",
+      repeated,
+      [] as string[],
+    );
   return withThreads(withModel(command)).addHelpText("after", examples).action(serve);
 }
