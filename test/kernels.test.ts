@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, vi } from "vitest";
-import type { Kernel } from "../src/tensor/kernel.ts";
+import type { Kernel } from "../src/tensor/backend.ts";
 
 const defined = vi.hoisted(() => [] as Kernel[]);
 

@@ -2,7 +2,7 @@
  * Where the time of a CPU device goes: every kernel call timed by name, shape and phase. Calls of the CPU backend
  * return when the work is done, so the clock around a call is the call; what is left of a phase is TypeScript.
  */
-import type { Kernel } from "../../src/tensor/kernel.ts";
+import type { Kernel } from "../../src/tensor/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import { table } from "./numbers.ts";
 

@@ -2,11 +2,10 @@
  * The seam between the tensor layer and what computes. A backend allocates buffers, moves data in and out and
  * runs kernels by name; everything else (shapes, gradients, memory scopes) is above it and the same for all.
  *
- * Three backends stand behind it: `reference` (plain double precision, the oracle), `cpu` (WebAssembly) and
- * `webgpu`. Calls return at once; work runs in the order of the calls; only `read` waits.
+ * Two backends stand behind it: `reference` (plain double precision, the oracle) and `cpu` (WebAssembly). Calls
+ * return at once; work runs in the order of the calls; only `read` waits.
  */
 import type { DType, RawArray } from "./dtype.ts";
-import type { Kernel } from "./kernel.ts";
 
 /** Memory owned by a backend; what it holds besides is the backend's own business. */
 export interface Buffer {
@@ -28,6 +27,24 @@ export interface MemoryUse {
   readonly bytes: number;
   /** Largest `bytes` so far. */
   readonly peakBytes: number;
+}
+
+/** `in` is read, `out` is overwritten, `inout` both. `float` is f32, bf16 or f16. A trailing `?` may be absent. */
+export type OperandKind = `${"in" | "out" | "inout"} ${"f32" | "i32" | "u8" | "float"}${"" | "?"}`;
+
+/** A kernel as backends see it, without the types of its arguments. */
+export interface Kernel {
+  readonly name: string;
+  readonly operandNames: readonly string[];
+  readonly operandKinds: readonly OperandKind[];
+  readonly intNames: readonly string[];
+  readonly floatNames: readonly string[];
+  work(ints: readonly number[]): number;
+  reference(
+    operands: readonly (Float64Array | Int32Array | Uint8Array | null)[],
+    ints: readonly number[],
+    floats: readonly number[],
+  ): void;
 }
 
 export interface Backend {

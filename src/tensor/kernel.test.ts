@@ -1,7 +1,8 @@
 /** Kernel definitions: what reaches the backend is in the order of the definition, and what does not fit is refused. */
 import { describe, expect, it } from "vitest";
+import type { Kernel } from "./backend.ts";
 import { ShapeError } from "./errors.ts";
-import { defineKernel, type Kernel } from "./kernel.ts";
+import { defineKernel } from "./kernel.ts";
 import { createReferenceDevice } from "./reference/backend.ts";
 
 const blend = defineKernel({

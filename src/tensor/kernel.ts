@@ -3,12 +3,9 @@
  * The definition carries the plain double-precision reference; the WebAssembly kernel has the same name and
  * reads its arguments from one block in this order: operand addresses, integers (i32), floats (f32), 4 bytes each.
  */
-import type { Operand } from "./backend.ts";
+import type { Kernel, Operand, OperandKind } from "./backend.ts";
 import { ShapeError } from "./errors.ts";
 import type { Device, Tensor } from "./tensor.ts";
-
-/** `in` is read, `out` is overwritten, `inout` both. `float` is f32, bf16 or f16. A trailing `?` may be absent. */
-export type OperandKind = `${"in" | "out" | "inout"} ${"f32" | "i32" | "u8" | "float"}${"" | "?"}`;
 
 /** What the reference sees: floats decoded to doubles, integers as they are; null when absent. */
 type ReferenceArray<K extends OperandKind> =
@@ -37,21 +34,6 @@ export interface KernelSpec<
     operands: { [K in keyof O]: ReferenceArray<O[K]> },
     ints: Record<I, number>,
     floats: Record<F, number>,
-  ): void;
-}
-
-/** A kernel as backends see it, without the types of its arguments. */
-export interface Kernel {
-  readonly name: string;
-  readonly operandNames: readonly string[];
-  readonly operandKinds: readonly OperandKind[];
-  readonly intNames: readonly string[];
-  readonly floatNames: readonly string[];
-  work(ints: readonly number[]): number;
-  reference(
-    operands: readonly (Float64Array | Int32Array | Uint8Array | null)[],
-    ints: readonly number[],
-    floats: readonly number[],
   ): void;
 }
 

@@ -1,9 +1,10 @@
 /** What operations tell the tape, and when. */
 import { expect, it } from "vitest";
 import { ShapeError } from "./errors.ts";
-import { type Gradients, record } from "./record.ts";
+import { record } from "./record.ts";
 import { createReferenceDevice } from "./reference/backend.ts";
 import { Tape } from "./tape.ts";
+import type { Gradients } from "./tensor.ts";
 import { doubles } from "./testing.ts";
 
 it("an op of two outputs and two inputs gets the gradients of its outputs, and gives those that are wanted", () => {

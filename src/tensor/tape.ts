@@ -11,8 +11,15 @@
 import { DeepseekError, ShapeError } from "./errors.ts";
 import { add } from "./ops/elementwise.ts";
 import { copy, fill } from "./ops/memory.ts";
-import type { Backward, Gradients, Recorder } from "./record.ts";
-import { type Device, Scope, sameShape, type Tensor } from "./tensor.ts";
+import {
+  type Backward,
+  type Device,
+  type Gradients,
+  type Recorder,
+  Scope,
+  sameShape,
+  type Tensor,
+} from "./tensor.ts";
 
 interface Node {
   readonly outputs: readonly Tensor[];

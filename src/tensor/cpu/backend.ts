@@ -7,10 +7,9 @@
  * A kernel that traps fails its call with an error on all threads, and the device goes on. A thread that is gone
  * breaks the device: every later call says so, while its tensors can still be read.
  */
-import type { Backend, Buffer, MemoryUse, Operand } from "../backend.ts";
+import type { Backend, Buffer, Kernel, MemoryUse, Operand } from "../backend.ts";
 import { bytesPerElement, type DType, type RawArray, rawView } from "../dtype.ts";
 import { DeepseekError, DisposedError } from "../errors.ts";
-import type { Kernel } from "../kernel.ts";
 import { Device } from "../tensor.ts";
 import { Arena } from "./arena.ts";
 import {

@@ -2,9 +2,8 @@
  * The oracle: every float is a double, every kernel its plain reference. bf16 and f16 buffers hold values that
  * were rounded on the way in. Slow and obvious on purpose.
  */
-import type { Backend, Buffer, MemoryUse, Operand } from "../backend.ts";
+import type { Backend, Buffer, Kernel, MemoryUse, Operand } from "../backend.ts";
 import { bytesPerElement, type DType, fromRaw, isFloat, type RawArray, rawArray, toRaw } from "../dtype.ts";
-import type { Kernel } from "../kernel.ts";
 import { Device } from "../tensor.ts";
 
 type Values = Float64Array | Int32Array | Uint8Array;
