@@ -18,7 +18,7 @@ export function swiglu(a: usize): void {
   const f = load<i32>(a, 12);
   const total = <i64>rows * <i64>f;
   const count = <i32>((total + UNIT - 1) / UNIT);
-  const half = <usize>f << 2;
+  const half = (<usize>f) << 2;
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     let begin = <i64>u * UNIT;
     const end = min(total, begin + UNIT);
@@ -27,15 +27,15 @@ export function swiglu(a: usize): void {
       const r = begin / f;
       const column = <i32>(begin - r * f);
       const width = <i32>min(<i64>(f - column), end - begin);
-      const gate = x + <usize>r * half * 2 + (<usize>column << 2);
-      const out = y + <usize>r * half + (<usize>column << 2);
+      const gate = x + <usize>r * half * 2 + ((<usize>column) << 2);
+      const out = y + <usize>r * half + ((<usize>column) << 2);
       let i = 0;
       for (; i + 4 <= width; i += 4) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         v128.store(out + at, gated(v128.load(gate + at), v128.load(gate + at + half)));
       }
       for (; i < width; i++) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         const value = gated(v128.load32_zero(gate + at), v128.load32_zero(gate + at + half));
         v128.store32_lane(out + at, value, 0);
       }
@@ -55,7 +55,7 @@ export function swiglu_grad(a: usize): void {
   const one = f32x4.splat(1);
   const total = <i64>rows * <i64>f;
   const count = <i32>((total + UNIT - 1) / UNIT);
-  const half = <usize>f << 2;
+  const half = (<usize>f) << 2;
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     let begin = <i64>u * UNIT;
     const end = min(total, begin + UNIT);
@@ -63,12 +63,12 @@ export function swiglu_grad(a: usize): void {
       const r = begin / f;
       const column = <i32>(begin - r * f);
       const width = <i32>min(<i64>(f - column), end - begin);
-      const from = x + <usize>r * half * 2 + (<usize>column << 2);
-      const to = dx + <usize>r * half * 2 + (<usize>column << 2);
-      const upstream = dy + <usize>r * half + (<usize>column << 2);
+      const from = x + <usize>r * half * 2 + ((<usize>column) << 2);
+      const to = dx + <usize>r * half * 2 + ((<usize>column) << 2);
+      const upstream = dy + <usize>r * half + ((<usize>column) << 2);
       let i = 0;
       for (; i + 4 <= width; i += 4) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         const gate = v128.load(from + at);
         const up = v128.load(from + at + half);
         const d = v128.load(upstream + at);
@@ -81,7 +81,7 @@ export function swiglu_grad(a: usize): void {
         v128.store(to + at + half, madd(d, f32x4.mul(gate, s), oldUp));
       }
       for (; i < width; i++) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         const gate = v128.load32_zero(from + at);
         const up = v128.load32_zero(from + at + half);
         const d = v128.load32_zero(upstream + at);

@@ -23,7 +23,7 @@ function load4(x: usize, dtype: i32, mask: v128, power: v128): v128 {
 function load1(x: usize, dtype: i32): f32 {
   if (dtype == 0) return load<f32>(x);
   if (dtype == 1) return loadBf16(x);
-  return reinterpret<f32>((<i32>load<i16>(x) << 13) & 0x8fffe000) * 5.192296858534828e33;
+  return reinterpret<f32>(((<i32>load<i16>(x)) << 13) & 0x8fffe000) * 5.192296858534828e33;
 }
 
 // @ts-ignore: decorator

@@ -90,7 +90,7 @@ export function widen(x: usize, dtype: i32, y: usize, n: i32, constants: usize):
       y += 32;
     }
     for (; n > 0; n--) {
-      store<u32>(y, <u32>load<u16>(x) << 16);
+      store<u32>(y, (<u32>load<u16>(x)) << 16);
       x += 2;
       y += 4;
     }
@@ -107,7 +107,7 @@ export function widen(x: usize, dtype: i32, y: usize, n: i32, constants: usize):
     y += 32;
   }
   for (; n > 0; n--) {
-    store<f32>(y, reinterpret<f32>((<i32>load<i16>(x) << 13) & 0x8fffe000) * 5.192296858534828e33);
+    store<f32>(y, reinterpret<f32>(((<i32>load<i16>(x)) << 13) & 0x8fffe000) * 5.192296858534828e33);
     x += 2;
     y += 4;
   }
@@ -281,7 +281,15 @@ function transpose(x0: usize, x1: usize, x2: usize, x3: usize, to: usize, factor
 }
 
 /** Four lanes of a panel from four rows, times `factor`: to[c][0..4) = factor x_i[c]. */
-export function packFour(x0: usize, x1: usize, x2: usize, x3: usize, width: i32, to: usize, factor: f32): void {
+export function packFour(
+  x0: usize,
+  x1: usize,
+  x2: usize,
+  x3: usize,
+  width: i32,
+  to: usize,
+  factor: f32,
+): void {
   const wide = f32x4.splat(factor);
   let c = width;
   for (; c >= 4; c -= 4) {

@@ -45,7 +45,7 @@ export function attention_sequences(a: usize): void {
   const valueWidth = load<i32>(ints, 16);
   const dtype = load<i32>(ints, 20);
   const table = ints + 24;
-  const scale = load<f32>(table + (((<usize>MOST) * FIELDS) << 2));
+  const scale = load<f32>(table + ((<usize>MOST * FIELDS) << 2));
   prepareUnits(heads, kvHeads, width, valueWidth, load<usize>(vTable), dtype, scale);
 
   const group = heads / kvHeads;
@@ -115,7 +115,7 @@ export function attention_sequences(a: usize): void {
     const seen = max(0, field(table, s, 1) - tokens + t + 1);
     const own = min(parts, partsOf(seen, field(table, s, 3), field(table, s, 4)));
     const step = <usize>(tokens * heads) * partRow;
-    for (let h = (u % kvHeads) * group; h < (u % kvHeads + 1) * group; h++) {
+    for (let h = (u % kvHeads) * group; h < ((u % kvHeads) + 1) * group; h++) {
       const from = partial + <usize>((field(table, s, 6) + t) * heads + h) * partRow;
       const to = y + <usize>((field(table, s, 5) + t) * heads + h) * outBytes;
       combineRow(from, step, own, valueWidth, to);

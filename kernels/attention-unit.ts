@@ -7,13 +7,15 @@
  * caller takes them with `emit`. A row's results are a function of its query and its keys alone, whatever rows come
  * with it: the others fill other lanes.
  */
+
+import { decodeRow } from "./attention-decode";
 import {
   addValues,
   CONSTANT_BYTES,
   LOG2E,
   LOWEST,
-  packFour,
   PITCH,
+  packFour,
   rescale,
   scoresOf,
   softmaxLanes,
@@ -21,7 +23,6 @@ import {
   widen,
   writeConstants,
 } from "./attention-lanes";
-import { decodeRow } from "./attention-decode";
 import { scratch } from "./runtime";
 
 /** Rows of a unit. */
@@ -142,7 +143,15 @@ export function beginRows(
  * The rows of a unit against keys `begin` to `end`: row r sees key j while j <= past + r / group. `kBase` and `vBase`
  * are the addresses of key 0 of the key head.
  */
-export function foldKeys(first: i32, n: i32, kBase: usize, vBase: usize, begin: i32, end: i32, past: i32): void {
+export function foldKeys(
+  first: i32,
+  n: i32,
+  kBase: usize,
+  vBase: usize,
+  begin: i32,
+  end: i32,
+  past: i32,
+): void {
   byRow = false;
   const rowBytes = (<usize>width) << 2;
   const outBytes = shared ? rowBytes : (<usize>valueWidth) << 2;

@@ -119,7 +119,7 @@ export function attention_forward(a: usize): void {
     // What a unit of the first phase left out has keys that none of its rows sees.
     const seen = max(0, valid - tokens + t + 1);
     const own = min(parts, partsOf(seen, base, count));
-    for (let h = (u % kvHeads) * group; h < (u % kvHeads + 1) * group; h++) {
+    for (let h = (u % kvHeads) * group; h < ((u % kvHeads) + 1) * group; h++) {
       const from = partial + <usize>((b * parts * tokens + t) * heads + h) * partRow;
       const to = y + <usize>((b * tokens + t) * heads + h) * outBytes;
       const state = combineRow(from, step, own, valueWidth, to);

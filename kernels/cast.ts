@@ -83,7 +83,7 @@ function cast(x: usize, y: usize, n: i32, from: i32, to: i32): void {
 }
 
 function castRow(x: usize, y: usize, n: i32, from: i32, to: i32): void {
-  if (from == to) memory.copy(y, x, <usize>n << (from == 0 ? 2 : 1));
+  if (from == to) memory.copy(y, x, (<usize>n) << (from == 0 ? 2 : 1));
   else if (from == 0) {
     if (to == 1) cast(x, y, n, 0, 1);
     else cast(x, y, n, 0, 2);
@@ -106,13 +106,19 @@ export function cast_rows(a: usize): void {
   const to = load<i32>(a, 28);
   const shift: usize = from == 0 ? 2 : 1;
   const shiftTo: usize = to == 0 ? 2 : 1;
-  const xStride = <usize>load<i32>(a, 16) << shift;
-  const yStride = <usize>load<i32>(a, 20) << shiftTo;
+  const xStride = (<usize>load<i32>(a, 16)) << shift;
+  const yStride = (<usize>load<i32>(a, 20)) << shiftTo;
   if (rows == 1) {
     const count = unitsOf(n, UNIT);
     for (let u = nextUnit(); u < count; u = nextUnit()) {
       const begin = u * UNIT;
-      castRow(x + (<usize>begin << shift), y + (<usize>begin << shiftTo), min(n, begin + UNIT) - begin, from, to);
+      castRow(
+        x + ((<usize>begin) << shift),
+        y + ((<usize>begin) << shiftTo),
+        min(n, begin + UNIT) - begin,
+        from,
+        to,
+      );
     }
     return;
   }
@@ -152,7 +158,8 @@ export function store_rows(a: usize): void {
     const own = fields + ((t * FIELDS) << 2);
     const rows = load<i32>(own);
     const from = x + ((<usize>load<i32>(own, 4) * <usize>n) << 2);
-    const to = load<usize>(tables + (t << 2)) + ((<usize>load<i32>(own, 8) * <usize>width + <usize>channel) << shift);
+    const to =
+      load<usize>(tables + (t << 2)) + ((<usize>load<i32>(own, 8) * <usize>width + <usize>channel) << shift);
     const end = first + unitsOf(rows, perUnit);
     for (; next < end; next = nextUnit()) {
       const begin = (next - first) * perUnit;
@@ -174,7 +181,7 @@ export function fill_narrow(a: usize): void {
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
-    for (; i + 4 <= end; i += 4) write4(y + (<usize>i << 1), wide, dtype);
-    for (; i < end; i++) write1(y + (<usize>i << 1), f32x4.extract_lane(wide, 0), dtype);
+    for (; i + 4 <= end; i += 4) write4(y + ((<usize>i) << 1), wide, dtype);
+    for (; i < end; i++) write1(y + ((<usize>i) << 1), f32x4.extract_lane(wide, 0), dtype);
   }
 }

@@ -14,8 +14,8 @@ export function fill(a: usize): void {
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
-    for (; i + 4 <= end; i += 4) v128.store(y + (<usize>i << 2), wide);
-    for (; i < end; i++) store<f32>(y + (<usize>i << 2), value);
+    for (; i + 4 <= end; i += 4) v128.store(y + ((<usize>i) << 2), wide);
+    for (; i < end; i++) store<f32>(y + ((<usize>i) << 2), value);
   }
 }
 
@@ -25,14 +25,14 @@ export function copy_rows(a: usize): void {
   const y = load<usize>(a, 4);
   const rows = load<i32>(a, 8);
   const n = load<i32>(a, 12);
-  const xStride = <usize>load<i32>(a, 16) << 2;
-  const yStride = <usize>load<i32>(a, 20) << 2;
+  const xStride = (<usize>load<i32>(a, 16)) << 2;
+  const yStride = (<usize>load<i32>(a, 20)) << 2;
   if (rows == 1) {
     const count = unitsOf(n, UNIT);
     for (let u = nextUnit(); u < count; u = nextUnit()) {
       const begin = u * UNIT;
-      const bytes = <usize>(min(n, begin + UNIT) - begin) << 2;
-      memory.copy(y + (<usize>begin << 2), x + (<usize>begin << 2), bytes);
+      const bytes = (<usize>(min(n, begin + UNIT) - begin)) << 2;
+      memory.copy(y + ((<usize>begin) << 2), x + ((<usize>begin) << 2), bytes);
     }
     return;
   }
@@ -44,8 +44,8 @@ export function copy_rows(a: usize): void {
       const from = x + <usize>r * xStride;
       const to = y + <usize>r * yStride;
       let i = 0;
-      for (; i + 4 <= n; i += 4) v128.store(to + (<usize>i << 2), v128.load(from + (<usize>i << 2)));
-      for (; i < n; i++) store<f32>(to + (<usize>i << 2), load<f32>(from + (<usize>i << 2)));
+      for (; i + 4 <= n; i += 4) v128.store(to + ((<usize>i) << 2), v128.load(from + ((<usize>i) << 2)));
+      for (; i < n; i++) store<f32>(to + ((<usize>i) << 2), load<f32>(from + ((<usize>i) << 2)));
     }
   }
 }
@@ -65,12 +65,12 @@ export function add_scaled(a: usize): void {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
     for (; i + 4 <= end; i += 4) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       const left = f32x4.mul(wideAlpha, v128.load(p + at));
       v128.store(y + at, f32x4.add(left, f32x4.mul(wideBeta, v128.load(q + at))));
     }
     for (; i < end; i++) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       store<f32>(y + at, alpha * load<f32>(p + at) + beta * load<f32>(q + at));
     }
   }
@@ -88,9 +88,9 @@ export function scale(a: usize): void {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
     for (; i + 4 <= end; i += 4) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       v128.store(y + at, f32x4.mul(wide, v128.load(x + at)));
     }
-    for (; i < end; i++) store<f32>(y + (<usize>i << 2), alpha * load<f32>(x + (<usize>i << 2)));
+    for (; i < end; i++) store<f32>(y + ((<usize>i) << 2), alpha * load<f32>(x + ((<usize>i) << 2)));
   }
 }

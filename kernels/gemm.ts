@@ -82,7 +82,7 @@ export function packColumns(b: usize, row: i32, column: i32, k: i32, n: i32, dty
 function packEdgeRows(a: usize, row: usize, column: usize, m: i32, k: i32, to: usize): void {
   for (let p = 0; p < k; p++) {
     for (let i = 0; i < TILE_ROWS; i++) {
-      store<f32>(to + (<usize>i << 2), i < m ? load<f32>(a + <usize>i * row) : <f32>0);
+      store<f32>(to + ((<usize>i) << 2), i < m ? load<f32>(a + <usize>i * row) : <f32>0);
     }
     a += column;
     to += TILE_ROWS << 2;
@@ -92,8 +92,8 @@ function packEdgeRows(a: usize, row: usize, column: usize, m: i32, k: i32, to: u
 function writeEdge(tile: usize, step: usize, c: usize, ldc: usize, m: i32, n: i32, add: i32): void {
   for (let i = 0; i < m; i++) {
     for (let j = 0; j < n; j++) {
-      const at = c + (<usize>j << 2);
-      const value = load<f32>(tile + (<usize>j << 2));
+      const at = c + ((<usize>j) << 2);
+      const value = load<f32>(tile + ((<usize>j) << 2));
       store<f32>(at, add ? load<f32>(at) + value : value);
     }
     tile += step;
@@ -118,13 +118,13 @@ function multiplyPanels(
 ): void {
   const wide = wideVectors();
   const width = wide ? 16 : 8;
-  const step = <usize>width << 2;
+  const step = (<usize>width) << 2;
   const tile = scratch();
   const whole = m - (m % TILE_ROWS);
   for (let j = 0; j < n; j += width) {
     const columns = min(width, n - j);
     let at = a;
-    let to = c + (<usize>j << 2);
+    let to = c + ((<usize>j) << 2);
     if (columns == width) {
       for (let i = 0; i < whole; i += TILE_ROWS) {
         if (wide) tile6x16(at, rs, cs, b, k, to, ldc, add);
@@ -163,14 +163,14 @@ export function multiply(
   rowC: i32,
   add: i32,
 ): void {
-  const ldc = <usize>rowC << 2;
+  const ldc = (<usize>rowC) << 2;
   if (k == 0) {
-    if (!add) for (let i = 0; i < m; i++) memory.fill(c + <usize>i * ldc, 0, <usize>n << 2);
+    if (!add) for (let i = 0; i < m; i++) memory.fill(c + <usize>i * ldc, 0, (<usize>n) << 2);
     return;
   }
-  const rowBytes = <usize>row << 2;
-  const columnBytes = <usize>column << 2;
-  const panels = <usize>roundUp(n, wideVectors() ? 16 : 8) << 2;
+  const rowBytes = (<usize>row) << 2;
+  const columnBytes = (<usize>column) << 2;
+  const panels = (<usize>roundUp(n, wideVectors() ? 16 : 8)) << 2;
   const depth = blockDepth(k);
   const packed = scratch() + PACKED_A;
   const blocks = ceilDiv(m, BLOCK_ROWS);
@@ -190,7 +190,8 @@ export function multiply(
         multiplyPanels(packed, 4, 24, six, edge, panel, deep, rows, n, to, ldc, sum);
       } else {
         const rest = rows % TILE_ROWS;
-        if (rest > 0) packEdgeRows(from + <usize>(rows - rest) * rowBytes, rowBytes, columnBytes, rest, deep, packed);
+        if (rest > 0)
+          packEdgeRows(from + <usize>(rows - rest) * rowBytes, rowBytes, columnBytes, rest, deep, packed);
         const six = rowBytes * TILE_ROWS;
         multiplyPanels(from, rowBytes, columnBytes, six, packed, panel, deep, rows, n, to, ldc, sum);
       }
@@ -291,14 +292,14 @@ function combine(partial: usize, c: usize, m: i32, n: i32, rowC: i32, chunks: i3
       const to = c + ((<usize>i * <usize>rowC) << 2);
       let j = 0;
       for (; j + 4 <= n; j += 4) {
-        const at = <usize>j << 2;
+        const at = (<usize>j) << 2;
         let sum = v128.load(from + at);
         for (let q = 1; q < chunks; q++) sum = f32x4.add(sum, v128.load(from + at + <usize>q * step));
         if (accumulate) sum = f32x4.add(v128.load(to + at), sum);
         v128.store(to + at, sum);
       }
       for (; j < n; j++) {
-        const at = <usize>j << 2;
+        const at = (<usize>j) << 2;
         let sum = load<f32>(from + at);
         for (let q = 1; q < chunks; q++) sum += load<f32>(from + at + <usize>q * step);
         store<f32>(to + at, accumulate ? load<f32>(to + at) + sum : sum);
@@ -329,6 +330,6 @@ export function gemm_peak(a: usize): void {
         tile6x8(left, 4, 24, right + 8192, 256, tile + 32, 64, 0);
       }
     }
-    store<f32>(c + (<usize>u << 2), load<f32>(tile));
+    store<f32>(c + ((<usize>u) << 2), load<f32>(tile));
   }
 }

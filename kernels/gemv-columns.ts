@@ -217,19 +217,19 @@ function strip(
 ): void {
   const shift: usize = dtype == 0 ? 2 : 1;
   const sums = scratch() + BEHIND_NUMBERS;
-  const pitch = <usize>WIDE_STRIP << 2;
+  const pitch = (<usize>WIDE_STRIP) << 2;
   memory.fill(sums, 0, <usize>((m + 3) & ~3) * pitch);
   const whole = n & ~15;
   for (let p = 0; p < k; p += ROWS) {
     const deep = min(ROWS, k - p);
-    const xAt = x + (<usize>p << 2);
+    const xAt = x + ((<usize>p) << 2);
     const wAt = w + <usize>p * rowW;
     for (let i = 0; i < m; i += 4) {
       const from = xAt + <usize>i * rowX;
       const to = sums + <usize>i * pitch;
       for (let j = 0; j < whole; j += 16) {
-        const at = wAt + (<usize>j << shift);
-        const put = to + (<usize>j << 2);
+        const at = wAt + ((<usize>j) << shift);
+        const put = to + ((<usize>j) << 2);
         if (m - i > 1) fourRows(from, rowX, m - i, at, rowW, deep, put, pitch, dtype);
         else if (dtype == 0) oneRowF32(from, at, rowW, deep, put);
         else if (dtype == 1) oneRowBf16(from, at, rowW, deep, put);
@@ -238,11 +238,11 @@ function strip(
     }
     for (let i = 0; i < m; i++) {
       for (let j = whole; j < n; j++) {
-        const at = sums + <usize>i * pitch + (<usize>j << 2);
+        const at = sums + <usize>i * pitch + ((<usize>j) << 2);
         let sum = load<f32>(at);
         for (let q = 0; q < deep; q++) {
-          const value = load<f32>(xAt + <usize>i * rowX + (<usize>q << 2));
-          sum += value * weight(wAt + <usize>q * rowW + (<usize>j << shift), dtype);
+          const value = load<f32>(xAt + <usize>i * rowX + ((<usize>q) << 2));
+          sum += value * weight(wAt + <usize>q * rowW + ((<usize>j) << shift), dtype);
         }
         store<f32>(at, sum);
       }
@@ -252,7 +252,7 @@ function strip(
     const from = sums + <usize>i * pitch;
     const to = y + <usize>i * rowY;
     for (let j = 0; j < n; j++) {
-      const at = <usize>j << 2;
+      const at = (<usize>j) << 2;
       store<f32>(to + at, add ? load<f32>(to + at) + load<f32>(from + at) : load<f32>(from + at));
     }
   }
@@ -270,14 +270,14 @@ export function gemv_columns(a: usize): void {
   const n = load<i32>(a, 16);
   const k = load<i32>(a, 20);
   const batch = load<i32>(a, 24);
-  const rowX = <usize>load<i32>(a, 28) << 2;
-  const batchX = <usize>load<i32>(a, 32) << 2;
+  const rowX = (<usize>load<i32>(a, 28)) << 2;
+  const batchX = (<usize>load<i32>(a, 32)) << 2;
   const dtype = load<i32>(a, 52);
   const shift: usize = dtype == 0 ? 2 : 1;
-  const rowW = <usize>load<i32>(a, 36) << shift;
-  const batchW = <usize>load<i32>(a, 40) << shift;
-  const rowY = <usize>load<i32>(a, 44) << 2;
-  const batchY = <usize>load<i32>(a, 48) << 2;
+  const rowW = (<usize>load<i32>(a, 36)) << shift;
+  const batchW = (<usize>load<i32>(a, 40)) << shift;
+  const rowY = (<usize>load<i32>(a, 44)) << 2;
+  const batchY = (<usize>load<i32>(a, 48)) << 2;
   const accumulate = load<i32>(a, 56);
   writeConstants();
   const columns = batch >= MANY ? WIDE_STRIP : STRIP;
@@ -285,8 +285,8 @@ export function gemv_columns(a: usize): void {
   for (let u = nextUnit(); u < parts * batch; u = nextUnit()) {
     const g = <usize>(u / parts);
     const j = (u % parts) * columns;
-    const from = w + g * batchW + (<usize>j << shift);
-    const to = y + g * batchY + (<usize>j << 2);
+    const from = w + g * batchW + ((<usize>j) << shift);
+    const to = y + g * batchY + ((<usize>j) << 2);
     strip(x + g * batchX, rowX, m, from, rowW, k, min(columns, n - j), to, rowY, accumulate, dtype);
   }
 }

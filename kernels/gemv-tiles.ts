@@ -50,7 +50,7 @@ export function next4(at: usize, dtype: i32, mask: v128, power: v128): v128 {
 @inline
 export function weight(at: usize, dtype: i32): f32 {
   if (dtype == 1) return loadBf16(at);
-  if (dtype == 2) return reinterpret<f32>((<i32>load<i16>(at) << 13) & 0x8fffe000) * 5.192296858534828e33;
+  if (dtype == 2) return reinterpret<f32>(((<i32>load<i16>(at)) << 13) & 0x8fffe000) * 5.192296858534828e33;
   return load<f32>(at);
 }
 

@@ -34,7 +34,7 @@ const DEPTH: i32 = 1024;
 function rest(x: usize, w: usize, p: i32, k: i32, dtype: i32): f32 {
   let sum: f32 = 0;
   const size: usize = dtype == 0 ? 4 : 2;
-  for (; p < k; p++) sum += load<f32>(x + (<usize>p << 2)) * weight(w + <usize>p * size, dtype);
+  for (; p < k; p++) sum += load<f32>(x + ((<usize>p) << 2)) * weight(w + <usize>p * size, dtype);
   return sum;
 }
 
@@ -73,7 +73,7 @@ function fourRowsOf(x: usize, w: usize, row: usize, k: i32, n: i32, y: usize, ad
   let t3 = f32x4.splat(0);
   let p = 0;
   for (; p + 8 <= k; p += 8) {
-    const at = x + (<usize>p << 2);
+    const at = x + ((<usize>p) << 2);
     const q = <usize>p * size;
     const low = v128.load(at);
     const high = v128.load(at, 16);
@@ -136,13 +136,13 @@ function severalRows(
   const whole = k & ~7;
   for (let p = 0; p < whole; p += DEPTH) {
     const deep = min(DEPTH, whole - p);
-    const xAt = x + (<usize>p << 2);
+    const xAt = x + ((<usize>p) << 2);
     const wAt = w + <usize>p * size;
     for (let i = 0; i < m; i += 4) {
       const left = m - i;
       const x0 = xAt + <usize>i * rowX;
       const x1 = left > 1 ? x0 + rowX : x0;
-      const to = sums + (<usize>i << 5);
+      const to = sums + ((<usize>i) << 5);
       // What lies past the last row of x or w is computed from a row that is there, and not used.
       if (left <= 2) {
         for (let j = 0; j < n; j += 4) {
@@ -171,9 +171,9 @@ function severalRows(
   }
   for (let j = 0; j < n; j++) {
     for (let i = 0; i < m; i++) {
-      const sum = sum8(sums + <usize>j * step + (<usize>i << 5));
+      const sum = sum8(sums + <usize>j * step + ((<usize>i) << 5));
       const more = rest(x + <usize>i * rowX, w + <usize>j * rowW, whole, k, dtype);
-      put(y + <usize>i * rowY + (<usize>j << 2), sum + more, add);
+      put(y + <usize>i * rowY + ((<usize>j) << 2), sum + more, add);
     }
   }
 }
@@ -207,7 +207,7 @@ export function skinny(
     const few = min(WAITING, n - j);
     severalRows(x, rowX, m, w, rowW, k, few, y, rowY, add, dtype);
     w += <usize>WAITING * rowW;
-    y += <usize>WAITING << 2;
+    y += (<usize>WAITING) << 2;
   }
 }
 
@@ -228,14 +228,14 @@ export function gemv(a: usize): void {
   const n = load<i32>(a, 16);
   const k = load<i32>(a, 20);
   const batch = load<i32>(a, 24);
-  const rowX = <usize>load<i32>(a, 28) << 2;
-  const batchX = <usize>load<i32>(a, 32) << 2;
+  const rowX = (<usize>load<i32>(a, 28)) << 2;
+  const batchX = (<usize>load<i32>(a, 32)) << 2;
   const dtype = load<i32>(a, 52);
   const shift: usize = dtype == 0 ? 2 : 1;
-  const rowW = <usize>load<i32>(a, 36) << shift;
-  const batchW = <usize>load<i32>(a, 40) << shift;
-  const rowY = <usize>load<i32>(a, 44) << 2;
-  const batchY = <usize>load<i32>(a, 48) << 2;
+  const rowW = (<usize>load<i32>(a, 36)) << shift;
+  const batchW = (<usize>load<i32>(a, 40)) << shift;
+  const rowY = (<usize>load<i32>(a, 44)) << 2;
+  const batchY = (<usize>load<i32>(a, 48)) << 2;
   const accumulate = load<i32>(a, 56);
   const rows = skinnyRows(k);
   const parts = (n + rows - 1) / rows;
@@ -243,7 +243,7 @@ export function gemv(a: usize): void {
     const g = <usize>(u / parts);
     const j = (u % parts) * rows;
     const from = w + g * batchW + <usize>j * rowW;
-    const to = y + g * batchY + (<usize>j << 2);
+    const to = y + g * batchY + ((<usize>j) << 2);
     skinny(x + g * batchX, rowX, m, from, rowW, k, min(rows, n - j), to, rowY, accumulate, dtype);
   }
 }
@@ -267,6 +267,6 @@ export function read_peak(a: usize): void {
       s3 = f32x4.add(s3, f32x4.add(v128.load(at, 48), v128.load(at, 112)));
       at += 128;
     }
-    store<f32>(y + (<usize>u << 2), hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3))));
+    store<f32>(y + ((<usize>u) << 2), hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3))));
   }
 }

@@ -25,12 +25,12 @@ export function nmadd(a: v128, b: v128, c: v128): v128 {
  * it, while a global is one load. `pin` keeps the optimiser from folding them back; without it exp is 1.4 to
  * 1.7 times slower.
  */
-let LOG2E: v128 = f32x4.splat(1.44269504088896341);
+let LOG2E: v128 = f32x4.splat(1.4426950408889634);
 // 1.5 * 2^23 + 127: adding it rounds to an integer and leaves the biased exponent in the low bits.
 let MAGIC: v128 = f32x4.splat(12583039.0);
 let LN2_HIGH: v128 = f32x4.splat(0.693359375);
-let LN2_LOW: v128 = f32x4.splat(-2.12194440e-4);
-let EXP_7: v128 = f32x4.splat(1.9875691500e-4);
+let LN2_LOW: v128 = f32x4.splat(-2.1219444e-4);
+let EXP_7: v128 = f32x4.splat(1.98756915e-4);
 let EXP_6: v128 = f32x4.splat(1.3981999507e-3);
 let EXP_5: v128 = f32x4.splat(8.3334519073e-3);
 let EXP_4: v128 = f32x4.splat(4.1665795894e-2);
@@ -128,7 +128,8 @@ export function sigmoid4(x: v128): v128 {
 
 /** Natural logarithm in double precision of a finite or infinite x: -inf at 0, NaN below it. */
 export function logd(x: f64): f64 {
-  if (!(x > 0)) return x == 0 ? -f64.reinterpret_i64(0x7ff0000000000000) : f64.reinterpret_i64(0x7ff8000000000000);
+  if (!(x > 0))
+    return x == 0 ? -f64.reinterpret_i64(0x7ff0000000000000) : f64.reinterpret_i64(0x7ff8000000000000);
   if (x == f64.reinterpret_i64(0x7ff0000000000000)) return x;
   let e: i64 = 0;
   if (x < 2.2250738585072014e-308) {
@@ -192,7 +193,7 @@ export function loadBf16x4(at: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function loadBf16(at: usize): f32 {
-  return reinterpret<f32>(<u32>load<u16>(at) << 16);
+  return reinterpret<f32>((<u32>load<u16>(at)) << 16);
 }
 
 /** bf16 bits of four f32 in the low halves of the lanes, rounded to nearest even; NaN stays a quiet NaN. */

@@ -9,17 +9,17 @@ const SLICE: i32 = 64;
 // @ts-ignore: decorator
 @inline
 function weight4(w: usize, i: i32, dtype: i32): v128 {
-  if (dtype == 0) return v128.load(w + (<usize>i << 2));
-  if (dtype == 1) return loadBf16x4(w + (<usize>i << 1));
-  return loadF16x4(w + (<usize>i << 1));
+  if (dtype == 0) return v128.load(w + ((<usize>i) << 2));
+  if (dtype == 1) return loadBf16x4(w + ((<usize>i) << 1));
+  return loadF16x4(w + ((<usize>i) << 1));
 }
 
 // @ts-ignore: decorator
 @inline
 function weight1(w: usize, i: i32, dtype: i32): f32 {
-  if (dtype == 0) return load<f32>(w + (<usize>i << 2));
-  if (dtype == 1) return loadBf16(w + (<usize>i << 1));
-  return loadF16(w + (<usize>i << 1));
+  if (dtype == 0) return load<f32>(w + ((<usize>i) << 2));
+  if (dtype == 1) return loadBf16(w + ((<usize>i) << 1));
+  return loadF16(w + ((<usize>i) << 1));
 }
 
 /** Sum of x[i]^2 in sixteen running sums. */
@@ -30,7 +30,7 @@ function sumSquares(x: usize, n: i32): f32 {
   let s3 = s0;
   let i = 0;
   for (; i + 16 <= n; i += 16) {
-    const at = x + (<usize>i << 2);
+    const at = x + ((<usize>i) << 2);
     const a = v128.load(at);
     const b = v128.load(at, 16);
     const c = v128.load(at, 32);
@@ -41,12 +41,12 @@ function sumSquares(x: usize, n: i32): f32 {
     s3 = madd(d, d, s3);
   }
   for (; i + 4 <= n; i += 4) {
-    const a = v128.load(x + (<usize>i << 2));
+    const a = v128.load(x + ((<usize>i) << 2));
     s0 = madd(a, a, s0);
   }
   let sum = hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
   for (; i < n; i++) {
-    const v = load<f32>(x + (<usize>i << 2));
+    const v = load<f32>(x + ((<usize>i) << 2));
     sum += v * v;
   }
   return sum;
@@ -58,11 +58,11 @@ function applyRow(x: usize, w: usize, y: usize, n: i32, factor: f32, dtype: i32)
   const wide = f32x4.splat(factor);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), wide), weight4(w, i, dtype)));
   }
   for (; i < n; i++) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     store<f32>(y + at, load<f32>(x + at) * factor * weight1(w, i, dtype));
   }
 }
@@ -87,7 +87,7 @@ export function rms_norm(a: usize): void {
     for (let r = u * rowsPerUnit; r < end; r++) {
       const row = (<usize>r * <usize>n) << 2;
       const factor = <f32>1.0 / sqrt<f32>(sumSquares(x + row, n) / <f32>n + epsilon);
-      if (inverse) store<f32>(inverse + (<usize>r << 2), factor);
+      if (inverse) store<f32>(inverse + ((<usize>r) << 2), factor);
       if (dtype == 0) applyRow(x + row, w, y + row, n, factor, 0);
       else if (dtype == 1) applyRow(x + row, w, y + row, n, factor, 1);
       else applyRow(x + row, w, y + row, n, factor, 2);
@@ -105,19 +105,19 @@ function rowDot(x: usize, w: usize, dy: usize, n: i32, dtype: i32): f32 {
   let s3 = s0;
   let i = 0;
   for (; i + 16 <= n; i += 16) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     s0 = madd(f32x4.mul(v128.load(dy + at), weight4(w, i, dtype)), v128.load(x + at), s0);
     s1 = madd(f32x4.mul(v128.load(dy + at, 16), weight4(w, i + 4, dtype)), v128.load(x + at, 16), s1);
     s2 = madd(f32x4.mul(v128.load(dy + at, 32), weight4(w, i + 8, dtype)), v128.load(x + at, 32), s2);
     s3 = madd(f32x4.mul(v128.load(dy + at, 48), weight4(w, i + 12, dtype)), v128.load(x + at, 48), s3);
   }
   for (; i + 4 <= n; i += 4) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     s0 = madd(f32x4.mul(v128.load(dy + at), weight4(w, i, dtype)), v128.load(x + at), s0);
   }
   let sum = hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
   for (; i < n; i++) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     sum += load<f32>(dy + at) * weight1(w, i, dtype) * load<f32>(x + at);
   }
   return sum;
@@ -143,13 +143,13 @@ function rowGradient(
   const mask = i32x4.splat(-accumulate);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     const direct = f32x4.mul(v128.load(dy + at), weight4(w, i, dtype));
     const value = nmadd(v128.load(x + at), wideC, direct);
     v128.store(dx + at, madd(value, wideInverse, v128.and(v128.load(dx + at), mask)));
   }
   for (; i < n; i++) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     const value = inverse * (load<f32>(dy + at) * weight1(w, i, dtype) - load<f32>(x + at) * c);
     store<f32>(dx + at, accumulate ? load<f32>(dx + at) + value : value);
   }
@@ -179,20 +179,20 @@ export function rms_norm_grad(a: usize): void {
     const begin = u * blockRows;
     const end = min(rows, begin + blockRows);
     const sums = partial + ((<usize>u * <usize>n) << 2);
-    if (dw) memory.fill(sums, 0, <usize>n << 2);
+    if (dw) memory.fill(sums, 0, (<usize>n) << 2);
     for (let r = begin; r < end; r++) {
       const row = (<usize>r * <usize>n) << 2;
-      const factor = load<f32>(inverse + (<usize>r << 2));
+      const factor = load<f32>(inverse + ((<usize>r) << 2));
       if (dw) {
         const wide = f32x4.splat(factor);
         let i = 0;
         for (; i + 4 <= n; i += 4) {
-          const at = <usize>i << 2;
+          const at = (<usize>i) << 2;
           const product = f32x4.mul(v128.load(dy + row + at), v128.load(x + row + at));
           v128.store(sums + at, madd(product, wide, v128.load(sums + at)));
         }
         for (; i < n; i++) {
-          const at = <usize>i << 2;
+          const at = (<usize>i) << 2;
           const product = load<f32>(dy + row + at) * load<f32>(x + row + at) * factor;
           store<f32>(sums + at, load<f32>(sums + at) + product);
         }
@@ -211,7 +211,7 @@ export function rms_norm_grad(a: usize): void {
     const end = min(n, (u + 1) * SLICE);
     let i = u * SLICE;
     for (; i + 4 <= end; i += 4) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       let sum = accumulateW ? v128.load(dw + at) : f32x4.splat(0);
       for (let b = 0; b < blocks; b++) {
         sum = f32x4.add(sum, v128.load(partial + ((<usize>b * <usize>n) << 2) + at));
@@ -219,7 +219,7 @@ export function rms_norm_grad(a: usize): void {
       v128.store(dw + at, sum);
     }
     for (; i < end; i++) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       let sum: f32 = accumulateW ? load<f32>(dw + at) : 0;
       for (let b = 0; b < blocks; b++) sum += load<f32>(partial + ((<usize>b * <usize>n) << 2) + at);
       store<f32>(dw + at, sum);

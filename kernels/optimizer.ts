@@ -7,28 +7,28 @@ const UNIT: i32 = 16384;
 // @ts-ignore: decorator
 @inline
 function moment4(m: usize, i: i32, narrow: bool): v128 {
-  return narrow ? loadBf16x4(m + (<usize>i << 1)) : v128.load(m + (<usize>i << 2));
+  return narrow ? loadBf16x4(m + ((<usize>i) << 1)) : v128.load(m + ((<usize>i) << 2));
 }
 
 // @ts-ignore: decorator
 @inline
 function putMoment4(m: usize, i: i32, value: v128, narrow: bool): void {
-  if (narrow) storeBf16x4(m + (<usize>i << 1), value);
-  else v128.store(m + (<usize>i << 2), value);
+  if (narrow) storeBf16x4(m + ((<usize>i) << 1), value);
+  else v128.store(m + ((<usize>i) << 2), value);
 }
 
 // @ts-ignore: decorator
 @inline
 function moment1(m: usize, i: i32, narrow: bool): v128 {
-  return f32x4.splat(narrow ? loadBf16(m + (<usize>i << 1)) : load<f32>(m + (<usize>i << 2)));
+  return f32x4.splat(narrow ? loadBf16(m + ((<usize>i) << 1)) : load<f32>(m + ((<usize>i) << 2)));
 }
 
 // @ts-ignore: decorator
 @inline
 function putMoment1(m: usize, i: i32, value: v128, narrow: bool): void {
   const one = f32x4.extract_lane(value, 0);
-  if (narrow) storeBf16(m + (<usize>i << 1), one);
-  else store<f32>(m + (<usize>i << 2), one);
+  if (narrow) storeBf16(m + ((<usize>i) << 1), one);
+  else store<f32>(m + ((<usize>i) << 2), one);
 }
 
 // @ts-ignore: decorator
@@ -54,7 +54,7 @@ function update(a: usize, narrow: bool): void {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
     for (; i + 4 <= end; i += 4) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       const grad = g ? f32x4.mul(v128.load(g + at), factor) : f32x4.splat(0);
       const first = madd(rest1, grad, f32x4.mul(beta1, moment4(m, i, narrow)));
       const second = madd(f32x4.mul(rest2, grad), grad, f32x4.mul(beta2, moment4(v, i, narrow)));
@@ -66,7 +66,7 @@ function update(a: usize, narrow: bool): void {
       v128.store(w + at, nmadd(step, f32x4.div(first, below), decayed));
     }
     for (; i < end; i++) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       const grad = g ? f32x4.mul(v128.load32_splat(g + at), factor) : f32x4.splat(0);
       const first = madd(rest1, grad, f32x4.mul(beta1, moment1(m, i, narrow)));
       const second = madd(f32x4.mul(rest2, grad), grad, f32x4.mul(beta2, moment1(v, i, narrow)));

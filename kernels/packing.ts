@@ -47,7 +47,7 @@ function packColumns4(b: usize, column: usize, k: i32, dtype: i32, to: usize, st
   const shift: usize = dtype == 0 ? 2 : 1;
   let p = 0;
   for (; p + 4 <= k; p += 4) {
-    const at = b + (<usize>p << shift);
+    const at = b + ((<usize>p) << shift);
     storeTransposed(
       to + <usize>p * step,
       step,
@@ -58,7 +58,7 @@ function packColumns4(b: usize, column: usize, k: i32, dtype: i32, to: usize, st
     );
   }
   for (; p < k; p++) {
-    const at = b + (<usize>p << shift);
+    const at = b + ((<usize>p) << shift);
     const row = to + <usize>p * step;
     store<f32>(row, load1(at, dtype));
     store<f32>(row, load1(at + column, dtype), 4);
@@ -81,9 +81,9 @@ function packEdge(
   for (let p = 0; p < k; p++) {
     const from = b + <usize>p * row;
     for (let j = 0; j < width; j++) {
-      store<f32>(to + (<usize>j << 2), j < n ? load1(from + <usize>j * column, dtype) : <f32>0);
+      store<f32>(to + ((<usize>j) << 2), j < n ? load1(from + <usize>j * column, dtype) : <f32>0);
     }
-    to += <usize>width << 2;
+    to += (<usize>width) << 2;
   }
 }
 
@@ -115,9 +115,9 @@ export function packB(
   to: usize,
 ): void {
   const shift: usize = dtype == 0 ? 2 : 1;
-  const row = <usize>rowStride << shift;
-  const column = <usize>columnStride << shift;
-  const step = <usize>width << 2;
+  const row = (<usize>rowStride) << shift;
+  const column = (<usize>columnStride) << shift;
+  const step = (<usize>width) << 2;
   for (let j = 0; j < n; j += width) {
     const at = b + <usize>j * column;
     if (j + width > n || (rowStride != 1 && columnStride != 1)) {
@@ -129,7 +129,7 @@ export function packB(
     } else {
       for (let q = 0; q < width; q += 4) {
         const from = at + <usize>q * column;
-        const there = to + (<usize>q << 2);
+        const there = to + ((<usize>q) << 2);
         if (dtype == 0) packColumns4(from, column, k, 0, there, step);
         else if (dtype == 1) packColumns4(from, column, k, 1, there, step);
         else packColumns4(from, column, k, 2, there, step);
@@ -141,7 +141,7 @@ export function packB(
 
 /** Packs `m` x `k` of an f32 a whose columns are contiguous: a(i, p) lies at a + i + p stride. */
 export function packA(a: usize, stride: i32, m: i32, k: i32, to: usize): void {
-  const row = <usize>stride << 2;
+  const row = (<usize>stride) << 2;
   const panel = <usize>k * 24;
   const whole = m - (m % TILE_ROWS);
   // Eight rows at a time, so that their lines are still near when the next panel wants the rest of them.
@@ -150,7 +150,7 @@ export function packA(a: usize, stride: i32, m: i32, k: i32, to: usize): void {
     const from = a + <usize>begin * row;
     let there = to + <usize>begin * 24;
     for (let i = 0; i < whole; i += TILE_ROWS) {
-      let at = from + (<usize>i << 2);
+      let at = from + ((<usize>i) << 2);
       let put = there;
       for (let p = begin; p < end; p++) {
         v128.store(put, v128.load(at));
@@ -161,11 +161,11 @@ export function packA(a: usize, stride: i32, m: i32, k: i32, to: usize): void {
       there += panel;
     }
     if (whole < m) {
-      let at = from + (<usize>whole << 2);
+      let at = from + ((<usize>whole) << 2);
       let put = there;
       for (let p = begin; p < end; p++) {
         for (let i = 0; i < TILE_ROWS; i++) {
-          store<f32>(put + (<usize>i << 2), whole + i < m ? load<f32>(at + (<usize>i << 2)) : <f32>0);
+          store<f32>(put + ((<usize>i) << 2), whole + i < m ? load<f32>(at + ((<usize>i) << 2)) : <f32>0);
         }
         at += row;
         put += 24;

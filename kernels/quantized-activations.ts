@@ -87,12 +87,12 @@ export function quantizeRow(format: i32, x: usize, k: i32, to: usize, pad: usize
   const bytes: usize = format == 0 ? 40 : 68;
   let i = 0;
   for (; i + 32 <= k; i += 32) {
-    quantizeBlock(format, x + (<usize>i << 2), to);
+    quantizeBlock(format, x + ((<usize>i) << 2), to);
     to += bytes;
   }
   if (i == k) return;
   memory.fill(pad, 0, 128);
-  memory.copy(pad, x + (<usize>i << 2), <usize>(k - i) << 2);
+  memory.copy(pad, x + ((<usize>i) << 2), (<usize>(k - i)) << 2);
   quantizeBlock(format, pad, to);
 }
 
@@ -112,6 +112,7 @@ export function quantizeRows(
   const units = (rows + each - 1) / each;
   for (let u = nextUnit(counter); u < units; u = nextUnit(counter)) {
     const end = min(rows, (u + 1) * each);
-    for (let r = u * each; r < end; r++) quantizeRow(format, x + <usize>r * step, k, to + <usize>r * bytes, pad);
+    for (let r = u * each; r < end; r++)
+      quantizeRow(format, x + <usize>r * step, k, to + <usize>r * bytes, pad);
   }
 }

@@ -7,8 +7,8 @@
  */
 import { madd, sigmoid4 } from "./math";
 import { activationBytes, quantizeRow, quantizeRows } from "./quantized-activations";
-import { unitGroups, unitTokens } from "./quantized-matmul";
 import { groupSize, padding, prepareTiles, privateResults, privateRows } from "./quantized-lanes";
+import { unitGroups, unitTokens } from "./quantized-matmul";
 import { multiplyTiles } from "./quantized-tiles";
 import { barrier, nextUnit } from "./runtime";
 
@@ -22,7 +22,7 @@ const SUM_COLUMNS: i32 = 256;
 /** silu(gate) up of `n` columns (a multiple of 8). */
 function gate(gates: usize, ups: usize, to: usize, n: i32): void {
   for (let i = 0; i < n; i += 4) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     const g = v128.load(gates + at);
     v128.store(to + at, f32x4.mul(f32x4.mul(g, sigmoid4(g)), v128.load(ups + at)));
   }
@@ -49,12 +49,12 @@ export function quantized_gate_up(a: usize): void {
   const rowBytes = activationBytes(format, k);
   const groupBytes = groupSize(format, k);
   const half = groupBytes * <usize>(f >> 3);
-  const step = <usize>f << 2;
+  const step = (<usize>f) << 2;
   prepareTiles();
   const pad = padding();
   let rows = lent;
   if (lent != 0) {
-    quantizeRows(format, x, <usize>k << 2, tokens, k, lent, pad, 0);
+    quantizeRows(format, x, (<usize>k) << 2, tokens, k, lent, pad, 0);
     barrier();
   } else {
     rows = privateRows();
@@ -63,7 +63,10 @@ export function quantized_gate_up(a: usize): void {
     }
   }
   // Long streams of memory: gate and up take turns. They meet in private memory: 128 rows of 2 x 2048 at most.
-  const columns = min(2048, unitGroups(groupBytes, (f >> 3) * (offsets != 0 ? min(groups, load<i32>(a, 44)) : 1)) << 3);
+  const columns = min(
+    2048,
+    unitGroups(groupBytes, (f >> 3) * (offsets != 0 ? min(groups, load<i32>(a, 44)) : 1)) << 3,
+  );
   const columnUnits = (f + columns - 1) / columns;
   const high = unitTokens(rowBytes);
   const gates = privateResults();
@@ -74,8 +77,8 @@ export function quantized_gate_up(a: usize): void {
     let count = 0;
     let parts = 0;
     for (; group < groups; group++) {
-      begin = offsets != 0 ? load<i32>(offsets + (<usize>group << 2)) : 0;
-      count = offsets != 0 ? load<i32>(offsets + (<usize>group << 2), 4) - begin : tokens;
+      begin = offsets != 0 ? load<i32>(offsets + ((<usize>group) << 2)) : 0;
+      count = offsets != 0 ? load<i32>(offsets + ((<usize>group) << 2), 4) - begin : tokens;
       parts = (count + high - 1) / high;
       if (u < first + parts * columnUnits) break;
       first += parts * columnUnits;
@@ -86,14 +89,14 @@ export function quantized_gate_up(a: usize): void {
     const m = min(high, begin + count - i);
     const j = block * columns;
     const wide = min(columns, f - j);
-    const line = <usize>wide << 2;
+    const line = (<usize>wide) << 2;
     const ups = gates + <usize>m * line;
     const tiles = w + <usize>group * half * 2 + <usize>(j >> 3) * groupBytes;
     const at = index != 0 ? rows : rows + <usize>i * rowBytes;
-    const names = index != 0 ? index + (<usize>i << 2) : 0;
+    const names = index != 0 ? index + ((<usize>i) << 2) : 0;
     multiplyTiles(format, at, names, m, tiles, wide, k, gates, line);
     multiplyTiles(format, at, names, m, tiles + half, wide, k, ups, line);
-    let to = y + <usize>i * step + (<usize>j << 2);
+    let to = y + <usize>i * step + ((<usize>j) << 2);
     for (let r = 0; r < m; r++) {
       gate(gates + <usize>r * line, ups + <usize>r * line, to, wide);
       to += step;
@@ -122,7 +125,7 @@ function combine(a: usize, j: i32, n: i32, results: usize, step: usize, start: i
     for (let c = 0; c < n; c += 8) {
       const to = y + ((<usize>t * <usize>width + <usize>(j + c)) << 2);
       const short = n - c < 8;
-      const bytes = <usize>(n - c) << 2;
+      const bytes = (<usize>(n - c)) << 2;
       let out = to;
       if (short) {
         memory.copy(pad, to, bytes);
@@ -135,10 +138,10 @@ function combine(a: usize, j: i32, n: i32, results: usize, step: usize, start: i
         s1 = v128.load(out, 16);
       }
       for (let i = 0; i < topK; i++) {
-        const at = choices + (<usize>i << 2);
+        const at = choices + ((<usize>i) << 2);
         const id = load<i32>(ids + at);
         if (id < begin || id >= end) continue;
-        const from = results + <usize>(load<i32>(slots + at) - start) * step + (<usize>c << 2);
+        const from = results + <usize>(load<i32>(slots + at) - start) * step + ((<usize>c) << 2);
         const weight = v128.load32_splat(weights + at);
         s0 = madd(weight, v128.load(from), s0);
         s1 = madd(weight, v128.load(from, 16), s1);
@@ -174,11 +177,11 @@ export function quantized_down(a: usize): void {
   prepareTiles();
   const pad = padding();
   const start = load<i32>(offsets);
-  const total = load<i32>(offsets + (<usize>experts << 2)) - start;
-  quantizeRows(format, x + ((<usize>start * <usize>k) << 2), <usize>k << 2, total, k, rows, pad, 0);
+  const total = load<i32>(offsets + ((<usize>experts) << 2)) - start;
+  quantizeRows(format, x + ((<usize>start * <usize>k) << 2), (<usize>k) << 2, total, k, rows, pad, 0);
   barrier();
   if (partial != 0) {
-    const step = <usize>(groups << 3) << 2;
+    const step = (<usize>(groups << 3)) << 2;
     const columns = unitGroups(groupBytes, groups * min(experts, total)) << 3;
     const parts = (n + columns - 1) / columns;
     let at = rows;
@@ -188,7 +191,7 @@ export function quantized_down(a: usize): void {
     for (let u = nextUnit(1); ; u = nextUnit(1)) {
       let m = 0;
       for (; e < experts; e++) {
-        const bounds = offsets + (<usize>e << 2);
+        const bounds = offsets + ((<usize>e) << 2);
         m = load<i32>(bounds, 4) - load<i32>(bounds);
         const count = m > 0 ? parts : 0;
         if (u < first + count) break;
@@ -199,19 +202,19 @@ export function quantized_down(a: usize): void {
       if (e == experts) break;
       const j = (u - first) * columns;
       const tiles = w + <usize>e * matrixBytes + <usize>(j >> 3) * groupBytes;
-      multiplyTiles(format, at, 0, m, tiles, min(columns, n - j), k, to + (<usize>j << 2), step);
+      multiplyTiles(format, at, 0, m, tiles, min(columns, n - j), k, to + ((<usize>j) << 2), step);
     }
     barrier();
     for (let u = nextUnit(2); u * SUM_COLUMNS < n; u = nextUnit(2)) {
       const j = u * SUM_COLUMNS;
-      combine(a, j, min(SUM_COLUMNS, n - j), partial + (<usize>j << 2), step, start);
+      combine(a, j, min(SUM_COLUMNS, n - j), partial + ((<usize>j) << 2), step, start);
     }
     return;
   }
   const results = privateResults();
   const perUnit = <i32>max(1, min(DOWN_GROUPS, RESULT_BYTES / (max(1, <usize>total) << 5)));
   const units = (groups + perUnit - 1) / perUnit;
-  const step = <usize>perUnit << 5;
+  const step = (<usize>perUnit) << 5;
   for (let u = nextUnit(1); u < units; u = nextUnit(1)) {
     const q = u * perUnit;
     const j = q << 3;
@@ -219,7 +222,7 @@ export function quantized_down(a: usize): void {
     let at = rows;
     let to = results;
     for (let e = 0; e < experts; e++) {
-      const bounds = offsets + (<usize>e << 2);
+      const bounds = offsets + ((<usize>e) << 2);
       const m = load<i32>(bounds, 4) - load<i32>(bounds);
       if (m == 0) continue;
       const tiles = w + <usize>e * matrixBytes + <usize>q * groupBytes;

@@ -47,10 +47,10 @@ export function quantized_matmul(a: usize): void {
   const n = load<i32>(a, 24);
   const k = load<i32>(a, 28);
   const batch = load<i32>(a, 32);
-  const rowX = <usize>load<i32>(a, 36) << 2;
-  const batchX = <usize>load<i32>(a, 40) << 2;
-  const rowY = <usize>load<i32>(a, 44) << 2;
-  const batchY = <usize>load<i32>(a, 48) << 2;
+  const rowX = (<usize>load<i32>(a, 36)) << 2;
+  const batchX = (<usize>load<i32>(a, 40)) << 2;
+  const rowY = (<usize>load<i32>(a, 44)) << 2;
+  const batchY = (<usize>load<i32>(a, 48)) << 2;
   const rowBytes = activationBytes(format, k);
   const groupBytes = groupSize(format, k);
   const matrixBytes = groupBytes * <usize>((n + 7) >> 3);
@@ -85,13 +85,14 @@ export function quantized_matmul(a: usize): void {
     } else {
       if (held != g) {
         const from = x + <usize>g * batchX;
-        for (let r = 0; r < m; r++) quantizeRow(format, from + <usize>r * rowX, k, rows + <usize>r * rowBytes, pad);
+        for (let r = 0; r < m; r++)
+          quantizeRow(format, from + <usize>r * rowX, k, rows + <usize>r * rowBytes, pad);
         held = g;
       }
       at += <usize>i * rowBytes;
     }
     const tiles = w + <usize>g * matrixBytes + <usize>(j >> 3) * groupBytes;
-    const to = y + <usize>g * batchY + <usize>i * rowY + (<usize>j << 2);
+    const to = y + <usize>g * batchY + <usize>i * rowY + ((<usize>j) << 2);
     multiplyTiles(format, at, 0, min(tokens, m - i), tiles, min(columns, n - j), k, to, rowY);
   }
 }
@@ -114,13 +115,13 @@ export function quantized_grouped(a: usize): void {
   const rowBytes = activationBytes(format, k);
   const groupBytes = groupSize(format, k);
   const matrixBytes = groupBytes * <usize>((n + 7) >> 3);
-  const step = <usize>n << 2;
+  const step = (<usize>n) << 2;
   prepareTiles();
   const start = load<i32>(offsets);
-  const total = load<i32>(offsets + (<usize>groups << 2)) - start;
+  const total = load<i32>(offsets + ((<usize>groups) << 2)) - start;
   const from = x + ((<usize>start * <usize>k) << 2);
   const rows = lent + <usize>start * rowBytes;
-  quantizeRows(format, from, <usize>k << 2, total, k, rows, padding(), 0);
+  quantizeRows(format, from, (<usize>k) << 2, total, k, rows, padding(), 0);
   barrier();
   const columns = unitGroups(groupBytes, ((n + 7) >> 3) * groups) << 3;
   const columnUnits = (n + columns - 1) / columns;
@@ -132,8 +133,8 @@ export function quantized_grouped(a: usize): void {
     let count = 0;
     let parts = 0;
     for (; group < groups; group++) {
-      begin = load<i32>(offsets + (<usize>group << 2));
-      count = load<i32>(offsets + (<usize>group << 2), 4) - begin;
+      begin = load<i32>(offsets + ((<usize>group) << 2));
+      count = load<i32>(offsets + ((<usize>group) << 2), 4) - begin;
       parts = (count + tokens - 1) / tokens;
       if (u < first + parts * columnUnits) break;
       first += parts * columnUnits;
@@ -143,7 +144,7 @@ export function quantized_grouped(a: usize): void {
     const i = begin + (u - first - block * parts) * tokens;
     const j = block * columns;
     const tiles = w + <usize>group * matrixBytes + <usize>(j >> 3) * groupBytes;
-    const to = y + <usize>i * step + (<usize>j << 2);
+    const to = y + <usize>i * step + ((<usize>j) << 2);
     const high = min(tokens, begin + count - i);
     multiplyTiles(format, lent + <usize>i * rowBytes, 0, high, tiles, min(columns, n - j), k, to, step);
   }

@@ -223,10 +223,10 @@ export function quantize_tiles(a: usize): void {
       const from = x + ((<usize>((u << 3) + r) * <usize>k) << 2);
       let tile = group;
       for (let i = 0; i < k; i += 32) {
-        let block = from + (<usize>i << 2);
+        let block = from + ((<usize>i) << 2);
         if (k - i < 32) {
           memory.fill(pad, 0, 128);
-          memory.copy(pad, block, <usize>(k - i) << 2);
+          memory.copy(pad, block, (<usize>(k - i)) << 2);
           block = pad;
         }
         quantizeBlock(format, block, tile, <usize>r);

@@ -134,7 +134,16 @@ export function two4(x0: usize, x1: usize, w: usize, blocks: i32, to: usize): vo
 }
 
 /** Four rows of activations against two groups of q4 weights: four rows of 16 results at `to`. */
-export function quad4(x0: usize, x1: usize, x2: usize, x3: usize, w0: usize, w1: usize, blocks: i32, to: usize): void {
+export function quad4(
+  x0: usize,
+  x1: usize,
+  x2: usize,
+  x3: usize,
+  w0: usize,
+  w1: usize,
+  blocks: i32,
+  to: usize,
+): void {
   const c = scratch();
   const low0 = v128.load(c);
   const low1 = v128.load(c, 16);

@@ -42,13 +42,13 @@ function decode(format: i32, group: usize, r: usize, k: i32, to: usize): void {
   const tileBytes = tileSize(format);
   let i = 0;
   for (; i + 32 <= k; i += 32) {
-    decodeRow(format, group, r, to + (<usize>i << 2));
+    decodeRow(format, group, r, to + ((<usize>i) << 2));
     group += tileBytes;
   }
   if (i == k) return;
   const pad = scratch();
   decodeRow(format, group, r, pad);
-  memory.copy(to + (<usize>i << 2), pad, <usize>(k - i) << 2);
+  memory.copy(to + ((<usize>i) << 2), pad, (<usize>(k - i)) << 2);
 }
 
 /** Eight numbers, one of each row of a tile, of which `n` from row `r` on are stored. */
@@ -84,12 +84,12 @@ function decodeColumns(
     let a: v128;
     let b: v128;
     if (format == 0) {
-      const from = tile + (<usize>((c & 15) >> 2) << 5);
+      const from = tile + ((<usize>((c & 15) >> 2)) << 5);
       const shift = ((c & 3) << 3) + (c >= 16 ? 4 : 0);
       a = i32x4.sub(v128.and(i32x4.shr_u(v128.load(from, 16), shift), low), eight);
       b = i32x4.sub(v128.and(i32x4.shr_u(v128.load(from, 32), shift), low), eight);
     } else {
-      const from = tile + (<usize>(c >> 1) << 4);
+      const from = tile + ((<usize>(c >> 1)) << 4);
       const shift = c & 1 ? 0 : 8;
       a = i32x4.shr_s(i32x4.shl(v128.load16x4_s(from, 16), 16 + shift), 24);
       b = i32x4.shr_s(i32x4.shl(v128.load16x4_s(from, 24), 16 + shift), 24);
@@ -126,10 +126,10 @@ export function dequantize_rows(a: usize): void {
       }
       continue;
     }
-    const step = <usize>rows << 2;
+    const step = (<usize>rows) << 2;
     let tile = group;
     for (let i = 0; i < k; i += 32) {
-      const to = y + <usize>i * step + (<usize>(from - first) << 2);
+      const to = y + <usize>i * step + ((<usize>(from - first)) << 2);
       decodeColumns(format, tile, <usize>(from - top), <usize>(end - from), min(32, k - i), to, step);
       tile += tileSize(format);
     }
@@ -154,10 +154,10 @@ export function quantized_embedding(a: usize): void {
   for (let u = nextUnit(); u < units; u = nextUnit()) {
     const end = min(rows, (u + 1) * each);
     for (let r = u * each; r < end; r++) {
-      const id = load<i32>(ids + (<usize>r << 2));
+      const id = load<i32>(ids + ((<usize>r) << 2));
       const to = y + ((<usize>r * <usize>k) << 2);
       if (<u32>id >= <u32>vocabulary) {
-        for (let i = 0; i < k; i++) store<f32>(to + (<usize>i << 2), f32.reinterpret_i32(0x7fc00000));
+        for (let i = 0; i < k; i++) store<f32>(to + ((<usize>i) << 2), f32.reinterpret_i32(0x7fc00000));
         continue;
       }
       decode(format, w + <usize>(id >> 3) * groupBytes, <usize>(id & 7), k, to);

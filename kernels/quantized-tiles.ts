@@ -14,7 +14,7 @@ const RESULT_ROW: usize = 64;
 @inline
 function put(from: usize, to: usize, n: i32, width: i32): void {
   if (n < width) {
-    memory.copy(to, from, <usize>n << 2);
+    memory.copy(to, from, (<usize>n) << 2);
     return;
   }
   v128.store(to, v128.load(from));
@@ -80,7 +80,7 @@ export function multiplyTiles(
   for (let j = 0; j < n; j += 16) {
     const columns = min(16, n - j);
     const next = w + groupBytes;
-    let to = y + (<usize>j << 2);
+    let to = y + ((<usize>j) << 2);
     let i = first;
     if (columns > 8) {
       for (; i + 4 <= m; i += 4) {

@@ -34,8 +34,8 @@ function partials(a: usize, squared: bool): void {
     let s2 = s0;
     let s3 = s0;
     for (; i + 8 <= end; i += 8) {
-      const p = v128.load(x + (<usize>i << 2));
-      const q = v128.load(x + (<usize>i << 2), 16);
+      const p = v128.load(x + ((<usize>i) << 2));
+      const q = v128.load(x + ((<usize>i) << 2), 16);
       s0 = f64x2.add(s0, term(p, squared));
       s1 = f64x2.add(s1, term(high(p), squared));
       s2 = f64x2.add(s2, term(q, squared));
@@ -44,10 +44,10 @@ function partials(a: usize, squared: bool): void {
     const four = f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3));
     let sum = f64x2.extract_lane(four, 0) + f64x2.extract_lane(four, 1);
     for (; i < end; i++) {
-      const value = <f64>load<f32>(x + (<usize>i << 2));
+      const value = <f64>load<f32>(x + ((<usize>i) << 2));
       sum += squared ? value * value : value;
     }
-    const to = partial + (<usize>(first + u) << 3);
+    const to = partial + ((<usize>(first + u)) << 3);
     const rounded = <f32>sum;
     store<f32>(to, rounded);
     // Where the sum is past f32 there is no rest (inf - inf would be NaN).
@@ -73,7 +73,7 @@ export function sum_blocks(a: usize): void {
   const blocks = load<i32>(a, 8);
   let sum: f64 = 0;
   for (let b = 0; b < blocks; b++) {
-    const at = partial + (<usize>b << 3);
+    const at = partial + ((<usize>b) << 3);
     sum += <f64>load<f32>(at) + <f64>load<f32>(at, 4);
   }
   store<f32>(load<usize>(a, 4), <f32>(sum * <f64>load<f32>(a, 12)));
@@ -92,11 +92,11 @@ export function spread(a: usize): void {
     const end = min(n, (u + 1) * UNIT);
     let i = u * UNIT;
     for (; i + 4 <= end; i += 4) {
-      const at = y + (<usize>i << 2);
+      const at = y + ((<usize>i) << 2);
       v128.store(at, f32x4.add(wide, v128.and(v128.load(at), mask)));
     }
     for (; i < end; i++) {
-      const at = y + (<usize>i << 2);
+      const at = y + ((<usize>i) << 2);
       store<f32>(at, accumulate ? load<f32>(at) + value : value);
     }
   }

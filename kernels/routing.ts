@@ -9,12 +9,11 @@ import { nextUnit, scratch } from "./runtime";
 import { choose, endOf, limitGroups, TINY, writeKeys } from "./selection";
 import { rowsPerUnit, unitsOf } from "./units";
 
-
 function sigmoidRow(x: usize, y: usize, n: i32): void {
   let i = 0;
-  for (; i + 4 <= n; i += 4) v128.store(y + (<usize>i << 2), sigmoid4(v128.load(x + (<usize>i << 2))));
+  for (; i + 4 <= n; i += 4) v128.store(y + ((<usize>i) << 2), sigmoid4(v128.load(x + ((<usize>i) << 2))));
   for (; i < n; i++) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     store<f32>(y + at, f32x4.extract_lane(sigmoid4(f32x4.splat(load<f32>(x + at))), 0));
   }
 }
@@ -22,31 +21,31 @@ function sigmoidRow(x: usize, y: usize, n: i32): void {
 function softmaxRow(x: usize, y: usize, n: i32): void {
   let i = 0;
   let wideTop = f32x4.splat(load<f32>(x));
-  for (; i + 4 <= n; i += 4) wideTop = f32x4.max(wideTop, v128.load(x + (<usize>i << 2)));
+  for (; i + 4 <= n; i += 4) wideTop = f32x4.max(wideTop, v128.load(x + ((<usize>i) << 2)));
   let top = hmax(wideTop);
-  for (; i < n; i++) top = max(top, load<f32>(x + (<usize>i << 2)));
+  for (; i < n; i++) top = max(top, load<f32>(x + ((<usize>i) << 2)));
   wideTop = f32x4.splat(top);
   let wideSum = f32x4.splat(0);
   for (i = 0; i + 4 <= n; i += 4) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     const e = expNegative4(f32x4.sub(v128.load(x + at), wideTop));
     v128.store(y + at, e);
     wideSum = f32x4.add(wideSum, e);
   }
   let sum = hsum(wideSum);
   for (; i < n; i++) {
-    const at = <usize>i << 2;
+    const at = (<usize>i) << 2;
     const e = f32x4.extract_lane(expNegative4(f32x4.splat(load<f32>(x + at) - top)), 0);
     store<f32>(y + at, e);
     sum += e;
   }
   wideSum = f32x4.splat(sum);
   for (i = 0; i + 4 <= n; i += 4) {
-    const at = y + (<usize>i << 2);
+    const at = y + ((<usize>i) << 2);
     v128.store(at, f32x4.div(v128.load(at), wideSum));
   }
   for (; i < n; i++) {
-    const at = y + (<usize>i << 2);
+    const at = y + ((<usize>i) << 2);
     store<f32>(at, load<f32>(at) / sum);
   }
 }
@@ -80,26 +79,26 @@ export function route(a: usize): void {
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * perUnit);
     for (let r = u * perUnit; r < end; r++) {
-      const from = <usize>(r * experts) << 2;
+      const from = (<usize>(r * experts)) << 2;
       const s = scores + from;
-      const chosen = ids + (<usize>(r * k) << 2);
+      const chosen = ids + ((<usize>(r * k)) << 2);
       if (sigmoid) sigmoidRow(logits + from, s, experts);
       else softmaxRow(logits + from, s, experts);
       writeKeys(s, bias, keys, experts);
       if (limited) limitGroups(keys, experts, groups, topGroups, topTwo, zeroMask, groupKeys);
       choose(keys, experts, k, chosen);
 
-      const w = weights + (<usize>(r * k) << 2);
+      const w = weights + ((<usize>(r * k)) << 2);
       let sum: f32 = 0;
       for (let j = 0; j < k; j++) {
-        const at = <usize>j << 2;
-        const v = load<f32>(s + (<usize>load<i32>(chosen + at) << 2));
+        const at = (<usize>j) << 2;
+        const v = load<f32>(s + ((<usize>load<i32>(chosen + at)) << 2));
         store<f32>(w + at, v);
         sum += v;
       }
       const divisor: f32 = normalize ? sum + TINY : 1;
       for (let j = 0; j < k; j++) {
-        const at = w + (<usize>j << 2);
+        const at = w + ((<usize>j) << 2);
         store<f32>(at, (load<f32>(at) / divisor) * factor);
       }
     }
@@ -123,7 +122,7 @@ export function route_backward(a: usize): void {
   const normalize = load<i32>(a, 36) != 0;
   const accumulate = load<i32>(a, 40) != 0;
   const factor = load<f32>(a, 44);
-  const bytes = <usize>experts << 2;
+  const bytes = (<usize>experts) << 2;
   const ds = scratch();
 
   const perUnit = rowsPerUnit(experts);
@@ -131,20 +130,20 @@ export function route_backward(a: usize): void {
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * perUnit);
     for (let r = u * perUnit; r < end; r++) {
-      const from = <usize>(r * experts) << 2;
+      const from = (<usize>(r * experts)) << 2;
       const s = scores + from;
       const dx = dLogits + from;
       if (dScores != 0) memory.copy(ds, dScores + from, bytes);
       else memory.fill(ds, 0, bytes);
       if (dWeights != 0) {
-        const chosen = ids + (<usize>(r * k) << 2);
-        const dw = dWeights + (<usize>(r * k) << 2);
+        const chosen = ids + ((<usize>(r * k)) << 2);
+        const dw = dWeights + ((<usize>(r * k)) << 2);
         let sum: f32 = 0;
         let dot: f32 = 0;
         if (normalize) {
           for (let j = 0; j < k; j++) {
-            const at = <usize>j << 2;
-            const v = load<f32>(s + (<usize>load<i32>(chosen + at) << 2));
+            const at = (<usize>j) << 2;
+            const v = load<f32>(s + ((<usize>load<i32>(chosen + at)) << 2));
             sum += v;
             dot += v * load<f32>(dw + at);
           }
@@ -152,8 +151,8 @@ export function route_backward(a: usize): void {
         const divisor: f32 = normalize ? sum + TINY : 1;
         const mean = dot / divisor;
         for (let j = 0; j < k; j++) {
-          const at = <usize>j << 2;
-          const to = ds + (<usize>load<i32>(chosen + at) << 2);
+          const at = (<usize>j) << 2;
+          const to = ds + ((<usize>load<i32>(chosen + at)) << 2);
           store<f32>(to, load<f32>(to) + (factor * (load<f32>(dw + at) - mean)) / divisor);
         }
       }
@@ -161,14 +160,14 @@ export function route_backward(a: usize): void {
       if (sigmoid) {
         const one = f32x4.splat(1);
         for (; i + 4 <= experts; i += 4) {
-          const at = <usize>i << 2;
+          const at = (<usize>i) << 2;
           const v = v128.load(s + at);
           let d = f32x4.mul(f32x4.mul(v128.load(ds + at), v), f32x4.sub(one, v));
           if (accumulate) d = f32x4.add(d, v128.load(dx + at));
           v128.store(dx + at, d);
         }
         for (; i < experts; i++) {
-          const at = <usize>i << 2;
+          const at = (<usize>i) << 2;
           const v = load<f32>(s + at);
           const d = load<f32>(ds + at) * v * (1 - v);
           store<f32>(dx + at, accumulate ? load<f32>(dx + at) + d : d);
@@ -177,20 +176,20 @@ export function route_backward(a: usize): void {
       }
       let wideDot = f32x4.splat(0);
       for (; i + 4 <= experts; i += 4) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         wideDot = madd(v128.load(ds + at), v128.load(s + at), wideDot);
       }
       let dot = hsum(wideDot);
-      for (; i < experts; i++) dot += load<f32>(ds + (<usize>i << 2)) * load<f32>(s + (<usize>i << 2));
+      for (; i < experts; i++) dot += load<f32>(ds + ((<usize>i) << 2)) * load<f32>(s + ((<usize>i) << 2));
       wideDot = f32x4.splat(dot);
       for (i = 0; i + 4 <= experts; i += 4) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         let d = f32x4.mul(f32x4.sub(v128.load(ds + at), wideDot), v128.load(s + at));
         if (accumulate) d = f32x4.add(d, v128.load(dx + at));
         v128.store(dx + at, d);
       }
       for (; i < experts; i++) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         const d = (load<f32>(ds + at) - dot) * load<f32>(s + at);
         store<f32>(dx + at, accumulate ? load<f32>(dx + at) + d : d);
       }
@@ -211,8 +210,8 @@ export function top_k_ids(a: usize): void {
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * perUnit);
     for (let r = u * perUnit; r < end; r++) {
-      const chosen = ids + (<usize>(r * k) << 2);
-      writeKeys(scores + (<usize>(r * experts) << 2), 0, keys, experts);
+      const chosen = ids + ((<usize>(r * k)) << 2);
+      writeKeys(scores + ((<usize>(r * experts)) << 2), 0, keys, experts);
       choose(keys, experts, k, chosen);
     }
   }
@@ -233,30 +232,30 @@ export function expert_plan(a: usize): void {
   const experts = load<i32>(a, 24);
   const k = load<i32>(a, 28);
   const next = scratch();
-  memory.fill(counts, 0, <usize>experts << 2);
+  memory.fill(counts, 0, (<usize>experts) << 2);
   const total = rows * k;
   for (let i = 0; i < total; i++) {
-    const id = load<u32>(ids + (<usize>i << 2));
+    const id = load<u32>(ids + ((<usize>i) << 2));
     if (id >= <u32>experts) unreachable();
-    const at = counts + (<usize>id << 2);
+    const at = counts + ((<usize>id) << 2);
     store<i32>(at, load<i32>(at) + 1);
   }
   let before = 0;
   for (let e = 0; e < experts; e++) {
-    const at = <usize>e << 2;
+    const at = (<usize>e) << 2;
     store<i32>(offsets + at, before);
     store<i32>(next + at, before);
     before += load<i32>(counts + at);
   }
-  store<i32>(offsets + (<usize>experts << 2), before);
+  store<i32>(offsets + ((<usize>experts) << 2), before);
   for (let r = 0, i = 0; r < rows; r++) {
     for (let j = 0; j < k; j++, i++) {
-      const at = <usize>i << 2;
-      const cursor = next + (<usize>load<i32>(ids + at) << 2);
+      const at = (<usize>i) << 2;
+      const cursor = next + ((<usize>load<i32>(ids + at)) << 2);
       const slot = load<i32>(cursor);
       store<i32>(cursor, slot + 1);
       store<i32>(slots + at, slot);
-      store<i32>(sorted + (<usize>slot << 2), r);
+      store<i32>(sorted + ((<usize>slot) << 2), r);
     }
   }
 }
@@ -268,23 +267,23 @@ export function gather_rows(a: usize): void {
   const y = load<usize>(a, 8);
   const rows = load<i32>(a, 12);
   const width = load<i32>(a, 16);
-  const bytes = <usize>width << 2;
+  const bytes = (<usize>width) << 2;
   const perUnit = rowsPerUnit(width);
   const count = unitsOf(rows, perUnit);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * perUnit);
     for (let r = u * perUnit; r < end; r++) {
-      const from = x + <usize>load<i32>(index + (<usize>r << 2)) * bytes;
+      const from = x + <usize>load<i32>(index + ((<usize>r) << 2)) * bytes;
       const to = y + <usize>r * bytes;
       let i = 0;
       for (; i + 8 <= width; i += 8) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         const left = v128.load(from + at);
         const right = v128.load(from + at, 16);
         v128.store(to + at, left);
         v128.store(to + at, right, 16);
       }
-      for (; i < width; i++) store<f32>(to + (<usize>i << 2), load<f32>(from + (<usize>i << 2)));
+      for (; i < width; i++) store<f32>(to + ((<usize>i) << 2), load<f32>(from + ((<usize>i) << 2)));
     }
   }
 }
@@ -304,22 +303,22 @@ export function combine_rows(a: usize): void {
   const accumulate = load<i32>(a, 28) != 0;
   // Scratch: address and weight of each of the k rows.
   const table = scratch();
-  const tableEnd = table + (<usize>k << 3);
+  const tableEnd = table + ((<usize>k) << 3);
   const perUnit = rowsPerUnit(width * k);
   const count = unitsOf(rows, perUnit);
   for (let u = nextUnit(); u < count; u = nextUnit()) {
     const end = min(rows, (u + 1) * perUnit);
     for (let r = u * perUnit; r < end; r++) {
       for (let j = 0; j < k; j++) {
-        const at = <usize>(r * k + j) << 2;
-        const entry = table + (<usize>j << 3);
+        const at = (<usize>(r * k + j)) << 2;
+        const entry = table + ((<usize>j) << 3);
         store<usize>(entry, x + ((<usize>load<i32>(slots + at) * <usize>width) << 2));
         store<f32>(entry, weights != 0 ? load<f32>(weights + at) : 1, 4);
       }
       const to = out + ((<usize>r * <usize>width) << 2);
       let i = 0;
       for (; i + 16 <= width; i += 16) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         let s0 = f32x4.splat(0);
         let s1 = s0;
         let s2 = s0;
@@ -344,7 +343,7 @@ export function combine_rows(a: usize): void {
         v128.store(to + at, s3, 48);
       }
       for (; i < width; i++) {
-        const at = <usize>i << 2;
+        const at = (<usize>i) << 2;
         let sum: f32 = 0;
         for (let entry = table; entry < tableEnd; entry += 8) {
           sum += load<f32>(entry, 4) * load<f32>(load<usize>(entry) + at);
@@ -378,7 +377,7 @@ export function combine_backward(a: usize): void {
     for (let r = u * perUnit; r < end; r++) {
       const dy = dOut + ((<usize>r * <usize>width) << 2);
       for (let j = 0; j < k; j++) {
-        const entry = <usize>(r * k + j) << 2;
+        const entry = (<usize>(r * k + j)) << 2;
         const row = (<usize>load<i32>(slots + entry) * <usize>width) << 2;
         if (dx != 0) {
           const w = load<f32>(weights + entry);
@@ -386,13 +385,13 @@ export function combine_backward(a: usize): void {
           const to = dx + row;
           let i = 0;
           for (; i + 4 <= width; i += 4) {
-            const at = <usize>i << 2;
+            const at = (<usize>i) << 2;
             let d = f32x4.mul(wide, v128.load(dy + at));
             if (accumulateX) d = f32x4.add(d, v128.load(to + at));
             v128.store(to + at, d);
           }
           for (; i < width; i++) {
-            const at = <usize>i << 2;
+            const at = (<usize>i) << 2;
             const d = w * load<f32>(dy + at);
             store<f32>(to + at, accumulateX ? load<f32>(to + at) + d : d);
           }
@@ -403,12 +402,13 @@ export function combine_backward(a: usize): void {
           let s1 = s0;
           let i = 0;
           for (; i + 8 <= width; i += 8) {
-            const at = <usize>i << 2;
+            const at = (<usize>i) << 2;
             s0 = madd(v128.load(from + at), v128.load(dy + at), s0);
             s1 = madd(v128.load(from + at, 16), v128.load(dy + at, 16), s1);
           }
           let sum = hsum(f32x4.add(s0, s1));
-          for (; i < width; i++) sum += load<f32>(from + (<usize>i << 2)) * load<f32>(dy + (<usize>i << 2));
+          for (; i < width; i++)
+            sum += load<f32>(from + ((<usize>i) << 2)) * load<f32>(dy + ((<usize>i) << 2));
           const to = dWeights + entry;
           store<f32>(to, accumulateWeights ? load<f32>(to) + sum : sum);
         }

@@ -99,12 +99,12 @@ export function set_patience(naps: i32): void {
 @inline
 export function nextUnit(counter: i32 = 0): i32 {
   if (threadCount == 1) {
-    const at = UNITS + (<usize>counter << 6);
+    const at = UNITS + ((<usize>counter) << 6);
     const unit = load<i32>(at);
     store<i32>(at, unit + 1);
     return unit;
   }
-  return atomic.add<i32>(UNITS + (<usize>counter << 6), 1);
+  return atomic.add<i32>(UNITS + ((<usize>counter) << 6), 1);
 }
 
 /** All threads of the call meet here. Traps where one of them will never come. */

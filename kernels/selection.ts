@@ -59,14 +59,8 @@ function max16(at: usize): v128 {
 // @ts-ignore: decorator
 @inline
 function equal16(at: usize, wanted: v128): i32 {
-  const low = i16x8.narrow_i32x4_s(
-    i32x4.eq(v128.load(at), wanted),
-    i32x4.eq(v128.load(at, 16), wanted),
-  );
-  const high = i16x8.narrow_i32x4_s(
-    i32x4.eq(v128.load(at, 32), wanted),
-    i32x4.eq(v128.load(at, 48), wanted),
-  );
+  const low = i16x8.narrow_i32x4_s(i32x4.eq(v128.load(at), wanted), i32x4.eq(v128.load(at, 16), wanted));
+  const high = i16x8.narrow_i32x4_s(i32x4.eq(v128.load(at, 32), wanted), i32x4.eq(v128.load(at, 48), wanted));
   return i8x16.bitmask(i8x16.narrow_i16x8_s(low, high));
 }
 
@@ -93,41 +87,42 @@ function blocksOf(n: i32): i32 {
 // @ts-ignore: decorator
 @inline
 function maximaOf(keys: usize, n: i32): usize {
-  return keys + (<usize>blocksOf(n) << 6);
+  return keys + ((<usize>blocksOf(n)) << 6);
 }
 
 // @ts-ignore: decorator
 @inline
 function bitmapOf(keys: usize, n: i32): usize {
-  return maximaOf(keys, n) + (<usize>blocksOf(blocksOf(n)) << 6);
+  return maximaOf(keys, n) + ((<usize>blocksOf(blocksOf(n))) << 6);
 }
 
 /** First byte after what `choose` uses of scratch. */
 // @ts-ignore: decorator
 @inline
 export function endOf(keys: usize, n: i32): usize {
-  return bitmapOf(keys, n) + (<usize>((n + 63) >> 6) << 3);
+  return bitmapOf(keys, n) + ((<usize>((n + 63) >> 6)) << 3);
 }
 
 /** keys = scores (+ bias), padded to whole blocks. */
 export function writeKeys(scores: usize, bias: usize, keys: usize, n: i32): void {
   // Padding first: the tail's narrow stores overwrite a part of it.
-  const padded = keys + (<usize>(blocksOf(n) - 1) << 6);
+  const padded = keys + ((<usize>(blocksOf(n) - 1)) << 6);
   for (let j: usize = 0; j < 64; j += 16) v128.store(padded + j, i32x4.splat(GONE));
   let i = 0;
   if (bias != 0) {
     for (; i + 4 <= n; i += 4) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       v128.store(keys + at, key4(f32x4.add(v128.load(scores + at), v128.load(bias + at))));
     }
     for (; i < n; i++) {
-      const at = <usize>i << 2;
+      const at = (<usize>i) << 2;
       store<i32>(keys + at, key(load<f32>(scores + at) + load<f32>(bias + at)));
     }
     return;
   }
-  for (; i + 4 <= n; i += 4) v128.store(keys + (<usize>i << 2), key4(v128.load(scores + (<usize>i << 2))));
-  for (; i < n; i++) store<i32>(keys + (<usize>i << 2), key(load<f32>(scores + (<usize>i << 2))));
+  for (; i + 4 <= n; i += 4)
+    v128.store(keys + ((<usize>i) << 2), key4(v128.load(scores + ((<usize>i) << 2))));
+  for (; i < n; i++) store<i32>(keys + ((<usize>i) << 2), key(load<f32>(scores + ((<usize>i) << 2))));
 }
 
 /** Writes the indices of the k largest keys, ascending; ties go to the lowest index. Destroys the keys. */
@@ -138,30 +133,30 @@ export function choose(keys: usize, n: i32, k: i32, ids: usize): void {
   const upper = blocksOf(blocks);
   const words = (n + 63) >> 6;
   const gone = i32x4.splat(GONE);
-  for (let j = 0; j < upper << 2; j++) v128.store(maxima + (<usize>j << 4), gone);
+  for (let j = 0; j < upper << 2; j++) v128.store(maxima + ((<usize>j) << 4), gone);
   for (let b = 0; b < blocks; b++) {
-    v128.store32_lane(maxima + (<usize>b << 2), max16(keys + (<usize>b << 6)), 0);
+    v128.store32_lane(maxima + ((<usize>b) << 2), max16(keys + ((<usize>b) << 6)), 0);
   }
-  for (let w = 0; w < words; w++) store<u64>(bitmap + (<usize>w << 3), 0);
+  for (let w = 0; w < words; w++) store<u64>(bitmap + ((<usize>w) << 3), 0);
   for (let j = 0; j < k; j++) {
     let top = max16(maxima);
-    for (let u = 1; u < upper; u++) top = i32x4.max_s(top, max16(maxima + (<usize>u << 6)));
+    for (let u = 1; u < upper; u++) top = i32x4.max_s(top, max16(maxima + ((<usize>u) << 6)));
     let u = 0;
     let found = equal16(maxima, top);
-    while (found == 0) found = equal16(maxima + (<usize>++u << 6), top);
+    while (found == 0) found = equal16(maxima + ((<usize>++u) << 6), top);
     const inUpper = ctz(found);
     const block = (u << 4) + inUpper;
-    const at = keys + (<usize>block << 6);
+    const at = keys + ((<usize>block) << 6);
     const lane = ctz(equal16(at, top));
     put16(at, lane, gone);
-    put16(maxima + (<usize>u << 6), inUpper, max16(at));
+    put16(maxima + ((<usize>u) << 6), inUpper, max16(at));
     const index = (block << 4) + lane;
-    const word = bitmap + (<usize>(index >> 6) << 3);
-    store<u64>(word, load<u64>(word) | (<u64>1 << (index & 63)));
+    const word = bitmap + ((<usize>(index >> 6)) << 3);
+    store<u64>(word, load<u64>(word) | ((<u64>1) << (index & 63)));
   }
   let to = ids;
   for (let w = 0; w < words; w++) {
-    let bits = load<u64>(bitmap + (<usize>w << 3));
+    let bits = load<u64>(bitmap + ((<usize>w) << 3));
     while (bits != 0) {
       store<i32>(to, (w << 6) + <i32>ctz(bits));
       to += 4;
@@ -176,12 +171,12 @@ function groupKey(keys: usize, size: i32, topTwo: bool): i32 {
   let second = first;
   let i = 0;
   for (; i + 4 <= size; i += 4) {
-    const v = v128.load(keys + (<usize>i << 2));
+    const v = v128.load(keys + ((<usize>i) << 2));
     second = i32x4.max_s(second, i32x4.min_s(first, v));
     first = i32x4.max_s(first, v);
   }
   for (; i < size; i++) {
-    const v = i32x4.replace_lane(i32x4.splat(GONE), 0, load<i32>(keys + (<usize>i << 2)));
+    const v = i32x4.replace_lane(i32x4.splat(GONE), 0, load<i32>(keys + ((<usize>i) << 2)));
     second = i32x4.max_s(second, i32x4.min_s(first, v));
     first = i32x4.max_s(first, v);
   }
@@ -214,18 +209,18 @@ export function limitGroups(
 ): void {
   const size = experts / groups;
   const padded = (groups + 3) >> 2;
-  v128.store(groupKeys + (<usize>(padded - 1) << 4), i32x4.splat(GONE));
+  v128.store(groupKeys + ((<usize>(padded - 1)) << 4), i32x4.splat(GONE));
   for (let g = 0; g < groups; g++) {
-    store<i32>(groupKeys + (<usize>g << 2), groupKey(keys + (<usize>(g * size) << 2), size, topTwo));
+    store<i32>(groupKeys + ((<usize>g) << 2), groupKey(keys + ((<usize>(g * size)) << 2), size, topTwo));
   }
   const lostKey = zeroMask ? 0 : GONE;
   for (let g = 0; g < groups; g++) {
-    const own = i32x4.splat(load<i32>(groupKeys + (<usize>g << 2)));
+    const own = i32x4.splat(load<i32>(groupKeys + ((<usize>g) << 2)));
     const index = i32x4.splat(g);
     let before = i32x4.splat(0);
     let iota = i32x4(0, 1, 2, 3);
     for (let j = 0; j < padded; j++) {
-      const other = v128.load(groupKeys + (<usize>j << 4));
+      const other = v128.load(groupKeys + ((<usize>j) << 4));
       const tied = v128.and(i32x4.eq(other, own), i32x4.lt_s(iota, index));
       before = i32x4.sub(before, v128.or(i32x4.gt_s(other, own), tied));
       iota = i32x4.add(iota, i32x4.splat(4));
@@ -233,9 +228,9 @@ export function limitGroups(
     const pairs = i32x4.add(before, v128.shuffle<i32>(before, before, 2, 3, 0, 1));
     const rank = i32x4.extract_lane(pairs, 0) + i32x4.extract_lane(pairs, 1);
     if (rank < topGroups) continue;
-    const from = keys + (<usize>(g * size) << 2);
+    const from = keys + ((<usize>(g * size)) << 2);
     let i = 0;
-    for (; i + 4 <= size; i += 4) v128.store(from + (<usize>i << 2), i32x4.splat(lostKey));
-    for (; i < size; i++) store<i32>(from + (<usize>i << 2), lostKey);
+    for (; i + 4 <= size; i += 4) v128.store(from + ((<usize>i) << 2), i32x4.splat(lostKey));
+    for (; i < size; i++) store<i32>(from + ((<usize>i) << 2), lostKey);
   }
 }

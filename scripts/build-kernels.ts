@@ -1,7 +1,7 @@
 /**
  * Compiles `kernels/*.ts` (AssemblyScript) to `kernels/build/{baseline,relaxed}.wasm`.
  *
- * Every exported function of one parameter `(a: usize): void` outside runtime.ts and kernels/inner/ is a kernel;
+ * Every exported function of one parameter `(a: usize): void` outside runtime.ts is a kernel;
  * the script gives each a number, writes the function that calls a kernel by number, and the table of numbers.
  */
 import { execFileSync } from "node:child_process";
@@ -14,9 +14,7 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const source = join(root, "kernels");
 const target = join(source, "build");
-const families = readdirSync(source).filter(
-  (f) => f.endsWith(".ts") && f !== "runtime.ts" && f !== "entry.ts",
-);
+const families = readdirSync(source).filter((f) => f.endsWith(".ts") && f !== "runtime.ts");
 families.sort();
 
 const hash = createHash("sha256");
