@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  canonicalJson,
   equalJson,
   fromPlain,
   JsonNumber,
@@ -118,10 +119,19 @@ describe("values", () => {
     const circle: unknown[] = [];
     circle.push(circle);
     expect(() => fromPlain(circle)).toThrow(/deeper/);
+    let twice: unknown = 1;
+    for (let i = 0; i < 60; i++) twice = [twice, twice];
+    expect(() => fromPlain(twice, { maxValues: 1000 })).toThrow(/more than 1000 values/);
+    const keyed = fromPlain({ a: 1, b: [2] }, { number: (x, key) => n(`${x}.${key?.length ?? 0}`) });
+    expect(writeJson(keyed)).toBe('{"a":1.1,"b":[2.0]}');
   });
 
   it("are equal by value, whatever their spelling and order", () => {
-    const same = (a: string, b: string) => equalJson(parseJson(a), parseJson(b));
+    const same = (a: string, b: string) => {
+      const equal = equalJson(parseJson(a), parseJson(b));
+      expect(canonicalJson(parseJson(a)) === canonicalJson(parseJson(b))).toBe(equal);
+      return equal;
+    };
     expect(same('{"a":1,"b":[1e1]}', '{"b":[10.0],"a":1.00}')).toBe(true);
     expect(same("9007199254740993", "9007199254740992")).toBe(false);
     expect(same('{"a":1}', '{"b":1}')).toBe(false);

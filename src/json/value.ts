@@ -24,44 +24,63 @@ export function toPlain(value: JsonValue): unknown {
   return out;
 }
 
-/** Deepest nesting of a program's values, which might run in a circle. */
-const DEEPEST = 1000;
+export interface FromPlainOptions {
+  /** Most levels; default 1000. A program's values might run in a circle. */
+  readonly maxDepth?: number;
+  /** Most values; default 8,000,000. What stands in several places counts for each. */
+  readonly maxValues?: number;
+  /** What a number of the program means, by the key before it. Default: `JsonNumber.from`. */
+  readonly number?: (value: number | bigint, key: string | null) => JsonNumber;
+}
 
 /**
  * A program's values as JSON.stringify sees them (undefined left out of objects and null in lists, `toJSON` called),
  * with bigints as whole numbers; values that are `JsonValue` already stay as they are.
- * @throws TypeError for NaN, infinities, functions and what is nested deeper than 1000 levels
+ * @throws TypeError for NaN, infinities, functions, and where a limit is exceeded
  */
-export function fromPlain(value: unknown): JsonValue {
-  const made = convert(value, 0);
-  if (made === undefined) throw new TypeError(`not a value of JSON: ${typeof value}`);
+export function fromPlain(value: unknown, options: FromPlainOptions = {}): JsonValue {
+  const { maxDepth = 1000, maxValues = 8_000_000, number = (given) => JsonNumber.from(given) } = options;
+  let left = maxValues;
+  const convert = (item: unknown, key: string | null, depth: number): JsonValue | undefined => {
+    if (depth > maxDepth) throw new TypeError(`not a value of JSON: nested deeper than ${maxDepth} levels`);
+    if (--left < 0) throw new TypeError(`not a value of JSON: more than ${maxValues} values`);
+    if (item === null || typeof item === "boolean" || typeof item === "string") return item;
+    if (typeof item === "bigint" || typeof item === "number") {
+      if (Number.isNaN(item) || item === Number.POSITIVE_INFINITY || item === Number.NEGATIVE_INFINITY) {
+        throw new TypeError(`not a value of JSON: ${item}`);
+      }
+      return number(item, key);
+    }
+    if (item instanceof JsonNumber || item === undefined) return item;
+    if (typeof item !== "object") throw new TypeError(`not a value of JSON: ${typeof item}`);
+    if (Array.isArray(item)) {
+      if (item.length > left) throw new TypeError(`not a value of JSON: more than ${maxValues} values`);
+      return item.map((entry) => convert(entry, null, depth + 1) ?? null);
+    }
+    const { toJSON } = item as { toJSON?: unknown };
+    if (typeof toJSON === "function") return convert(toJSON.call(item), key, depth + 1);
+    const out: JsonObject = new Map();
+    for (const [name, entry] of item instanceof Map ? item : Object.entries(item)) {
+      const made = convert(entry, String(name), depth + 1);
+      if (made !== undefined) out.set(String(name), made);
+    }
+    return out;
+  };
+  const made = convert(value, null, 0);
+  if (made === undefined) throw new TypeError("not a value of JSON: undefined");
   return made;
 }
 
-function convert(value: unknown, depth: number): JsonValue | undefined {
-  if (depth > DEEPEST) throw new TypeError(`not a value of JSON: nested deeper than ${DEEPEST} levels`);
-  if (value === null || typeof value === "boolean" || typeof value === "string") return value;
-  if (typeof value === "number" || typeof value === "bigint") {
-    if (typeof value === "number" && !Number.isFinite(value)) {
-      throw new TypeError(`not a value of JSON: ${value}`);
-    }
-    return JsonNumber.from(value);
+/** A text that is the same for equal values, however their numbers are spelled and their keys ordered. */
+export function canonicalJson(value: JsonValue): string {
+  if (value instanceof JsonNumber) {
+    const { negative, digits, point } = value.decimal;
+    return digits === "" ? "0" : `${negative ? "-" : ""}${digits}e${point}`;
   }
-  if (value instanceof JsonNumber) return value;
-  if (Array.isArray(value)) return value.map((item) => convert(item, depth + 1) ?? null);
-  if (typeof value !== "object") {
-    if (value === undefined) return undefined;
-    throw new TypeError(`not a value of JSON: ${typeof value}`);
-  }
-  const own = value as { toJSON?: unknown };
-  if (typeof own.toJSON === "function") return convert(own.toJSON(), depth + 1);
-  const entries = value instanceof Map ? value : Object.entries(value);
-  const out: JsonObject = new Map();
-  for (const [key, item] of entries) {
-    const made = convert(item, depth + 1);
-    if (made !== undefined) out.set(String(key), made);
-  }
-  return out;
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
+  if (!(value instanceof Map)) return JSON.stringify(value);
+  const entries = [...value].map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`);
+  return `{${entries.sort().join(",")}}`;
 }
 
 /** Whether two values are equal as JSON Schema has it: numbers by value (1 is 1.0), objects whatever their order. */

@@ -1,23 +1,16 @@
 /**
- * Numbers as JSON writes them, within bounds and steps, as automata over bytes. Bounds are compared digit by digit in
- * decimal, so they are exact. Lengths are bounded, so that no endless row of digits arises: integers have at most 20
- * digits; other numbers at most 20 before and 16 after the point and an exponent of two digits; numbers with bounds or
- * steps are written without exponent and with at most 15 digits, which keeps them apart as doubles too.
+ * Numbers as JSON writes them, within bounds, as automata over bytes. Bounds are compared digit by digit in decimal, so
+ * they are exact at any length. Lengths are bounded, so that no endless row of digits arises: integers have at most 20
+ * digits; other numbers at most 20 before and 16 after the point and an exponent of two digits; numbers with bounds are
+ * written without exponent and with at most 15 digits, which keeps them apart as doubles too. Where a bound has more
+ * digits than that, so may the numbers.
  */
-import { type Budget, type Dfa, exploreDfa } from "./automaton.ts";
+import type { JsonNumber } from "../../json/index.ts";
+import { type Budget, type Dfa, exploreDfa, intersectDfa } from "./automaton.ts";
+import { dfaItem, type Item } from "./grammar.ts";
+import { steppedItem } from "./json-multiple.ts";
 import { intersectAll } from "./json-string.ts";
-
-export interface Bound {
-  readonly value: number;
-  readonly exclusive: boolean;
-}
-
-export interface NumberRules {
-  readonly integer: boolean;
-  readonly minima: readonly Bound[];
-  readonly maxima: readonly Bound[];
-  readonly steps: readonly number[];
-}
+import { digitCounts, type NumberRules, writableBounds } from "./number-rules.ts";
 
 const MINUS = 0x2d;
 const PLUS = 0x2b;
@@ -27,26 +20,12 @@ const DIGITS = Array.from({ length: 10 }, (_, i) => ZERO + i);
 const PLAIN = [MINUS, POINT, ...DIGITS];
 const isDigit = (byte: number) => byte >= ZERO && byte <= ZERO + 9;
 
-/** A decimal number: its digits before and after the point, without leading and trailing zeros. */
-interface Decimal {
-  readonly negative: boolean;
-  readonly whole: string;
-  readonly fraction: string;
-}
-
-function decimal(value: number): Decimal {
-  const match = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(value))!;
-  const [, sign, whole, fraction = "", exponent = "0"] = match;
-  const shift = Number(exponent);
-  const digits = whole + fraction;
-  const point = whole.length + shift;
-  const padded = point < 0 ? "0".repeat(-point) + digits : digits.padEnd(point, "0");
+/** Digits before and after the point; "0" before it where there are none. */
+function sides(value: JsonNumber): { negative: boolean; whole: string; fraction: string } {
+  const { negative, digits, point } = value.decimal;
   const cut = Math.max(0, point);
-  return {
-    negative: sign === "-",
-    whole: padded.slice(0, cut).replace(/^0+(?=\d)/, "") || "0",
-    fraction: padded.slice(cut).replace(/0+$/, ""),
-  };
+  const padded = point < 0 ? "0".repeat(-point) + digits : digits.padEnd(point, "0");
+  return { negative, whole: padded.slice(0, cut) || "0", fraction: padded.slice(cut) };
 }
 
 /** Phases of the number grammar: what was read last. */
@@ -124,8 +103,8 @@ function anyNumbers(budget: Budget): Dfa | null {
 type Comparison = -1 | 0 | 1;
 
 /** Numbers whose order to `bound` is as `allowed` says. Reads any digits: lengths are limited elsewhere. */
-function compared(bound: number, allowed: (order: Comparison) => boolean, budget: Budget): Dfa | null {
-  const { negative: below, whole, fraction } = decimal(bound);
+function compared(bound: JsonNumber, allowed: (order: Comparison) => boolean, budget: Budget): Dfa | null {
+  const { negative: below, whole, fraction } = sides(bound);
   const zero = whole === "0" && fraction === "";
   type State = [negative: boolean, whole: number, fraction: number, order: Comparison, nonzero: boolean];
   /** Order of the magnitude read so far to the bound's. */
@@ -169,40 +148,45 @@ function compared(bound: number, allowed: (order: Comparison) => boolean, budget
   );
 }
 
-/** Multiples of `step`, whose digits after the point give how many a multiple may have. */
-function multiples(step: number, budget: Budget): Dfa | null {
-  const { whole, fraction } = decimal(step);
-  const places = fraction.length;
-  if (places > 15) budget.refuse("multipleOf", "at most 15 digits after the point", step);
-  const unit = Number(whole + fraction);
-  if (unit > 10_000) budget.refuse("multipleOf", "at most 10000 in units of its last digit", unit);
-  // Remainder of the digits read so far, and the digits after the point (-1 before it).
-  return exploreDfa<[rest: number, fraction: number, begun: boolean]>(
-    [0, -1, false],
-    PLAIN,
-    ([rest, f, begun], byte) => {
-      if (byte === MINUS) return begun ? null : [0, -1, true];
-      if (byte === POINT) return f < 0 ? [rest, 0, true] : null;
-      const next = (rest * 10 + byte - ZERO) % unit;
-      if (f < 0) return [next, -1, true];
-      // Beyond the step's last place only zeros keep a multiple.
-      if (f >= places) return byte === ZERO ? [rest, f, true] : null;
-      return [next, f + 1, true];
-    },
-    ([rest, f]) => (rest * (10 ** (places - Math.max(f, 0)) % unit)) % unit === 0,
+/** The numbers within bounds, over bytes; null where there are none. @throws ConfigError where too large */
+export function numberDfa(
+  rules: Pick<NumberRules, "integer" | "minima" | "maxima">,
+  budget: Budget,
+): Dfa | null {
+  const { integer, minima, maxima } = rules;
+  if (!integer && minima.length + maxima.length === 0) return anyNumbers(budget);
+  const bounds = intersectAll(
+    [
+      ...minima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o > 0 : o >= 0), budget)),
+      ...maxima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o < 0 : o <= 0), budget)),
+    ],
     budget,
   );
+  if (bounds === null) return null;
+  const counts = [...minima, ...maxima].map(({ value }) => digitCounts(value));
+  const whole = Math.max(integer ? 20 : 15, ...counts.map((count) => count.whole));
+  const fraction = integer ? 0 : Math.max(15, ...counts.map((count) => count.fraction));
+  const most = Math.max(1, ...counts.map((count) => count.whole));
+  const total = Math.max(integer ? 20 : 15, most + Math.max(0, ...counts.map((count) => count.fraction)));
+  const within = (more: number) => {
+    const shape = plainNumbers(
+      integer,
+      whole + more,
+      integer ? 0 : fraction + more,
+      total + 2 * more,
+      budget,
+    );
+    return bounds === undefined ? shape : shape && intersectDfa(shape, bounds, budget);
+  };
+  // Between bounds that exclude themselves there is a number with one more digit on each side.
+  return within(0) ?? within(1);
 }
 
-/** The numbers that satisfy `rules`, over bytes; null where there are none. @throws ConfigError where too large */
-export function numberDfa(rules: NumberRules, budget: Budget): Dfa | null {
-  const { integer, minima, maxima, steps } = rules;
-  const restricted = minima.length + maxima.length + steps.length > 0;
-  if (!integer && !restricted) return anyNumbers(budget);
-  const shape = integer ? plainNumbers(true, 20, 0, 20, budget) : plainNumbers(false, 15, 15, 15, budget);
-  const bounds = [
-    ...minima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o > 0 : o >= 0), budget)),
-    ...maxima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o < 0 : o <= 0), budget)),
-  ];
-  return intersectAll([shape, ...bounds, ...steps.map((step) => multiples(step, budget))], budget) ?? null;
+/** The item of the numbers that satisfy `rules`; null where there are none. @throws ConfigError where too large */
+export function numberItem(rules: NumberRules, budget: Budget): Item | null {
+  const bounded = { ...rules, ...writableBounds(rules, budget) };
+  if (rules.steps.length + rules.notSteps.length + rules.excluded.length > 0)
+    return steppedItem(bounded, budget);
+  const dfa = numberDfa(bounded, budget);
+  return dfa && dfaItem(dfa);
 }

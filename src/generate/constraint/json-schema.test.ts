@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { JsonNumber, parseJson } from "../../json/index.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
@@ -189,6 +190,31 @@ describe("jsonSchemaConstraint", () => {
     expect(written(schema, ['{"__proto__":1}', "{}"])).toEqual(['{"__proto__":1}']);
   });
 
+  it("keeps bounds, listed values and constants to the digit", () => {
+    const int64 = '{"type":"integer","minimum":-9223372036854775808,"maximum":9223372036854775807}';
+    const edges = ["9223372036854775807", "-9223372036854775808"];
+    const beyond = ["9223372036854775808", "9223372036854775900", "-9223372036854775809"];
+    expect(written(parseJson(int64), [...edges, ...beyond])).toEqual(edges);
+    // A program cannot write the bound; the double it gets instead still means it.
+    expect(written(JSON.parse(int64), [...edges, ...beyond])).toEqual(edges);
+    const id = '{"enum":[653247040368672769,1.0,1e-07,{"10":1,"2":9007199254740993}]}';
+    const texts = ["653247040368672769", "1.0", "1e-07", '{"10":1,"2":9007199254740993}'];
+    expect(written(parseJson(id), [...texts, "653247040368672768", "1", '{"2":1}'])).toEqual(texts);
+    expect(written(parseJson('{"type":"integer","enum":[1.0,1.5]}'), ["1.0", "1.5"])).toEqual(["1.0"]);
+    const both = '{"allOf":[{"enum":[9007199254740993,2]},{"enum":[9007199254740992,2.0]}]}';
+    expect(written(parseJson(both), ["2", "9007199254740993"])).toEqual(["2"]);
+    const nanoseconds = { type: "number", minimum: 1.6e18, maximum: 1.9e18 };
+    expect(written(nanoseconds, ["1700000000000000000", "15"])).toEqual(["1700000000000000000"]);
+    const far = '{"type":"integer","enum":[36028797018963969],"multipleOf":9007199254740993}';
+    expect(() => compile(parseJson(far))).toThrow("no listed value");
+  });
+
+  it("writes properties in the order of the schema, index-like names too", () => {
+    const schema = parseJson('{"properties":{"b":{"type":"null"},"10":{"type":"null"},"2":{"type":"null"}}}');
+    const texts = ['{"b":null,"10":null,"2":null}', '{"2":null,"10":null,"b":null}'];
+    expect(written(schema, texts)).toEqual(texts.slice(0, 1));
+  });
+
   it("puts as many spaces as it is told", () => {
     const texts = ["[1,2]", "[1, 2]", "[1,  2]", "[ 1,2]", "[1 ,2]"];
     const schema = { type: "array", items: { type: "integer" } };
@@ -259,8 +285,9 @@ describe("jsonSchemaConstraint", () => {
   );
   it.each<[string, unknown, string]>([
     ["deep nesting", nested(500), "nested too deeply"],
-    ["objects in a circle", loop, "nested too deeply"],
-    ["a million values", { enum: Array.from({ length: 1e6 }, (_, i) => i) }, "too large"],
+    ["objects in a circle", loop, "nested deeper"],
+    ["a million values", { enum: Array.from({ length: 1e6 }, (_, i) => i) }, "more than 1000000 values"],
+    ["many values", { enum: Array.from({ length: 2e5 }, (_, i) => i) }, "too large"],
     ["too many values", { enum: Array.from({ length: 20_000 }, (_, i) => i) }, "too many values"],
     ["long values", { enum: ["x".repeat(1e6)] }, "values are too long"],
     ["long names", at({ properties: { ["x".repeat(1e5)]: true } }), "too long"],
@@ -268,7 +295,7 @@ describe("jsonSchemaConstraint", () => {
     ["huge least counts", at({ type: "array", minItems: 1e9 }), "minItems"],
     ["huge lengths beside a pattern", at({ pattern: "a", maxLength: 1e9 }), "#/properties/a~1b"],
     ["exploding patterns", at({ pattern: "(a|b)*a(a|b){60}" }), "#/properties/a~1b/pattern"],
-    ["huge steps", at({ type: "integer", multipleOf: 123_457 }), "multipleOf"],
+    ["steps without end", at({ type: "number", multipleOf: new JsonNumber("1e-999") }), "multipleOf"],
     [
       "combinations of anyOf",
       {
@@ -284,10 +311,8 @@ describe("jsonSchemaConstraint", () => {
       { properties: Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`p${i}`, true])) },
       "too many properties",
     ],
-  ])("refuses %s quickly, with the place", (_, schema, message) => {
-    const start = performance.now();
+  ])("refuses %s, with the place", (_, schema, message) => {
     expect(() => compile(schema)).toThrow(message);
-    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   it("takes limits that only seem hostile", () => {

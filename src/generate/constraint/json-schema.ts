@@ -2,22 +2,25 @@
  * JSON Schema as a grammar. What the grammar writes is always valid against the schema; it may write less than the
  * schema allows: properties come in the schema's order; where properties are declared and `additionalProperties` is not
  * given, no others come; a schema without `type` whose keywords concern one type means that type; `oneOf` is read as
- * `anyOf`; `enum` and `const` are written as JSON.stringify does. Formats other than those of `FORMATS` are
+ * `anyOf`; `enum` and `const` are written compactly, numbers as they stand there. Formats other than those of `FORMATS` are
  * annotations, as in the standard. Keywords: see `schema-merge.ts`.
  */
+import { fromPlain, JsonNumber, type JsonObject, type JsonValue, writeJson } from "../../json/index.ts";
 import { acceptsDfa, Budget, type Dfa } from "./automaton.ts";
 import { Choice, dfaItem, type Item, leftRecursive, markAlive, type Rule } from "./grammar.ts";
-import { numberDfa } from "./json-number.ts";
+import { numberItem } from "./json-number.ts";
 import { ArrayRule, JsonItems, ObjectRule, type Property } from "./json-rules.ts";
 import { FORMATS, intersectAll, lengthDfa, otherThanDfa, quotedDfa } from "./json-string.ts";
+import { fitsNumber } from "./number-rules.ts";
 import { patternDfa } from "./pattern.ts";
 import {
   checkSize,
   flatten,
-  type Json,
   type Located,
   type LocatedObject,
+  located,
   type Merged,
+  MOST_PARTS,
   mergeKeywords,
   refuse,
   type TypeName,
@@ -56,16 +59,16 @@ export function jsonItems(options: JsonOptions = {}): JsonItems {
 
 class SchemaCompiler {
   readonly #json: JsonItems;
-  readonly #root: unknown;
+  readonly #root: JsonValue;
   readonly #depth: number;
-  readonly #numbers = new Map<Json, number>();
+  readonly #numbers = new Map<JsonObject, number>();
   readonly #known = new Map<string, Choice>();
   readonly #jobs: (() => void)[] = [];
   readonly #pointers = new Map<Rule, string>();
   #branches = 0;
   #reason: { pointer: string; why: string } | null = null;
 
-  constructor(json: JsonItems, root: unknown, depth: number) {
+  constructor(json: JsonItems, root: JsonValue, depth: number) {
     this.#json = json;
     this.#root = root;
     this.#depth = depth;
@@ -73,7 +76,7 @@ class SchemaCompiler {
 
   compile(): Item {
     checkSize(this.#root);
-    const item = this.#all([{ schema: this.#root as Json | boolean, pointer: "#" }]);
+    const item = this.#all([located(this.#root, "#")]);
     for (let job = this.#jobs.pop(); job !== undefined; job = this.#jobs.pop()) job();
     const looping = leftRecursive(this.#json.rules);
     if (looping) {
@@ -90,13 +93,10 @@ class SchemaCompiler {
   /** The item of values that satisfy all of `list`, compiled once however often it is used. */
   #all(list: readonly Located[]): Item {
     const keys = new Set<number | string>();
-    for (const { schema, pointer } of list) {
+    for (const { schema } of list) {
       if (typeof schema === "boolean") {
         if (!schema) keys.add("false");
         continue;
-      }
-      if (typeof schema !== "object" || schema === null || Array.isArray(schema)) {
-        refuse(pointer, "a schema must be an object or a boolean", schema === null ? "null" : typeof schema);
       }
       if (!this.#numbers.has(schema)) this.#numbers.set(schema, this.#numbers.size);
       keys.add(this.#numbers.get(schema)!);
@@ -127,7 +127,7 @@ class SchemaCompiler {
     const { flats, groups, never } = flatten(this.#root, list);
     if (never !== null) return this.#dead(never, "a schema is false");
     const alone = flats.every(({ schema }) =>
-      Object.keys(schema).every((key) => /^(anyOf|oneOf|allOf|\$ref)$/.test(key) || ANNOTATIONS.has(key)),
+      [...schema.keys()].every((key) => /^(anyOf|oneOf|allOf|\$ref)$/.test(key) || ANNOTATIONS.has(key)),
     );
     if (alone && groups.length === 1) return groups[0].map((branch) => this.#all([branch]));
     const ways = groups.reduce((product, group) => product * group.length, 1);
@@ -190,8 +190,8 @@ class SchemaCompiler {
   #number(merged: Merged, integer: boolean): Item[] {
     const { minima, maxima, steps, pointer } = merged;
     if (!integer && minima.length + maxima.length + steps.length === 0) return [this.#json.number()];
-    const dfa = numberDfa({ integer, minima, maxima, steps }, this.#json.budget);
-    return dfa ? [dfaItem(dfa)] : this.#dead(pointer, "no number is within the bounds");
+    const item = numberItem(numberRules(merged, integer), this.#json.budget);
+    return item ? [item] : this.#dead(pointer, "no number is within the bounds");
   }
 
   /** The strings of patterns, formats and lengths, over code points; undefined where only lengths restrict. */
@@ -286,31 +286,19 @@ class SchemaCompiler {
 
   /** The listed values that satisfy the other keywords. */
   #values(merged: Merged): Item[] {
-    const { types, minima, maxima, steps, pointer } = merged;
-    const { budget } = this.#json;
+    const { types, pointer } = merged;
     const pattern = this.#strings(merged);
-    const multiples =
-      steps.length > 0 ? numberDfa({ integer: false, minima: [], maxima: [], steps }, budget) : null;
     const texts: string[] = [];
     let length = 0;
     for (const { value, pointer } of merged.values!) {
       const type = typeOf(value);
-      const text = JSON.stringify(value);
-      if (type === null || text === undefined) refuse(pointer, "not a JSON value", typeof value);
+      const text = writeJson(value);
       length += text.length;
       if (length > MOST_ENUM_TEXT)
         refuse(pointer, "values are too long", length, `at most ${MOST_ENUM_TEXT}`);
       if (types && !types.has(type) && !(type === "integer" && types.has("number"))) continue;
       if (typeof value === "string" && !this.#fits(value, merged, pattern)) continue;
-      if (typeof value === "number") {
-        const low = minima.some((bound) => value < bound.value || (bound.exclusive && value === bound.value));
-        const high = maxima.some(
-          (bound) => value > bound.value || (bound.exclusive && value === bound.value),
-        );
-        const step =
-          steps.length > 0 && !(multiples && acceptsDfa(multiples, new TextEncoder().encode(text)));
-        if (low || high || step) continue;
-      }
+      if (value instanceof JsonNumber && !fitsNumber(value, numberRules(merged, false))) continue;
       if (type === "object" || type === "array") refuseBeside(merged, type, pointer);
       texts.push(text);
     }
@@ -322,13 +310,44 @@ class SchemaCompiler {
 const codes = (text: string): number[] => Array.from(text, (char) => char.codePointAt(0)!);
 const quotePattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
-function typeOf(value: unknown): TypeName | null {
+const numberRules = ({ minima, maxima, steps }: Merged, integer: boolean) => ({
+  integer,
+  minima,
+  maxima,
+  steps,
+  notSteps: [],
+  excluded: [],
+});
+
+function typeOf(value: JsonValue): TypeName {
   if (value === null) return "null";
+  if (value instanceof JsonNumber) return value.isInteger ? "integer" : "number";
   if (Array.isArray(value)) return "array";
-  const type = typeof value;
-  if (type === "number")
-    return Number.isFinite(value) ? (Number.isInteger(value) ? "integer" : "number") : null;
-  return type === "string" || type === "boolean" || type === "object" ? type : null;
+  return value instanceof Map ? "object" : (typeof value as "string" | "boolean");
+}
+
+/** The largest whole numbers of 64 bits, which no double holds: the doubles nearest to them are one larger. */
+const LARGEST: ReadonlyMap<number | bigint, string> = new Map([
+  [2 ** 63, "9223372036854775807"],
+  [2 ** 64, "18446744073709551615"],
+]);
+
+/** A schema with the digits of its numbers: as it was read, or as far as a program's values have kept them. */
+function exactSchema(schema: unknown): JsonValue {
+  if (schema instanceof Map) return schema as JsonObject;
+  try {
+    return fromPlain(schema, {
+      maxDepth: 1000,
+      maxValues: 10 * MOST_PARTS,
+      number: (value, key) => {
+        const meant = key === "maximum" ? LARGEST.get(value) : undefined;
+        return meant === undefined ? JsonNumber.from(value) : new JsonNumber(meant);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    refuse("#", error.message);
+  }
 }
 
 /** Listed objects and arrays are not checked against other keywords: those are refused beside them. */
@@ -341,7 +360,11 @@ function refuseBeside(merged: Merged, type: "object" | "array", pointer: string)
   }
 }
 
-/** The item of the values that satisfy `schema`. @throws ConfigError with the JSON pointer of what is refused */
+/**
+ * The item of the values that satisfy `schema`, a `JsonValue` or a program's value. Of the latter, a `maximum` that is
+ * one above the largest integer of 64 bits means that integer, which a double cannot hold.
+ * @throws ConfigError with the JSON pointer of what is refused
+ */
 export function schemaItem(json: JsonItems, schema: unknown, options: JsonOptions = {}): Item {
-  return new SchemaCompiler(json, schema, options.maxDepth ?? 64).compile();
+  return new SchemaCompiler(json, exactSchema(schema), options.maxDepth ?? 64).compile();
 }

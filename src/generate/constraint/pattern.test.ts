@@ -102,7 +102,7 @@ describe("patternDfa", () => {
     ["\\", "backslash"],
     [`${"(".repeat(100)}a${")".repeat(100)}`, "nesting"],
     ["a".repeat(5000), "5000 characters"],
-  ])("refuses %s by name", (pattern, name) => {
+  ])("refuses %.40s by name", (pattern, name) => {
     const budget = new Budget();
     budget.pointer = "#/properties/x/pattern";
     expect(() => patternDfa(pattern, budget)).toThrow(name);
@@ -114,10 +114,8 @@ describe("patternDfa", () => {
     "((a{1000}){1000}){1000}",
     "(((){9999999}){9999999}){9999999}",
     "(.*a){30}.{500}",
-  ])("refuses %s, which explodes, quickly", (pattern) => {
-    const start = performance.now();
+  ])("refuses %s, which explodes", (pattern) => {
     expect(() => patternDfa(pattern, new Budget())).toThrow(ConfigError);
-    expect(performance.now() - start).toBeLessThan(8000);
   });
 });
 

@@ -4,14 +4,13 @@
  * restricts and is not understood is refused by name; annotations and unknown keywords are ignored, as the standard
  * says. `oneOf` is read as `anyOf`: that only one branch matches is not enforced.
  */
+import { canonicalJson, JsonNumber, type JsonObject, type JsonValue } from "../../json/index.ts";
 import { ConfigError } from "../../tensor/errors.ts";
-import type { Bound } from "./json-number.ts";
-
-export type Json = Record<string, unknown>;
+import type { Bound } from "./number-rules.ts";
 
 /** A schema and where it stands. */
 export interface Located {
-  readonly schema: Json | boolean;
+  readonly schema: JsonObject | boolean;
   readonly pointer: string;
 }
 
@@ -24,11 +23,11 @@ export interface Flattened {
 }
 
 export interface LocatedObject {
-  readonly schema: Json;
+  readonly schema: JsonObject;
   readonly pointer: string;
 }
 
-const MOST_PARTS = 100_000;
+export const MOST_PARTS = 100_000;
 const DEEPEST = 64;
 const MOST_ENUM = 10_000;
 const MOST_PROPERTIES = 1000;
@@ -67,20 +66,20 @@ const UNSUPPORTED = [
   "contentSchema",
 ];
 /** Values with which an unsupported keyword restricts nothing. */
-const HARMLESS: Readonly<Record<string, (value: unknown) => boolean>> = {
+const HARMLESS: Readonly<Record<string, (value: JsonValue) => boolean>> = {
   uniqueItems: (value) => value === false,
-  minProperties: (value) => value === 0,
+  minProperties: (value) => value instanceof JsonNumber && value.toNumber() === 0,
   unevaluatedProperties: (value) => value === true,
   unevaluatedItems: (value) => value === true,
-  patternProperties: (value) => isObject(value) && Object.keys(value).length === 0,
+  patternProperties: (value) => value instanceof Map && value.size === 0,
 };
 
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-export function own(schema: Json, key: string): unknown {
-  return Object.hasOwn(schema, key) ? schema[key] : undefined;
+/** What a value is, for messages; numbers as they were written. */
+export function shown(value: JsonValue | undefined): string {
+  if (value instanceof JsonNumber) return value.text;
+  if (value === null || value === undefined || typeof value === "boolean") return String(value);
+  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}..` : value);
+  return Array.isArray(value) ? "a list" : "an object";
 }
 
 const escapePointer = (key: string) => key.replaceAll("~", "~0").replaceAll("/", "~1");
@@ -88,52 +87,47 @@ export const below = (pointer: string, ...keys: (string | number)[]) =>
   [pointer, ...keys.map((key) => escapePointer(String(key)))].join("/");
 
 /** Refuses documents too large or too deep to be looked at. @throws ConfigError */
-export function checkSize(root: unknown): void {
+export function checkSize(root: JsonValue): void {
   let count = 0;
-  const open: { value: unknown; pointer: string; depth: number }[] = [
+  const open: { value: JsonValue; pointer: string; depth: number }[] = [
     { value: root, pointer: "#", depth: 0 },
   ];
   for (let item = open.pop(); item !== undefined; item = open.pop()) {
     const { value, pointer, depth } = item;
-    if (typeof value !== "object" || value === null) continue;
+    if (!(value instanceof Map) && !Array.isArray(value)) continue;
     // Each level of schemas is two levels of JSON.
     if (depth > 2 * DEEPEST) refuse(pointer, "nested too deeply", depth, `at most ${2 * DEEPEST} levels`);
     // Before anything is made of its entries, which may be millions.
-    count += 1 + (Array.isArray(value) ? value.length : Object.keys(value).length);
+    count += 1 + (Array.isArray(value) ? value.length : value.size);
     if (count > MOST_PARTS) refuse(pointer, "the schema is too large", count, `at most ${MOST_PARTS} parts`);
-    const entries = Object.entries(value);
-    for (const [key, inner] of entries) {
+    for (const [key, inner] of value.entries()) {
       open.push({ value: inner, pointer: below(pointer, key), depth: depth + 1 });
     }
   }
 }
 
-function located(value: unknown, pointer: string): Located {
-  if (typeof value !== "boolean" && !isObject(value)) {
-    refuse(
-      pointer,
-      "a schema must be an object or a boolean",
-      Array.isArray(value) ? "a list" : typeof value,
-    );
+export function located(value: JsonValue, pointer: string): Located {
+  if (typeof value !== "boolean" && !(value instanceof Map)) {
+    refuse(pointer, "a schema must be an object or a boolean", shown(value));
   }
   return { schema: value, pointer };
 }
 
-function locatedList(schema: Json, key: string, pointer: string): Located[] | undefined {
-  const value = own(schema, key);
+function locatedList(schema: JsonObject, key: string, pointer: string): Located[] | undefined {
+  const value = schema.get(key);
   if (value === undefined) return undefined;
   if (!Array.isArray(value) || value.length === 0) refuse(below(pointer, key), "must be a list with schemas");
   return value.map((item, i) => located(item, below(pointer, key, i)));
 }
 
 /** What a reference within the document points to. */
-function resolve(root: unknown, reference: unknown, pointer: string): Located {
+function resolve(root: JsonValue, reference: JsonValue, pointer: string): Located {
   const at = below(pointer, "$ref");
-  if (typeof reference !== "string") refuse(at, "must be a string", typeof reference);
+  if (typeof reference !== "string") refuse(at, "must be a string", shown(reference));
   if (reference !== "#" && !reference.startsWith("#/")) {
     refuse(at, "only references within the schema (#/...) are supported", reference);
   }
-  let value: unknown = root;
+  let value: JsonValue | undefined = root;
   for (const part of reference.split("/").slice(1)) {
     let key = part;
     try {
@@ -142,20 +136,20 @@ function resolve(root: unknown, reference: unknown, pointer: string): Located {
       refuse(at, "not a JSON pointer", reference);
     }
     key = key.replaceAll("~1", "/").replaceAll("~0", "~");
-    const exists = typeof value === "object" && value !== null && Object.hasOwn(value, key);
-    if (!exists) refuse(at, "points to nothing", reference);
-    value = (value as Json)[key];
+    if (value instanceof Map) value = value.get(key);
+    else value = Array.isArray(value) && /^(0|[1-9]\d*)$/.test(key) ? value[Number(key)] : undefined;
+    if (value === undefined) refuse(at, "points to nothing", reference);
   }
   return located(value, reference);
 }
 
 /** Resolves references and `allOf` of schemas that hold together. @throws ConfigError also for circular references */
-export function flatten(root: unknown, list: readonly Located[]): Flattened {
+export function flatten(root: JsonValue, list: readonly Located[]): Flattened {
   const flats: LocatedObject[] = [];
   const groups: Located[][] = [];
-  const done = new Set<Json>();
+  const done = new Set<JsonObject>();
   let never: string | null = null;
-  const visit = ({ schema, pointer }: Located, open: readonly Json[]): void => {
+  const visit = ({ schema, pointer }: Located, open: readonly JsonObject[]): void => {
     if (typeof schema === "boolean") {
       if (!schema) never ??= pointer;
       return;
@@ -164,12 +158,12 @@ export function flatten(root: unknown, list: readonly Located[]): Flattened {
     if (open.length > DEEPEST) refuse(pointer, "too many references and allOf in a row", open.length);
     if (done.has(schema)) return;
     for (const key of UNSUPPORTED) {
-      const value = own(schema, key);
+      const value = schema.get(key);
       if (value === undefined || HARMLESS[key]?.(value)) continue;
       refuse(below(pointer, key), `${key} is not supported`);
     }
     const inside = [...open, schema];
-    const reference = own(schema, "$ref");
+    const reference = schema.get("$ref");
     if (reference !== undefined) visit(resolve(root, reference, pointer), inside);
     for (const part of locatedList(schema, "allOf", pointer) ?? []) visit(part, inside);
     for (const key of ["anyOf", "oneOf"]) {
@@ -199,14 +193,14 @@ export interface Merged {
   /** null: any. */
   readonly types: ReadonlySet<TypeName> | null;
   /** Values of which one is meant, with their pointer; null: no such list. */
-  readonly values: readonly { value: unknown; pointer: string }[] | null;
+  readonly values: readonly { value: JsonValue; pointer: string }[] | null;
   readonly minLength: number;
   readonly maxLength: number;
   readonly patterns: readonly { pattern: string; pointer: string }[];
   readonly formats: readonly { format: string; pointer: string }[];
   readonly minima: readonly Bound[];
   readonly maxima: readonly Bound[];
-  readonly steps: readonly number[];
+  readonly steps: readonly JsonNumber[];
   readonly properties: ReadonlyMap<string, readonly Located[]>;
   readonly required: ReadonlySet<string>;
   /** null: none is allowed. */
@@ -219,17 +213,17 @@ export interface Merged {
 }
 
 function readTypes({ schema, pointer }: LocatedObject): Set<TypeName> | null {
-  const value = own(schema, "type");
+  const value = schema.get("type");
   if (value === undefined) {
-    const implied = IMPLIED.filter(([, keys]) => keys.some((key) => own(schema, key) !== undefined));
+    const implied = IMPLIED.filter(([, keys]) => keys.some((key) => schema.get(key) !== undefined));
     return implied.length === 0 ? null : new Set(implied.map(([type]) => type));
   }
   const at = below(pointer, "type");
-  const list: unknown[] = Array.isArray(value) ? value : [value];
+  const list = Array.isArray(value) ? value : [value];
   const unknown = list.find((name) => !TYPES.includes(name as TypeName));
-  if (unknown !== undefined || list.length === 0) refuse(at, "not a type", unknown, TYPES);
+  if (unknown !== undefined || list.length === 0) refuse(at, "not a type", shown(unknown), TYPES);
   const types = new Set(list as TypeName[]);
-  if (own(schema, "nullable") === true) types.add("null");
+  if (schema.get("nullable") === true) types.add("null");
   return types;
 }
 
@@ -242,32 +236,31 @@ function commonTypes(a: ReadonlySet<TypeName> | null, b: ReadonlySet<TypeName> |
   return out;
 }
 
-function count(schema: Json, key: string, pointer: string): number | undefined {
-  const value = own(schema, key);
+function count(schema: JsonObject, key: string, pointer: string): number | undefined {
+  const value = schema.get(key);
   if (value === undefined) return undefined;
-  if (!Number.isInteger(value) || (value as number) < 0) {
-    refuse(below(pointer, key), "must be a whole number, 0 or more", value);
+  if (!(value instanceof JsonNumber) || !value.isInteger || value.decimal.negative) {
+    refuse(below(pointer, key), "must be a whole number, 0 or more", shown(value));
   }
-  if (key.startsWith("min") && (value as number) > MOST_REQUIRED) {
-    refuse(below(pointer, key), "asks for too much", value, `at most ${MOST_REQUIRED}`);
+  const number = value.toNumber();
+  if (key.startsWith("min") && number > MOST_REQUIRED) {
+    refuse(below(pointer, key), "asks for too much", shown(value), `at most ${MOST_REQUIRED}`);
   }
-  return value as number;
+  return number;
 }
 
-function quantity(schema: Json, key: string, pointer: string): number | undefined {
-  const value = own(schema, key);
-  if (value === undefined) return undefined;
-  if (typeof value !== "number" || !Number.isFinite(value))
-    refuse(below(pointer, key), "must be a number", value);
-  return value;
+function quantity(schema: JsonObject, key: string, pointer: string): JsonNumber | undefined {
+  const value = schema.get(key);
+  if (value === undefined || value instanceof JsonNumber) return value;
+  refuse(below(pointer, key), "must be a number", shown(value));
 }
 
-function bounds(schema: Json, side: "minimum" | "maximum", pointer: string): Bound[] {
+function bounds(schema: JsonObject, side: "minimum" | "maximum", pointer: string): Bound[] {
   const exclusiveKey = side === "minimum" ? "exclusiveMinimum" : "exclusiveMaximum";
   const value = quantity(schema, side, pointer);
   const out: Bound[] = [];
   // Draft 4 has a boolean beside the bound.
-  const flag = own(schema, exclusiveKey);
+  const flag = schema.get(exclusiveKey);
   if (value !== undefined) out.push({ value, exclusive: flag === true });
   if (typeof flag === "boolean") return out;
   const exclusive = quantity(schema, exclusiveKey, pointer);
@@ -275,25 +268,24 @@ function bounds(schema: Json, side: "minimum" | "maximum", pointer: string): Bou
   return out;
 }
 
-function texts(schema: Json, key: string, pointer: string): string[] {
-  const value = own(schema, key);
+function texts(schema: JsonObject, key: string, pointer: string): string[] {
+  const value = schema.get(key);
   if (value === undefined) return [];
-  if (typeof value !== "string") refuse(below(pointer, key), "must be a string", typeof value);
+  if (typeof value !== "string") refuse(below(pointer, key), "must be a string", shown(value));
   return [value];
 }
 
 function valueList({ schema, pointer }: LocatedObject) {
-  const out: { value: unknown; pointer: string }[][] = [];
-  const list = own(schema, "enum");
+  const out: { value: JsonValue; pointer: string }[][] = [];
+  const list = schema.get("enum");
   if (list !== undefined) {
     const at = below(pointer, "enum");
     if (!Array.isArray(list) || list.length === 0) refuse(at, "must be a list with values");
     if (list.length > MOST_ENUM) refuse(at, "too many values", list.length, `at most ${MOST_ENUM}`);
     out.push(list.map((value) => ({ value, pointer: at })));
   }
-  if (Object.hasOwn(schema, "const")) {
-    out.push([{ value: schema.const, pointer: below(pointer, "const") }]);
-  }
+  const only = schema.get("const");
+  if (only !== undefined) out.push([{ value: only, pointer: below(pointer, "const") }]);
   return out;
 }
 
@@ -306,35 +298,32 @@ function checkNames(names: readonly string[], pointer: string): void {
 }
 
 function propertiesOf({ schema, pointer }: LocatedObject): Map<string, Located> {
-  const value = own(schema, "properties");
+  const value = schema.get("properties");
   const at = below(pointer, "properties");
   if (value === undefined) return new Map();
-  if (!isObject(value)) refuse(at, "must be an object");
-  const entries = Object.entries(value);
-  checkNames(
-    entries.map(([name]) => name),
-    at,
-  );
-  return new Map(entries.map(([name, schema]) => [name, located(schema, below(at, name))]));
+  if (!(value instanceof Map)) refuse(at, "must be an object", shown(value));
+  checkNames([...value.keys()], at);
+  return new Map([...value].map(([name, schema]) => [name, located(schema, below(at, name))]));
 }
 
 function requiredOf({ schema, pointer }: LocatedObject): string[] {
-  const value = own(schema, "required");
+  const value = schema.get("required");
   if (value === undefined) return [];
-  if (!Array.isArray(value) || value.some((name) => typeof name !== "string")) {
-    refuse(below(pointer, "required"), "must be a list of names");
-  }
-  checkNames(value, below(pointer, "required"));
-  return value;
+  const at = below(pointer, "required");
+  if (!Array.isArray(value)) refuse(at, "must be a list of names", shown(value));
+  const names = value.filter((name) => typeof name === "string");
+  if (names.length < value.length) refuse(at, "must be a list of names");
+  checkNames(names, at);
+  return names;
 }
 
-function optional(schema: Json, key: string, pointer: string): Located | undefined {
-  const value = own(schema, key);
+function optional(schema: JsonObject, key: string, pointer: string): Located | undefined {
+  const value = schema.get(key);
   return value === undefined ? undefined : located(value, below(pointer, key));
 }
 
 function itemsOf({ schema, pointer }: LocatedObject): { prefix: Located[]; rest: Located | undefined } {
-  if (Array.isArray(own(schema, "items"))) {
+  if (Array.isArray(schema.get("items"))) {
     const prefix = locatedList(schema, "items", pointer)!;
     return { prefix, rest: optional(schema, "additionalItems", pointer) };
   }
@@ -382,14 +371,15 @@ export function mergeKeywords(flats: readonly LocatedObject[], pointer: string):
   const least = (key: string) =>
     Math.min(Number.POSITIVE_INFINITY, ...present(flats.map((f) => count(f.schema, key, f.pointer))));
   const lists = flats.flatMap(valueList);
-  const canonical = (value: unknown) => JSON.stringify(value);
   const values = lists.slice(1).reduce<(typeof lists)[number] | undefined>((all, list) => {
-    const known = new Set(list.map(({ value }) => canonical(value)));
-    return all?.filter(({ value }) => known.has(canonical(value)));
+    const known = new Set(list.map(({ value }) => canonicalJson(value)));
+    return all?.filter(({ value }) => known.has(canonicalJson(value)));
   }, lists[0]);
   const steps = flats.flatMap(({ schema, pointer }) => {
     const step = quantity(schema, "multipleOf", pointer);
-    if (step !== undefined && step <= 0) refuse(below(pointer, "multipleOf"), "must be above 0", step);
+    if (step && (step.decimal.negative || step.decimal.digits === "")) {
+      refuse(below(pointer, "multipleOf"), "must be above 0", step.text);
+    }
     return step === undefined ? [] : [step];
   });
   return {
