@@ -27,7 +27,7 @@ export function readCommon(reader: ConfigReader, defaults: Defaults) {
   return {
     vocabSize: reader.integer("vocab_size", defaults.vocabSize),
     hiddenSize: reader.integer("hidden_size", defaults.hiddenSize),
-    intermediateSize: reader.integer("intermediate_size", defaults.intermediateSize),
+    intermediateSize: reader.layerInteger("intermediate_size", defaults.intermediateSize),
     layers: reader.integer("num_hidden_layers", defaults.layers),
     normEpsilon: reader.number("rms_norm_eps", 1e-6, 0),
     maxPositions: reader.integer("max_position_embeddings", defaults.maxPositions),
@@ -100,8 +100,8 @@ export function readRope(
 
 /** Heads of plain attention. @throws ConfigError where counts do not divide */
 export function readMha(reader: ConfigReader, hiddenSize: number, defaultHeads: number): MhaConfig {
-  const heads = reader.integer("num_attention_heads", defaultHeads);
-  const keyValueHeads = reader.integer("num_key_value_heads", heads);
+  const heads = reader.layerInteger("num_attention_heads", defaultHeads);
+  const keyValueHeads = reader.layerInteger("num_key_value_heads", heads);
   if (heads % keyValueHeads !== 0) {
     reader.refuse("num_key_value_heads", `a divisor of num_attention_heads = ${heads}`);
   }
@@ -120,7 +120,7 @@ export function writeMha({ heads, keyValueHeads }: MhaConfig): Json {
 
 /** Widths of latent attention. @throws ConfigError */
 export function readMla(reader: ConfigReader, defaultHeads: number): MlaConfig {
-  const heads = reader.integer("num_attention_heads", defaultHeads);
+  const heads = reader.layerInteger("num_attention_heads", defaultHeads);
   reader.only("num_key_value_heads", heads, "Latent attention has as many key heads as query heads.");
   const ropeDim = reader.integer("qk_rope_head_dim", 64);
   if (ropeDim % 2 !== 0) reader.refuse("qk_rope_head_dim", "an even number");
@@ -157,7 +157,7 @@ export function readMoe(
   defaults: { firstDense: number; expertWidth: number; shared: number; experts?: number },
   readRouter: (experts: number) => RouterConfig,
 ): MoeConfig {
-  const experts = reader.integer("n_routed_experts", defaults.experts);
+  const experts = reader.layerInteger("n_routed_experts", defaults.experts);
   const router = readRouter(experts);
   if (experts % router.groups !== 0) reader.refuse("n_group", `a divisor of n_routed_experts = ${experts}`);
   const groupSize = experts / router.groups;
@@ -173,8 +173,8 @@ export function readMoe(
   }
   return {
     experts,
-    sharedExperts: reader.integer("n_shared_experts", defaults.shared, 0),
-    expertWidth: reader.integer("moe_intermediate_size", defaults.expertWidth),
+    sharedExperts: reader.layerInteger("n_shared_experts", defaults.shared, 0),
+    expertWidth: reader.layerInteger("moe_intermediate_size", defaults.expertWidth),
     firstDenseLayers: reader.integer("first_k_dense_replace", defaults.firstDense, 0),
     layerFrequency: reader.integer("moe_layer_freq", 1),
     router,

@@ -45,6 +45,21 @@ export class ConfigReader {
     return value;
   }
 
+  /**
+   * As `integer`, where some programs write a list of one value for each layer: all are to be equal, since every layer
+   * has the same sizes here. @throws ConfigError
+   */
+  layerInteger(key: string, fallback?: number, min = 1): number {
+    const value = this.raw(key);
+    if (!Array.isArray(value)) return this.integer(key, fallback, min);
+    const distinct = new Set<unknown>(value);
+    const [each] = distinct;
+    if (distinct.size !== 1 || typeof each !== "number" || !Number.isSafeInteger(each) || each < min) {
+      this.refuse(key, `an integer of at least ${min}, the same for all layers`, [...distinct].slice(0, 8));
+    }
+    return each;
+  }
+
   /** A whole number from `min` on, or null where missing and no fallback is given. @throws ConfigError */
   optionalInteger(key: string, min = 0): number | null {
     return this.raw(key) === undefined ? null : this.integer(key, undefined, min);
@@ -78,13 +93,13 @@ export class ConfigReader {
     if (found !== undefined && found !== value) this.refuse(key, value, found, hint);
   }
 
-  /** Token ids given as one integer, a list or nothing. @throws ConfigError */
+  /** Token ids given as one integer, a list or nothing; -1 stands for no token. @throws ConfigError */
   tokens(key: string, fallback: readonly number[] = []): readonly number[] {
     if (!this.has(key)) return fallback;
     const value = this.raw(key) ?? [];
     const list = Array.isArray(value) ? value : [value];
-    for (const id of list) if (!Number.isSafeInteger(id) || id < 0) this.refuse(key, "token ids");
-    return list;
+    for (const id of list) if (!Number.isSafeInteger(id) || id < -1) this.refuse(key, "token ids");
+    return list.filter((id) => id !== -1);
   }
 
   /** The object under `key`, or null. @throws ConfigError */

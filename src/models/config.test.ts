@@ -112,6 +112,23 @@ describe("parseConfig", () => {
     );
   });
 
+  it("takes sizes that are listed layer by layer where they are equal, and -1 for no token", () => {
+    const listed = {
+      num_attention_heads: Array(30).fill(32),
+      num_key_value_heads: Array(30).fill(32),
+      intermediate_size: Array(30).fill(11008),
+    };
+    expect(parseConfig({ ...llm, ...listed })).toEqual(parseConfig(llm));
+    const experts = { n_routed_experts: Array(61).fill(256), num_experts_per_tok: [8, 8] };
+    expect(parseConfig({ ...v3, ...experts })).toEqual(parseConfig(v3));
+    expect(() => parseConfig({ ...llm, num_key_value_heads: [32, 8] })).toThrow(
+      /num_key_value_heads.*the same for all layers.*found: \[32, ?8\]/,
+    );
+    expect(() => parseConfig({ ...llm, intermediate_size: [] })).toThrow(/intermediate_size/);
+    const none = parseConfig({ ...llm, bos_token_id: -1, eos_token_id: [100001, -1], pad_token_id: -1 });
+    expect([none.bosTokenIds, none.eosTokenIds]).toEqual([[], [100001]]);
+  });
+
   it.each<[string, object, object, RegExp]>([
     ["unknown family", llm, { model_type: "mistral" }, /model_type.*llama \| deepseek.*mistral/],
     ["no family", llm, { model_type: undefined }, /model_type/],

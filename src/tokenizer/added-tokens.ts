@@ -56,12 +56,17 @@ export function readAddedTokens(value: unknown): AddedTokenJson[] {
   });
 }
 
+/** Whether a spelling is `<|…|>` or `<｜…｜>` (U+FF5C), the rule of llama.cpp's converter for control tokens. */
+export function looksLikeControl(content: string): boolean {
+  return /^<[|\uFF5C].*[|\uFF5C]>$/s.test(content);
+}
+
 /**
- * Whether a token steers the model, so that it must not arise from untrusted text: marked special, or shaped like
- * `<|…|>` or `<｜…｜>` (U+FF5C), the rule llama.cpp's converter uses, since several official files leave the mark off.
+ * Whether a token steers the model, so that it must not arise from untrusted text: marked special, or shaped like one,
+ * since several official files leave the mark off.
  */
 export function isControlToken(token: AddedTokenJson): boolean {
-  return token.special || /^<[|\uFF5C].*[|\uFF5C]>$/s.test(token.content);
+  return token.special || looksLikeControl(token.content);
 }
 
 function buildTrie(tokens: readonly AddedTokenJson[]): TrieNode {

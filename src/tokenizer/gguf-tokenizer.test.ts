@@ -115,12 +115,66 @@ describe("ggufTokenizerMetadata and ggufTokenizer", () => {
       const metadata = ggufTokenizerMetadata({ ...json, pre_tokenizer: preTokenizerJson(name) }, config, 320);
       expect(metadata.get(key("pre"))).toEqual(text(pre));
       expect(ggufTokenizerFiles(file(metadata)).tokenizer.pre_tokenizer).toEqual(preTokenizerJson(name));
+      // The same rules in another spelling: a stage of its own around them.
+      const wrapped = { type: "Sequence" as const, pretokenizers: [preTokenizerJson(name)] };
+      const again = ggufTokenizerMetadata({ ...json, pre_tokenizer: wrapped }, config, 320);
+      expect(again.get(key("pre"))).toEqual(text(pre));
     }
   });
 
   it("take fim ids from the file before they look for known texts", () => {
     const back = ggufTokenizer(changed((m) => m.set(key("fim_pre_token_id"), u32(7))));
     expect(back.specialIds).toMatchObject({ fimBegin: 7, fimHole: 314, fimEnd: 316 });
+  });
+});
+
+describe("what converters leave out or write otherwise", () => {
+  it.each([
+    ["u32 2^32 - 1", u32(2 ** 32 - 1)],
+    ["i32 -1", { type: "i32", value: -1 }],
+    ["u64 2^64 - 1", { type: "u64", value: 2n ** 64n - 1n }],
+  ] as [string, GgufValue][])("takes an optional id of %s for none", (_, value) => {
+    const names = ["padding", "separator", "unknown", "mask", "eot", "eom", "fim_pre", "fim_rep"];
+    for (const odd of [value, u32(330)]) {
+      const back = ggufTokenizer(
+        changed((m) => {
+          for (const name of names) m.set(key(`${name}_token_id`), odd);
+        }),
+      );
+      expect(back.specialIds).toMatchObject({ bos: 0, eos: 1, fimBegin: 315 });
+    }
+    const bare = ggufTokenizer(changed((m) => m.set(key("bos_token_id"), value)));
+    expect(bare.prefixIds).toEqual([]);
+    const wanted = changed((m) => {
+      m.set(key("bos_token_id"), value);
+      m.set(key("add_bos_token"), { type: "bool", value: true });
+    });
+    expect(() => ggufTokenizer(wanted)).toThrow(/bos_token_id.*since it is to be added/);
+  });
+
+  it("tells the kinds of tokens by their shape where the file does not", () => {
+    const sides = { single_word: false, lstrip: false, rstrip: false, normalized: true };
+    const added = [
+      ...json.added_tokens,
+      { id: 320, content: "<|x|>", special: true, ...sides },
+      { id: 321, content: "<pad>", special: true, ...sides },
+      { id: 322, content: "<think>", special: false, ...sides },
+    ];
+    const metadata = ggufTokenizerMetadata({ ...json, added_tokens: added }, config, 330);
+    const typed = ggufTokenizerFiles(file(metadata)).tokenizer;
+    metadata.delete(key("token_type"));
+    expect(ggufTokenizerFiles(file(metadata)).tokenizer).toEqual(typed);
+    const back = ggufTokenizer(file(metadata));
+    expect(back.encode(`a<think><|x|>${TOKEN.eos}`)).toEqual([back.idOf("a"), 322, 320, 1]);
+  });
+
+  it("reads a token of unknown type as a control token", () => {
+    const back = changed((m) => {
+      const types = Int32Array.from(items(m, "token_type") as number[]);
+      types[2] = 2;
+      m.set(key("token_type"), i32s(types));
+    });
+    expect(ggufTokenizer(back).specialTokens.has(2)).toBe(true);
   });
 });
 
@@ -183,6 +237,19 @@ describe("refusals by name", () => {
 const FOLDER = new URL("../../test/fixtures/tokenizers/", import.meta.url);
 describe.each(["llm", "coder"])("the vocabulary of DeepSeek %s", (name) => {
   const path = new URL(`ggml-vocab-deepseek-${name}.gguf`, FOLDER);
+
+  it("is known by its tokens where the file names neither rules nor types", async () => {
+    const original = await openGguf(bytesSource(new Uint8Array(readFileSync(path)), path.pathname));
+    const metadata = new Map(original.metadata);
+    const typed = ggufTokenizer(file(metadata));
+    metadata.delete(key("pre"));
+    metadata.delete(key("token_type"));
+    const back = ggufTokenizer(file(metadata));
+    const sample = `Führer ${SAMPLE.slice(0, 4000)} 你好 12345\r\n ÀÁ${TOKEN.eos}`;
+    expect(back.encode(sample)).toEqual(typed.encode(sample));
+    metadata.set(key("pre"), text("default"));
+    expect(ggufTokenizer(file(metadata)).encode(sample)).toEqual(typed.encode(sample));
+  });
 
   it("comes back the same", async () => {
     const original = await openGguf(bytesSource(new Uint8Array(readFileSync(path)), path.pathname));

@@ -6,14 +6,14 @@
 import type { GgufFile } from "../checkpoint/gguf/reader.ts";
 import { bool, type GgufValue, i32s, MetadataReader, strings, text, u32 } from "../checkpoint/gguf/types.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
-import { isControlToken, readAddedTokens } from "./added-tokens.ts";
-import { FAMILIES, type PreTokenizerName, preTokenizerJson } from "./families.ts";
+import { isControlToken, looksLikeControl, readAddedTokens } from "./added-tokens.ts";
+import { FAMILIES, type PreTokenizerName, preTokenizerJson, type TokenizerFamily } from "./families.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
 import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Codes of `tokenizer.ggml.token_type`. */
-const KIND = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
+const KIND = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5 } as const;
 
 const key = (name: string) => `tokenizer.ggml.${name}`;
 
@@ -26,23 +26,66 @@ export interface TokenizerFiles {
   readonly config: Partial<TokenizerConfigJson> & { readonly chat_template?: string };
 }
 
+/** The family whose special tokens stand at its ids in the list: nothing else has them there. */
+function familyByTokens(tokens: readonly string[]): TokenizerFamily | undefined {
+  // Later releases give placeholders other names.
+  const expected = ({ tokens: special }: TokenizerFamily) =>
+    special.filter(({ content, verified }) => verified && !content.includes("place\u2581holder"));
+  return Object.values(FAMILIES).find((family) =>
+    expected(family).every(({ content, id }) => tokens[id] === content),
+  );
+}
+
+/** The splitting rules. Where the file names none, as files from before they had names, its tokens tell the family. */
 function familyOf(reader: MetadataReader): { pre: PreTokenizerName; addBos: boolean } {
   if (reader.text(key("model")) !== "gpt2") {
     reader.refuse(key("model"), "gpt2", "DeepSeek's tokenizers are byte-level BPE");
   }
   const families = Object.values(FAMILIES);
   const known = [...new Set(families.map(({ ggufPre }) => ggufPre))].join(" | ");
-  // Without this key llama.cpp falls back to another model's rules.
-  const pre = reader.text(key("pre"));
-  const family = families.find(({ ggufPre }) => ggufPre === pre);
-  if (!family) reader.refuse(key("pre"), known, "Other rules for splitting text are not implemented");
+  const pre = reader.text(key("pre"), "default");
+  const family =
+    pre === "default"
+      ? familyByTokens(reader.strings(key("tokens")))
+      : families.find(({ ggufPre }) => ggufPre === pre);
+  if (!family) {
+    reader.refuse(
+      key("pre"),
+      known,
+      pre === "default"
+        ? "The tokens are not those of a known family either: convert the model again with a current converter"
+        : "Other rules for splitting text are not implemented",
+    );
+  }
   return { pre: family.preTokenizer, addBos: family.addBos };
+}
+
+/**
+ * Kinds of the tokens of a file that does not give them: what looks like a control token is one; what is neither the
+ * symbol of a byte nor made by a merge can only be matched whole, as the letters are that a family adds.
+ */
+function kindsByShape(tokens: readonly string[], merges: readonly string[]): Int32Array {
+  const made = new Set(merges.map((merge) => merge.replace(" ", "")));
+  const letters = new Map(
+    Object.values(FAMILIES).flatMap((family) =>
+      family.letters.map(({ content, id }) => [id, content] as const),
+    ),
+  );
+  return Int32Array.from(tokens, (content, id) => {
+    if (content === `[PAD${id}]`) return KIND.unused;
+    if (looksLikeControl(content) || content === "<pad>") return KIND.control;
+    if (letters.get(id) === content) return KIND.userDefined;
+    return content.length === 1 || made.has(content) ? KIND.normal : KIND.userDefined;
+  });
 }
 
 /** Tokens by id with their kinds; FormatError where the lists do not fit. */
 function readTokens(reader: MetadataReader): { tokens: readonly string[]; kinds: ArrayLike<number> } {
   const { where } = reader;
   const tokens = reader.strings(key("tokens"));
+  if (!reader.has(key("token_type"))) {
+    return { tokens, kinds: kindsByShape(tokens, reader.strings(key("merges"))) };
+  }
   const kinds = reader.integers(key("token_type"));
   if (kinds.length !== tokens.length) {
     const detail = { where, name: key("token_type"), expected: tokens.length, found: kinds.length };
@@ -72,7 +115,7 @@ function readVocabulary(reader: MetadataReader): { vocab: Map<string, number>; a
       );
     }
     seen.set(content, id);
-    const special = kind === KIND.control;
+    const special = kind === KIND.control || kind === KIND.unknown;
     if (kind === KIND.normal) vocab.set(content, id);
     else if (special || kind === KIND.userDefined) {
       const sides = { single_word: false, lstrip: false, rstrip: false };
@@ -115,11 +158,14 @@ export function ggufTokenizerFiles({ name, metadata }: GgufVocabulary): Tokenize
   const { pre, addBos } = familyOf(reader);
   const { vocab, added } = readVocabulary(reader);
   const tokens = reader.strings(key("tokens"));
-  const special = (which: string): SpecialToken | null => {
-    const id = reader.optionalInteger(key(`${which}_token_id`));
+  /** Ids beyond the list stand for no token, which only BOS and EOS must not. */
+  const special = (which: "bos" | "eos" | "padding"): SpecialToken | null => {
+    const id = reader.tokenId(key(`${which}_token_id`));
     if (id === null) return null;
-    if (id >= tokens.length) reader.refuse(key(`${which}_token_id`), `an id below ${tokens.length}`);
-    return { content: tokens[id], id };
+    if (id < tokens.length) return { content: tokens[id], id };
+    return which === "padding"
+      ? null
+      : reader.refuse(key(`${which}_token_id`), `an id below ${tokens.length}`);
   };
   const bos = special("bos");
   const eos = special("eos");
@@ -172,7 +218,10 @@ export function ggufTokenizer(file: GgufVocabulary): Tokenizer {
   const { tokenizer: json, config } = ggufTokenizerFiles(file);
   const tokenizer = loadTokenizer(json, config);
   const reader = new MetadataReader(file.metadata, file.name);
-  const id = (name: string) => reader.optionalInteger(key(`fim_${name}_token_id`)) ?? undefined;
+  const id = (name: string) => {
+    const found = reader.tokenId(key(`fim_${name}_token_id`));
+    return found === null || found >= tokenizer.vocabSize ? undefined : found;
+  };
   const { fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
   return {
     ...tokenizer,
@@ -199,6 +248,9 @@ function probe(): string {
 
 /** The pre-tokenizer's name in GGUF, by what it does. @throws ConfigError for one that none of the family's is */
 function preOf(json: unknown): string {
+  const names = new Map(Object.values(FAMILIES).map(({ ggufPre, preTokenizer }) => [ggufPre, preTokenizer]));
+  const spelled = JSON.stringify(json);
+  for (const [pre, rules] of names) if (JSON.stringify(preTokenizerJson(rules)) === spelled) return pre;
   const sample = probe();
   const split = (rules: unknown) => {
     const pieces: string[] = [];
@@ -206,7 +258,6 @@ function preOf(json: unknown): string {
     return pieces.join("\u0000");
   };
   const wanted = split(json);
-  const names = new Map(Object.values(FAMILIES).map(({ ggufPre, preTokenizer }) => [ggufPre, preTokenizer]));
   for (const [pre, rules] of names) if (split(preTokenizerJson(rules)) === wanted) return pre;
   throw new ConfigError("the pre-tokenizer has no name in GGUF", {
     where: "tokenizer.json",

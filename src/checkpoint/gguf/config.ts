@@ -62,8 +62,9 @@ class ArchitectureReader {
     return this.reader.has(this.#key(key));
   }
 
+  /** Where files give a list, one value for each layer, all are equal. */
   integer(key: string, fallback?: number, min = 0): number {
-    return this.reader.integer(this.#key(key), fallback, min);
+    return this.reader.layerInteger(this.#key(key), fallback, min);
   }
 
   number(key: string, fallback?: number): number {
@@ -199,11 +200,17 @@ function expertsV2(a: ArchitectureReader, file: GgufFile): JsonObject {
   return { ...common, model_type: "deepseek_v2", topk_method: method };
 }
 
-function tokenIds(reader: MetadataReader): JsonObject {
-  const bos = reader.optionalInteger("tokenizer.ggml.bos_token_id");
-  const eos = reader.optionalInteger("tokenizer.ggml.eos_token_id");
-  const turn = reader.optionalInteger("tokenizer.ggml.eot_token_id");
-  const ends = [...new Set([eos, turn].filter((id) => id !== null))];
+/** `rows` are those of the embedding: ids beyond stand for no token, which only BOS and EOS must not. */
+function tokenIds(reader: MetadataReader, rows: number): JsonObject {
+  const key = (name: string) => `tokenizer.ggml.${name}_token_id`;
+  const required = (name: string) => {
+    const id = reader.tokenId(key(name));
+    if (id !== null && id >= rows) reader.refuse(key(name), `an id below ${rows}`);
+    return id;
+  };
+  const [bos, eos] = [required("bos"), required("eos")];
+  const turn = reader.tokenId(key("eot"));
+  const ends = [...new Set([eos, turn !== null && turn < rows ? turn : null].filter((id) => id !== null))];
   return { bos_token_id: bos, eos_token_id: ends.length > 1 ? ends : (ends[0] ?? null) };
 }
 
@@ -222,9 +229,9 @@ export function ggufConfig(file: GgufFile): JsonObject {
   const a = new ArchitectureReader(file);
   for (const [key, value] of Object.entries(NEUTRAL)) a.only(key, value);
   const hidden = a.integer("embedding_length", undefined, 1);
-  const embedding = file.tensor("token_embd.weight");
+  const rows = file.tensor("token_embd.weight").ne[1] ?? 1;
   const common = {
-    vocab_size: embedding.ne[1] ?? 1,
+    vocab_size: rows,
     hidden_size: hidden,
     intermediate_size: a.integer("feed_forward_length", undefined, 1),
     num_hidden_layers: a.integer("block_count", undefined, 1) - a.integer("nextn_predict_layers", 0),
@@ -233,7 +240,7 @@ export function ggufConfig(file: GgufFile): JsonObject {
     rope_theta: a.number("rope.freq_base", 10000),
     rope_scaling: ropeScaling(a),
     tie_word_embeddings: !file.tensors.has("output.weight"),
-    ...tokenIds(a.reader),
+    ...tokenIds(a.reader, rows),
   };
   let own: JsonObject;
   if (a.architecture === "llama") {

@@ -565,6 +565,62 @@ describe("other layouts of the same model", () => {
   });
 });
 
+describe("metadata that other converters write", () => {
+  it("sizes as lists of one value for each layer, equal ones", async () => {
+    const layers = (of: "u32" | "i32" | "u64", value: number): GgufValue => {
+      const items =
+        of === "u64"
+          ? BigUint64Array.of(BigInt(value), BigInt(value))
+          : of === "u32"
+            ? Uint32Array.of(value, value)
+            : Int32Array.of(value, value);
+      return { type: "array", of, items };
+    };
+    const file = await blockModel("deepseek", "F32");
+    const listed = await rewritten(file, (metadata) => {
+      const list = (name: string, of: "u32" | "i32" | "u64") => {
+        const entry = metadata.get(`deepseek.${name}`);
+        if (entry?.type !== "u32") throw new Error(name);
+        metadata.set(`deepseek.${name}`, layers(of, Number(entry.value)));
+      };
+      for (const name of ["attention.head_count", "feed_forward_length", "expert_count"]) list(name, "i32");
+      for (const name of ["attention.head_count_kv", "expert_feed_forward_length"]) list(name, "u32");
+      list("expert_used_count", "u64");
+    });
+    expect(ggufConfig(listed)).toEqual(ggufConfig(file));
+    const uneven = await rewritten(file, (metadata) =>
+      metadata.set("deepseek.attention.head_count_kv", {
+        type: "array",
+        of: "i32",
+        items: Int32Array.of(2, 1),
+      }),
+    );
+    expect(() => ggufConfig(uneven)).toThrow(
+      /different sizes.*head_count_kv.*the same for all.*2 values: 2, 1/,
+    );
+  });
+
+  it("ids beyond the vocabulary of optional tokens, not of BOS and EOS", async () => {
+    const file = await blockModel("deepseek", "F32");
+    const ids = (values: Record<string, GgufValue>) =>
+      rewritten(file, (metadata) => {
+        for (const [name, value] of Object.entries(values))
+          metadata.set(`tokenizer.ggml.${name}_token_id`, value);
+      });
+    const none = u32(2 ** 32 - 1);
+    expect(ggufConfig(await ids({ eot: none, padding: none, separator: u32(9999) }))).toEqual(
+      ggufConfig(file),
+    );
+    expect(ggufConfig(await ids({ eot: u32(9999) }))).toEqual(ggufConfig(file));
+    expect(ggufConfig(await ids({ bos: none, eos: none }))).toMatchObject({
+      bos_token_id: null,
+      eos_token_id: null,
+    });
+    const beyond = await ids({ eos: u32(9999) });
+    expect(() => ggufConfig(beyond)).toThrow(/eos_token_id.*an id below.*9999/);
+  });
+});
+
 describe("refusals of files, by name", () => {
   const set = (key: string, value: GgufValue | null) => (metadata: Map<string, GgufValue>) => {
     if (value === null) metadata.delete(key);

@@ -142,6 +142,9 @@ function shown(value: GgufValue | undefined): string {
   return `${value.type} ${String(value.value).slice(0, 60)}`;
 }
 
+/** What stands for "no token": -1, also where it was written as an unsigned number. */
+const NO_TOKEN: ReadonlySet<unknown> = new Set<unknown>([-1, 2 ** 32 - 1, 2n ** 64n - 1n]);
+
 /** Typed access to metadata; errors name the file, the key, what was expected and what was found. */
 export class MetadataReader {
   readonly where: string;
@@ -179,9 +182,36 @@ export class MetadataReader {
     return value;
   }
 
-  /** An integer, or null where missing. @throws ConfigError */
-  optionalInteger(key: string, min = 0): number | null {
-    return this.has(key) ? this.integer(key, undefined, min) : null;
+  /**
+   * The id of a special token, or null where the key is missing or says so with the largest value or -1, as converters
+   * of models without such a token write it. @throws ConfigError for what is no integer
+   */
+  tokenId(key: string): number | null {
+    const entry = this.metadata.get(key);
+    if (entry === undefined || (entry.type !== "array" && NO_TOKEN.has(entry.value))) return null;
+    return this.integer(key);
+  }
+
+  /**
+   * An integer that may be given once for all layers or as a list of one for each, all equal: models here have the same
+   * sizes in every layer. `fallback` where missing. @throws ConfigError
+   */
+  layerInteger(key: string, fallback?: number, min = 0): number {
+    const entry = this.metadata.get(key);
+    if (entry?.type !== "array") return this.integer(key, fallback, min);
+    const items = entry.items as ArrayLike<unknown>;
+    const distinct = new Set<unknown>(Array.from(items));
+    const [value] = distinct;
+    const whole = typeof value === "bigint" ? Number(value) : value;
+    if (distinct.size !== 1 || typeof whole !== "number" || !Number.isSafeInteger(whole) || whole < min) {
+      throw new ConfigError("layers of different sizes are not supported", {
+        where: this.where,
+        name: key,
+        expected: `an integer of at least ${min}, the same for all layers`,
+        found: `${items.length} values: ${[...distinct].slice(0, 8).join(", ")}`,
+      });
+    }
+    return whole;
   }
 
   /** A number; of an f32 the shortest decimal that it stands for. `fallback` where missing. @throws ConfigError */

@@ -33,7 +33,7 @@ export function parse(reader: ConfigReader): LanguageConfig {
 }
 
 function router(reader: ConfigReader): RouterConfig {
-  const topK = reader.integer("num_experts_per_tok");
+  const topK = reader.layerInteger("num_experts_per_tok");
   reader.only("topk_method", "greedy");
   reader.only("routed_scaling_factor", 1);
   return {

@@ -55,7 +55,7 @@ function router(reader: ConfigReader, experts: number): RouterConfig {
   );
   const method = found === "gready" ? "greedy" : found;
   const grouped = method !== "greedy";
-  const topK = reader.integer("num_experts_per_tok");
+  const topK = reader.layerInteger("num_experts_per_tok");
   const bias = method === "noaux_tc";
   return {
     topK,

@@ -31,7 +31,7 @@ export function parse(reader: ConfigReader): LanguageConfig {
 function router(reader: ConfigReader): RouterConfig {
   reader.only("topk_method", "noaux_tc");
   return {
-    topK: reader.integer("num_experts_per_tok", 8),
+    topK: reader.layerInteger("num_experts_per_tok", 8),
     scoring: reader.oneOf("scoring_func", ["sigmoid"], "sigmoid"),
     bias: true,
     groups: reader.integer("n_group", 8),
