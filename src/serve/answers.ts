@@ -11,9 +11,13 @@ export interface AnswerHead {
   readonly fingerprint: string;
 }
 
+/** An id that no other object has. */
+export const freshId = (prefix: string): string => prefix + crypto.randomUUID().replaceAll("-", "");
+
+/** @param prefix of the id, with what sets it apart */
 export function answerHead(prefix: string, model: string, fingerprint: string): AnswerHead {
   return {
-    id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
+    id: freshId(prefix),
     created: Math.floor(Date.now() / 1000),
     model,
     fingerprint,

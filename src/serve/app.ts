@@ -12,11 +12,13 @@ import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
 import type { EngineClient, JobStream } from "./engine-client.ts";
 import { ApiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
-import { eventStream } from "./event-stream.ts";
+import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-stream.ts";
 import { Counter } from "./metrics.ts";
 import { pathNormalizer } from "./paths.ts";
-import type { Job } from "./protocol.ts";
+import type { Job, ModelInfo } from "./protocol.ts";
 import { bodyReader } from "./request-body.ts";
+import { responseBody, responseEvents } from "./responses-answer.ts";
+import { inResponsesTerms, parseResponses } from "./responses-request.ts";
 import {
   type Parsed,
   parseChat,
@@ -57,11 +59,14 @@ const ROUTES: Readonly<Record<string, string>> = {
   "/v1/models/:id{.+}": "GET",
   "/v1/chat/completions": "POST",
   "/v1/completions": "POST",
+  "/v1/responses": "POST",
   "/tokenize": "POST",
   "/detokenize": "POST",
 };
 const OPEN = new Set(["/", "/health"]);
-const normalized = pathNormalizer(Object.keys(ROUTES));
+/** What would be there if answers were stored. */
+const STORED = "/v1/responses/:id{.+}";
+const normalized = pathNormalizer([...Object.keys(ROUTES), STORED]);
 
 const streamHeaders = {
   "content-type": "text/event-stream; charset=utf-8",
@@ -173,30 +178,30 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     c: Context,
     received: number,
     { job, model, stream }: Parsed<J>,
-    whole: (events: JobStream, name: string) => Promise<Record<string, unknown>>,
-    chunks: (events: JobStream, name: string) => AsyncGenerator<Record<string, unknown>, void>,
+    whole: (events: JobStream, name: string) => Promise<object>,
+    chunks: (events: JobStream, name: string) => AsyncGenerator<object, void>,
+    form: EventForm = plainEvents(),
   ): Promise<Response> {
     const engine = working(state);
     const name = checkModel(engine, model);
     const events = await engine.submit(job, received, c.req.raw.signal);
     if (!stream) return c.json(await whole(events, name));
-    const body = eventStream(chunks(events, name), () => events.cancel(), report);
+    const body = eventStream(chunks(events, name), form, () => events.cancel(), report);
     return new Response(body, { headers: streamHeaders });
+  }
+
+  function checkChat(info: ModelInfo, param: string): void {
+    if (info.chat) return;
+    throw invalidRequest("This model has no chat template; use /v1/completions.", param, "no_chat_template");
   }
 
   app.post("/v1/chat/completions", async (c) => {
     const received = Date.now();
     const parsed = parseChat(await json(c));
     const { info } = working(state);
-    if (!info.chat) {
-      throw invalidRequest(
-        "This model has no chat template; use /v1/completions.",
-        "messages",
-        "no_chat_template",
-      );
-    }
+    checkChat(info, "messages");
     const logprobs = parsed.job.logprobs !== null;
-    const head = (name: string) => answerHead("chatcmpl", name, info.fingerprint);
+    const head = (name: string) => answerHead("chatcmpl-", name, info.fingerprint);
     return respond(
       c,
       received,
@@ -204,6 +209,36 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
       (events, name) => chatBody(events, head(name), logprobs),
       (events, name) => chatChunks(events, head(name), { logprobs, includeUsage: parsed.includeUsage }),
     );
+  });
+
+  app.post("/v1/responses", async (c) => {
+    const received = Date.now();
+    const parsed = parseResponses(await json(c));
+    const { info } = working(state);
+    checkChat(info, "input");
+    const head = (name: string) => answerHead("resp_", name, info.fingerprint);
+    return respond(
+      c,
+      received,
+      parsed,
+      (events, name) => responseBody(events, head(name), parsed.shape),
+      (events, name) => responseEvents(events, head(name), parsed.shape),
+      namedEvents(),
+    ).catch((error: unknown) => {
+      throw inResponsesTerms(error);
+    });
+  });
+  app.all(STORED, (c) => {
+    c.set("route" as never, STORED.replace("{.+}", "") as never);
+    authorize(c.req.header("authorization"));
+    throw new ApiError({
+      status: 404,
+      message:
+        "Responses are not stored here; an answer is the body or the stream of its POST /v1/responses.",
+      type: "invalid_request_error",
+      param: null,
+      code: "response_not_stored",
+    });
   });
 
   app.post("/v1/completions", async (c) => {
@@ -215,7 +250,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
       throw invalidRequest("This model's tokenizer has no tokens to fill in the middle.", "suffix");
     }
     const shape = { logprobs: job.logprobs !== null, choicesPerPrompt: job.n, includeUsage };
-    const head = (name: string) => answerHead("cmpl", name, info.fingerprint);
+    const head = (name: string) => answerHead("cmpl-", name, info.fingerprint);
     return respond(
       c,
       received,

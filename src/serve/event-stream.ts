@@ -1,20 +1,50 @@
-/** Server-sent events: `data:` lines of JSON, `[DONE]` at the end, comments while nothing comes. */
-import { ApiError, errorBody, internal } from "./errors.ts";
+/** Server-sent events in the forms of OpenAI's interfaces, with comments while nothing comes. */
+import { ApiError, type ErrorShape, errorBody, internal } from "./errors.ts";
 
 /** A comment is sent after this long without data, so that proxies keep the connection. */
 const QUIET_MS = 15_000;
 
+/** How chunks are written. */
+export interface EventForm {
+  chunk(value: object): string;
+  /** The last event of a stream that breaks off: the status has been sent long before. */
+  failure(shape: ErrorShape): string;
+  /** What stands at the end of a whole stream. */
+  readonly end: string;
+}
+
+const data = (value: object) => `data: ${JSON.stringify(value)}\n\n`;
+
+/** Chunks without names, and `[DONE]` at the end: chat and completions. */
+export const plainEvents = (): EventForm => ({
+  chunk: data,
+  failure: (shape) => data(errorBody(shape)),
+  end: "data: [DONE]\n\n",
+});
+
+/** Events named by their `type` and numbered from 0: responses. */
+export function namedEvents(): EventForm {
+  let number = 0;
+  const event = (type: string, value: object) =>
+    `event: ${type}\n${data({ type, sequence_number: number++, ...value })}`;
+  return {
+    chunk: (value) => event((value as { type: string }).type, value),
+    failure: ({ code, message, param }) => event("error", { code, message, param }),
+    end: "",
+  };
+}
+
 /**
  * The chunks as a body that is read at the client's pace; `onCancel` is called where the client goes away before the
- * end. An error on the way becomes the last event: the status has been sent long before.
+ * end. An error on the way becomes the last event.
  */
 export function eventStream(
-  chunks: AsyncGenerator<unknown, void>,
+  chunks: AsyncGenerator<object, void>,
+  form: EventForm,
   onCancel: () => void,
   onError: (error: unknown) => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  const event = (text: string) => encoder.encode(`data: ${text}\n\n`);
   let quiet: NodeJS.Timeout | undefined;
   let cancelled = false;
   return new ReadableStream<Uint8Array>({
@@ -29,15 +59,15 @@ export function eventStream(
         const next = await chunks.next();
         if (cancelled) return;
         if (!next.done) {
-          controller.enqueue(event(JSON.stringify(next.value)));
+          controller.enqueue(encoder.encode(form.chunk(next.value)));
           return;
         }
-        controller.enqueue(event("[DONE]"));
+        if (form.end !== "") controller.enqueue(encoder.encode(form.end));
       } catch (error) {
         if (cancelled) return;
         if (!(error instanceof ApiError)) onError(error);
         const { shape } = error instanceof ApiError ? error : internal();
-        controller.enqueue(event(JSON.stringify(errorBody(shape))));
+        controller.enqueue(encoder.encode(form.failure(shape)));
       }
       clearInterval(quiet);
       controller.close();

@@ -81,15 +81,25 @@ const messageSchema = z.discriminatedUnion(
   { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool'" },
 );
 
+/** A function that may be called. */
+export const functionFields = {
+  name: z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, '_', '-' or '.'"),
+  description: z.string().nullish(),
+  parameters: z.record(z.string(), z.unknown()).nullish(),
+  strict: z.boolean().nullish(),
+};
+
 const toolSchema = z.object({
   type: z.literal("function", { error: "only tools of type 'function' are supported" }),
-  function: z.object({
-    name: z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, '_', '-' or '.'"),
-    description: z.string().nullish(),
-    parameters: z.record(z.string(), z.unknown()).nullish(),
-    strict: z.boolean().nullish(),
-  }),
+  function: z.object(functionFields),
 });
+
+/** A format by a JSON schema. */
+export const jsonSchemaFields = {
+  name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected 1 to 64 letters, digits, '_' or '-'"),
+  schema: z.union([z.record(z.string(), z.unknown()), z.boolean()]).nullish(),
+  strict: z.boolean().nullish(),
+};
 
 const formatSchema = z.discriminatedUnion(
   "type",
@@ -98,11 +108,7 @@ const formatSchema = z.discriminatedUnion(
     z.object({ type: z.literal("json_object") }),
     z.object({
       type: z.literal("json_schema"),
-      json_schema: z.object({
-        name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected 1 to 64 letters, digits, '_' or '-'"),
-        schema: z.union([z.record(z.string(), z.unknown()), z.boolean()]).nullish(),
-        strict: z.boolean().nullish(),
-      }),
+      json_schema: z.object(jsonSchemaFields),
     }),
   ],
   { error: "expected one of 'text', 'json_object', 'json_schema'" },
@@ -139,5 +145,6 @@ export const chatFields = {
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
   thinking: z.object({ type: z.enum(["enabled", "disabled"]) }).nullish(),
+  reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]).nullish(),
   chat_template_kwargs: z.record(z.string(), z.json()).nullish(),
 };

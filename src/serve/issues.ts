@@ -31,6 +31,9 @@ function deepest(issue: Issue, prefix: readonly PropertyKey[] = []): { path: Pro
   // Nothing got further than the union itself: it knows better what it wants than any branch.
   if (best === null || best.path.length === path.length) {
     const wanted = [...new Set(issue.errors.flat().map((i) => ("expected" in i ? String(i.expected) : "")))];
+    // All branches miss the same thing.
+    if (best !== null && issue.errors.every(([first]) => first?.message.endsWith("received undefined")))
+      return best;
     if (best === null || best.issue.code === "invalid_type") {
       const message = `expected ${wanted.filter((w) => w !== "").join(" or ")}`;
       return { path, issue: { ...issue, code: "custom", message, params: {} } as Issue };

@@ -12,6 +12,7 @@ import { TOKEN } from "../tokenizer/families.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { AfterReasoning } from "./after-reasoning.ts";
+import { freshId } from "./answers.ts";
 import type { ChoiceOptions } from "./choice-text.ts";
 import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
 
@@ -244,7 +245,7 @@ function planChat(model: TextModel, job: ChatJob): Plan {
         tools: withTools,
         spoken,
         parallelToolCalls: job.parallelToolCalls,
-        callId: () => `call_${crypto.randomUUID().replaceAll("-", "")}`,
+        callId: () => freshId("call_"),
       },
     },
     constraint: constraintOf(model, job, rendered.opensReasoning, stopIds),

@@ -187,6 +187,18 @@ describe("completion bodies", () => {
     expect(parseCompletion({ prompt: "a" }).job.maxTokens).toBe(16);
   });
 
+  it("says what is missing", () => {
+    for (const [parse, field] of [
+      [() => parseCompletion({}), "prompt"],
+      [() => parseChat({}), "messages"],
+    ] as const) {
+      expect(refusal(parse)).toMatchObject({
+        code: "missing_required_parameter",
+        message: `Missing required parameter: '${field}'.`,
+      });
+    }
+  });
+
   it.each<[string, object, string]>([
     ["no prompt", {}, "prompt"],
     ["an empty list", { prompt: [] }, "prompt"],

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
 import { invalidRequest, unsupported } from "./errors.ts";
-import { chatFields, samplingFields } from "./fields.ts";
+import { chatFields, type functionFields, samplingFields } from "./fields.ts";
 import { issueError } from "./issues.ts";
 import type {
   ChatJob,
@@ -27,20 +27,23 @@ export interface Parsed<J> {
   readonly includeUsage: boolean;
 }
 
-type Body = Record<string, unknown>;
+export type Body = Record<string, unknown>;
 
-function object(body: unknown): Body {
+/** @throws ApiError where the body is no object */
+export function object(body: unknown): Body {
   if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Body;
   throw invalidRequest("The body must be a JSON object.");
 }
 
-function read<T>(schema: z.ZodType<T>, body: unknown): T {
+/** @throws ApiError naming the field that is wrong */
+export function read<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
   throw issueError(result.error);
 }
 
-const isDefault = (value: unknown, neutral: readonly unknown[]) =>
+/** Whether a field is absent, null or has one of the values under which it changes nothing. */
+export const isDefault = (value: unknown, neutral: readonly unknown[]) =>
   value === undefined || value === null || neutral.some((n) => JSON.stringify(n) === JSON.stringify(value));
 
 /** Fields that would change the answer, with the values under which they would not. */
@@ -85,7 +88,8 @@ const completionSchema = z.object({
 /** A seed for a request that gives none: answers then differ from call to call. */
 const freshSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-function sampling(
+/** What generation takes, defaults filled in. */
+export function sampling(
   body: z.infer<z.ZodObject<typeof samplingFields>>,
   maxTokens: number | null,
   logprobs: number | null,
@@ -152,13 +156,13 @@ function message(body: ChatBody["messages"][number], at: number): Message {
   }
 }
 
-function tools(body: ChatBody): Tool[] {
+type FunctionBody = z.infer<z.ZodObject<typeof functionFields>>;
+
+/** Functions as tools. @throws ApiError where two have one name; `param` names the field of the one at an index */
+export function toolsOf(functions: readonly FunctionBody[], param: (index: number) => string): Tool[] {
   const names = new Set<string>();
-  return (body.tools ?? []).map(({ function: { name, description, parameters, strict } }, i) => {
-    if (names.has(name)) {
-      const param = `tools[${i}].function.name`;
-      throw invalidRequest(`There are two tools named '${name}'.`, param);
-    }
+  return functions.map(({ name, description, parameters, strict }, i) => {
+    if (names.has(name)) throw invalidRequest(`There are two tools named '${name}'.`, param(i));
     names.add(name);
     return {
       type: "function",
@@ -172,8 +176,14 @@ function tools(body: ChatBody): Tool[] {
   });
 }
 
+const tools = (list: ChatBody["tools"]) =>
+  toolsOf(
+    (list ?? []).map((tool) => tool.function),
+    (i) => `tools[${i}].function.name`,
+  );
+
 /** The choice in one form, whichever field of a body spells it. @throws ApiError where it names no tool */
-function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], param: string): ToolChoice {
+export function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], param: string): ToolChoice {
   const wanted = choice ?? (list.length > 0 ? "auto" : "none");
   if (wanted === "none") return wanted;
   if (list.length === 0 && wanted !== "auto") {
@@ -199,8 +209,32 @@ function toolChoice({ tool_choice: choice }: ChatBody, list: readonly Tool[]): T
 }
 
 /** Whether the answer has to be a call. */
-const mustCall = (choice: ToolChoice) =>
+export const mustCall = (choice: ToolChoice) =>
   choice === "required" || (typeof choice === "object" && choice.mode === "required");
+
+type Thinking = Pick<ChatBody, "thinking" | "chat_template_kwargs">;
+type Effort = ChatBody["reasoning_effort"];
+
+/** Efforts that ask for an answer at once. */
+const AT_ONCE: readonly Effort[] = ["none", "minimal"];
+
+/**
+ * Variables of the template, and whether the model thinks first. What is said of that outright counts more than an
+ * effort, which for a template that knows only yes and no is one of the two.
+ */
+export function templateChoice(
+  { thinking: asked, chat_template_kwargs: given }: Thinking,
+  effort: Effort,
+): Pick<ChatJob, "thinking" | "templateVariables"> {
+  const { thinking, enable_thinking: enable, ...variables } = (given ?? {}) as JsonObject;
+  const said = [asked ? asked.type === "enabled" : null, thinking, enable].find(
+    (v) => typeof v === "boolean",
+  );
+  return {
+    thinking: said ?? (effort == null ? null : !AT_ONCE.includes(effort)),
+    templateVariables: { ...(effort == null ? {} : { reasoning_effort: effort }), ...variables },
+  };
+}
 
 function checkChoices(choices: number): void {
   if (choices <= MAX_CHOICES) return;
@@ -215,7 +249,7 @@ export function parseChat(json: unknown): Parsed<ChatJob> {
   if (body.top_logprobs != null && !body.logprobs) {
     throw invalidRequest("'top_logprobs' may only be given with 'logprobs': true.", "top_logprobs");
   }
-  const list = tools(body);
+  const list = tools(body.tools);
   const format = body.response_format;
   const choice = toolChoice(body, list);
   const constrained = format != null && format.type !== "text";
@@ -228,8 +262,6 @@ export function parseChat(json: unknown): Parsed<ChatJob> {
   const limit = body.max_completion_tokens ?? body.max_tokens ?? null;
   const shared = sampling(body, limit, body.logprobs ? (body.top_logprobs ?? 0) : null);
   checkChoices(shared.n);
-  const { thinking, ...variables } = (body.chat_template_kwargs ?? {}) as JsonObject;
-  const asked = body.thinking ? body.thinking.type === "enabled" : null;
   return {
     ...streaming(body),
     job: {
@@ -247,8 +279,7 @@ export function parseChat(json: unknown): Parsed<ChatJob> {
               schema: format.json_schema.schema ?? {},
             }
           : { type: format?.type ?? "text" },
-      thinking: asked ?? (typeof thinking === "boolean" ? thinking : null),
-      templateVariables: variables,
+      ...templateChoice(body, body.reasoning_effort),
     },
   };
 }
@@ -295,8 +326,7 @@ export function parseTokenize(json: unknown): TokenizeRequest {
   const body = read(tokenizeSchema, object(json));
   const text = body.text ?? body.prompt;
   if (body.messages != null) {
-    const chat = { messages: body.messages, tools: body.tools } as ChatBody;
-    return { messages: body.messages.map(message), tools: tools(chat) };
+    return { messages: body.messages.map(message), tools: tools(body.tools) };
   }
   if (text == null)
     throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");

@@ -1,0 +1,144 @@
+/** The fields of POST /v1/responses as zod schemas: input items, flat tools, their choice, formats. */
+import { z } from "zod";
+import { chatFields, contentSchema, functionFields, jsonSchemaFields, samplingFields } from "./fields.ts";
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const content = contentSchema({ input_text: "text", text: "text" });
+const answerContent = contentSchema({
+  output_text: "text",
+  input_text: "text",
+  text: "text",
+  refusal: "refusal",
+});
+const message = { type: z.literal("message") };
+
+const role = z.discriminatedUnion(
+  "role",
+  [
+    z.object({ ...message, role: z.literal("user"), content }),
+    z.object({ ...message, role: z.literal("system"), content }),
+    z.object({ ...message, role: z.literal("developer"), content }),
+    z.object({ ...message, role: z.literal("assistant"), content: answerContent.nullable() }),
+  ],
+  { error: "expected one of 'user', 'assistant', 'system', 'developer'" },
+);
+
+const id = z.string().min(1);
+const output = contentSchema({ input_text: "text", output_text: "text", text: "text" });
+const reasoningText = contentSchema({ reasoning_text: "text", summary_text: "text", text: "text" });
+
+const item = z.discriminatedUnion(
+  "type",
+  [
+    role,
+    z.object({
+      type: z.literal("function_call"),
+      call_id: id,
+      name: z.string().min(1),
+      arguments: z.string(),
+    }),
+    z.object({ type: z.literal("function_call_output"), call_id: id, output }),
+    // Calls of free-form tools, from a history with another server: their input is a text.
+    z.object({
+      type: z.literal("custom_tool_call"),
+      call_id: id,
+      name: z.string().min(1),
+      input: z.string(),
+    }),
+    z.object({ type: z.literal("custom_tool_call_output"), call_id: id, output }),
+    z.object({
+      type: z.literal("reasoning"),
+      summary: reasoningText.nullish(),
+      content: reasoningText.nullish(),
+      encrypted_content: z.string().nullish(),
+    }),
+  ],
+  {
+    error: ({ input }) => {
+      const type = isObject(input) ? input.type : undefined;
+      if (type === "item_reference") return "items are not stored here, so that none can be referred to";
+      return `items of type '${String(type)}' are not supported`;
+    },
+  },
+);
+
+export type InputItem = z.infer<typeof item>;
+
+/** Messages may leave their type out. */
+const inputItem = z.preprocess(
+  (value) =>
+    isObject(value) && value.type == null && "role" in value ? { ...value, type: "message" } : value,
+  item,
+);
+
+/** Kinds of tools that other servers run themselves, or that are no functions, are left out. */
+const tool = z.preprocess(
+  (value) =>
+    isObject(value) && typeof value.type === "string" && value.type !== "function"
+      ? { type: "other" }
+      : value,
+  z.discriminatedUnion("type", [
+    z.object({ type: z.literal("function"), ...functionFields }),
+    z.object({ type: z.literal("other") }),
+  ]),
+);
+
+const choice = z.union([
+  z.enum(["none", "auto", "required"]),
+  z.discriminatedUnion(
+    "type",
+    [
+      z.object({ type: z.literal("function"), name: z.string() }),
+      z.object({
+        type: z.literal("allowed_tools"),
+        mode: z.enum(["auto", "required"]),
+        tools: z.array(z.object({ type: z.string(), name: z.string().optional() })).min(1),
+      }),
+    ],
+    { error: "only tools of type 'function' can be chosen" },
+  ),
+]);
+
+const format = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.literal("text") }),
+    z.object({ type: z.literal("json_object") }),
+    z.object({ type: z.literal("json_schema"), description: z.string().nullish(), ...jsonSchemaFields }),
+  ],
+  { error: "expected one of 'text', 'json_object', 'json_schema'" },
+);
+
+const { max_tokens: _, n: __, stream_options: ___, ...generation } = samplingFields;
+
+export const responsesSchema = z.object({
+  ...generation,
+  thinking: chatFields.thinking,
+  chat_template_kwargs: chatFields.chat_template_kwargs,
+  input: z.union([z.string(), z.array(inputItem)]),
+  instructions: z.string().nullish(),
+  max_output_tokens: z.int().min(1).nullish(),
+  max_tool_calls: z.int().nullish(),
+  top_logprobs: chatFields.top_logprobs,
+  include: z.array(z.string()).nullish(),
+  tools: z.array(tool).max(128).nullish(),
+  tool_choice: choice.nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  text: z.object({ format: format.nullish() }).nullish(),
+  reasoning: z
+    .object({
+      effort: chatFields.reasoning_effort,
+      summary: z.enum(["auto", "concise", "detailed"]).nullish(),
+      generate_summary: z.enum(["auto", "concise", "detailed"]).nullish(),
+    })
+    .nullish(),
+  truncation: z.enum(["auto", "disabled"]).nullish(),
+  metadata: z.record(z.string(), z.string()).nullish(),
+  user: z.string().nullish(),
+  prompt_cache_key: z.string().nullish(),
+  safety_identifier: z.string().nullish(),
+});
+
+export type ResponsesBody = z.infer<typeof responsesSchema>;

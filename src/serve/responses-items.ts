@@ -1,0 +1,106 @@
+/**
+ * Input items of POST /v1/responses as messages. What one answer left as several items (reasoning, text, calls) is one
+ * message of the assistant again, as templates expect it.
+ */
+import type { Message, ToolCall } from "../chat/messages.ts";
+import type { InputItem } from "./responses-fields.ts";
+
+/** Marks reasoning that this server has given out. */
+const CARRIED = "deepseek-ts.";
+
+/**
+ * Reasoning for `encrypted_content`, which clients send back as it is. It is encoded, not encrypted: the same text
+ * stands open beside it, and nothing is kept here that could hold a key to it.
+ */
+export const carryReasoning = (text: string): string => CARRIED + Buffer.from(text).toString("base64url");
+
+/** Reasoning out of `encrypted_content`; "" where another server has written it. */
+function carriedReasoning(carried: string): string {
+  return carried.startsWith(CARRIED)
+    ? Buffer.from(carried.slice(CARRIED.length), "base64url").toString()
+    : "";
+}
+
+interface Answer {
+  reasoning: string;
+  content: string | null;
+  calls: ToolCall[];
+}
+
+/** Reads items one by one. */
+class Conversation {
+  readonly messages: Message[] = [];
+  #answer: Answer | null = null;
+
+  add(item: InputItem): void {
+    switch (item.type) {
+      case "message":
+        if (item.role === "assistant") this.#text(item.content ?? "");
+        else this.#other({ role: item.role === "user" ? "user" : "system", content: item.content });
+        break;
+      case "reasoning": {
+        const text = item.content || item.summary || carriedReasoning(item.encrypted_content ?? "");
+        // It comes first in an answer.
+        if (this.#answer !== null && (this.#answer.content !== null || this.#answer.calls.length > 0))
+          this.end();
+        this.#open().reasoning += text;
+        break;
+      }
+      case "function_call":
+        this.#call(item.call_id, item.name, item.arguments);
+        break;
+      case "custom_tool_call":
+        this.#call(item.call_id, item.name, JSON.stringify({ input: item.input }));
+        break;
+      case "function_call_output":
+      case "custom_tool_call_output":
+        this.#other({ role: "tool", tool_call_id: item.call_id, content: item.output });
+    }
+  }
+
+  #open(): Answer {
+    this.#answer ??= { reasoning: "", content: null, calls: [] };
+    return this.#answer;
+  }
+
+  #text(text: string): void {
+    if (this.#answer !== null && this.#answer.content !== null) this.end();
+    this.#open().content = text;
+  }
+
+  #call(id: string, name: string, args: string): void {
+    this.#open().calls.push({ id, type: "function", function: { name, arguments: args } });
+  }
+
+  #other(message: Message): void {
+    this.end();
+    this.messages.push(message);
+  }
+
+  /** The answer that is being read is over. */
+  end(): void {
+    if (this.#answer === null) return;
+    const { reasoning, content, calls } = this.#answer;
+    this.#answer = null;
+    if (reasoning === "" && content === null && calls.length === 0) return;
+    this.messages.push({
+      role: "assistant",
+      content: content ?? "",
+      ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+      ...(calls.length === 0 ? {} : { tool_calls: calls }),
+    });
+  }
+}
+
+/** The messages of a conversation: `instructions` first, as the system's. */
+export function messagesOf(
+  input: string | readonly InputItem[],
+  instructions: string | null | undefined,
+): Message[] {
+  const system: Message[] = instructions ? [{ role: "system", content: instructions }] : [];
+  if (typeof input === "string") return [...system, { role: "user", content: input }];
+  const conversation = new Conversation();
+  for (const item of input) conversation.add(item);
+  conversation.end();
+  return [...system, ...conversation.messages];
+}

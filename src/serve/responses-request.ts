@@ -1,0 +1,169 @@
+/**
+ * Reads bodies of POST /v1/responses into chat jobs. Nothing is kept between requests: what stands for stored state
+ * is refused by name.
+ */
+import type { Tool } from "../chat/messages.ts";
+import { ApiError, invalidRequest, unsupported } from "./errors.ts";
+import type { ChatJob, ResponseFormat, ToolChoice } from "./protocol.ts";
+import type { ResponseShape } from "./responses-answer.ts";
+import { type ResponsesBody, responsesSchema } from "./responses-fields.ts";
+import { messagesOf } from "./responses-items.ts";
+import type { ResponseSettings } from "./responses-types.ts";
+import {
+  type Body,
+  checkedChoice,
+  isDefault,
+  mustCall,
+  object,
+  type Parsed,
+  read,
+  sampling,
+  templateChoice,
+  toolsOf,
+} from "./schemas.ts";
+
+export interface ParsedResponses extends Parsed<ChatJob> {
+  readonly shape: ResponseShape;
+}
+
+const STATELESS = "nothing is stored here; send the whole conversation as 'input'";
+const OF_CHAT = "it belongs to /v1/chat/completions;";
+
+/** Fields that would change the answer, with the values under which they would not. */
+const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown[] }>> = {
+  previous_response_id: { why: STATELESS },
+  conversation: { why: STATELESS },
+  prompt: { why: "no prompts are stored here; send 'instructions' and 'input'" },
+  background: { why: "answers are given at once", neutral: [false] },
+  context_management: { why: "nothing is compacted; shorten 'input' yourself", neutral: [[]] },
+  moderation: { why: "there is none" },
+  modalities: { why: 'only ["text"] is possible', neutral: [["text"], []] },
+  n: { why: "an answer has one choice", neutral: [1] },
+  messages: { why: `${OF_CHAT} use 'input'` },
+  max_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
+  max_completion_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
+  response_format: { why: `${OF_CHAT} use 'text.format'` },
+  reasoning_effort: { why: `${OF_CHAT} use 'reasoning.effort'` },
+  logprobs: { why: `${OF_CHAT} use 'top_logprobs'`, neutral: [false] },
+};
+
+function refuse(body: Body): void {
+  for (const [field, { why, neutral = [] }] of Object.entries(REFUSED)) {
+    if (!isDefault(body[field], neutral)) throw unsupported(field, why);
+  }
+}
+
+function functions(body: ResponsesBody): Tool[] {
+  const given = (body.tools ?? []).flatMap((tool, at) => (tool.type === "function" ? [{ tool, at }] : []));
+  return toolsOf(
+    given.map(({ tool }) => tool),
+    (i) => `tools[${given[i].at}].name`,
+  );
+}
+
+function toolChoice({ tool_choice: choice }: ResponsesBody, list: readonly Tool[]): ToolChoice {
+  if (choice == null || typeof choice === "string") return checkedChoice(choice ?? null, list, "tool_choice");
+  if (choice.type === "function") {
+    return checkedChoice({ mode: "required", names: [choice.name] }, list, "tool_choice");
+  }
+  const { mode, tools } = choice;
+  const names = tools.flatMap((tool) =>
+    tool.type === "function" && tool.name !== undefined ? [tool.name] : [],
+  );
+  if (names.length > 0) return checkedChoice({ mode, names }, list, "tool_choice");
+  if (mode === "auto") return "none";
+  throw invalidRequest("'tool_choice' asks for a call, but none of its tools is a function.", "tool_choice");
+}
+
+function formatOf({ text }: ResponsesBody): ResponseFormat {
+  const format = text?.format;
+  if (format?.type !== "json_schema") return { type: format?.type ?? "text" };
+  return { type: format.type, name: format.name, schema: format.schema ?? {} };
+}
+
+function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSettings {
+  const format = body.text?.format;
+  const schema = format?.type === "json_schema" && typeof format.schema === "object" ? format.schema : null;
+  const { effort, summary, generate_summary: older } = body.reasoning ?? {};
+  return {
+    instructions: body.instructions ?? null,
+    max_output_tokens: body.max_output_tokens ?? null,
+    max_tool_calls: body.max_tool_calls ?? null,
+    metadata: body.metadata ?? {},
+    parallel_tool_calls: body.parallel_tool_calls ?? true,
+    prompt_cache_key: body.prompt_cache_key ?? null,
+    reasoning: { effort: effort ?? null, summary: summary ?? older ?? null },
+    safety_identifier: body.safety_identifier ?? null,
+    temperature: body.temperature ?? 1,
+    text: {
+      format:
+        format?.type === "json_schema"
+          ? {
+              ...{ type: format.type, name: format.name },
+              ...(format.description == null ? {} : { description: format.description }),
+              ...{ schema: schema ?? {}, strict: format.strict ?? true },
+            }
+          : { type: format?.type ?? "text" },
+      verbosity: "medium",
+    },
+    tool_choice: body.tool_choice ?? "auto",
+    tools: list.map(({ function: { name, description, parameters, strict } }) => ({
+      ...{ type: "function", name, description: description ?? null },
+      ...{ parameters: parameters ?? null, strict: strict ?? false },
+    })),
+    top_logprobs: body.top_logprobs ?? 0,
+    top_p: body.top_p ?? 1,
+    truncation: body.truncation ?? "disabled",
+    ...(body.user == null ? {} : { user: body.user }),
+  };
+}
+
+/** The body of POST /v1/responses. @throws ApiError */
+export function parseResponses(json: unknown): ParsedResponses {
+  const raw = object(json);
+  refuse(raw);
+  const body = read(responsesSchema, raw);
+  const list = functions(body);
+  const choice = toolChoice(body, list);
+  const format = formatOf(body);
+  if (format.type !== "text" && mustCall(choice)) {
+    throw invalidRequest("'text.format' and a forced 'tool_choice' contradict each other.", "text.format");
+  }
+  const include = body.include ?? [];
+  const logprobs = include.includes("message.output_text.logprobs") || (body.top_logprobs ?? 0) > 0;
+  return {
+    model: body.model ?? null,
+    stream: body.stream ?? false,
+    includeUsage: true,
+    job: {
+      kind: "chat",
+      ...sampling(body, body.max_output_tokens ?? null, logprobs ? (body.top_logprobs ?? 0) : null),
+      messages: messagesOf(body.input, body.instructions),
+      tools: list,
+      toolChoice: choice,
+      parallelToolCalls: body.parallel_tool_calls ?? true,
+      format,
+      ...templateChoice(body, body.reasoning?.effort),
+    },
+    shape: {
+      settings: settingsOf(body, list),
+      logprobs,
+      carriesReasoning: include.includes("reasoning.encrypted_content"),
+    },
+  };
+}
+
+/** Fields of the chat job as they are called in a body of /v1/responses. */
+const NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^messages/, "input"],
+  [/^response_format\.json_schema/, "text.format"],
+  [/^response_format/, "text.format"],
+];
+
+/** An error about the job that names the field of the request. */
+export function inResponsesTerms(error: unknown): unknown {
+  if (!(error instanceof ApiError) || error.shape.param === null) return error;
+  const { param } = error.shape;
+  const found = NAMES.find(([pattern]) => pattern.test(param));
+  return found ? new ApiError({ ...error.shape, param: param.replace(found[0], () => found[1]) }) : error;
+}
