@@ -1,4 +1,7 @@
-/** Fails on an import that goes up the list of layers, or around in a circle within one (docs/decisions/0003). */
+/**
+ * Fails on an import that goes up the list of layers, or around in a circle within one (docs/decisions/0003), and on a
+ * file that writes or deletes on its own instead of through `src/files` (docs/decisions/0009).
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,6 +11,7 @@ const source = join(dirname(fileURLToPath(import.meta.url)), "..", "src");
 const layers = [
   "json",
   "tensor",
+  "files",
   "nn",
   "models",
   "checkpoint",
@@ -60,6 +64,48 @@ function visit(file: string, trail: string[]): void {
   state.set(file, "done");
 }
 for (const file of files) visit(file, []);
+
+/** What of `node:fs` only looks; everything else may write, `open` too (`openForReading` in src/files does not). */
+const looking = new Set(
+  (
+    "access constants Dirent existsSync FileHandle lstat lstatSync readdir readdirSync readFile readFileSync readlink " +
+    "realpath realpathSync stat statfs Stats statSync"
+  ).split(" "),
+);
+/** Who may write, and why. */
+const writers: readonly (readonly [RegExp, string])[] = [
+  [/^files\//, "this is the sink"],
+  [
+    /^pretrained\/hub-(cache|download|lock)\.ts$/,
+    "the cache of Hugging Face: its layout is another program's",
+  ],
+  [/\.test\.ts$|(^|\/)(test-|testing)[^/]*\.ts$/, "tests make and delete folders of their own"],
+];
+const fs = /^(?:node:)?fs(?:\/promises)?$/;
+
+for (const file of files) {
+  if (writers.some(([pattern]) => pattern.test(file))) continue;
+  const text = readFileSync(join(source, file), "utf8");
+  const refuse = (name: string) =>
+    problems.push(`${file}: writes on its own (${name}); go through src/files`);
+  // `import { a, b } from "x"` and `{ a, b } = await import("x")` name what they take; all other ways hide it.
+  const named = /\{([^{}]*)\}\s*(?:from\s|=\s*await import\(\s*)["']([^"']+)["']/g;
+  let shown = 0;
+  for (const [, names, module] of text.matchAll(named)) {
+    if (!fs.test(module)) continue;
+    shown++;
+    for (const part of names.split(",")) {
+      const name = part
+        .trim()
+        .replace(/^type /, "")
+        .split(/[\s:]/)[0];
+      if (name !== "" && !looking.has(name)) refuse(name);
+    }
+  }
+  const mentions = [...text.matchAll(/["']([^"'\n]+)["']/g)].filter(([, module]) => fs.test(module));
+  if (mentions.length > shown) refuse("import names of node:fs one by one");
+  if (/process\.binding/.test(text)) refuse("process.binding");
+}
 
 for (const problem of new Set(problems)) console.error(problem);
 if (problems.length > 0) process.exit(1);

@@ -185,6 +185,7 @@ describe("train", () => {
         .map(({ step }) => step),
     ).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
     expect(readdirSync(join(work, "whole", "model")).sort()).toEqual([
+      ".deepseek-ts.json",
       "config.json",
       "model.safetensors",
       "tokenizer.json",
@@ -359,6 +360,31 @@ describe("quantized and converted", () => {
     const { code, out } = await run(["inspect", "whole.gguf", "--json"]);
     expect(code).toBe(0);
     expect(JSON.parse(out).modelType).toBe("deepseek_v3");
+  });
+
+  it("replaces nobody's folder, and its own only when told to", async () => {
+    mkdirSync(join(work, "app", "src"), { recursive: true });
+    writeFileSync(join(work, "app", "config.json"), "{}");
+    writeFileSync(join(work, "app", "src", "a.ts"), "keep");
+    for (const args of [
+      ["quantize", "whole", "app"],
+      ["convert", "whole-q8.gguf", "app"],
+    ]) {
+      for (const force of [[], ["--force"]]) {
+        const refused = await run([...args, ...force]);
+        expect(refused.code).toBe(1);
+        expect(refused.err).toMatch(
+          /^error: .*app: the folder was not made by this program.*config\.json, src.*\n$/,
+        );
+      }
+    }
+    expect(readFileSync(join(work, "app", "src", "a.ts"), "utf8")).toBe("keep");
+    expect((await run(["quantize", "whole", "whole/model", "--force"])).err).toMatch(/this is what is read/);
+    expect((await run(["quantize", "whole", "whole", "--force"])).err).toMatch(
+      /not made by this program|is read/,
+    );
+    expect((await run(["quantize", "whole", "whole-q4"])).err).toMatch(/there is something already.*--force/);
+    expect((await run(["quantize", "whole", "whole-q4", "--force"])).code).toBe(0);
   });
 
   it("measures a shape", async () => {

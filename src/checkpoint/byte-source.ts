@@ -3,7 +3,10 @@
  * with adapters for memory and for browser Blobs. Node files are in node-files.ts, so that this file also runs
  * in a browser.
  */
+import { type ByteSink, checkInnerPath, type FolderSink } from "../files/sink.ts";
 import { FormatError, ShapeError } from "../tensor/errors.ts";
+
+export { type ByteSink, checkInnerPath, type FolderSink } from "../files/sink.ts";
 
 /** A file of known size that can be read at any offset. */
 export interface ByteSource {
@@ -19,16 +22,6 @@ export interface ByteSource {
   close?(): Promise<void>;
 }
 
-/** A file being written front to back; nothing is visible under its name before `commit`. */
-export interface ByteSink {
-  readonly name: string;
-  write(bytes: Uint8Array): Promise<void>;
-  /** Makes the file durable and visible, replacing an earlier one. */
-  commit(): Promise<void>;
-  /** Drops what was written. */
-  abort(): Promise<void>;
-}
-
 /** A checkpoint folder to read; paths are relative, with `/`. */
 export interface FileTree {
   readonly name: string;
@@ -38,14 +31,6 @@ export interface FileTree {
   readText(path: string): Promise<string>;
   /** Names of the files directly in the folder, sorted. */
   list(): Promise<string[]>;
-}
-
-/** A checkpoint folder being written; nothing is visible under its name before `commit`. */
-export interface FolderSink {
-  readonly name: string;
-  file(path: string): Promise<ByteSink>;
-  commit(): Promise<void>;
-  abort(): Promise<void>;
 }
 
 /** Throws ShapeError unless [offset, offset + length) lies within `size` bytes. */
@@ -79,20 +64,6 @@ export async function readExactly(
     });
   }
   return bytes;
-}
-
-/** Throws FormatError unless `path` is relative and stays inside its folder. */
-export function checkInnerPath(where: string, path: string): void {
-  const parts = path.split("/");
-  const bad = parts.some((part) => part === "" || part === "." || part === "..");
-  if (bad || path.includes("\\") || path.includes("\0") || path.includes(":")) {
-    throw new FormatError("file path leaves the checkpoint folder", {
-      where,
-      name: path,
-      expected: "a relative path without '..'",
-      found: JSON.stringify(path),
-    });
-  }
 }
 
 /** Decodes UTF-8 strictly; throws FormatError on invalid bytes. */

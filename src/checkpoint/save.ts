@@ -3,9 +3,10 @@
  * `model.safetensors` or shards `model-0000X-of-0000Y.safetensors` with their index. Data are streamed one tensor
  * at a time and converted on the way. Saving to FP8 is left to the caller (fp8.ts makes the two tensors).
  */
+
+import { type FolderSink, writeWhole } from "../files/sink.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { f32ToBf16, f32ToF16 } from "../tensor/float-formats.ts";
-import type { FolderSink } from "./byte-source.ts";
 import { decodeFloats } from "./folder.ts";
 import { safetensorsDtypes } from "./safetensors.ts";
 import { entryBytes, pieces, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
@@ -132,17 +133,6 @@ function configText(config: Record<string, unknown>): string {
   return `${JSON.stringify(config, null, 2).replace(WHOLE_REAL, "$1.0$2")}\n`;
 }
 
-async function writeFile(sink: FolderSink, path: string, content: string | Uint8Array): Promise<void> {
-  const file = await sink.file(path);
-  try {
-    await file.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
-    await file.commit();
-  } catch (error) {
-    await file.abort();
-    throw error;
-  }
-}
-
 /**
  * Saves a checkpoint into `sink` and commits it; on any error aborts, so that an earlier folder stays (what happens
  * to an existing target is described at `nodeFolderSink`). Throws ConfigError, ShapeError or FormatError.
@@ -160,8 +150,10 @@ export async function saveCheckpoint(
     const entries = [...tensors].map((entry) => target(entry, options));
     const shards = split(entries, maxBytes);
     const metadata = { ...options.metadata, format: "pt" };
-    await writeFile(sink, "config.json", configText(options.config));
-    for (const [path, content] of Object.entries(options.files ?? {})) await writeFile(sink, path, content);
+    await writeWhole(await sink.file("config.json"), configText(options.config));
+    for (const [path, content] of Object.entries(options.files ?? {})) {
+      await writeWhole(await sink.file(path), content);
+    }
 
     const digits = (n: number) => String(n).padStart(5, "0");
     const nameOf = (i: number) =>
@@ -183,7 +175,8 @@ export async function saveCheckpoint(
     if (shards.length > 1) {
       const sorted = Object.fromEntries([...map].sort(([a], [b]) => (a < b ? -1 : 1)));
       const index = { metadata: { total_size: totalSize }, weight_map: sorted };
-      await writeFile(sink, "model.safetensors.index.json", `${JSON.stringify(index, null, 2)}\n`);
+      const text = `${JSON.stringify(index, null, 2)}\n`;
+      await writeWhole(await sink.file("model.safetensors.index.json"), text);
     }
     await sink.commit();
     return { files: shards.map((_, i) => nameOf(i)), totalSize };

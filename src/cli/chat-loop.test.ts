@@ -2,9 +2,10 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Conversation } from "../chat/conversation.ts";
 import { builtinTemplate } from "../chat/template.ts";
 import { scriptedSource, testTokenizer } from "../chat/testing.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { type ChatTerminal, chatLoop, type Line } from "./chat-loop.ts";
+import { type ChatTerminal, chatLoop, isSavedConversation, type Line } from "./chat-loop.ts";
 import type { ChatSettings } from "./chat-settings.ts";
 import { greedySettings } from "./testing.ts";
 
@@ -66,7 +67,10 @@ async function play(
       if (text === undefined) throw Object.assign(new Error(`no such file: ${path}`), { code: "ENOENT" });
       return text;
     },
-    async writeFile(path, text) {
+    async writeFile(path, text, force) {
+      if (files.has(path) && !(force && isSavedConversation(files.get(path)!))) {
+        throw new ConfigError("there is something already", { where: path });
+      }
       files.set(path, text);
     },
   };
@@ -207,7 +211,10 @@ describe("commands", () => {
     expect(last(first)).toBe(`${bos}S${turn("u")}a${eos}${turn("v")}`);
     expect(JSON.parse(first.files.get("talk.json")!).messages).toHaveLength(3);
     expect(first.screen).toContain("[3 messages written to talk.json]");
-    const { screen } = await play([], ["/load nowhere", "/load", "/save", "/history"]);
+    const again = await play(["a"], ["u", "/save t.json", "/undo", "/save t.json", "/save --force t.json"]);
+    expect(again.screen).toContain("[error: t.json: there is something already]");
+    expect(JSON.parse(again.files.get("t.json")!).messages).toHaveLength(0);
+    const { screen } = await play([], ["/load nowhere", "/load", "/save", "/save --force", "/history"]);
     expect(screen).toContain("[error: no such file: nowhere]");
     expect(screen).toContain("[/save needs a file's name]");
     expect(screen).toContain("[nothing yet]");

@@ -4,6 +4,7 @@
  */
 import type { Conversation, Reply, ReplySettings, ReplyStream } from "../chat/conversation.ts";
 import type { Message } from "../chat/messages.ts";
+import { withoutMark } from "../files/utf8.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
 
@@ -22,7 +23,8 @@ export interface ChatTerminal {
   /** Runs `body` with a signal that Ctrl-C aborts. */
   stoppable<T>(body: (signal: AbortSignal) => Promise<T>): Promise<T>;
   readFile(path: string): Promise<string>;
-  writeFile(path: string, text: string): Promise<void>;
+  /** Writes a file; with `force` also over a conversation that was saved before. @throws ConfigError, FileError */
+  writeFile(path: string, text: string, force: boolean): Promise<void>;
 }
 
 interface Command {
@@ -51,11 +53,27 @@ export const COMMAND_NAMES = [
 
 type CommandName = (typeof COMMAND_NAMES)[number];
 
+/** What tells a conversation that this program saved from other files. */
+const SAVED_FORMAT = "deepseek-ts conversation";
+
+function savedText(messages: readonly Message[]): string {
+  return `${JSON.stringify({ format: SAVED_FORMAT, messages }, null, 2)}\n`;
+}
+
+/** Whether a file's text is a conversation that `/save` wrote. */
+export function isSavedConversation(text: string): boolean {
+  try {
+    return (JSON.parse(text) as { format?: unknown } | null)?.format === SAVED_FORMAT;
+  } catch {
+    return false;
+  }
+}
+
 /** Reads a message out of a saved file: our own form, or a list of messages. */
 function savedMessages(text: string, path: string): readonly Message[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(withoutMark(text));
   } catch (cause) {
     throw new ConfigError("not valid JSON", { where: path, cause });
   }
@@ -151,7 +169,9 @@ class ChatLoop {
         "the conversation so far",
         going(() => this.#history()),
       ),
-      save: command("/save FILE", "write the conversation to a file (JSON)", (path) => this.#save(path)),
+      save: command("/save [--force] FILE", "write the conversation to a new file (JSON)", (path) =>
+        this.#save(path),
+      ),
       load: command("/load FILE", "read a conversation from a file", (path) => this.#load(path)),
       stats: command(
         "/stats",
@@ -337,11 +357,12 @@ class ChatLoop {
     }
   }
 
-  async #save(path: string): Promise<boolean> {
+  async #save(argument: string): Promise<boolean> {
+    const [, force, path] = /^(--force(?:\s+|$))?([\s\S]*)$/.exec(argument)!;
     if (path === "") this.#note("/save needs a file's name");
     else {
       const { messages } = this.#conversation;
-      await this.#terminal.writeFile(path, `${JSON.stringify({ messages }, null, 2)}\n`);
+      await this.#terminal.writeFile(path, savedText(messages), force !== undefined);
       this.#note(`${messages.length} messages written to ${path}`);
     }
     return true;

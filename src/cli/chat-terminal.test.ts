@@ -1,5 +1,5 @@
 /** The terminal of `chat`: keys go in as a terminal sends them, what stands on the screen and what is read come out. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -326,8 +326,18 @@ it("reads and writes files", async () => {
   const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-terminal-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const { terminal } = open();
-  await terminal.writeFile(join(folder, "a.txt"), "Grüße\n");
-  expect(await terminal.readFile(join(folder, "a.txt"))).toBe("Grüße\n");
+  const path = join(folder, "a.txt");
+  await terminal.writeFile(path, "Grüße\n", false);
+  expect(await terminal.readFile(path)).toBe("Grüße\n");
+  await expect(terminal.writeFile(path, "x", false)).rejects.toThrow(/something already.*--force/);
+  await expect(terminal.writeFile(path, "x", true)).rejects.toThrow(/not written by this program/);
+  expect(await terminal.readFile(path)).toBe("Grüße\n");
+  const talk = join(folder, "talk.json");
+  await terminal.writeFile(talk, '{"format": "deepseek-ts conversation", "messages": []}', false);
+  await terminal.writeFile(talk, "{}", true);
+  expect(await terminal.readFile(talk)).toBe("{}");
+  writeFileSync(path, Buffer.from("caf\xe9\n", "latin1"));
+  await expect(terminal.readFile(path)).rejects.toThrow(/not UTF-8.*0xE9 at byte 3 \(line 1, column 4\)/);
   await expect(terminal.readFile(join(folder, "b.txt"))).rejects.toMatchObject({ code: "ENOENT" });
 });
 

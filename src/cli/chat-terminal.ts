@@ -1,7 +1,8 @@
 /** The terminal of `deepseek-ts chat`: line editing with a history of this session, completion, Ctrl-C. */
-import { readFile, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { type ChatTerminal, COMMAND_NAMES, type Line } from "./chat-loop.ts";
+import { writeTextFile } from "../files/file-sink.ts";
+import { readTextFile } from "../files/text-file.ts";
+import { type ChatTerminal, COMMAND_NAMES, isSavedConversation, type Line } from "./chat-loop.ts";
 
 /** Lines that come faster than anybody types are pasted, and one message. */
 const PASTE_MS = 20;
@@ -117,8 +118,12 @@ export function openTerminal(
         stop = null;
       }
     },
-    readFile: (path) => readFile(path, "utf8"),
-    writeFile: (path, text) => writeFile(path, text),
+    readFile: readTextFile,
+    writeFile: (path, text, force) =>
+      writeTextFile(path, text, {
+        force,
+        isOurs: async (there) => isSavedConversation(await readTextFile(there)),
+      }),
     [Symbol.dispose]() {
       if (timer) clearTimeout(timer);
       editor.close();

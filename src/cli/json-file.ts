@@ -1,11 +1,11 @@
 /** JSON files of a run: written whole or not at all, read with an error that names the file. */
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
+import { replaceOwnFile } from "../files/owned.ts";
 import { FormatError } from "../tensor/errors.ts";
 
-/** Writes `value` by way of a temporary file, so that a killed process leaves no half. */
+/** Writes `value` into a run's folder; a killed process leaves the old or the new text. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeFile(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
-  await rename(`${path}.tmp`, path);
+  await replaceOwnFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** @throws FormatError where the file is missing or not JSON */

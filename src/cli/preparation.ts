@@ -3,7 +3,6 @@
  * aside; `prepareRun` makes tokenizer and tokens of them. Both read the folder file by file, the training part project
  * by project, so a corpus may be larger than memory: paths, hashes and duplicate signatures are what is held.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Corpus, Tokenizer as DataTokenizer } from "../data/corpus.ts";
 import { encodeCorpus } from "../data/fim.ts";
@@ -11,6 +10,8 @@ import { buildDataset } from "../data/node-dataset.ts";
 import { folderCorpus } from "../data/node-files.ts";
 import { prepareStream, type TextStream, type TrainingStream } from "../data/prepare-stream.ts";
 import type { SelectionReport } from "../data/select.ts";
+import { stageFolder } from "../files/folder-sink.ts";
+import { makeFolder } from "../files/temporary.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
@@ -120,8 +121,9 @@ export async function selectTexts(
 
 /**
  * Trains a tokenizer on the training part (a sample of `data.tokenizerBytes` where it is larger) and writes both parts
- * as tokens into the run's folder `out`. `run.json` comes last, so that a folder with one is ready to train.
- * @throws FormatError where all files of a part changed or vanished after they were selected
+ * as tokens into the run's folder `out`, which appears when it is ready to train.
+ * @throws ConfigError where something is at `out`, FormatError where all files of a part changed or vanished after they
+ * were selected
  */
 export async function prepareRun(
   texts: RunTexts,
@@ -129,9 +131,25 @@ export async function prepareRun(
   config: RunConfig,
   progress: Progress = () => {},
 ): Promise<PreparedRun> {
+  const staged = await stageFolder(out, { kind: "run" });
+  try {
+    const prepared = await writeRun(texts, staged.path, config, progress);
+    await staged.commit();
+    return prepared;
+  } catch (error) {
+    await staged.abort();
+    throw error;
+  }
+}
+
+async function writeRun(
+  texts: RunTexts,
+  out: string,
+  config: RunConfig,
+  progress: Progress,
+): Promise<PreparedRun> {
   const { folder, train, heldOut } = texts;
   const { data, seed, vocabSize } = config;
-  await mkdir(out, { recursive: true });
   const sample = train.sample(data.tokenizerBytes, seed);
   const of = sample.files < train.files ? `a sample of ${megabytes(sample.bytes)}, ` : "";
   const json = await trainBpe(textsOf(sample), {
@@ -147,7 +165,7 @@ export async function prepareRun(
   const length = config.model.max_position_embeddings;
   const tokenizerConfig = trainedTokenizerConfig(typeof length === "number" ? length : 2048);
   const tokenizer = loadTokenizer(json, tokenizerConfig);
-  await mkdir(join(out, "tokenizer"), { recursive: true });
+  await makeFolder(join(out, "tokenizer"));
   await writeJson(join(out, "tokenizer", "tokenizer.json"), json);
   await writeJson(join(out, "tokenizer", "tokenizer_config.json"), tokenizerConfig);
 

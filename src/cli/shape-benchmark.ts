@@ -2,13 +2,13 @@
  * A model of a released shape with random weights, quantized, made and opened and run on this machine: what the real
  * one would need and how fast it would go, without its weights.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadModel } from "../checkpoint/model.ts";
-import { nodeFolder, nodeFolderSink } from "../checkpoint/node-files.ts";
+import { nodeFolder } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../checkpoint/tiles.ts";
+import { nodeFolderSink } from "../files/folder-sink.ts";
+import { withTemporaryFolder } from "../files/temporary.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
@@ -28,7 +28,10 @@ export interface ShapeOptions {
   readonly cacheDtype: CacheDtype;
   /** Whether the model goes to disk and is opened again (quantized ones only). */
   readonly reopen: boolean;
+  /** Where the model is saved and stays; by default among the temporary files, for the time of the measurement. */
   readonly folder?: string;
+  /** Replace a model of this program's in `folder`. */
+  readonly force?: boolean;
   readonly seed: number;
 }
 
@@ -93,11 +96,11 @@ export async function benchmarkShape(
 
   let [saveSeconds, loadSeconds, firstTokenSeconds]: (number | null)[] = [null, null, null];
   if (options.reopen && (dtype === "q4" || dtype === "q8")) {
-    const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "deepseek-ts-shape-")));
-    try {
+    const reopen = async (folder: string) => {
       const path = join(folder, "model");
       since = performance.now();
-      await saveCheckpoint(await nodeFolderSink(path), tiledEntries(model), { config: tiledConfig(model) });
+      const sink = await nodeFolderSink(path, { force: options.force });
+      await saveCheckpoint(sink, tiledEntries(model), { config: tiledConfig(model) });
       saveSeconds = seconds(since);
       model[Symbol.dispose]();
       log(`saved    in ${saveSeconds.toFixed(1)} s`);
@@ -108,9 +111,10 @@ export async function benchmarkShape(
       await step(model, [cache], [Array.from({ length: 8 }, (_, i) => tokenAt(i, vocabulary))]);
       firstTokenSeconds = seconds(since);
       log(`opened   in ${loadSeconds.toFixed(1)} s, first token after ${firstTokenSeconds.toFixed(1)} s`);
-    } finally {
-      if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
-    }
+    };
+    await (options.folder === undefined
+      ? withTemporaryFolder("deepseek-ts-shape-", reopen)
+      : reopen(options.folder));
   }
 
   using _model = model;

@@ -4,13 +4,17 @@
  *
  *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/
  */
-import { appendFile, readdir, readFile, rm, truncate } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { modelEntries } from "../checkpoint/model.ts";
-import { nodeFolder, nodeFolderSink } from "../checkpoint/node-files.ts";
+import { nodeFolder } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { BatchIterator, type TokenDataset } from "../data/dataset.ts";
 import { openDataset } from "../data/node-dataset.ts";
+import { nodeFolderSink } from "../files/folder-sink.ts";
+import { appendToOwnFile, clearAbandonedIn, removeOwnFolder, truncateOwnFile } from "../files/owned.ts";
+import { checkFolderPlace, realPlace, someOf } from "../files/place.ts";
+import { isTaken } from "../files/temporary.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
 import { Random } from "../tensor/random.ts";
@@ -27,6 +31,8 @@ export interface RunEvents {
   onStep?(metrics: StepMetrics, remainingSeconds: number | null): void;
   onEvaluation?(step: number, result: Evaluation): void;
   onSave?(step: number, folder: string): void;
+  /** Something that the user should know, in one line. */
+  onNotice?(text: string): void;
 }
 
 export interface RunResult {
@@ -61,6 +67,8 @@ export class Run {
   readonly #heldOut: TokenDataset;
   readonly #files: Readonly<Record<string, string>>;
   #config: RunConfig;
+  /** Older states that stay because somebody put files into them. */
+  readonly #left = new Set<string>();
   /** True until a time-limited run knows its speed. */
   #measuring: boolean;
 
@@ -113,7 +121,7 @@ export class Run {
     const heldOut = await openDataset(join(folder, "data", "held-out"));
     const model = createModel({ ...config.model, vocab_size: tokenizer.vocabSize }, device, { dtype: "f32" });
     const run = new Run({ folder, config, model, tokenizer, train, heldOut, files });
-    await run.#clearStaged();
+    await clearAbandonedIn(run.#checkpoints);
     const step = (await run.savedSteps()).at(-1);
     if (step === undefined) {
       model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
@@ -138,14 +146,6 @@ export class Run {
     return savedSteps(await readdir(this.#checkpoints).catch(() => []));
   }
 
-  /** Deletes what a killed process had half saved. */
-  async #clearStaged(): Promise<void> {
-    const names = await readdir(this.#checkpoints).catch(() => []);
-    for (const name of names.filter((name) => name.includes(".tmp-"))) {
-      await rm(join(this.#checkpoints, name), { recursive: true, force: true });
-    }
-  }
-
   /** Drops lines of steps after the state that was loaded: they will be written again. */
   async #trimMetrics(): Promise<void> {
     const path = join(this.folder, "metrics.jsonl");
@@ -155,15 +155,19 @@ export class Run {
       if (!line.endsWith("\n") || (JSON.parse(line) as { step: number }).step > this.trainer.step) break;
       kept += new TextEncoder().encode(line).length;
     }
-    if (text !== "") await truncate(path, kept);
+    if (text !== "") await truncateOwnFile(path, kept);
   }
 
   /** Trains until the end or until `signal` aborts; then saves, and at the end also writes the model. */
   async train(events: RunEvents = {}, signal?: AbortSignal): Promise<RunResult> {
     const { trainer } = this;
     const { evaluateEvery, saveEvery } = this.config.training;
+    const folder = join(this.folder, "model");
+    // What stands in its way is better known before the training than after.
+    if (!trainer.done) await checkFolderPlace(await realPlace(folder), { force: true });
     let evaluation: Evaluation | null = null;
     let saved = trainer.step;
+    const begun = saved;
     const began = performance.now();
     const durations: number[] = [];
     while (!trainer.done && !signal?.aborted) {
@@ -192,8 +196,9 @@ export class Run {
     if (saved !== trainer.step) await this.#save(events);
     let modelFolder: string | null = null;
     if (trainer.done) {
-      modelFolder = join(this.folder, "model");
-      await this.saveModel(modelFolder);
+      modelFolder = folder;
+      if (trainer.step > begun || !(await isTaken(folder)))
+        await this.saveModel(folder, "F32", { force: true });
     }
     return { finished: trainer.done, step: trainer.step, tokens: trainer.tokens, evaluation, modelFolder };
   }
@@ -217,16 +222,24 @@ export class Run {
   }
 
   async #log(record: object): Promise<void> {
-    await appendFile(join(this.folder, "metrics.jsonl"), `${JSON.stringify(record)}\n`);
+    await appendToOwnFile(join(this.folder, "metrics.jsonl"), `${JSON.stringify(record)}\n`);
   }
 
   async #save(events: RunEvents): Promise<void> {
     const folder = join(this.#checkpoints, stepFolder(this.trainer.step));
-    await saveTraining(this.trainer, await nodeFolderSink(folder), this.#files);
+    await saveTraining(
+      this.trainer,
+      await nodeFolderSink(folder, { kind: "state", force: true }),
+      this.#files,
+    );
     events.onSave?.(this.trainer.step, folder);
     const steps = await this.savedSteps();
     for (const step of steps.slice(0, -this.config.training.keep)) {
-      await rm(join(this.#checkpoints, stepFolder(step)), { recursive: true, force: true });
+      const old = join(this.#checkpoints, stepFolder(step));
+      const foreign = await removeOwnFolder(old);
+      if (foreign.length === 0 || this.#left.has(old)) continue;
+      this.#left.add(old);
+      events.onNotice?.(`${old} is kept: not written by this program: ${someOf(foreign)}`);
     }
   }
 
@@ -273,9 +286,16 @@ export class Run {
     );
   }
 
-  /** Writes the model in the Hugging Face layout with its tokenizer. */
-  async saveModel(folder: string, dtype: "F32" | "BF16" = "F32"): Promise<void> {
-    await saveCheckpoint(await nodeFolderSink(folder), modelEntries(this.model), {
+  /**
+   * Writes the model in the Hugging Face layout with its tokenizer; `force` replaces a model that this program wrote.
+   * @throws ConfigError where something else is there
+   */
+  async saveModel(
+    folder: string,
+    dtype: "F32" | "BF16" = "F32",
+    options: { readonly force?: boolean } = {},
+  ): Promise<void> {
+    await saveCheckpoint(await nodeFolderSink(folder, options), modelEntries(this.model), {
       config: { ...toConfigJson(this.model.config), torch_dtype: dtype === "F32" ? "float32" : "bfloat16" },
       dtype,
       keepF32: (name) => name.endsWith("e_score_correction_bias"),

@@ -86,6 +86,7 @@ export async function trainWithView(
     {
       onStep: (metrics, remaining) => view.step(metrics, remaining),
       onEvaluation: (step, evaluation) => view.evaluation(step, evaluation),
+      onNotice: (text) => view.note(text),
     },
     interrupt.signal,
   );

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -191,16 +191,21 @@ describe("datasets on disk", () => {
     await dataset.close();
   });
 
-  it("an interrupted or damaged build is not taken for a dataset", async () => {
-    const options = { vocabSize: 1000, eosId: EOS, shardTokens: 50 };
-    await buildDataset(folder, docs(40), options);
+  it("an interrupted build leaves what was there, a damaged one is not taken for a dataset", async () => {
+    const options = { vocabSize: 1000, eosId: EOS, shardTokens: 50, force: true };
     const broken = function* () {
       yield* docs(20);
       throw new Error("power cut");
     };
     await expect(buildDataset(folder, broken(), options)).rejects.toThrow("power cut");
     await expect(openDataset(folder)).rejects.toThrow(/not built to its end/);
-    expect((await readdir(folder)).filter((f) => f.endsWith(".tmp"))).toEqual([]);
+    expect(await readdir(folder)).toEqual([]);
+    await buildDataset(folder, docs(40), options);
+    await expect(buildDataset(folder, broken(), options)).rejects.toThrow("power cut");
+    expect((await readIndex(folder)).documents).toBe(40);
+    await expect(buildDataset(folder, docs(1), { ...options, force: false })).rejects.toThrow(
+      /something already/,
+    );
     const controller = new AbortController();
     controller.abort(new Error("stopped"));
     await expect(buildDataset(folder, docs(1), { ...options, signal: controller.signal })).rejects.toThrow(
@@ -212,5 +217,8 @@ describe("datasets on disk", () => {
     await expect(openDataset(folder)).rejects.toThrow(/another size/);
     await writeFile(join(folder, "index.json"), '{"format":"other"}');
     await expect(openDataset(folder)).rejects.toThrow(/not a token dataset/);
+    // Somebody's own index.json by now.
+    await expect(buildDataset(folder, docs(1), options)).rejects.toThrow(/changed since; found: index.json/);
+    expect(await readFile(join(folder, "index.json"), "utf8")).toBe('{"format":"other"}');
   });
 });

@@ -1,12 +1,15 @@
 /**
- * Token datasets on disk (Node only): shards of little-endian Uint16 or Uint32 ids and an `index.json` that is
- * written last, each by way of a temporary file and a rename, so that an interrupted build is never mistaken
- * for a complete one. Building and reading hold one buffer, whatever the size of the corpus.
+ * Token datasets on disk (Node only): shards of little-endian Uint16 or Uint32 ids and an `index.json`, in a folder that
+ * appears when it is whole, so that an interrupted build is never mistaken for a complete one. Building and reading
+ * hold one buffer, whatever the size of the corpus.
  */
 
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, readFile, stat } from "node:fs/promises";
 import { endianness } from "node:os";
 import { join } from "node:path";
+import { nodeFolderSink } from "../files/folder-sink.ts";
+import { type ByteSink, type FolderSink, writeWhole } from "../files/sink.ts";
+import { openForReading } from "../files/text-file.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import {
   checkedId,
@@ -61,11 +64,13 @@ export interface BuildOptions {
   readonly onProgress?: (progress: BuildProgress) => void;
   readonly progressEvery?: number;
   readonly signal?: AbortSignal;
+  /** Replace a dataset that is there and that `buildDataset` wrote; else `directory` must be new or empty. */
+  readonly force?: boolean;
 }
 
 /**
- * Writes documents as a dataset to `directory`, replacing one that is there (its index goes first), and returns
- * the index. Throws FormatError for ids outside the vocabulary and the signal's reason where it is aborted.
+ * Writes documents as a dataset to `directory` and returns the index. Throws ConfigError where something is there that
+ * is not to be replaced, FormatError for ids outside the vocabulary, and the signal's reason where it is aborted.
  */
 export async function buildDataset(
   directory: string,
@@ -82,9 +87,8 @@ export async function buildDataset(
   if (!Number.isInteger(shardTokens) || shardTokens < 1) {
     throw new ConfigError("must be a positive integer", { where: "dataset.shardTokens", found: shardTokens });
   }
-  await mkdir(directory, { recursive: true });
-  await rm(join(directory, INDEX), { force: true });
-  const writer = new ShardWriter(directory, vocabSize, shardTokens);
+  const sink = await nodeFolderSink(directory, { kind: "dataset", force: options.force });
+  const writer = new ShardWriter(sink, vocabSize, shardTokens);
   let count = 0;
   let tokens = 0;
   let sourceBytes: number | null = 0;
@@ -111,26 +115,28 @@ export async function buildDataset(
       }
     }
     await writer.finish();
+    const index: DatasetIndex = {
+      format: FORMAT,
+      version: 1,
+      dtype: writer.dtype,
+      vocabSize,
+      eosId,
+      rowLength: bestFitLength ?? null,
+      tokens: writer.total,
+      documents: count,
+      sourceBytes,
+      shards: writer.shards,
+      note: options.note ?? null,
+    };
+    await writeWhole(await sink.file(INDEX), `${JSON.stringify(index, null, 2)}\n`);
+    await sink.commit();
+    report();
+    return index;
   } catch (error) {
     await writer.abandon();
+    await sink.abort();
     throw error;
   }
-  const index: DatasetIndex = {
-    format: FORMAT,
-    version: 1,
-    dtype: writer.dtype,
-    vocabSize,
-    eosId,
-    rowLength: bestFitLength ?? null,
-    tokens: writer.total,
-    documents: count,
-    sourceBytes,
-    shards: writer.shards,
-    note: options.note ?? null,
-  };
-  await writeAtomically(join(directory, INDEX), `${JSON.stringify(index, null, 2)}\n`);
-  report();
-  return index;
 }
 
 /** Opens a dataset written by `buildDataset`; throws FormatError where it is missing, incomplete or damaged. */
@@ -192,7 +198,7 @@ function shardStore(directory: string, index: DatasetIndex, starts: readonly num
   const handles = new Map<number, Promise<FileHandle>>();
   const handleOf = (shard: number): Promise<FileHandle> => {
     let handle = handles.get(shard);
-    if (!handle) handles.set(shard, (handle = open(join(directory, index.shards[shard].file), "r")));
+    if (!handle) handles.set(shard, (handle = openForReading(join(directory, index.shards[shard].file))));
     return handle;
   };
   return {
@@ -231,15 +237,15 @@ function shardStore(directory: string, index: DatasetIndex, starts: readonly num
 class ShardWriter {
   readonly shards: { file: string; tokens: number }[] = [];
   total = 0;
-  readonly #directory: string;
+  readonly #folder: FolderSink;
   readonly #shardTokens: number;
   readonly #buffer: Uint16Array | Uint32Array;
   #used = 0;
   #inShard = 0;
-  #handle: FileHandle | null = null;
+  #shard: ByteSink | null = null;
 
-  constructor(directory: string, vocabSize: number, shardTokens: number) {
-    this.#directory = directory;
+  constructor(folder: FolderSink, vocabSize: number, shardTokens: number) {
+    this.#folder = folder;
     this.#shardTokens = shardTokens;
     this.#buffer = newTokenArray(vocabSize, BUFFER_TOKENS);
   }
@@ -266,51 +272,30 @@ class ShardWriter {
   }
 
   async abandon(): Promise<void> {
-    if (!this.#handle) return;
-    await this.#handle.close();
-    this.#handle = null;
-    await rm(this.#temporary(), { force: true });
+    await this.#shard?.abort();
+    this.#shard = null;
   }
 
   #name(): string {
     return `tokens-${String(this.shards.length).padStart(5, "0")}.bin`;
   }
 
-  #temporary(): string {
-    return join(this.#directory, `${this.#name()}.tmp`);
-  }
-
   async #flush(): Promise<void> {
-    this.#handle ??= await open(this.#temporary(), "w");
+    this.#shard ??= await this.#folder.file(this.#name());
     const bytes = Buffer.from(this.#buffer.buffer, 0, this.#used * this.#buffer.BYTES_PER_ELEMENT);
     swapOnBigEndian(bytes, this.#buffer.BYTES_PER_ELEMENT);
-    await this.#handle.writeFile(bytes);
+    await this.#shard.write(bytes);
     this.#used = 0;
   }
 
   async #closeShard(): Promise<void> {
     await this.#flush();
-    await this.#handle!.sync();
-    await this.#handle!.close();
-    this.#handle = null;
-    const file = this.#name();
-    await rename(this.#temporary(), join(this.#directory, file));
-    this.shards.push({ file, tokens: this.#inShard });
+    await this.#shard!.commit();
+    this.#shard = null;
+    this.shards.push({ file: this.#name(), tokens: this.#inShard });
     this.total += this.#inShard;
     this.#inShard = 0;
   }
-}
-
-async function writeAtomically(path: string, text: string): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const handle = await open(temporary, "w");
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
 }
 
 function swapOnBigEndian(bytes: Buffer, width: number): void {

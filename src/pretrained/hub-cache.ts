@@ -19,12 +19,11 @@ import {
 } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { checkInnerPath } from "../checkpoint/byte-source.ts";
+import { codeOf, explained } from "../files/file-error.ts";
 import { FormatError } from "../tensor/errors.ts";
 import type { HubFile } from "./hub-client.ts";
 
 export const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
-
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 
 /** Size of the file that `path` leads to, or null. */
 export async function sizeOnDisk(path: string): Promise<number | null> {
@@ -44,6 +43,11 @@ export class RepoCache {
   constructor(cacheDir: string, name: string) {
     this.name = name;
     this.folder = join(cacheDir, ["models", ...name.split("/")].join("--"));
+  }
+
+  /** Makes sure that the folder is there. */
+  async make(): Promise<void> {
+    await explained(this.folder, "write", () => mkdir(this.folder, { recursive: true }));
   }
 
   snapshot(commit: string): string {

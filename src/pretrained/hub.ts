@@ -5,7 +5,7 @@
  * `@huggingface/hub` tells commit and files; its own download neither continues, verifies, reports nor stops, so
  * that part is hub-download.ts (docs/decisions/0007).
  */
-import { mkdir, readFile, statfs } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { checkInnerPath } from "../checkpoint/byte-source.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
@@ -178,7 +178,7 @@ async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<v
     if ((await sizeOnDisk(blob)) === file.size) continue;
     missing += file.size - ((await sizeOnDisk(`${blob}.deepseek-ts.incomplete`)) ?? 0);
   }
-  await mkdir(cache.folder, { recursive: true });
+  await cache.make();
   const { bavail, bsize } = await statfs(cache.folder);
   if (missing <= bavail * bsize) return;
   throw new ConfigError("the disk has no room for the model", {

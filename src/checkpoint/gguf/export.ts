@@ -21,6 +21,9 @@ import { type GgufEntry, ggufEntryBytes, writeGguf } from "./writer.ts";
 /** `general.file_type` of files that are mostly of one type. */
 const FILE_TYPES: Readonly<Record<WritableType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };
 
+/** Metadata key that tells this program's files from others. */
+export const EXPORT_MARK = "deepseek_ts.export";
+
 export interface GgufModel {
   /** Official names. Where the source has `blocks` of the wanted type, they are copied. */
   readonly weights: WeightSource;
@@ -269,6 +272,7 @@ function metadataOf(model: GgufModel, type: WritableType): Map<string, GgufValue
   metadata.set("general.name", text(model.name ?? model.config.modelType));
   metadata.set("general.file_type", u32(FILE_TYPES[type]));
   if (ggmlTypes[type].values > 1) metadata.set("general.quantization_version", u32(2));
+  metadata.set(EXPORT_MARK, u32(1));
   if (!model.tokenizer) metadata.set("tokenizer.ggml.model", text("none"));
   // The configuration's ids of special tokens win: they say where generation ends.
   for (const [key, value] of model.tokenizer ?? []) if (!metadata.has(key)) metadata.set(key, value);

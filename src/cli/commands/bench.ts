@@ -56,6 +56,7 @@ export function benchCommand(): Command {
     )
     .option("--no-reopen", "do not save the model and open it again")
     .option("--folder <path>", "where the model is saved (default: a temporary folder, removed afterwards)")
+    .option("--force", "replace a model that an earlier run left in --folder")
     .option("--seed <n>", "seed of the weights", naturalNumber, 1)
     .option("--json", "write one JSON object at the end");
   return withThreads(command)

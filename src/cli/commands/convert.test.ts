@@ -1,5 +1,5 @@
 /** `convert`, from a folder to GGUF and back: values, tokenizer, refusals. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
@@ -105,7 +105,13 @@ describe("convert", () => {
     listen();
     await writeFile(at("there.gguf"), "x");
     await expect(run("model", "there.gguf")).rejects.toThrow(/there is something already.*--force/);
+    await expect(run("model", "there.gguf", "--force")).rejects.toThrow(/not written by this program/);
+    await rm(at("there.gguf"));
+    await run("model", "there.gguf");
+    const written = (await stat(at("there.gguf"))).ino;
+    await expect(run("there.gguf", "there.gguf", "--type", "f16", "--force")).rejects.toThrow(/what is read/);
     await run("model", "there.gguf", "--force");
+    expect((await stat(at("there.gguf"))).ino).not.toBe(written);
     expect((await readFile(at("there.gguf"))).subarray(0, 4).toString()).toBe("GGUF");
     const before = (await readdir(folder)).length;
     await expect(run("model", "folder")).rejects.toThrow(/NAME\.gguf/);

@@ -2,22 +2,24 @@
  * `deepseek-ts convert`: a model from one file format to another, streaming, without loading it: to a GGUF file for
  * llama.cpp, or from one to a folder in the Hugging Face layout.
  */
-import { stat } from "node:fs/promises";
 import { Command, Option } from "commander";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
+import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { loadModel, modelWeights } from "../../checkpoint/model.ts";
-import { nodeFileSink, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { isObject, type JsonObject } from "../../checkpoint/strict-json.ts";
 import { TILED } from "../../checkpoint/tiles.ts";
+import { nodeFileSink } from "../../files/file-sink.ts";
+import { nodeFolderSink } from "../../files/folder-sink.ts";
+import { checkFilePlace, checkFolderPlace, type FilePlaceOptions, realPlace } from "../../files/place.ts";
 import { parseConfig } from "../../models/config.ts";
 import { weightsOf } from "../../models/model-weights.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
@@ -141,7 +143,13 @@ function storedType({ torch_dtype: dtype, quantization_config: quantized }: Json
   return dtype === "bfloat16" ? "BF16" : dtype === "float16" ? "F16" : "F32";
 }
 
-async function toGguf(source: Source, out: string, name: string, flags: Flags): Promise<number> {
+async function toGguf(
+  source: Source,
+  out: string,
+  name: string,
+  flags: Flags,
+  place: FilePlaceOptions,
+): Promise<number> {
   const type = flags.type === undefined ? storedType(source.config) : TYPES[flags.type];
   const line = new ProgressLine(process.stderr);
   const model: GgufModel = {
@@ -151,7 +159,7 @@ async function toGguf(source: Source, out: string, name: string, flags: Flags): 
     name,
   };
   try {
-    return await exportGguf(await nodeFileSink(out), model, {
+    return await exportGguf(await nodeFileSink(out, place), model, {
       type,
       perTensor: (tensor) => flags.keep.find(({ pattern }) => pattern.test(tensor))?.value,
       onProgress: ({ written, total }) => line.update({ stage: "load", done: written, total }),
@@ -161,7 +169,7 @@ async function toGguf(source: Source, out: string, name: string, flags: Flags): 
   }
 }
 
-async function toFolder(source: Source, out: string, flags: Flags): Promise<number> {
+async function toFolder(source: Source, out: string, flags: Flags, place: FilePlaceOptions): Promise<number> {
   const { weights } = source;
   const type = (flags.type === undefined ? storedType(source.config) : TYPES[flags.type]) as
     | "F32"
@@ -184,7 +192,7 @@ async function toFolder(source: Source, out: string, flags: Flags): Promise<numb
   const torch = { F32: "float32", BF16: "bfloat16", F16: "float16" }[type];
   try {
     const files = await source.files();
-    const { totalSize } = await saveCheckpoint(await nodeFolderSink(out), entries, {
+    const { totalSize } = await saveCheckpoint(await nodeFolderSink(out, place), entries, {
       config: { ...source.config, torch_dtype: torch },
       dtype: type,
       keepF32: (name) => name.endsWith("e_score_correction_bias"),
@@ -197,24 +205,22 @@ async function toFolder(source: Source, out: string, flags: Flags): Promise<numb
 }
 
 async function convert(path: string, out: string, flags: Flags): Promise<void> {
-  const there = await stat(out).catch(() => null);
-  if (there && !flags.force) {
-    throw new ConfigError("there is something already", {
-      where: out,
-      hint: "Choose another place, or --force.",
-    });
-  }
-  const place = await openPlace(path, flags);
+  const model = await openPlace(path, flags);
   const toFile = /\.gguf$/i.test(out);
-  if (place.gguf === null && !toFile) {
+  if (model.gguf === null && !toFile) {
     throw new ConfigError("a folder becomes a GGUF file", { where: out, expected: "NAME.gguf", found: out });
   }
-  if (place.gguf !== null && toFile && flags.type === undefined) {
+  if (model.gguf !== null && toFile && flags.type === undefined) {
     throw new ConfigError("from one GGUF file to another goes only with --type", { where: out });
   }
-  const source = await (place.gguf === null ? openFolder(place) : openGgufPlace(place));
+  const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
+  // Before the work rather than after it.
+  await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), place);
+  const source = await (model.gguf === null ? openFolder(model) : openGgufPlace(model));
   try {
-    const bytes = toFile ? await toGguf(source, out, place.name, flags) : await toFolder(source, out, flags);
+    const bytes = await (toFile
+      ? toGguf(source, out, model.name, flags, place)
+      : toFolder(source, out, flags, place));
     process.stdout.write(`saved       ${out}: ${bytesText(bytes)}\n`);
   } finally {
     await source.close();
@@ -243,7 +249,7 @@ export function convertCommand(): Command {
       namedRules("TYPE", TYPES),
       [],
     )
-    .option("--force", "replace what is there");
+    .option("--force", "replace a model that this program wrote there");
   return withHub(command)
     .addHelpText("after", examples)
     .action(async (path: string, out: string, flags: Flags) => {

@@ -1,9 +1,10 @@
 /** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
 import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
-import { nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
+import { nodeFolderSink } from "../../files/folder-sink.ts";
+import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { type Divergence, divergence, type TextLogits, textLogits } from "../../generate/divergence.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { storageRule } from "../../models/quantization.ts";
@@ -12,7 +13,7 @@ import { load, locateModel } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
-import { ProgressLine } from "../progress-line.ts";
+import { bytesText, ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
 import {
   type NamedRule,
@@ -74,6 +75,7 @@ interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly text?: string;
   readonly tokens: number;
   readonly json?: boolean;
+  readonly force?: boolean;
   readonly threads?: number;
 }
 
@@ -94,6 +96,9 @@ function reportText(d: Divergence): string {
 
 async function quantize(path: string, out: string, flags: Flags, device: Device): Promise<void> {
   const place = await locateModel(await modelPath(path), { ...hubFlags(flags), download: true });
+  const target = { force: flags.force, sources: [place.source.path] };
+  // Before the work rather than after it.
+  await checkFolderPlace(await realPlace(out), target);
   const files: Record<string, string> = {};
   for (const name of COMPANIONS) {
     if (await place.tree.has(name)) files[name] = await place.tree.readText(name);
@@ -112,14 +117,14 @@ async function quantize(path: string, out: string, flags: Flags, device: Device)
   }
   const { model, tokenizer, dispose } = await open({ storage: ruleWith(flags.dtype, flags.keep) });
   try {
-    const sink = await nodeFolderSink(out);
+    const sink = await nodeFolderSink(out, target);
     const { totalSize } = await saveCheckpoint(sink, tiledEntries(model), {
       config: tiledConfig(model),
       files,
     });
     const bits = (8 * totalSize) / model.parameters.count;
     const found = before && tokenizer && divergence(before, await measured(model, tokenizer, flags));
-    const size = `${(totalSize / 1e9).toFixed(3)} GB, ${bits.toFixed(2)} bits a weight`;
+    const size = `${bytesText(totalSize)}, ${bits.toFixed(2)} bits a weight`;
     if (flags.json)
       process.stdout.write(`${JSON.stringify({ out, bytes: totalSize, bitsPerWeight: bits, ...found })}\n`);
     else process.stdout.write(`saved       ${out}: ${size}\n${found ? reportText(found) : ""}`);
@@ -136,7 +141,7 @@ export function quantizeCommand(): Command {
         "scale for each 32 values.",
     )
     .argument("<model>", MODEL_ARGUMENT)
-    .argument("<out>", "the folder to write; one that is there is replaced")
+    .argument("<out>", "the folder to write, new or empty")
     .addOption(new Option("--dtype <dtype>", "bits of the weights").choices(["q4", "q8"]).default("q4"))
     .option(
       "--keep <pattern=format>",
@@ -147,6 +152,7 @@ export function quantizeCommand(): Command {
     .option("--report", "measure what it costs: perplexity and divergence on a text, before and after")
     .option("--text <file>", "the text of the report (default: a short one that comes with the package)")
     .option("--tokens <n>", "tokens of the text that are read at most", positiveInteger, 512)
+    .option("--force", "replace a model that this program wrote there")
     .option("--json", "write one JSON object");
   return withThreads(withHub(command))
     .addHelpText("after", examples)

@@ -2,6 +2,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
+import { checkFolderPlace, realPlace } from "../../files/place.ts";
+import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import { evaluationText } from "../live-view.ts";
 import { mergeConfig, preset, presets, type RunConfig } from "../run-config.ts";
@@ -42,27 +44,25 @@ Examples:
   deepseek-ts train src --config my.json            my.json: {"preset": "v2-small", "training": {"steps": 300}}
   deepseek-ts train --resume runs/v3-small-1`;
 
-/** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist. */
+/** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that nobody prepares. */
 export async function freeRunFolder(name: string): Promise<string> {
-  const taken = new Set(await readdir("runs").catch(() => []));
+  const names: string[] = await readdir("runs").catch(() => []);
+  // What another process prepares has its name already.
+  const taken = new Set(names.map((name) => (isAbandoned(name) ? name : (ownedTarget(name) ?? name))));
   let n = 1;
   while (taken.has(`${name}-${n}`)) n++;
   return join("runs", `${name}-${n}`);
 }
 
-/** Refuses to prepare a run over something else. @throws ConfigError */
+/** Refuses to prepare a run over something else. @throws ConfigError, FileError */
 export async function checkFree(out: string): Promise<void> {
-  const names: string[] = await readdir(out).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
-  // What a run killed during its preparation leaves may be written over.
-  if (names.every((name) => ["tokenizer", "data", "run.json.tmp"].includes(name))) return;
-  const isRun = names.includes("run.json");
-  throw new ConfigError(isRun ? "there is a run already" : "the folder is not empty", {
-    where: out,
-    hint: isRun ? `Continue it with --resume ${out}, or choose another --out.` : "Choose another --out.",
-  });
+  if (await isTaken(join(out, "run.json"))) {
+    throw new ConfigError("there is a run already", {
+      where: out,
+      hint: `Continue it with --resume ${quote(out)}, or choose another --out.`,
+    });
+  }
+  await checkFolderPlace(await realPlace(out), {});
 }
 
 async function readConfigFile(path: string): Promise<Record<string, unknown>> {

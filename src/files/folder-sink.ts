@@ -1,0 +1,205 @@
+/**
+ * Folders written whole or not at all: staged as `DIR.tmp-OWNER` beside the target and renamed at the end.
+ *
+ * A new folder appears in one rename. An existing one is replaced in two: it becomes `DIR.old-OWNER`, then the staged
+ * one takes its name. A process killed between the two leaves both whole; whoever comes next puts the old one back
+ * (`recoverFolder`).
+ */
+import { chmod, mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { ConfigError } from "../tensor/errors.ts";
+import { explained, fileError } from "./file-error.ts";
+import { FileWriter, syncFolder } from "./file-sink.ts";
+import {
+  type FileMark,
+  FileMarker,
+  type FolderKind,
+  foreignEntries,
+  MANIFEST,
+  manifestText,
+} from "./manifest.ts";
+import { checkFolderPlace, type PlaceOptions, realPlace } from "./place.ts";
+import { type ByteSink, checkInnerPath, type FolderSink } from "./sink.ts";
+import {
+  clearAbandoned,
+  discard,
+  isAbandoned,
+  isTaken,
+  makeFolder,
+  settled,
+  temporariesOf,
+  temporaryName,
+  unsettled,
+} from "./temporary.ts";
+
+export interface FolderOptions extends PlaceOptions {
+  /** What the folder will hold (default: a model). */
+  readonly kind?: FolderKind;
+}
+
+/** A folder under a temporary name, for contents that are no plain list of files. */
+export interface StagedFolder {
+  /** Where to write until `commit`. */
+  readonly path: string;
+  /** Gives the folder its name; `files` are the marks of what it holds. */
+  commit(files?: ReadonlyMap<string, FileMark>): Promise<void>;
+  abort(): Promise<void>;
+}
+
+/** How long a reader waits for a living process that stands between the two renames. */
+const SWAP_MS = 2000;
+
+/**
+ * Undoes a replacement of `dir` that was killed between its two renames. Returns whether it did.
+ * @throws ConfigError where more than one earlier folder is left
+ */
+export async function recoverFolder(dir: string): Promise<boolean> {
+  const full = await realPlace(dir);
+  for (const began = performance.now(); !(await isTaken(full)); ) {
+    const aside = await temporariesOf(full, "old");
+    if (aside.length === 0) return false;
+    const dead = aside.filter(isAbandoned);
+    if (dead.length === 1 && aside.length === 1) {
+      await explained(dir, "write", () => rename(dead[0], full));
+      await syncFolder(dirname(full));
+      return true;
+    }
+    if (performance.now() - began > SWAP_MS) {
+      throw new ConfigError("a replacement of the folder was cut short", {
+        where: dir,
+        found: aside,
+        hint: "Rename the one to keep by hand.",
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return false;
+}
+
+/** Deletes a folder that was set aside, unless somebody put a file of their own into it. */
+async function dropAside(aside: string): Promise<void> {
+  if ((await foreignEntries(aside)).length > 0) return;
+  const doomed = temporaryName(aside.replace(/\.old-[^/\\]*$/, ""), "tmp");
+  await rename(aside, doomed);
+  await discard(doomed);
+}
+
+/** Gives a staged folder its name where there is none, or an empty folder. */
+async function takeName(staged: string, full: string): Promise<void> {
+  // Windows renames over nothing.
+  if (process.platform === "win32") await rmdir(full).catch(() => {});
+  await rename(staged, full);
+}
+
+/**
+ * Stages a folder for `dir`, whose parents are made. A symbolic link is followed and stays.
+ * @throws ConfigError where something is there that is not to be replaced, FileError
+ */
+export async function stageFolder(dir: string, options: FolderOptions = {}): Promise<StagedFolder> {
+  const full = await realPlace(dir);
+  await recoverFolder(full);
+  await checkFolderPlace(full, options);
+  await explained(dir, "write", () => mkdir(dirname(full), { recursive: true }));
+  await explained(dir, "read", async () => {
+    await clearAbandoned(full);
+    // Replaced by a process that was killed before it deleted it.
+    for (const old of await temporariesOf(full, "old")) {
+      if (isAbandoned(old) && (await isTaken(full))) await dropAside(old);
+    }
+  });
+  const staged = temporaryName(full, "tmp");
+  await makeFolder(staged);
+  unsettled(staged);
+  let kept = false;
+
+  const swap = async () => {
+    const aside = temporaryName(full, "old");
+    await rename(full, aside);
+    try {
+      await rename(staged, full);
+    } catch (error) {
+      await rename(aside, full);
+      throw error;
+    }
+    await syncFolder(dirname(full));
+    await dropAside(aside);
+  };
+
+  return {
+    path: staged,
+    async commit(files = new Map()) {
+      await explained(dir, "write", async () => {
+        const manifest = await FileWriter.create(join(staged, MANIFEST), dir);
+        await manifest.write(new TextEncoder().encode(manifestText(options.kind ?? "model", files)));
+        await manifest.finish();
+        await syncFolder(staged);
+        if (await isTaken(full)) {
+          await checkFolderPlace(full, options).catch((cause: unknown) => {
+            kept = true;
+            settled(staged);
+            throw new ConfigError("something appeared here while the folder was being written", {
+              where: dir,
+              found: `what was written is whole, in ${staged}`,
+              hint: "Rename one of the two.",
+              cause,
+            });
+          });
+          await chmod(staged, (await stat(full)).mode & 0o777);
+          if ((await readdir(full)).length > 0) await swap();
+          else await takeName(staged, full);
+        } else await takeName(staged, full);
+        settled(staged);
+        await syncFolder(dirname(full));
+      });
+    },
+    async abort() {
+      if (!kept)
+        await discard(staged).catch((error: unknown) => Promise.reject(fileError(error, dir, "remove")));
+    },
+  };
+}
+
+/**
+ * A sink that stages a folder and puts it at `dir` on commit, with the list of its files by which this program
+ * recognises it later. A symbolic link is followed and stays.
+ * @throws ConfigError where something is there that is not to be replaced, FileError
+ */
+export async function nodeFolderSink(dir: string, options: FolderOptions = {}): Promise<FolderSink> {
+  const staged = await stageFolder(dir, options);
+  const marks = new Map<string, FileMark>();
+  const folders = new Set<string>();
+  return {
+    name: dir,
+    async file(path): Promise<ByteSink> {
+      checkInnerPath(dir, path);
+      const full = join(staged.path, path);
+      const shown = join(dir, path);
+      if (path.includes("/")) {
+        await explained(shown, "write", () => mkdir(dirname(full), { recursive: true }));
+        for (let at = dirname(full); at !== staged.path; at = dirname(at)) folders.add(at);
+      }
+      const marker = new FileMarker();
+      const writer = await FileWriter.create(full, shown);
+      return {
+        name: shown,
+        async write(bytes) {
+          await writer.write(bytes);
+          marker.push(bytes);
+        },
+        async commit() {
+          await writer.finish();
+          marks.set(path, marker.mark());
+        },
+        async abort() {
+          await writer.close().catch(() => {});
+          await rm(full, { force: true });
+        },
+      };
+    },
+    async commit() {
+      for (const folder of folders) await explained(dir, "write", () => syncFolder(folder));
+      await staged.commit(marks);
+    },
+    abort: () => staged.abort(),
+  };
+}

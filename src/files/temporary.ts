@@ -1,0 +1,119 @@
+/**
+ * Names for what is being written and for what is being replaced, beside their target: `NAME.tmp-OWNER` and
+ * `NAME.old-OWNER`, where OWNER is process, machine and a random part. So whoever comes later knows whether the owner
+ * still lives, and only what a dead process of this machine left is ever cleared.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { lstat, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { explained, isMissing } from "./file-error.ts";
+
+/** What the name is for: a new thing being written, or an old one on its way out. */
+export type TemporaryKind = "tmp" | "old";
+
+const OWNED = /\.(tmp|old)-(\d+)-([0-9a-f]{8})-[0-9a-f]{8}$/;
+
+const machine = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
+
+/** A new name beside `target` that nobody else uses. */
+export function temporaryName(target: string, kind: TemporaryKind): string {
+  return `${target}.${kind}-${process.pid}-${machine}-${randomBytes(4).toString("hex")}`;
+}
+
+/** The name of the target for which `temporaryName` gave this name; null for other names. */
+export function ownedTarget(name: string): string | null {
+  const match = OWNED.exec(name);
+  return match && name.slice(0, match.index);
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Whether the process that made this name is gone; false where that cannot be known, as for another machine. */
+export function isAbandoned(name: string): boolean {
+  const match = OWNED.exec(name);
+  return match !== null && match[3] === machine && !lives(Number(match[2]));
+}
+
+/** Paths beside `target` that temporaryName made for it. */
+export async function temporariesOf(target: string, kind: TemporaryKind): Promise<string[]> {
+  const prefix = `${basename(target)}.${kind}-`;
+  try {
+    const names = await readdir(dirname(target));
+    return names
+      .filter((name) => name.startsWith(prefix) && OWNED.exec(name)?.index === basename(target).length)
+      .map((name) => join(dirname(target), name));
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+// What this process is writing now: cleared where it ends in the middle of it.
+const active = new Set<string>();
+let watching = false;
+
+/** Notes something that must not outlive this process; `settled` takes it off the list. */
+export function unsettled(path: string): void {
+  if (!watching) {
+    process.on("exit", () => {
+      for (const each of active) rmSync(each, { recursive: true, force: true });
+    });
+    watching = true;
+  }
+  active.add(path);
+}
+
+/** The thing has got its name, or is gone. */
+export function settled(path: string): void {
+  active.delete(path);
+}
+
+/** Deletes what this process or a dead one was writing. */
+export async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+  settled(path);
+}
+
+/** Deletes half-written things that dead processes left for `target`. */
+export async function clearAbandoned(target: string): Promise<void> {
+  for (const path of await temporariesOf(target, "tmp")) if (isAbandoned(path)) await discard(path);
+}
+
+/** Runs `body` with a new folder among the system's temporary files, and deletes it afterwards. */
+export async function withTemporaryFolder<T>(
+  prefix: string,
+  body: (folder: string) => Promise<T>,
+): Promise<T> {
+  const folder = await explained(tmpdir(), "write", () => mkdtemp(join(tmpdir(), prefix)));
+  unsettled(folder);
+  try {
+    return await body(folder);
+  } finally {
+    await discard(folder);
+  }
+}
+
+/** Makes `path` a new folder with the rights that the user's umask gives. */
+export async function makeFolder(path: string): Promise<void> {
+  await explained(path, "write", () => mkdir(path));
+}
+
+/** Whether anything, also a link that leads nowhere, has this name. */
+export async function isTaken(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
