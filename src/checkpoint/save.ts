@@ -114,11 +114,14 @@ function split(entries: SafetensorsEntry[], maxBytes: number): SafetensorsEntry[
 /** Keys of `config.json` that are real numbers, nested ones included. */
 const REAL_KEYS = [
   "attention_dropout",
+  "attention_factor",
   "aux_loss_alpha",
   "beta_fast",
   "beta_slow",
   "factor",
+  "high_freq_factor",
   "initializer_range",
+  "low_freq_factor",
   "mscale",
   "mscale_all_dim",
   "rms_norm_eps",

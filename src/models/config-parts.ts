@@ -1,8 +1,7 @@
-/** Parts of `config.json` that several `model_type`s share: sizes, rotary settings, attention, experts, FP8. */
+/** Parts of `config.json` that several `model_type`s share: sizes, attention, experts, FP8. */
 import type { MhaConfig } from "../nn/attention.ts";
 import type { MlaConfig } from "../nn/mla.ts";
 import type { MoeConfig, RouterConfig } from "../nn/moe.ts";
-import type { RopeConfig } from "../nn/rotary.ts";
 import type { LanguageConfig } from "./config.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";
 
@@ -55,47 +54,6 @@ function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] 
   if (!valid) section.refuse("weight_block_size", "two positive integers");
   const [rows, columns] = block as number[];
   return { block: [rows, columns] };
-}
-
-/**
- * Rotary settings in either spelling: `rope_theta` with `rope_scaling {type | rope_type}`, or `rope_parameters
- * {rope_type, rope_theta, ..}` of newer files. `context` is what YaRN stretches where the file does not say.
- * @throws ConfigError on a type not in `kinds`
- */
-export function readRope(
-  reader: ConfigReader,
-  kinds: readonly RopeConfig["kind"][],
-  context = 4096,
-): RopeConfig {
-  reader.only("partial_rotary_factor", 1);
-  const parameters = reader.section("rope_parameters");
-  const section = parameters ?? reader.section("rope_scaling");
-  const theta = parameters?.has("rope_theta")
-    ? parameters.number("rope_theta", undefined, 0)
-    : reader.number("rope_theta", 10000, 0);
-  if (!section) return { kind: "default", theta };
-  const key = section.raw("rope_type") === undefined ? "type" : "rope_type";
-  const kind = section.oneOf(key, kinds, "default");
-  section.only("partial_rotary_factor", 1);
-  if (kind === "default") return { kind, theta };
-  const factor = section.number("factor", undefined, 0);
-  if (kind === "linear") return { kind, theta, factor };
-  if (section.raw("attention_factor") !== undefined) {
-    section.refuse("attention_factor", "no value: it follows from mscale and mscale_all_dim");
-  }
-  section.only("truncate", true);
-  const mscale = section.number("mscale", 1);
-  const mscaleAllDim = section.number("mscale_all_dim", 0);
-  return {
-    kind,
-    theta,
-    factor,
-    originalMaxPositions: section.integer("original_max_position_embeddings", context),
-    betaFast: section.number("beta_fast", 32, 0),
-    betaSlow: section.number("beta_slow", 1, 0),
-    mscale,
-    mscaleAllDim,
-  };
 }
 
 /** Heads of plain attention. @throws ConfigError where counts do not divide */

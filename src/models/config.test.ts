@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { ropeMagnitude } from "../nn/rotary.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { isMoeLayer, parseConfig, toConfigJson } from "./config.ts";
 import { type PresetName, presets } from "./presets.ts";
@@ -20,6 +21,8 @@ describe("parseConfig", () => {
       betaSlow: 1,
       mscale: 1,
       mscaleAllDim: 1,
+      attentionFactor: null,
+      truncate: true,
     });
     expect(parseConfig(coder).rope).toEqual({ kind: "linear", theta: 100000, factor: 4 });
     expect(parseConfig(llm).rope).toEqual({ kind: "default", theta: 10000 });
@@ -112,6 +115,43 @@ describe("parseConfig", () => {
     );
   });
 
+  it("reads rotary settings in both spellings alike", () => {
+    const magnitude = (json: object) => ropeMagnitude(parseConfig(json).rope);
+    const yarn = { factor: 4, original_max_position_embeddings: 1024 };
+    const variants = [
+      { rope_type: "default" },
+      { rope_type: "linear", factor: 4 },
+      {
+        ...{ rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+        original_max_position_embeddings: 8192,
+      },
+      { rope_type: "yarn", ...yarn, attention_factor: 1.25, beta_fast: null, truncate: false },
+      { rope_type: "yarn", ...yarn, mscale: 1, mscale_all_dim: 0.5 },
+    ];
+    for (const variant of variants) {
+      const newer = { ...llm, rope_theta: undefined, rope_parameters: { ...variant, rope_theta: 5e5 } };
+      const { rope_type: type, ...rest } = variant;
+      const older = [
+        { ...llm, rope_theta: 5e5, rope_scaling: variant },
+        { ...llm, rope_theta: 5e5, rope_scaling: { ...rest, type } },
+      ];
+      for (const json of older) expect(parseConfig(json)).toEqual(parseConfig(newer));
+      expect(parseConfig(toConfigJson(parseConfig(newer)))).toEqual(parseConfig(newer));
+    }
+    const llama = (more: object) => magnitude({ ...llm, rope_scaling: { type: "yarn", ...yarn, ...more } });
+    const paper = 0.1 * Math.log(4) + 1;
+    expect(llama({})).toBe(paper);
+    // transformers' plain attention takes the two temperatures only together, V3's own code each.
+    expect(llama({ mscale: 0.5 })).toBe(paper);
+    expect(llama({ mscale_all_dim: 0.5 })).toBe(paper);
+    expect(llama({ mscale: 1, mscale_all_dim: 0.5 })).toBe(paper / (0.05 * Math.log(4) + 1));
+    expect(llama({ attention_factor: 1.5 })).toBe(1.5);
+    expect(magnitude({ ...v3, rope_scaling: { type: "yarn", ...yarn, mscale: 0.5 } })).toBe(
+      0.05 * Math.log(4) + 1,
+    );
+    expect(magnitude({ ...v3, rope_scaling: { ...v3.rope_scaling, attention_factor: 1.5 } })).toBe(1.5);
+  });
+
   it("takes sizes that are listed layer by layer where they are equal, and -1 for no token", () => {
     const listed = {
       num_attention_heads: Array(30).fill(32),
@@ -143,14 +183,38 @@ describe("parseConfig", () => {
     ["key heads that do not divide", llm, { num_key_value_heads: 5 }, /num_key_value_heads.*divisor/],
     ["odd head width", llm, { head_dim: 127 }, /head_dim/],
     ["rope type", llm, { rope_scaling: { type: "dynamic", factor: 2 } }, /type.*linear.*dynamic/],
-    ["rope type, newer key", llm, { rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_type.*llama3/],
+    ["rope type, newer key", v3, { rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_type.*llama3/],
+    [
+      "Llama 3's scaling without its ends",
+      llm,
+      { rope_scaling: { rope_type: "llama3", factor: 8 } },
+      /low_freq_factor/,
+    ],
+    [
+      "Llama 3's scaling with its ends the wrong way round",
+      llm,
+      { rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 } },
+      /high_freq_factor.*above low_freq_factor = 4.*found: 1/,
+    ],
+    [
+      "factors that depend on the length",
+      llm,
+      { rope_scaling: { type: "longrope", short_factor: Array(64).fill(1), long_factor: Array(64).fill(2) } },
+      /long_factor.*change with the input's length/,
+    ],
+    [
+      "too few factors",
+      llm,
+      { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
+      /short_factor.*64 numbers/,
+    ],
     ["rope without factor", coder, { rope_scaling: { type: "linear" } }, /factor/],
     ["partial rotation", llm, { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     [
-      "explicit temperature",
+      "temperature without meaning",
       v3,
-      { rope_scaling: { ...v3.rope_scaling, attention_factor: 1.5 } },
-      /attention_factor/,
+      { rope_scaling: { ...v3.rope_scaling, attention_factor: -1 } },
+      /attention_factor.*above 0/,
     ],
     ["epsilon", llm, { rms_norm_eps: -1 }, /rms_norm_eps/],
     ["token id", llm, { eos_token_id: [1.5] }, /eos_token_id/],

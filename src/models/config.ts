@@ -9,6 +9,7 @@ import type { RopeConfig } from "../nn/rotary.ts";
 import { architectures } from "./architectures.ts";
 import { ConfigReader, type Json } from "./config-reader.ts";
 import { fromInferenceJson, isInferenceJson } from "./inference-json.ts";
+import { writeRope } from "./rope-config.ts";
 
 export type ModelType = "llama" | "deepseek" | "deepseek_v2" | "deepseek_v3";
 
@@ -93,7 +94,7 @@ export function toConfigJson(config: LanguageConfig, dtype: WeightDtype = "float
     use_cache: true,
     torch_dtype: dtype === "fp8" ? "bfloat16" : dtype,
     rope_theta: config.rope.theta,
-    rope_scaling: writeRope(config.rope),
+    rope_scaling: writeRope(config.rope, config.maxPositions),
     ...architecture.write(config),
     ...(dtype === "fp8" && {
       quantization_config: {
@@ -103,19 +104,5 @@ export function toConfigJson(config: LanguageConfig, dtype: WeightDtype = "float
         weight_block_size: [...(config.quantization?.block ?? [128, 128])],
       },
     }),
-  };
-}
-
-function writeRope(rope: RopeConfig): Json | null {
-  if (rope.kind === "default") return null;
-  if (rope.kind === "linear") return { type: "linear", factor: rope.factor };
-  return {
-    type: "yarn",
-    factor: rope.factor,
-    original_max_position_embeddings: rope.originalMaxPositions,
-    beta_fast: rope.betaFast,
-    beta_slow: rope.betaSlow,
-    mscale: rope.mscale,
-    mscale_all_dim: rope.mscaleAllDim,
   };
 }

@@ -19,6 +19,8 @@ const yarn = (mscale: number, mscaleAllDim = mscale): YarnConfig => ({
   betaSlow: 1,
   mscale,
   mscaleAllDim,
+  attentionFactor: null,
+  truncate: true,
 });
 
 describe("ropeFrequencies", () => {
@@ -51,6 +53,38 @@ describe("ropeFrequencies", () => {
     }
   });
 
+  it("is Llama 3.1's piecewise scaling", () => {
+    const rope = {
+      kind: "llama3",
+      ...{
+        theta: 500000,
+        factor: 8,
+        lowFrequencyFactor: 1,
+        highFrequencyFactor: 4,
+        originalMaxPositions: 8192,
+      },
+    } as const;
+    const found = ropeFrequencies(rope, 128);
+    // Of R1-Distill-Llama, computed apart in Python's doubles from the published formula.
+    const expected: [number, number][] = [
+      [0, 1],
+      [10, 0.12868737343265052],
+      [28, 0.0032114459947525913],
+      [29, 0.002166570763503359],
+      [30, 0.0013718935677611381],
+      [33, 0.00031269375038406517],
+      [35, 9.556212353964683e-5],
+      [63, 3.068925988914511e-7],
+    ];
+    for (const [i, value] of expected) expect(Math.abs(found[i] / value - 1)).toBeLessThan(1e-12);
+  });
+
+  it("ramps between fractions of pairs where YaRN does not truncate", () => {
+    const { low, high } = yarnRange({ ...yarn(1), truncate: false }, 64);
+    expect(low).toBeCloseTo(10.472240810318025, 10);
+    expect(high).toBeCloseTo(22.513440636877274, 10);
+  });
+
   it("does not divide by zero where both ends of the ramp meet", () => {
     const narrow = { ...yarn(1), betaFast: 1, betaSlow: 1, originalMaxPositions: 1 };
     expect(ropeFrequencies(narrow, 8).every(Number.isFinite)).toBe(true);
@@ -71,6 +105,7 @@ describe("temperatures", () => {
 
   it("puts the ratio of the two on cosines and sines", () => {
     expect(ropeMagnitude(yarn(1))).toBe(1);
+    expect(ropeMagnitude({ ...yarn(1), attentionFactor: 1.5 })).toBe(1.5);
     expect(ropeMagnitude(yarn(1, 0.5))).toBeCloseTo(yarnMscale(40, 1) / yarnMscale(40, 0.5), 15);
   });
 });

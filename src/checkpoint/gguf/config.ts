@@ -5,9 +5,12 @@
  * counterpart are refused by name.
  */
 import { parseConfig, toConfigJson } from "../../models/config.ts";
+import { yarnMscale } from "../../nn/rotary.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { JsonObject } from "../strict-json.ts";
+import { ROPE_FACTORS } from "./names.ts";
 import type { GgufFile } from "./reader.ts";
+import { ropeScalingOf } from "./rope-factors.ts";
 import { MetadataReader } from "./types.ts";
 
 export type GgufArchitecture = "llama" | "deepseek" | "deepseek2";
@@ -25,7 +28,6 @@ const NEUTRAL: Readonly<Record<string, number>> = {
   logit_scale: 0,
   residual_scale: 0,
   embedding_scale: 0,
-  "rope.scaling.attn_factor": 1,
   "rope.scaling.yarn_ext_factor": 1,
   "rope.scaling.yarn_attn_factor": 1,
 };
@@ -89,12 +91,21 @@ class ArchitectureReader {
   }
 }
 
-/** Product of a stored decimal and a small integer, without the noise of binary fractions. */
+/** Product of a stored decimal and another number, without the noise of binary fractions. */
 const scaled = (decimal: number, by: number) => Number((decimal * by).toPrecision(12));
 
-function ropeScaling(a: ArchitectureReader): JsonObject | null {
+function ropeScaling(a: ArchitectureReader, { ropeFactors: factors }: GgufFile): JsonObject | null {
   const old = a.number("rope.scale_linear", 1);
   const type = a.text("rope.scaling.type", old === 1 ? "none" : "linear");
+  if (type !== "yarn") a.only("rope.scaling.attn_factor", 1);
+  if (factors !== null && a.architecture === "llama") {
+    if (type !== "none") a.refuse("rope.scaling.type", `none, beside ${ROPE_FACTORS}`);
+    return ropeScalingOf(
+      factors,
+      a.number("rope.freq_base", 10000),
+      a.integer("context_length", undefined, 1),
+    );
+  }
   if (type === "none") return null;
   const factor = a.number("rope.scaling.factor", a.has("rope.scaling.factor") ? undefined : old);
   if (type === "linear") return { type, factor };
@@ -106,7 +117,12 @@ function ropeScaling(a: ArchitectureReader): JsonObject | null {
     beta_fast: a.number("rope.scaling.yarn_beta_fast", 32),
     beta_slow: a.number("rope.scaling.yarn_beta_slow", 1),
   };
-  if (a.architecture === "llama") return yarn;
+  if (a.architecture === "llama") {
+    const more = a.number("rope.scaling.attn_factor", 1);
+    // llama.cpp multiplies the paper's temperature by it, a config.json gives the product.
+    return { ...yarn, ...(more !== 1 && { attention_factor: scaled(yarnMscale(factor, 1), more) }) };
+  }
+  a.only("rope.scaling.attn_factor", 1);
   // llama.cpp assumes the two factors of YaRN's temperature to be equal; without one, its versions differ.
   const mscale = scaled(a.number("rope.scaling.yarn_log_multiplier", 0), 10);
   if (mscale === 0) a.refuse("rope.scaling.yarn_log_multiplier", "0.1 times mscale_all_dim");
@@ -238,7 +254,7 @@ export function ggufConfig(file: GgufFile): JsonObject {
     max_position_embeddings: a.integer("context_length", undefined, 1),
     rms_norm_eps: a.number("attention.layer_norm_rms_epsilon"),
     rope_theta: a.number("rope.freq_base", 10000),
-    rope_scaling: ropeScaling(a),
+    rope_scaling: ropeScaling(a, file),
     tie_word_embeddings: !file.tensors.has("output.weight"),
     ...tokenIds(a.reader, rows),
   };

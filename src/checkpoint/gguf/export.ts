@@ -13,8 +13,9 @@ import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
 import { ggufArchitecture, ggufModelMetadata } from "./metadata.ts";
-import { ggufPlace, isInterleaved, reorderHeads } from "./names.ts";
+import { ggufPlace, isInterleaved, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import { quantize, type WritableType } from "./quantize.ts";
+import { ropeFactors } from "./rope-factors.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
 import { type GgufEntry, ggufEntryBytes, writeGguf } from "./writer.ts";
 
@@ -293,7 +294,22 @@ export async function exportGguf(sink: ByteSink, model: GgufModel, options: Expo
     const planned = plan(model.config).map((tensor) => ({ tensor, type: typeOf(tensor, options) }));
     const total = planned.reduce((sum, { tensor, type }) => sum + ggufEntryBytes({ ...tensor, type }), 0);
     let written = 0;
-    entries = planned.map(({ tensor, type }) => ({
+    const { attention, rope } = model.config;
+    const factors = attention.kind === "mha" ? ropeFactors(rope, attention.headDim) : null;
+    const setting: GgufEntry[] =
+      factors === null
+        ? []
+        : [
+            {
+              name: ROPE_FACTORS,
+              shape: [factors.length],
+              type: "F32",
+              async *data() {
+                yield new Uint8Array(factors.buffer);
+              },
+            },
+          ];
+    const weights = planned.map(({ tensor, type }) => ({
       name: tensor.name,
       shape: tensor.shape,
       type,
@@ -305,6 +321,7 @@ export async function exportGguf(sink: ByteSink, model: GgufModel, options: Expo
         }
       },
     }));
+    entries = [...setting, ...weights];
   } catch (error) {
     await sink.abort();
     throw error;

@@ -8,7 +8,7 @@ import type { LanguageConfig } from "../../models/config.ts";
 import type { MhaConfig } from "../../nn/attention.ts";
 import type { MlaConfig } from "../../nn/mla.ts";
 import type { MoeConfig } from "../../nn/moe.ts";
-import type { RopeConfig } from "../../nn/rotary.ts";
+import { type RopeConfig, ropeMagnitude, yarnMscale } from "../../nn/rotary.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { GgufArchitecture } from "./config.ts";
 import { bool, f32, type GgufValue, text, u32 } from "./types.ts";
@@ -42,21 +42,26 @@ export function ggufArchitecture(config: LanguageConfig): GgufArchitecture {
 
 function ropePairs(rope: RopeConfig, architecture: GgufArchitecture): Pair[] {
   const latent: Pair[] = architecture === "deepseek2" ? [["rope.scaling.yarn_log_multiplier", f32(0)]] : [];
-  if (rope.kind === "default") return [["rope.scaling.type", text("none")], ...latent];
+  // Of Llama 3's scaling and of single factors all there is is the tensor of factors (rope-factors.ts).
+  if (rope.kind === "default" || rope.kind === "llama3" || rope.kind === "factors") {
+    return [["rope.scaling.type", text("none")], ...latent];
+  }
   if (rope.kind === "linear") {
     return [["rope.scaling.type", text("linear")], ["rope.scaling.factor", f32(rope.factor)], ...latent];
   }
-  const { mscale, mscaleAllDim } = rope;
+  const { mscale, mscaleAllDim, attentionFactor, truncate } = rope;
+  if (!truncate) refuse("rope_scaling.truncate", true, truncate);
   if (architecture === "deepseek2") {
+    if (attentionFactor !== null)
+      refuse("rope_scaling.attention_factor", "none with latent attention", attentionFactor);
     if (mscale !== mscaleAllDim || mscale === 0) {
       refuse("rope_scaling.mscale", "equal to mscale_all_dim and not 0, as llama.cpp assumes", [
         mscale,
         mscaleAllDim,
       ]);
     }
-  } else if (mscale !== 1 || mscaleAllDim !== 0) {
-    refuse("rope_scaling.mscale", "1, with mscale_all_dim 0", [mscale, mscaleAllDim]);
   }
+  const more = ropeMagnitude(rope) / yarnMscale(rope.factor, 1);
   return [
     ["rope.scaling.type", text("yarn")],
     ["rope.scaling.factor", f32(rope.factor)],
@@ -65,7 +70,9 @@ function ropePairs(rope: RopeConfig, architecture: GgufArchitecture): Pair[] {
     ["rope.scaling.yarn_beta_slow", f32(rope.betaSlow)],
     ...(architecture === "deepseek2"
       ? [["rope.scaling.yarn_log_multiplier", f32(0.1 * mscaleAllDim)] as const]
-      : []),
+      : more === 1
+        ? []
+        : [["rope.scaling.attn_factor", f32(more)] as const]),
   ];
 }
 

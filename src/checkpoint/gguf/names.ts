@@ -36,6 +36,9 @@ const globalNames: Readonly<Record<string, string>> = {
   "lm_head.weight": "output.weight",
 };
 
+/** What llama.cpp divides the rotary frequencies by, `[dim / 2]`. */
+export const ROPE_FACTORS = "rope_freqs.weight";
+
 const EXPERT = /^mlp\.experts\.(\d+)\.(gate|up|down)_proj\.weight$/;
 
 /** Where an official tensor lies: the GGUF tensor and, of stacked experts, which one. */

@@ -6,7 +6,9 @@
  */
 import { FormatError } from "../../tensor/errors.ts";
 import { type ByteSource, checkRange, type FileTree, readExactly } from "../byte-source.ts";
+import { dequantize } from "./blocks.ts";
 import { HeaderCursor } from "./header-cursor.ts";
+import { ROPE_FACTORS } from "./names.ts";
 import {
   type GgmlType,
   type GgufMetadata,
@@ -38,6 +40,8 @@ export interface GgufFile {
   readonly metadata: GgufMetadata;
   /** In the files' order. */
   readonly tensors: ReadonlyMap<string, GgufTensor>;
+  /** Values of `rope_freqs.weight`, a setting in the form of a tensor; null where there is none. */
+  readonly ropeFactors: Float32Array | null;
   /** The tensor `name`; FormatError when there is none. */
   tensor(name: string): GgufTensor;
   /**
@@ -195,7 +199,26 @@ async function readPart(source: ByteSource): Promise<Part> {
   return { source, version, metadata, tensors };
 }
 
-function makeFile(name: string, parts: readonly Part[]): GgufFile {
+/** Rotated channels of a head that are believed, in pairs. */
+const MAX_ROPE_FACTORS = 1 << 16;
+
+/** The factors of rotary frequencies among the tensors. @throws FormatError for what can be no factors */
+async function readRopeFactors(tensors: ReadonlyMap<string, GgufTensor>): Promise<Float32Array | null> {
+  const tensor = tensors.get(ROPE_FACTORS);
+  if (!tensor) return null;
+  const { name, source, type, ne, begin, bytes } = tensor;
+  const fail = (expected: unknown, found: unknown): never => {
+    throw new FormatError("rotary factors", { where: source.name, name, expected, found });
+  };
+  if (type !== "F32" || ne.length !== 1 || ne[0] > MAX_ROPE_FACTORS) {
+    fail(`F32 [at most ${MAX_ROPE_FACTORS}]`, `${type} [${ne}]`);
+  }
+  const values = dequantize("F32", await readExactly(source, begin, bytes, undefined, name));
+  const wrong = values.find((value) => !(value > 0 && Number.isFinite(value)));
+  return wrong === undefined ? values : fail("numbers above 0", wrong);
+}
+
+async function makeFile(name: string, parts: readonly Part[]): Promise<GgufFile> {
   const tensors = new Map<string, GgufTensor>();
   for (const part of parts) {
     for (const tensor of part.tensors) {
@@ -210,6 +233,7 @@ function makeFile(name: string, parts: readonly Part[]): GgufFile {
     version: parts[0].version,
     metadata: parts[0].metadata,
     tensors,
+    ropeFactors: await readRopeFactors(tensors),
     tensor(wanted) {
       const tensor = tensors.get(wanted);
       if (tensor) return tensor;
@@ -243,7 +267,7 @@ function splitNumber({ source, metadata }: Part, key: string): number | null {
 }
 
 /**
- * Opens a GGUF file: reads and checks its header, no data. Throws FormatError (file, key or tensor, expected, found)
+ * Opens a GGUF file: reads and checks its header, and of the data only the factors of rotary frequencies. Throws FormatError (file, key or tensor, expected, found)
  * on anything the format forbids; a part of a split file is refused, `openGgufFiles` opens all of them.
  */
 export async function openGguf(source: ByteSource): Promise<GgufFile> {
@@ -294,7 +318,7 @@ export async function openGgufFiles(tree: FileTree, path: string): Promise<GgufF
       for (let i = 2; i <= count; i++) await open(`${base}-${String(i).padStart(5, "0")}-of-${total}.gguf`);
       checkParts(parts, count);
     }
-    return makeFile(`${tree.name}/${path}`, parts);
+    return await makeFile(`${tree.name}/${path}`, parts);
   } catch (error) {
     for (const source of sources) await source.close?.();
     throw error;

@@ -13,7 +13,7 @@ import { FormatError } from "../../tensor/errors.ts";
 import { checkRange } from "../byte-source.ts";
 import { dequantize } from "./blocks.ts";
 import { architectureOf, ggufConfig } from "./config.ts";
-import { ggufPlace, isInterleaved, reorderHeads } from "./names.ts";
+import { ggufPlace, isInterleaved, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
 
 /** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */
@@ -89,7 +89,8 @@ class GgufWeightSource implements WeightSource, BlockSource {
   constructor(file: GgufFile, config: LanguageConfig) {
     this.#file = file;
     const architecture = architectureOf(file);
-    const used = new Set<string>();
+    // Part of the configuration where llama.cpp reads it.
+    const used = new Set(architecture === "llama" ? [ROPE_FACTORS] : []);
     for (const spec of mainSpecs(config)) {
       for (const { name, shape } of spec.parts) this.#add(name, shape, config, architecture, used);
     }

@@ -2,8 +2,9 @@
 import type { MhaConfig } from "../../nn/attention.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import type { LanguageConfig } from "../config.ts";
-import { readCommon, readMha, readMoe, readRope, writeMha, writeMoe } from "../config-parts.ts";
+import { readCommon, readMha, readMoe, writeMha, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import { readRope } from "../rope-config.ts";
 
 const defaults = {
   vocabSize: 102400,
@@ -18,6 +19,7 @@ const defaults = {
 
 export function parse(reader: ConfigReader): LanguageConfig {
   const common = readCommon(reader, defaults);
+  const attention = readMha(reader, common.hiddenSize, defaults.heads);
   const moe =
     reader.raw("n_routed_experts") === undefined
       ? null
@@ -25,8 +27,8 @@ export function parse(reader: ConfigReader): LanguageConfig {
   return {
     modelType: "deepseek",
     ...common,
-    attention: readMha(reader, common.hiddenSize, defaults.heads),
-    rope: readRope(reader, ["default", "linear"]),
+    attention,
+    rope: readRope(reader, { kinds: ["default", "linear"], dim: attention.headDim }),
     moe,
     mtpLayers: 0,
   };

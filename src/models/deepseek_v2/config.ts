@@ -4,17 +4,9 @@
  */
 import type { RouterConfig } from "../../nn/moe.ts";
 import type { LanguageConfig } from "../config.ts";
-import {
-  readCommon,
-  readMha,
-  readMla,
-  readMoe,
-  readRope,
-  writeMha,
-  writeMla,
-  writeMoe,
-} from "../config-parts.ts";
+import { readCommon, readMha, readMla, readMoe, writeMha, writeMla, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import { readRope } from "../rope-config.ts";
 
 const defaults = {
   vocabSize: 102400,
@@ -30,6 +22,9 @@ const defaults = {
 export function parse(reader: ConfigReader): LanguageConfig {
   const common = readCommon(reader, defaults);
   const latent = reader.boolean("use_mla", true);
+  const attention = latent
+    ? readMla(reader, defaults.heads)
+    : readMha(reader, common.hiddenSize, defaults.heads);
   const moe =
     reader.raw("n_routed_experts") === undefined
       ? null
@@ -39,8 +34,11 @@ export function parse(reader: ConfigReader): LanguageConfig {
   return {
     modelType: "deepseek_v2",
     ...common,
-    attention: latent ? readMla(reader, defaults.heads) : readMha(reader, common.hiddenSize, defaults.heads),
-    rope: readRope(reader, latent ? ["default", "linear", "yarn"] : ["default", "linear"]),
+    attention,
+    rope: readRope(reader, {
+      kinds: latent ? ["default", "linear", "yarn"] : ["default", "linear"],
+      dim: attention.kind === "mla" ? attention.ropeDim : attention.headDim,
+    }),
     moe,
     mtpLayers: 0,
   };

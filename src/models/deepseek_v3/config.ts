@@ -2,8 +2,9 @@
 import type { MlaConfig } from "../../nn/mla.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import type { LanguageConfig } from "../config.ts";
-import { readCommon, readMla, readMoe, readRope, writeMla, writeMoe } from "../config-parts.ts";
+import { readCommon, readMla, readMoe, writeMla, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import { readRope } from "../rope-config.ts";
 
 const defaults = {
   vocabSize: 129280,
@@ -17,11 +18,13 @@ const defaults = {
 };
 
 export function parse(reader: ConfigReader): LanguageConfig {
+  const common = readCommon(reader, defaults);
+  const attention = readMla(reader, defaults.heads);
   return {
     modelType: "deepseek_v3",
-    ...readCommon(reader, defaults),
-    attention: readMla(reader, defaults.heads),
-    rope: readRope(reader, ["default", "linear", "yarn"]),
+    ...common,
+    attention,
+    rope: readRope(reader, { kinds: ["default", "linear", "yarn"], dim: attention.ropeDim }),
     moe: readMoe(reader, { firstDense: 3, expertWidth: 2048, shared: 1, experts: 256 }, () => router(reader)),
     // The native class of transformers keeps the key and saves no such layers: see `storedMtpLayers`.
     mtpLayers: reader.integer("num_nextn_predict_layers", 0, 0),

@@ -1,8 +1,9 @@
-/** `config.json` of DeepSeek LLM and DeepSeek-Coder, which use transformers' Llama class. */
+/** `config.json` of DeepSeek LLM, DeepSeek-Coder and R1-Distill-Llama, which use transformers' Llama class. */
 import type { MhaConfig } from "../../nn/attention.ts";
 import type { LanguageConfig } from "../config.ts";
-import { readCommon, readMha, readRope, writeMha } from "../config-parts.ts";
+import { readCommon, readMha, writeMha } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import { readRope } from "../rope-config.ts";
 
 const defaults = {
   vocabSize: 32000,
@@ -17,11 +18,17 @@ const defaults = {
 
 export function parse(reader: ConfigReader): LanguageConfig {
   const common = readCommon(reader, defaults);
+  const attention = readMha(reader, common.hiddenSize, defaults.heads);
   return {
     modelType: "llama",
     ...common,
-    attention: readMha(reader, common.hiddenSize, defaults.heads),
-    rope: readRope(reader, ["default", "linear", "yarn"], common.maxPositions),
+    attention,
+    rope: readRope(reader, {
+      kinds: ["default", "linear", "yarn", "llama3", "factors"],
+      dim: attention.headDim,
+      context: common.maxPositions,
+      pairedMscale: true,
+    }),
     moe: null,
     mtpLayers: 0,
   };
