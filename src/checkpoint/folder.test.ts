@@ -8,6 +8,7 @@ import { memoryFolder, memoryFolderSink, memorySink } from "./byte-source.ts";
 import { openCheckpoint, readAllF32 } from "./folder.ts";
 import { dequantizeBlocks, quantizeBlocks } from "./fp8.ts";
 import { nodeFolder } from "./node-files.ts";
+import { type TestTensor, torchFile } from "./pytorch/testing.ts";
 import type { SafetensorsDtype } from "./safetensors.ts";
 import { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 import { saveCheckpoint } from "./save.ts";
@@ -171,7 +172,7 @@ describe("openCheckpoint", () => {
     ["a shard outside", { x: "../a.safetensors" }, undefined, /leaves the checkpoint folder; name: ..\/a/],
     ["an absolute shard", { x: "/etc/a.safetensors" }, undefined, /leaves the checkpoint folder/],
     ["a shard on a drive", { x: "C:\\a.safetensors" }, undefined, /leaves the checkpoint folder/],
-    ["a pickled shard", { x: "pytorch_model-1.bin" }, undefined, /pickled/],
+    ["a shard of another format", { x: "pytorch_model-1.bin" }, undefined, /another format.*safetensors/],
     ["a shard that is a number", { x: 3 }, undefined, /not a string; name: x/],
   ];
   it.each(refused)("refuses %s", async (_, map, metadata, message) => {
@@ -225,12 +226,43 @@ describe("openCheckpoint", () => {
     }
   });
 
-  it("refuses folders of pickles with advice, and empty ones", async () => {
-    const pickles: Files = new Map([["pytorch_model.bin", new Uint8Array(4)]]);
-    await expect(openCheckpoint(memoryFolder(pickles))).rejects.toThrow(
-      /pickled.*pytorch_model.bin.*save_file/,
-    );
+  it("refuses empty folders and those of other formats", async () => {
     await expect(openCheckpoint(memoryFolder(new Map()))).rejects.toThrow(/no checkpoint.*an empty folder/);
+    const other: Files = new Map([["consolidated.00.pth", new Uint8Array(4)]]);
+    await expect(openCheckpoint(memoryFolder(other))).rejects.toThrow(/pytorch_model.bin.*consolidated/);
+  });
+
+  it("reads torch's files where there are no safetensors, doubles as floats", async () => {
+    const values = [1.5, -2, 1 / 3, 1e30, 4, 5];
+    const tensor: TestTensor = { name: "d", dtype: "F64", shape: [2, 3], key: "0" };
+    const bytes = torchFile([tensor], { "0": bytesOf(Float64Array.from(values)) }, { "0": 8 });
+    const files: Files = new Map([["pytorch_model.bin", bytes]]);
+    const checkpoint = await openCheckpoint(memoryFolder(files));
+    expect(checkpoint.format).toBe("pytorch");
+    expect(await readAllF32(checkpoint, "d")).toEqual(Float32Array.from(values));
+    await put(files, "model.safetensors", [w("x", 1)]);
+    const both = await openCheckpoint(memoryFolder(files));
+    expect([both.format, ...both.names()]).toEqual(["safetensors", "x"]);
+  });
+
+  it("opens torch's shards by their index, and refuses those of another format", async () => {
+    const file = (name: string, value: number) =>
+      torchFile(
+        [{ name, dtype: "F32", shape: [1], key: "0" }],
+        { "0": bytesOf(Float32Array.of(value)) },
+        { "0": 4 },
+      );
+    const index = (map: Record<string, string>) => text({ metadata: { total_size: 1 }, weight_map: map });
+    const files: Files = new Map([
+      ["pytorch_model-00001-of-00002.bin", file("a", 1)],
+      ["pytorch_model-00002-of-00002.bin", file("b", 2)],
+    ]);
+    const map = { a: "pytorch_model-00001-of-00002.bin", b: "pytorch_model-00002-of-00002.bin" };
+    files.set("pytorch_model.bin.index.json", index(map));
+    const checkpoint = await openCheckpoint(memoryFolder(files));
+    expect([...(await readAllF32(checkpoint, "b"))]).toEqual([2]);
+    files.set("pytorch_model.bin.index.json", index({ ...map, a: "model.safetensors" }));
+    await expect(openCheckpoint(memoryFolder(files))).rejects.toThrow(/another format; name: a.*torch\.save/);
   });
 });
 

@@ -1,22 +1,17 @@
 /**
  * Reads a checkpoint folder in the Hugging Face layout: `config.json` and `model.safetensors`, or
- * `model.safetensors.index.json` with shards. Weights are decoded to float32 in bounded chunks, FP8 ones together
- * with their block scales. Saving is in save.ts. Pickled checkpoints are refused; names are not mapped here.
+ * `model.safetensors.index.json` with shards; where there are none, `pytorch_model.bin` or its index, which older
+ * releases ship alone. Weights are decoded to float32 in bounded chunks, FP8 ones together with their block scales.
+ * Saving is in save.ts; names are not mapped here.
  */
 import { ConfigError, FormatError, ShapeError } from "../tensor/errors.ts";
 import { bf16ToF32, f16ToF32 } from "../tensor/float-formats.ts";
-import { checkInnerPath, type FileTree } from "./byte-source.ts";
+import { type ByteSource, checkInnerPath, type FileTree } from "./byte-source.ts";
 import { type BlockSize, defaultBlock, dequantizeBlocks, scaleShape } from "./fp8.ts";
-import {
-  isPickleName,
-  openSafetensors,
-  pickleError,
-  type SafetensorsDtype,
-  type SafetensorsFile,
-  safetensorsDtypes,
-  type TensorInfo,
-} from "./safetensors.ts";
+import { openPytorch } from "./pytorch/reader.ts";
+import { isKnownDtype, openSafetensors, safetensorsDtypes } from "./safetensors.ts";
 import { excerpt, isObject, type JsonObject, parseJsonObject } from "./strict-json.ts";
+import type { TensorFile, TensorInfo } from "./tensor-file.ts";
 
 /** Consecutive elements of a tensor, from flat index `offset`; the receiver owns `values`. */
 export interface F32Chunk {
@@ -24,10 +19,15 @@ export interface F32Chunk {
   readonly values: Float32Array;
 }
 
+/** Formats of weight files in a folder. */
+export type WeightFormat = "safetensors" | "pytorch";
+
 export interface Checkpoint {
   readonly tree: FileTree;
   /** `config.json`, or null when the folder has none. */
   readonly config: JsonObject | null;
+  /** What the weight files are. */
+  readonly format: WeightFormat;
   /** Metadata of the first weight file. */
   readonly metadata: Record<string, string>;
   /** Names of the weights, without the `_scale_inv` companions of FP8 weights. */
@@ -37,7 +37,7 @@ export interface Checkpoint {
   /** Stored dtype, shape and place; FormatError when missing. */
   info(name: string): TensorInfo;
   /**
-   * The tensor as float32 in chunks of at most 4 MiB, in order. F32, F16, BF16 and F8_E4M3 with `<name>_scale_inv`;
+   * The tensor as float32 in chunks of at most 4 MiB, in order. F32, F16, BF16, F64 and F8_E4M3 with `<name>_scale_inv`;
    * FormatError for other dtypes and for a scale that is missing or of the wrong shape.
    */
   readF32(name: string): AsyncGenerator<F32Chunk>;
@@ -53,12 +53,40 @@ export interface OpenOptions {
   readonly onNotice?: (text: string) => void;
 }
 
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+/** How weights lie in a folder: one file, or an index of several. */
+export interface WeightLayout {
+  readonly format: WeightFormat;
+  readonly single: string;
+  readonly index: string;
+  /** Names of weight files of this format. */
+  readonly files: RegExp;
+  readonly open: (source: ByteSource) => Promise<TensorFile>;
+}
+
+/** In the order in which they are looked for. */
+export const weightLayouts: readonly WeightLayout[] = [
+  {
+    format: "safetensors",
+    single: "model.safetensors",
+    index: "model.safetensors.index.json",
+    files: /\.safetensors$/i,
+    open: openSafetensors,
+  },
+  {
+    format: "pytorch",
+    single: "pytorch_model.bin",
+    index: "pytorch_model.bin.index.json",
+    files: /\.(bin|pt|pth)$/i,
+    open: openPytorch,
+  },
+];
+
 const CHUNK_ELEMENTS = 1 << 20;
 const SCALE_SUFFIX = "_scale_inv";
+/** Dtypes that are read as float32. */
+const DECODED: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64", "F8_E4M3"]);
 
-type Files = Map<string, SafetensorsFile>;
+type Files = Map<string, TensorFile>;
 
 /** Typed view of bytes read from a file; copies when they do not start on an element. */
 function aligned<T>(
@@ -70,17 +98,23 @@ function aligned<T>(
 }
 
 /** Float32 values of stored bytes, or undefined for dtypes that are not plain floats. */
-export function decodeFloats(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array | undefined {
+export function decodeFloats(dtype: string, bytes: Uint8Array): Float32Array | undefined {
   if (dtype === "F32") return aligned(bytes, Float32Array);
   if (dtype === "BF16") return bf16ToF32(aligned(bytes, Uint16Array));
   if (dtype === "F16") return f16ToF32(aligned(bytes, Uint16Array));
+  if (dtype === "F64") return Float32Array.from(aligned(bytes, Float64Array));
   return undefined;
 }
 
-async function openShard(tree: FileTree, path: string, files: Files): Promise<SafetensorsFile> {
+async function openShard(
+  tree: FileTree,
+  path: string,
+  { open }: WeightLayout,
+  files: Files,
+): Promise<TensorFile> {
   const source = await tree.open(path);
   try {
-    const file = await openSafetensors(source);
+    const file = await open(source);
     files.set(path, file);
     return file;
   } catch (error) {
@@ -104,14 +138,13 @@ function locate(where: string, files: Files): Map<string, string> {
   return home;
 }
 
-async function openShards(
-  tree: FileTree,
-  files: Files,
-  onNotice: OpenOptions["onNotice"],
-): Promise<Map<string, string>> {
-  const where = `${tree.name}/${INDEX}`;
-  const index = parseJsonObject(await tree.readText(INDEX), where);
-  const { weight_map: map, metadata } = index;
+/** The weight files that an index names, each with the first tensor in it. @throws FormatError */
+export function shardsOf(
+  where: string,
+  index: JsonObject,
+  { format, files }: WeightLayout,
+): Map<string, string> {
+  const map = index.weight_map;
   if (!isObject(map))
     throw new FormatError("index has no weight_map", { where, expected: "object", found: excerpt(map) });
   const shards = new Map<string, string>();
@@ -119,11 +152,31 @@ async function openShards(
     if (typeof shard !== "string") {
       throw new FormatError("shard name is not a string", { where, name, found: excerpt(shard) });
     }
-    if (!shards.has(shard)) shards.set(shard, name);
-  }
-  for (const [shard, name] of shards) {
+    if (shards.has(shard)) continue;
     checkInnerPath(where, shard);
-    if (isPickleName(shard)) throw pickleError(where, shard);
+    if (!files.test(shard)) {
+      const expected = format === "pytorch" ? "a file of torch.save (.bin, .pt, .pth)" : "safetensors";
+      throw new FormatError("the index names a file of another format", {
+        where,
+        name,
+        expected,
+        found: shard,
+      });
+    }
+    shards.set(shard, name);
+  }
+  return shards;
+}
+
+async function openShards(
+  tree: FileTree,
+  layout: WeightLayout,
+  files: Files,
+  onNotice: OpenOptions["onNotice"],
+): Promise<Map<string, string>> {
+  const where = `${tree.name}/${layout.index}`;
+  const index = parseJsonObject(await tree.readText(layout.index), where);
+  for (const [shard, name] of shardsOf(where, index, layout)) {
     if (!(await tree.has(shard))) {
       throw new FormatError(`shard ${shard} is missing`, {
         where,
@@ -131,17 +184,19 @@ async function openShards(
         hint: "Download it again; every shard of the index is needed",
       });
     }
-    await openShard(tree, shard, files);
+    await openShard(tree, shard, layout, files);
   }
   const home = locate(where, files);
-  for (const [name, shard] of Object.entries(map)) {
+  for (const [name, shard] of Object.entries(index.weight_map as JsonObject)) {
     if (home.get(name) !== shard) {
       const found = home.get(name) ?? "in no shard";
       throw new FormatError("tensor is not in its shard", { where, name, expected: shard, found });
     }
   }
+  const { metadata } = index;
   const declared = isObject(metadata) ? metadata.total_size : undefined;
-  if (declared !== undefined) {
+  // Torch's files hold tied weights once and count them twice, or once.
+  if (declared !== undefined && layout.format === "safetensors") {
     // Some programs count the files, headers included; that the shards are whole their own headers prove.
     let total = 0;
     for (const file of files.values()) for (const info of file.tensors.values()) total += info.bytes;
@@ -154,23 +209,33 @@ async function openShards(
   return home;
 }
 
-async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Promise<Map<string, string>> {
-  if (await tree.has(SINGLE)) {
-    if (await tree.has(INDEX)) {
+interface OpenFiles {
+  readonly format: WeightFormat;
+  /** The file of every tensor. */
+  readonly home: Map<string, string>;
+}
+
+async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Promise<OpenFiles> {
+  for (const layout of weightLayouts) {
+    const { format, single, index } = layout;
+    const [hasSingle, hasIndex] = [await tree.has(single), await tree.has(index)];
+    if (hasSingle && hasIndex) {
       options.onNotice?.(
-        `${tree.name}: holds ${SINGLE} and ${INDEX}; the first is read, as transformers does`,
+        `${tree.name}: holds ${single} and ${index}; the first is read, as transformers does`,
       );
     }
-    await openShard(tree, SINGLE, files);
-    return locate(tree.name, files);
+    if (hasSingle) {
+      await openShard(tree, single, layout, files);
+      return { format, home: locate(tree.name, files) };
+    }
+    if (hasIndex) {
+      return { format, home: await openShards(tree, layout, files, options.onNotice) };
+    }
   }
-  if (await tree.has(INDEX)) return openShards(tree, files, options.onNotice);
   const names = await tree.list();
-  const pickles = names.filter((name) => isPickleName(name) || /\.bin\.index\.json$/.test(name));
-  if (pickles.length > 0) throw pickleError(tree.name, pickles.slice(0, 4).join(", "));
   throw new FormatError("no checkpoint in the folder", {
     where: tree.name,
-    expected: `${SINGLE} or ${INDEX}`,
+    expected: weightLayouts.flatMap(({ single, index }) => [single, index]).join(" | "),
     found: names.length > 0 ? names.slice(0, 8) : "an empty folder",
   });
 }
@@ -205,8 +270,8 @@ export async function openCheckpoint(tree: FileTree, options: OpenOptions = {}):
       ? parseJsonObject(await tree.readText("config.json"), `${tree.name}/config.json`)
       : null;
     const block = blockOf(`${tree.name}/config.json`, config);
-    const home = await openFiles(tree, files, options);
-    return makeCheckpoint(tree, config, block, files, home, close);
+    const opened = await openFiles(tree, files, options);
+    return makeCheckpoint(tree, config, block, files, opened, close);
   } catch (error) {
     await close();
     throw error;
@@ -218,10 +283,10 @@ function makeCheckpoint(
   config: JsonObject | null,
   block: BlockSize,
   files: Files,
-  home: Map<string, string>,
+  { format, home }: OpenFiles,
   close: () => Promise<void>,
 ): Checkpoint {
-  const fileOf = (name: string): SafetensorsFile => {
+  const fileOf = (name: string): TensorFile => {
     const path = home.get(name);
     if (path === undefined) {
       throw new FormatError("no such tensor in the checkpoint", {
@@ -281,11 +346,11 @@ function makeCheckpoint(
     const file = fileOf(name);
     const tensor = info(name);
     const { dtype } = tensor;
-    if (dtype !== "F8_E4M3" && dtype !== "F32" && dtype !== "BF16" && dtype !== "F16") {
+    if (!isKnownDtype(dtype) || !DECODED.has(dtype)) {
       throw new FormatError("dtype cannot be decoded to float32", {
         where: tree.name,
         name,
-        expected: "F32, F16, BF16 or F8_E4M3",
+        expected: [...DECODED].join(" | "),
         found: dtype,
         hint: "Use readRaw",
       });
@@ -306,6 +371,7 @@ function makeCheckpoint(
   return {
     tree,
     config,
+    format,
     metadata: files.values().next().value?.metadata ?? {},
     *names() {
       for (const name of home.keys()) if (!isCompanion(name)) yield name;
@@ -325,8 +391,7 @@ export async function readAllF32(
   name: string,
   dst?: Float32Array,
 ): Promise<Float32Array> {
-  const { bytes, dtype } = checkpoint.info(name);
-  const count = bytes / safetensorsDtypes[dtype];
+  const count = checkpoint.info(name).shape.reduce((product, size) => product * size, 1);
   const all = dst ?? new Float32Array(count);
   if (all.length !== count) {
     throw new ShapeError("destination does not fit the tensor", {

@@ -10,7 +10,14 @@ export {
   memoryFolderSink,
   memorySink,
 } from "./byte-source.ts";
-export { type Checkpoint, type F32Chunk, type OpenOptions, openCheckpoint, readAllF32 } from "./folder.ts";
+export {
+  type Checkpoint,
+  type F32Chunk,
+  type OpenOptions,
+  openCheckpoint,
+  readAllF32,
+  type WeightFormat,
+} from "./folder.ts";
 export { type BlockSize, dequantizeBlocks, type QuantizedBlocks, quantizeBlocks, scaleShape } from "./fp8.ts";
 export {
   exportGguf,
@@ -22,12 +29,14 @@ export {
   writeGguf,
 } from "./gguf/index.ts";
 export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
+export { openPytorch } from "./pytorch/index.ts";
 export {
   openSafetensors,
   type SafetensorsDtype,
   type SafetensorsFile,
-  type TensorInfo,
+  type SafetensorsTensor,
 } from "./safetensors.ts";
 export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
+export type { TensorFile, TensorInfo } from "./tensor-file.ts";
 export { tiledConfig, tiledEntries } from "./tiles.ts";

@@ -115,16 +115,11 @@ describe("openSafetensors", () => {
       /__proto__/,
     ],
     ["an entry that is no object", build({ w: 3 }), /not an object.*name: w/],
-    ["an entry without dtype", build({ w: { shape: [], data_offsets: [0, 0] } }), /unknown dtype/],
-    [
-      "an unknown dtype",
-      build({ w: { dtype: "F4", shape: [0], data_offsets: [0, 0] } }),
-      /name: w.*found: "F4"/,
-    ],
+    ["an entry without dtype", build({ w: { shape: [], data_offsets: [0, 0] } }), /dtype is no name/],
     [
       "a dtype of Object.prototype",
       build({ w: { dtype: "toString", shape: [0], data_offsets: [0, 0] } }),
-      /unknown dtype/,
+      /dtype is no name of one; name: w.*"toString"/,
     ],
     ["a negative size", build({ w: f32(0, 4, [-1]) }, 4), /bad shape.*found: \[-1\]/],
     ["a fractional size", build({ w: f32(0, 4, [1.5]) }, 4), /bad shape/],
@@ -163,12 +158,8 @@ describe("openSafetensors", () => {
     ["a hole", build({ a: f32(0, 4), b: f32(8, 12) }, 12), /hole.*name: b/],
     ["a hole at the start", build({ a: f32(4, 8) }, 8), /hole/],
     ["trailing bytes", build({ a: f32(0, 4) }, 5), /after the last tensor/],
-    [
-      "a pickle",
-      Uint8Array.of(0x80, 2, 0x63, 0, 0, 0, 0, 1, 2, 3, 4, 5),
-      /pickled.*safetensors.torch.save_file/,
-    ],
-    ["a ZIP archive", encoder.encode("PK\x03\x04 and so on"), /pickled.*ZIP/],
+    ["a pickle", Uint8Array.of(0x80, 2, 0x63, 0, 0, 0, 0, 1, 2, 3, 4, 5), /torch\.save.*openPytorch/],
+    ["a ZIP archive", encoder.encode("PK\x03\x04 and so on"), /torch\.save.*ZIP/],
     ["a Git LFS pointer", encoder.encode("version https://git-lfs.github.com/spec/v1\n"), /git lfs pull/],
     ["nesting", build(`{"a":${"[".repeat(50000)}${"]".repeat(50000)}}`), /nested too deeply|not valid JSON/],
   ];
@@ -182,7 +173,7 @@ describe("openSafetensors", () => {
     expect((error as Error).message).toMatch(/^x\.safetensors: /);
   });
 
-  it("refuses headers over 100 MB before reading them, and pickles by name", async () => {
+  it("refuses headers over 100 MB before reading them", async () => {
     let read = 0;
     const big: ByteSource = {
       name: "big",
@@ -196,9 +187,21 @@ describe("openSafetensors", () => {
     };
     await expect(openSafetensors(big)).rejects.toThrow(/header too long/);
     expect(read).toBeLessThan(20);
-    for (const name of ["pytorch_model.bin", "a.pt", "a.PTH", "a.ckpt"]) {
-      await expect(open(build("{}"), name)).rejects.toThrow(/pickled/);
-    }
+  });
+
+  it("opens headers with dtypes that are not known here, checking where their bytes lie", async () => {
+    const codes = { dtype: "F4", shape: [3, 3], data_offsets: [4, 9] };
+    const bytes = build({ w: f32(0, 4), codes }, 9);
+    bytes.set([1, 2, 3, 4, 5], bytes.length - 5);
+    const file = await open(bytes);
+    expect(file.tensors.get("codes")).toMatchObject({ dtype: "F4", shape: [3, 3], bytes: 5 });
+    expect([...(await file.read("codes"))]).toEqual([1, 2, 3, 4, 5]);
+    await expect(open(build({ w: f32(0, 4), codes: { ...codes, data_offsets: [3, 9] } }, 9))).rejects.toThrow(
+      /overlap/,
+    );
+    await expect(open(build({ codes: { ...codes, data_offsets: [0, 9] } }, 8))).rejects.toThrow(
+      /beyond the file/,
+    );
   });
 
   it("reads a file whose header length looks like a pickle's magic", async () => {
@@ -386,7 +389,7 @@ describe("writeSafetensors", () => {
     const file = await open(expected);
     const entries = [...file.tensors.values()]
       .reverse()
-      .map((t) => ({ ...t, data: () => file.read(t.name) }));
+      .map((t) => ({ ...t, dtype: t.dtype as SafetensorsDtype, data: () => file.read(t.name) }));
     const found = await write(entries, file.metadata);
     expect(Buffer.compare(found, expected)).toBe(0);
   });

@@ -2,11 +2,13 @@
  * Reader of safetensors files (https://github.com/huggingface/safetensors, "Format"): an 8-byte little-endian
  * header length, a JSON header, then the tensors' bytes without holes. Every rule of the format is checked before
  * a byte of data is read, and nothing is allocated that the file's size does not cover. Data stays in the file
- * until asked for. Sub-byte dtypes are refused. The writer is in safetensors-writer.ts.
+ * until asked for. Of tensors whose dtype is not known here, sub-byte ones among them, only that is taken on trust how
+ * many bytes their shape needs. The writer is in safetensors-writer.ts.
  */
 import { FormatError } from "../tensor/errors.ts";
 import { type ByteSource, checkRange, decodeUtf8, readExactly } from "./byte-source.ts";
 import { excerpt, isObject, parseJsonObject } from "./strict-json.ts";
+import type { TensorFile, TensorInfo } from "./tensor-file.ts";
 
 /** Bytes per element, in the order in which the official library ranks dtypes. */
 export const safetensorsDtypes = {
@@ -29,56 +31,43 @@ export const safetensorsDtypes = {
 
 export type SafetensorsDtype = keyof typeof safetensorsDtypes;
 
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
+/** Whether this package knows a dtype, and so how many bytes an element takes. */
+export function isKnownDtype(dtype: string): dtype is SafetensorsDtype {
+  return Object.hasOwn(safetensorsDtypes, dtype);
+}
+
+/** A tensor and its place in a safetensors file. */
+export interface SafetensorsTensor extends TensorInfo {
   /** Absolute byte offset in the file. */
   readonly begin: number;
   /** Absolute byte offset of the first byte after the tensor. */
   readonly end: number;
-  /** `end - begin`. */
-  readonly bytes: number;
 }
 
-export interface SafetensorsFile {
-  readonly source: ByteSource;
-  readonly metadata: Record<string, string>;
+export interface SafetensorsFile extends TensorFile {
   /** In the header's order, names that look like integers first. */
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** The bytes of one tensor; throws FormatError when the file has no such tensor. */
-  read(name: string): Promise<Uint8Array>;
-  /** `byteLength` bytes of one tensor from `byteOffset` within it; ShapeError when outside. */
-  readRange(name: string, byteOffset: number, byteLength: number, into?: Uint8Array): Promise<Uint8Array>;
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
 }
 
 const MAX_HEADER = 100_000_000;
-const PICKLE_NAMES = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
-const CONVERT_HINT =
-  "Pickled files can run code and are not read; convert them once in Python with " +
-  "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')`, or take the " +
-  "safetensors version of the repository";
+/** What a dtype may be called: others would be no name of one. */
+const DTYPE_NAME = /^[A-Z][A-Z0-9_]{0,31}$/;
 
-/** Whether a file of this name is a pickled checkpoint by its extension. */
-export function isPickleName(name: string): boolean {
-  return PICKLE_NAMES.test(name);
-}
-
-/** The error for a checkpoint in a pickled format, with advice on conversion. */
-export function pickleError(where: string, found: string): FormatError {
-  return new FormatError("pickled checkpoints are refused", {
+/** The error for a file of torch.save where safetensors was expected. */
+function torchError(where: string, found: string): FormatError {
+  return new FormatError("a file of torch.save, not safetensors", {
     where,
     expected: "safetensors",
     found,
-    hint: CONVERT_HINT,
+    hint: "Open it with openPytorch, or name it pytorch_model.bin in its folder",
   });
 }
 
 /** Names what a file that is no safetensors file looks like; undefined when unknown. */
 function refuseKnownFormat(where: string, start: Uint8Array): void {
   const text = String.fromCharCode(...start);
-  if (text.startsWith("PK")) throw pickleError(where, "a ZIP archive, as torch.save writes");
-  if (start[0] === 0x80 && start[1] >= 2 && start[1] <= 5) throw pickleError(where, "a pickle");
+  if (text.startsWith("PK")) throw torchError(where, "a ZIP archive");
+  if (start[0] === 0x80 && start[1] >= 2 && start[1] <= 5) throw torchError(where, "a pickle");
   if (text.startsWith("version ")) {
     throw new FormatError("this is a Git LFS pointer, not the file itself", {
       where,
@@ -103,14 +92,20 @@ export function elementCount(shape: unknown): number | undefined {
   return empty ? 0 : count;
 }
 
-function parseEntry(where: string, name: string, entry: unknown, data: number, size: number): TensorInfo {
+function parseEntry(
+  where: string,
+  name: string,
+  entry: unknown,
+  data: number,
+  size: number,
+): SafetensorsTensor {
   const fail = (message: string, expected: unknown, found: unknown): never => {
     throw new FormatError(message, { where, name, expected, found });
   };
   if (!isObject(entry)) return fail("tensor entry is not an object", "object", excerpt(entry));
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (typeof dtype !== "string" || !Object.hasOwn(safetensorsDtypes, dtype)) {
-    return fail("unknown dtype", Object.keys(safetensorsDtypes), excerpt(dtype));
+  if (typeof dtype !== "string" || !DTYPE_NAME.test(dtype)) {
+    return fail("dtype is no name of one", "such as F32", excerpt(dtype));
   }
   const count = elementCount(shape);
   if (count === undefined) {
@@ -129,13 +124,13 @@ function parseEntry(where: string, name: string, entry: unknown, data: number, s
   if (end > size - data) {
     fail("tensor reaches beyond the file, which is truncated or damaged", `end <= ${size - data}`, end);
   }
-  const width = safetensorsDtypes[dtype as SafetensorsDtype];
-  if (end - begin !== count * width) {
-    fail(`data size does not match ${dtype} ${excerpt(shape)}`, count * width, end - begin);
+  if (isKnownDtype(dtype) && end - begin !== count * safetensorsDtypes[dtype]) {
+    const expected = count * safetensorsDtypes[dtype];
+    fail(`data size does not match ${dtype} ${excerpt(shape)}`, expected, end - begin);
   }
   return {
     name,
-    dtype: dtype as SafetensorsDtype,
+    dtype,
     shape: shape as number[],
     begin: data + begin,
     end: data + end,
@@ -162,7 +157,7 @@ function parseMetadata(where: string, value: unknown): Record<string, string> {
 }
 
 /** Throws FormatError when tensors overlap or leave bytes between or after them. */
-function checkLayout(where: string, tensors: Iterable<TensorInfo>, data: number, size: number): void {
+function checkLayout(where: string, tensors: Iterable<SafetensorsTensor>, data: number, size: number): void {
   const ordered = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = data;
   for (const { name, begin, end } of ordered) {
@@ -184,7 +179,6 @@ function checkLayout(where: string, tensors: Iterable<TensorInfo>, data: number,
 /** Reads the length prefix and gives the header's text and where the data begin. */
 async function readHeader(source: ByteSource): Promise<{ text: string; data: number }> {
   const where = source.name;
-  if (isPickleName(where)) throw pickleError(where, where.slice(where.lastIndexOf(".")));
   const start = await readExactly(source, 0, Math.min(9, source.size));
   // A pickle's magic is also a possible header length, so the format is only guessed at once the file is wrong.
   if (source.size < 10) {
@@ -212,21 +206,21 @@ async function readHeader(source: ByteSource): Promise<{ text: string; data: num
 
 /**
  * Opens a safetensors file: reads and checks its header, no data. Throws FormatError (file, tensor, expected,
- * found) on anything the format forbids, and on pickled checkpoints.
+ * found) on anything the format forbids, and on files of torch.save.
  */
 export async function openSafetensors(source: ByteSource): Promise<SafetensorsFile> {
   const where = source.name;
   const { text, data } = await readHeader(source);
   const header = parseJsonObject(text, where);
   let metadata: Record<string, string> = {};
-  const tensors = new Map<string, TensorInfo>();
+  const tensors = new Map<string, SafetensorsTensor>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") metadata = parseMetadata(where, entry);
     else tensors.set(name, parseEntry(where, name, entry, data, source.size));
   }
   checkLayout(where, tensors.values(), data, source.size);
 
-  const find = (name: string): TensorInfo => {
+  const find = (name: string): SafetensorsTensor => {
     const info = tensors.get(name);
     if (!info)
       throw new FormatError("no such tensor", { where, name, found: `${tensors.size} other tensors` });

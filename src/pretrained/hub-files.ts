@@ -1,18 +1,20 @@
-/** Which files of a repository a model needs: configuration, tokenizer and safetensors, or one GGUF file. */
-import { isPickleName, pickleError } from "../checkpoint/safetensors.ts";
-import { isObject, parseJsonObject } from "../checkpoint/strict-json.ts";
+/**
+ * Which files of a repository a model needs: configuration, tokenizer and safetensors (torch's files only where there
+ * are none), or one GGUF file. States of optimizers, settings of training runs and the original releases' own formats
+ * have other names and are never among them.
+ */
+import { shardsOf, type WeightFormat, type WeightLayout, weightLayouts } from "../checkpoint/folder.ts";
+import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 
 const SMALL =
   /^(config|generation_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template)\.json$|^chat_template\.jinja$/;
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
 
 export interface NeededFiles {
-  readonly kind: "safetensors" | "gguf";
+  readonly kind: WeightFormat | "gguf";
   /** Files to fetch whatever the weights are. */
   readonly small: readonly string[];
-  /** Weight files, the parts of a split one in order; where `index` is set they are known once that file is read (`shardsOf`). */
+  /** Weight files, the parts of a split one in order; where `index` is set they are known once that file is read (`indexedShards`). */
   readonly weights: readonly string[];
   readonly index: string | null;
 }
@@ -45,19 +47,30 @@ function findGguf(where: string, models: readonly string[][], wanted: string): s
 }
 
 /**
- * Chooses from the paths of a repository: `file` names one GGUF file; without it safetensors come first, then the only
- * GGUF file. @throws ConfigError where there is a choice to make, FormatError where there is nothing to load
+ * Chooses from the paths of a repository: `file` names one GGUF file; without it safetensors come first, then torch's
+ * files, then the only GGUF file. @throws ConfigError where there is a choice to make, FormatError where there is
+ * nothing to load
  */
 export function neededFiles(where: string, paths: readonly string[], file?: string): NeededFiles {
   const small = paths.filter((path) => SMALL.test(path));
   const ggufs = ggufModels(paths);
   if (file !== undefined) {
-    if (isPickleName(file)) throw pickleError(where, file);
+    const other = weightLayouts.find(({ files }) => files.test(file));
+    if (other) {
+      throw new ConfigError("only GGUF files are chosen by name", {
+        where,
+        name: file,
+        expected: "a .gguf file",
+        hint: `Without a name, ${other.single} or its shards are found.`,
+      });
+    }
     return { kind: "gguf", small: [], weights: findGguf(where, ggufs, file), index: null };
   }
-  // As transformers does where a repository holds both.
-  if (paths.includes(SINGLE)) return { kind: "safetensors", small, weights: [SINGLE], index: null };
-  if (paths.includes(INDEX)) return { kind: "safetensors", small, weights: [], index: INDEX };
+  for (const { format, single, index } of weightLayouts) {
+    // As transformers does where a repository holds both.
+    if (paths.includes(single)) return { kind: format, small, weights: [single], index: null };
+    if (paths.includes(index)) return { kind: format, small, weights: [], index };
+  }
   if (ggufs.length === 1) return { kind: "gguf", small: [], weights: ggufs[0], index: null };
   if (ggufs.length > 1) {
     throw new ConfigError("the repository holds several GGUF files", {
@@ -67,25 +80,16 @@ export function neededFiles(where: string, paths: readonly string[], file?: stri
       hint: "Say which: --gguf, of download --file, in programs the option `file`.",
     });
   }
-  const pickles = paths.filter(isPickleName);
-  if (pickles.length > 0) throw pickleError(where, pickles.slice(0, 4).join(", "));
   throw new FormatError("no weights in the repository", {
     where,
-    expected: `${SINGLE}, ${INDEX} or a .gguf file`,
+    expected: `${weightLayouts.flatMap(({ single, index }) => [single, index]).join(", ")} or a .gguf file`,
     found: paths.slice(0, 12),
   });
 }
 
-/** The weight files that an index names, each once. @throws FormatError */
-export function shardsOf(where: string, indexText: string): string[] {
-  const map = parseJsonObject(indexText, where).weight_map;
-  if (!isObject(map)) throw new FormatError("index has no weight_map", { where, name: INDEX });
-  const shards = new Set<string>();
-  for (const shard of Object.values(map)) {
-    if (typeof shard !== "string")
-      throw new FormatError("shard name is not a string", { where, name: INDEX });
-    if (isPickleName(shard)) throw pickleError(where, shard);
-    shards.add(shard);
-  }
-  return [...shards].sort();
+/** The weight files that the text of the index file `name` names, each once. @throws FormatError */
+export function indexedShards(where: string, name: string, text: string): string[] {
+  const layout = weightLayouts.find(({ index }) => index === name) as WeightLayout;
+  const shown = `${where}: ${name}`;
+  return [...shardsOf(shown, parseJsonObject(text, shown), layout).keys()].sort();
 }

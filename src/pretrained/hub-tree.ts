@@ -17,6 +17,9 @@ const MOST_AHEAD = 1 << 22;
 /** Heads of weight files fetched at a time. */
 const PARALLEL = 8;
 
+/** A weight file of several. */
+const SHARD = /-of-\d+\.(safetensors|bin)$/;
+
 export interface HubTree extends FileTree {
   readonly repo: string;
   readonly commit: string;
@@ -54,9 +57,10 @@ export async function hubTree(name: string, options: DownloadOptions = {}): Prom
   };
   /** Shards are opened one after the other; their heads need not come so. */
   const prefetch = (path: string) => {
-    if (!/-of-\d+\.safetensors$/.test(path)) return;
+    const kind = SHARD.exec(path)?.[1];
+    if (kind === undefined) return;
     for (const file of files) {
-      if (/-of-\d+\.safetensors$/.test(file.path) && !file.path.includes("/")) head(file);
+      if (SHARD.exec(file.path)?.[1] === kind && !file.path.includes("/")) head(file);
     }
   };
 

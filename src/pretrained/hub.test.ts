@@ -152,14 +152,41 @@ describe("downloadModel", () => {
     expect((await failure(get("org/model", { file: "a-" }))).message).toMatch(/more than one/);
   });
 
-  it("refuses pickles and repositories without weights", async () => {
-    const files = new Map([["pytorch_model.bin", noise(50)]]);
+  it("takes torch's files where there are no safetensors, and nothing else that torch saved", async () => {
+    const files = new Map([
+      ["config.json", text("{}")],
+      ["pytorch_model.bin", noise(50)],
+      ["optimizer.pt", noise(60)],
+      ["scheduler.pt", noise(60)],
+      ["rng_state_0.pth", noise(60)],
+      ["training_args.bin", noise(60)],
+      ["consolidated.00.pth", noise(60)],
+      ["a-Q4_0.gguf", noise(60)],
+    ]);
     hub.repos.set("org/model", { commit, files });
-    expect((await failure(get())).message).toMatch(/pickled checkpoints are refused/);
-    expect((await failure(get("org/model", { file: "pytorch_model.bin" }))).message).toMatch(/pickled/);
-    files.clear();
-    files.set("README.md", text("x"));
+    const single = await get();
+    expect([single.kind, ...single.files]).toEqual(["pytorch", "config.json", "pytorch_model.bin"]);
+    expect((await get("org/model", { file: "Q4_0" })).kind).toBe("gguf");
+
+    files.delete("pytorch_model.bin");
+    hub.repos.set("org/shards", { commit, files });
+    const shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    for (const shard of shards) files.set(shard, noise(70));
+    const index = { weight_map: { a: shards[0], b: shards[1], c: shards[0] } };
+    files.set("pytorch_model.bin.index.json", text(JSON.stringify(index)));
+    const sharded = await get("org/shards");
+    expect(sharded.files).toEqual(["config.json", "pytorch_model.bin.index.json", ...shards]);
+    expect((await get("org/shards", { offline: true })).files).toEqual(sharded.files);
+  });
+
+  it("refuses repositories without weights, and torch's files by name", async () => {
+    const files = new Map([["README.md", text("x")]]);
+    hub.repos.set("org/model", { commit, files });
     expect((await failure(get())).message).toMatch(/no weights in the repository.*README.md/);
+    files.set("optimizer.pt", noise(50));
+    expect((await failure(get())).message).toMatch(/no weights in the repository/);
+    const named = await failure(get("org/model", { file: "pytorch_model.bin" }));
+    expect(named.message).toMatch(/only GGUF files are chosen by name/);
   });
 
   it.each(["../x.safetensors", "a\\b.safetensors", "C:x"])(

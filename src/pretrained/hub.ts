@@ -1,6 +1,6 @@
 /**
  * Models from the Hugging Face hub in the cache that the Python library shares. Only what a model needs is fetched:
- * configuration, tokenizer and safetensors, or one GGUF file; never pickles. Node only.
+ * configuration, tokenizer and safetensors (torch's files where there are none), or one GGUF file. Node only.
  *
  * `@huggingface/hub` tells commit and files; its own download neither continues, verifies, reports nor stops, so
  * that part is hub-download.ts (docs/decisions/0007).
@@ -12,7 +12,7 @@ import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { RepoCache, sizeOnDisk } from "./hub-cache.ts";
 import { HubClient, HubError, type HubFile, type HubRepo } from "./hub-client.ts";
 import { downloadBlob } from "./hub-download.ts";
-import { type NeededFiles, neededFiles, shardsOf } from "./hub-files.ts";
+import { indexedShards, type NeededFiles, neededFiles } from "./hub-files.ts";
 import { type HubOptions, type HubSettings, hubSettings } from "./hub-settings.ts";
 
 export interface HubName {
@@ -68,7 +68,7 @@ export interface DownloadedModel {
   readonly repo: string;
   readonly revision: string;
   readonly commit: string;
-  readonly kind: "safetensors" | "gguf";
+  readonly kind: NeededFiles["kind"];
   /** The snapshot's folder, or the GGUF file in it. */
   readonly path: string;
   /** Files of the snapshot that belong to the model. */
@@ -131,7 +131,7 @@ function described(
 }
 
 interface ChosenFiles {
-  readonly kind: "safetensors" | "gguf";
+  readonly kind: NeededFiles["kind"];
   readonly paths: readonly string[];
   /** First weight file. */
   readonly main: string;
@@ -163,7 +163,7 @@ async function download(
   if (index !== null) {
     await fetchAll(client, cache, commit, first, { ...options, onProgress: undefined });
     const text = await readFile(join(cache.snapshot(commit), index), "utf8");
-    weights = [index, ...shardsOf(`${name}: ${index}`, text)];
+    weights = [index, ...indexedShards(name, index, text)];
   }
   const all = [...small, ...weights].map(find);
   await fetchAll(client, cache, commit, all, options);
@@ -311,13 +311,13 @@ async function fromCache(
   let { weights } = needed;
   if (needed.index !== null) {
     const text = await readFile(join(cache.snapshot(commit), needed.index), "utf8");
-    const shards = shardsOf(`${cache.name}: ${needed.index}`, text);
+    const shards = indexedShards(cache.name, needed.index, text);
     const lacking = shards.filter((shard) => !paths.includes(shard));
     if (lacking.length > 0)
       missing(`the cache lacks ${lacking.length} of ${shards.length} weight files`, lacking.slice(0, 4));
     weights = [needed.index, ...shards];
   }
-  if (needed.kind === "safetensors" && !paths.includes("config.json"))
+  if (needed.kind !== "gguf" && !paths.includes("config.json"))
     missing("the cache lacks a file", "no config.json");
   return described(cache, revision, commit, chosen(needed, weights), true);
 }

@@ -2,11 +2,12 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { FileTree } from "../checkpoint/byte-source.ts";
+import { weightLayouts } from "../checkpoint/folder.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { type DownloadOptions, type DownloadProgress, downloadModel, parseHubName } from "./hub.ts";
 import { HubError } from "./hub-client.ts";
-import { neededFiles, shardsOf } from "./hub-files.ts";
+import { indexedShards, neededFiles } from "./hub-files.ts";
 import { hubSettings } from "./hub-settings.ts";
 import { hubTree } from "./hub-tree.ts";
 import {
@@ -54,14 +55,17 @@ async function localPlace(path: string, kind: "file" | "folder", file?: string):
     if (/\.gguf$/i.test(path)) return gguf(dirname(path), basename(path));
     throw new FormatError("a model is a folder or a .gguf file", {
       where: path,
-      hint: /\.safetensors$/i.test(path) ? "Give the folder that the file is in." : undefined,
+      hint: weightLayouts.some(({ files }) => files.test(path))
+        ? "Give the folder that the file is in; `deepseek-ts inspect` lists what a single file holds."
+        : undefined,
     });
   }
   const names = await readdir(path);
   if (file === undefined && (names.includes("config.json") || !names.some((n) => /\.gguf$/i.test(n)))) {
     return { name, tree: nodeFolder(path), gguf: null, source: { kind: "folder", path } };
   }
-  return gguf(path, neededFiles(path, names, file).weights[0]);
+  const ggufs = names.filter((name) => /\.gguf$/i.test(name));
+  return gguf(path, neededFiles(path, ggufs, file).weights[0]);
 }
 
 /** A repository's tree with only the files of one model: others beside them would be ambiguous. */
@@ -78,7 +82,8 @@ async function remotePlace(name: string, options: DownloadOptions): Promise<Mode
   const tree = await hubTree(name, options);
   const paths = tree.files.map(({ path }) => path);
   const { kind, small, weights, index } = neededFiles(tree.repo, paths, options.file);
-  const shards = index === null ? weights : [index, ...shardsOf(tree.repo, await tree.readText(index))];
+  const shards =
+    index === null ? weights : [index, ...indexedShards(tree.repo, index, await tree.readText(index))];
   const gguf = kind === "gguf" ? weights[0] : null;
   const source = { kind: "hub", path: tree.name, repo: tree.repo, commit: tree.commit } as const;
   return { name: tree.repo, source, tree: onlyFiles(tree, [...small, ...shards]), gguf };
@@ -87,7 +92,7 @@ async function remotePlace(name: string, options: DownloadOptions): Promise<Mode
 async function downloadedPlace(name: string, options: DownloadOptions): Promise<ModelPlace> {
   const { repo, revision, commit, kind, path, files } = await downloadModel(name, options);
   const source = { kind: "hub", path, repo, revision, commit } as const;
-  if (kind === "safetensors") return { name: repo, source, tree: nodeFolder(path), gguf: null };
+  if (kind !== "gguf") return { name: repo, source, tree: nodeFolder(path), gguf: null };
   const folder = dirname(path);
   const first = files.find((file) => /\.gguf$/i.test(file))!;
   return { name: repo, source, tree: nodeFolder(folder), gguf: basename(first) };
