@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { memoryFolder, memoryFolderSink } from "../checkpoint/byte-source.ts";
 import { loadModel, modelEntries } from "../checkpoint/model.ts";
+import { type TestTensor, torchFile } from "../checkpoint/pytorch/testing.ts";
 import type { SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { generate } from "../generate/generate.ts";
@@ -67,5 +68,42 @@ describe("a V3 as transformers saves it, announcing a prediction layer that is a
     const holes = (entries: SafetensorsEntry[]) =>
       entries.filter(({ name }) => !name.startsWith("model.layers.3.") || name.endsWith("enorm.weight"));
     await expect(loadModel(await folder(model, two, holes), device)).rejects.toThrow(/layers.3.eh_proj/);
+  });
+});
+
+describe("a folder that holds only torch's files", () => {
+  it("loads to the same logits, projections saved transposed and weights of one storage included", async () => {
+    const config = { ...tinyConfigs.llama, tie_word_embeddings: false };
+    using model = createModel(config, device, { seed: 6 });
+    const entries = [...modelEntries(model)];
+    const storages: Record<string, Uint8Array> = {};
+    const tensors: TestTensor[] = [];
+    for (const { name, shape, data } of entries) {
+      const values = (await (data as () => Promise<Uint8Array>)()).slice();
+      const [rows, columns] = shape;
+      if (!name.endsWith("o_proj.weight")) {
+        storages[name] = values;
+        tensors.push({ name, dtype: "F32", shape, key: name });
+        continue;
+      }
+      const turned = new Float32Array(rows * columns);
+      const floats = new Float32Array(values.buffer);
+      for (let i = 0; i < floats.length; i++) {
+        turned[(i % columns) * rows + Math.floor(i / columns)] = floats[i];
+      }
+      storages[name] = new Uint8Array(turned.buffer);
+      tensors.push({ name, dtype: "F32", shape, strides: [1, rows], key: name });
+    }
+    const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+    const widths = Object.fromEntries(Object.keys(storages).map((key) => [key, 4]));
+    const files = new Map([
+      ["config.json", text(config)],
+      ["pytorch_model.bin", torchFile(tensors, storages, widths)],
+      ["optimizer.pt", new Uint8Array(3)],
+    ]);
+    using loaded = await loadModel(memoryFolder(files), device);
+    expect(await logits(loaded)).toEqual(await logits(model));
+    using quantized = await loadModel(memoryFolder(files), device, { dtype: "q8" });
+    expect((await logits(quantized)).every(Number.isFinite)).toBe(true);
   });
 });
