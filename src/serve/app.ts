@@ -200,14 +200,15 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const parsed = parseChat(await json(c));
     const { info } = working(state);
     checkChat(info, "messages");
-    const logprobs = parsed.job.logprobs !== null;
+    const { includeUsage, oldForm } = parsed;
+    const shape = { logprobs: parsed.job.logprobs !== null, oldForm, includeUsage };
     const head = (name: string) => answerHead("chatcmpl-", name, info.fingerprint);
     return respond(
       c,
       received,
       parsed,
-      (events, name) => chatBody(events, head(name), logprobs),
-      (events, name) => chatChunks(events, head(name), { logprobs, includeUsage: parsed.includeUsage }),
+      (events, name) => chatBody(events, head(name), shape),
+      (events, name) => chatChunks(events, head(name), shape),
     );
   });
 

@@ -1,7 +1,14 @@
 /** Answers of /v1/chat/completions: the whole body, or chunks as they come. */
-import { type AnswerHead, collect, usageBody } from "./answers.ts";
+import { type AnswerHead, collect, usageBody, type WholeToolCall } from "./answers.ts";
 import type { JobStream } from "./engine-client.ts";
-import type { ChoiceUsage, Delta, TokenEntry, TokenProbability } from "./protocol.ts";
+import type {
+  ChoiceUsage,
+  Delta,
+  FinishReason,
+  TokenEntry,
+  TokenProbability,
+  ToolCallPart,
+} from "./protocol.ts";
 
 const tokenBody = ({ token, logprob, bytes }: TokenProbability) => ({ token, logprob, bytes });
 
@@ -10,11 +17,32 @@ const logprobsBody = (entries: readonly TokenEntry[]) => ({
   refusal: null,
 });
 
+export interface ChatShape {
+  readonly logprobs: boolean;
+  /** Whether a call is answered as `function_call`, as before there were tools. */
+  readonly oldForm: boolean;
+}
+
+function callsBody(calls: readonly WholeToolCall[], { oldForm }: ChatShape): Record<string, unknown> {
+  if (calls.length === 0) return {};
+  if (oldForm) return { function_call: { name: calls[0].name, arguments: calls[0].arguments } };
+  return {
+    tool_calls: calls.map(({ id, name, arguments: text }) => ({
+      id,
+      type: "function",
+      function: { name, arguments: text },
+    })),
+  };
+}
+
+const reasonOf = (reason: FinishReason, { oldForm }: ChatShape) =>
+  oldForm && reason === "tool_calls" ? "function_call" : reason;
+
 /** The body of an answer that is not streamed. @throws ApiError */
 export async function chatBody(
   stream: JobStream,
   head: AnswerHead,
-  logprobs: boolean,
+  shape: ChatShape,
 ): Promise<Record<string, unknown>> {
   const choices = await collect(stream);
   return {
@@ -28,19 +56,11 @@ export async function chatBody(
         role: "assistant",
         content: choice.content === "" && choice.toolCalls.length > 0 ? null : choice.content,
         ...(choice.reasoning === "" ? {} : { reasoning_content: choice.reasoning }),
-        ...(choice.toolCalls.length === 0
-          ? {}
-          : {
-              tool_calls: choice.toolCalls.map(({ id, name, arguments: text }) => ({
-                id,
-                type: "function",
-                function: { name, arguments: text },
-              })),
-            }),
+        ...callsBody(choice.toolCalls, shape),
         refusal: null,
       },
-      logprobs: logprobs ? logprobsBody(choice.logprobs) : null,
-      finish_reason: choice.reason,
+      logprobs: shape.logprobs ? logprobsBody(choice.logprobs) : null,
+      finish_reason: reasonOf(choice.reason, shape),
     })),
     usage: usageBody(
       choices.map((choice) => choice.usage),
@@ -50,22 +70,30 @@ export async function chatBody(
   };
 }
 
-function deltaBody({ content, reasoning, toolCalls }: Delta): Record<string, unknown> {
+function callParts(parts: readonly ToolCallPart[], { oldForm }: ChatShape): Record<string, unknown> {
+  const functionOf = ({ name, arguments: text }: ToolCallPart) => ({
+    ...(name === undefined ? {} : { name }),
+    ...(text === undefined ? {} : { arguments: text }),
+  });
+  if (oldForm) {
+    // Parts that come at once are of one call.
+    const args = parts.map((part) => part.arguments ?? "").join("");
+    return { function_call: functionOf({ index: 0, name: parts[0].name, arguments: args }) };
+  }
+  return {
+    tool_calls: parts.map((part) => ({
+      index: part.index,
+      ...(part.id === undefined ? {} : { id: part.id, type: "function" }),
+      function: functionOf(part),
+    })),
+  };
+}
+
+function deltaBody({ content, reasoning, toolCalls }: Delta, shape: ChatShape): Record<string, unknown> {
   return {
     ...(content === undefined ? {} : { content }),
     ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
-    ...(toolCalls === undefined
-      ? {}
-      : {
-          tool_calls: toolCalls.map(({ index, id, name, arguments: text }) => ({
-            index,
-            ...(id === undefined ? {} : { id, type: "function" }),
-            function: {
-              ...(name === undefined ? {} : { name }),
-              ...(text === undefined ? {} : { arguments: text }),
-            },
-          })),
-        }),
+    ...(toolCalls === undefined ? {} : callParts(toolCalls, shape)),
   };
 }
 
@@ -73,7 +101,7 @@ function deltaBody({ content, reasoning, toolCalls }: Delta): Record<string, unk
 export async function* chatChunks(
   stream: JobStream,
   head: AnswerHead,
-  { includeUsage, logprobs }: { includeUsage: boolean; logprobs: boolean },
+  shape: ChatShape & { readonly includeUsage: boolean },
 ): AsyncGenerator<Record<string, unknown>, void> {
   const chunk = (choices: unknown[], usage: unknown = null) => ({
     id: head.id,
@@ -82,21 +110,22 @@ export async function* chatChunks(
     model: head.model,
     system_fingerprint: head.fingerprint,
     choices,
-    ...(includeUsage ? { usage } : {}),
+    ...(shape.includeUsage ? { usage } : {}),
   });
   const choice = (index: number, delta: unknown, entries: readonly TokenEntry[], reason: string | null) =>
-    chunk([{ index, delta, logprobs: logprobs ? logprobsBody(entries) : null, finish_reason: reason }]);
+    chunk([{ index, delta, logprobs: shape.logprobs ? logprobsBody(entries) : null, finish_reason: reason }]);
   for (let index = 0; index < stream.choices; index++) {
-    yield choice(index, { role: "assistant", content: "", refusal: null }, [], null);
+    // Readers take an empty text for the beginning of one, before reasoning and calls that have none.
+    yield choice(index, { role: "assistant", content: null, refusal: null }, [], null);
   }
   const usages = new Array<ChoiceUsage>(stream.choices);
   for await (const event of stream) {
     if (event.type === "finished") {
       usages[event.choice] = event.usage;
-      yield choice(event.choice, {}, [], event.reason);
+      yield choice(event.choice, {}, [], reasonOf(event.reason, shape));
     } else {
-      yield choice(event.delta.choice, deltaBody(event.delta), event.delta.logprobs ?? [], null);
+      yield choice(event.delta.choice, deltaBody(event.delta, shape), event.delta.logprobs ?? [], null);
     }
   }
-  if (includeUsage) yield chunk([], usageBody(usages, stream.choices));
+  if (shape.includeUsage) yield chunk([], usageBody(usages, stream.choices));
 }

@@ -57,10 +57,11 @@ export const contentSchema = (fields: TextFields) =>
 const content = contentSchema({ text: "text" });
 const answerContent = contentSchema({ text: "text", refusal: "refusal" });
 
+const calledFunction = z.object({ name: z.string().min(1), arguments: z.string() });
 const callSchema = z.object({
   id: z.string(),
   type: z.literal("function").nullish(),
-  function: z.object({ name: z.string().min(1), arguments: z.string() }),
+  function: calledFunction,
 });
 
 const messageSchema = z.discriminatedUnion(
@@ -75,10 +76,12 @@ const messageSchema = z.discriminatedUnion(
       refusal: z.string().nullish(),
       reasoning_content: z.string().nullish(),
       tool_calls: z.array(callSchema).nullish(),
+      function_call: calledFunction.nullish(),
     }),
     z.object({ role: z.literal("tool"), content: content.nullable(), tool_call_id: z.string() }),
+    z.object({ role: z.literal("function"), content: content.nullable(), name: z.string() }),
   ],
-  { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool'" },
+  { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool', 'function'" },
 );
 
 /** A function that may be called. */
@@ -144,6 +147,9 @@ export const chatFields = {
     ])
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
+  // The older form of tools and tool_choice.
+  functions: z.array(z.object(functionFields)).max(128).nullish(),
+  function_call: z.union([z.enum(["none", "auto"]), z.object({ name: z.string() })]).nullish(),
   thinking: z.object({ type: z.enum(["enabled", "disabled"]) }).nullish(),
   reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]).nullish(),
   chat_template_kwargs: z.record(z.string(), z.json()).nullish(),

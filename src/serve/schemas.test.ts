@@ -15,6 +15,8 @@ function refusal(body: () => unknown): ErrorShape {
   throw new Error("it was accepted");
 }
 
+const tool = (name: string) => ({ type: "function", function: { name } });
+
 describe("chat bodies", () => {
   it("takes OpenAI's defaults where nothing is said", () => {
     const { job, stream, model } = parseChat({ messages });
@@ -122,7 +124,27 @@ describe("chat bodies", () => {
     ["stream options without a stream", { messages, stream_options: {} }, "stream_options"],
     ["audio", { messages, audio: { voice: "x" } }, "audio"],
     ["other modalities", { messages, modalities: ["text", "audio"] }, "modalities"],
-    ["old functions", { messages, functions: [{ name: "f" }] }, "functions"],
+    [
+      "a choice of old functions for tools",
+      { messages, tools: [tool("f")], function_call: "auto" },
+      "function_call",
+    ],
+    [
+      "a choice of tools for old functions",
+      { messages, functions: [{ name: "f" }], tool_choice: "auto" },
+      "tool_choice",
+    ],
+    ["functions in both forms", { messages, functions: [{ name: "f" }], tools: [tool("f")] }, "functions"],
+    [
+      "an old function that is none",
+      { messages, functions: [{ name: "f" }], function_call: { name: "g" } },
+      "function_call",
+    ],
+    [
+      "two old functions of one name",
+      { messages, functions: [{ name: "f" }, { name: "f" }] },
+      "functions[1].name",
+    ],
     ["a format that is none", { messages, response_format: { type: "xml" } }, "response_format.type"],
     [
       "a schema without a name",
@@ -153,6 +175,39 @@ describe("chat bodies", () => {
       response_format: { type: "json_object" },
     };
     expect(refusal(() => parseChat(both)).param).toBe("response_format");
+  });
+
+  it("reads functions in the older form, and who answered which", () => {
+    const functions = [{ name: "f", parameters: { type: "object" } }];
+    const history = [
+      { role: "assistant", content: null, function_call: { name: "f", arguments: "{}" } },
+      { role: "function", name: "f", content: "1" },
+      { role: "assistant", content: null, function_call: { name: "f", arguments: "{}" } },
+      { role: "function", name: "f", content: null },
+    ];
+    const { job, oldForm } = parseChat({ messages: [...messages, ...history], functions });
+    expect(oldForm).toBe(true);
+    expect(job.tools).toEqual([{ type: "function", function: functions[0] }]);
+    expect(job).toMatchObject({ toolChoice: "auto", parallelToolCalls: false });
+    const ids = job.messages.slice(1).map((m) => m.tool_call_id ?? m.tool_calls?.[0].id);
+    expect([ids[0] === ids[1], ids[2] === ids[3], ids[0] === ids[2]]).toEqual([true, true, false]);
+    expect(job.messages.map(({ role }) => role)).toEqual(["user", "assistant", "tool", "assistant", "tool"]);
+    expect(parseChat({ messages, functions: [], function_call: "none" }).oldForm).toBe(false);
+  });
+
+  it("maps reasoning_effort to whether the model thinks, unless that is said outright", () => {
+    const thinking = (reasoning_effort: string, more: object = {}) =>
+      parseChat({ messages, reasoning_effort, ...more }).job.thinking;
+    expect(["none", "minimal", "low", "xhigh"].map((effort) => thinking(effort))).toEqual([
+      false,
+      false,
+      true,
+      true,
+    ]);
+    expect(thinking("high", { chat_template_kwargs: { thinking: false } })).toBe(false);
+    expect(thinking("none", { thinking: { type: "enabled" } })).toBe(true);
+    const { thinking: none, templateVariables } = parseChat({ messages, chat_template_kwargs: { a: 1 } }).job;
+    expect([none, templateVariables]).toEqual([null, { a: 1 }]);
   });
 
   it("reads a choice among the tools, and drops one that is no choice", () => {

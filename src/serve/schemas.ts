@@ -54,8 +54,6 @@ const REFUSED: Record<
   chat: {
     audio: { why: "the model writes text" },
     modalities: { why: 'only ["text"] is possible', neutral: [["text"], []] },
-    functions: { why: "it is deprecated; use 'tools'", neutral: [[]] },
-    function_call: { why: "it is deprecated; use 'tool_choice'" },
     web_search_options: { why: "there is no web search" },
     background: { why: "answers are given at once", neutral: [false] },
   },
@@ -127,7 +125,11 @@ function streaming({ stream, stream_options: options, model }: Streaming) {
 
 type ChatBody = z.infer<typeof chatSchema>;
 
-function message(body: ChatBody["messages"][number], at: number): Message {
+function message(
+  body: Exclude<ChatBody["messages"][number], { role: "function" }>,
+  at: number,
+  functionId: string,
+): Message {
   const { role } = body;
   const content = body.content ?? "";
   switch (role) {
@@ -139,7 +141,8 @@ function message(body: ChatBody["messages"][number], at: number): Message {
     case "tool":
       return { role, content, tool_call_id: body.tool_call_id };
     case "assistant": {
-      const calls = (body.tool_calls ?? []).map((call) => ({ ...call, type: "function" as const }));
+      const { tool_calls: given, function_call: older } = body;
+      const calls = [...(given ?? []), ...(older ? [{ id: functionId, function: older }] : [])];
       const said = [body.content, body.refusal, body.reasoning_content];
       if (calls.length === 0 && said.every((text) => text === undefined)) {
         const param = `messages[${at}].content`;
@@ -150,10 +153,21 @@ function message(body: ChatBody["messages"][number], at: number): Message {
         // A refusal is what was answered.
         content: content + (body.refusal ?? ""),
         ...(body.reasoning_content ? { reasoning_content: body.reasoning_content } : {}),
-        ...(calls.length > 0 ? { tool_calls: calls } : {}),
+        ...(calls.length > 0 ? { tool_calls: calls.map((call) => ({ ...call, type: "function" })) } : {}),
       };
     }
   }
+}
+
+/** The conversation; answers of functions, which say no id, are those of the call before them. */
+function messagesOf(list: ChatBody["messages"]): Message[] {
+  let functionId = "call_0";
+  return list.map((body, at) => {
+    if (body.role === "function")
+      return { role: "tool", content: body.content ?? "", tool_call_id: functionId };
+    if (body.role === "assistant" && body.function_call) functionId = `call_${at}`;
+    return message(body, at, functionId);
+  });
 }
 
 type FunctionBody = z.infer<z.ZodObject<typeof functionFields>>;
@@ -176,11 +190,17 @@ export function toolsOf(functions: readonly FunctionBody[], param: (index: numbe
   });
 }
 
-const tools = (list: ChatBody["tools"]) =>
-  toolsOf(
+/** Tools in the present form or the older one. */
+function tools({ tools: list, functions }: Pick<ChatBody, "tools" | "functions">): Tool[] {
+  if (list?.length && functions?.length) {
+    throw invalidRequest("'functions' is the older form of 'tools'; give one of the two.", "functions");
+  }
+  if (functions?.length) return toolsOf(functions, (i) => `functions[${i}].name`);
+  return toolsOf(
     (list ?? []).map((tool) => tool.function),
     (i) => `tools[${i}].function.name`,
   );
+}
 
 /** The choice in one form, whichever field of a body spells it. @throws ApiError where it names no tool */
 export function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], param: string): ToolChoice {
@@ -198,7 +218,24 @@ export function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], 
   return list.every((tool) => names.includes(tool.function.name)) ? mode : wanted;
 }
 
-function toolChoice({ tool_choice: choice }: ChatBody, list: readonly Tool[]): ToolChoice {
+function toolChoice(body: ChatBody, list: readonly Tool[]): ToolChoice {
+  const { tool_choice: choice, function_call: older } = body;
+  if (choice != null && body.functions?.length) {
+    throw invalidRequest(
+      "'tool_choice' belongs to 'tools'; with 'functions' give 'function_call'.",
+      "tool_choice",
+    );
+  }
+  if (older != null && body.tools?.length) {
+    throw invalidRequest(
+      "'function_call' belongs to 'functions'; with 'tools' give 'tool_choice'.",
+      "function_call",
+    );
+  }
+  if (older != null) {
+    const wanted = typeof older === "string" ? older : { mode: "required" as const, names: [older.name] };
+    return checkedChoice(wanted, list, "function_call");
+  }
   const read = (): ToolChoice | null => {
     if (choice == null || typeof choice === "string") return choice ?? null;
     if (choice.type === "function") return { mode: "required", names: [choice.function.name] };
@@ -241,15 +278,21 @@ function checkChoices(choices: number): void {
   throw invalidRequest(`A request may ask for ${MAX_CHOICES} choices; this one asks for ${choices}.`, "n");
 }
 
+export interface ParsedChat extends Parsed<ChatJob> {
+  /** Whether calls are answered in the older form, as `function_call`. */
+  readonly oldForm: boolean;
+}
+
 /** The body of POST /v1/chat/completions. @throws ApiError */
-export function parseChat(json: unknown): Parsed<ChatJob> {
+export function parseChat(json: unknown): ParsedChat {
   const raw = object(json);
   refuse("chat", raw);
   const body = read(chatSchema, raw);
   if (body.top_logprobs != null && !body.logprobs) {
     throw invalidRequest("'top_logprobs' may only be given with 'logprobs': true.", "top_logprobs");
   }
-  const list = tools(body.tools);
+  const list = tools(body);
+  const oldForm = (body.functions?.length ?? 0) > 0;
   const format = body.response_format;
   const choice = toolChoice(body, list);
   const constrained = format != null && format.type !== "text";
@@ -264,13 +307,15 @@ export function parseChat(json: unknown): Parsed<ChatJob> {
   checkChoices(shared.n);
   return {
     ...streaming(body),
+    oldForm,
     job: {
       kind: "chat",
       ...shared,
-      messages: body.messages.map(message),
+      messages: messagesOf(body.messages),
       tools: list,
       toolChoice: choice,
-      parallelToolCalls: body.parallel_tool_calls ?? true,
+      // The older form has room for one call.
+      parallelToolCalls: oldForm ? false : (body.parallel_tool_calls ?? true),
       format:
         format?.type === "json_schema"
           ? {
@@ -326,7 +371,7 @@ export function parseTokenize(json: unknown): TokenizeRequest {
   const body = read(tokenizeSchema, object(json));
   const text = body.text ?? body.prompt;
   if (body.messages != null) {
-    return { messages: body.messages.map(message), tools: tools(body.tools) };
+    return { messages: messagesOf(body.messages), tools: tools({ tools: body.tools }) };
   }
   if (text == null)
     throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");

@@ -46,7 +46,9 @@ describe("chat", () => {
     });
     const chunks = [];
     for await (const chunk of stream) chunks.push(chunk);
-    expect(chunks[0].choices[0].delta).toMatchObject({ role: "assistant", content: "" });
+    expect(chunks[0].choices[0].delta).toEqual({ role: "assistant", content: null, refusal: null });
+    // An empty text would stand for one that has begun.
+    expect(chunks.some((chunk) => chunk.choices[0]?.delta.content === "")).toBe(false);
     expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("")).toBe(
       whole.choices[0].message.content,
     );
@@ -348,6 +350,50 @@ describe("forms of answers", () => {
     const [call] = (await ask(100)).choices;
     expect(call.message.content).toBeNull();
     expect(call.message.tool_calls?.[0]).toMatchObject({ function: { name: "get_weather" } });
+  });
+
+  it("are calls in the older form where functions are given in it", async () => {
+    const functions = tools.map((tool) => tool.function);
+    const body = { model: "tiny", functions, seed: 3, max_tokens: 100 };
+    const messages: OpenAI.ChatCompletionMessageParam[] = user("weather?");
+    const forced = { ...body, messages, function_call: { name: "get_weather" } };
+    const [{ message, finish_reason }] = (await client.chat.completions.create(forced)).choices;
+    expect(finish_reason).toBe("function_call");
+    expect(message.tool_calls).toBeUndefined();
+    const { name, arguments: text } = message.function_call!;
+    expect(name).toBe("get_weather");
+    expect(["Paris", "Rome"]).toContain(JSON.parse(text).place);
+
+    const parts: OpenAI.ChatCompletionChunk.Choice.Delta.FunctionCall[] = [];
+    let end: string | null = null;
+    for await (const { choices } of await client.chat.completions.create({ ...forced, stream: true })) {
+      expect(choices[0].delta.tool_calls).toBeUndefined();
+      if (choices[0].delta.function_call) parts.push(choices[0].delta.function_call);
+      end = choices[0].finish_reason ?? end;
+    }
+    expect(end).toBe("function_call");
+    expect(parts.map((part) => part.name ?? "").join("")).toBe("get_weather");
+    expect(["Paris", "Rome"]).toContain(JSON.parse(parts.map((part) => part.arguments ?? "").join("")).place);
+
+    const results = [message, { role: "function" as const, name, content: "21 degrees" }];
+    const next = await client.chat.completions.create({
+      ...{ ...body, function_call: "none" as const, max_tokens: 3 },
+      messages: [...messages, ...results],
+    });
+    expect(next.choices[0].message.content).not.toBeNull();
+    // It is the conversation that it is in the present form.
+    const same = await client.chat.completions.create({
+      ...{ model: "tiny", tools, tool_choice: "none", max_tokens: 3 },
+      messages: [
+        ...messages,
+        {
+          role: "assistant",
+          tool_calls: [{ id: "c", type: "function", function: { name, arguments: text } }],
+        },
+        { role: "tool", tool_call_id: "c", content: "21 degrees" },
+      ],
+    });
+    expect(next.usage!.prompt_tokens).toBe(same.usage!.prompt_tokens);
   });
 
   it("stream calls in parts: id and name first, then the arguments", async () => {
