@@ -13,7 +13,7 @@ import { AttentionState, finishAttention, foldAttention } from "../src/tensor/op
 import { attentionSequences } from "../src/tensor/ops/attention-sequences.ts";
 import { copy } from "../src/tensor/ops/memory.ts";
 import { Tape } from "../src/tensor/tape.ts";
-import type { Device, Tensor } from "../src/tensor/tensor.ts";
+import { type Device, Scope, type Tensor } from "../src/tensor/tensor.ts";
 
 export const name = "attention";
 
@@ -156,7 +156,7 @@ export async function run(
 
   for (const { name: label, B, T, S, H, kv, D, Dv, absorbed } of [...training, ...decoding]) {
     if (!label.includes(values.only)) continue;
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const pairs = (B * H * T * (S - T + 1 + S)) / 2;
     const [q, k] = [noise(device, B, T, H, D), noise(device, B, S, kv, D)];
     const v = absorbed ? null : noise(device, B, S, kv, Dv);
@@ -164,7 +164,7 @@ export async function run(
     const bytes = 4 * B * S * kv * (D + (v ? Dv : 0));
     const runs = Math.max(3, Math.min(50, Math.round(4e9 / (pairs * (D + Dv)))));
     const forward = async () => {
-      using scope = device.scope();
+      using scope = new Scope(device);
       const begin = performance.now();
       await scope
         .keep(attention(q, k, v, options))
@@ -200,7 +200,7 @@ export async function run(
   const limited = async (label: string, flops: number, bytes: number, body: () => void, runs: number) => {
     const times = await time(async () => {
       limits.measure(wide);
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const begin = performance.now();
       body();
       return performance.now() - begin;
@@ -213,7 +213,7 @@ export async function run(
   const [D, Dv] = [576, 512];
   for (const { name: label, S, dtype, H, sequences } of [...cached, ...many]) {
     if (!label.includes(values.only)) continue;
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const keys = noise(device, S, D);
     const caches = Array.from({ length: sequences }, () => ({
       keys: copy(keys, device.empty([S, D], dtype)),
@@ -233,7 +233,7 @@ export async function run(
   const [T, S, H, block] = [512, 8192, 16, 2048];
   const label = "folded prefill 512 after 8K";
   if (label.includes(values.only)) {
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const q = noise(device, 1, T, H, 192);
     const [k, v] = [noise(device, 1, block, H, 192), noise(device, 1, block, H, 128)];
     const body = () => {

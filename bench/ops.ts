@@ -12,7 +12,7 @@ import { rmsNorm } from "../src/tensor/ops/rms-norm.ts";
 import { swiglu } from "../src/tensor/ops/swiglu.ts";
 import { Random } from "../src/tensor/random.ts";
 import { Tape } from "../src/tensor/tape.ts";
-import type { Device, Tensor } from "../src/tensor/tensor.ts";
+import { type Device, Scope, type Tensor } from "../src/tensor/tensor.ts";
 
 export const name = "ops";
 
@@ -32,7 +32,7 @@ function fastest(body: () => void, budget = 300): number {
 /** Forward time, and backward time with a seed of ones, of one op on `parameters`. */
 function forwardAndBackward(device: Device, parameters: Tensor[], op: () => Tensor) {
   const forward = fastest(() => {
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     device.untracked(op);
   });
   let backward = Number.POSITIVE_INFINITY;
@@ -82,7 +82,7 @@ export async function run(
     metrics[`empty call, ${threads} threads us`] = cost;
     log(`empty call, ${threads} threads: ${cost.toFixed(2)} us`);
   }
-  const scope = device.scope();
+  const scope = new Scope(device);
   const normal = (...shape: number[]) => {
     const size = shape.reduce((a, b) => a * b, 1);
     return device.tensor(

@@ -14,7 +14,7 @@ import { quantizedExperts } from "../src/tensor/ops/quantized-experts.ts";
 import { quantizedLinear } from "../src/tensor/ops/quantized-linear.ts";
 import { type QuantFormat, QuantizedTensor } from "../src/tensor/quantized.ts";
 import { Random } from "../src/tensor/random.ts";
-import type { Device, Shape, Tensor } from "../src/tensor/tensor.ts";
+import { type Device, Scope, type Shape, type Tensor } from "../src/tensor/tensor.ts";
 import { median } from "./support/numbers.ts";
 
 export const name = "quantized";
@@ -124,7 +124,7 @@ async function cases(device: Device): Promise<{ list: Case[]; read: Case }> {
       rate(
         used,
         (i) => {
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           const [up, down] = [gateUps[i % gateUps.length], downs[i % downs.length]];
           quantizedExperts(input, routing[(i >> 1) % routing.length], up, down);
         },

@@ -1,5 +1,5 @@
-/** Tensors, a tape and a gradient: fits y = w x by hand, first on the CPU, then with the plain reference in doubles. */
-import { createCpuDevice, createReferenceDevice, type Device, Tape } from "deepseek-ts";
+/** Tensors and a gradient: fits y = w x by hand, first on the CPU, then with the plain reference in doubles. */
+import { createCpuDevice, createReferenceDevice, type Device, differentiate } from "deepseek-ts";
 import { addScaled, linear, meanAll, reshape } from "deepseek-ts/tensor";
 
 /** Rows of x and what w = [2, -3] makes of them. */
@@ -12,12 +12,12 @@ async function descend(device: Device): Promise<Float32Array> {
   using w = device.tensor([0, 0], [1, 2]);
   w.requiresGrad = true;
   for (let step = 0; step < 100; step++) {
-    // Everything made inside the tape is freed with it.
-    using tape = new Tape(device);
-    const difference = addScaled(linear(x, w), y, 1, -1); // [4, 1]
-    const row = reshape(difference, [1, 4]);
-    const loss = linear(row, row); // [1, 1], the sum of squares
-    tape.backward(loss);
+    // Everything made in the body is freed, but for the loss that it returns.
+    using loss = differentiate(device, () => {
+      const difference = addScaled(linear(x, w), y, 1, -1); // [4, 1]
+      const row = reshape(difference, [1, 4]);
+      return linear(row, row); // [1, 1], the sum of squares
+    });
     const [weights, gradient] = [await w.data(), await w.grad!.data()];
     if (step % 25 === 0)
       console.log(`  step ${step}: loss ${(await loss.item()).toFixed(4)}, gradient [${gradient}]`);

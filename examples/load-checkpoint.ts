@@ -51,9 +51,12 @@ try {
 
   const prompt = [0, 17, 42, 99];
   {
-    using _scope = device.scope();
-    const hidden = model.hidden(model.ids([prompt])); // [1, 4, 64]
-    const logits = await model.logits(model.last(hidden)).data(); // [1, 256]
+    // What is made in the body is freed at its end, but for what it returns.
+    using scores = device.tidy(() => {
+      const hidden = model.hidden(model.ids([prompt])); // [1, 4, 64]
+      return model.logits(model.last(hidden)); // [1, 256]
+    });
+    const logits = await scores.data();
     const best = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]);
     for (const id of best.slice(0, 3)) console.log(`token ${id}: logit ${logits[id].toFixed(3)}`);
   }

@@ -55,7 +55,7 @@ function nodes(): { version: string; path: string }[] {
 const program = `
 import { createCpuDevice, createModel, generate, presets } from "deepseek-ts";
 import { nodeFolder, loadModel } from "deepseek-ts/node";
-import { linear, Tape } from "deepseek-ts/tensor";
+import { differentiate, linear } from "deepseek-ts/tensor";
 for (const part of ["models", "checkpoint", "tokenizer", "generate", "train", "data"]) {
   const names = Object.keys(await import("deepseek-ts/" + part));
   if (names.length === 0) throw new Error(part + " exports nothing");
@@ -64,7 +64,7 @@ const device = await createCpuDevice({ threads: 2, relaxed: false });
 const model = await loadModel(nodeFolder(process.argv[2]), device);
 let count = 0;
 for await (const token of generate(model, [5, 6, 7], { maxTokens: 4, stopIds: [] })) count++;
-if (count !== 4 || !linear || !Tape || !createModel || !presets["deepseek-v3"]) throw new Error("not all there");
+if (count !== 4 || !linear || !differentiate || !createModel || !presets["deepseek-v3"]) throw new Error("not all there");
 await device[Symbol.asyncDispose]();
 console.log("imported");
 `;

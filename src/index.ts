@@ -48,10 +48,11 @@ export {
   Device,
   DisposedError,
   type DType,
+  differentiate,
+  disposeAll,
   FormatError,
   Random,
   ShapeError,
-  Tape,
   Tensor,
 } from "./tensor/index.ts";
 export { loadTokenizer, type Tokenizer, trainBpe, trainedTokenizerConfig } from "./tokenizer/index.ts";

@@ -18,7 +18,7 @@ import { storeRows } from "../src/tensor/ops/store-rows.ts";
 import { QuantizedTensor } from "../src/tensor/quantized.ts";
 import { Random } from "../src/tensor/random.ts";
 import { Tape } from "../src/tensor/tape.ts";
-import type { Device, Tensor } from "../src/tensor/tensor.ts";
+import { type Device, Scope, type Tensor } from "../src/tensor/tensor.ts";
 import { Trainer } from "../src/train/trainer.ts";
 
 const MB = 2 ** 20;
@@ -249,7 +249,7 @@ it("a quantized model spread over several memories gives the bits of one memory,
     expect(new Set(before).size > 1).toBe(arenaBytes !== undefined);
     using cache = model.createCache(64, "f16");
     for (const ids of [Array.from({ length: 20 }, (_, i) => (i * 53) % 1200), [7], [11]]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       results.push(await model.logits(model.hidden(model.ids([ids]), { cache })).raw());
     }
     expect(places()).toEqual(before);

@@ -8,8 +8,8 @@ import { modelWeights } from "../checkpoint/model.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import type { MlaForm } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { Tape } from "../tensor/tape.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import { differentiate } from "../tensor/tape.ts";
+import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
 
 export type { ParityOutput } from "./comparison.ts";
@@ -165,10 +165,12 @@ async function compareTraining(run: Run): Promise<void> {
   const { model, inputs, expected, gradients, tolerance, comparison } = run;
   const { mtpLayers } = model.config;
   using captured = new Captured();
-  using tape = new Tape(model.device);
   const batch = batchOf(inputs.input_ids, inputs.lengths, inputs.input_ids[0].length);
-  const result = model.loss(batch, { mtpWeight: mtpLayers > 0 ? mtpWeight : 0, capture: captured.capture });
-  tape.backward(result.loss);
+  const options = { mtpWeight: mtpLayers > 0 ? mtpWeight : 0, capture: captured.capture };
+  const result = differentiate(model.device, () => {
+    const { loss, crossEntropy, mtp } = model.loss(batch, options);
+    return { loss, crossEntropy, mtp };
+  });
 
   // Rows of the MTP block beyond the fixture's are routed too, but compared only where the reference has them.
   const names = expected.names().filter((name) => captured.tensors.has(name));
@@ -196,6 +198,7 @@ async function compareTraining(run: Run): Promise<void> {
     const name = "mtp.loss_mean_over_terms";
     comparison.values(name, mean, await expected.values(name), tolerance.loss_max_abs);
   }
+  disposeAll(result);
   if (gradients) await compareGradients(run, gradients.names(), "grad.", (name) => gradients.values(name));
   model.parameters.clearGradients();
 }
@@ -227,19 +230,21 @@ async function compareBalance(run: Run): Promise<void> {
     !expected.names().some((n) => n.startsWith("aux."))
   )
     return;
-  using tape = new Tape(model.device);
   const batch = batchOf(
     inputs.input_ids,
     inputs.input_ids.map(() => tokens),
     tokens,
   );
-  const result = model.loss(batch, { balanceAlpha: moe.balanceAlpha });
-  tape.backward(result.loss);
+  const result = differentiate(model.device, () => {
+    const { loss, balance } = model.loss(batch, { balanceAlpha: moe.balanceAlpha });
+    return { loss, balance };
+  });
   for (const { layer, loss } of result.balance) {
     const name = `aux.${layer}.loss`;
     const found = [(await loss.item()) * moe.balanceAlpha];
     comparison.values(name, found, await expected.values(name), tolerance.aux_loss_max_abs!);
   }
+  disposeAll(result);
   const prefix = "aux_grad.";
   const names = expected.names().filter((name) => name.startsWith(prefix));
   const parameters = names.map((name) => name.slice(prefix.length));
@@ -255,8 +260,7 @@ async function compareInference(run: Run): Promise<void> {
   const real = realPlaces(inputs, logits.length);
   const forms: MlaForm[] = config.attention.kind === "mla" ? ["expanded", "absorbed"] : ["auto"];
   for (const mlaForm of forms) {
-    using _scope = device.scope();
-    const found = model.logits(model.hidden(model.ids(inputs.input_ids), { mlaForm }));
+    using found = device.tidy(() => model.logits(model.hidden(model.ids(inputs.input_ids), { mlaForm })));
     comparison.values(
       `logits (${mlaForm})`,
       await found.data(),
@@ -267,13 +271,14 @@ async function compareInference(run: Run): Promise<void> {
     );
   }
   if (!expected.has("cache.1.latent") || config.attention.kind !== "mla") return;
-  using _scope = device.scope();
   // Both rows in one pass, as two sequences.
   using first = model.createCache(8);
   using second = model.createCache(8);
   const caches = [first, second];
   const segments = caches.map((cache, i) => ({ cache, tokens: inputs.input_ids[i].length }));
-  model.hidden(model.ids([inputs.input_ids.flat()]), { segments });
+  device.tidy(() => {
+    model.hidden(model.ids([inputs.input_ids.flat()]), { segments });
+  });
   const { latentRank, ropeDim } = config.attention;
   const compare = async (name: string, found: ArrayLike<number>) => {
     const values = await expected.values(name);
@@ -281,8 +286,10 @@ async function compareInference(run: Run): Promise<void> {
     comparison.values(name, found, values, boundOf(name, tolerance), "absolute", places);
   };
   const held = async (channel: number, width: number) => {
-    const rows = caches.map((cache) => cache.layers[1].read(0, cache.length, channel, width).data());
-    return Float32Array.from((await Promise.all(rows)).flatMap((values) => Array.from(values)));
+    const rows = caches.map((cache) => cache.layers[1].read(0, cache.length, channel, width));
+    const values = await Promise.all(rows.map((row) => row.data()));
+    disposeAll(rows);
+    return Float32Array.from(values.flatMap((row) => Array.from(row)));
   };
   await compare("cache.1.latent", await held(0, latentRank));
   const keys = await held(latentRank, ropeDim);
@@ -310,8 +317,7 @@ async function compareGeneration(run: Run): Promise<void> {
 async function continueWithout(model: CausalLM, { prompt_ids, max_new_tokens }: Inputs): Promise<number[]> {
   const tokens = [...prompt_ids];
   while (tokens.length < prompt_ids.length + max_new_tokens) {
-    using _scope = model.device.scope();
-    tokens.push(await best(model, model.hidden(model.ids([tokens]))));
+    tokens.push(await best(model, () => model.hidden(model.ids([tokens]))));
   }
   return tokens.slice(prompt_ids.length);
 }
@@ -323,16 +329,16 @@ async function continueCached(model: CausalLM, inputs: Inputs, mlaForm: MlaForm)
   const generated: number[] = [];
   let next: readonly number[] = prompt_ids;
   while (generated.length < max_new_tokens) {
-    using _scope = model.device.scope();
-    const token = await best(model, model.hidden(model.ids([next]), { cache, mlaForm }));
+    const token = await best(model, () => model.hidden(model.ids([next]), { cache, mlaForm }));
     generated.push(token);
     next = [token];
   }
   return generated;
 }
 
-async function best(model: CausalLM, hidden: Tensor): Promise<number> {
-  const logits = await model.logits(model.last(hidden)).data();
+async function best(model: CausalLM, hidden: () => Tensor): Promise<number> {
+  using scores = model.device.tidy(() => model.logits(model.last(hidden())));
+  const logits = await scores.data();
   let index = 0;
   for (let i = 1; i < logits.length; i++) if (logits[i] > logits[index]) index = i;
   return index;

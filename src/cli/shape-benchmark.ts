@@ -15,7 +15,6 @@ import type { Json } from "../models/config-reader.ts";
 import { countParameters } from "../models/count.ts";
 import { storageRule, weightBytes } from "../models/quantization.ts";
 import type { CacheDtype } from "../nn/cache.ts";
-import { standalone } from "../nn/context.ts";
 import type { Device } from "../tensor/tensor.ts";
 
 export interface ShapeOptions {
@@ -62,7 +61,7 @@ async function step(
   ids: readonly (readonly number[])[],
 ): Promise<void> {
   const { device } = model;
-  using logits = standalone(device, () => {
+  using logits = device.inference(() => {
     const segments = caches.map((cache, i) => ({ cache, tokens: ids[i].length }));
     const states = model.hidden(model.ids([ids.flat()]), { segments });
     let end = 0;

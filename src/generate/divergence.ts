@@ -3,7 +3,6 @@
  * predicted distributions move. The two models need not be in memory together.
  */
 import type { CausalLM } from "../models/causal-lm.ts";
-import { standalone } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { logNorm } from "./chooser.ts";
 import { argmax } from "./sampling.ts";
@@ -47,7 +46,7 @@ export async function textLogits(
   using cache = model.createCache(ids.length);
   for (let begin = 0; begin < ids.length - 1; begin += CHUNK) {
     const part = ids.slice(begin, Math.min(ids.length - 1, begin + CHUNK));
-    using logits = standalone(device, () => model.logits(model.hidden(model.ids([part]), { cache })));
+    using logits = device.inference(() => model.logits(model.hidden(model.ids([part]), { cache })));
     const flat = (await logits.data()) as Float32Array;
     const width = flat.length / part.length;
     for (let i = 0; i < part.length; i++) rows.push(flat.slice(i * width, (i + 1) * width));

@@ -8,7 +8,7 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
-import type { Device } from "../tensor/tensor.ts";
+import { type Device, Scope } from "../tensor/tensor.ts";
 import { logProbability } from "./chooser.ts";
 import { type GeneratedToken, type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
 import { argmax } from "./sampling.ts";
@@ -80,7 +80,7 @@ describe("generate", () => {
     const { ids, tokens } = await collect(model, [5, 9, 2], { maxTokens: 20, stopIds: [], logprobs: true });
     const sequence = [5, 9, 2];
     for (const [i, id] of ids.entries()) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const logits = (await model
         .logits(model.last(model.hidden(model.ids([sequence]))))
         .data()) as Float32Array;
@@ -157,7 +157,7 @@ describe("generate", () => {
           speculative,
           prefillChunk,
         })) {
-          using scope = device.scope();
+          using scope = new Scope(device);
           device.zeros([3]);
           expect(scope.tensors.length).toBe(1);
           if (++seen === 3) break;
@@ -178,7 +178,7 @@ describe("generate", () => {
     const alone = await Promise.all(
       [1, 2].map(async (seed) => (await collect(model, [seed, 7], { ...options, seed })).ids),
     );
-    using scope = device.scope();
+    using scope = new Scope(device);
     const together = await Promise.all([1, 2].map((seed) => collect(model, [seed, 7], { ...options, seed })));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
     expect(scope.tensors.length).toBe(0);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";
-import type { Device } from "../tensor/tensor.ts";
+import { type Device, Scope } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
 import { Chooser } from "./chooser.ts";
 import { type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
@@ -106,7 +106,7 @@ describe("speculative decoding", () => {
       const sequence = [...prompt, ...ids];
       const drafts: number[] = [];
       {
-        using _scope = device.scope();
+        using _scope = new Scope(device);
         const states = model.hidden(model.ids([sequence.slice(0, -1)]));
         const { normed } = model.mtp(states, model.ids([sequence.slice(1)]));
         const logits = (await model.logits(normed).data()) as Float32Array;
@@ -150,7 +150,7 @@ describe("speculative decoding", () => {
     for (let i = 0; i < depth; i++) {
       const next = new Map<string, { ids: number[]; p: number }>();
       for (const { ids, p } of level.values()) {
-        using _scope = device.scope();
+        using _scope = new Scope(device);
         const states = model.hidden(model.ids([[...prompt, ...ids]]));
         const logits = (await model.logits(model.last(states)).data()) as Float32Array;
         const { ids: choices, probabilities } = candidates(logits, options);
@@ -198,7 +198,7 @@ describe("the pass that verifies a draft", () => {
   /** States and logits of tokens 7 and 9 after `start` tokens, read in one pass or in two. */
   async function read(model: CausalLM, start: number, passes: number[][], capacity: number) {
     const prompt = Array.from({ length: start }, (_, i) => (i * i + 3) % 40);
-    using _scope = model.device.scope();
+    using _scope = new Scope(model.device);
     using cache = model.createCache(capacity);
     model.hidden(model.ids([prompt]), { cache });
     const bits: number[] = [];

@@ -6,7 +6,7 @@
  * The passes run outside the caller's scopes and tape, so that other work on the device may go on between steps.
  */
 import type { CausalLM } from "../models/causal-lm.ts";
-import { type MlaForm, standalone } from "../nn/context.ts";
+import type { MlaForm } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
@@ -64,7 +64,7 @@ async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
 
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
 function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
-  return standalone(model.device, () => {
+  return model.device.inference(() => {
     const { device } = model;
     const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
     const next: number[] = [];
@@ -123,7 +123,7 @@ interface Placed extends Reading {
 
 /** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. */
 function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm): Tensor {
-  return standalone(model.device, () => {
+  return model.device.inference(() => {
     const ids: number[] = [];
     const wanted: number[] = [];
     const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {

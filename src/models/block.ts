@@ -1,6 +1,6 @@
 /** The pre-norm block that all families share: `x + attention(norm x)`, then `x + feedForward(norm x)`. */
 import { MhaAttention } from "../nn/attention.ts";
-import { captured, type ForwardContext, scoped } from "../nn/context.ts";
+import { captured, type ForwardContext } from "../nn/context.ts";
 import { MlaAttention } from "../nn/mla.ts";
 import { Mlp } from "../nn/mlp.ts";
 import { Moe, type RouterOutput } from "../nn/moe.ts";
@@ -41,21 +41,21 @@ export class Block {
    */
   forward(x: Tensor, context: ForwardContext, cached: number, routers: RouterOutput[] | null): Tensor {
     const { device } = x;
-    const middle = scoped(device, () => {
+    const middle = device.tidy(() => {
       const normed = rmsNorm(x, this.#inputNorm, this.#epsilon); // [B, T, d]
       return add(x, this.#attention.forward(normed, context, cached)); // [B, T, d]
     });
-    const [y] = scoped(device, () => {
+    const [y] = device.tidy(() => {
       const normed = rmsNorm(middle, this.#postNorm, this.#epsilon); // [B, T, d]
       if (this.#feedForward instanceof Mlp) return [add(middle, this.#feedForward.forward(normed))]; // [B, T, d]
-      const { output, router } = this.#feedForward.forward(normed);
+      const { output, router } = this.#feedForward.forward(normed, context.routing);
       captured(context.capture, `router.${this.layer}.topk_ids`, router.ids);
       captured(context.capture, `router.${this.layer}.topk_weights`, router.weights);
       routers?.push(router);
       const kept = routers ? routerTensors(router) : [];
       return [add(middle, output), ...kept]; // [B, T, d]
     });
-    if (device.tape === null) middle.dispose();
+    device.release(middle);
     return y;
   }
 }

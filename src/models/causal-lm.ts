@@ -10,8 +10,8 @@ import {
   type ForwardContext,
   type MlaForm,
   type PlacedSegment,
+  type Routing,
   type Segment,
-  scoped,
 } from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
 import { type ParameterGroup, Parameters, type StorageFormat, type StorageRule } from "../nn/parameters.ts";
@@ -47,6 +47,8 @@ export interface ForwardOptions {
   readonly segments?: readonly Segment[] | null;
   /** Which form of latent attention runs; default `auto`. */
   readonly mlaForm?: MlaForm;
+  /** Which kernel routers use; default `each`. The training objective asks for `batched`. */
+  readonly routing?: Routing;
   /** Receives intermediate values under their fixture names (`hidden.0`, `router.1.topk_ids`, ..). */
   readonly capture?: Capture | null;
   /** Collects the routers' decisions; their tensors then live as long as the result. */
@@ -162,7 +164,7 @@ export class CausalLM implements Disposable {
   }
 
   #context(x: Tensor, options: ForwardOptions): ForwardContext {
-    const { cache, mlaForm = "auto", capture = null } = options;
+    const { cache, mlaForm = "auto", routing = "each", capture = null } = options;
     const { device } = this;
     const [batch, tokens] = x.shape;
     const given = options.segments ?? (cache ? [{ cache, tokens }] : null);
@@ -192,6 +194,7 @@ export class CausalLM implements Disposable {
       segments: segments ?? null,
       tables: this.#rotary.tables(longest),
       mlaForm,
+      routing,
       capture,
     };
   }
@@ -204,14 +207,14 @@ export class CausalLM implements Disposable {
   hidden(input: Tensor, options: ForwardOptions = {}): Tensor {
     const { device } = this;
     const { capture = null, routers = null } = options;
-    const [output] = scoped(device, () => {
+    const [output] = device.tidy(() => {
       const context = this.#context(input, options);
       const collected: RouterOutput[] | null = routers && [];
       let x = input.dtype === "i32" ? this.embed(input) : input; // [B, T, d]
       captured(capture, "hidden.0", x);
       for (const block of this.#blocks) {
         const y = block.forward(x, context, block.layer, collected); // [B, T, d]
-        if (device.tape === null && x !== input) x.dispose();
+        if (x !== input) device.release(x);
         x = y;
         captured(capture, `hidden.${block.layer + 1}`, x);
       }
@@ -269,7 +272,7 @@ export class CausalLM implements Disposable {
       });
     }
     const epsilon = this.config.normEpsilon;
-    const [input, output, normed] = scoped(this.device, () => {
+    const [input, output, normed] = this.device.tidy(() => {
       const context = this.#context(hidden, options);
       const next = rmsNorm(this.embed(nextIds), module.embeddingNorm, epsilon); // [B, T, d]
       const current = rmsNorm(hidden, module.hiddenNorm, epsilon); // [B, T, d]

@@ -2,7 +2,7 @@
  * The pre-training objective (training notes: DeepSeek-V3 sections 2.1.2 and 2.2): next-token cross entropy, plus the
  * weighted loss of the multi-token-prediction modules, plus the weighted balance losses of the expert layers.
  */
-import type { Capture } from "../nn/context.ts";
+import type { Capture, Routing } from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { sequenceBalanceLoss } from "../tensor/ops/balance.ts";
@@ -10,8 +10,7 @@ import { crossEntropy } from "../tensor/ops/cross-entropy.ts";
 import { checkIds } from "../tensor/ops/embedding.ts";
 import { weightedSum } from "../tensor/ops/reduce.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
-import { Tape } from "../tensor/tape.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import type { CausalLM } from "./causal-lm.ts";
 
 export interface LossBatch {
@@ -28,6 +27,8 @@ export interface LossOptions {
   readonly mtpWeight?: number;
   /** Weight of each layer's balance loss; 0 leaves it out. Default 0. */
   readonly balanceAlpha?: number;
+  /** Which kernel routers use; default `batched`. A policy's update takes that of its rollouts. */
+  readonly routing?: Routing;
   /** Receives intermediate values, `logits` and `mtp.logits` among them. */
   readonly capture?: Capture | null;
 }
@@ -72,26 +73,17 @@ export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch
 }
 
 /**
- * All losses of a batch. Inside a tape the results stay readable until the tape ends; gradients come from
- * `tape.backward(result.loss)`. Without one only the results remain, the caller's to free.
- * @throws ShapeError, ConfigError
+ * All losses of a batch; only they remain, the caller's to free. Gradients: `differentiate(device, () =>
+ * causalLoss(..))`. @throws ShapeError, ConfigError
  */
 export function causalLoss(model: CausalLM, batch: LossBatch, options: LossOptions): LossOutput {
-  if (model.device.tape !== null)
-    return compute(model, batch, options, (tensor) => keepOnTape(model.device, tensor));
-  using scope = model.device.scope();
-  return compute(model, batch, options, (tensor) => scope.keep(tensor));
+  return model.device.tidy(() => compute(model, batch, options));
 }
 
-function compute(
-  model: CausalLM,
-  batch: LossBatch,
-  options: LossOptions,
-  keep: (tensor: Tensor) => void,
-): LossOutput {
+function compute(model: CausalLM, batch: LossBatch, options: LossOptions): LossOutput {
   const { device, config } = model;
   const { sequences, ids, targets } = batch;
-  const { mtpWeight = 0, balanceAlpha = 0, capture = null } = options;
+  const { mtpWeight = 0, balanceAlpha = 0, routing = "batched", capture = null } = options;
   if (device.tape !== null && !model.parameters.trainable) {
     throw new ConfigError("only f32 weights are trained", {
       where: "causalLoss",
@@ -126,7 +118,7 @@ function compute(
     return crossEntropy(flat, device.tensor(wanted, [ids.length], "i32"), { denominator, consumeLogits });
   };
 
-  const hidden = model.hidden(device.tensor(ids, shape, "i32"), { capture, routers }); // [B, T, d]
+  const hidden = model.hidden(device.tensor(ids, shape, "i32"), { routing, capture, routers }); // [B, T, d]
   const main = score(hidden, targets, "logits");
   const terms = [main];
   const weights = [1];
@@ -149,7 +141,12 @@ function compute(
       // Position i sees token i + 1 and is trained on token i + 2.
       next = shifted(next, length, (row) => Math.max(0, targets[row]));
       wanted = shifted(wanted, length, () => -1);
-      const output = model.mtp(state, device.tensor(next, shape, "i32"), { depth, capture, routers });
+      const output = model.mtp(state, device.tensor(next, shape, "i32"), {
+        depth,
+        routing,
+        capture,
+        routers,
+      });
       losses.push(score(output.normed, wanted, "mtp.logits"));
       state = output.normed;
     }
@@ -170,8 +167,6 @@ function compute(
 
   const loss = terms.length === 1 ? main : weightedSum(terms, weights);
   const expertCounts = routers.map(({ layer, counts, bias }) => ({ layer, counts, bias }));
-  const results = [loss, main, mtp, ...balance.map((b) => b.loss), ...expertCounts.map((c) => c.counts)];
-  for (const tensor of results) if (tensor) keep(tensor);
   return { loss, crossEntropy: main, mtp, balance, expertCounts, tokens };
 }
 
@@ -192,8 +187,4 @@ function balanceOf({ config }: CausalLM, router: RouterOutput, sequences: number
     ...(sigmoid ? {} : { ids: router.ids }),
   });
   return { layer: router.layer, loss };
-}
-
-function keepOnTape({ tape }: Device, tensor: Tensor): void {
-  if (tape instanceof Tape) tape.keep(tensor);
 }

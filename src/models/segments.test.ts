@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
-import type { Device } from "../tensor/tensor.ts";
+import { type Device, Scope } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
 import { type CausalLM, createModel } from "./causal-lm.ts";
 import { tinyConfigs } from "./testing.ts";
@@ -26,7 +26,7 @@ async function read(
   const caches = sequences.map(() => model.createCache(2, dtype));
   const bits: number[][] = sequences.map(() => []);
   for (const counts of plan) {
-    using _scope = model.device.scope();
+    using _scope = new Scope(model.device);
     const taking = counts.flatMap((tokens, i) =>
       tokens > 0 && (only === undefined || only === i) ? [{ i, tokens }] : [],
     );

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { Scope, type Tensor } from "../tensor/tensor.ts";
 import { Cache, writeCaches } from "./cache.ts";
 
 /** Position p holds `seed + p` in every channel. */
@@ -16,7 +16,7 @@ function write(cache: Cache, stream: number, x: Tensor, start: number, channel =
 
 function feed(cache: Cache, tokens: number, seed = 0): void {
   const { device } = cache.layers[0].streams[0];
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const start = cache.length;
   cache.reserve(start + tokens);
   cache.layers.forEach(({ widths }, layer) => {

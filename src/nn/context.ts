@@ -5,11 +5,17 @@
  * layers see the rows together, only caches and attention tell the sequences apart.
  */
 import type { RotaryTables } from "../tensor/ops/rotary.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import type { Cache } from "./cache.ts";
 
 /** Which of the two equal forms of MLA runs: `auto` takes the one that costs less for each sequence. */
 export type MlaForm = "auto" | "expanded" | "absorbed";
+
+/**
+ * Which kernel computes a router's logits. `each` rounds a token's the same way whatever else is in the pass; `batched`
+ * is faster for many tokens and may decide a near tie otherwise. Two passes that must route alike take the same one.
+ */
+export type Routing = "each" | "batched";
 
 /** Receives intermediate values by name; the tensor is a view that the receiver owns. */
 export type Capture = (name: string, tensor: Tensor) => void;
@@ -40,6 +46,7 @@ export interface ForwardContext {
   readonly segments: readonly PlacedSegment[] | null;
   readonly tables: RotaryTables;
   readonly mlaForm: MlaForm;
+  readonly routing: Routing;
   readonly capture: Capture | null;
 }
 
@@ -50,21 +57,4 @@ export function captured(capture: Capture | null, name: string, tensor: Tensor):
       name,
       tensor.device.unscoped(() => tensor.view(tensor.shape)),
     );
-}
-
-/**
- * Runs `body` and frees what it made except its result. While a tape records, the tape owns intermediates instead
- * and nothing is freed here.
- */
-export function scoped<T extends Tensor | readonly Tensor[]>(device: Device, body: () => T): T {
-  if (device.tape !== null) return body();
-  using scope = device.scope();
-  const result = body();
-  for (const tensor of Array.isArray(result) ? result : [result]) scope.keep(tensor as Tensor);
-  return result;
-}
-
-/** Runs a pass by itself, outside the caller's scopes and tape; what it returns is the caller's to dispose. */
-export function standalone(device: Device, body: () => Tensor): Tensor {
-  return device.unscoped(() => device.untracked(() => scoped(device, body)));
 }

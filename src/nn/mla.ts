@@ -202,10 +202,11 @@ export class MlaAttention {
     if (length <= foldedKeys) return this.#expanded(q, ...block(0, length));
     using state = new AttentionState(q.device, 1, q.shape[1], H, V);
     for (let begin = 0; begin < length; begin += foldedKeys) {
-      using _scope = q.device.scope();
-      const [latents, ropes] = block(begin, Math.min(length, begin + foldedKeys));
-      const [k, v] = mlaExpand(this.#up.expand(latents), ropes, N); // [1, S, H, N + R], [1, S, H, V]
-      foldAttention(state, q, k, v, { scale: this.#scale, firstKey: begin, firstQuery: start });
+      q.device.tidy(() => {
+        const [latents, ropes] = block(begin, Math.min(length, begin + foldedKeys));
+        const [k, v] = mlaExpand(this.#up.expand(latents), ropes, N); // [1, S, H, N + R], [1, S, H, V]
+        foldAttention(state, q, k, v, { scale: this.#scale, firstKey: begin, firstQuery: start });
+      });
     }
     return finishAttention(state); // [1, T, H, V]
   }

@@ -9,6 +9,7 @@ import { reshape } from "../tensor/ops/reshape.ts";
 import { route } from "../tensor/ops/routing.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import type { Routing } from "./context.ts";
 import { Mlp, mlpSpecs } from "./mlp.ts";
 import { type GroupSpec, matrix, type Parameters, type PartSpec, vector } from "./parameters.ts";
 import { routerLogits } from "./router-logits.ts";
@@ -101,10 +102,10 @@ export class Moe {
   }
 
   /** `x: [B, T, d]` (already normed) to the layer's output `[B, T, d]` and the router's decisions. */
-  forward(x: Tensor): { output: Tensor; router: RouterOutput } {
+  forward(x: Tensor, routing: Routing): { output: Tensor; router: RouterOutput } {
     const d = x.shape.at(-1)!;
     const flat = reshape(x, [sizeOf(x.shape) / d, d]); // [N, d]
-    const routed = route(routerLogits(flat, this.#gate), this.#bias, this.#config.router); // [N, K]
+    const routed = route(routerLogits(flat, this.#gate, routing), this.#bias, this.#config.router); // [N, K]
     const { output, plan } = experts(flat, routed, this.#gateUp, this.#down); // [N, d]
     const mixed = this.#shared ? add(output, this.#shared.forward(flat)) : output; // [N, d]
     const router = { layer: this.#layer, ...routed, counts: plan.counts, bias: this.#bias };

@@ -1,19 +1,21 @@
 /**
  * The router's product. It stays in floats where all else is quantized, and the kernels for few and for many rows of
  * floats round differently. So that a token chooses the same experts with the same weights whatever else is in a pass,
- * rows go eight at a time to the kernel for few; only training, which batches anyway, takes the one for many.
+ * rows go eight at a time to the kernel for few; the one for many is faster where a token's route need not be repeated.
  */
-import { linear } from "../tensor/ops/linear.ts";
+import { linear, linearBackward } from "../tensor/ops/linear.ts";
 import { matmulInto } from "../tensor/ops/matmul.ts";
+import { record } from "../tensor/record.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Routing } from "./context.ts";
 
 /** Rows that the kernel for few takes. */
 const FEW = 8;
 
 /** `x: [N, d]` times the gate `[E, d]` transposed: `[N, E]`. */
-export function routerLogits(x: Tensor, gate: Tensor): Tensor {
+export function routerLogits(x: Tensor, gate: Tensor, routing: Routing): Tensor {
+  if (routing === "batched") return linear(x, gate);
   const { device } = x;
-  if (device.tape !== null) return linear(x, gate);
   const [N, d] = x.shape;
   const E = gate.shape[0];
   const y = device.empty([N, E]);
@@ -28,5 +30,6 @@ export function routerLogits(x: Tensor, gate: Tensor): Tensor {
     );
   product(FEW, whole, 0);
   product(N % FEW, 1, whole * FEW);
+  record([y], [x, gate], linearBackward(x, gate));
   return y;
 }

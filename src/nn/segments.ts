@@ -1,7 +1,7 @@
 /** Rows of a pass over several sequences: cutting them out, runs of sequences treated alike, joining the results. */
 import { copyRows } from "../tensor/ops/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type PlacedSegment, scoped } from "./context.ts";
+import type { PlacedSegment } from "./context.ts";
 
 /** Rows `begin` to `end` of `x: [1, N, ..]` as `[1, end - begin, ..]`, sharing memory; no gradient. */
 export function rowsOf(x: Tensor, begin: number, end: number): Tensor {
@@ -47,7 +47,7 @@ export function attendSegments(
     const last = segments[end - 1];
     const rows = rowsOf(q, first.row, last.row + last.tokens);
     const body = () => (joined ? together(rows, segments.slice(begin, end)) : each(rows, first));
-    parts.push(scoped(q.device, body));
+    parts.push(q.device.tidy(body));
   }
   return joinRows(parts);
 }

@@ -1,4 +1,5 @@
 /** Checkpoints as other programs save them: what they add, drop or spell differently must not stop a load. */
+
 import { describe, expect, it } from "vitest";
 import { memoryFolder, memoryFolderSink } from "../checkpoint/byte-source.ts";
 import { loadModel, modelEntries } from "../checkpoint/model.ts";
@@ -10,12 +11,13 @@ import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import type { Json } from "../models/config-reader.ts";
 import { tinyConfigs } from "../models/testing.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
+import { Scope } from "../tensor/tensor.ts";
 import { loadFolder } from "./load.ts";
 
 const device = createReferenceDevice();
 
 async function logits(model: CausalLM): Promise<number[]> {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   return [...(await model.logits(model.hidden(model.ids([[5, 9, 2]]))).data())];
 }
 
@@ -47,7 +49,7 @@ describe("a V3 as transformers saves it, announcing a prediction layer that is a
     expect(speculating).toThrow(/no multi-token-prediction module.*the files.*transformers/);
     const batch = { sequences: 1, ids: Int32Array.of(1, 2), targets: Int32Array.of(2, 3) };
     expect(() => loaded.model.loss(batch, { mtpWeight: 0.3 })).toThrow(/no multi-token-prediction module/);
-    using scope = device.scope();
+    using scope = new Scope(device);
     expect(scope && (await loaded.model.loss(batch).loss.data()).length).toBe(1);
   });
 

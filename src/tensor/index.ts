@@ -24,5 +24,5 @@ export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./o
 export { swiglu } from "./ops/swiglu.ts";
 export { Random, type RandomState } from "./random.ts";
 export { createReferenceDevice } from "./reference/backend.ts";
-export { Tape } from "./tape.ts";
-export { Device, type Scope, type Shape, sameShape, sizeOf, Tensor } from "./tensor.ts";
+export { differentiate } from "./tape.ts";
+export { Device, disposeAll, type Shape, sameShape, sizeOf, Tensor } from "./tensor.ts";

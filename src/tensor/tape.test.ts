@@ -7,8 +7,8 @@ import { sumAll } from "./ops/reduce.ts";
 import { reshape } from "./ops/reshape.ts";
 import { swiglu } from "./ops/swiglu.ts";
 import { createReferenceDevice } from "./reference/backend.ts";
-import { Tape } from "./tape.ts";
-import type { Device, Tensor } from "./tensor.ts";
+import { differentiate, Tape } from "./tape.ts";
+import { type Device, disposeAll, type Tensor } from "./tensor.ts";
 import { checkGradients, doubles } from "./testing.ts";
 
 const parameter = (device: Device, values: number[], shape = [values.length]) => {
@@ -146,6 +146,53 @@ describe("memory", () => {
     expect(device.backend.memory().buffers).toBe(before);
     expect(device.tape).toBeNull();
     using _next = new Tape(device);
+  });
+});
+
+describe("differentiate", () => {
+  it("keeps what the body returns, frees the rest, and hands results to the enclosing body", () => {
+    const device = createReferenceDevice();
+    const p = parameter(device, [1, 2]);
+    const result = differentiate(device, () => {
+      const doubled = scale(p, 2);
+      return { loss: sumAll(scale(doubled, 3)), parts: [doubled] };
+    });
+    expect(gradientOf(p)).toEqual([6, 6]);
+    expect(doubles(result.loss)[0]).toBe(18);
+    expect(Array.from(doubles(result.parts[0]))).toEqual([2, 4]);
+    expect(device.backend.memory().buffers).toBe(4);
+    disposeAll(result);
+    device.tidy(() => {
+      differentiate(device, () => sumAll(p));
+    });
+    expect(gradientOf(p)).toEqual([7, 7]);
+    expect(device.backend.memory().buffers).toBe(2);
+  });
+
+  it("two tasks differentiate in turns", async () => {
+    const device = createReferenceDevice();
+    const task = async (factor: number) => {
+      const p = parameter(device, [1]);
+      for (let step = 0; step < 3; step++) {
+        using loss = differentiate(device, () => sumAll(scale(p, factor)));
+        expect(await loss.item()).toBe(factor);
+      }
+      return gradientOf(p)[0];
+    };
+    expect(await Promise.all([task(2), task(5)])).toEqual([6, 15]);
+  });
+
+  it("ends the recording where the body throws or is asynchronous", () => {
+    const device = createReferenceDevice();
+    const p = parameter(device, [1]);
+    expect(() =>
+      differentiate(device, () => {
+        throw new Error("stopped");
+      }),
+    ).toThrow("stopped");
+    expect(() => differentiate(device, (async () => sumAll(p)) as never)).toThrow(/asynchronous/);
+    expect(device.tape).toBeNull();
+    expect(device.backend.memory().buffers).toBe(1);
   });
 });
 

@@ -3,9 +3,7 @@
  * reverse. The tape owns what was made while it recorded and frees each part as soon as the backward pass is
  * done with it.
  *
- *     using tape = new Tape(device);
- *     const loss = model.loss(batch);
- *     tape.backward(loss);
+ *     const { loss } = differentiate(device, () => model.loss(batch));
  */
 
 import { DeepseekError, ShapeError } from "./errors.ts";
@@ -16,9 +14,11 @@ import {
   type Device,
   type Gradients,
   type Recorder,
+  refusePromise,
   Scope,
   sameShape,
-  type Tensor,
+  Tensor,
+  tensorsIn,
 } from "./tensor.ts";
 
 interface Node {
@@ -35,6 +35,27 @@ interface Entry {
   owned: boolean;
 }
 
+/**
+ * Runs `body` while operations are recorded, and adds the gradients of the scalar that it returns, alone or as `loss`,
+ * to `grad` of every parameter that it depends on. What it returns is kept, as by `Device.tidy`; everything else made
+ * on the way is freed. @throws ShapeError where the loss is no scalar, DeepseekError where the body is asynchronous
+ */
+export function differentiate<T extends Tensor | { readonly loss: Tensor }>(
+  device: Device,
+  body: () => T,
+): T {
+  using tape = new Tape(device);
+  const result = refusePromise("differentiate", body());
+  for (const tensor of tensorsIn(result)) tape.keep(tensor);
+  tape.backward(result instanceof Tensor ? result : result.loss);
+  tape.handOver();
+  return result;
+}
+
+/**
+ * What `differentiate` works with. It is state of the device while it records, so it must end in the turn of the event
+ * loop in which it was made.
+ */
 export class Tape implements Recorder, Disposable {
   readonly device: Device;
   readonly #scope: Scope;
@@ -159,6 +180,12 @@ export class Tape implements Recorder, Disposable {
         else copy(shaped, tensor);
       },
     };
+  }
+
+  /** Hands what is kept to the enclosing body or the caller. */
+  handOver(): void {
+    for (const tensor of this.#kept) this.#scope.keep(tensor);
+    this.#kept.clear();
   }
 
   /** Frees the tape's tensors from `start` on, except kept ones. */

@@ -1,9 +1,11 @@
 /** Tensors and scopes: views share memory and its life, scopes free what was made in them. */
 import { describe, expect, it } from "vitest";
 import { DisposedError, ShapeError } from "./errors.ts";
-import { scale } from "./ops/elementwise.ts";
+import { add, scale } from "./ops/elementwise.ts";
+import { sumAll } from "./ops/reduce.ts";
 import { createReferenceDevice } from "./reference/backend.ts";
-import { sizeOf } from "./tensor.ts";
+import { differentiate } from "./tape.ts";
+import { disposeAll, Scope, sizeOf, type Tensor, tensorsIn } from "./tensor.ts";
 
 const values = async (tensor: { data(): Promise<ArrayLike<number>> }) => Array.from(await tensor.data());
 
@@ -59,11 +61,88 @@ describe("views", () => {
   });
 });
 
+describe("tidy", () => {
+  it("frees what the body made, except what it returns in arrays, maps and objects", () => {
+    const device = createReferenceDevice();
+    const made = [1, 2, 3, 4, 5].map((value) => () => device.tensor([value]));
+    let middle: Tensor | null = null;
+    const result = device.tidy(() => {
+      middle = device.zeros([8]);
+      return { one: made[0](), list: [made[1](), "text", null], map: new Map([["k", { deep: made[2]() }]]) };
+    });
+    expect(middle!.disposed).toBe(true);
+    expect(tensorsIn(result).map((tensor) => tensor.disposed)).toEqual([false, false, false]);
+    expect(device.backend.memory().buffers).toBe(3);
+    disposeAll(result);
+    expect(device.backend.memory().buffers).toBe(0);
+  });
+
+  it("hands results to the enclosing body, and frees all where the body throws", () => {
+    const device = createReferenceDevice();
+    const outside = device.tensor([1]);
+    device.tidy(() => {
+      const inner = device.tidy(() => scale(scale(outside, 2), 3));
+      expect(inner.disposed).toBe(false);
+      expect(device.backend.memory().buffers).toBe(2);
+    });
+    expect(device.backend.memory().buffers).toBe(1);
+    expect(() =>
+      device.tidy(() => {
+        device.zeros([3]);
+        throw new Error("stopped");
+      }),
+    ).toThrow("stopped");
+    expect(device.backend.memory().buffers).toBe(1);
+    expect(device.scopes.length).toBe(0);
+  });
+
+  it("does not free a tensor that was there before, though the body returns it", () => {
+    const device = createReferenceDevice();
+    const x = device.tensor([1]);
+    expect(device.tidy(() => x)).toBe(x);
+    expect(x.disposed).toBe(false);
+  });
+
+  it("refuses asynchronous bodies", () => {
+    const device = createReferenceDevice();
+    expect(() => device.tidy(async () => device.zeros([1]))).toThrow(/asynchronous.*Return the tensors/);
+    expect(device.backend.memory().buffers).toBe(0);
+  });
+
+  it("two tasks that wait in between do not free each other's tensors", async () => {
+    const device = createReferenceDevice();
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 0));
+    const task = async (value: number) => {
+      using first = device.tidy(() => scale(device.tensor([value]), 2));
+      await pause();
+      using second = device.tidy(() => scale(device.tensor([value]), 3));
+      await pause();
+      using sum = device.tidy(() => add(first, second));
+      return sum.item();
+    };
+    expect(await Promise.all([task(1), task(10), task(100)])).toEqual([5, 50, 500]);
+    expect(device.backend.memory().buffers).toBe(0);
+  });
+
+  it("inference stands outside enclosing bodies and records nothing", () => {
+    const device = createReferenceDevice();
+    const p = device.tensor([1]);
+    p.requiresGrad = true;
+    let result: Tensor | null = null;
+    differentiate(device, () => {
+      result = device.inference(() => scale(p, 5));
+      expect(result.requiresGrad).toBe(false);
+      return sumAll(p);
+    });
+    expect(result!.disposed).toBe(false);
+  });
+});
+
 describe("scopes", () => {
   it("free what was made in them, except what they hand to the scope around them", () => {
     const device = createReferenceDevice();
-    const outer = device.scope();
-    const inner = device.scope();
+    const outer = new Scope(device);
+    const inner = new Scope(device);
     const kept = inner.keep(device.zeros([1]));
     const gone = device.zeros([1]);
     inner[Symbol.dispose]();
@@ -76,7 +155,7 @@ describe("scopes", () => {
   it("free a view but not what it views", async () => {
     const device = createReferenceDevice();
     const x = device.tensor([1, 2]);
-    const scope = device.scope();
+    const scope = new Scope(device);
     const view = x.view([2, 1]);
     scope[Symbol.dispose]();
     expect(view.disposed).toBe(true);
@@ -85,7 +164,7 @@ describe("scopes", () => {
 
   it("have no say over what is made outside them", () => {
     const device = createReferenceDevice();
-    const scope = device.scope();
+    const scope = new Scope(device);
     const free = device.unscoped(() => device.zeros([1]));
     expect(() =>
       device.unscoped(() => {
@@ -103,7 +182,7 @@ describe("refusals", () => {
     const x = createReferenceDevice().zeros([2, 3]);
     x.dispose();
     expect(() => scale(x, 2)).toThrow(DisposedError);
-    expect(() => x.dtype).toThrow(/\[2,3\].*scope\.keep/);
+    expect(() => x.dtype).toThrow(/\[2,3\].*device\.tidy/);
     expect(() => x.view([6])).toThrow(DisposedError);
   });
 

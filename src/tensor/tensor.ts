@@ -2,11 +2,11 @@
  * Tensors, the device they live on, and scopes that return memory at a known point.
  *
  * A tensor is a contiguous row-major view of a reference-counted buffer. Operations are functions under `ops/`.
- * Tensors made while a scope is open belong to it and are freed with it, unless kept.
+ * Tensors made in the body of `device.tidy` are freed at its end, unless it returns them.
  */
 import type { Backend, Buffer, Operand } from "./backend.ts";
 import { type DType, fromRaw, type RawArray, rawArray, toRaw } from "./dtype.ts";
-import { DisposedError, ShapeError } from "./errors.ts";
+import { DeepseekError, DisposedError, ShapeError } from "./errors.ts";
 
 export type Shape = readonly number[];
 
@@ -27,7 +27,10 @@ interface Storage {
   references: number;
 }
 
-/** Collects the tensors made while it is open and frees them on dispose. */
+/**
+ * Collects the tensors made while it is open and frees them on dispose. What is open is state of the device, so a scope
+ * must close in the turn of the event loop in which it was opened: `Device.tidy` and `differentiate` see to that.
+ */
 export class Scope implements Disposable {
   readonly #device: Device;
   readonly tensors: Tensor[] = [];
@@ -69,9 +72,27 @@ export class Device implements AsyncDisposable {
     this.backend = backend;
   }
 
-  /** Opens a scope: `using scope = device.scope()`. */
-  scope(): Scope {
-    return new Scope(this);
+  /**
+   * Runs `body` and frees the tensors that it made, except those in its result, which go to the enclosing body or the
+   * caller. The result is a tensor or holds tensors in arrays, maps and plain objects. While `differentiate` records,
+   * nothing is freed here: the backward pass needs it. @throws DeepseekError where the body is asynchronous
+   */
+  tidy<T>(body: () => T): T {
+    if (this.tape !== null) return body();
+    using scope = new Scope(this);
+    const result = refusePromise("tidy", body());
+    for (const tensor of tensorsIn(result)) scope.keep(tensor);
+    return result;
+  }
+
+  /** `tidy` outside every enclosing body and without recording: a forward pass that stands by itself. */
+  inference<T>(body: () => T): T {
+    return this.unscoped(() => this.untracked(() => this.tidy(body)));
+  }
+
+  /** Frees an intermediate that no later operation reads; kept while `differentiate` records. */
+  release(tensor: Tensor): void {
+    if (this.tape === null) tensor.dispose();
   }
 
   /** Runs `body` with no scope open, so that what it makes lives until it is disposed by hand. */
@@ -168,7 +189,7 @@ export class Tensor implements Disposable {
     if (this.#storage === null) {
       throw new DisposedError("this tensor was freed", {
         found: `shape [${this.shape}]`,
-        hint: "Keep it with scope.keep(tensor), or read it before its scope or tape ends.",
+        hint: "Return it from the body of device.tidy or differentiate to keep it.",
       });
     }
     return this.#storage;
@@ -266,6 +287,35 @@ export class Tensor implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The tensors in a value: itself, or in arrays, maps, sets and plain objects. */
+export function tensorsIn(value: unknown, found: Tensor[] = []): Tensor[] {
+  if (value instanceof Tensor) found.push(value);
+  else if (Array.isArray(value) || value instanceof Set) for (const each of value) tensorsIn(each, found);
+  else if (value instanceof Map) for (const each of value.values()) tensorsIn(each, found);
+  else if (typeof value === "object" && value !== null) {
+    const prototype = Object.getPrototypeOf(value);
+    if (prototype === Object.prototype || prototype === null) {
+      for (const each of Object.values(value)) tensorsIn(each, found);
+    }
+  }
+  return found;
+}
+
+/** Frees the tensors in a value (see `tensorsIn`). */
+export function disposeAll(value: unknown): void {
+  for (const tensor of tensorsIn(value)) tensor.dispose();
+}
+
+/** @throws DeepseekError where a body that must end in its turn gave a promise */
+export function refusePromise<T>(where: string, result: T): T {
+  if (typeof (result as { then?: unknown } | null)?.then !== "function") return result;
+  throw new DeepseekError("the body is asynchronous", {
+    where,
+    expected: "a function that returns without waiting",
+    hint: "Return the tensors and read them after it: other work on the device may run while a promise is pending.",
+  });
 }
 
 /** Where an operation's gradient function puts the gradients of its inputs. */

@@ -6,7 +6,7 @@ import { createCpuDevice } from "./cpu/backend.ts";
 import { Random } from "./random.ts";
 import { createReferenceDevice, type ReferenceBackend } from "./reference/backend.ts";
 import { Tape } from "./tape.ts";
-import { type Device, type Shape, sizeOf, type Tensor } from "./tensor.ts";
+import { type Device, Scope, type Shape, sizeOf, type Tensor } from "./tensor.ts";
 
 /** An input of an op under test: a shape of f32 normals, or given numbers. */
 export type InputSpec =
@@ -57,7 +57,7 @@ function weightsFor(tensor: Tensor, index: number): Float32Array {
 }
 
 function scalarOf(op: OpUnderTest, inputs: Tensor[], device: Device): number {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   let total = 0;
   outputs(op(inputs, device)).forEach((output, i) => {
     if (output.dtype !== "f32") return;

@@ -28,11 +28,13 @@ export async function evaluate(
   let tokens = 0;
   let bytes = 0;
   for await (const batch of batches) {
-    using _scope = device.scope();
-    const inputs = device.tensor(inputsOf(batch), [batch.batch, batch.length], "i32");
-    const targets = device.tensor(batch.targets, [batch.targets.length], "i32");
-    const logits = model.logits(model.hidden(inputs));
-    const losses = await tokenLosses(logits.view([batch.targets.length, -1]), targets).data();
+    using scores = device.tidy(() => {
+      const inputs = device.tensor(inputsOf(batch), [batch.batch, batch.length], "i32");
+      const targets = device.tensor(batch.targets, [batch.targets.length], "i32");
+      const logits = model.logits(model.hidden(inputs));
+      return tokenLosses(logits.view([batch.targets.length, -1]), targets);
+    });
+    const losses = await scores.data();
     for (const [i, target] of batch.targets.entries()) {
       if (target < 0) continue;
       nats += losses[i];

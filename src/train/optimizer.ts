@@ -72,13 +72,16 @@ export class AdamW implements Disposable {
    * the gradients before clipping, a scalar that the caller owns.
    */
   step(learningRate: number): Tensor {
-    const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.options;
     const { device } = this.#slots[0].group.tensor;
-    using scope = device.scope();
+    return device.tidy(() => this.#step(learningRate));
+  }
+
+  #step(learningRate: number): Tensor {
+    const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.options;
     const gradients = this.#slots
       .map(({ group }) => group.tensor.grad)
       .filter((g): g is Tensor => g !== null);
-    const norm = scope.keep(squaredNorm(gradients));
+    const norm = squaredNorm(gradients);
     const scale = clipNorm > 0 ? clipScale(norm, clipNorm) : null;
     this.steps++;
     for (const { group, m, v } of this.#slots) {

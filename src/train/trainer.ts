@@ -7,8 +7,8 @@
  */
 import type { CausalLM } from "../models/causal-lm.ts";
 import { maxViolation, updateRouterBias } from "../tensor/ops/balance.ts";
-import { Tape } from "../tensor/tape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { differentiate } from "../tensor/tape.ts";
+import { disposeAll } from "../tensor/tensor.ts";
 import { type BatchSource, inputsOf, type TokenBatch } from "./batches.ts";
 import { AdamW, type AdamWOptions } from "./optimizer.ts";
 import {
@@ -116,32 +116,40 @@ export class Trainer implements Disposable {
   ): Promise<Omit<StepMetrics, "step" | "tokens" | "learningRate" | "speed">> {
     const { model, optimizer } = this;
     const { device } = model;
-    using tape = new Tape(device);
     const { batch: sequences, targets } = batch;
-    const result = model.loss({ sequences, ids: inputsOf(batch), targets }, weights);
-    tape.backward(result.loss);
-    using squared = optimizer.step(weights.learningRate);
-    if (weights.biasGamma > 0) {
-      for (const { counts, bias } of result.expertCounts) {
-        if (bias) updateRouterBias(bias, counts, weights.biasGamma);
+    // All of the update is queued in one turn; only reading its figures waits.
+    const made = device.tidy(() => {
+      const { crossEntropy, mtp, balance, expertCounts } = differentiate(device, () =>
+        model.loss({ sequences, ids: inputsOf(batch), targets }, weights),
+      );
+      const squared = optimizer.step(weights.learningRate);
+      for (const { counts, bias } of expertCounts) {
+        if (bias && weights.biasGamma > 0) updateRouterBias(bias, counts, weights.biasGamma);
       }
+      return {
+        crossEntropy,
+        mtp,
+        balance: balance.map(({ loss }) => loss),
+        counts: expertCounts.map(({ layer, counts }) => ({ layer, counts })),
+        squared,
+      };
+    });
+    try {
+      const balance = await Promise.all(made.balance.map((loss) => loss.item()));
+      const experts = await Promise.all(
+        made.counts.map(async ({ layer, counts }) => ({ layer, counts: Array.from(await counts.data()) })),
+      );
+      return {
+        loss: await made.crossEntropy.item(),
+        mtpLoss: made.mtp && (await made.mtp.item()),
+        balanceLoss: balance.length > 0 ? balance.reduce((a, b) => a + b, 0) : null,
+        gradientNorm: Math.sqrt(await made.squared.item()),
+        experts,
+        maxViolation: experts.length > 0 ? Math.max(...experts.map((e) => maxViolation(e.counts))) : null,
+      };
+    } finally {
+      disposeAll(made);
     }
-    const sum = async (losses: readonly { loss: Tensor }[]) =>
-      (await Promise.all(losses.map(({ loss }) => loss.item()))).reduce((a, b) => a + b, 0);
-    const counts = await Promise.all(
-      result.expertCounts.map(async ({ layer, counts }) => ({
-        layer,
-        counts: Array.from(await counts.data()),
-      })),
-    );
-    return {
-      loss: await result.crossEntropy.item(),
-      mtpLoss: result.mtp && (await result.mtp.item()),
-      balanceLoss: result.balance.length > 0 ? await sum(result.balance) : null,
-      gradientNorm: Math.sqrt(await squared.item()),
-      experts: counts,
-      maxViolation: counts.length > 0 ? Math.max(...counts.map((c) => maxViolation(c.counts))) : null,
-    };
   }
 
   state(): TrainerState {

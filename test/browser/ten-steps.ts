@@ -130,8 +130,8 @@ export async function oneForward(
     let logits: readonly number[];
     {
       using model = deepseek.createModel(llama, device, { seed: 1, std: 0.1 });
-      using _scope = device.scope();
-      logits = Array.from(await model.logits(model.hidden(model.ids([[1, 2, 3, 4, 5]]))).data());
+      using scores = device.tidy(() => model.logits(model.hidden(model.ids([[1, 2, 3, 4, 5]]))));
+      logits = Array.from(await scores.data());
     }
     return { logits, buffers: device.backend.memory().buffers };
   } finally {

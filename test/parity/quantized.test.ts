@@ -18,7 +18,7 @@ import { toConfigJson } from "../../src/models/config.ts";
 import { weightsOf } from "../../src/models/model-weights.ts";
 import type { WeightSource } from "../../src/nn/weight-source.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
-import { type Device, sizeOf } from "../../src/tensor/tensor.ts";
+import { type Device, Scope, sizeOf } from "../../src/tensor/tensor.ts";
 
 const root = new URL("../fixtures/", import.meta.url).pathname;
 
@@ -68,7 +68,7 @@ interface Inputs {
 const inputsOf = (name: string) => JSON.parse(readFileSync(`${root + name}/inputs.json`, "utf8")) as Inputs;
 
 async function logitsOf(model: CausalLM, ids: number[][]): Promise<Float32Array> {
-  using _scope = model.device.scope();
+  using _scope = new Scope(model.device);
   return (await model.logits(model.hidden(model.ids(ids))).data()) as Float32Array;
 }
 

@@ -19,7 +19,7 @@ import { toConfigJson, type WeightDtype } from "../../src/models/config.ts";
 import { tinyConfigs } from "../../src/models/testing.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { Random } from "../../src/tensor/random.ts";
-import type { Device } from "../../src/tensor/tensor.ts";
+import { type Device, Scope } from "../../src/tensor/tensor.ts";
 import { TOKEN } from "../../src/tokenizer/families.ts";
 import type { TokenizerJson } from "../../src/tokenizer/schema.ts";
 import { loadTokenizer } from "../../src/tokenizer/tokenizer.ts";
@@ -148,7 +148,7 @@ async function save(dir: string, one: Case, tokenizerJson: TokenizerJson, device
   const ids = Array.from({ length: 40 }, () => random.int(VOCABULARY));
   const rowsOf = (flat: ArrayLike<number>, rows: number) =>
     Array.from({ length: rows }, (_, i) => Array.from(flat).slice(i * VOCABULARY, (i + 1) * VOCABULARY));
-  using scope = device.scope();
+  using scope = new Scope(device);
   const hidden = model.hidden(model.ids([ids]));
   const logits = rowsOf(await model.logits(hidden).data(), ids.length);
   const withMtp = model.config.mtpLayers > 0;

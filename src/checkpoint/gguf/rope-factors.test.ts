@@ -1,4 +1,5 @@
 /** Rotary scalings through GGUF and back: Llama 3's as a tensor of factors, YaRN with a temperature of its own. */
+
 import { describe, expect, it } from "vitest";
 import { createModel } from "../../models/causal-lm.ts";
 import { parseConfig } from "../../models/config.ts";
@@ -6,6 +7,7 @@ import { weightsOf } from "../../models/model-weights.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import { ropeFrequencies, ropeMagnitude } from "../../nn/rotary.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
+import { Scope } from "../../tensor/tensor.ts";
 import { bytesSource, memorySink } from "../byte-source.ts";
 import { modelFrom } from "../model.ts";
 import { ggufConfig } from "./config.ts";
@@ -75,7 +77,7 @@ describe("rope_freqs", () => {
     using back = await modelFrom(ggufConfig(file), ggufWeights(file), device);
     const ids = [[5, 9, 2, 40, 7, 7, 3]];
     const logits = async (m: typeof model) => {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       return [...(await m.logits(m.hidden(m.ids(ids))).data())];
     };
     expect(await logits(back)).toEqual(await logits(model));

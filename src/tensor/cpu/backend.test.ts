@@ -9,7 +9,7 @@ import { defineKernel } from "../kernel.ts";
 import { add, scale } from "../ops/elementwise.ts";
 import { expertPlan } from "../ops/routing.ts";
 import { Tape } from "../tape.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { createCpuDevice } from "./backend.ts";
 import type { WorkerHandle } from "./host.ts";
 
@@ -62,7 +62,7 @@ afterEach(() => device[Symbol.asyncDispose]());
 
 /** A kernel with a barrier gives what it should: the mean over rows of their load-weighted scores. */
 async function works(): Promise<void> {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const rows = 5000;
   const scores = device.tensor(new Float32Array(rows * 2).fill(0.5), [rows, 2]);
   const [terms, loss] = [device.empty([rows]), device.empty([1])];
@@ -78,7 +78,7 @@ describe.each([1, 2, 3])("a kernel that traps, %i threads", (threads) => {
 
   it("is named with the trap, and the device goes on", async () => {
     for (let round = 0; round < 20; round++) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const ids = device.tensor([0, 1, 2, 99], [2, 2], "i32");
       expect(() => expertPlan(ids, 4)).toThrow(
         /^cpu: a kernel failed; name: expert_plan; found: .*unreachable/,
@@ -90,7 +90,7 @@ describe.each([1, 2, 3])("a kernel that traps, %i threads", (threads) => {
 
   it("fails on whichever thread it happens", async () => {
     for (const bad of [0, 7, 31]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const ids = device.tensor(
         Int32Array.from({ length: 32 * 1000 }, (_, i) => (i === bad * 1000 + 999 ? -1 : i % 8)),
         [32, 1000],
@@ -108,7 +108,7 @@ describe.each([1, 2, 3])("a kernel that traps, %i threads", (threads) => {
   it("releases the threads that wait for it at a barrier", async () => {
     // One unit of work: one thread traps, the others are at the barrier or come to it.
     for (let round = 0; round < 100; round++) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const operands = {
         scores: device.tensor([1, 2], [1, 2]),
         load: device.tensor([1, 1]),

@@ -3,7 +3,7 @@ import { createCpuDevice } from "../cpu/backend.ts";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
 import { Tape } from "../tape.ts";
-import type { Device, Tensor } from "../tensor.ts";
+import { type Device, Scope, type Tensor } from "../tensor.ts";
 import { checkBackends, cpuDevice, relativeError } from "../testing.ts";
 import { attention, keyParts } from "./attention.ts";
 import { AttentionState, finishAttention, foldAttention } from "./attention-fold.ts";
@@ -59,7 +59,7 @@ describe("attention over caches in narrow types", () => {
         ]);
         for (const relaxed of [false, true]) {
           const device = await cpuDevice(2, relaxed);
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           const q = normals(device, [1, T, H, D], 1);
           const k = normals(device, [1, S, G, D], 2, dtype);
           const v = Dv === 0 ? null : normals(device, [1, S, G, valueWidth], 3, dtype);
@@ -76,7 +76,7 @@ describe("attention over caches in narrow types", () => {
     const results: unknown[] = [];
     for (const wide of [false, true]) {
       await using device = await createCpuDevice({ threads: 1, wide });
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       for (const [T, S, H, G, D, Dv] of cases) {
         const valueWidth = Dv === 0 ? D - 3 : Dv;
         const q = normals(device, [1, T, H, D], 1);
@@ -90,7 +90,7 @@ describe("attention over caches in narrow types", () => {
 
   it("reads subnormal halves as what they are", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     for (const [H, D] of [
       [1, 4],
       [16, 9],
@@ -114,7 +114,7 @@ describe("attention over caches in narrow types", () => {
 
   it("needs little memory for long caches and many heads", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     for (const [B, T, H, S] of [
       [1, 2, 128, 65_536],
       [3, 1, 128, 40_000],
@@ -170,7 +170,7 @@ describe("foldAttention", () => {
       for (const sizes of [[S], [1, 7, 50, S], [0, 64, 0, S]]) {
         const results: Float32Array[] = [];
         for (const device of await allDevices()) {
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           const [q, k] = [normals(device, [1, T, H, D], 1), normals(device, [1, S, G, D], 2)];
           const v = Dv === 0 ? null : normals(device, [1, S, G, valueWidth], 3);
           const whole = (await attention(q, k, v, { scale: 0.4, valueWidth }).data()) as Float32Array;
@@ -188,7 +188,7 @@ describe("foldAttention", () => {
 
   it("reads narrow keys, several rows, and leaves alone what comes later", async () => {
     for (const device of await allDevices()) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const [B, T, H, D, Dv] = [2, 4, 6, 10, 6];
       const q = normals(device, [B, T, H, D], 1);
       const [k, v] = [normals(device, [B, 9, 2, D], 2, "f16"), normals(device, [B, 9, 2, Dv], 3, "f16")];
@@ -204,7 +204,7 @@ describe("foldAttention", () => {
 
   it("gives 0 to queries that met no key, and refuses a state that met none", async () => {
     for (const device of await allDevices()) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const state = new AttentionState(device, 1, 3, 2, 4);
       expect(() => finishAttention(state)).toThrow(/foldAttention first/);
       const [q, k, v] = [
@@ -292,7 +292,7 @@ describe("attentionSequences", () => {
     it(`has for each sequence the bits of attention alone, ${dtype}, heads ${heads}`, async () => {
       const [H, G, D, Dv] = heads;
       for (const device of await allDevices()) {
-        using _scope = device.scope();
+        using _scope = new Scope(device);
         const { sequences, queries } = make(device, sizes, heads, dtype, shared);
         const options = { scale: 0.4, keyValueHeads: G, ...(shared ? { valueWidth: Dv } : {}) };
         const alone: number[] = [];
@@ -328,7 +328,7 @@ describe("attentionSequences", () => {
     const [H, G, D, Dv] = [6, 2, 9, 7];
     const results: Float32Array[] = [];
     for (const device of await allDevices()) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const { sequences, queries } = make(device, sizes, [H, G, D, Dv], "f16", false);
       const y = attentionSequences(await join(queries), sequences, { scale: 0.4, keyValueHeads: G });
       results.push((await y.data()) as Float32Array);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
 import { Tape } from "../tape.ts";
-import type { Device, Tensor } from "../tensor.ts";
+import { type Device, Scope, type Tensor } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice, doubles, relativeError } from "../testing.ts";
 import { attention } from "./attention.ts";
 import { copyRows } from "./memory.ts";
@@ -138,7 +138,7 @@ describe("attention and its twins", () => {
     for (const device of devices) {
       const c = { B: 2, T: 12, S: 12, H: 4, kv: 2, D: 10, Dv: 6 };
       const room = 19;
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const [q, k, v] = shapes(c).map((shape, i) => normals(device, shape, i + 1));
       const whole = await attention(q, k, v, { scale: 0.4 }).data();
       const [qs, ks, vs] = (await Promise.all([q.data(), k.data(), v.data()])) as Float32Array[];
@@ -193,7 +193,7 @@ describe("attention and its twins", () => {
       [33, 1, 12, 8],
     ]) {
       for (const S of [2, 48, 97, 193, 300]) {
-        using _scope = device.scope();
+        using _scope = new Scope(device);
         const [q, k, v] = [
           [1, 2, H, D],
           [1, S, kv, D],
@@ -220,7 +220,7 @@ describe("attention and its twins", () => {
 
   it("gives 0 to a query that sees no key", async () => {
     for (const device of [createReferenceDevice(), await cpuDevice(2, false)]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const c = { B: 2, T: 3, S: 4, H: 2, kv: 1, D: 5, Dv: 3 };
       const [q, k, v] = shapes(c).map((shape, i) => normals(device, shape, i + 1));
       const lengths = device.tensor([0, 2], [2], "i32");
@@ -232,7 +232,7 @@ describe("attention and its twins", () => {
 
   it("needs no memory that grows with queries times keys", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const S = 65_536;
     const [q, k, v] = [
       normals(device, [1, 3, 2, 8], 1),

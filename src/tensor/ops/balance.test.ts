@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Tensor } from "../tensor.ts";
+import { Scope, type Tensor } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice } from "../testing.ts";
 import {
   addCounts,
@@ -67,7 +67,7 @@ describe("balance losses", () => {
       it(`equal the papers' sums (${sequences} sequences, normalized: ${normalizeScores})`, async () => {
         const [rows, experts, topK, devices] = [12, 8, 3, 4];
         for (const device of [createReferenceDevice(), await cpuDevice(2, true)]) {
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           const values = uniform(rows * experts);
           const scores = device.tensor(values, [rows, experts]);
           const ids = route(device.tensor(uniform(rows * experts, 9), [rows, experts]), null, {
@@ -95,7 +95,7 @@ describe("balance losses", () => {
 
   it("without ids count the plain top-k of the scores", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const scores = device.tensor([0.9, 0.5, 0.5, 0.1, 0.2, 0.8, 0.7, 0.3], [2, 4]);
     const options = { sequences: 1, topK: 2, normalizeScores: true };
     // Ties go to the lowest index: rows choose {0, 1} and {1, 2}.
@@ -107,7 +107,7 @@ describe("balance losses", () => {
 
   it("are 1 at perfect balance, and larger where the crowded expert is also the likely one", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const options = { sequences: 1, topK: 1, normalizeScores: false, devices: 2, devicesPerToken: 1 };
     const even = device.tensor(Array(16).fill(0.25), [4, 4]);
     const spread = { ...options, ids: device.tensor([0, 1, 2, 3], [4, 1], "i32") };
@@ -155,7 +155,7 @@ describe("balance losses", () => {
 
   it("are 0 without tokens and refuse what does not divide", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const options = { sequences: 1, topK: 2, normalizeScores: true };
     expect(await sequenceBalanceLoss(device.zeros([0, 4]), options).item()).toBe(0);
     const scores = device.zeros([4, 6]);
@@ -176,7 +176,7 @@ describe("balance losses", () => {
 describe("router bias", () => {
   it("moves by gamma against the load, and stays where the load is the mean", async () => {
     for (const device of [createReferenceDevice(), await cpuDevice(2, false)]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const bias = device.tensor([0, 1, -1, 0.5]);
       updateRouterBias(bias, device.tensor([5, 3, 0, 4], [4], "i32"), 0.25);
       expect(Array.from(await bias.data())).toEqual([-0.25, 1, -0.75, 0.25]);
@@ -192,7 +192,7 @@ describe("router bias", () => {
 
   it("evens out a skewed router", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const random = new Random(5);
     const values = Float32Array.from({ length: 400 * 8 }, (_, i) => random.normal() + (i % 8 < 2 ? 1.5 : 0));
     const logits = device.tensor(values, [400, 8]);
@@ -212,7 +212,7 @@ describe("router bias", () => {
 
   it("adds counts of partial batches", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const total = device.zeros([3], "i32");
     addCounts(total, device.tensor([1, 2, 3], [3], "i32"));
     addCounts(total, device.tensor([4, 0, 1], [3], "i32"));

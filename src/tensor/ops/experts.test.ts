@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Tensor } from "../tensor.ts";
+import { Scope, type Tensor } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice } from "../testing.ts";
 import { experts } from "./experts.ts";
 import { type RouteOptions, route } from "./routing.ts";
@@ -61,7 +61,7 @@ describe("experts", () => {
       Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => random.normal()),
     );
     for (const device of [createReferenceDevice(), await cpuDevice(2, true)]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const routing = route(device.tensor(logits, [n, e]), null, options);
       const { output, plan } = experts(
         device.tensor(x, [n, d]),

@@ -2,7 +2,7 @@
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
-import type { Tensor } from "../tensor.ts";
+import type { Backward, Tensor } from "../tensor.ts";
 import { matmulInto } from "./matmul.ts";
 import { quantizedLinear } from "./quantized-linear.ts";
 
@@ -39,7 +39,16 @@ export function linear(x: Tensor, weight: Weight): Tensor {
     { tensor: weight, row: 1, column: k },
     { tensor: y, row: n },
   );
-  record([y], [x, weight], ([dy], grads) => {
+  record([y], [x, weight], linearBackward(x, weight));
+  return y;
+}
+
+/** The gradients of x W^T, for whatever computed it: x [.., k] f32, weight [n, k] f32. */
+export function linearBackward(x: Tensor, weight: Tensor): Backward {
+  const { device } = x;
+  const [n, k] = weight.shape;
+  const m = x.size / k;
+  return ([dy], grads) => {
     if (grads.wants(0)) {
       const { tensor, accumulate } = grads.target(0);
       const to = { tensor, row: k };
@@ -58,6 +67,5 @@ export function linear(x: Tensor, weight: Weight): Tensor {
       const to = { tensor, row: k };
       matmulInto(device, { m: n, n: k, k: m }, from, { tensor: x, row: k }, to, accumulate);
     }
-  });
-  return y;
+  };
 }

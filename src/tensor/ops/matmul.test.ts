@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ShapeError } from "../errors.ts";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice, relativeError } from "../testing.ts";
 import { matmul, matmulInto } from "./matmul.ts";
 
@@ -105,7 +105,7 @@ describe("matmul", () => {
           const results: (readonly number[])[] = [];
           for (const relaxed of [false, true]) {
             const device = await cpuDevice(2, relaxed);
-            using _scope = device.scope();
+            using _scope = new Scope(device);
             const b = device.tensor(right, transposeB ? [n, k] : [k, n], dtype);
             const run = async (rows: number) => {
               const y = matmul(device.tensor(left.subarray(0, rows * k), [rows, k]), b, { transposeB });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { cpuDevice, relativeError } from "../testing.ts";
 import { adamw, clipScale } from "./optimizer.ts";
 import { squaredNorm } from "./reduce.ts";
@@ -15,7 +15,7 @@ function normals(n: number, seed: number): Float32Array {
 
 /** Three steps, the last without a gradient; returns w, m, v. */
 async function train(device: Device, n: number, dtype: "f32" | "bf16", clip: boolean): Promise<number[][]> {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const w = device.tensor(normals(n, 1));
   const m = device.zeros([n], dtype);
   const v = device.zeros([n], dtype);
@@ -82,7 +82,7 @@ describe("adamw", () => {
 
   it("takes any step number, refuses 0 and tensors that do not match", async () => {
     const device = await cpuDevice(1, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const w = device.tensor([1]);
     const [g, m, v] = [device.tensor([1]), device.zeros([1]), device.zeros([1])];
     adamw(w, g, m, v, { ...options, weightDecay: 0, step: 1e6 });
@@ -96,7 +96,7 @@ describe("adamw", () => {
 describe("clipScale", () => {
   it("is 1 below the norm, else what brings it there", async () => {
     for (const device of [createReferenceDevice(), await cpuDevice(1, true)]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       expect(await clipScale(device.tensor([0]), 1).item()).toBe(1);
       expect(await clipScale(device.tensor([0.25]), 1).item()).toBe(1);
       expect(await clipScale(device.tensor([16]), 2).item()).toBeCloseTo(2 / (4 + 1e-6), 6);

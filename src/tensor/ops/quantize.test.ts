@@ -4,7 +4,7 @@ import { ShapeError } from "../errors.ts";
 import { f16ToF32, f32ToF16 } from "../float-formats.ts";
 import { type QuantFormat, QuantizedTensor } from "../quantized.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { cpuDevice } from "../testing.ts";
 import { dequantizeRows, quantizedEmbedding, quantizeInto, repackInto, unpackBlocks } from "./quantize.ts";
 import { normals, quantized, quantizedNormals } from "./quantized.fixture.ts";
@@ -41,7 +41,7 @@ for (const [name, open] of devices) {
         [1, 5],
       ])(`${format} gives rows of [%i, %i] back within half a step`, async (rows, k) => {
         const device = await open();
-        using scope = device.scope();
+        using scope = new Scope(device);
         const x = normals(rows * k, 5);
         using weight = new QuantizedTensor(device, format, [rows, k]);
         quantizeInto(weight, 0, 0, device.tensor(x, [rows, k]));
@@ -62,7 +62,7 @@ for (const [name, open] of devices) {
 
     it("q4 has at most the squared error of Q4_0, and less in all", async () => {
       const device = await open();
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const x = normals(16 * 320, 6);
       using weight = new QuantizedTensor(device, "q4", [16, 320]);
       quantizeInto(weight, 0, 0, device.tensor(x, [16, 320]));
@@ -82,7 +82,7 @@ for (const [name, open] of devices) {
 
     it("zeros, tiny, huge and infinite values become finite blocks", async () => {
       const device = await open();
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       for (const format of formats) {
         using weight = new QuantizedTensor(device, format, [8, 32]);
         const rows = [0, 1e-9, 1e-6, 1e4, 3e38, Number.POSITIVE_INFINITY, Number.NaN, -0.5];
@@ -98,7 +98,7 @@ for (const [name, open] of devices) {
 
     it.each(formats)("%s moves GGUF blocks in and out without loss", async (format) => {
       const device = await open();
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const [rows, k] = [19, 96];
       const step = format === "q4" ? 18 : 34;
       const bytes = Uint8Array.from({ length: rows * (k / 32) * step }, (_, i) => (i * 73 + (i >> 3)) & 255);
@@ -121,7 +121,7 @@ for (const [name, open] of devices) {
 
     it.each(formats)("%s: any rows, as columns, by number", async (format) => {
       const device = await open();
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const [rows, k] = [21, 45];
       using weight = await quantizedNormals(device, format, [rows, k], 7);
       const all = await dequantizeRows(weight, 0, 0, rows).data();
@@ -177,7 +177,7 @@ describe("quantized weights, all backends", () => {
         const found: Uint8Array[] = [];
         for (const [, open] of devices) {
           const device = await open();
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           using weight = new QuantizedTensor(device, format, [2, rows, k]);
           const { tiles } = weight.shards[0];
           tiles.set(new Uint8Array(weight.bytes).fill(0xee));
@@ -195,7 +195,7 @@ describe("quantized weights, all backends", () => {
 
   it("refuse rows that are not whole groups, blocks that are not whole, and rows that are not there", async () => {
     const device = createReferenceDevice();
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     using weight = new QuantizedTensor(device, "q4", [20, 33]);
     const rows = (n: number) => device.zeros([n, 33]);
     expect(() => quantizeInto(weight, 0, 4, rows(8))).toThrow(ShapeError);

@@ -3,7 +3,7 @@ import { ShapeError } from "../errors.ts";
 import type { QuantFormat, QuantizedTensor } from "../quantized.ts";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { cpuDevice, relativeError } from "../testing.ts";
 import { experts } from "./experts.ts";
 import { linear } from "./linear.ts";
@@ -35,7 +35,7 @@ function routing({ tokens, count, topK }: Case, seed: number) {
 }
 
 async function run(device: Device, format: QuantFormat, each: Case, shardBytes?: number) {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const { tokens, count, topK, d, f } = each;
   using gateUp = await quantizedNormals(device, format, [count, 2 * f, d], 1, shardBytes);
   using down = await quantizedNormals(device, format, [count, d, f], 2, shardBytes);
@@ -77,7 +77,7 @@ describe.each(formats)("experts with %s weights", (format) => {
 
   it("come near the same experts in floats", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const each = { tokens: 12, count: 4, topK: 2, d: 128, f: 64 };
     const { tokens, count, topK, d, f } = each;
     using gateUp = await quantizedNormals(device, format, [count, 2 * f, d], 5);
@@ -100,7 +100,7 @@ describe.each(formats)("experts with %s weights", (format) => {
 
   it("many tokens go piece by piece with the same bits", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const each = { tokens: 6000, count: 4, topK: 3, d: 8, f: 8 };
     const { values, alone, counts } = await run(device, format, each);
     expect(Array.from(values.subarray(0, alone.length))).toEqual(alone);
@@ -127,7 +127,7 @@ describe.each(formats)("experts with %s weights", (format) => {
       [2, true],
     ] as const) {
       const device = await cpuDevice(threads, relaxed);
-      using scope = device.scope();
+      using scope = new Scope(device);
       using gateUp = await quantizedNormals(device, format, [2 * f, d], 9);
       using down = await quantizedNormals(device, format, [d, f], 10);
       const x = device.tensor(normals(tokens * d, 11), [1, tokens, d]);
@@ -144,7 +144,7 @@ describe.each(formats)("experts with %s weights", (format) => {
     const device = await cpuDevice(2, true);
     const before = device.backend.memory().buffers;
     {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       using gateUp = await quantizedNormals(device, format, [2, 24, 32], 1);
       using down = await quantizedNormals(device, format, [2, 32, 12], 2);
       const chosen = { ids: device.tensor([0, 1], [1, 2], "i32"), weights: device.zeros([1, 2]) };

@@ -225,11 +225,12 @@ export function quantizedExperts(
     return { output, plan };
   }
   for (let begin = 0; begin < tokens; begin += each) {
-    using _piece = device.scope();
-    const part = (tensor: Tensor) => tensor.slice(begin, Math.min(tokens, begin + each));
-    const [inputs, chosen, factors, to] = [x, ids, weights, output].map(part);
-    const local = expertPlan(chosen, count);
-    device.unscoped(() => runExperts(inputs, chosen, factors, local, gateUp, down, to));
+    device.tidy(() => {
+      const part = (tensor: Tensor) => tensor.slice(begin, Math.min(tokens, begin + each));
+      const [inputs, chosen, factors, to] = [x, ids, weights, output].map(part);
+      const local = expertPlan(chosen, count);
+      device.unscoped(() => runExperts(inputs, chosen, factors, local, gateUp, down, to));
+    });
   }
   return { output, plan };
 }

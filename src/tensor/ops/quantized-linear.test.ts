@@ -4,7 +4,7 @@ import { ShapeError } from "../errors.ts";
 import type { QuantFormat } from "../quantized.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
 import { Tape } from "../tape.ts";
-import type { Device, Tensor } from "../tensor.ts";
+import { type Device, Scope, type Tensor } from "../tensor.ts";
 import { cpuDevice, relativeError } from "../testing.ts";
 import { linear } from "./linear.ts";
 import { dequantizeRows } from "./quantize.ts";
@@ -25,7 +25,7 @@ async function product(
   k: number,
   x: Float32Array,
 ) {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   using weight = await quantizedNormals(device, format, [n, k], 3);
   return (await quantizedLinear(device.tensor(x, [m, k]), weight).data()) as Float32Array;
 }
@@ -61,7 +61,7 @@ describe.each(formats)("products with %s weights", (format) => {
 
   it("differ from the product with the stored weights by the rounding of the activations only", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const [m, n, k] = [6, 64, 512];
     using weight = await quantizedNormals(device, format, [n, k], 5);
     const x = device.tensor(normals(m * k, 6), [m, k]);
@@ -75,7 +75,7 @@ describe.each(formats)("products with %s weights", (format) => {
   it("have the same bits for a row alone, in a batch and in parts of a batch", async () => {
     for (const [, relaxed] of cpus) {
       const device = await cpuDevice(2, relaxed);
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       const [m, n, k] = [37, 52, 288];
       using weight = await quantizedNormals(device, format, [n, k], 7);
       const x = device.tensor(normals(m * k, 8), [m, k]);
@@ -94,7 +94,7 @@ describe.each(formats)("products with %s weights", (format) => {
     const [batch, n, k] = [5, 20, 96];
     const results: Float32Array[] = [];
     for (const device of [createReferenceDevice(), await cpuDevice(1, false), await cpuDevice(2, true)]) {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       for (const shardBytes of [undefined, 1]) {
         using weight = await quantizedNormals(device, format, [batch, n, k], 9, shardBytes);
         // x [m, batch, k + 4], y [m, batch, n + 3], as heads lie in memory.
@@ -122,7 +122,7 @@ describe.each(formats)("products with %s weights", (format) => {
     for (const [, relaxed] of cpus) {
       for (const threads of [1, 2]) {
         const device = await cpuDevice(threads, relaxed);
-        using _scope = device.scope();
+        using _scope = new Scope(device);
         const x = device.tensor(normals(147 * k, 11), [147, k]);
         const bounds = device.tensor(offsets, [groups + 1], "i32");
         for (const shardBytes of [undefined, 1]) {
@@ -173,7 +173,7 @@ describe.each(formats)("products with %s weights", (format) => {
 
   it("show a NaN or an infinity of the activations", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     using weight = await quantizedNormals(device, format, [16, 64], 13);
     const rows = [Number.NaN, Number.POSITIVE_INFINITY, 1e-38, 0].map((v) => {
       const row = new Float32Array(64);
@@ -190,7 +190,7 @@ describe.each(formats)("products with %s weights", (format) => {
     const device = await cpuDevice(2, true);
     const before = device.backend.memory().buffers;
     {
-      using _scope = device.scope();
+      using _scope = new Scope(device);
       using weight = await quantizedNormals(device, format, [16, 2048], 14);
       const x = device.zeros([40, 2048]);
       quantizedLinear(x, weight);

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
 import { Tape } from "../tape.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { checkBackends, checkGradients, cpuDevice } from "../testing.ts";
 import { combineRows, expertPlan, gatherRows, type RouteOptions, route } from "./routing.ts";
 
@@ -53,7 +53,7 @@ function bruteForce(logits: readonly number[], bias: readonly number[] | null, o
 }
 
 async function routed(device: Device, logits: number[][], bias: number[] | null, options: RouteOptions) {
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const x = device.tensor(logits.flat(), [logits.length, logits[0].length]);
   const { ids, weights, scores } = route(x, bias && device.tensor(bias), options);
   const rows = async (t: typeof ids) => {
@@ -243,7 +243,7 @@ const randomIds = (rows: number, k: number, experts: number, seed = 1) => {
 describe("expertPlan", () => {
   it("is a stable sort by expert", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const plan = expertPlan(device.tensor([0, 2, 0, 1, 1, 2], [3, 2], "i32"), 4);
     const read = async (t: typeof plan.rows) => Array.from(await t.data());
     expect(await read(plan.counts)).toEqual([2, 2, 2, 0]);
@@ -313,7 +313,7 @@ describe("gatherRows and combineRows", () => {
 
   it("give back the sum of weights times the row", async () => {
     const device = await cpuDevice(2, true);
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const plan = expertPlan(device.tensor([0, 2, 0, 1, 1, 2], [3, 2], "i32"), 3);
     const x = device.tensor([1, 2, 3, 4, 5, 6], [3, 2]);
     const weights = device.tensor([0.5, 0.25, 1, 1, 0, 2], [3, 2]);

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { ShapeError } from "../errors.ts";
 import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
-import type { Device } from "../tensor.ts";
+import { type Device, Scope } from "../tensor.ts";
 import { cpuDevice } from "../testing.ts";
 import { copy } from "./memory.ts";
 import { storeRows } from "./store-rows.ts";
@@ -26,7 +26,7 @@ it("puts rows where they belong and touches nothing else, for any number of targ
         // Numbers that every dtype holds exactly.
         const values = Float32Array.from({ length: count * n }, () => random.int(255) - 127);
         for (const device of devices) {
-          using _scope = device.scope();
+          using _scope = new Scope(device);
           const x = device.tensor(values, [count, n]);
           let from = 1;
           const placed = targets.map(({ rows, to, spare }) => {
@@ -57,7 +57,7 @@ it("rounds to nearest even, and many rows on all threads are those of few", asyn
   const values = Float32Array.from([1 + 2 ** -11, 1 + 3 * 2 ** -11, 65519, 65520, 2 ** -24, Number.NaN]);
   const expected = [1, 1 + 2 ** -9, 65504, Number.POSITIVE_INFINITY, 2 ** -24, Number.NaN];
   for (const device of [createReferenceDevice(), await cpuDevice(2, true)]) {
-    using _scope = device.scope();
+    using _scope = new Scope(device);
     const count = 3000;
     const many = Float32Array.from({ length: count * 6 }, (_, i) => values[i % 6]);
     const tensor = device.empty([count, 6], "f16");
@@ -69,7 +69,7 @@ it("rounds to nearest even, and many rows on all threads are those of few", asyn
 
 it("refuses rows and channels out of range, with the numbers", () => {
   const device = createReferenceDevice();
-  using _scope = device.scope();
+  using _scope = new Scope(device);
   const x = device.zeros([3, 2]);
   const tensor = device.zeros([4, 5]);
   const put = (from: number, rows: number, to: number, channel = 0) =>
