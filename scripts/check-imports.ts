@@ -17,6 +17,7 @@ const layers = [
   "checkpoint",
   "tokenizer",
   "pretrained",
+  "jobs",
   "generate",
   "chat",
   "train",

@@ -1,0 +1,284 @@
+/** Jobs in this process. Everything that it keeps is bounded: events of a job, jobs that have ended, jobs that wait. */
+import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import type { Job, JobContext, JobHandler, JobInfo, JobQueue, JobState, NumberedEvent } from "./job.ts";
+
+/** A job that was cancelled, or whose queue was closed. */
+export class JobCancelledError extends DeepseekError {
+  override name = "JobCancelledError";
+}
+
+export interface MemoryQueueOptions {
+  /** Events kept of one job; the oldest go first (default 10,000). */
+  readonly maxEvents?: number;
+  /** Characters of JSON that the kept events of one job may have (default 16 Mi). */
+  readonly maxEventCharacters?: number;
+  /** Ended jobs kept (default 64). */
+  readonly maxEnded?: number;
+  /** Jobs that may wait (default 1,000). */
+  readonly maxQueued?: number;
+}
+
+const defaults = { maxEvents: 10_000, maxEventCharacters: 16 * 2 ** 20, maxEnded: 64, maxQueued: 1_000 };
+type Limits = Readonly<typeof defaults>;
+
+interface Kind {
+  readonly handler: JobHandler<unknown, unknown, unknown>;
+  readonly concurrency: number;
+  running: number;
+}
+
+const ended = (state: JobState) => state !== "queued" && state !== "running";
+
+class MemoryJob implements Job {
+  readonly id: string;
+  readonly kind: string;
+  readonly data: unknown;
+  readonly controller = new AbortController();
+  readonly added = Date.now();
+  readonly #limits: Limits;
+  #state: JobState = "queued";
+  #started: number | null = null;
+  #ended: number | null = null;
+  #error: string | null = null;
+  /** Kept events with their sizes; the first has number `#dropped + 1`. */
+  readonly #events: { event: NumberedEvent<unknown>; size: number }[] = [];
+  #characters = 0;
+  #dropped = 0;
+  /** Readers that wait for news. */
+  readonly #waiting = new Set<() => void>();
+  readonly #outcome: Promise<unknown>;
+  #settle!: { resolve(value: unknown): void; reject(error: unknown): void };
+
+  constructor(id: string, kind: string, data: unknown, limits: Limits) {
+    this.id = id;
+    this.kind = kind;
+    this.data = data;
+    this.#limits = limits;
+    this.#outcome = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // A failure that nobody asks about is in `info`; it does not end the process.
+    this.#outcome.catch(() => {});
+  }
+
+  get state(): JobState {
+    return this.#state;
+  }
+
+  info(): JobInfo {
+    return {
+      id: this.id,
+      kind: this.kind,
+      state: this.#state,
+      added: this.added,
+      started: this.#started,
+      ended: this.#ended,
+      lastEvent: this.#dropped + this.#events.length,
+      firstEvent: this.#dropped + 1,
+      error: this.#error,
+    };
+  }
+
+  emit(event: unknown): void {
+    if (ended(this.#state)) return;
+    const size = JSON.stringify(event)?.length ?? 0;
+    const number = this.#dropped + this.#events.length + 1;
+    this.#events.push({ event: { number, time: Date.now(), event }, size });
+    this.#characters += size;
+    const { maxEvents, maxEventCharacters } = this.#limits;
+    let drop = Math.max(0, this.#events.length - maxEvents);
+    let left = this.#characters;
+    for (let i = 0; i < drop; i++) left -= this.#events[i].size;
+    // The newest event stays, however large.
+    while (left > maxEventCharacters && drop < this.#events.length - 1) left -= this.#events[drop++].size;
+    if (drop > 0) {
+      this.#events.splice(0, drop);
+      this.#dropped += drop;
+      this.#characters = left;
+    }
+    this.#wake();
+  }
+
+  start(): void {
+    this.#state = "running";
+    this.#started = Date.now();
+    this.#wake();
+  }
+
+  finish(state: "done" | "failed" | "cancelled", value: unknown): void {
+    if (ended(this.#state)) return;
+    this.#state = state;
+    this.#ended = Date.now();
+    if (state === "done") this.#settle.resolve(value);
+    else {
+      if (state === "failed") this.#error = value instanceof Error ? value.message : String(value);
+      this.#settle.reject(value);
+    }
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  async *events(after = 0, signal?: AbortSignal): AsyncIterableIterator<NumberedEvent<unknown>> {
+    let last = after;
+    while (!signal?.aborted) {
+      const at = Math.max(0, last - this.#dropped);
+      if (at < this.#events.length) {
+        const { event } = this.#events[at];
+        last = event.number;
+        yield event;
+      } else if (ended(this.#state)) {
+        return;
+      } else {
+        await this.#news(signal);
+      }
+    }
+  }
+
+  /** Resolves with the next event, the job's end, or the abort. */
+  #news(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#waiting.delete(wake);
+        signal?.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal?.addEventListener("abort", wake);
+    });
+  }
+
+  result(): Promise<unknown> {
+    return this.#outcome;
+  }
+
+  async cancel(reason = "cancelled"): Promise<void> {
+    if (ended(this.#state)) return;
+    const error = new JobCancelledError(reason, { where: `job ${this.id}` });
+    const waits = this.#state === "queued";
+    this.controller.abort(error);
+    if (waits) this.finish("cancelled", error);
+    await this.#outcome.catch(() => {});
+  }
+}
+
+export class MemoryQueue implements JobQueue {
+  readonly #limits: Limits;
+  readonly #kinds = new Map<string, Kind>();
+  /** In the order in which they were added. */
+  readonly #jobs = new Map<string, MemoryJob>();
+  #queued: MemoryJob[] = [];
+  #closed = false;
+  #next = 1;
+
+  /** @throws ConfigError where a limit is no positive integer */
+  constructor(options: MemoryQueueOptions = {}) {
+    this.#limits = { ...defaults, ...options };
+    for (const [name, value] of Object.entries(this.#limits)) {
+      if (!(Number.isSafeInteger(value) && value > 0)) {
+        throw new ConfigError("a limit must be a positive integer", {
+          where: "MemoryQueue",
+          name,
+          found: value,
+        });
+      }
+    }
+  }
+
+  process<D, E, R>(kind: string, handler: JobHandler<D, E, R>, { concurrency = 1 } = {}): void {
+    if (this.#kinds.has(kind)) {
+      throw new ConfigError("this kind of job has a handler already", { where: "MemoryQueue", found: kind });
+    }
+    if (!(Number.isSafeInteger(concurrency) && concurrency > 0)) {
+      throw new ConfigError("must be a positive integer", {
+        where: "MemoryQueue",
+        name: "concurrency",
+        found: concurrency,
+      });
+    }
+    this.#kinds.set(kind, { handler: handler as Kind["handler"], concurrency, running: 0 });
+  }
+
+  async add<D, E, R>(kind: string, data: D, { id }: { id?: string } = {}): Promise<Job<E, R>> {
+    const refuse = (message: string, found: unknown, hint?: string) => {
+      throw new ConfigError(message, { where: "MemoryQueue", found, hint });
+    };
+    if (this.#closed) refuse("the queue is closed", kind);
+    if (!this.#kinds.has(kind))
+      refuse("unknown kind of job", kind, `Known: ${[...this.#kinds.keys()].join(", ")}.`);
+    const known = id === undefined ? undefined : this.#jobs.get(id);
+    if (known) {
+      if (known.kind !== kind) refuse(`the id belongs to a job of kind ${known.kind}`, id);
+      return known as unknown as Job<E, R>;
+    }
+    if (this.#queued.length >= this.#limits.maxQueued) {
+      refuse("the queue is full", `${this.#queued.length} jobs wait`, "Try again when some have ended.");
+    }
+    const job = new MemoryJob(id ?? this.#freshId(kind), kind, data, this.#limits);
+    this.#jobs.set(job.id, job);
+    this.#queued.push(job);
+    this.#fill();
+    return job as unknown as Job<E, R>;
+  }
+
+  #freshId(kind: string): string {
+    let id: string;
+    do id = `${kind}-${this.#next++}`;
+    while (this.#jobs.has(id));
+    return id;
+  }
+
+  /** Starts what waits and has a free place, first come first served within a kind. */
+  #fill(): void {
+    const left: MemoryJob[] = [];
+    for (const job of this.#queued) {
+      if (job.state !== "queued") continue;
+      const kind = this.#kinds.get(job.kind)!;
+      if (kind.running < kind.concurrency) void this.#run(job, kind);
+      else left.push(job);
+    }
+    this.#queued = left;
+  }
+
+  async #run(job: MemoryJob, kind: Kind): Promise<void> {
+    kind.running++;
+    job.start();
+    const { signal } = job.controller;
+    const context: JobContext<unknown> = { id: job.id, signal, emit: (event) => job.emit(event) };
+    try {
+      // Not in the turn of `add`: its caller first gets the job.
+      await null;
+      job.finish("done", await kind.handler(job.data, context));
+    } catch (error) {
+      job.finish(signal.aborted ? "cancelled" : "failed", signal.aborted ? signal.reason : error);
+    } finally {
+      kind.running--;
+      this.#forget();
+      this.#fill();
+    }
+  }
+
+  #forget(): void {
+    const over = [...this.#jobs.values()].filter(({ state }) => ended(state));
+    for (const { id } of over.slice(0, -this.#limits.maxEnded)) this.#jobs.delete(id);
+  }
+
+  async get<E, R>(id: string): Promise<Job<E, R> | null> {
+    return (this.#jobs.get(id) as unknown as Job<E, R> | undefined) ?? null;
+  }
+
+  async list(): Promise<JobInfo[]> {
+    return [...this.#jobs.values()].map((job) => job.info());
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#jobs.values()].map((job) => job.cancel("the queue was closed")));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
