@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
 import { Chooser, type ChooserOptions, logProbability } from "./chooser.ts";
-import { best } from "./sampling.ts";
+import { best, LogitsError } from "./sampling.ts";
 
 const logits = Float32Array.from([1, 3, 2, 3, -1, 9]);
 
@@ -52,6 +52,36 @@ describe("Chooser", () => {
     });
     expect(greedy({ logprobs: 0 }).accept(1, logits).top).toEqual([]);
     expect(greedy({}).accept(1, logits)).toEqual({ id: 1 });
+  });
+
+  it("refuses logits that are not finite, greedy or not, whatever hides them", () => {
+    const hiding = {
+      mask: (values: Float32Array) => void values.fill(Number.NEGATIVE_INFINITY, 1, 5),
+      accept: () => {},
+      complete: false,
+      finished: false,
+      clone: () => hiding,
+    };
+    const { NaN: none, POSITIVE_INFINITY: endless, NEGATIVE_INFINITY: never } = Number;
+    const broken = [[1, none, 2, 3, 4], [1, 2, 3, 4, endless], new Array<number>(5).fill(never)];
+    const options: ChooserOptions[] = [
+      {},
+      { constraint: hiding },
+      { logitBias: [[0, 100]] },
+      { repetitionPenalty: 2 },
+    ];
+    for (const values of broken) {
+      for (const [i, option] of options.entries()) {
+        for (const temperature of [0, 1]) {
+          const chooser = greedy({ ...option, temperature }, [0]);
+          const distribution = () => chooser.distribution(Float32Array.from(values));
+          if (i > 0 || temperature === 0 || values[0] !== never) expect(distribution).toThrow(LogitsError);
+          else expect(distribution).toThrow();
+        }
+      }
+      expect(() => logProbability(values, 0)).toThrow(LogitsError);
+    }
+    expect(greedy({}).distribution(Float32Array.from([1, never, 2, 3, 4])).ids[0]).toBe(4);
   });
 
   it("refuses where a constraint leaves nothing", () => {

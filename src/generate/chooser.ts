@@ -2,7 +2,6 @@
  * Turns logits into tokens for one sequence: the sampling options, the random stream, the tokens seen so far and,
  * where one is given, the constraint on what may come next.
  */
-import { ConfigError } from "../tensor/errors.ts";
 import type { Random } from "../tensor/random.ts";
 import type { TokenConstraint } from "./constraint.ts";
 import {
@@ -10,6 +9,7 @@ import {
   best,
   type Candidates,
   candidates,
+  checkLargest,
   draw,
   penalizeRepetition,
   SamplingBuffers,
@@ -78,16 +78,16 @@ export class Chooser {
   /**
    * The distribution of the next token; at temperature 0 all of it lies on the greedy choice. It may lie in `buffers`
    * until these serve another.
-   * @throws ConfigError where no token may come next
+   * @throws LogitsError where the model's logits are not finite, ConfigError where no token may come next
    */
   distribution(logits: Float32Array, buffers = new SamplingBuffers()): Candidates {
     const { temperature = 0 } = this.#options;
     const scored = this.#adjusted(logits, buffers);
+    // The model's own are looked at: a mask may hide those that are no numbers.
+    if (scored !== logits) checkLargest(logits[argmax(logits, this.#count)], false);
     if (temperature > 0) return candidates(scored, this.#options, this.#count, buffers);
     const id = argmax(scored, this.#count);
-    if (scored[id] === Number.NEGATIVE_INFINITY) {
-      throw new ConfigError("no token may come next", { where: "Chooser", name: "constraint" });
-    }
+    checkLargest(scored[id], scored !== logits);
     return { ids: Int32Array.of(id), probabilities: Float64Array.of(1) };
   }
 
@@ -116,15 +116,16 @@ export class Chooser {
   }
 }
 
-/** Logarithm of the sum of the exponentials of the first `count` logits. */
+/** Logarithm of the sum of the exponentials of the first `count` logits. @throws LogitsError */
 export function logNorm(logits: ArrayLike<number>, count: number): number {
   const largest = logits[argmax(logits, count)];
+  checkLargest(largest, false);
   let sum = 0;
   for (let i = 0; i < count; i++) sum += Math.exp(logits[i] - largest);
   return largest + Math.log(sum);
 }
 
-/** Logarithm of the softmax of the first `count` logits at `id`. */
+/** Logarithm of the softmax of the first `count` logits at `id`. @throws LogitsError */
 export function logProbability(logits: ArrayLike<number>, id: number, count = logits.length): number {
   return logits[id] - logNorm(logits, count);
 }

@@ -12,6 +12,7 @@ import { Engine, EngineFailedError, type EngineRequest, QueueFullError } from ".
 import { generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
 import { nextTask } from "./next-task.ts";
+import { LogitsError } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
 
 async function collect(generation: Generation): Promise<number[]> {
@@ -124,7 +125,12 @@ describe.each(Object.keys(tinyConfigs) as (keyof typeof tinyConfigs)[])("%s", (n
     await using engine = new Engine(model, { maxBatch: 6, prefillChunk: 8, cacheTokens: 90 });
     const generations = wanted.map((request) => engine.submit(request));
     expect(await Promise.all(generations.map(collect))).toEqual(expected);
+    const preemptions = generations.map(({ stats }) => stats.preemptions);
+    expect(preemptions.reduce((sum, count) => sum + count, 0)).toBe(engine.metrics().preemptions);
     expect(engine.metrics().preemptions).toBeGreaterThan(1);
+    // The oldest goes through, the youngest waits most.
+    expect(preemptions[0]).toBe(0);
+    expect(preemptions.at(-1)).toBe(Math.max(...preemptions));
     expect(engine.metrics().promptTokens).toBe(60);
     expect(generations.every(({ stats }) => stats.generatedTokens === 22)).toBe(true);
   });
@@ -280,7 +286,13 @@ describe("the engine", () => {
       expect(top![1].logprob).toBeLessThanOrEqual(top![0].logprob);
     }
     const { queueMs, prefillMs, decodeMs, ...rest } = generation.stats;
-    expect(rest).toEqual({ promptTokens: 3, cachedTokens: 0, generatedTokens: 5, stopReason: "length" });
+    expect(rest).toEqual({
+      promptTokens: 3,
+      cachedTokens: 0,
+      generatedTokens: 5,
+      preemptions: 0,
+      stopReason: "length",
+    });
     for (const ms of [queueMs, prefillMs, decodeMs]) expect(ms).toBeGreaterThanOrEqual(0);
     const ids = tokens.map(({ id }) => id);
     const stopped = engine.submit({ prompt: [1, 2, 3], maxTokens: 5, stopIds: [ids[2]] });
@@ -379,6 +391,35 @@ describe("on the CPU", () => {
       expect(await serve(engine, wanted, 12)).toEqual(expected);
     },
   );
+
+  it("fails the requests whose logits are not finite, and gives the others theirs", async () => {
+    using model = createModel(tinyConfigs.v3, device, { seed: 4, std: 0.3 });
+    const { vocabSize, hiddenSize } = model.config;
+    const damaged = vocabSize - 1;
+    const wanted = requests(model, 8, 14, 8).map(({ prompt, ...request }) => ({
+      ...request,
+      prompt: Array.from(prompt, (id) => id % damaged),
+      logitBias: [[damaged, -1000] as const],
+      stopIds: [],
+    }));
+    const expected: number[][] = [];
+    for (const request of wanted) expected.push(await alone(model, request, 4));
+    const row = new Float32Array(hiddenSize).fill(Number.NaN);
+    model.parameters.group("model.embed_tokens.weight").tensor.set(row, damaged * hiddenSize);
+    await using engine = new Engine(model, { maxBatch: 8, prefillChunk: 4 });
+    const failing = wanted.map((request, i) =>
+      collect(
+        engine.submit({ ...request, prompt: [...request.prompt.slice(0, i), damaged, 1], logprobs: i % 3 }),
+      ).then(
+        () => null,
+        (error: unknown) => error,
+      ),
+    );
+    const others = wanted.map((request) => collect(engine.submit(request)));
+    for (const error of await Promise.all(failing)) expect(error).toBeInstanceOf(LogitsError);
+    expect(await Promise.all(others)).toEqual(expected);
+    expect(engine.metrics()).toMatchObject({ running: 0, waiting: 0 });
+  });
 
   it.each(["q4", "q8"] as const)("gives the tokens of single runs in any batch (v3, %s)", async (dtype) => {
     using model = createModel(tinyConfigs.v3, device, { seed: 4, std: 0.3, dtype });

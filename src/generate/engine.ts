@@ -100,6 +100,7 @@ interface Job {
   first: number | null;
   ended: number | null;
   cachedTokens: number;
+  preemptions: number;
   stopReason: StopReason;
   readonly unsubscribe: () => void;
 }
@@ -187,6 +188,7 @@ export class Engine implements AsyncDisposable {
       first: null,
       ended: null,
       cachedTokens: 0,
+      preemptions: 0,
       stopReason: "aborted",
       unsubscribe: () => signal?.removeEventListener("abort", abort),
     };
@@ -307,6 +309,7 @@ export class Engine implements AsyncDisposable {
       const job = this.#running.pop()!;
       disposeCaches(job.sequence.detach());
       this.#waiting.unshift(job);
+      job.preemptions++;
       this.#counts.preemptions++;
     }
     this.#store.shrink(Math.max(0, this.cacheTokens - needed()));
@@ -360,7 +363,7 @@ function due({ sequence }: Job): number {
 }
 
 function statsOf(job: Job): EngineStats {
-  const { sequence, request, submitted, started, first, ended, cachedTokens, stopReason } = job;
+  const { sequence, request, submitted, started, first, ended, cachedTokens, preemptions, stopReason } = job;
   const now = ended ?? performance.now();
   const base = {
     promptTokens: sequence.promptTokens,
@@ -369,6 +372,7 @@ function statsOf(job: Job): EngineStats {
     queueMs: (started ?? now) - submitted,
     prefillMs: started === null ? 0 : (first ?? now) - started,
     decodeMs: first === null ? 0 : now - first,
+    preemptions,
     stopReason,
   };
   return request.speculative ? { ...base, speculative: speculativeStats(sequence.drafts) } : base;

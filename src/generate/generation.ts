@@ -5,6 +5,8 @@ import type { GenerationStats } from "./generate.ts";
 export interface EngineStats extends GenerationStats {
   /** From the request to the first pass over its prompt. */
   readonly queueMs: number;
+  /** How often it gave up its cache to older requests and read its tokens again. */
+  readonly preemptions: number;
 }
 
 /** What the engine offers to its generations. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
-import { argmax, candidates, checkSampling, draw, penalizeRepetition } from "./sampling.ts";
+import { argmax, candidates, checkSampling, draw, LogitsError, penalizeRepetition } from "./sampling.ts";
 
 const logits = Float32Array.from([1, 3, 2, 3, -1]);
 
@@ -9,6 +9,20 @@ describe("sampling", () => {
   it("is greedy at temperature 0, ties to the lowest id", () => {
     expect(argmax(logits)).toBe(1);
     expect(argmax(Float32Array.from([0, 0, 9]), 2)).toBe(0);
+  });
+
+  it("finds what is no number, wherever it is", () => {
+    for (const at of [0, 2, 4]) {
+      const broken = logits.slice();
+      broken[at] = Number.NaN;
+      expect(argmax(broken)).toBe(at);
+      for (const options of [{}, { topK: 2 }, { topP: 0.5 }]) {
+        expect(() => candidates(broken, options)).toThrow(LogitsError);
+      }
+    }
+    expect(argmax(Float32Array.from([0, Number.NaN, 9, Number.NaN]))).toBe(1);
+    // What only pads the vocabulary does not matter.
+    expect(argmax(Float32Array.from([0, 1, Number.NaN]), 2)).toBe(1);
   });
 
   it("keeps k, p and min-p candidates", () => {
@@ -100,7 +114,7 @@ describe("sampling", () => {
   it("says so where nothing may come next", () => {
     const none = new Float32Array(3).fill(Number.NEGATIVE_INFINITY);
     expect(() => candidates(none, {})).toThrow(/no token may come next/);
-    expect(() => candidates(Float32Array.of(Number.NaN, 1), {})).toThrow(/not numbers/);
+    expect(() => candidates(Float32Array.of(Number.NaN, 1), {})).toThrow(/not finite/);
   });
 
   it("refuses options out of range by name", () => {

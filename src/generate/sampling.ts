@@ -52,13 +52,18 @@ export function checkSampling(options: SamplingOptions): void {
   }
 }
 
-/** Index of the largest of the first `count` logits; the lowest where several are largest. */
+/**
+ * Index of the largest of the first `count` logits; the lowest where several are largest. NaN counts as larger than
+ * any number, so that one look at the result tells whether all of them are numbers.
+ */
 export function argmax(logits: ArrayLike<number>, count = logits.length): number {
   let best = 0;
   let top = logits[0];
   for (let i = 1; i < count; i++) {
     const value = logits[i];
-    if (value > top) {
+    // True for NaN as well; nothing exceeds a NaN that came before.
+    if (!(value <= top)) {
+      if (Number.isNaN(top)) break;
       top = value;
       best = i;
     }
@@ -127,18 +132,31 @@ export interface Candidates {
   readonly probabilities: Float64Array;
 }
 
-/** No token may come next, or the model gave no numbers. */
-function refuseLogits(best: number): never {
-  throw new DeepseekError(
-    best === Number.NEGATIVE_INFINITY ? "no token may come next" : "logits that are not numbers",
-    { where: "sampling", expected: "a finite logit", found: best },
-  );
+/** The model's output is no distribution: its weights are damaged, or values overflow on the way. */
+export class LogitsError extends DeepseekError {
+  override name = "LogitsError";
+
+  constructor(found: number) {
+    super("the model's logits are not finite", {
+      where: "sampling",
+      expected: "numbers",
+      found,
+      hint: "Its weights are damaged, or overflow in their storage: check the files, or load them in another dtype.",
+    });
+  }
+}
+
+/** Refuses logits by the largest of them. @throws LogitsError, ConfigError where masks left no token */
+export function checkLargest(largest: number, masked: boolean): void {
+  if (Number.isFinite(largest)) return;
+  if (!masked || largest !== Number.NEGATIVE_INFINITY) throw new LogitsError(largest);
+  throw new ConfigError("no token may come next", { where: "sampling", name: "constraint" });
 }
 
 /**
  * The distribution that a draw is made from, for a temperature above 0. It lies in `buffers` until these serve another.
  * @param count tokens that exist: rows of a padded head beyond it are never drawn
- * @throws DeepseekError where no logit is finite
+ * @throws LogitsError where they are not finite, ConfigError where all of them are -Infinity
  */
 export function candidates(
   logits: Float32Array,
@@ -148,7 +166,7 @@ export function candidates(
 ): Candidates {
   const { temperature = 1, topK = 0, topP = 1, minP = 0 } = options;
   const largest = logits[argmax(logits, count)];
-  if (!Number.isFinite(largest)) refuseLogits(largest);
+  checkLargest(largest, true);
   // A token this far below the best one cannot matter in double precision.
   let floor = largest - 60 * temperature;
   if (topK > 0 && topK < count) floor = Math.max(floor, nthLargest(logits, topK, count));

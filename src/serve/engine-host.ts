@@ -4,6 +4,7 @@
  */
 import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../generate/engine.ts";
 import type { Generation } from "../generate/generation.ts";
+import { LogitsError } from "../generate/sampling.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import { ChoiceText } from "./choice-text.ts";
 import { ApiError, internal, queueFull } from "./errors.ts";
@@ -111,10 +112,19 @@ export class EngineHost {
   #refuse(id: number, error: unknown): void {
     // Every request ends with it, and no further one could begin.
     if (error instanceof EngineFailedError) this.#onFailure(error);
-    const known = error instanceof ApiError;
-    if (!known) this.#log(error);
     this.#flush();
-    this.#send({ type: "refused", id, error: (known ? error : internal()).shape });
+    this.#send({ type: "refused", id, error: this.#asked(error).shape });
+  }
+
+  /** What the client is told; what is not for clients goes to the log. */
+  #asked(error: unknown): ApiError {
+    if (error instanceof ApiError) return error;
+    if (error instanceof LogitsError) {
+      this.#send({ type: "log", text: `error: ${error.message}` });
+      return internal(`${error.message} Other requests go on.`, "logits_not_finite");
+    }
+    this.#log(error);
+    return internal();
   }
 
   #log(error: unknown): void {

@@ -75,8 +75,11 @@ export function unavailable(message: string, code: string, retryAfter?: number):
 }
 
 /** Something failed that should not have: 500. The cause is for the log, not for the client. */
-export function internal(message = "The server failed to answer this request; its log says why."): ApiError {
-  return new ApiError({ status: 500, message, type: "server_error", param: null, code: "internal_error" });
+export function internal(
+  message = "The server failed to answer this request; its log says why.",
+  code = "internal_error",
+): ApiError {
+  return new ApiError({ status: 500, message, type: "server_error", param: null, code });
 }
 
 /** The body of an error. */

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import OpenAI from "openai";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
-import { post } from "./test-server.ts";
+import { damageRow, post } from "./test-server.ts";
 import { writeModelFolder } from "./testing.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-"));
@@ -120,6 +120,32 @@ it("never answers a body with 500, whatever it is", async () => {
   expect([...statuses]).toEqual(expect.arrayContaining([200, 400]));
   expect((await fetch(`${server.url}/health`)).status).toBe(200);
 }, 120_000);
+
+it("answers 500 where the model's output is no numbers, whatever the temperature, and goes on with others", async () => {
+  const damaged = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-"));
+  await writeModelFolder(damaged, { maxPositions: 4096 });
+  damageRow(damaged, "model.embed_tokens.weight", 300);
+  const lines: string[] = [];
+  const server = await start({ model: damaged }, { log: (line) => lines.push(line) });
+  const ask = (prompt: number[], more: object = {}) =>
+    post(server, "/v1/completions", { prompt, max_tokens: 40, logit_bias: { 300: -100 }, ...more });
+  const other = ask([9, 10], { ignore_eos: true });
+  for (const more of [{ temperature: 0 }, { temperature: 1 }, { temperature: 0, logprobs: 3 }]) {
+    const { status, body } = await ask([9, 300], more);
+    expect(status).toBe(500);
+    expect(body.error).toMatchObject({ type: "server_error", code: "logits_not_finite" });
+    expect(body.error.message).toContain("not finite");
+  }
+  const streamed = await fetch(`${server.url}/v1/completions`, {
+    method: "POST",
+    headers: JSON_TYPE,
+    body: JSON.stringify({ prompt: [9, 300], stream: true }),
+  });
+  expect(await streamed.text()).toMatch(/^data: \{"error":.*not finite.*\}\n\n$/);
+  expect((await other).body.usage.completion_tokens).toBe(40);
+  expect(lines.join("\n")).toMatch(/^error: .*not finite/);
+  rmSync(damaged, { recursive: true, force: true });
+});
 
 describe("a model that thinks", () => {
   it("has its reasoning apart from its answer", async () => {

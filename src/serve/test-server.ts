@@ -1,5 +1,5 @@
 /** What tests of a running server share: one over a small random model, requests to it, waiting. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,6 +35,18 @@ export function raw(server: RunningServer, bytes: string | Uint8Array): Promise<
     socket.setEncoding("utf8").on("data", (part: string) => (text += part));
     socket.on("close", () => resolve(text)).on("error", reject);
   });
+}
+
+/** Makes one row of an f32 tensor of a model's folder NaN. */
+export function damageRow(folder: string, tensor: string, row: number): void {
+  const path = join(folder, "model.safetensors");
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const { shape, data_offsets: offsets } = JSON.parse(bytes.toString("utf8", 8, 8 + length))[tensor];
+  const rowBytes = 4 * shape[1];
+  const start = 8 + length + offsets[0] + row * rowBytes;
+  for (let at = start; at < start + rowBytes; at += 4) bytes.writeFloatLE(Number.NaN, at);
+  writeFileSync(path, bytes);
 }
 
 export async function until(condition: () => Promise<boolean>): Promise<void> {
