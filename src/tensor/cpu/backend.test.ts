@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { DeepseekError, DisposedError } from "../errors.ts";
+import { ConfigError, DeepseekError, DisposedError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { add, scale } from "../ops/elementwise.ts";
 import { expertPlan } from "../ops/routing.ts";
@@ -175,6 +175,14 @@ describe("a thread that is gone", () => {
     await expect(createCpuDevice({ threads: 2 })).rejects.toThrow(
       /a kernel thread did not start; found: not today/,
     );
+  });
+});
+
+describe("the number of threads", () => {
+  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 5000])("%d is refused", async (threads) => {
+    const error = await createCpuDevice({ threads }).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(String(error)).toMatch(/threads; expected: an integer from 1 to \d+; found: /);
   });
 });
 

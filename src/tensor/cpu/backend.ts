@@ -9,7 +9,7 @@
  */
 import type { Backend, Buffer, Kernel, MemoryUse, Operand } from "../backend.ts";
 import { bytesPerElement, type DType, type RawArray, rawView } from "../dtype.ts";
-import { DeepseekError, DisposedError } from "../errors.ts";
+import { ConfigError, DeepseekError, DisposedError } from "../errors.ts";
 import { Device } from "../tensor.ts";
 import { Arena } from "./arena.ts";
 import {
@@ -41,9 +41,13 @@ const PARALLEL_WORK = 60_000;
 /** Part of each memory that weights leave to activations. */
 const RESERVE = 1 / 4;
 const NAPS_PER_SECOND = 20_000;
+/** Threads beyond the cores only wait for each other, and each costs the memory of a JavaScript engine. */
+const MOST_THREADS = 64;
+/** So many threads' scratch memories leave most of the first memory to tensors, whatever the machine has. */
+const MOST_CORES = 256;
 
 export interface CpuOptions {
-  /** Threads including the caller's; default: the machine's cores. */
+  /** Threads including the caller's, 1 to 64 or one per core; default: the machine's cores. */
   readonly threads?: number;
   /** Relaxed SIMD kernels (fused multiply-add); default: where the engine has them. */
   readonly relaxed?: boolean;
@@ -422,9 +426,24 @@ function hasRelaxedSimd(): boolean {
   ]));
 }
 
+/** The number of threads that is asked for. @throws ConfigError outside what a machine can use */
+function threadCount(asked: number | undefined, cores: number): number {
+  const usable = Math.min(Math.max(1, cores), MOST_CORES);
+  const most = Math.max(MOST_THREADS, usable);
+  const threads = asked ?? usable;
+  if (Number.isInteger(threads) && threads >= 1 && threads <= most) return threads;
+  throw new ConfigError("not a number of threads to compute with", {
+    where: "cpu",
+    name: "threads",
+    expected: `an integer from 1 to ${most}`,
+    found: threads,
+    hint: `One per core, ${usable} here, is fastest.`,
+  });
+}
+
 /**
- * Starts the CPU backend. @throws DeepseekError where the page is not cross-origin isolated and therefore has no
- * shared memory
+ * Starts the CPU backend. @throws ConfigError for a number of threads out of range, DeepseekError where the page is
+ * not cross-origin isolated and therefore has no shared memory
  */
 export async function createCpuDevice(options: CpuOptions = {}): Promise<Device> {
   if (typeof SharedArrayBuffer === "undefined") {
@@ -433,6 +452,7 @@ export async function createCpuDevice(options: CpuOptions = {}): Promise<Device>
       hint: "Serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp.",
     });
   }
+  const threads = threadCount(options.threads, await availableThreads());
   const relaxed = options.relaxed ?? hasRelaxedSimd();
   const wide = relaxed && (options.wide ?? true) && (await joinVectors(options.wide === true));
   const [bytes, table] = await Promise.all([
@@ -441,7 +461,6 @@ export async function createCpuDevice(options: CpuOptions = {}): Promise<Device>
   ]);
   const module = await WebAssembly.compile(bytes);
   const numbers = JSON.parse(new TextDecoder().decode(table)) as Record<string, number>;
-  const threads = Math.max(1, options.threads ?? (await availableThreads()));
   const backend = new CpuBackend(module, numbers, threads, relaxed, wide, options);
   await backend.start();
   return new Device(backend);
