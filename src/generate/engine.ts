@@ -14,18 +14,18 @@ import { type EngineStats, Generation } from "./generation.ts";
 import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
-import { checkRequest, positive, type RequestOptions, type StopReason } from "./request.ts";
+import { checkRequest, inRange, type RequestOptions, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
 import { disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
 
 export interface EngineOptions {
-  /** Most sequences in one pass; default 16. */
+  /** Most sequences in one pass, up to 1024; default 16. */
   readonly maxBatch?: number;
-  /** Most requests that wait beside those that run; default 256. */
+  /** Most requests that wait beside those that run, up to 100,000; default 256. */
   readonly maxQueue?: number;
-  /** Prompt tokens of one pass, beside those of decoding sequences; default 512. */
+  /** Prompt tokens of one pass, beside those of decoding sequences, up to 16,384; default 512. */
   readonly prefillChunk?: number;
   /** Most cached tokens, of running sequences and stored prefixes together; default 32768. */
   readonly cacheTokens?: number;
@@ -87,6 +87,12 @@ export class EngineFailedError extends DeepseekError {
   }
 }
 
+/** A pass holds the logits of all its sequences: half a gigabyte for so many and 129,280 tokens. */
+const MOST_SEQUENCES = 1024;
+/** A pass holds the intermediate values of all its tokens. */
+const MOST_CHUNK = 16_384;
+const MOST_WAITING = 100_000;
+
 /** Room for new tokens that a request must find when it starts; what it needs beyond comes as others end. */
 const HEADROOM = 64;
 
@@ -136,17 +142,10 @@ export class Engine implements AsyncDisposable {
   constructor(model: CausalLM, options: EngineOptions = {}) {
     const { maxBatch = 16, maxQueue = 256, prefillChunk = 512, cacheTokens = 32768 } = options;
     const where = "Engine";
-    for (const [name, value] of Object.entries({ maxBatch, prefillChunk, cacheTokens })) {
-      positive(where, name, value);
-    }
-    if (!(Number.isSafeInteger(maxQueue) && maxQueue >= 0)) {
-      throw new ConfigError("a number of requests", {
-        where,
-        name: "maxQueue",
-        expected: "0 or more",
-        found: maxQueue,
-      });
-    }
+    inRange(where, "maxBatch", maxBatch, 1, MOST_SEQUENCES);
+    inRange(where, "prefillChunk", prefillChunk, 1, MOST_CHUNK);
+    inRange(where, "cacheTokens", cacheTokens, 1, Number.MAX_SAFE_INTEGER);
+    inRange(where, "maxQueue", maxQueue, 0, MOST_WAITING);
     this.model = model;
     this.maxBatch = maxBatch;
     this.maxQueue = maxQueue;

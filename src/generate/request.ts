@@ -31,10 +31,17 @@ export interface DraftCounts {
   accepted: number;
 }
 
+/** Refuses a count out of range by name. @throws ConfigError */
+export function inRange(where: string, name: string, value: number, least: number, most: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  const expected =
+    most === Number.MAX_SAFE_INTEGER ? `an integer, ${least} or more` : `an integer from ${least} to ${most}`;
+  throw new ConfigError("out of range", { where, name, expected, found: value });
+}
+
 /** Refuses a count below 1 by name. @throws ConfigError */
 export function positive(where: string, name: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 1) return;
-  throw new ConfigError("a positive integer", { where, name, expected: "1 or more", found: value });
+  inRange(where, name, value, 1, Number.MAX_SAFE_INTEGER);
 }
 
 /** Refuses what cannot be generated, with the numbers. @throws ConfigError */

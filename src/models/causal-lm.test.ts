@@ -131,6 +131,15 @@ describe.each(names)("%s in double precision", (name) => {
     expect(distance(found, full)).toBe(0);
   });
 
+  it("knows what a token takes in its caches", () => {
+    for (const dtype of ["f32", "bf16"] as const) {
+      using cache = model.createCache(7, dtype);
+      using drafts = model.createMtpCache(7, dtype);
+      expect(7 * model.cacheTokenBytes(dtype)).toBe(cache.bytes);
+      expect(7 * model.cacheTokenBytes(dtype, true)).toBe(cache.bytes + drafts.bytes);
+    }
+  });
+
   it("picks the last row of each sequence", () => {
     const last = evaluate(model, () => model.logits(model.last(model.hidden(model.ids(rows)))));
     const V = model.config.vocabSize;

@@ -17,6 +17,7 @@ import type { RouterOutput } from "../nn/moe.ts";
 import { type ParameterGroup, Parameters, type StorageFormat, type StorageRule } from "../nn/parameters.ts";
 import { Rotary } from "../nn/rotary.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
+import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { checkIds, embedding } from "../tensor/ops/embedding.ts";
 import { linear } from "../tensor/ops/linear.ts";
@@ -149,6 +150,12 @@ export class CausalLM implements Disposable {
   /** Room for the past of one sequence in the multi-token-prediction modules. */
   createMtpCache(capacity?: number, dtype?: CacheDtype): Cache {
     return this.#cache(this.#mtp.length, capacity, dtype);
+  }
+
+  /** Bytes that one token takes in the cache, and with `drafts` in that of the prediction module too. */
+  cacheTokenBytes(dtype: CacheDtype = "f32", drafts = false): number {
+    const width = this.#cacheWidths().reduce((sum, values) => sum + values, 0);
+    return bytesPerElement[dtype] * width * (this.#blocks.length + (drafts ? this.#mtp.length : 0));
   }
 
   #cache(layers: number, capacity: number | undefined, dtype: CacheDtype | undefined): Cache {

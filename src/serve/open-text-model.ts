@@ -1,5 +1,6 @@
 /** Opens what a server needs of a model: weights on a device, tokenizer, templates, constraints. Node only. */
 import { createHash } from "node:crypto";
+import { totalmem } from "node:os";
 import { builtinFor } from "../chat/builtin.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../chat/template.ts";
 import { type OutputPart, outputConstraint } from "../generate/constraint/output-constraints.ts";
@@ -10,6 +11,7 @@ import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { planCaches } from "./cache-plan.ts";
 import { type TextModel, toolTemplate } from "./job-plan.ts";
 import type { EngineSettings, ModelInfo } from "./protocol.ts";
 import { callFormat } from "./tool-format.ts";
@@ -21,8 +23,6 @@ export interface OpenedModel extends AsyncDisposable {
   readonly info: Omit<ModelInfo, "maxBatch" | "maxQueue">;
 }
 
-/** Cached tokens where neither they nor the context are given. */
-const CACHE_TOKENS = 32_768;
 /** Compiled constraints kept: requests of one program repeat them. */
 const KEPT_CONSTRAINTS = 64;
 
@@ -57,6 +57,13 @@ function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | n
   }
 }
 
+/** This machine's memory, or what a container leaves of it. */
+function machineMemory(): { freeBytes: number; totalBytes: number } {
+  const limit = process.constrainedMemory?.() ?? 0;
+  const totalBytes = limit > 0 ? Math.min(totalmem(), limit) : totalmem();
+  return { totalBytes, freeBytes: Math.min(process.availableMemory?.() ?? totalBytes, totalBytes) };
+}
+
 /** Opens the model of `settings`. @throws ConfigError, FormatError, ShapeError, HubError */
 export async function openTextModel(
   settings: EngineSettings,
@@ -87,8 +94,12 @@ export async function openTextModel(
         hint: "Put a tokenizer.json beside config.json.",
       });
     }
-    const cacheTokens = settings.cacheTokens ?? Math.max(CACHE_TOKENS, settings.context ?? 0);
-    const context = Math.min(settings.context ?? config.maxPositions, config.maxPositions, cacheTokens);
+    const { context, cacheTokens, notice } = planCaches(settings, {
+      maxPositions: config.maxPositions,
+      tokenBytes: model.cacheTokenBytes(settings.cacheDtype, settings.speculative),
+      ...machineMemory(),
+    });
+    if (notice !== null) onProgress?.(notice);
     const vocabulary = Math.min(tokenizer.vocabSize, config.vocabSize);
     const { eos } = tokenizer.specialIds;
     const endIds = [...new Set([...config.eosTokenIds, ...(eos === undefined ? [] : [eos])])];

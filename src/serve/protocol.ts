@@ -3,6 +3,7 @@
  * is possible without the tokenizer; what comes back is text, ready for either interface.
  */
 import type { Message, Tool } from "../chat/messages.ts";
+import type { CacheDtype } from "../nn/cache.ts";
 import type { ErrorShape } from "./errors.ts";
 import type { HistogramState } from "./metrics.ts";
 
@@ -24,7 +25,7 @@ export interface EngineSettings {
   readonly maxQueue?: number;
   readonly prefillChunk?: number;
   readonly cacheTokens?: number;
-  readonly cacheDtype?: "f32" | "bf16";
+  readonly cacheDtype?: CacheDtype;
   /** Draft with the multi-token-prediction module where the model has one. */
   readonly speculative?: boolean;
 }

@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
 import type { ModelInfo } from "../../serve/protocol.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
@@ -17,7 +18,7 @@ interface ServeFlags extends ModelFlags {
   readonly maxQueue: number;
   readonly context?: number;
   readonly cacheTokens?: number;
-  readonly cacheDtype?: "f32" | "bf16";
+  readonly cacheDtype?: CacheDtype;
   readonly prefillChunk?: number;
   readonly speculative: boolean;
   readonly allowOrigin: readonly string[];
@@ -49,7 +50,7 @@ function origin(text: string, all: readonly string[]): string[] {
 }
 
 function hostName(text: string, all: readonly string[]): string[] {
-  if (text === "*" || /^[^\s/:@]+$|^\[?[0-9a-f:]+\]?$/i.test(text)) return [...all, text];
+  if (text === "*" || /^[^\s/:@]+$/.test(text)) return [...all, text];
   throw new InvalidArgumentError("Expected a host name such as chat.example, without port, or *.");
 }
 

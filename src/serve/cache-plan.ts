@@ -1,0 +1,90 @@
+/** How many tokens a server reads and keeps: what was asked for, against the model and the machine's memory. */
+import { ConfigError } from "../tensor/errors.ts";
+
+/** Cached tokens where neither they nor the context are given. */
+const CACHE_TOKENS = 32_768;
+/** Of the memory that is free once the weights are loaded, what caches may take: passes need some too. */
+const SHARE = 0.8;
+
+export interface CacheWishes {
+  /** Most tokens of prompt and output together; default: the model's. */
+  readonly context?: number;
+  /** Tokens of all caches together. */
+  readonly cacheTokens?: number;
+}
+
+export interface CacheLimits {
+  /** Positions that the model was made for. */
+  readonly maxPositions: number;
+  /** Bytes that a token takes in the caches. */
+  readonly tokenBytes: number;
+  /** Bytes of memory that are free, with the weights loaded, and that the machine has. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface CachePlan {
+  readonly context: number;
+  readonly cacheTokens: number;
+  /** What differs from what one would expect, in one line; null: nothing. */
+  readonly notice: string | null;
+}
+
+const where = "serve";
+const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+function checkCount(name: string, value: number | undefined): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) return;
+  throw new ConfigError("not a number of tokens", {
+    where,
+    name,
+    expected: "an integer, 1 or more",
+    found: value,
+  });
+}
+
+/** @throws ConfigError where the wishes contradict each other, the model, or the machine */
+export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheLimits): CachePlan {
+  const { maxPositions, tokenBytes, freeBytes, totalBytes } = limits;
+  checkCount("context", context);
+  checkCount("cacheTokens", cacheTokens);
+  if (context !== undefined && context > maxPositions) {
+    throw new ConfigError("the context is longer than the model reads", {
+      where,
+      name: "context",
+      expected: `at most max_position_embeddings = ${maxPositions} tokens`,
+      found: context,
+    });
+  }
+  if (context !== undefined && cacheTokens !== undefined && cacheTokens < context) {
+    throw new ConfigError("the caches do not hold one whole context", {
+      where,
+      name: "cacheTokens",
+      expected: `at least context = ${context} tokens`,
+      found: cacheTokens,
+      hint: "Raise cacheTokens, or lower the context.",
+    });
+  }
+  const asked = cacheTokens ?? context;
+  if (asked !== undefined && asked * tokenBytes > totalBytes) {
+    throw new ConfigError("the caches do not fit in this machine's memory", {
+      where,
+      name: cacheTokens === undefined ? "context" : "cacheTokens",
+      expected: `at most ${Math.floor(totalBytes / tokenBytes)} tokens (${gib(totalBytes)})`,
+      found: `${asked} tokens (${gib(asked * tokenBytes)})`,
+      hint: "Lower it, or store the caches in bf16 (cacheDtype).",
+    });
+  }
+  const wanted = cacheTokens ?? Math.max(CACHE_TOKENS, context ?? 0);
+  const room = Math.max(1, Math.floor((freeBytes * SHARE) / tokenBytes));
+  // What was asked for by number stays; what was not is fitted to the machine.
+  const tokens = cacheTokens ?? Math.max(context ?? 1, Math.min(wanted, room));
+  const plan = { context: Math.min(context ?? maxPositions, tokens), cacheTokens: tokens };
+  if (tokens > room) {
+    const need = `caches of ${tokens} tokens take ${gib(tokens * tokenBytes)} when they are full`;
+    return { ...plan, notice: `warning: ${need}; ${gib(freeBytes)} of memory are free` };
+  }
+  if (tokens >= wanted) return { ...plan, notice: null };
+  const limited = `caches limited to ${tokens} tokens (${gib(tokens * tokenBytes)}) by free memory`;
+  return { ...plan, notice: `${limited}; context ${plan.context} tokens` };
+}
