@@ -29,6 +29,12 @@ export class ReasoningSplitter {
     return this.#state === "reasoning";
   }
 
+  /** Whether a tag that comes as a control token means anything here; elsewhere it is no part of the text. */
+  wants(tag: string): boolean {
+    if (tag === THINK_CLOSE) return this.#state === "reasoning";
+    return this.#state === "start" ? this.#held.trim() === "" : this.#state === "reasoning" && !this.#spoken;
+  }
+
   push(text: string): ReasoningPiece[] {
     this.#held += text;
     const pieces: ReasoningPiece[] = [];

@@ -4,12 +4,11 @@
  */
 import type { GeneratedToken } from "../generate/generate.ts";
 import { StopStrings } from "../generate/stop-strings.ts";
-import { TOKEN } from "../tokenizer/families.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ToolCall } from "./messages.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
 import { ReasoningSplitter } from "./reasoning.ts";
-import { ToolCallCollector, ToolCallParser, type ToolPiece } from "./tool-calls.ts";
+import { CALL_TOKENS, ToolCallCollector, ToolCallParser, type ToolPiece } from "./tool-calls.ts";
 
 export type ReplyPiece = { readonly kind: "reasoning"; readonly text: string } | ToolPiece;
 
@@ -38,15 +37,7 @@ export interface ReplyText {
   readonly malformed: boolean;
 }
 
-const READ: readonly string[] = [
-  THINK_OPEN,
-  THINK_CLOSE,
-  TOKEN.toolCallsBegin,
-  TOKEN.toolCallsEnd,
-  TOKEN.toolCallBegin,
-  TOKEN.toolCallEnd,
-  TOKEN.toolSep,
-];
+const READ: readonly string[] = [THINK_OPEN, THINK_CLOSE, ...CALL_TOKENS];
 const THINK: readonly string[] = [THINK_OPEN, THINK_CLOSE];
 
 /** Reads one reply, token by token. */
@@ -106,7 +97,9 @@ export class ReplyReader {
     if (this.#silent.has(id)) return [];
     // A control token ends a character that was cut off.
     const literal = this.#read.get(id);
-    const text = literal === undefined ? this.#decoder.push(id) : this.#decoder.end() + literal;
+    const shown =
+      literal === undefined || (THINK.includes(literal) && !this.#splitter.wants(literal)) ? "" : literal;
+    const text = literal === undefined ? this.#decoder.push(id) : this.#decoder.end() + shown;
     return this.#text(this.#stops.push(text));
   }
 

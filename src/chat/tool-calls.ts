@@ -38,7 +38,8 @@ export function heldBack(text: string, markers: readonly string[]): number {
 const BEGINNINGS: readonly string[] = [TOKEN.toolCallsBegin, TOKEN.toolCallBegin];
 /** What ends or divides a call, where there is none. */
 const STRAY: readonly string[] = [TOKEN.toolCallEnd, TOKEN.toolCallsEnd, TOKEN.toolSep];
-const ALL = [...BEGINNINGS, ...STRAY];
+/** The control tokens that calls are written with. */
+export const CALL_TOKENS: readonly string[] = [...BEGINNINGS, ...STRAY];
 /** What may stand between the arguments' last character and the end of the call. */
 const TAIL = /\s*(?:`{1,3}\s*)?$/;
 const FENCE = /^\s*```(?:json)?[^\S\n]*\n/;
@@ -128,10 +129,10 @@ export class ToolCallParser {
   }
 
   #text(pieces: ToolPiece[]): boolean {
-    const found = ALL.map((token) => ({ token, at: this.#held.indexOf(token) }))
+    const found = CALL_TOKENS.map((token) => ({ token, at: this.#held.indexOf(token) }))
       .filter(({ at }) => at >= 0)
       .sort((a, b) => a.at - b.at)[0];
-    const length = found?.at ?? this.#held.length - heldBack(this.#held, ALL);
+    const length = found?.at ?? this.#held.length - heldBack(this.#held, CALL_TOKENS);
     if (length > 0) pieces.push({ kind: "content", text: this.#use(length) });
     if (found === undefined) return false;
     if (STRAY.includes(found.token)) {
@@ -167,7 +168,7 @@ export class ToolCallParser {
 
   #head(pieces: ToolPiece[]): boolean {
     const at = this.#held.indexOf(TOKEN.toolSep);
-    const head = this.#held.slice(0, at < 0 ? this.#held.length - heldBack(this.#held, ALL) : at);
+    const head = this.#held.slice(0, at < 0 ? this.#held.length - heldBack(this.#held, CALL_TOKENS) : at);
     const broken = head.length > MOST_HEAD || head.includes(CONTROL);
     if (at < 0 && !broken) return false;
     if (broken || head.trim() === "") return this.#giveUp(pieces);

@@ -130,6 +130,11 @@ describe("replies", () => {
     expect(choice.reasoningTokens).toBeLessThan(choice.tokens);
   });
 
+  it("keep what is left of a call that cannot be read, without its control tokens", () => {
+    const { content, calls } = read(chat(), `a ${TOKEN.toolCallsBegin}the of${TOKEN.toolCallEnd} b`);
+    expect({ content, calls }).toEqual({ content: "a the of b", calls: [] });
+  });
+
   it("lose the one space that a plain layout puts before them", () => {
     expect(read(chat({ stripsSpace: true }), "  the of").content).toBe(" the of");
   });

@@ -2,6 +2,7 @@
  * From the tokens of one choice to its deltas: text that no stop string and no incomplete character can change any
  * more, split into reasoning, content and tool calls, with the log-probabilities of the tokens that spell it.
  */
+import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
 import { ReasoningSplitter } from "../chat/reasoning.ts";
 import { ToolCallParser, type ToolPiece } from "../chat/tool-calls.ts";
 import { StopStrings } from "../generate/stop-strings.ts";
@@ -103,13 +104,19 @@ export class ChoiceText {
       ? ""
       : literal === undefined
         ? this.#decoder.push(token.id)
-        : this.#decoder.end() + literal;
+        : this.#decoder.end() + (this.#means(literal) ? literal : "");
     return this.#advance(text, false);
   }
 
   /** What was held back, once no more tokens come. */
   end(): News | null {
     return this.#advance(this.#decoder.end(), true);
+  }
+
+  /** Whether a control token belongs where it stands: a tag of reasoning that does not is no text either. */
+  #means(literal: string): boolean {
+    if (literal !== THINK_OPEN && literal !== THINK_CLOSE) return true;
+    return this.#reasoning?.wants(literal) ?? false;
   }
 
   #advance(text: string, last: boolean): News | null {
@@ -143,11 +150,19 @@ export class ChoiceText {
     this.#stripSpace = false;
   }
 
+  /** What is left of a call that could not be read. */
+  #withoutTokens(text: string): string {
+    let rest = text;
+    for (const token of this.#options.chat?.spoken.values() ?? []) rest = rest.replaceAll(token, "");
+    return rest;
+  }
+
   #toolPiece(piece: ToolPiece, growing: Growing): void {
     if (this.#cut) return;
     if (piece.kind === "content") {
+      const text = piece.malformed ? this.#withoutTokens(piece.text) : piece.text;
       // The line breaks around calls belong to the format.
-      if (this.#calls === 0 || piece.text.trim() !== "") this.#content(piece.text, growing);
+      if (text !== "" && (this.#calls === 0 || text.trim() !== "")) this.#content(text, growing);
     } else if (piece.kind === "call") {
       if (piece.index > 0 && !this.#options.chat?.parallelToolCalls) {
         this.#cut = true;

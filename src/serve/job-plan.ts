@@ -5,10 +5,10 @@
 import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
 import type { Tool } from "../chat/messages.ts";
 import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
+import { CALL_TOKENS } from "../chat/tool-calls.ts";
 import type { OutputPart } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
-import { TOKEN } from "../tokenizer/families.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { AfterReasoning } from "./after-reasoning.ts";
@@ -26,6 +26,8 @@ export interface TextModel {
   /** The template for requests with tools; null where there is none. */
   readonly toolTemplate: ChatTemplate | null;
   readonly callFormat: CallFormat | null;
+  /** Control tokens, whether they are marked special or not: they are never printed. */
+  readonly control: ReadonlySet<number>;
   /** EOS of configuration and tokenizer. */
   readonly endIds: readonly number[];
   /** Rows of the head that are tokens. */
@@ -205,9 +207,8 @@ function constraintOf(
 
 /** Control tokens that replies are taken apart at, by id; tools' only where there are some. */
 function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
-  const tools = Object.values(TOKEN).filter((token) => token.includes("tool"));
   const spoken = new Map<number, string>();
-  for (const token of ["<think>", "</think>", ...(withTools ? tools : [])]) {
+  for (const token of ["<think>", "</think>", ...(withTools ? CALL_TOKENS : [])]) {
     const id = tokenizer.idOf(token);
     if (id !== undefined) spoken.set(id, token);
   }
@@ -228,7 +229,7 @@ function planChat(model: TextModel, job: ChatJob): Plan {
   );
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
   const spoken = spokenTokens(tokenizer, withTools);
-  const silent = [...tokenizer.specialTokens, ...sentinels(tokenizer)].filter((id) => !spoken.has(id));
+  const silent = [...model.control, ...sentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
     prompt: rendered.ids,
     maxTokens: room(model, job, rendered.ids.length, "messages"),
@@ -281,10 +282,14 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
   const stopIds = job.ignoreEos
     ? []
     : [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))];
+  const tags = spokenTokens(tokenizer, false);
   const choice: ChoiceOptions = {
     stop: job.stop,
     logprobs: job.logprobs !== null,
-    silent: new Set([...tokenizer.specialTokens, ...sentinels(tokenizer), ...model.endIds]),
+    // What stands between the tags of reasoning can only be told from them.
+    silent: new Set(
+      [...model.control, ...sentinels(tokenizer), ...model.endIds].filter((id) => !tags.has(id)),
+    ),
     ends: new Set(stopIds),
     chat: null,
   };

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
 import { builtinFor } from "../chat/builtin.ts";
+import { controlTokens } from "../chat/provenance.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../chat/template.ts";
 import { type OutputPart, outputConstraint } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
@@ -118,6 +119,7 @@ export async function openTextModel(
         template,
         toolTemplate: withTools,
         callFormat: withTools === null ? null : callFormat(withTools),
+        control: new Set([...controlTokens(tokenizer).values(), ...tokenizer.specialTokens]),
         endIds,
         vocabulary,
         context,
