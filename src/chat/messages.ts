@@ -2,6 +2,7 @@
  * Messages, tools and tool calls in the shape of OpenAI's chat interface, with `reasoning_content` as DeepSeek's own
  * interface has it, and the checks that every template relies on. Left out: images, audio, refusals.
  */
+import type { JsonObject } from "../json/index.ts";
 import { ConfigError } from "../tensor/errors.ts";
 
 export type Role = "system" | "user" | "assistant" | "tool";
@@ -29,13 +30,13 @@ export interface Message {
   readonly name?: string;
 }
 
-/** A function that the model may call; `parameters` is a JSON schema. */
+/** A function that the model may call; `parameters` is a JSON schema, with all its digits where it is a map. */
 export interface Tool {
   readonly type: "function";
   readonly function: {
     readonly name: string;
     readonly description?: string;
-    readonly parameters?: Readonly<Record<string, unknown>>;
+    readonly parameters?: Readonly<Record<string, unknown>> | JsonObject;
     readonly strict?: boolean;
   };
 }

@@ -4,6 +4,7 @@
  * spell out stay plain text (see provenance.ts). As there, the template alone decides about BOS; nothing is added.
  */
 import { Template } from "@huggingface/jinja";
+import { fromPlain, toPlain } from "../json/index.ts";
 import type { ChatTemplateSource } from "../pretrained/chat-template-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
@@ -20,7 +21,7 @@ export interface RenderOptions {
   /** Whether the model thinks first; sets `thinking` and `enable_thinking`. Default: the template's own. */
   readonly thinking?: boolean;
   /** Further variables of the template. */
-  readonly variables?: Readonly<Record<string, unknown>>;
+  readonly variables?: Readonly<Record<string, unknown>> | ReadonlyMap<string, unknown>;
 }
 
 /** Messages, ready for a model. */
@@ -180,10 +181,10 @@ class JinjaTemplate implements ChatTemplate {
     checkMessages(messages);
     return {
       messages: normalise(messages, this.#objects),
-      tools: tools !== undefined && tools.length > 0 ? tools : null,
+      tools: tools !== undefined && tools.length > 0 ? toPlain(fromPlain(tools)) : null,
       variables: {
         ...(thinking !== undefined && { thinking, enable_thinking: thinking }),
-        ...variables,
+        ...(toPlain(fromPlain(variables ?? {})) as Record<string, unknown>),
       },
     };
   }

@@ -1,6 +1,7 @@
 /** JSON with its digits and the order of its keys: reading, writing, exact numbers. */
-export { JsonNumber } from "./number.ts";
+export { type Decimal, JsonNumber } from "./number.ts";
 export { type JsonLimits, JsonSyntaxError, parseJson } from "./parse.ts";
+export { type JsonPath, parsePlain } from "./plain.ts";
 export {
   canonicalJson,
   equalJson,
@@ -10,4 +11,12 @@ export {
   type JsonValue,
   toPlain,
 } from "./value.ts";
-export { COMPACT, type JsonStyle, PYTHON, pythonFloat, pythonNumber, writeJson } from "./write.ts";
+export {
+  COMPACT,
+  compareCodePoints,
+  type JsonStyle,
+  PYTHON,
+  pythonFloat,
+  pythonNumber,
+  writeJson,
+} from "./write.ts";

@@ -9,6 +9,7 @@ import {
   type JsonValue,
   PYTHON,
   parseJson,
+  parsePlain,
   pythonFloat,
   toPlain,
   writeJson,
@@ -99,6 +100,41 @@ describe("reading", () => {
     expect(failure('{"a":[[1', { only }).message).toMatch(/inside an object or array/);
     expect(failure(`{"a":${"[".repeat(1e6)}`, { only }).message).toMatch(/deeper/);
     expect(failure('{"a":1 2}', { only })).toBeInstanceOf(JsonSyntaxError);
+  });
+});
+
+describe("reading for a program", () => {
+  it("keeps exactly what stands at the paths", () => {
+    const text =
+      '{"n":1.0,"list":[{"a":{"10":1.0,"2":9007199254740993}},{"b":2.0},3],"one":{"two":{"z":1.0,"1":2}},"x":[1.50]}';
+    const paths = [
+      ["list", "*", "a"],
+      ["one", "two"],
+      ["x", "*"],
+      ["one", "missing"],
+      ["n", "deeper"],
+    ];
+    const value = parsePlain(text, paths) as {
+      list: { a: JsonValue }[];
+      one: { two: JsonValue };
+      x: JsonValue[];
+    };
+    expect(writeJson(value.list[0].a)).toBe('{"10":1.0,"2":9007199254740993}');
+    expect(writeJson(value.one.two)).toBe('{"z":1.0,"1":2}');
+    expect(writeJson(value.x)).toBe("[1.50]");
+    expect(value).toMatchObject({ n: 1, list: [{}, { b: 2 }, 3] });
+    expect(parsePlain("[1.0]", [["a"]])).toEqual([1]);
+    const named = parsePlain('{"a":{"__proto__":{"b":1.0},"c":"d"}}', [["a", "*"]]) as { a: object };
+    expect(Object.getOwnPropertyDescriptor(named.a, "__proto__")?.value).toEqual(parseJson('{"b":1.0}'));
+    expect(Object.getPrototypeOf(named.a)).toBe(Object.prototype);
+  });
+
+  it("refuses with the place what is no JSON, also where nothing is kept", () => {
+    expect(() => parsePlain('{"a":{"b":tru}}', [["c"]])).toThrow(
+      "'t' where a value is expected at line 1, column 11",
+    );
+    expect(() => parsePlain(`{"a":${"[".repeat(200)}`, [], { maxDepth: 100 })).toThrow(/deeper than 100/);
+    expect(() => parsePlain("[".repeat(200), [], { maxDepth: 100 })).toThrow(/deeper than 100/);
   });
 });
 

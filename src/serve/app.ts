@@ -21,10 +21,10 @@ import { responseBody, responseEvents } from "./responses-answer.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
 import {
   type Parsed,
+  parseBody,
   parseChat,
   parseCompletion,
   parseDetokenize,
-  parseJson,
   parseTokenize,
 } from "./schemas.ts";
 import { metricsText } from "./server-metrics.ts";
@@ -171,7 +171,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     });
   }
 
-  const json = async (c: Context) => parseJson(await readBody(c.req.raw));
+  const json = async (c: Context) => parseBody(await readBody(c.req.raw));
 
   /** Gives the job to the engine and answers in one piece or as events. */
   async function respond<J extends Job>(

@@ -5,6 +5,7 @@ import { DeepseekError } from "../tensor/errors.ts";
 import { EngineHost } from "./engine-host.ts";
 import { openTextModel } from "./open-text-model.ts";
 import type { EngineSettings, FromEngine, ToEngine } from "./protocol.ts";
+import { unpacked } from "./wire.ts";
 
 const port = parentPort!;
 const settings = workerData as EngineSettings;
@@ -26,8 +27,8 @@ try {
   });
   const speculative = (settings.speculative ?? false) && model.config.mtpLayers > 0;
   const host = new EngineHost(engine, opened.text, speculative, send, fail);
-  port.on("message", async (message: ToEngine) => {
-    if (!(await host.receive(message))) return;
+  port.on("message", async (message: unknown) => {
+    if (!(await host.receive(unpacked(message) as ToEngine))) return;
     await opened[Symbol.asyncDispose]();
     send({ type: "stopped" });
     port.close();

@@ -1,5 +1,6 @@
 /** The fields of OpenAI's request bodies, as zod schemas: what generation takes, messages, tools, formats. */
 import { z } from "zod";
+import { fromPlain, type JsonObject } from "../json/index.ts";
 
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish();
 const count = z.int().min(1).nullish();
@@ -84,11 +85,20 @@ const messageSchema = z.discriminatedUnion(
   { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool', 'function'" },
 );
 
+/** An object that is handed on with its digits and the order of its keys, as `parseBody` reads it. */
+const exactObject = z.unknown().transform((value, context): JsonObject => {
+  if (value instanceof Map) return value;
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return fromPlain(value) as JsonObject;
+  context.addIssue({ code: "custom", message: "expected an object" });
+  return z.NEVER;
+});
+
 /** A function that may be called. */
 export const functionFields = {
   name: z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, '_', '-' or '.'"),
   description: z.string().nullish(),
-  parameters: z.record(z.string(), z.unknown()).nullish(),
+  parameters: exactObject.nullish(),
   strict: z.boolean().nullish(),
 };
 
@@ -100,7 +110,7 @@ const toolSchema = z.object({
 /** A format by a JSON schema. */
 export const jsonSchemaFields = {
   name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected 1 to 64 letters, digits, '_' or '-'"),
-  schema: z.union([z.record(z.string(), z.unknown()), z.boolean()]).nullish(),
+  schema: z.union([z.boolean(), exactObject]).nullish(),
   strict: z.boolean().nullish(),
 };
 
@@ -152,5 +162,5 @@ export const chatFields = {
   function_call: z.union([z.enum(["none", "auto"]), z.object({ name: z.string() })]).nullish(),
   thinking: z.object({ type: z.enum(["enabled", "disabled"]) }).nullish(),
   reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]).nullish(),
-  chat_template_kwargs: z.record(z.string(), z.json()).nullish(),
+  chat_template_kwargs: exactObject.nullish(),
 };

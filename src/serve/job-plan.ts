@@ -8,6 +8,7 @@ import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
 import { CALL_TOKENS } from "../chat/tool-calls.ts";
 import type { OutputPart } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
+import { fromPlain, type JsonObject, type JsonValue } from "../json/index.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -121,9 +122,11 @@ function callsPart(
   return { sequence: [call(opening), ...more, ...literal(tokenizer, closing)] };
 }
 
-const argumentsBy = ({ function: { parameters } }: Tool): OutputPart => ({
-  schema: { type: "object", ...parameters },
-});
+/** Arguments are an object, whether the schema says so or not. */
+function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
+  const schema = fromPlain(parameters) as JsonObject;
+  return { schema: new Map<string, JsonValue>([["type", "object"], ...schema]) };
+}
 
 interface Wanted {
   readonly part: OutputPart;

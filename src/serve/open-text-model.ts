@@ -6,6 +6,7 @@ import { controlTokens } from "../chat/provenance.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../chat/template.ts";
 import { type OutputPart, outputConstraint } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
+import { fromPlain, writeJson } from "../json/index.ts";
 import { countParameters } from "../models/count.ts";
 import type { LoadDtype, LoadedModel } from "../pretrained/load.ts";
 import { load } from "../pretrained/node-load.ts";
@@ -35,7 +36,7 @@ function constrainer(
   const options = { eosIds: endIds.filter((id) => id < vocabularySize), vocabularySize };
   const kept = new Map<string, TokenConstraint>();
   return (part: OutputPart) => {
-    const key = JSON.stringify(part);
+    const key = writeJson(fromPlain(part));
     const constraint = kept.get(key) ?? outputConstraint(part, tokenizer, options);
     // Taken out and put back at the end: the first is the one used longest ago.
     kept.delete(key);

@@ -3,6 +3,7 @@
  * is possible without the tokenizer; what comes back is text, ready for either interface.
  */
 import type { Message, Tool } from "../chat/messages.ts";
+import type { JsonObject } from "../json/index.ts";
 import type { CacheDtype } from "../nn/cache.ts";
 import type { ErrorShape } from "./errors.ts";
 import type { HistogramState } from "./metrics.ts";
@@ -53,8 +54,6 @@ export interface ModelInfo {
   readonly fingerprint: string;
   readonly loadSeconds: number;
 }
-
-export type JsonObject = { readonly [key: string]: unknown };
 
 /** What both kinds of job share. */
 export interface SamplingRequest {

@@ -1,6 +1,7 @@
 /** Bodies of POST /v1/responses: what clients send, what is refused, what a conversation of items becomes. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fromPlain } from "../json/index.ts";
 import { ApiError, type ErrorShape } from "./errors.ts";
 import { carryReasoning } from "./responses-items.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
@@ -158,7 +159,7 @@ describe("settings", () => {
       tools: [{ type: "web_search" }, f, { type: "custom" }, g],
     });
     expect(job.tools).toEqual([
-      { type: "function", function: { name: "f", parameters: { type: "object" } } },
+      { type: "function", function: { name: "f", parameters: fromPlain({ type: "object" }) } },
       { type: "function", function: { name: "g", strict: true } },
     ]);
     expect(job.toolChoice).toBe("auto");
@@ -190,7 +191,7 @@ describe("settings", () => {
     const schema = { type: "object", properties: { a: { type: "string" } } };
     const format = { type: "json_schema", name: "x", schema, strict: true };
     const { job, shape } = parseResponses({ input: "a", text: { format } });
-    expect(job.format).toEqual({ type: "json_schema", name: "x", schema });
+    expect(job.format).toEqual({ type: "json_schema", name: "x", schema: fromPlain(schema) });
     expect(shape.settings.text.format).toEqual(format);
     expect(parseResponses({ input: "a", text: { format: { type: "json_object" } } }).job.format.type).toBe(
       "json_object",
@@ -210,7 +211,7 @@ describe("settings", () => {
     expect(thinking("high", { thinking: { type: "disabled" } })).toBe(false);
     expect(thinking("none", { chat_template_kwargs: { enable_thinking: true } })).toBe(true);
     const { templateVariables } = parseResponses({ input: "a", reasoning: { effort: "low" } }).job;
-    expect(templateVariables).toEqual({ reasoning_effort: "low" });
+    expect(templateVariables).toEqual(fromPlain({ reasoning_effort: "low" }));
     expect(refusal({ input: "a", reasoning: { effort: "huge" } }).param).toBe("reasoning.effort");
   });
 

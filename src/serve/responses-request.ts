@@ -3,6 +3,7 @@
  * is refused by name.
  */
 import type { Tool } from "../chat/messages.ts";
+import { fromPlain, toPlain } from "../json/index.ts";
 import { ApiError, invalidRequest, unsupported } from "./errors.ts";
 import type { ChatJob, ResponseFormat, ToolChoice } from "./protocol.ts";
 import type { ResponseShape } from "./responses-answer.ts";
@@ -56,7 +57,7 @@ function refuse(body: Body): void {
 function functions(body: ResponsesBody): Tool[] {
   const given = (body.tools ?? []).flatMap((tool, at) => (tool.type === "function" ? [{ tool, at }] : []));
   return toolsOf(
-    given.map(({ tool }) => tool),
+    given.map(({ tool: { type: _, ...rest } }) => rest),
     (i) => `tools[${given[i].at}].name`,
   );
 }
@@ -78,8 +79,11 @@ function toolChoice({ tool_choice: choice }: ResponsesBody, list: readonly Tool[
 function formatOf({ text }: ResponsesBody): ResponseFormat {
   const format = text?.format;
   if (format?.type !== "json_schema") return { type: format?.type ?? "text" };
-  return { type: format.type, name: format.name, schema: format.schema ?? {} };
+  return { type: format.type, name: format.name, schema: format.schema ?? true };
 }
+
+/** A schema for an answer, which is written by JSON.stringify. */
+const plain = (schema: unknown) => toPlain(fromPlain(schema)) as { [key: string]: unknown };
 
 function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSettings {
   const format = body.text?.format;
@@ -101,7 +105,7 @@ function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSetting
           ? {
               ...{ type: format.type, name: format.name },
               ...(format.description == null ? {} : { description: format.description }),
-              ...{ schema: schema ?? {}, strict: format.strict ?? true },
+              ...{ schema: schema ? plain(schema) : {}, strict: format.strict ?? true },
             }
           : { type: format?.type ?? "text" },
       verbosity: "medium",
@@ -109,7 +113,7 @@ function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSetting
     tool_choice: body.tool_choice ?? "auto",
     tools: list.map(({ function: { name, description, parameters, strict } }) => ({
       ...{ type: "function", name, description: description ?? null },
-      ...{ parameters: parameters ?? null, strict: strict ?? false },
+      ...{ parameters: parameters ? plain(parameters) : null, strict: strict ?? false },
     })),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,

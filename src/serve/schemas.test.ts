@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fromPlain } from "../json/index.ts";
 import { ApiError, type ErrorShape } from "./errors.ts";
-import { parseChat, parseCompletion, parseDetokenize, parseJson, parseTokenize } from "./schemas.ts";
+import { parseBody, parseChat, parseCompletion, parseDetokenize, parseTokenize } from "./schemas.ts";
 
 const messages = [{ role: "user", content: "hi" }];
 
@@ -187,7 +188,8 @@ describe("chat bodies", () => {
     ];
     const { job, oldForm } = parseChat({ messages: [...messages, ...history], functions });
     expect(oldForm).toBe(true);
-    expect(job.tools).toEqual([{ type: "function", function: functions[0] }]);
+    const parameters = fromPlain({ type: "object" });
+    expect(job.tools).toEqual([{ type: "function", function: { name: "f", parameters } }]);
     expect(job).toMatchObject({ toolChoice: "auto", parallelToolCalls: false });
     const ids = job.messages.slice(1).map((m) => m.tool_call_id ?? m.tool_calls?.[0].id);
     expect([ids[0] === ids[1], ids[2] === ids[3], ids[0] === ids[2]]).toEqual([true, true, false]);
@@ -207,7 +209,7 @@ describe("chat bodies", () => {
     expect(thinking("high", { chat_template_kwargs: { thinking: false } })).toBe(false);
     expect(thinking("none", { thinking: { type: "enabled" } })).toBe(true);
     const { thinking: none, templateVariables } = parseChat({ messages, chat_template_kwargs: { a: 1 } }).job;
-    expect([none, templateVariables]).toEqual([null, { a: 1 }]);
+    expect([none, templateVariables]).toEqual([null, fromPlain({ a: 1 })]);
   });
 
   it("reads a choice among the tools, and drops one that is no choice", () => {
@@ -269,9 +271,9 @@ describe("completion bodies", () => {
 });
 
 it("reads JSON and says what is none, also where it is nested beyond any stack", () => {
-  expect(parseJson('{"a":[1]}')).toEqual({ a: [1] });
-  expect(refusal(() => parseJson("{")).code).toBe("invalid_json");
-  expect(refusal(() => parseJson("[".repeat(50_000) + "]".repeat(50_000))).message).toContain("100 levels");
+  expect(parseBody('{"a":[1]}')).toEqual({ a: [1] });
+  expect(refusal(() => parseBody("{")).code).toBe("invalid_json");
+  expect(refusal(() => parseBody("[".repeat(50_000) + "]".repeat(50_000))).message).toContain("100 levels");
 });
 
 it("never fails with anything but an error of the interface, whatever the body", () => {

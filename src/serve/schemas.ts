@@ -4,17 +4,11 @@
  */
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
+import { type JsonObject, type JsonPath, parsePlain } from "../json/index.ts";
 import { invalidRequest, unsupported } from "./errors.ts";
 import { chatFields, type functionFields, samplingFields } from "./fields.ts";
 import { issueError } from "./issues.ts";
-import type {
-  ChatJob,
-  CompletionJob,
-  JsonObject,
-  SamplingRequest,
-  TokenizeRequest,
-  ToolChoice,
-} from "./protocol.ts";
+import type { ChatJob, CompletionJob, SamplingRequest, TokenizeRequest, ToolChoice } from "./protocol.ts";
 
 /** Most choices of one request, over all its prompts. */
 export const MAX_CHOICES = 64;
@@ -172,34 +166,47 @@ function messagesOf(list: ChatBody["messages"]): Message[] {
 
 type FunctionBody = z.infer<z.ZodObject<typeof functionFields>>;
 
-/** Functions as tools. @throws ApiError where two have one name; `param` names the field of the one at an index */
+/**
+ * Functions as tools, without fields that say nothing.
+ * @throws ApiError where two have one name; `param` names the field of the one at an index
+ */
 export function toolsOf(functions: readonly FunctionBody[], param: (index: number) => string): Tool[] {
   const names = new Set<string>();
-  return functions.map(({ name, description, parameters, strict }, i) => {
+  return functions.map((given, i) => {
+    const { name } = given;
     if (names.has(name)) throw invalidRequest(`There are two tools named '${name}'.`, param(i));
     names.add(name);
-    return {
-      type: "function",
-      function: {
-        name,
-        ...(description != null ? { description } : {}),
-        ...(parameters != null ? { parameters } : {}),
-        ...(strict != null ? { strict } : {}),
-      },
-    };
+    const told = Object.entries(given).filter(([, value]) => value !== null && value !== undefined);
+    return { type: "function", function: Object.fromEntries(told) as unknown as Tool["function"] };
   });
 }
 
-/** Tools in the present form or the older one. */
-function tools({ tools: list, functions }: Pick<ChatBody, "tools" | "functions">): Tool[] {
+/**
+ * Tools in the present form or the older one, as they were sent, with keys in that order; `read` holds what was read
+ * of them.
+ */
+function tools(read: Pick<ChatBody, "tools" | "functions">, sent: Body): Tool[] {
+  const { tools: list, functions } = read;
   if (list?.length && functions?.length) {
     throw invalidRequest("'functions' is the older form of 'tools'; give one of the two.", "functions");
   }
-  if (functions?.length) return toolsOf(functions, (i) => `functions[${i}].name`);
+  const merged = (given: FunctionBody, i: number, asSent: readonly unknown[]) => ({
+    ...(asSent[i] as FunctionBody),
+    parameters: given.parameters,
+  });
+  if (functions?.length) {
+    const asSent = sent.functions as readonly unknown[];
+    return toolsOf(
+      functions.map((given, i) => merged(given, i, asSent)),
+      (i) => `functions[${i}].name`,
+    );
+  }
+  const asSent = (sent.tools ?? []) as readonly { readonly function: unknown }[];
+  const inner = asSent.map((tool) => tool.function);
   return toolsOf(
-    (list ?? []).map((tool) => tool.function),
+    (list ?? []).map((tool, i) => merged(tool.function, i, inner)),
     (i) => `tools[${i}].function.name`,
-  );
+  ).map((tool, i) => ({ ...asSent[i], ...tool }));
 }
 
 /** The choice in one form, whichever field of a body spells it. @throws ApiError where it names no tool */
@@ -263,13 +270,15 @@ export function templateChoice(
   { thinking: asked, chat_template_kwargs: given }: Thinking,
   effort: Effort,
 ): Pick<ChatJob, "thinking" | "templateVariables"> {
-  const { thinking, enable_thinking: enable, ...variables } = (given ?? {}) as JsonObject;
-  const said = [asked ? asked.type === "enabled" : null, thinking, enable].find(
+  const own = ["thinking", "enable_thinking"];
+  const said = [asked ? asked.type === "enabled" : null, ...own.map((name) => given?.get(name))].find(
     (v) => typeof v === "boolean",
   );
+  const variables: JsonObject = new Map(effort == null ? [] : [["reasoning_effort", effort]]);
+  for (const [name, value] of given ?? []) if (!own.includes(name)) variables.set(name, value);
   return {
     thinking: said ?? (effort == null ? null : !AT_ONCE.includes(effort)),
-    templateVariables: { ...(effort == null ? {} : { reasoning_effort: effort }), ...variables },
+    templateVariables: variables,
   };
 }
 
@@ -291,7 +300,7 @@ export function parseChat(json: unknown): ParsedChat {
   if (body.top_logprobs != null && !body.logprobs) {
     throw invalidRequest("'top_logprobs' may only be given with 'logprobs': true.", "top_logprobs");
   }
-  const list = tools(body);
+  const list = tools(body, raw);
   const oldForm = (body.functions?.length ?? 0) > 0;
   const format = body.response_format;
   const choice = toolChoice(body, list);
@@ -321,7 +330,7 @@ export function parseChat(json: unknown): ParsedChat {
           ? {
               type: "json_schema",
               name: format.json_schema.name,
-              schema: format.json_schema.schema ?? {},
+              schema: format.json_schema.schema ?? true,
             }
           : { type: format?.type ?? "text" },
       ...templateChoice(body, body.reasoning_effort),
@@ -368,10 +377,11 @@ const tokenizeSchema = z.object({
 
 /** The body of POST /tokenize: `text` (or `prompt`), or `messages` as the chat endpoint would render them. */
 export function parseTokenize(json: unknown): TokenizeRequest {
-  const body = read(tokenizeSchema, object(json));
+  const raw = object(json);
+  const body = read(tokenizeSchema, raw);
   const text = body.text ?? body.prompt;
   if (body.messages != null) {
-    return { messages: messagesOf(body.messages), tools: tools({ tools: body.tools }) };
+    return { messages: messagesOf(body.messages), tools: tools({ tools: body.tools }, raw) };
   }
   if (text == null)
     throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");
@@ -392,19 +402,25 @@ export function parseDetokenize(json: unknown): readonly number[] {
 /** Deepest nesting of a body: beyond it recursive readers of schemas would run out of stack. */
 const MAX_DEPTH = 100;
 
-/** Parses a body. @throws ApiError 400 for what is not JSON, or nested deeper than any reader here follows */
-export function parseJson(text: string): unknown {
-  let value: unknown;
+/** Parts of bodies that are handed on as they were written. */
+const EXACT: readonly JsonPath[] = [
+  ["tools", "*", "function", "*"],
+  ["tools", "*", "parameters"],
+  ["functions", "*", "*"],
+  ["response_format", "json_schema", "schema"],
+  ["text", "format", "schema"],
+  ["chat_template_kwargs"],
+];
+
+/**
+ * Parses a body; schemas and template variables in it are `JsonValue`s.
+ * @throws ApiError 400 for what is not JSON, or nested deeper than any reader here follows
+ */
+export function parseBody(text: string): unknown {
   try {
-    value = JSON.parse(text);
+    return parsePlain(text, EXACT, { maxDepth: MAX_DEPTH });
   } catch (error) {
-    const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : "";
-    throw invalidRequest(`The body is not valid JSON. ${reason}`.trim(), null, "invalid_json");
+    if (!(error instanceof SyntaxError)) throw error;
+    throw invalidRequest(`The body is not valid JSON: ${error.message}.`, null, "invalid_json");
   }
-  let level: unknown[] = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) throw invalidRequest(`The body is nested deeper than ${MAX_DEPTH} levels.`);
-    level = level.flatMap((item) => (typeof item === "object" && item !== null ? Object.values(item) : []));
-  }
-  return value;
 }

@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import { threadExecArgv } from "../tensor/cpu/thread-options.ts";
 import type { EngineChannel } from "./engine-client.ts";
 import type { EngineSettings, FromEngine } from "./protocol.ts";
+import { packed } from "./wire.ts";
 
 /** The thread's file beside this one: TypeScript in the source tree, JavaScript in the built package. */
 function workerUrl(): URL {
@@ -18,7 +19,7 @@ export function startEngineThread(settings: EngineSettings, file: URL = workerUr
     execArgv: threadExecArgv(),
   });
   return {
-    post: (message) => worker.postMessage(message),
+    post: (message) => worker.postMessage(packed(message)),
     listen(onMessage, onEnd) {
       worker.on("message", (message: FromEngine) => onMessage(message));
       let reason: string | null = null;
