@@ -1,12 +1,12 @@
 /**
- * The three tokenizer families as data: their pre-tokenizers in `tokenizer.json` form and their special-token tables.
+ * The tokenizer families as data: their pre-tokenizers in `tokenizer.json` form and their special-token tables.
  * DeepSeek LLM and V2 share one base vocabulary but not one added-token table: V2 reuses the ids at which LLM holds
  * thirteen letters (the characters of the bytes that UTF-8 never uses), so they are separate entries here.
  * Ids marked `verified: false` were not confirmed by a published file. Left out: the vocabularies themselves.
  */
 import type { PreTokenizerJson } from "./schema.ts";
 
-export type PreTokenizerName = "llm-100k" | "coder-32k" | "v3-128k";
+export type PreTokenizerName = "llm-100k" | "coder-32k" | "v3-128k" | "llama3" | "qwen2";
 export type FamilyName = "llm" | "v2" | "coder" | "v3";
 
 /** Tokens whose characters are U+FF5C (FULLWIDTH VERTICAL LINE) and U+2581 (LOWER ONE EIGHTH BLOCK). */
@@ -87,6 +87,18 @@ const V3_WORDS = [
   "\\s+",
 ].join("|");
 
+/** Llama 3's pattern, which Qwen2 takes with single digits. */
+const tiktoken = (digits: string) =>
+  [
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+    "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+",
+    digits,
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*",
+    "\\s*[\\r\\n]+",
+    "\\s+(?!\\S)",
+    "\\s+",
+  ].join("|");
+
 const PATTERNS: Readonly<Record<PreTokenizerName, readonly string[]>> = {
   "llm-100k": [
     "[\\r\\n]",
@@ -97,6 +109,8 @@ const PATTERNS: Readonly<Record<PreTokenizerName, readonly string[]>> = {
   ],
   "coder-32k": ["[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", `[${CJK_WIDE}]+`],
   "v3-128k": ["\\p{N}{1,3}", `[${CJK_AND_KANA}]+`, V3_WORDS],
+  llama3: [tiktoken("\\p{N}{1,3}")],
+  qwen2: [tiktoken("\\p{N}")],
 };
 
 /** The `pre_tokenizer` object of a family. */
@@ -104,7 +118,7 @@ export function preTokenizerJson(name: PreTokenizerName): PreTokenizerJson {
   const stages = PATTERNS[name].map(
     (Regex): PreTokenizerJson => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false }),
   );
-  if (name !== "v3-128k") stages.push({ type: "Digits", individual_digits: true });
+  if (name === "llm-100k" || name === "coder-32k") stages.push({ type: "Digits", individual_digits: true });
   stages.push({ type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false });
   return { type: "Sequence", pretokenizers: stages };
 }
@@ -203,3 +217,27 @@ export const FAMILIES: Readonly<Record<FamilyName, TokenizerFamily>> = {
     letters: [],
   },
 };
+
+/** What a name in `tokenizer.ggml.pre` of GGUF files stands for. */
+export interface GgufRules {
+  readonly preTokenizer: PreTokenizerName;
+  /** Whether BOS comes first where the file does not say. */
+  readonly addBos: boolean;
+  /** Whether a piece that is a token is taken whole, without merging. */
+  readonly ignoreMerges: boolean;
+}
+
+const plainRules = (preTokenizer: PreTokenizerName, addBos: boolean): GgufRules => {
+  return { preTokenizer, addBos, ignoreMerges: false };
+};
+
+/** The family's rules and those of the models that R1 was distilled into; the first name of a rule is written. */
+export const GGUF_RULES: ReadonlyMap<string, GgufRules> = new Map([
+  ...Object.values(FAMILIES).map(
+    ({ ggufPre, preTokenizer, addBos }) => [ggufPre, plainRules(preTokenizer, addBos)] as const,
+  ),
+  ...["llama-bpe", "llama3", "llama-v3"].map(
+    (name) => [name, { preTokenizer: "llama3", addBos: true, ignoreMerges: true }] as const,
+  ),
+  ...["qwen2", "deepseek-r1-qwen"].map((name) => [name, plainRules("qwen2", false)] as const),
+]);

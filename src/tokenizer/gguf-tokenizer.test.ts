@@ -106,18 +106,25 @@ describe("ggufTokenizerMetadata and ggufTokenizer", () => {
     expect(several.get("tokenizer.chat_template.tool_use")).toEqual(text("b"));
   });
 
-  it("name all three pre-tokenizers by what they do", () => {
+  it("name all pre-tokenizers by what they do", () => {
     for (const [name, pre] of [
       ["llm-100k", "deepseek-llm"],
       ["coder-32k", "deepseek-coder"],
       ["v3-128k", "deepseek-v3"],
+      ["llama3", "llama-bpe"],
+      ["qwen2", "qwen2"],
     ] as const) {
-      const metadata = ggufTokenizerMetadata({ ...json, pre_tokenizer: preTokenizerJson(name) }, config, 320);
+      const model = { ...json.model, ignore_merges: name === "llama3" };
+      const metadata = ggufTokenizerMetadata(
+        { ...json, model, pre_tokenizer: preTokenizerJson(name) },
+        config,
+        320,
+      );
       expect(metadata.get(key("pre"))).toEqual(text(pre));
       expect(ggufTokenizerFiles(file(metadata)).tokenizer.pre_tokenizer).toEqual(preTokenizerJson(name));
       // The same rules in another spelling: a stage of its own around them.
       const wrapped = { type: "Sequence" as const, pretokenizers: [preTokenizerJson(name)] };
-      const again = ggufTokenizerMetadata({ ...json, pre_tokenizer: wrapped }, config, 320);
+      const again = ggufTokenizerMetadata({ ...json, model, pre_tokenizer: wrapped }, config, 320);
       expect(again.get(key("pre"))).toEqual(text(pre));
     }
   });
@@ -168,6 +175,25 @@ describe("what converters leave out or write otherwise", () => {
     expect(back.encode(`a<think><|x|>${TOKEN.eos}`)).toEqual([back.idOf("a"), 322, 320, 1]);
   });
 
+  it("writes a tokenizer.json whose added tokens the library numbers as the file does", () => {
+    // Control tokens at the beginning, rows without a token in between, one more at the end.
+    const odd = changed((m) => {
+      const tokens = items(m, "tokens") as string[];
+      const types = Int32Array.from(items(m, "token_type") as number[]);
+      tokens[325] = "<late>";
+      types[325] = 4;
+      m.set(key("tokens"), strings(tokens));
+      m.set(key("token_type"), i32s(types));
+    });
+    const back = ggufTokenizer(odd);
+    expect(back.encode(`${TOKEN.bos}<late>${TOKEN.fimHole}`)).toEqual([0, 325, 314]);
+    expect(back.decode([325, 0])).toBe(`<late>${TOKEN.bos}`);
+    const { tokenizer: files } = ggufTokenizerFiles(odd);
+    for (const { content, id } of files.added_tokens) expect(files.model.vocab[content]).toBe(id);
+    const plain = ggufTokenizerFiles(changed(() => {})).tokenizer;
+    expect(Object.keys(plain.model.vocab)).toHaveLength(plain.added_tokens[3].id);
+  });
+
   it("reads a token of unknown type as a control token", () => {
     const back = changed((m) => {
       const types = Int32Array.from(items(m, "token_type") as number[]);
@@ -183,8 +209,8 @@ describe("refusals by name", () => {
     ["model", text("llama"), /tokenizer.ggml.model.*gpt2.*llama/],
     [
       "pre",
-      text("llama-bpe"),
-      /tokenizer.ggml.pre.*deepseek-llm \| deepseek-coder \| deepseek-v3.*llama-bpe/,
+      text("tekken"),
+      /tokenizer.ggml.pre.*deepseek-llm \| deepseek-coder \| deepseek-v3 \| llama-bpe.*tekken/,
     ],
     ["tokens", u32(1), /tokenizer.ggml.tokens.*array of strings/],
     ["token_type", i32s(new Int32Array(3)), /token_type.*330.*found: 3/],
@@ -218,9 +244,9 @@ describe("refusals by name", () => {
         ggufTokenizerMetadata({ ...json, ...change }, settings, size);
     expect(write({}, 319)).toThrow(/more tokens.*319.*320/);
     expect(write({ pre_tokenizer: { type: "Digits", individual_digits: true } })).toThrow(/pre_tokenizer/);
-    expect(write({ model: { ...json.model, ignore_merges: true } })).toThrow(/ignore_merges/);
-    const letter = { ...json.added_tokens[0], id: 320, content: "ü" };
-    expect(write({ added_tokens: [...json.added_tokens, letter] })).toThrow(/two tokens.*ü.*187, 320/);
+    expect(write({ model: { ...json.model, ignore_merges: true } })).toThrow(/ignore_merges.*llama-bpe/);
+    const greedy = { ...json.added_tokens[0], content: "<m>", rstrip: true };
+    expect(write({ added_tokens: [...json.added_tokens, greedy] })).toThrow(/<m>: rstrip/);
     const twice = {
       type: "TemplateProcessing",
       single: [

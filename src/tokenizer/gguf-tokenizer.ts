@@ -1,13 +1,14 @@
 /**
- * Tokenizers in the metadata of GGUF files (gguf.md section 7), both ways: byte-level BPE (`gpt2`) with the three
- * pre-tokenizers of the family, which GGUF names instead of spelling them out. Others are refused by name, since a
- * wrong pre-tokenizer gives plausible but wrong ids.
+ * Tokenizers in the metadata of GGUF files (gguf.md section 7), both ways: byte-level BPE (`gpt2`) with the
+ * pre-tokenizers of the family, of Llama 3 and of Qwen2, which GGUF names instead of spelling them out. Others are
+ * refused by name, since a wrong pre-tokenizer gives plausible but wrong ids. Normalisation (Qwen's NFC) has no key:
+ * llama.cpp does without, and so do tokenizers read from its files.
  */
 import type { GgufFile } from "../checkpoint/gguf/reader.ts";
 import { bool, type GgufValue, i32s, MetadataReader, strings, text, u32 } from "../checkpoint/gguf/types.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { isControlToken, looksLikeControl, readAddedTokens } from "./added-tokens.ts";
-import { FAMILIES, type PreTokenizerName, preTokenizerJson, type TokenizerFamily } from "./families.ts";
+import { FAMILIES, GGUF_RULES, type GgufRules, preTokenizerJson, type TokenizerFamily } from "./families.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
 import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -37,27 +38,21 @@ function familyByTokens(tokens: readonly string[]): TokenizerFamily | undefined 
 }
 
 /** The splitting rules. Where the file names none, as files from before they had names, its tokens tell the family. */
-function familyOf(reader: MetadataReader): { pre: PreTokenizerName; addBos: boolean } {
+function rulesOf(reader: MetadataReader): GgufRules {
   if (reader.text(key("model")) !== "gpt2") {
     reader.refuse(key("model"), "gpt2", "DeepSeek's tokenizers are byte-level BPE");
   }
-  const families = Object.values(FAMILIES);
-  const known = [...new Set(families.map(({ ggufPre }) => ggufPre))].join(" | ");
-  const pre = reader.text(key("pre"), "default");
-  const family =
-    pre === "default"
-      ? familyByTokens(reader.strings(key("tokens")))
-      : families.find(({ ggufPre }) => ggufPre === pre);
-  if (!family) {
-    reader.refuse(
-      key("pre"),
-      known,
-      pre === "default"
-        ? "The tokens are not those of a known family either: convert the model again with a current converter"
-        : "Other rules for splitting text are not implemented",
-    );
-  }
-  return { pre: family.preTokenizer, addBos: family.addBos };
+  const named = reader.text(key("pre"), "default");
+  const pre = named === "default" ? familyByTokens(reader.strings(key("tokens")))?.ggufPre : named;
+  const rules = GGUF_RULES.get(pre ?? "");
+  if (rules) return rules;
+  return reader.refuse(
+    key("pre"),
+    [...GGUF_RULES.keys()].join(" | "),
+    pre === undefined
+      ? "The tokens are not those of a known family either: convert the model again with a current converter"
+      : "Other rules for splitting text are not implemented",
+  );
 }
 
 /**
@@ -122,7 +117,22 @@ function readVocabulary(reader: MetadataReader): { vocab: Map<string, number>; a
       added.push({ id, content, ...sides, normalized: !special, special });
     } else fail("token type", Object.values(KIND), kind);
   });
+  placeAdded(vocab, added);
   return { vocab, added };
+}
+
+/**
+ * Puts added tokens into the vocabulary as far as their ids need it: the library numbers those that are not in it from
+ * its size on. As few as possible, since tokens of the vocabulary are decoded as byte symbols where they are such.
+ */
+function placeAdded(vocab: Map<string, number>, added: readonly AddedTokenJson[]): void {
+  const total = vocab.size + added.length;
+  const largest = added.at(-1)?.id ?? -1;
+  // The tail that ends with the largest id has no gaps exactly where its ids count down from the end.
+  let tail = added.length;
+  while (tail > 0 && added[tail - 1].id === largest - (added.length - tail)) tail--;
+  const numbered = largest + 1 === total ? tail : added.length;
+  for (const { content, id } of added.slice(0, numbered)) vocab.set(content, id);
 }
 
 /** The post-processor that puts BOS before and EOS after a text. */
@@ -155,7 +165,7 @@ interface SpecialToken {
  */
 export function ggufTokenizerFiles({ name, metadata }: GgufVocabulary): TokenizerFiles {
   const reader = new MetadataReader(metadata, name);
-  const { pre, addBos } = familyOf(reader);
+  const { preTokenizer, addBos, ignoreMerges } = rulesOf(reader);
   const { vocab, added } = readVocabulary(reader);
   const tokens = reader.strings(key("tokens"));
   /** Ids beyond the list stand for no token, which only BOS and EOS must not. */
@@ -182,7 +192,7 @@ export function ggufTokenizerFiles({ name, metadata }: GgufVocabulary): Tokenize
       padding: null,
       added_tokens: added,
       normalizer: null,
-      pre_tokenizer: preTokenizerJson(pre),
+      pre_tokenizer: preTokenizerJson(preTokenizer),
       post_processor: postProcessor(prefix ? bos : null, suffix ? eos : null),
       decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: {
@@ -193,7 +203,7 @@ export function ggufTokenizerFiles({ name, metadata }: GgufVocabulary): Tokenize
         end_of_word_suffix: null,
         fuse_unk: false,
         byte_fallback: false,
-        ignore_merges: false,
+        ignore_merges: ignoreMerges,
         vocab: Object.fromEntries(vocab),
         merges: [...reader.strings(key("merges"))],
       },
@@ -246,11 +256,13 @@ function probe(): string {
   return parts.join("");
 }
 
-/** The pre-tokenizer's name in GGUF, by what it does. @throws ConfigError for one that none of the family's is */
-function preOf(json: unknown): string {
-  const names = new Map(Object.values(FAMILIES).map(({ ggufPre, preTokenizer }) => [ggufPre, preTokenizer]));
+/** The name of the rules in GGUF, by what the pre-tokenizer does. @throws ConfigError for rules without a name */
+function preOf(json: unknown, ignoreMerges: boolean): string {
+  const fitting = [...GGUF_RULES].filter(([, rules]) => rules.ignoreMerges === ignoreMerges);
   const spelled = JSON.stringify(json);
-  for (const [pre, rules] of names) if (JSON.stringify(preTokenizerJson(rules)) === spelled) return pre;
+  for (const [pre, rules] of fitting) {
+    if (JSON.stringify(preTokenizerJson(rules.preTokenizer)) === spelled) return pre;
+  }
   const sample = probe();
   const split = (rules: unknown) => {
     const pieces: string[] = [];
@@ -258,11 +270,13 @@ function preOf(json: unknown): string {
     return pieces.join("\u0000");
   };
   const wanted = split(json);
-  for (const [pre, rules] of names) if (split(preTokenizerJson(rules)) === wanted) return pre;
+  for (const [pre, rules] of fitting) {
+    if (split(preTokenizerJson(rules.preTokenizer)) === wanted) return pre;
+  }
   throw new ConfigError("the pre-tokenizer has no name in GGUF", {
     where: "tokenizer.json",
-    name: "pre_tokenizer",
-    expected: "the rules of DeepSeek LLM, Coder or V3",
+    name: ignoreMerges ? "pre_tokenizer and model.ignore_merges" : "pre_tokenizer",
+    expected: `the rules of ${fitting.map(([pre]) => pre).join(" | ")}`,
     found: "others",
   });
 }
@@ -315,16 +329,21 @@ export function ggufTokenizerMetadata(
       found: tokenizer.vocabSize,
     });
   }
-  if (file.model.ignore_merges === true) {
-    throw new ConfigError("GGUF has no such setting for these models", {
-      where: "tokenizer.json",
-      name: "model.ignore_merges",
-      expected: false,
-      found: true,
-    });
-  }
   const kinds = new Int32Array(vocabSize).fill(KIND.normal);
-  for (const token of readAddedTokens(file.added_tokens)) kinds[token.id] = kindOf(token);
+  const vocab = new Map(Object.entries(file.model.vocab));
+  const decoder = (settings as { added_tokens_decoder?: unknown } | null | undefined)?.added_tokens_decoder;
+  for (const token of readAddedTokens(vocab, file.added_tokens, decoder)) {
+    const side = (["lstrip", "rstrip", "single_word"] as const).find((name) => token[name]);
+    if (side) {
+      throw new ConfigError("GGUF has no such setting of a token", {
+        where: "tokenizer.json added_tokens",
+        name: `${token.content}: ${side}`,
+        expected: false,
+        found: true,
+      });
+    }
+    kinds[token.id] = kindOf(token);
+  }
   const seen = new Map<string, number>();
   const tokens = Array.from({ length: vocabSize }, (_, id) => {
     const token = tokenizer.tokenOf(id);
@@ -339,7 +358,7 @@ export function ggufTokenizerMetadata(
   const { specialIds: ids, prefixIds, suffixIds } = tokenizer;
   const pairs: [string, GgufValue][] = [
     ["model", text("gpt2")],
-    ["pre", text(preOf(file.pre_tokenizer))],
+    ["pre", text(preOf(file.pre_tokenizer, file.model.ignore_merges === true))],
     ["tokens", strings(tokens)],
     ["token_type", i32s(kinds)],
     ["merges", strings(merges)],

@@ -32,12 +32,28 @@ describe("translateOniguruma", () => {
     expect(all("[😀-😂]", "😁")).toEqual(["😁"]);
   });
 
+  it("leaves case out inside (?i:..) and nowhere else", () => {
+    expect(all("(?i:'s|'ll|(?:'k))|x", "'s'S'ſ'lL'K'Kx X")).toEqual([
+      "'s",
+      "'S",
+      "'ſ",
+      "'lL",
+      "'K",
+      "'K",
+      "x",
+    ]);
+    expect(all("(a(?i:b)c)d", "aBcd aBCd abcD")).toEqual(["aBcd"]);
+  });
+
   it("never matches in the middle of a line with $", () => {
     expect(all("a$", "a\na")).toHaveLength(1);
   });
 
   it.each([
-    ["(?i:a)", "(?i"],
+    ["(?i:[ab])", "a class under (?i"],
+    ["(?i:é)", "beyond ASCII"],
+    ["(?i)a", "(?i)"],
+    ["(?x:a)", "(?x"],
     ["a++", "possessive"],
     ["(?>a)", "(?>"],
     ["(a)\\1", "\\1"],

@@ -3,7 +3,8 @@
  * compiles them) to JavaScript's. The two differ silently: `\s` (U+0085 and U+FEFF trade places), `\d` and `\w`
  * (Unicode in Oniguruma), `.`, identity escapes. `^` and `$` mean the ends of the piece, as the DeepSeek
  * tokenizers use them; Oniguruma would also stop at a line feed, which their first stage has split off before.
- * Left out and refused by name: inline flags, possessive quantifiers, atomic groups, back references, nested
+ * Of inline flags there is `(?i:..)` around letters, `|` and what has no case, as Llama 3 and Qwen write it.
+ * Left out and refused by name: other inline flags, possessive quantifiers, atomic groups, back references, nested
  * and POSIX classes, `\b`.
  */
 import { FormatError } from "../tensor/errors.ts";
@@ -25,6 +26,15 @@ const SPACE: readonly (readonly [number, number])[] = [
 function literal(code: number): string {
   const char = String.fromCodePoint(code);
   return /[A-Za-z0-9]/.test(char) ? char : `\\u{${code.toString(16).toUpperCase()}}`;
+}
+
+/** A class of what equals a letter but for its case, by Unicode's simple folding (`s` equals the long s too). */
+function anyCase(char: string): string {
+  if (!/^[A-Za-z]$/.test(char)) return literal(char.codePointAt(0)!);
+  const folded = new RegExp(`^${char}$`, "iu");
+  // Code points beyond ASCII that fold to an ASCII letter: the long s and the sign of Kelvin.
+  const others = ["\u017F", "\u212A"].filter((other) => folded.test(other));
+  return `[${[char.toLowerCase(), char.toUpperCase(), ...others].map((c) => literal(c.codePointAt(0)!)).join("")}]`;
 }
 
 function ranges(list: readonly (readonly [number, number])[]): string {
@@ -62,6 +72,8 @@ type Atom = { code: number } | { body: string };
 export function translateOniguruma(pattern: string): string {
   const chars = Array.from(pattern);
   let at = 0;
+  /** For each open group, whether case counts for nothing in it. */
+  const caseless: boolean[] = [false];
 
   function refuse(what: string): never {
     throw new FormatError("regular expression not supported", {
@@ -159,6 +171,13 @@ export function translateOniguruma(pattern: string): string {
   }
 
   function group(): string {
+    const inherited = caseless.at(-1)!;
+    if (chars.slice(at, at + 3).join("") === "?i:") {
+      at += 3;
+      caseless.push(true);
+      return "(?:";
+    }
+    caseless.push(inherited);
     if (chars[at] !== "?") return "(";
     const opening = /^\?(?::|=|!|<=|<!)/.exec(chars.slice(at, at + 3).join(""));
     if (!opening) refuse(`(${chars.slice(at, at + 2).join("")}`);
@@ -190,14 +209,24 @@ export function translateOniguruma(pattern: string): string {
       continue;
     }
     if (char === "|" || char === "^" || char === "$") source += char;
-    else if (char === ")") source += ")";
-    else if (char === "[") source += characterClass();
-    else if (char === ".") source += "[^\\n]";
+    else if (char === ")") {
+      if (caseless.length > 1) caseless.pop();
+      source += ")";
+    } else if (char === "[") {
+      if (caseless.at(-1)) refuse("a class under (?i");
+      source += characterClass();
+    } else if (char === ".") source += "[^\\n]";
     else if (char === "\\") {
       const atom = readEscape();
-      source += "body" in atom ? `[${atom.body}]` : literal(atom.code);
+      const folds = caseless.at(-1)!;
+      if ("body" in atom) {
+        if (folds && /\{L[^}]/.test(atom.body)) refuse("a class of one case under (?i");
+        source += `[${atom.body}]`;
+      } else source += folds ? anyCase(String.fromCodePoint(atom.code)) : literal(atom.code);
     } else if (char === "*" || char === "+" || char === "?") refuse(`the quantifier ${char} of nothing`);
-    else source += literal(char.codePointAt(0)!);
+    else if (!caseless.at(-1)) source += literal(char.codePointAt(0)!);
+    else if (/[^\0-\x7F]/.test(char)) refuse("a letter beyond ASCII under (?i");
+    else source += anyCase(char);
     source += quantifier();
   }
   return source;

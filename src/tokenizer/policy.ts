@@ -30,6 +30,12 @@ type IdOf = (token: string) => number | undefined;
 
 const PADS = [TOKEN.pad, "<pad>"];
 
+/** The text of a token that a config gives as a text or as an object. */
+function contentOf(value: unknown): string | undefined {
+  const content = typeof value === "object" && value !== null ? (value as Json).content : value;
+  return typeof content === "string" ? content : undefined;
+}
+
 /** Id of the token a config names, or of the first of the family's names that exists. */
 function named(
   config: Json | undefined,
@@ -119,7 +125,8 @@ export function readPolicy(postProcessor: unknown, config: Json | undefined, idO
   const sides = template(postProcessor, idOf);
   const bos = named(config, "bos_token", [TOKEN.bos], idOf);
   const eos = named(config, "eos_token", [TOKEN.eos], idOf);
-  const pad = named(config, "pad_token", PADS, idOf) ?? eos;
+  // Padding is nothing but unused places: a name without a token, as fine-tunes leave it behind, changes nothing.
+  const pad = idOf(contentOf(config?.pad_token) ?? "") ?? named(undefined, "pad_token", PADS, idOf) ?? eos;
   return {
     specialIds: {
       bos,

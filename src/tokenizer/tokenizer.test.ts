@@ -87,6 +87,10 @@ describe("encode and decode", () => {
   it("match the longest added token first, on raw text, and decode it literally", () => {
     const other = loadTokenizer(
       file((copy) => {
+        // As in DeepSeek LLM: the symbol of byte FC, which UTF-8 never uses, is a letter added after the vocabulary.
+        copy.model.vocab = Object.fromEntries(
+          Object.entries(copy.model.vocab).map(([token, id]) => [token === "ü" ? "unused" : token, id]),
+        );
         copy.added_tokens.push(added(600, "ü"), added(601, "<t>"), added(602, "<t><t>"), added(603, "<x"));
       }),
     );
@@ -96,6 +100,71 @@ describe("encode and decode", () => {
     expect(other.decode([600])).toBe("ü");
     expect([...other.bytesOf(600)]).toEqual([0xc3, 0xbc]);
     expect(other.vocabSize).toBe(604);
+  });
+
+  it("keep the vocabulary's id of an added token and number others from its size on, as the library does", () => {
+    const size = Object.keys(json.model.vocab).length;
+    const [first] = json.added_tokens.filter(({ content }) => !(content in json.model.vocab));
+    const other = loadTokenizer(
+      file((copy) => {
+        copy.added_tokens.push(added(700, "th"), added(9, "<one>"), added(8, "<two>"), added(8, "<one>"));
+        copy.added_tokens.push(added(7, ""));
+      }),
+      { added_tokens_decoder: { 5: { content: "<four>" }, 4: { content: "<three>", special: true } } },
+    );
+    expect(first.id).toBe(size);
+    expect(json.model.vocab).toHaveProperty("th");
+    expect(other.encode("th<one><two>")).toEqual([json.model.vocab.th, 600, 601]);
+    expect(other.encode("<three><four>")).toEqual([602, 603]);
+    expect(other.specialTokens.has(602)).toBe(true);
+    expect(other.decode([json.model.vocab.th, 600, 603])).toBe("th<one><four>");
+    // The symbol of a byte keeps its meaning when it is added as a letter too.
+    const symbol = loadTokenizer(file((copy) => copy.added_tokens.push(added(600, "Ã"))));
+    expect(symbol.encode("Ã")).toEqual([json.model.vocab.Ã]);
+    expect(symbol.decode([...symbol.encode("é")])).toBe("é");
+    expect(symbol.vocabSize).toBe(600);
+  });
+
+  // By the Rust library's rules (added_vocabulary.rs); M stands for the token, the rest is text.
+  const sides: [object, string, readonly string[]][] = [
+    [{ lstrip: true }, "a MASK b", ["a", "M", " b"]],
+    [{ lstrip: true }, " \n\u3000MASK", ["M"]],
+    [{ lstrip: true }, "MASK MASK", ["M", "M"]],
+    [{ rstrip: true }, "a MASK b", ["a ", "M", "b"]],
+    [{ rstrip: true }, "MASK \t\u0085MASK ", ["M", "M"]],
+    [{ rstrip: true }, "MASK\uFEFF", ["M", "\uFEFF"]],
+    [{ lstrip: true, rstrip: true }, "a  MASK  MASK  b", ["a", "M", "M", "b"]],
+    [{ single_word: true }, "aMASK MASKa MASK,MASK", ["aMASK MASKa ", "M", ",", "M"]],
+    [{ single_word: true }, "MASK_ éMASK MASK", ["MASK_ éMASK ", "M"]],
+    [{ single_word: true }, "𝒳MASK MASK𝒳 🚀MASK🚀", ["𝒳MASK MASK𝒳 🚀", "M", "🚀"]],
+    [{ single_word: true }, "MASKMASK", ["MASKMASK"]],
+    [{ single_word: true, lstrip: true }, "a MASK MASKb", ["a", "M", " MASKb"]],
+  ];
+  it.each(sides)("of %j take white space or stand alone: %j", (flags, input, parts) => {
+    for (const normalized of [false, true]) {
+      const other = loadTokenizer(
+        file((copy) => {
+          copy.added_tokens.push(added(600, "MASK", { ...flags, normalized }));
+        }),
+      );
+      const wanted = parts.flatMap((part) => (part === "M" ? [600] : tokenizer.encode(part)));
+      expect(other.encode(input)).toEqual(wanted);
+    }
+  });
+
+  it("are normalized by Unicode's forms between raw tokens, added tokens too", () => {
+    const other = loadTokenizer(
+      file((copy) => {
+        copy.normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }] };
+        copy.added_tokens.push(added(600, "<e\u0301>"), added(601, "[e\u0301]", { normalized: true }));
+      }),
+    );
+    expect(other.encode("e\u0301")).toEqual(tokenizer.encode("\u00E9"));
+    expect(other.encode("<e\u0301>")).toEqual([600]);
+    expect(other.encode("<\u00E9>")).toEqual(tokenizer.encode("<\u00E9>"));
+    expect(other.encode("[e\u0301][\u00E9]")).toEqual([601, 601]);
+    const compatible = loadTokenizer(file((copy) => (copy.normalizer = { type: "NFKD" })));
+    expect(compatible.decode(compatible.encode("ﬁ"))).toBe("fi");
   });
 
   it("look for normalized added tokens only between the others", () => {
@@ -183,6 +252,8 @@ describe("BOS and EOS policy", () => {
   it("refuses what it cannot follow", () => {
     expect(() => around({ type: "BertProcessing" })).toThrow("BertProcessing");
     expect(() => around(null, { bos_token: "<s>" })).toThrow("<s>");
+    // Padding matters to nobody here.
+    expect(around(null, { pad_token: "[PAD]" })).toEqual([3]);
     expect(() => around(null, { add_bos_token: "yes" })).toThrow("add_bos_token");
     expect(() => around({ ...template, single: [] })).toThrow("one sequence");
   });
@@ -190,7 +261,7 @@ describe("BOS and EOS policy", () => {
 
 describe("loadTokenizer refuses", () => {
   it.each<[string, (copy: Loose) => void]>([
-    ["NFC", (c) => (c.normalizer = { type: "NFC" })],
+    ["StripAccents", (c) => (c.normalizer = { type: "StripAccents" })],
     ["Lowercase", (c) => (c.normalizer = { type: "Sequence", normalizers: [{ type: "Lowercase" }] })],
     ["Unigram", (c) => (c.model.type = "Unigram")],
     ["byte_fallback", (c) => (c.model.byte_fallback = true)],
@@ -200,8 +271,7 @@ describe("loadTokenizer refuses", () => {
     ["Metaspace", (c) => (c.decoder = { type: "Metaspace" })],
     ["decoder", (c) => (c.decoder = null)],
     ["Whitespace", (c) => (c.pre_tokenizer = { type: "Whitespace" })],
-    ["lstrip", (c) => c.added_tokens.push(added(600, "<m>", { lstrip: true }))],
-    ["share an id", (c) => c.added_tokens.push(added(0, "<m>"))],
+    ["share an id", (c) => (c.model.vocab.other = 5)],
     ["merges[0]", (c) => (c.model.merges[0] = "abc")],
     ["model.vocab", (c) => (c.model.vocab["!"] = -3)],
     ["implausible", (c) => (c.model.vocab.huge = 2 ** 30)],

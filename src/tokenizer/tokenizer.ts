@@ -3,7 +3,8 @@
  * Follows the Rust `tokenizers` library and, for BOS and EOS, transformers' LlamaTokenizerFast. One deliberate
  * difference: added tokens decode as their literal text (the library's ByteLevel decoder turns the added letter `ü`
  * of DeepSeek LLM and Coder into a broken byte). Truncation and padding are the caller's and are not read.
- * Left out and refused by name: normalisers, models other than BPE, decoders other than ByteLevel, offsets.
+ * Left out and refused by name: normalisers other than Unicode's forms, models other than BPE, decoders other than
+ * ByteLevel, offsets.
  */
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { buildAddedSplitter, isControlToken, readAddedTokens } from "./added-tokens.ts";
@@ -81,15 +82,25 @@ function refuseUnless(ok: boolean, where: string, expected: string, found: unkno
   throw new FormatError("not supported", { where: `tokenizer.json ${where}`, expected, found: shown });
 }
 
+const UNICODE_FORMS = ["NFC", "NFD", "NFKC", "NFKD"] as const;
+
+/** The normaliser of a file: Unicode forms one after another, or null for none. @throws FormatError for others */
+function readNormalizer(value: unknown): ((text: string) => string) | null {
+  const json = value as Json | null | undefined;
+  const list = json?.type === "Sequence" && Array.isArray(json.normalizers) ? json.normalizers : [json];
+  const forms = list
+    .filter((item) => item !== null && item !== undefined)
+    .map((item: Json) => {
+      const form = UNICODE_FORMS.find((name) => name === item.type);
+      refuseUnless(form !== undefined, "normalizer", `none or ${UNICODE_FORMS.join(" | ")}`, item);
+      return form;
+    });
+  if (forms.length === 0) return null;
+  return (text) => forms.reduce((done, form) => done.normalize(form), text);
+}
+
 /** Checks that nothing in the file would change the result without being implemented here. */
 function checkParts(file: Json, model: Json): void {
-  const normalizer = file.normalizer as Json | null | undefined;
-  const emptySequence =
-    normalizer?.type === "Sequence" &&
-    Array.isArray(normalizer.normalizers) &&
-    normalizer.normalizers.length === 0;
-  const inner = Array.isArray(normalizer?.normalizers) ? normalizer.normalizers[0] : normalizer;
-  refuseUnless(normalizer == null || emptySequence, "normalizer", "none", inner);
   refuseUnless(model.type === undefined || model.type === "BPE", "model.type", "BPE", model.type);
   for (const name of ["unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix"]) {
     refuseUnless(model[name] == null || model[name] === "", `model.${name}`, "null", model[name]);
@@ -155,7 +166,8 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
   const model = parse(file.model, "tokenizer.json model");
   checkParts(file, model);
   const vocab = readVocab(model.vocab);
-  const added = readAddedTokens(file.added_tokens);
+  const settings = config === undefined ? undefined : parse(config, "tokenizer_config.json");
+  const added = readAddedTokens(vocab, file.added_tokens, settings?.added_tokens_decoder);
   const ids = new Map(vocab);
   for (const { content, id } of added) ids.set(content, id);
 
@@ -180,17 +192,19 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
     tokens[id] = token;
   }
 
-  const policy = readPolicy(
-    file.post_processor,
-    config === undefined ? undefined : parse(config, "tokenizer_config.json"),
-    (token) => ids.get(token),
-  );
+  const policy = readPolicy(file.post_processor, settings, (token) => ids.get(token));
   const specialTokens = new Set(added.filter((token) => token.special).map((token) => token.id));
-  const { bytes, offsets } = layBytes(tokens, new Set(added.map((token) => token.id)));
+  // What the vocabulary spells too is decoded as it is spelled there.
+  const literal = added.filter(({ content }) => !vocab.has(content)).map(({ id }) => id);
+  const { bytes, offsets } = layBytes(tokens, new Set(literal));
   const preTokenize = compilePreTokenizer(file.pre_tokenizer);
   const encodePiece = buildBpe(vocab, readMerges(model.merges), model.ignore_merges === true);
-  const splitAll = buildAddedSplitter(added);
-  const splitPlain = buildAddedSplitter(added.filter((token) => !isControlToken(token)));
+  const normalize = readNormalizer(file.normalizer);
+  const splitAll = buildAddedSplitter(added, normalize);
+  const splitPlain = buildAddedSplitter(
+    added.filter((token) => !isControlToken(token)),
+    normalize,
+  );
 
   function bytesAt(id: number): Uint8Array {
     if (tokens[id] === undefined) {
