@@ -103,10 +103,9 @@ export class ReplyReader {
     return this.#text(this.#stops.push(text));
   }
 
-  /** What is held back, once no more tokens come. */
+  /** What is held back, once no more tokens come; a character that was begun and not finished is no text. */
   end(): ReplyPiece[] {
-    const rest = this.#stops.push(this.#decoder.end()) + this.#stops.end();
-    const pieces = this.#text(rest);
+    const pieces = this.#text(this.#stops.end());
     for (const { kind, text } of this.#splitter.end()) this.#split(pieces, kind, text);
     for (const piece of this.#parser?.end() ?? []) this.#give(pieces, piece);
     return pieces;

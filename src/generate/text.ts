@@ -113,7 +113,8 @@ function stream(
       }
       if (stops.found !== null) break;
     }
-    const rest = stops.push(decoder.end()) + stops.end();
+    // A character that was begun and not finished is no text.
+    const rest = stops.end();
     if (rest !== "") yield { text: rest, tokens };
     const stats = begun.stats();
     if (stops.found === null) return { ...stats, stopString: null };

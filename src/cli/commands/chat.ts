@@ -1,10 +1,11 @@
 /** `deepseek-ts chat`: a conversation at the terminal, or one message from a pipe. */
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Command } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
 import { Conversation } from "../../chat/conversation.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
+import { readTextFile } from "../../files/text-file.ts";
+import { withoutMark } from "../../files/utf8.ts";
 import { countParameters } from "../../models/count.ts";
 import type { GenerationConfig } from "../../pretrained/generation-config.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -70,7 +71,7 @@ async function openTemplate(opened: OpenedModel, asked: string | undefined): Pro
   const { tokenizer, chatTemplate: own, model, name } = opened;
   if (asked === undefined) return chatTemplate(tokenizer, own, { modelType: model.config.modelType, name });
   if (Object.hasOwn(BUILTIN_TEMPLATES, asked)) return builtinTemplate(tokenizer, asked);
-  return chatTemplate(tokenizer, { [basename(asked)]: await readFile(asked, "utf8") });
+  return chatTemplate(tokenizer, { [basename(asked)]: withoutMark(await readTextFile(asked)) });
 }
 
 /** Refuses a choice that the template does not offer. @throws ConfigError */

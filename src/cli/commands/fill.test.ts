@@ -26,6 +26,75 @@ describe("cutAt", () => {
   });
 });
 
+describe("cutAt in other scripts and systems", () => {
+  const whole = (text: string, line: number, column: number) => {
+    const { prefix, suffix } = cutAt(text, { line, column }, "f");
+    expect(prefix + suffix).toBe(text);
+    return prefix;
+  };
+
+  it.each([
+    ["a\r\nb\r\n", 1, 2, "a"],
+    ["a\r\nb\r\n", 2, 1, "a\r\n"],
+    ["\ufeffab\nc", 1, 1, "\ufeff"],
+    ["\ufeffab\nc", 1, 3, "\ufeffab"],
+    ["\ufeffab\nc", 2, 2, "\ufeffab\nc"],
+    ["a😀b", 1, 2, "a"],
+    ["a😀b", 1, 4, "a😀"],
+    ["e\u0301x", 1, 3, "e\u0301"],
+    ["\r", 1, 2, "\r"],
+    ["", 1, 1, ""],
+    ["\ufeff", 1, 1, "\ufeff"],
+  ])("%j, line %d, column %d", (text, line, column, prefix) => {
+    expect(whole(text, line, column)).toBe(prefix);
+  });
+
+  it.each([
+    ["a😀b", 3, 'column 2 before "😀" or 4 after it'],
+    ["e\u0301x", 2, 'column 1 before "e\u0301" or 3 after it'],
+    ["👩‍👩‍👧x", 3, 'column 1 before "👩‍👩‍👧" or 9 after it'],
+    ["🇩🇪🇫🇷", 3, 'column 1 before "🇩🇪" or 5 after it'],
+    ["a\r\nb", 3, "a column of 1 to 2"],
+    ["\ufeffab", 4, "a column of 1 to 3"],
+  ])("refuses to cut %j before column %d", (text, column, expected) => {
+    expect(() => cutAt(text, { line: 1, column }, "f")).toThrow(expected);
+  });
+
+  it("cuts any text between characters and keeps all of it", () => {
+    const unit = fc.constantFrom(
+      "a",
+      "\r",
+      "\n",
+      "\r\n",
+      "😀",
+      "\u0301",
+      "\ufeff",
+      "🇩",
+      "\u200d",
+      "ü",
+      "\ud800",
+    );
+    const place = fc.record({
+      line: fc.integer({ min: 1, max: 4 }),
+      column: fc.integer({ min: 1, max: 12 }),
+    });
+    fc.assert(
+      fc.property(fc.string({ unit, maxLength: 20 }), place, (text, place) => {
+        let prefix: string;
+        try {
+          prefix = whole(text, place.line, place.column);
+        } catch (error) {
+          expect(error).toBeInstanceOf(ConfigError);
+          return;
+        }
+        const suffix = text.slice(prefix.length);
+        expect(/[\ud800-\udbff]$/.test(prefix) && /^[\udc00-\udfff]/.test(suffix)).toBe(false);
+        expect(prefix.endsWith("\r") && suffix.startsWith("\n")).toBe(false);
+      }),
+    );
+  });
+});
+
 describe("fitTexts", async () => {
   const tokenizer = loadTokenizer(
     await trainBpe(["const a = 1;\nconst ü = 2;\n".repeat(4)], { vocabSize: 270 }),

@@ -1,6 +1,7 @@
 /** `deepseek-ts fill`: writes what belongs between two texts, or at a place in a file. */
-import { readFile } from "node:fs/promises";
 import { Command, InvalidArgumentError } from "commander";
+import { readTextFile } from "../../files/text-file.ts";
+import { withoutMark } from "../../files/utf8.ts";
 import { fillText } from "../../generate/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { fimPrompt } from "../../tokenizer/fim.ts";
@@ -36,16 +37,21 @@ function place(text: string): Place {
 }
 
 async function textOrFile(value: string): Promise<string> {
-  return value.startsWith("@") ? readFile(value.slice(1), "utf8") : value;
+  return value.startsWith("@") ? readTextFile(value.slice(1)) : value;
 }
 
-/** Cuts a text at a place; the column counts UTF-16 units from 1. @throws ConfigError outside the text */
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/**
+ * Cuts a text at a place, as editors count: columns are UTF-16 units from 1, a byte-order mark is none of them, and a
+ * line ends before its `\r\n` or `\n`. @throws ConfigError outside the text, and inside of what is read as one character
+ */
 export function cutAt(
   text: string,
   { line, column }: Place,
   name: string,
 ): { prefix: string; suffix: string } {
-  let start = 0;
+  let start = text.length - withoutMark(text).length;
   for (let n = 1; n < line; n++) {
     const end = text.indexOf("\n", start);
     if (end < 0) {
@@ -53,16 +59,24 @@ export function cutAt(
     }
     start = end + 1;
   }
-  const end = text.indexOf("\n", start);
-  const length = (end < 0 ? text.length : end) - start;
-  if (column > length + 1) {
+  const feed = text.indexOf("\n", start);
+  const end = feed < 0 ? text.length : feed > start && text[feed - 1] === "\r" ? feed - 1 : feed;
+  if (column > end - start + 1) {
     throw new ConfigError("the line is shorter", {
       where: `${name}:${line}`,
-      expected: `a column of 1 to ${length + 1}`,
+      expected: `a column of 1 to ${end - start + 1}`,
       found: column,
     });
   }
   const at = start + column - 1;
+  const character = at < end ? graphemes.segment(text.slice(start, end)).containing(column - 1) : undefined;
+  if (character !== undefined && character.index !== column - 1) {
+    throw new ConfigError("the column lies inside a character", {
+      where: `${name}:${line}`,
+      expected: `column ${character.index + 1} before "${character.segment}" or ${character.index + character.segment.length + 1} after it`,
+      found: column,
+    });
+  }
   return { prefix: text.slice(0, at), suffix: text.slice(at) };
 }
 
@@ -97,7 +111,7 @@ export function fillCommand(): Command {
     .option("--prefix <text>", "what comes before; @FILE reads it from a file")
     .option("--suffix <text>", "what comes after; @FILE reads it from a file")
     .option("--file <file>", "fill at a place of this file instead")
-    .option("--at <line:column>", "that place, both counted from 1", place)
+    .option("--at <line:column>", "that place, both counted from 1; columns as in editors", place)
     .option("--whole", "also write prefix and suffix around the middle");
   return withGeneration(command)
     .addHelpText("after", examples)
@@ -109,14 +123,15 @@ export function fillCommand(): Command {
       if (byFile && (file === undefined || at === undefined))
         usageError(command, "--file and --at go together");
       const given = byFile
-        ? cutAt(await readFile(file!, "utf8"), at!, file!)
+        ? cutAt(await readTextFile(file!), at!, file!)
         : { prefix: await textOrFile(prefix ?? ""), suffix: await textOrFile(suffix ?? "") };
       await using device = await openDevice(flags);
       const { model, tokenizer } = await openModel(path, device, flags);
       using _model = model;
       // Files are often longer than the context; texts given whole are taken whole or refused.
       const room = model.config.maxPositions - (flags.maxTokens ?? 200) - 8;
-      const used = byFile ? fitTexts(tokenizer, given, Math.max(0, room)) : given;
+      const read = { prefix: withoutMark(given.prefix), suffix: withoutMark(given.suffix) };
+      const used = byFile ? fitTexts(tokenizer, read, Math.max(0, room)) : read;
       const length = fimPrompt(tokenizer, used.prefix, used.suffix).length + 1;
       const options = textOptions(flags, model, length);
       const middle = fillText(model, tokenizer, used.prefix, used.suffix, options);

@@ -1,5 +1,6 @@
 /** What several commands share: option values with their checks, and the device. */
 import { type Command, InvalidArgumentError } from "commander";
+import { strictText, withoutMark } from "../../files/utf8.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import type { Device } from "../../tensor/tensor.ts";
 
@@ -31,12 +32,11 @@ export function openDevice(options: { readonly threads?: number }): Promise<Devi
   return createCpuDevice({ threads: options.threads });
 }
 
-/** All of standard input as text. */
+/** All of standard input as text, without a byte-order mark. @throws FormatError for bytes that are no UTF-8 */
 export async function readStdin(): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of process.stdin) text += decoder.decode(chunk as Uint8Array, { stream: true });
-  return text + decoder.decode();
+  const parts: Uint8Array[] = [];
+  for await (const chunk of process.stdin) parts.push(chunk as Uint8Array);
+  return withoutMark(strictText("standard input", Buffer.concat(parts)));
 }
 
 /** A rule of a repeatable option such as `PATTERN=TYPE`. */

@@ -1,10 +1,11 @@
 /** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
-import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
+import { readTextFile } from "../../files/text-file.ts";
+import { withoutMark } from "../../files/utf8.ts";
 import { type Divergence, divergence, type TextLogits, textLogits } from "../../generate/divergence.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { storageRule } from "../../models/quantization.ts";
@@ -80,7 +81,7 @@ interface Flags extends Omit<ModelFlags, "dtype"> {
 }
 
 async function measured(model: CausalLM, tokenizer: Tokenizer, flags: Flags): Promise<TextLogits> {
-  const text = flags.text === undefined ? TEXT : await readFile(flags.text, "utf8");
+  const text = flags.text === undefined ? TEXT : withoutMark(await readTextFile(flags.text));
   const ids = tokenizer.encode(text, { parseSpecial: false });
   return textLogits(model, ids.slice(0, Math.min(flags.tokens, model.config.maxPositions)));
 }
