@@ -6,7 +6,7 @@ import { collect } from "../data/corpus.ts";
 import { openDataset } from "../data/node-dataset.ts";
 import { folderCorpus } from "../data/node-files.ts";
 import { prepareCorpus } from "../data/prepare.ts";
-import { utf8Length } from "../data/select.ts";
+import { utf8Length } from "../data/utf8-length.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
 import { dataTokenizer, prepareRun, selectTexts } from "./preparation.ts";
@@ -131,6 +131,6 @@ describe("the preparation of a run", () => {
     expect(all.train.files + all.heldOut.files).toBe(39);
     await expect(
       selectTexts(join(folder, "a"), mergeConfig(config, { data: { extensions: ["md"] } })),
-    ).rejects.toThrow(/too few files/);
+    ).rejects.toThrow(/a: no text to learn from/);
   });
 });

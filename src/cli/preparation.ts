@@ -9,7 +9,7 @@ import { encodeCorpus } from "../data/fim.ts";
 import { buildDataset } from "../data/node-dataset.ts";
 import { folderCorpus } from "../data/node-files.ts";
 import { prepareStream, type TextStream, type TrainingStream } from "../data/prepare-stream.ts";
-import type { SelectionReport } from "../data/select.ts";
+import { leftOutText, type SelectionReport } from "../data/select.ts";
 import { stageFolder } from "../files/folder-sink.ts";
 import { makeFolder } from "../files/temporary.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
@@ -71,8 +71,10 @@ export async function selectTexts(
   progress("select", `listing ${folder}`);
   const corpus = await folderCorpus(folder, {
     extensions: data.extensions,
+    include: data.include,
     includeNodeModules: data.includeNodeModules,
     filters: data.filters,
+    maxFileBytes: data.maxFileBytes ?? undefined,
     maxBytes: data.maxBytes ?? undefined,
     sampleSeed: seed,
   });
@@ -87,22 +89,26 @@ export async function selectTexts(
         `reading ${folder}: ${p.files} of ${corpus.candidates} files, ${megabytes(p.bytes)}`,
       ),
   });
-  const { train, heldOut, dedupe, dividedProjects } = prepared;
+  const { train, heldOut, dedupe, dividedFiles, dividedProjects } = prepared;
   // Another pass over the corpus would count afresh.
   const selection = structuredClone(corpus.report);
   const duplicates = dedupe.exact + dedupe.near;
   const divided = dividedProjects.length;
+  const left = leftOutText(selection);
+  const held = dividedFiles === 0 ? `${heldOut.files} held out` : `${megabytes(heldOut.bytes)} held out`;
   progress(
     "select",
     `${selection.kept} files of ${selection.seen} kept, ${duplicates} duplicates removed, ` +
-      `${train.files} to learn from (${megabytes(train.bytes)}), ${heldOut.files} held out` +
-      (divided > 0 ? `; projects too large to be ordered as a whole, read in parts: ${divided}` : ""),
+      `${train.files} to learn from (${megabytes(train.bytes)}), ${held}` +
+      (dividedFiles > 0 ? ` (the ends of ${dividedFiles} long files)` : "") +
+      (divided > 0 ? `; projects too large to be ordered as a whole, read in parts: ${divided}` : "") +
+      (left === "" ? "" : `; left out: ${left}`),
   );
   if (train.files === 0 || heldOut.files === 0) {
-    throw new ConfigError("too few files to learn from", {
+    throw new ConfigError(selection.kept === 0 ? "no text to learn from" : "too little text to learn from", {
       where: folder,
-      expected: "at least two different text files",
-      found: `${selection.kept} files; left out: ${JSON.stringify(selection.dropped)}`,
+      expected: "one text file of some length, or several",
+      found: `${selection.kept} of ${selection.seen} files; left out: ${JSON.stringify(selection.dropped)}`,
       hint: `Are its files among the extensions ${JSON.stringify(data.extensions)}? See --extensions.`,
     });
   }

@@ -2,30 +2,11 @@
  * The configuration of a training run: presets, a JSON file and options on top of them, checked by name.
  * `run.json` in the run's folder holds the result, so that a resumed run continues with exactly the same settings.
  */
-import { ALL_FILTERS, type FilterSwitches } from "../data/filters.ts";
-import type { ExtensionPreset } from "../data/select.ts";
+import { ALL_FILTERS } from "../data/filters.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { AdamWOptions } from "../train/optimizer.ts";
 import type { BatchSchedule, LearningRateSchedule, Piecewise } from "../train/schedule.ts";
-
-export interface DataConfig {
-  /** Files to learn from: a preset or a list of extensions. */
-  readonly extensions: ExtensionPreset | readonly string[];
-  /** Enter `node_modules` folders below the folder given. */
-  readonly includeNodeModules: boolean;
-  /** Content rules to switch off, for example `{ lineLength: false }`; the others apply. */
-  readonly filters: Partial<FilterSwitches>;
-  /** Stop selecting after this many bytes of text; null for all. */
-  readonly maxBytes: number | null;
-  /** Remove exact and near duplicates of at least this Jaccard similarity; null keeps them. */
-  readonly nearDuplicates: number | null;
-  /** Share of files held out for evaluation. */
-  readonly heldOut: number;
-  /** Share of documents turned into fill-in-the-middle examples. */
-  readonly fimRate: number;
-  /** The tokenizer learns from at most this many bytes of the training part, an even sample of its files. */
-  readonly tokenizerBytes: number;
-}
+import { checkData, type DataConfig, dataNulls } from "./data-config.ts";
 
 export interface TrainingConfig {
   /** Updates; null where `seconds` decides. */
@@ -97,8 +78,10 @@ function v3(hidden: number, layers: number, more: Record<string, unknown>): Reco
 
 const baseData: DataConfig = {
   extensions: "code",
+  include: [],
   includeNodeModules: false,
   filters: {},
+  maxFileBytes: null,
   maxBytes: null,
   nearDuplicates: 0.85,
   heldOut: 0.02,
@@ -290,7 +273,7 @@ const optional: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Keys that null switches off. */
-const nullable = new Set(["data.maxBytes", "data.nearDuplicates", "training.steps", "training.seconds"]);
+const nullable = new Set([...dataNulls, "training.steps", "training.seconds"]);
 
 /**
  * `base` with the values of `over`, key by key; `model` is taken over whole where it names another `model_type`, and
@@ -299,7 +282,11 @@ const nullable = new Set(["data.maxBytes", "data.nearDuplicates", "training.step
  */
 export function mergeConfig(base: RunConfig, over: unknown, where = "config"): RunConfig {
   if (!isObject(over))
-    throw new ConfigError("a run configuration is an object", { where, found: typeof over });
+    throw new ConfigError("a run configuration is an object", {
+      where,
+      expected: '{"training": {"steps": 300}} and the like',
+      found: Array.isArray(over) ? "a list" : JSON.stringify(over),
+    });
   const merged = merge(base as unknown as Json, over, where, "") as unknown as RunConfig;
   const given = isObject(over.training) ? over.training : {};
   const { training } = merged;
@@ -341,12 +328,7 @@ function checked(config: RunConfig, where: string): RunConfig {
   if ((steps === null) === (seconds === null)) {
     refuse("training", "either steps or seconds, the other null", `steps ${steps}, seconds ${seconds}`);
   }
-  const { heldOut, fimRate, tokenizerBytes } = config.data;
-  if (!(heldOut > 0 && heldOut < 1)) refuse("data.heldOut", "between 0 and 1", heldOut);
-  if (!(fimRate >= 0 && fimRate <= 1)) refuse("data.fimRate", "from 0 to 1", fimRate);
-  if (!(Number.isSafeInteger(tokenizerBytes) && tokenizerBytes >= 1)) {
-    refuse("data.tokenizerBytes", "an integer, 1 or more", tokenizerBytes);
-  }
+  checkData(config.data, where);
   return config;
 }
 

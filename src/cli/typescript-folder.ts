@@ -15,7 +15,10 @@ export async function typescriptBytes(folder: string, enough = ENOUGH_BYTES): Pr
       if (bytes >= enough) return;
       const path = join(at, entry.name);
       if (entry.isDirectory()) await visit(path);
-      else if (entry.isFile() && /\.[cm]?tsx?$/.test(entry.name)) bytes += (await stat(path)).size;
+      else if (entry.isFile() && /\.[cm]?tsx?$/.test(entry.name)) {
+        // A name that is not UTF-8 cannot be opened by its text.
+        bytes += (await stat(path).catch(() => null))?.size ?? 0;
+      }
     }
   };
   await visit(folder);

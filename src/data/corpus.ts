@@ -7,6 +7,8 @@
 export interface TextFile {
   readonly path: string;
   readonly text: string;
+  /** Where this is a part of a longer file: that file's path, and which part it is, from 0. */
+  readonly section?: { readonly file: string; readonly index: number };
 }
 
 /** Any source of texts. Nothing here holds more than one text at a time unless its docstring says so. */

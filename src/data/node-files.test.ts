@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { collect } from "./corpus.ts";
 import { folderCorpus } from "./node-files.ts";
-import type { SelectOptions } from "./select.ts";
+import { leftOutText, type SelectOptions } from "./select.ts";
 
 const code = "export const value = compute(first, second);\n".repeat(5);
 let root = "";
@@ -122,6 +122,120 @@ describe("folderCorpus", () => {
   it("takes a single file and refuses a missing root", async () => {
     await put("a.ts");
     expect(await paths({}, "a.ts")).toEqual(["a.ts"]);
-    await expect(folderCorpus(join(root, "nowhere"))).rejects.toThrow(/no such folder/);
+    await put(".env", code);
+    expect(await paths({}, ".env")).toEqual([".env"]);
+    await expect(folderCorpus(join(root, "nowhere"))).rejects.toThrow(
+      /nowhere: no such folder or file\. Name/,
+    );
+  });
+
+  it("reads long text in sections, and code only up to a limit that can be set", async () => {
+    const line = (i: number) => `line ${i} of a long text, such as a book or a dump of an encyclopedia\n`;
+    const lines = Array.from({ length: 150_000 }, (_, i) => line(i));
+    const text = lines.join("");
+    await put("input.txt", text);
+    await put("input.ts", text);
+    await put("short.txt", line(0));
+    const corpus = await folderCorpus(root, { extensions: ["txt", "ts"] });
+    const files = await collect(corpus);
+    const count = Math.ceil(text.length / 2 ** 22);
+    expect(count).toBeGreaterThan(2);
+    const names = Array.from({ length: count }, (_, i) => `input.txt#part-0000${i}`);
+    expect(files.map((f) => f.path)).toEqual([...names, "short.txt"]);
+    expect(files.slice(0, -1).map((f) => f.section)).toEqual(
+      names.map((_, index) => ({ file: "input.txt", index })),
+    );
+    const parts = files.slice(0, -1).map((f) => f.text);
+    expect(parts.join("") === text).toBe(true);
+    for (const part of parts) expect(part.startsWith("line ") && part.endsWith("\n")).toBe(true);
+    expect((await corpus.read(names[1])) === parts[1]).toBe(true);
+    expect(corpus.report).toMatchObject({ seen: 3, kept: 2, dropped: { tooLarge: 1 } });
+    expect(leftOutText(corpus.report)).toBe("1 too large (data.maxFileBytes)");
+
+    expect(await paths({ extensions: ["ts"], maxFileBytes: 1e9 })).toHaveLength(count);
+    expect(await paths({}, "input.ts")).toHaveLength(count);
+    expect(await paths({ extensions: ["txt"], maxFileBytes: 1e6 })).toEqual(["short.txt"]);
+    // A limit of the whole corpus below the file's size takes some of it.
+    const some = await collect(await folderCorpus(root, { extensions: ["txt"], maxBytes: 1e6 }));
+    expect(some.length).toBeGreaterThan(5);
+    await writeFile(join(root, "input.txt"), lines.slice(0, 100).join(""));
+    expect(await corpus.read(names[2])).not.toBe(parts[2]);
+  });
+
+  it.skipIf(process.platform !== "linux")("skips and counts names that are not UTF-8", async () => {
+    await put("a.ts");
+    await put("\ufffd.ts");
+    await writeFile(Buffer.from(`${root}/caf\xe9.ts`, "latin1"), code);
+    await mkdir(Buffer.from(`${root}/\xe9`, "latin1"));
+    const corpus = await folderCorpus(root);
+    expect((await collect(corpus)).map((f) => f.path)).toEqual(["a.ts", "\ufffd.ts"]);
+    expect(corpus.report.dropped).toEqual({ fileName: 2 });
+    expect(leftOutText(corpus.report)).toBe("2 whose name is not UTF-8");
+  });
+
+  it("leaves out runs, models, dot files and secrets unless they are named", async () => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(3)}\n-----END`;
+    await put("src/a.ts");
+    await put("src/runs/b.ts");
+    await put("src/credentials.ts");
+    await put("src/parser.ts", `${code}const begin = "-----BEGIN PRIVATE KEY-----";\n`);
+    await put("src/key.ts", `${code}const key = \`${key}\`;\n`);
+    await put("src/escaped.ts", `${code}const key = "${key.replaceAll("\n", "\\n")}";\n`);
+    await put("runs/demo-1/notes.ts");
+    await put("old/run.json", '{"folder":"x","seed":1,"vocabSize":9,"model":{},"data":{},"training":{}}');
+    await put("old/x.ts");
+    await put("other/run.json", '{"folder": "x"}');
+    await put("other/x.ts");
+    await put("model/.deepseek-ts.json", "{}");
+    await put("model/tokenizer.ts");
+    await put("half.tmp-1-00000000-00000000/x.ts");
+    await put(".github/ci.ts");
+    await put(".github/deep/er.ts");
+    await put(".eslintrc.ts");
+    const secrets = [
+      ".env",
+      ".env.local",
+      "prod.env",
+      "id_rsa",
+      "server.pem",
+      "x.key",
+      "credentials.json",
+      ".npmrc",
+    ];
+    for (const name of secrets) await put(`conf/${name}`);
+
+    const all = { extensions: "all" as const, filters: { dataSize: false } };
+    const corpus = await folderCorpus(root, all);
+    const kept = [
+      "other/run.json",
+      "other/x.ts",
+      "src/a.ts",
+      "src/credentials.ts",
+      "src/parser.ts",
+      "src/runs/b.ts",
+    ];
+    expect((await collect(corpus)).map((f) => f.path)).toEqual(kept);
+    expect(corpus.report.dropped).toEqual({ secret: secrets.length + 2, dotFile: 2, run: 4 });
+    expect(leftOutText(corpus.report)).toBe(
+      "2 whose name begins with a dot, 4 that hold runs or models of this program, 10 that look like secrets",
+    );
+    const include = ["./conf/.env", ".github/deep/", "runs", "old", "src/key.ts", "model/tokenizer.ts"];
+    expect(await paths({ ...all, include })).toEqual(
+      [
+        ...[...kept, "conf/.env", ".github/deep/er.ts", "runs/demo-1/notes.ts", "old/run.json", "old/x.ts"],
+        ...["src/key.ts", "model/tokenizer.ts"],
+      ].sort(),
+    );
+    // Whoever names such a folder as the root means it.
+    expect(await paths(all, "old")).toEqual(["run.json", "x.ts"]);
+    expect(await paths(all, ".github")).toEqual(["ci.ts", "deep/er.ts"]);
+  });
+
+  it("reads what pnpm installed, whose folder begins with a dot", async () => {
+    await put("node_modules/.pnpm/p@1/node_modules/p/index.d.ts");
+    await put("node_modules/.bin/x.ts");
+    expect(await paths({ includeNodeModules: true })).toEqual([
+      "node_modules/.pnpm/p@1/node_modules/p/index.d.ts",
+    ]);
   });
 });

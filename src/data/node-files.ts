@@ -1,22 +1,32 @@
 /**
  * A folder on disk as a corpus (Node only): walks it in a fixed order, honours `.gitignore` files, detects
- * binaries and symbolic link loops, and applies the rules of `select.ts`. Paths are listed first and texts read
- * one at a time, so memory grows with the number of files only.
+ * binaries and symbolic link loops, leaves out what this program made, and applies the rules of `select.ts`. Paths are
+ * listed first and texts read one at a time, files above 4 MiB in sections, so memory grows with the number of files
+ * only.
  */
 
-import type { Dirent } from "node:fs";
+import type { Dirent, Stats } from "node:fs";
 import { lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { codeOf, fileError, isMissing } from "../files/file-error.ts";
+import { MANIFEST } from "../files/manifest.ts";
+import { ownedTarget } from "../files/temporary.ts";
+import { openForReading } from "../files/text-file.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
 import { type IgnoreFile, isIgnored, parseIgnoreFile } from "./gitignore.ts";
 import { hashUnit } from "./hash.ts";
 import { PROJECT_MARKERS } from "./project.ts";
+import { readSection, type Section, sectionCount } from "./sections.ts";
 import {
   contentDrop,
   countDrop,
+  type DropRule,
+  fileLimit,
+  fileRule,
   folderRule,
   hasExtension,
+  included,
   newReport,
   type ResolvedSelection,
   resolveSelection,
@@ -25,7 +35,11 @@ import {
 } from "./select.ts";
 
 interface Candidate {
+  /** Path of the text: the file's, with a number where it is a section. */
   readonly path: string;
+  readonly file: string;
+  readonly section: Section | null;
+  /** Bytes of the text, at most. */
   readonly size: number;
 }
 
@@ -34,27 +48,56 @@ export interface FolderCorpus extends AsyncIterable<TextFile> {
   readonly root: string;
   /** Project manifests met on the way (package.json, go.mod ...), for grouping files by project. */
   readonly manifests: readonly string[];
-  /** Files that passed the rules on paths and sizes. */
+  /** Texts that passed the rules on paths and sizes. */
   readonly candidates: number;
   readonly report: SelectionReport;
   /** Reads the text at a path again, or gives null where there is no longer a text of permitted size. */
   read(path: string): Promise<string | null>;
 }
 
+const SECTION_BYTES = 4 * 1024 * 1024;
+
+/** The size of the sections of a file, or null where it is read whole. */
+function sectionSize(bytes: number, { maxBytes }: ResolvedSelection): number | null {
+  // A file beyond the limit of the whole corpus gives some of its sections.
+  if (bytes > maxBytes) return Math.max(4096, Math.min(SECTION_BYTES, Math.floor(maxBytes / 8)));
+  return bytes > SECTION_BYTES ? SECTION_BYTES : null;
+}
+
+function candidatesOf(file: string, bytes: number, selection: ResolvedSelection): Candidate[] {
+  const size = sectionSize(bytes, selection);
+  if (size === null) return [{ path: file, file, section: null, size: bytes }];
+  return Array.from({ length: sectionCount(bytes, size) }, (_, index) => ({
+    path: `${file}#part-${String(index).padStart(5, "0")}`,
+    file,
+    section: { index, size },
+    size: Math.min(size, bytes - index * size),
+  }));
+}
+
 /** Lists a folder (or a single file) and returns it as a corpus; throws FormatError where the root is missing. */
 export async function folderCorpus(root: string, options: SelectOptions = {}): Promise<FolderCorpus> {
-  const selection = resolveSelection(options);
   const listed = newReport();
-  const top = await realpath(resolve(root)).catch((cause) => {
-    throw new FormatError("no such folder or file", { where: "folderCorpus", name: root, cause });
+  const top = await realpath(resolve(root)).catch((cause: unknown) => {
+    if (!isMissing(cause)) throw fileError(cause, root, "read");
+    throw new FormatError("no such folder or file", {
+      where: root,
+      hint: "Name the folder, or the file, to learn from.",
+      cause,
+    });
   });
   const manifests: string[] = [];
+  const isFile = (await stat(top)).isFile();
+  // A file that is named itself is meant, however long it is.
+  const selection = resolveSelection(
+    isFile ? { maxFileBytes: Number.POSITIVE_INFINITY, ...options } : options,
+  );
   let candidates: Candidate[];
   let base = top;
-  if ((await stat(top)).isFile()) {
+  if (isFile) {
     base = dirname(top);
     listed.seen = 1;
-    candidates = [{ path: basename(top), size: (await stat(top)).size }];
+    candidates = candidatesOf(basename(top), (await stat(top)).size, selection);
   } else {
     candidates = await walk(top, selection, listed, manifests);
   }
@@ -63,6 +106,8 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
     const rank = new Map(candidates.map((c) => [c, hashUnit(`select:${c.path}`, seed)]));
     candidates.sort((a, b) => rank.get(a)! - rank.get(b)! || comparePaths(a.path, b.path));
   }
+  const sections = new Map<string, Candidate>();
+  for (const candidate of candidates) if (candidate.section) sections.set(candidate.path, candidate);
   const report = newReport();
   restart(report, listed);
   return {
@@ -75,8 +120,9 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
       return readAll(base, candidates, selection, report);
     },
     read: async (path) => {
-      const bytes = await readIfThere(join(base, path), selection.maxFileBytes);
-      return bytes === null ? null : decode(new TextDecoder("utf-8", { fatal: true }), bytes);
+      const file = sections.get(path) ?? { path, file: path, section: null };
+      const bytes = await readIfThere(base, file, selection);
+      return bytes instanceof Uint8Array ? decode(new TextDecoder("utf-8", { fatal: true }), bytes) : null;
     },
   };
 }
@@ -96,40 +142,69 @@ async function* readAll(
   report: SelectionReport,
 ): AsyncGenerator<TextFile> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  for (const { path, size } of candidates) {
+  // Sections of one file count once.
+  const counted = new Set<string>();
+  const first = (what: string, { file, section }: Candidate) => {
+    if (section === null) return true;
+    const key = `${what}:${file}`;
+    if (counted.has(key)) return false;
+    counted.add(key);
+    return true;
+  };
+  const drop = (rule: DropRule, candidate: Candidate) => {
+    if (first(rule, candidate)) countDrop(report, rule);
+  };
+  for (const candidate of candidates) {
+    const { path, file, section, size } = candidate;
     // The listed size decides, so that a capped run does not read the rest of the disk.
     if (report.keptBytes + size > selection.maxBytes) {
-      countDrop(report, "cap");
+      drop("cap", candidate);
       continue;
     }
-    const bytes = await readIfThere(join(base, path), selection.maxFileBytes);
-    if (bytes === null) {
-      countDrop(report, "vanished");
+    const bytes = await readIfThere(base, candidate, selection);
+    if (!(bytes instanceof Uint8Array)) {
+      drop(bytes, candidate);
       continue;
     }
     const text = decode(decoder, bytes);
-    const rule = text === null ? "binary" : contentDrop(path, text, selection);
+    const rule = text === null ? "binary" : contentDrop(file, text, selection);
     if (rule !== null) {
-      countDrop(report, rule);
+      drop(rule, candidate);
       continue;
     }
-    report.kept++;
+    if (first("kept", candidate)) report.kept++;
     report.keptBytes += bytes.length;
-    yield { path, text: text! };
+    yield section === null
+      ? { path, text: text! }
+      : { path, text: text!, section: { file, index: section.index } };
   }
 }
 
-/** The bytes of a file that was listed before; null where it was deleted, replaced or grown since. */
-async function readIfThere(path: string, maxBytes: number): Promise<Uint8Array | null> {
+/** The bytes of a text that was listed before, or why there are none: deleted, replaced or grown since. */
+async function readIfThere(
+  base: string,
+  { file, section }: Pick<Candidate, "file" | "section">,
+  selection: ResolvedSelection,
+): Promise<Uint8Array | "vanished" | "unreadable"> {
+  const path = join(base, file);
   try {
-    if ((await stat(path)).size > maxBytes) return null;
-    return await readFile(path);
+    const { size } = await stat(path);
+    if (size > fileLimit(file, selection)) return "vanished";
+    if (section === null) return size > SECTION_BYTES ? "vanished" : await readFile(path);
+    const handle = await openForReading(path);
+    try {
+      return await readSection(handle, size, section);
+    } finally {
+      await handle.close();
+    }
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR") return null;
-    throw cause;
+    if (isMissing(cause) || codeOf(cause) === "EISDIR") return "vanished";
+    if (isDenied(cause)) return "unreadable";
+    throw fileError(cause, path, "read");
   }
 }
+
+const isDenied = (error: unknown) => ["EACCES", "EPERM"].includes(codeOf(error));
 
 /** The text, or null for binaries. */
 function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
@@ -138,6 +213,48 @@ function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
     return decoder.decode(bytes);
   } catch {
     return null;
+  }
+}
+
+/** The entries of a folder by name, and how many have a name that is no UTF-8: Node cannot open these by a text. */
+async function listFolder(path: string): Promise<{ entries: Dirent[]; unnamed: number }> {
+  let entries: Dirent[] = await readdir(path, { withFileTypes: true });
+  let unnamed = 0;
+  if (entries.some(({ name }) => name.includes("\ufffd"))) {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const named = new Set<string>();
+    for (const name of await readdir(path, { encoding: "buffer" })) {
+      try {
+        named.add(decoder.decode(name));
+      } catch {
+        unnamed++;
+      }
+    }
+    // Two names that differ in bytes may read alike.
+    entries = entries.filter(({ name }) => named.delete(name));
+  }
+  return { entries: entries.sort((a, b) => comparePaths(a.name, b.name)), unnamed };
+}
+
+/** Whether a folder is a training run, a model or tokens of this program's. */
+async function isOwnFolder(path: string, entries: readonly Dirent[]): Promise<boolean> {
+  if (entries.some(({ name }) => name === MANIFEST)) return true;
+  if (!entries.some((entry) => entry.name === "run.json" && entry.isFile())) return false;
+  try {
+    // Runs from before there was a list of files.
+    const run = JSON.parse(await readFile(join(path, "run.json"), "utf8")) as Record<string, unknown> | null;
+    return run !== null && ["seed", "vocabSize", "model", "data", "training"].every((key) => key in run);
+  } catch {
+    return false;
+  }
+}
+
+async function statIfThere(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isMissing(error) || isDenied(error)) return null;
+    throw fileError(error, path, "read");
   }
 }
 
@@ -154,12 +271,33 @@ async function walk(
     selection.gitignore && !rootInsidePackages ? await ignoreFilesAbove(root) : { prefix: "", files: [] };
   const extra =
     selection.ignore.length > 0 ? [parseIgnoreFile(selection.ignore.join("\n"), outer.prefix)] : [];
+  const ignoredBy = (files: readonly IgnoreFile[], path: string, isFolder: boolean) =>
+    isIgnored(files, joinPath(outer.prefix, path), isFolder);
 
-  const visit = async (folder: string, inherited: readonly IgnoreFile[], insidePackages: boolean) => {
+  /** `towards`: only what leads to an included path, or lies below one, counts here. */
+  const visit = async (
+    folder: string,
+    inherited: readonly IgnoreFile[],
+    insidePackages: boolean,
+    towards: boolean,
+  ) => {
     const absolute = folder === "" ? root : join(root, folder);
-    const entries = (await readdir(absolute, { withFileTypes: true })).sort((a, b) =>
-      comparePaths(a.name, b.name),
-    );
+    let listing: Awaited<ReturnType<typeof listFolder>>;
+    try {
+      listing = await listFolder(absolute);
+    } catch (error) {
+      if (folder === "" || !(isMissing(error) || isDenied(error))) throw fileError(error, absolute, "read");
+      countDrop(report, isDenied(error) ? "unreadable" : "vanished");
+      return;
+    }
+    const { entries, unnamed } = listing;
+    if (folder !== "" && !towards && (await isOwnFolder(absolute, entries))) {
+      if (included(folder, selection.include) === null) {
+        countDrop(report, "run");
+        return;
+      }
+    }
+    for (let i = 0; i < unnamed; i++) countDrop(report, "fileName");
     let ignores = inherited;
     // A package's own ignore file would hide the build that was published.
     if (
@@ -167,24 +305,28 @@ async function walk(
       !insidePackages &&
       entries.some((e) => e.name === ".gitignore" && e.isFile())
     ) {
-      const text = await readFile(join(absolute, ".gitignore"), "utf8");
+      const text = await readFile(join(absolute, ".gitignore"), "utf8").catch(() => "");
       ignores = [...inherited, parseIgnoreFile(text, joinPath(outer.prefix, folder))];
     }
     for (const entry of entries) {
       const path = joinPath(folder, entry.name);
+      const asked = included(path, selection.include);
+      if (towards && asked === null) continue;
       const kind = await kindOf(entry, join(root, path), selection.followSymlinks);
-      const ignoredBy = (files: readonly IgnoreFile[]) =>
-        isIgnored(files, joinPath(outer.prefix, path), kind === "folder");
       if (kind === "other") {
         countDrop(report, "symlink");
       } else if (kind === "folder") {
-        const rule = folderRule(entry.name, { ...selection, insidePackages });
         const packages = entry.name === "node_modules";
         // What a repository ignores says nothing about installed packages, which were asked for explicitly.
         const rules = packages ? extra : [...ignores, ...extra];
-        if (rule || ignoredBy(rules)) {
-          countDrop(report, rule ?? "gitignore");
-          continue;
+        const { includeNodeModules } = selection;
+        const rule =
+          folderRule(entry.name, { insidePackages, includeNodeModules, atRoot: folder === "" }) ??
+          (ownedTarget(entry.name) === null ? null : "run") ??
+          (ignoredBy(rules, path, true) ? "gitignore" : null);
+        if (rule !== null && asked !== "inside") {
+          countDrop(report, rule);
+          if (asked === null) continue;
         }
         if (entry.isSymbolicLink() || selection.followSymlinks) {
           const real = await realpath(join(root, path));
@@ -194,21 +336,33 @@ async function walk(
           }
           visited.add(real);
         }
-        await visit(path, packages ? [] : ignores, insidePackages || packages);
+        await visit(
+          path,
+          packages ? [] : ignores,
+          insidePackages || packages,
+          asked !== "inside" && (towards || rule !== null),
+        );
       } else {
         report.seen++;
         if (PROJECT_MARKERS.has(entry.name)) manifests.push(path);
-        if (ignoredBy([...ignores, ...extra])) countDrop(report, "gitignore");
-        else if (!hasExtension(path, selection.extensions)) countDrop(report, "extension");
-        else {
-          const { size } = await stat(join(root, path));
-          if (size > selection.maxFileBytes) countDrop(report, "tooLarge");
-          else found.push({ path, size });
+        const rule =
+          asked === "inside"
+            ? null
+            : ((ignoredBy([...ignores, ...extra], path, false) ? "gitignore" : null) ??
+              (hasExtension(path, selection.extensions) ? null : "extension") ??
+              fileRule(entry.name));
+        if (rule !== null) {
+          countDrop(report, rule);
+          continue;
         }
+        const info = await statIfThere(join(root, path));
+        if (info === null) countDrop(report, "vanished");
+        else if (info.size > fileLimit(path, selection)) countDrop(report, "tooLarge");
+        else found.push(...candidatesOf(path, info.size, selection));
       }
     }
   };
-  await visit("", outer.files, rootInsidePackages);
+  await visit("", outer.files, rootInsidePackages, false);
   return found;
 }
 

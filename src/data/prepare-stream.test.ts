@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { collect, type TextFile } from "./corpus.ts";
 import { type PrepareOptions, prepareCorpus } from "./prepare.ts";
 import { prepareStream, type RereadableCorpus, type StreamOptions } from "./prepare-stream.ts";
-import { utf8Length } from "./select.ts";
+import { utf8Length } from "./utf8-length.ts";
 
 /** A corpus in memory whose later reads can differ from the first pass. */
 function corpusOf(files: readonly TextFile[]): RereadableCorpus & { readonly texts: Map<string, string> } {
@@ -48,7 +48,10 @@ describe("prepareStream", () => {
       name: fc.constantFrom(...names),
       extension: fc.constantFrom(".ts", ".py", ".json", ".css"),
       imports: fc.array(fc.constantFrom(...names), { maxLength: 3 }),
-      body: fc.constantFrom("α = 1", "α = 1  ", "b = 2\n", "c = 3;", "#!/bin/sh\n", ""),
+      body: fc.constantFrom(
+        ...["α = 1", "α = 1  ", "b = 2\n", "c = 3;", "#!/bin/sh\n", ""],
+        ...["long α 😀\n", "😀"].map((text) => text.repeat(900)),
+      ),
     });
     const unique = fc.uniqueArray(file, { selector: (f) => f.project + f.name + f.extension, maxLength: 30 });
     const settings = fc.record({
@@ -69,6 +72,22 @@ describe("prepareStream", () => {
         await expectSame(files, options);
       }),
     );
+  });
+
+  it("divides a long file by position, and leaves both parts out where it changed", async () => {
+    const line = (i: number) => `a line with the number ${i}\n`;
+    const text = Array.from({ length: 2000 }, (_, i) => line(i)).join("");
+    const corpus = corpusOf([{ path: "input.txt", text }]);
+    const options: StreamOptions = { split: { fraction: 0.02 }, repository: { pathComment: true } };
+    const { train, heldOut, dividedFiles } = await prepareStream(corpus, options);
+    expect(dividedFiles).toBe(1);
+    const [head, tail] = [await collect(train), await collect(heldOut)];
+    expect(head[0].text + tail[0].text).toBe(text);
+    expect(tail[0].text.startsWith("a line")).toBe(true);
+    expect([train.bytes, heldOut.bytes]).toEqual([bytesOf(head), bytesOf(tail)]);
+    expect(tail[0].text.length / text.length).toBeCloseTo(0.02, 2);
+    corpus.texts.set("input.txt", `x${text}`);
+    expect([await collect(train), await collect(heldOut)]).toEqual([[], []]);
   });
 
   it("orders imports first and comments paths as prepareCorpus does", async () => {

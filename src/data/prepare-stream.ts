@@ -12,8 +12,8 @@ import { hashHex, hashUnit } from "./hash.ts";
 import type { PrepareOptions } from "./prepare.ts";
 import { groupByProject } from "./project.ts";
 import { pathComment, pathInProject, projectFiles, type RepositoryOptions } from "./repository-order.ts";
-import { utf8Length } from "./select.ts";
-import { contentKey, splitByKey } from "./split.ts";
+import { contentKey, cutAt, planSplit, type SplitItem } from "./split.ts";
+import { utf8Length } from "./utf8-length.ts";
 
 /** A corpus whose texts can be had again by path; no two of its files share a path. */
 export interface RereadableCorpus extends AsyncIterable<TextFile> {
@@ -49,6 +49,8 @@ export interface PreparedStream {
   readonly train: TrainingStream;
   readonly heldOut: TextStream;
   readonly dedupe: DedupeReport;
+  /** Files too long to be held out whole, whose ends are. */
+  readonly dividedFiles: number;
   /** Projects above `projectBytes`, which are ordered in parts. */
   readonly dividedProjects: readonly string[];
   /** Files that had changed or vanished when a later pass came to them, so far. */
@@ -58,9 +60,13 @@ export interface PreparedStream {
 /** What is kept of a file. */
 interface Entry {
   readonly path: string;
-  /** UTF-8 bytes of the text in the corpus. */
+  /** UTF-8 bytes of the text in the corpus, or of the part between `from` and `to`. */
   readonly bytes: number;
+  /** Of the whole text. */
   readonly hash: string;
+  /** Part of the text that is handed out, in UTF-16 units. */
+  readonly from?: number;
+  readonly to?: number;
 }
 
 /** Files that are held at once; `project` is null where they keep their order and are read one by one. */
@@ -82,8 +88,7 @@ export async function prepareStream(
     throw new ConfigError("must be above 0", { where: "prepareStream.projectBytes", found: projectBytes });
   }
   const deduplicator = new Deduplicator(options.dedupe || {});
-  const entries: Entry[] = [];
-  const keys: string[] = [];
+  const entries: (SplitItem & Entry)[] = [];
   let [files, bytes] = [0, 0];
   for await (const file of corpus) {
     const size = utf8Length(file.text);
@@ -91,12 +96,11 @@ export async function prepareStream(
     if (++files % PROGRESS_FILES === 0) options.onProgress?.({ files, bytes });
     const normal = normaliseText(file.text);
     if (options.dedupe !== false && deduplicator.add(file, normal).kind !== "unique") continue;
-    entries.push({ path: file.path, bytes: size, hash: hashHex(file.text) });
-    keys.push(contentKey(normal));
+    const { path, section } = file;
+    entries.push({ path, section, bytes: size, hash: hashHex(file.text), key: contentKey(normal) });
   }
-  const { train, heldOut } = splitByKey(entries, keys, options.split);
-
   const skipped = new Set<string>();
+  const { train, heldOut, divided } = await splitEntries(corpus, entries, options, skipped);
   const comments = repository !== false && repository.pathComment === true;
   const dividedProjects: string[] = [];
   let parts: Part[] = [{ project: null, entries: train }];
@@ -122,11 +126,40 @@ export async function prepareStream(
     },
     heldOut: stream([{ project: null, entries: heldOut }], false),
     dedupe: deduplicator.report,
+    dividedFiles: divided,
     dividedProjects,
     get skipped() {
       return skipped.size;
     },
   };
+}
+
+/** The entries of both sides; what is divided is read once more to find the place. */
+async function splitEntries(
+  corpus: RereadableCorpus,
+  entries: readonly (SplitItem & Entry)[],
+  options: StreamOptions,
+  skipped: Set<string>,
+): Promise<{ train: Entry[]; heldOut: Entry[]; divided: number }> {
+  const plan = planSplit(entries, options.split);
+  const [train, heldOut]: Entry[][] = [[], []];
+  const divided = new Set<string>();
+  for (const [i, { path, section, bytes, hash }] of entries.entries()) {
+    const entry: Entry = { path, bytes, hash };
+    const share = plan[i];
+    if (share === 0) train.push(entry);
+    else if (share === 1) heldOut.push(entry);
+    else {
+      divided.add(section?.file ?? path);
+      for await (const { text } of readUnchanged(corpus, [entry], skipped)) {
+        const cut = cutAt(text, share);
+        const head = utf8Length(text.slice(0, cut));
+        if (cut > 0) train.push({ ...entry, bytes: head, to: cut });
+        if (cut < text.length) heldOut.push({ ...entry, bytes: bytes - head, from: cut });
+      }
+    }
+  }
+  return { train, heldOut, divided: divided.size };
 }
 
 /** Cuts a list into runs of at most `limit` bytes; a larger file is a run of its own. */
@@ -217,9 +250,9 @@ async function* readUnchanged(
   entries: readonly Entry[],
   skipped: Set<string>,
 ): AsyncGenerator<TextFile> {
-  for (const { path, hash } of entries) {
+  for (const { path, hash, from, to } of entries) {
     const text = await corpus.read(path);
     if (text === null || hashHex(text) !== hash) skipped.add(path);
-    else yield { path, text };
+    else yield { path, text: text.slice(from, to) };
   }
 }

@@ -3,7 +3,8 @@ import { collect } from "./corpus.ts";
 import { ALL_FILTERS, letterFraction, lineStatistics, rejectedBy, visibleHtmlText } from "./filters.ts";
 import { isIgnored, parseIgnoreFile } from "./gitignore.ts";
 import { hash128, hashUnit } from "./hash.ts";
-import { hasExtension, newReport, presetExtensions, selectCorpus, utf8Length } from "./select.ts";
+import { hasExtension, newReport, presetExtensions, selectCorpus } from "./select.ts";
+import { utf8Length } from "./utf8-length.ts";
 
 const code = "export const value = compute(first, second);\n".repeat(5);
 

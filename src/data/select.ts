@@ -6,12 +6,21 @@
 import { ConfigError } from "../tensor/errors.ts";
 import { baseName, type Corpus, type TextFile } from "./corpus.ts";
 import { ALL_FILTERS, type ContentRule, type FilterSwitches, rejectedBy } from "./filters.ts";
+import { isSecretName, isSecretText } from "./secrets.ts";
+import { utf8Length } from "./utf8-length.ts";
 
-export type ExtensionPreset = "code" | "typescript" | "text" | "all";
+export const EXTENSION_PRESETS = ["code", "typescript", "text", "all"] as const;
 
-/** Why an entry was left out. `ignoredFolder` and `gitignore` count a whole folder once. */
+export type ExtensionPreset = (typeof EXTENSION_PRESETS)[number];
+
+/** Why an entry was left out. Rules on folders count a whole folder once. */
 export type DropRule =
   | "ignoredFolder"
+  | "dotFile"
+  | "run"
+  | "secret"
+  | "fileName"
+  | "unreadable"
   | "nodeModules"
   | "gitignore"
   | "symlink"
@@ -32,7 +41,12 @@ export interface SelectOptions {
   readonly gitignore?: boolean;
   /** Further patterns in `.gitignore` syntax, relative to the root. */
   readonly ignore?: readonly string[];
-  /** Files above this size are dropped unread (default 4 MiB). */
+  /**
+   * Files and folders, relative to the root, that are read although a rule on names leaves them out: dot files, runs
+   * of this program, secrets, build folders, ignored files.
+   */
+  readonly include?: readonly string[];
+  /** Files above this size are dropped unread (default: 4 MiB; plain text and a root that is a file: no limit). */
   readonly maxFileBytes?: number;
   /** Stop once this many bytes of text were kept (default no limit). */
   readonly maxBytes?: number;
@@ -63,6 +77,8 @@ export function countDrop(report: SelectionReport, rule: DropRule): void {
   report.dropped[rule] = (report.dropped[rule] ?? 0) + 1;
 }
 
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+
 const TYPESCRIPT = ["ts", "tsx", "mts", "cts"];
 const TEXT = ["txt", "md", "markdown", "mdx", "rst", "adoc", "org", "tex"];
 const CODE = [
@@ -81,9 +97,16 @@ const CODE = [
 /** The extensions of a preset, lower case and without dots; null means every extension. */
 export function presetExtensions(extensions: ExtensionPreset | readonly string[]): readonly string[] | null {
   if (typeof extensions !== "string") {
+    const wrong = extensions.find((e) => typeof e !== "string");
+    if (wrong !== undefined) {
+      throw new ConfigError("extensions are texts", {
+        where: "data.extensions",
+        found: JSON.stringify(wrong),
+      });
+    }
     const list = extensions.map((e) => e.replace(/^\./, "").toLowerCase()).filter((e) => e !== "");
     if (list.length === 0) {
-      throw new ConfigError("an empty list of extensions selects nothing", { where: "select.extensions" });
+      throw new ConfigError("an empty list of extensions selects nothing", { where: "data.extensions" });
     }
     return list;
   }
@@ -98,8 +121,8 @@ export function presetExtensions(extensions: ExtensionPreset | readonly string[]
       return null;
     default:
       throw new ConfigError("unknown extension preset", {
-        where: "select.extensions",
-        expected: ["code", "typescript", "text", "all"],
+        where: "data.extensions",
+        expected: EXTENSION_PRESETS,
         found: extensions,
       });
   }
@@ -118,15 +141,38 @@ const BUILD = new Set(
   ),
 );
 
+/** Where an entry lies. */
+export interface EntryPlace {
+  readonly insidePackages: boolean;
+  readonly includeNodeModules: boolean;
+  /** Directly below the corpus' root, where training puts its runs. */
+  readonly atRoot: boolean;
+}
+
 /** The rule that keeps a walker out of the folder called `name`, or null where it may enter. */
-export function folderRule(
-  name: string,
-  context: { readonly insidePackages: boolean; readonly includeNodeModules: boolean },
-): DropRule | null {
+export function folderRule(name: string, context: EntryPlace): DropRule | null {
   if (NEVER.has(name)) return "ignoredFolder";
+  if (name === "runs" && context.atRoot) return "run";
+  // Where pnpm keeps what it installed.
+  if (name.startsWith(".") && !(name === ".pnpm" && context.insidePackages)) return "dotFile";
   if (name === "node_modules")
     return context.includeNodeModules || context.insidePackages ? null : "nodeModules";
   return !context.insidePackages && BUILD.has(name) ? "ignoredFolder" : null;
+}
+
+/** The rule that drops the file called `name` unread, or null. */
+export function fileRule(name: string): DropRule | null {
+  return isSecretName(name) ? "secret" : name.startsWith(".") ? "dotFile" : null;
+}
+
+/** Whether `path` is among the paths of `include` or below one ("inside"), or above one ("towards"), or neither. */
+export function included(path: string, include: readonly string[]): "inside" | "towards" | null {
+  let result: "towards" | null = null;
+  for (const named of include) {
+    if (path === named || path.startsWith(`${named}/`)) return "inside";
+    if (named.startsWith(`${path}/`)) result = "towards";
+  }
+  return result;
 }
 
 /** True where the file name ends in one of the extensions (`d.ts` matches `a.d.ts` only). */
@@ -142,7 +188,9 @@ export interface ResolvedSelection {
   readonly includeNodeModules: boolean;
   readonly gitignore: boolean;
   readonly ignore: readonly string[];
-  readonly maxFileBytes: number;
+  readonly include: readonly string[];
+  /** Null where it depends on the file. */
+  readonly maxFileBytes: number | null;
   readonly maxBytes: number;
   readonly sampleSeed: number | null;
   readonly filters: FilterSwitches;
@@ -154,7 +202,7 @@ export function resolveSelection(options: SelectOptions = {}): ResolvedSelection
   for (const name of ["maxFileBytes", "maxBytes"] as const) {
     const value = options[name];
     if (value !== undefined && !(value > 0)) {
-      throw new ConfigError("must be positive", { where: `select.${name}`, found: value });
+      throw new ConfigError("must be positive", { where: `data.${name}`, found: value });
     }
   }
   return {
@@ -162,7 +210,8 @@ export function resolveSelection(options: SelectOptions = {}): ResolvedSelection
     includeNodeModules: options.includeNodeModules ?? false,
     gitignore: options.gitignore ?? true,
     ignore: options.ignore ?? [],
-    maxFileBytes: options.maxFileBytes ?? 4 * 1024 * 1024,
+    include: (options.include ?? []).map((path) => path.replace(/^\.\//, "").replace(/\/+$/, "")),
+    maxFileBytes: options.maxFileBytes ?? null,
     maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
     sampleSeed: options.sampleSeed ?? null,
     filters: { ...ALL_FILTERS, ...options.filters },
@@ -170,28 +219,17 @@ export function resolveSelection(options: SelectOptions = {}): ResolvedSelection
   };
 }
 
+/** Bytes up to which the file at `path` is read. */
+export function fileLimit(path: string, { maxFileBytes }: ResolvedSelection): number {
+  return maxFileBytes ?? (hasExtension(path, TEXT) ? Number.POSITIVE_INFINITY : MAX_FILE_BYTES);
+}
+
 /** The rule that drops a decoded text, or null where it is kept. */
 export function contentDrop(path: string, text: string, selection: ResolvedSelection): DropRule | null {
   if (text.trim() === "") return "empty";
   if (text.includes("\0")) return "binary";
+  if (isSecretText(text) && included(path, selection.include) !== "inside") return "secret";
   return rejectedBy(path, text, selection.filters);
-}
-
-/** Number of bytes of the text in UTF-8, without encoding it. */
-export function utf8Length(text: string): number {
-  let bytes = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c < 0x80) continue;
-    // A surrogate pair is two units and four bytes; a lone surrogate becomes U+FFFD, three bytes.
-    if (c >= 0xd800 && c < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
-      bytes += 2;
-      i++;
-    } else {
-      bytes += c < 0x800 ? 1 : 2;
-    }
-  }
-  return bytes;
 }
 
 /**
@@ -220,17 +258,43 @@ export async function* selectCorpus(
 }
 
 function pathDrop(path: string, selection: ResolvedSelection): DropRule | null {
+  if (included(path, selection.include) === "inside") return null;
   let insidePackages = false;
-  for (const name of path.split("/").slice(0, -1)) {
-    const rule = folderRule(name, { insidePackages, includeNodeModules: selection.includeNodeModules });
-    if (rule) return rule;
+  const folders = path.split("/").slice(0, -1);
+  for (const [depth, name] of folders.entries()) {
+    const inner = folders.slice(0, depth + 1).join("/");
+    const { includeNodeModules } = selection;
+    const rule = folderRule(name, { insidePackages, includeNodeModules, atRoot: depth === 0 });
+    if (rule && included(inner, selection.include) !== "inside") return rule;
     insidePackages ||= name === "node_modules";
   }
-  return hasExtension(path, selection.extensions) ? null : "extension";
+  return hasExtension(path, selection.extensions) ? fileRule(baseName(path)) : "extension";
 }
 
 function sizeDrop(file: TextFile, selection: ResolvedSelection, report: SelectionReport): DropRule | null {
   const bytes = utf8Length(file.text);
-  if (bytes > selection.maxFileBytes) return "tooLarge";
+  if (bytes > fileLimit(file.path, selection)) return "tooLarge";
   return report.keptBytes + bytes > selection.maxBytes ? "cap" : null;
+}
+
+const WORDS: Partial<Record<DropRule, (count: number) => string>> = {
+  gitignore: (n) => `${n} by .gitignore`,
+  dotFile: (n) => `${n} whose name begins with a dot`,
+  run: (n) => `${n} that hold${n === 1 ? "s" : ""} runs or models of this program`,
+  secret: (n) => `${n} that look${n === 1 ? "s" : ""} like secrets`,
+  fileName: (n) => `${n} whose name is not UTF-8`,
+  unreadable: (n) => `${n} that may not be read`,
+  tooLarge: (n) => `${n} too large (data.maxFileBytes)`,
+  binary: (n) => `${n} that ${n === 1 ? "is" : "are"} not UTF-8 text`,
+  vanished: (n) => `${n} that changed meanwhile`,
+  cap: (n) => `${n} beyond data.maxBytes`,
+};
+
+/** What was left out that a person may not expect, in words; "" where there is nothing to say. */
+export function leftOutText({ dropped }: SelectionReport): string {
+  const parts = Object.entries(WORDS).flatMap(([rule, words]) => {
+    const count = dropped[rule as DropRule] ?? 0;
+    return count > 0 ? [words(count)] : [];
+  });
+  return parts.join(", ");
 }

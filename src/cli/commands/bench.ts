@@ -1,6 +1,6 @@
 /** `deepseek-ts bench`: how fast a model of a released shape runs on this machine. */
-import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
+import { readJsonFile } from "../../files/text-file.ts";
 import type { Json } from "../../models/config-reader.ts";
 import { presets } from "../../models/presets.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -19,7 +19,7 @@ interface Flags extends Omit<ShapeOptions, "seed"> {
   readonly json?: boolean;
 }
 
-/** The configuration that `shape` names: a released model's, or a file's. @throws ConfigError */
+/** The configuration that `shape` names: a released model's, or a file's. @throws ConfigError, FormatError, FileError */
 export async function shapeConfig(shape: string): Promise<Json> {
   if (Object.hasOwn(presets, shape)) return presets[shape as keyof typeof presets] as Json;
   if (!shape.endsWith(".json")) {
@@ -31,7 +31,13 @@ export async function shapeConfig(shape: string): Promise<Json> {
       hint: "Or give the path of a config.json.",
     });
   }
-  return JSON.parse(await readFile(shape, "utf8")) as Json;
+  const value = await readJsonFile(shape);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
+  throw new ConfigError("not a model's configuration", {
+    where: shape,
+    expected: "an object with model_type",
+    found: Array.isArray(value) ? "a list" : String(value),
+  });
 }
 
 export function benchCommand(): Command {

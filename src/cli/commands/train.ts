@@ -1,10 +1,11 @@
 /** `deepseek-ts train`: trains a model on a folder of text, or continues a run. */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
-import { ConfigError, FormatError } from "../../tensor/errors.ts";
+import { readJsonFile } from "../../files/text-file.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import { evaluationText } from "../live-view.ts";
 import { mergeConfig, preset, presets, type RunConfig } from "../run-config.ts";
 import type { RunResult } from "../training-run.ts";
@@ -65,21 +66,11 @@ export async function checkFree(out: string): Promise<void> {
   await checkFolderPlace(await realPlace(out), {});
 }
 
-async function readConfigFile(path: string): Promise<Record<string, unknown>> {
-  const text = await readFile(path, "utf8").catch((cause: Error) => {
-    throw new FormatError("cannot be read", { where: path, found: cause.message, cause });
-  });
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (cause) {
-    throw new FormatError("not JSON", { where: path, found: (cause as Error).message, cause });
-  }
-}
-
 /** Preset, configuration file and options, in that order. @throws ConfigError, FormatError */
 export async function runConfig(flags: TrainFlags): Promise<{ name: string; config: RunConfig }> {
-  const file = flags.config === undefined ? {} : await readConfigFile(flags.config);
-  const name = flags.preset ?? (typeof file?.preset === "string" ? file.preset : "v3-small");
+  const file = flags.config === undefined ? {} : await readJsonFile(flags.config);
+  const asked = (file as { readonly preset?: unknown } | null)?.preset;
+  const name = flags.preset ?? (typeof asked === "string" ? asked : "v3-small");
   let config = mergeConfig(preset(name), file, flags.config);
   const { steps, seconds, seed, extensions } = flags;
   if (extensions !== undefined) {
