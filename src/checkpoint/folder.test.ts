@@ -88,6 +88,26 @@ describe("openCheckpoint", () => {
     await expect(checkpoint.readRaw("nope")).rejects.toThrow(FormatError);
   });
 
+  it("takes powers of two as block scales, whatever their type", async () => {
+    const codes = Uint8Array.from({ length: 130 * 4 }, (_, i) => (i * 11) % 127);
+    const exponents = Uint8Array.of(127 - 9, 127 + 3);
+    const scales = Float32Array.of(2 ** -9, 2 ** 3);
+    const wanted = dequantizeBlocks(codes, scales, 4);
+    const kinds = [
+      entry("q_scale_inv", "F32", [2, 1], scales),
+      entry("q_scale_inv", "BF16", [2, 1], f32ToBf16(scales)),
+      entry("q_scale_inv", "F8_E8M0", [2, 1], exponents),
+    ];
+    for (const scale of kinds) {
+      const quantization_config = { quant_method: "fp8", fmt: "e4m3", scale_fmt: "ue8m0" };
+      const files: Files = new Map([["config.json", text({ quantization_config })]]);
+      await put(files, "model.safetensors", [entry("q", "F8_E4M3", [130, 4], codes), scale]);
+      const checkpoint = await openCheckpoint(memoryFolder(files));
+      expect([...checkpoint.names()]).toEqual(["q"]);
+      expect(await readAllF32(checkpoint, "q")).toEqual(wanted);
+    }
+  });
+
   it("streams in chunks of 4 MiB, FP8 rows cut in the middle included", async () => {
     const cols = 1025;
     const rows = 2050;

@@ -5,7 +5,7 @@
  * Saving is in save.ts; names are not mapped here.
  */
 import { ConfigError, FormatError, ShapeError } from "../tensor/errors.ts";
-import { bf16ToF32, f16ToF32 } from "../tensor/float-formats.ts";
+import { bf16ToF32, e8m0ToF32, f16ToF32 } from "../tensor/float-formats.ts";
 import { type ByteSource, checkInnerPath, type FileTree } from "./byte-source.ts";
 import { type BlockSize, defaultBlock, dequantizeBlocks, scaleShape } from "./fp8.ts";
 import { openPytorch } from "./pytorch/reader.ts";
@@ -335,11 +335,15 @@ function makeCheckpoint(
         found: `[${found.shape.join(", ")}]`,
       });
     }
-    const values = decodeFloats(found.dtype, await fileOf(name).read(name));
-    if (!values) {
-      throw new FormatError("scale dtype", { where: tree.name, name, expected: "F32", found: found.dtype });
-    }
-    return values;
+    const bytes = await fileOf(name).read(name);
+    const values = found.dtype === "F8_E8M0" ? e8m0ToF32(bytes) : decodeFloats(found.dtype, bytes);
+    if (values) return values;
+    throw new FormatError("scale dtype", {
+      where: tree.name,
+      name,
+      expected: "F32 | BF16 | F16 | F8_E8M0",
+      found: found.dtype,
+    });
   }
 
   async function* readF32(name: string): AsyncGenerator<F32Chunk> {

@@ -2,7 +2,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ShapeError } from "./errors.ts";
-import { bf16ToF32, e4m3ToF32, f16ToF32, f32ToBf16, f32ToE4m3, f32ToF16 } from "./float-formats.ts";
+import {
+  bf16ToF32,
+  e4m3ToF32,
+  e8m0ToF32,
+  f16ToF32,
+  f32ToBf16,
+  f32ToE4m3,
+  f32ToF16,
+} from "./float-formats.ts";
 
 const all16 = Uint16Array.from({ length: 65536 }, (_, i) => i);
 const all8 = Uint8Array.from({ length: 256 }, (_, i) => i);
@@ -136,6 +144,21 @@ describe("e4m3fn", () => {
       }),
     );
   });
+});
+
+it("widens E8M0: powers of two, the smallest below the normal ones, and one NaN", () => {
+  const codes = Uint8Array.from({ length: 256 }, (_, i) => i);
+  const values = e8m0ToF32(codes);
+  expect([values[0], values[126], values[127], values[128], values[254]]).toEqual([
+    2 ** -127,
+    0.5,
+    1,
+    2,
+    2 ** 127,
+  ]);
+  expect(values[255]).toBeNaN();
+  for (let i = 1; i < 255; i++) expect(values[i]).toBe(2 * values[i - 1]);
+  expect(() => e8m0ToF32(codes, new Float32Array(2))).toThrow(ShapeError);
 });
 
 it("fills a given destination and refuses one of another length", () => {

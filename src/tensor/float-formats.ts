@@ -1,7 +1,7 @@
 /**
- * Conversions between float32 and the narrow float formats of checkpoints: bfloat16, IEEE half and FP8 e4m3fn
- * (language-models.md §7). They work on bit patterns, so NaN payloads and signed zeros survive widening and
- * narrowing. Block scales of FP8 weights are in checkpoint/fp8.ts; e5m2 is left out.
+ * Conversions between float32 and the narrow float formats of checkpoints: bfloat16, IEEE half, FP8 e4m3fn
+ * (language-models.md §7) and the exponents of its scales. They work on bit patterns, so NaN payloads and signed zeros
+ * survive widening and narrowing. Block scales of FP8 weights are in checkpoint/fp8.ts; e5m2 is left out.
  */
 import { ShapeError } from "./errors.ts";
 
@@ -112,6 +112,13 @@ const E4M3_VALUES: Float32Array = Float32Array.from({ length: 256 }, (_, code) =
 export function e4m3ToF32(src: Uint8Array, dst: Float32Array = new Float32Array(src.length)): Float32Array {
   checkLength("e4m3ToF32", src, dst);
   for (let i = 0; i < src.length; i++) dst[i] = E4M3_VALUES[src[i]];
+  return dst;
+}
+
+/** Widens E8M0 codes, powers of two from 2^-127 to 2^127 (OCP Microscaling Formats 1.0, section 5.4.1); 255 is NaN. */
+export function e8m0ToF32(src: Uint8Array, dst: Float32Array = new Float32Array(src.length)): Float32Array {
+  checkLength("e8m0ToF32", src, dst);
+  for (let i = 0; i < src.length; i++) dst[i] = src[i] === 255 ? Number.NaN : 2 ** (src[i] - 127);
   return dst;
 }
 
