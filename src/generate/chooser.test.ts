@@ -26,6 +26,12 @@ describe("Chooser", () => {
     expect([1, 2].map(() => pick(rewarded))).toEqual([4, 4]);
   });
 
+  it("lets no stop token come before so many tokens", () => {
+    const chooser = greedy({ minTokens: 2, stopIds: [1, 3] });
+    expect([1, 2, 3].map(() => pick(chooser))).toEqual([2, 2, 1]);
+    expect(pick(greedy({ minTokens: 2 }))).toBe(1);
+  });
+
   it("adds biases and leaves the logits and the reported probabilities alone", () => {
     const before = logits.slice();
     const chooser = greedy(

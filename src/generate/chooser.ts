@@ -36,6 +36,10 @@ export interface ChooserOptions extends SamplingOptions {
   readonly logprobs?: boolean | number;
   /** What the output must follow; it moves on with every token, so that it serves one generation. */
   readonly constraint?: TokenConstraint;
+  /** Tokens to generate before one of `stopIds` may come; default 0. */
+  readonly minTokens?: number;
+  /** Tokens after which the output ends. */
+  readonly stopIds?: readonly number[];
 }
 
 export class Chooser {
@@ -45,6 +49,7 @@ export class Chooser {
   readonly #seen = new Set<number>();
   /** How often each token was generated. */
   readonly #made = new Map<number, number>();
+  #accepted = 0;
 
   /** @param count tokens that exist: rows of a padded head beyond it are never chosen */
   constructor(options: ChooserOptions, random: Random, context: ArrayLike<number>, count: number) {
@@ -62,9 +67,11 @@ export class Chooser {
   /** The logits with all penalties, biases and the constraint; the model's own stay as they are. */
   #adjusted(logits: Float32Array, buffers: SamplingBuffers): Float32Array {
     const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, constraint } = this.#options;
-    const { logitBias = [] } = this.#options;
+    const { logitBias = [], minTokens = 0, stopIds = [] } = this.#options;
     const penalized = presencePenalty !== 0 || frequencyPenalty !== 0;
-    if (repetitionPenalty === 1 && !penalized && logitBias.length === 0 && !constraint) return logits;
+    const early = this.#accepted < minTokens && stopIds.length > 0;
+    if (repetitionPenalty === 1 && !penalized && logitBias.length === 0 && !constraint && !early)
+      return logits;
     const scored = buffers.copy(logits);
     penalizeRepetition(scored, this.#seen, repetitionPenalty);
     if (penalized) {
@@ -72,6 +79,7 @@ export class Chooser {
     }
     for (const [id, bias] of logitBias) scored[id] += bias;
     constraint?.mask(scored);
+    if (early) for (const id of stopIds) scored[id] = Number.NEGATIVE_INFINITY;
     return scored;
   }
 
@@ -106,14 +114,29 @@ export class Chooser {
     const { constraint, logprobs = false } = this.#options;
     this.#seen.add(id);
     this.#made.set(id, (this.#made.get(id) ?? 0) + 1);
+    this.#accepted++;
     constraint?.accept(id);
-    if (logprobs === false) return { id };
-    const norm = logNorm(logits, this.#count);
-    const token = { id, logprob: logits[id] - norm };
-    if (logprobs === true) return token;
-    const top = best(logits, logprobs, this.#count).map((id) => ({ id, logprob: logits[id] - norm }));
-    return { ...token, top };
+    return logprobs === false ? { id } : scoredToken(logits, id, logprobs, this.#count);
   }
+}
+
+/**
+ * `id` with its log-probability among the first `count` logits; where `alternatives` is a number, with so many of the
+ * most probable tokens. @throws LogitsError
+ */
+export function scoredToken(
+  logits: Float32Array,
+  id: number,
+  alternatives: boolean | number,
+  count: number,
+): GeneratedToken {
+  const norm = logNorm(logits, count);
+  const token = { id, logprob: logits[id] - norm };
+  if (typeof alternatives === "boolean") return token;
+  return {
+    ...token,
+    top: best(logits, alternatives, count).map((id) => ({ id, logprob: logits[id] - norm })),
+  };
 }
 
 /** Logarithm of the sum of the exponentials of the first `count` logits. @throws LogitsError */

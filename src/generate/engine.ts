@@ -14,10 +14,10 @@ import { type EngineStats, Generation } from "./generation.ts";
 import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
-import { checkRequest, inRange, type RequestOptions, type StopReason } from "./request.ts";
+import { checkRequest, inRange, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
-import { disposeCaches, Sequence } from "./sequence.ts";
+import { disposeCaches, Sequence, type SequenceOptions } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
 
 export interface EngineOptions {
@@ -35,8 +35,10 @@ export interface EngineOptions {
   readonly vocabularySize?: number;
 }
 
-export interface EngineRequest extends RequestOptions {
+export interface EngineRequest extends SequenceOptions {
   readonly prompt: ArrayLike<number>;
+  /** Whether the prompt may start from what other requests left in caches; default true, false where it is scored. */
+  readonly reusePrefix?: boolean;
 }
 
 export interface EngineMetrics {
@@ -165,7 +167,7 @@ export class Engine implements AsyncDisposable {
     if (this.#closed) throw new DisposedError("this engine was closed", { where: "Engine.submit" });
     const { vocabularySize = this.#vocabularySize, prompt, maxTokens, signal } = request;
     const options = { ...request, vocabularySize };
-    checkRequest("Engine.submit", this.model.config, prompt, options);
+    checkRequest("Engine.submit", this.model.config, prompt, options, 0);
     if (prompt.length + maxTokens > this.cacheTokens) {
       throw new ConfigError("prompt and new tokens do not fit the engine's caches", {
         where: "Engine.submit",
@@ -180,7 +182,11 @@ export class Engine implements AsyncDisposable {
     const abort = () => this.#end(job, "aborted");
     const job: Job = {
       sequence: new Sequence(this.model, prompt, options),
-      generation: new Generation({ stats: () => statsOf(job), cancel: abort }),
+      generation: new Generation({
+        stats: () => statsOf(job),
+        promptScores: () => job.sequence.scoring?.scores ?? [],
+        cancel: abort,
+      }),
       request,
       submitted: performance.now(),
       started: null,
@@ -192,6 +198,7 @@ export class Engine implements AsyncDisposable {
       unsubscribe: () => signal?.removeEventListener("abort", abort),
     };
     this.#waiting.push(job);
+    if (maxTokens === 0 && job.sequence.scoring === null) this.#end(job, "length");
     if (signal?.aborted) abort();
     else signal?.addEventListener("abort", abort);
     this.#loop ??= this.#run();
@@ -279,12 +286,9 @@ export class Engine implements AsyncDisposable {
       if (room < 0 && this.#running.length > 0) return;
       this.#waiting.shift();
       const drafts = job.request.speculative ?? false;
-      const found = findPrefix(
-        sequence.tokens,
-        drafts,
-        this.#store,
-        this.#running.map((other) => other.sequence),
-      );
+      const reuse = (job.request.reusePrefix ?? true) && (sequence.scoring?.complete ?? true);
+      const others = this.#running.map((other) => other.sequence);
+      const found = reuse ? findPrefix(sequence.tokens, drafts, this.#store, others) : null;
       this.#store.shrink(Math.max(0, room), found?.stored);
       const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
       sequence.attach(

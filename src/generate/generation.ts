@@ -12,6 +12,7 @@ export interface EngineStats extends GenerationStats {
 /** What the engine offers to its generations. */
 export interface GenerationSource {
   stats(): EngineStats;
+  promptScores(): readonly GeneratedToken[];
   cancel(): void;
 }
 
@@ -29,6 +30,14 @@ export class Generation implements AsyncIterableIterator<GeneratedToken, undefin
   /** What was done so far; final once the iteration is over. Times are those of the engine, with what it did beside. */
   get stats(): EngineStats {
     return this.#source.stats();
+  }
+
+  /**
+   * Where `promptLogprobs` was asked for: the prompt's tokens from the second on, with their log-probabilities.
+   * Complete once the first token is there, or the end.
+   */
+  get promptScores(): readonly GeneratedToken[] {
+    return this.#source.promptScores();
   }
 
   /** Whether no further token will be made; those made may still wait to be read. */

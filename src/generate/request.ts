@@ -5,7 +5,7 @@ import type { ChooserOptions } from "./chooser.ts";
 import { checkSampling } from "./sampling.ts";
 
 export interface RequestOptions extends ChooserOptions {
-  /** Most tokens to generate, at least 1. */
+  /** Most tokens to generate, at least 1; an engine takes 0 too. */
   readonly maxTokens: number;
   /** Tokens after which generation ends, themselves included in the output; default: the configuration's EOS. */
   readonly stopIds?: readonly number[];
@@ -44,16 +44,19 @@ export function positive(where: string, name: string, value: number): void {
   inRange(where, name, value, 1, Number.MAX_SAFE_INTEGER);
 }
 
-/** Refuses what cannot be generated, with the numbers. @throws ConfigError */
+/** Refuses what cannot be generated, fewer than `least` tokens among it, with the numbers. @throws ConfigError */
 export function checkRequest(
   where: string,
   config: LanguageConfig,
   prompt: ArrayLike<number>,
   options: RequestOptions,
+  least = 1,
 ): void {
-  const { maxTokens, vocabularySize = config.vocabSize, speculative, logprobs, logitBias = [] } = options;
+  const { maxTokens, minTokens = 0, vocabularySize = config.vocabSize, speculative } = options;
+  const { logprobs, logitBias = [], stopIds = [] } = options;
   checkSampling(options);
-  positive(where, "maxTokens", maxTokens);
+  inRange(where, "maxTokens", maxTokens, least, Number.MAX_SAFE_INTEGER);
+  inRange(where, "minTokens", minTokens, 0, maxTokens);
   positive(where, "vocabularySize", vocabularySize);
   if (vocabularySize > config.vocabSize) {
     throw new ConfigError("more tokens than the head has rows", {
@@ -83,6 +86,7 @@ export function checkRequest(
   const given: [string, readonly number[]][] = [
     ["prompt", Array.from(prompt)],
     ["logitBias", logitBias.map(([id]) => id)],
+    ...(minTokens > 0 ? [["stopIds", stopIds] as [string, readonly number[]]] : []),
   ];
   for (const [name, ids] of given) {
     const outside = ids.find((id) => !known(id));

@@ -7,6 +7,7 @@ import type { Cache, CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Chooser, type GeneratedToken } from "./chooser.ts";
+import { PromptScores } from "./prompt-scores.ts";
 import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
 
 export interface SequenceCaches {
@@ -16,6 +17,11 @@ export interface SequenceCaches {
   readonly draftCache: Cache | null;
 }
 
+export interface SequenceOptions extends RequestOptions {
+  /** Whether the prompt's own tokens are scored; a number: with so many alternatives. */
+  readonly promptLogprobs?: boolean | number;
+}
+
 export class Sequence implements Disposable {
   readonly model: CausalLM;
   /** Prompt and output. */
@@ -23,6 +29,8 @@ export class Sequence implements Disposable {
   readonly promptTokens: number;
   readonly chooser: Chooser;
   readonly drafts: DraftCounts = { drafted: 0, accepted: 0 };
+  /** Scores of the prompt's tokens, as far as it was read; null: they are not asked for. */
+  readonly scoring: PromptScores | null;
   /** Why no token follows; null while tokens may. */
   stopReason: StopReason | null = null;
   /** States `[n, d]` of the last tokens read, not yet given to the drafting module. */
@@ -31,15 +39,17 @@ export class Sequence implements Disposable {
   readonly #stopIds: ReadonlySet<number>;
   #caches: SequenceCaches | null = null;
 
-  constructor(model: CausalLM, prompt: ArrayLike<number>, options: RequestOptions) {
-    const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0 } = options;
+  constructor(model: CausalLM, prompt: ArrayLike<number>, options: SequenceOptions) {
+    const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0, promptLogprobs = false } = options;
     this.model = model;
     this.tokens = Array.from(prompt);
     this.promptTokens = prompt.length;
     this.#maxTokens = maxTokens;
     this.#stopIds = new Set(stopIds);
     const count = options.vocabularySize ?? model.config.vocabSize;
-    this.chooser = new Chooser(options, new Random(seed), prompt, count);
+    this.chooser = new Chooser({ ...options, stopIds }, new Random(seed), prompt, count);
+    this.scoring =
+      promptLogprobs === false ? null : new PromptScores(Array.from(prompt), promptLogprobs, count);
   }
 
   /** Gives the sequence its caches, which it owns from here on. */
@@ -81,6 +91,11 @@ export class Sequence implements Disposable {
   /** Tokens that may still be generated. */
   get remaining(): number {
     return this.#maxTokens - this.generatedTokens;
+  }
+
+  /** Ends a sequence that generates nothing, once its prompt was read. */
+  finish(): void {
+    this.stopReason = "length";
   }
 
   /** Adds a decided token, chosen from `logits`, and sees whether it is the last. */

@@ -10,7 +10,8 @@ import type { MlaForm } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
-import type { Candidates, SamplingBuffers } from "./sampling.ts";
+import { rowsOfLogits } from "./prompt-scores.ts";
+import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
 import type { Sequence } from "./sequence.ts";
 import { verify } from "./speculative.ts";
 
@@ -50,16 +51,6 @@ function ending({ unread, remaining }: Sequence): boolean {
 function draftsNext(sequence: Sequence): boolean {
   const { pending, unread, generatedTokens } = sequence;
   return pending !== null && unread === 1 && generatedTokens > 0 && !ending(sequence);
-}
-
-/** The rows of a tensor `[rows, V]`: its own memory, where the device shows it, so that they end with it. */
-async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
-  const [rows, width] = output.shape;
-  const window = output.window(0, output.size);
-  const flat = window
-    ? new Float32Array(window.buffer, window.byteOffset, output.size)
-    : ((await output.data()) as Float32Array);
-  return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
 }
 
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
@@ -119,10 +110,22 @@ interface Placed extends Reading {
   readonly row: number;
   /** Rows at the end whose logits are needed. */
   readonly wanted: number;
+  /** Of the rows that score the prompt: the first, and their number. */
+  readonly scored: { readonly first: number; readonly rows: number };
 }
 
-/** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. */
-function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm): Tensor {
+const NONE = { first: 0, rows: 0 };
+
+/**
+ * The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. States `[1, n, d]` of
+ * the rows that score a prompt go to `scored`.
+ */
+function readTokens(
+  model: CausalLM,
+  placed: readonly Placed[],
+  mlaForm: MlaForm,
+  scored: Map<Sequence, Tensor>,
+): Tensor {
   return model.device.inference(() => {
     const ids: number[] = [];
     const wanted: number[] = [];
@@ -134,7 +137,15 @@ function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm
       return { cache, tokens: tokens + (draft ? 1 : 0) };
     });
     const hidden = model.hidden(model.ids([ids]), { segments, mlaForm }); // [1, N, d]
-    for (const { sequence, tokens, draft, row } of placed) {
+    for (const { sequence, tokens, draft, row, scored: due } of placed) {
+      if (due.rows > 0) {
+        const rows = Array.from({ length: due.rows }, (_, i) => row + due.first + i);
+        const states = model.rows(hidden, rows);
+        scored.set(
+          sequence,
+          model.device.unscoped(() => states.view([1, ...states.shape])),
+        );
+      }
       // Where states still wait the sequence is ending, and the module is done with it.
       if (!sequence.draftCache || sequence.pending) continue;
       const rows = Array.from({ length: tokens + (draft ? 1 : 0) }, (_, i) => row + i);
@@ -142,6 +153,26 @@ function readTokens(model: CausalLM, placed: readonly Placed[], mlaForm: MlaForm
     }
     return wanted.length === 0 ? model.device.empty([0, 0]) : model.logits(model.rows(hidden, wanted));
   });
+}
+
+/** Scores prompts' tokens by the states of their rows, which it frees; what that throws goes to `failed`. */
+async function scorePrompts(
+  model: CausalLM,
+  scored: ReadonlyMap<Sequence, Tensor>,
+  failed: Map<Sequence, unknown>,
+): Promise<void> {
+  try {
+    for (const [sequence, states] of scored) {
+      try {
+        if (sequence.attached) await sequence.scoring!.add(model, states);
+      } catch (error) {
+        if (!(error instanceof LogitsError)) throw error;
+        failed.set(sequence, error);
+      }
+    }
+  } finally {
+    for (const states of scored.values()) states.dispose();
+  }
 }
 
 /** Keeps or drops the draft and chooses what follows, into `tokens`. */
@@ -197,12 +228,16 @@ export async function step(
   let rows = 0;
   const placed = order.map(({ sequence, tokens }): Placed => {
     const draft = drafts.get(sequence) ?? null;
-    const wanted = tokens === sequence.unread ? (draft ? 2 : 1) : 0;
+    const last = tokens === sequence.unread && sequence.remaining > 0;
+    const wanted = last ? (draft ? 2 : 1) : 0;
     const row = rows;
     rows += tokens + (draft ? 1 : 0);
-    return { sequence, tokens, draft, row, wanted };
+    const scored = sequence.scoring?.due(sequence.cache.length, tokens) ?? NONE;
+    return { sequence, tokens, draft, row, wanted, scored };
   });
-  using output = placed.length === 0 ? null : readTokens(model, placed, mlaForm);
+  const scored = new Map<Sequence, Tensor>();
+  using output = placed.length === 0 ? null : readTokens(model, placed, mlaForm, scored);
+  await scorePrompts(model, scored, failed);
   const logits = output === null ? [] : await rowsOfLogits(output);
   const outcomes = new Map<Sequence, Outcome>();
   for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
@@ -211,10 +246,11 @@ export async function step(
     const { sequence, wanted } = reading;
     const own = logits.slice(at, at + wanted);
     at += wanted;
-    if (!sequence.attached) continue;
+    if (!sequence.attached || failed.has(sequence)) continue;
     const tokens: GeneratedToken[] = [];
     try {
       if (wanted > 0) choose(reading, own, tokens, buffers);
+      else if (sequence.remaining === 0 && sequence.unread === 0) sequence.finish();
       outcomes.set(sequence, { sequence, tokens });
     } catch (error) {
       outcomes.set(sequence, { sequence, tokens, error });

@@ -1,0 +1,61 @@
+/**
+ * Log-probabilities of a prompt's own tokens, each given those before it, for evaluations that compare texts. The head
+ * runs over every row of the prompt, a slice at a time: the logits of a long prompt would fill the memory.
+ */
+import type { CausalLM } from "../models/causal-lm.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type GeneratedToken, scoredToken } from "./chooser.ts";
+
+/** Rows whose logits are in memory at once: 33 MB for 129,280 tokens. */
+const SLICE = 64;
+
+export class PromptScores {
+  /** Of the prompt's second token, the third, and so on: nothing comes before the first. */
+  readonly scores: GeneratedToken[] = [];
+  readonly #prompt: readonly number[];
+  readonly #alternatives: boolean | number;
+  readonly #count: number;
+
+  /** @param count tokens that exist: rows of a padded head beyond it count for nothing */
+  constructor(prompt: readonly number[], alternatives: boolean | number, count: number) {
+    this.#prompt = prompt;
+    this.#alternatives = alternatives;
+    this.#count = count;
+  }
+
+  /** Whether all tokens have their score. */
+  get complete(): boolean {
+    return this.scores.length >= this.#prompt.length - 1;
+  }
+
+  /** Of a pass over `tokens` tokens from position `start` on: the first row whose logits score a token, and their number. */
+  due(start: number, tokens: number): { first: number; rows: number } {
+    // The row at a position scores the token after it; what was scored before the cache was lost stays.
+    const from = Math.max(start, this.scores.length);
+    const to = Math.min(start + tokens, this.#prompt.length - 1);
+    return { first: from - start, rows: Math.max(0, to - from) };
+  }
+
+  /** Takes the states `[1, n, d]` that are due. @throws LogitsError */
+  async add(model: CausalLM, states: Tensor): Promise<void> {
+    const [, total] = states.shape;
+    for (let begin = 0; begin < total; begin += SLICE) {
+      const rows = Array.from({ length: Math.min(SLICE, total - begin) }, (_, i) => begin + i);
+      using output = model.device.inference(() => model.logits(model.rows(states, rows))); // [n, V]
+      for (const logits of await rowsOfLogits(output)) {
+        const id = this.#prompt[this.scores.length + 1];
+        this.scores.push(scoredToken(logits, id, this.#alternatives, this.#count));
+      }
+    }
+  }
+}
+
+/** The rows of a tensor `[rows, V]`: its own memory, where the device shows it, so that they end with it. */
+export async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
+  const [rows, width] = output.shape;
+  const window = output.window(0, output.size);
+  const flat = window
+    ? new Float32Array(window.buffer, window.byteOffset, output.size)
+    : ((await output.data()) as Float32Array);
+  return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
+}
