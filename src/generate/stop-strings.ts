@@ -1,43 +1,109 @@
 /**
  * Cuts a stream of text at the first stop string. Text that may be the beginning of one is held back, so that what
  * comes out does not depend on how the stream is cut into pieces.
+ *
+ * All strings are followed at once (Aho and Corasick, CACM 18, 1975): the work depends on the text alone, however many
+ * strings there are, and the depth of the present node is the length of what must be held back.
  */
 import { ConfigError } from "../tensor/errors.ts";
 
+/** Most units of UTF-16 in all strings together: each is a node. */
+const MOST_UNITS = 1 << 16;
+
+interface Node {
+  readonly next: Map<number, Node>;
+  /** Units from the root: the longest end of the text that begins a stop string. */
+  readonly depth: number;
+  /** The longest shorter end that also begins one. */
+  fail: Node | null;
+  /** The longest stop string that ends here. */
+  found: string | null;
+}
+
+function newNode(depth: number): Node {
+  return { next: new Map(), depth, fail: null, found: null };
+}
+
+function automaton(strings: readonly string[]): Node {
+  const root = newNode(0);
+  for (const string of strings) {
+    let node = root;
+    for (let i = 0; i < string.length; i++) {
+      const unit = string.charCodeAt(i);
+      let next = node.next.get(unit);
+      if (next === undefined) {
+        next = newNode(i + 1);
+        node.next.set(unit, next);
+      }
+      node = next;
+    }
+    node.found = string;
+  }
+  // By depth, so that shorter ends are known.
+  const queue = [root];
+  for (const node of queue) {
+    for (const [unit, next] of node.next) {
+      next.fail = node === root ? root : step(root, node.fail!, unit);
+      next.found ??= next.fail.found;
+      queue.push(next);
+    }
+  }
+  return root;
+}
+
+/** The node after one more unit of text. */
+function step(root: Node, from: Node, unit: number): Node {
+  let node: Node | null = from;
+  while (node !== null) {
+    const next = node.next.get(unit);
+    if (next !== undefined) return next;
+    node = node.fail;
+  }
+  return root;
+}
+
 export class StopStrings {
-  readonly #strings: readonly string[];
+  readonly #root: Node;
+  readonly #included: boolean;
+  #node: Node;
   #held = "";
   /** The stop string that was found. */
   found: string | null = null;
 
-  /** @throws ConfigError for an empty string */
-  constructor(strings: readonly string[]) {
+  /**
+   * @param included whether the stop string itself comes out
+   * @throws ConfigError for an empty string, and for more text than a program would look for
+   */
+  constructor(strings: readonly string[], included = false) {
+    const units = strings.reduce((sum, { length }) => sum + length, 0);
     if (strings.includes("")) throw new ConfigError("a stop string must not be empty", { name: "stop" });
-    // Of two that end at one place the longer begins earlier.
-    this.#strings = [...strings].sort((a, b) => b.length - a.length);
+    if (units > MOST_UNITS) {
+      const detail = { name: "stop", expected: `at most ${MOST_UNITS} characters`, found: units };
+      throw new ConfigError("the stop strings are too long", detail);
+    }
+    this.#root = automaton(strings);
+    this.#node = this.#root;
+    this.#included = included;
   }
 
   /**
-   * The text that is sure to come before any stop string. Of several stop strings the one that ends first counts:
-   * it is the one found when the text arrives letter by letter. Nothing comes out after it.
+   * The text that is sure to come before any stop string. Of several stop strings the one that ends first counts, of
+   * those that end at one place the longest. Nothing comes out after it.
    */
   push(text: string): string {
     if (this.found !== null) return "";
-    const all = this.#held + text;
-    let end = Number.POSITIVE_INFINITY;
-    for (const string of this.#strings) {
-      const at = all.indexOf(string);
-      if (at < 0 || at + string.length >= end) continue;
-      end = at + string.length;
-      this.found = string;
-    }
-    if (this.found !== null) {
+    for (let i = 0; i < text.length; i++) {
+      this.#node = step(this.#root, this.#node, text.charCodeAt(i));
+      this.found = this.#node.found;
+      if (this.found === null) continue;
+      const all = this.#held + text.slice(0, i + 1);
       this.#held = "";
-      return all.slice(0, end - this.found.length);
+      return this.#included ? all : all.slice(0, all.length - this.found.length);
     }
-    const kept = this.#beginning(all);
-    this.#held = all.slice(all.length - kept);
-    return all.slice(0, all.length - kept);
+    const all = this.#held + text;
+    const sure = all.length - this.#node.depth;
+    this.#held = all.slice(sure);
+    return all.slice(0, sure);
   }
 
   /** What is held back, once no more text comes. */
@@ -45,15 +111,5 @@ export class StopStrings {
     const held = this.#held;
     this.#held = "";
     return held;
-  }
-
-  /** Length of the longest end of `text` that begins a stop string. */
-  #beginning(text: string): number {
-    const longest = Math.min(text.length, (this.#strings[0]?.length ?? 0) - 1);
-    for (let n = longest; n > 0; n--) {
-      const tail = text.slice(text.length - n);
-      if (this.#strings.some((string) => string.length > n && string.startsWith(tail))) return n;
-    }
-    return 0;
   }
 }

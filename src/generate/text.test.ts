@@ -47,6 +47,16 @@ describe("stop strings", () => {
     );
   });
 
+  it("follows many strings at once, and lets the one that it finds come out where it is asked to", () => {
+    const many = Array.from({ length: 1000 }, (_, i) => `${"ab".repeat(i % 20)}<${i}>`);
+    const matcher = new StopStrings(many, true);
+    expect(matcher.push("ababab")).toBe("");
+    expect(matcher.push("x ab")).toBe("abababx ");
+    expect(matcher.push("<21>!")).toBe("ab<21>");
+    expect(matcher.found).toBe("ab<21>");
+    expect(matcher.push("more") + matcher.end()).toBe("");
+  });
+
   it("holds back no more than could begin a stop string", () => {
     const matcher = new StopStrings(["\n\n", "END"]);
     expect(matcher.push("one\n")).toBe("one");
@@ -57,6 +67,7 @@ describe("stop strings", () => {
     expect(matcher.found).toBe("END");
     expect(matcher.push("more") + matcher.end()).toBe("");
     expect(() => new StopStrings(["a", ""])).toThrow(ConfigError);
+    expect(() => new StopStrings(["a".repeat(70_000)])).toThrow(/at most 65536 characters; found: 70000/);
   });
 });
 
