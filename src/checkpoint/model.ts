@@ -1,7 +1,7 @@
 /** Between models and files: a checkpoint as the weights of a model, and a model as the tensors of a checkpoint. */
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
-import { parseConfig, toConfigJson } from "../models/config.ts";
-import { absentMtpText, storedMtpLayers } from "../models/load.ts";
+import { type LanguageConfig, parseConfig, toConfigJson } from "../models/config.ts";
+import { absentMtpText, checkCounts, checkStored, storedMtpLayers } from "../models/load.ts";
 import { weightsOf } from "../models/model-weights.ts";
 import { groupBytes, storageOf, storageRule, weightBytes } from "../models/quantization.ts";
 import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
@@ -18,6 +18,7 @@ import { isTiled, tilesOf } from "./tiles.ts";
 export function modelWeights(checkpoint: Checkpoint): WeightSource {
   const tiles = tilesOf(checkpoint);
   return {
+    where: checkpoint.tree.name,
     *names() {
       for (const name of checkpoint.names()) if (!isTiled(name)) yield name;
     },
@@ -75,6 +76,37 @@ function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): St
   };
 }
 
+/** A configuration whose counts the source bears out; of prediction layers those that are there. @throws */
+function storedConfig(
+  configJson: JsonObject,
+  source: WeightSource,
+  onNotice: LoadOptions["onNotice"],
+): LanguageConfig {
+  const config = parseConfig(configJson);
+  checkCounts(config, source);
+  const mtpLayers = storedMtpLayers(config, source);
+  if (mtpLayers < config.mtpLayers) onNotice?.(absentMtpText(config.mtpLayers, mtpLayers));
+  return { ...config, mtpLayers };
+}
+
+/**
+ * The configuration of a checkpoint, its counts compared with what the files hold; of prediction layers it names those
+ * that are there, with a notice where they are fewer. @throws ConfigError where there is none, FormatError
+ */
+export function checkpointConfig(
+  checkpoint: Checkpoint,
+  onNotice?: (text: string) => void,
+): { readonly config: LanguageConfig; readonly json: JsonObject } {
+  const { config: json, tree } = checkpoint;
+  if (json === null) {
+    throw new ConfigError("the folder has no config.json", {
+      where: tree.name,
+      hint: "Copy it from the model's page.",
+    });
+  }
+  return { config: storedConfig(json, modelWeights(checkpoint), onNotice), json };
+}
+
 /** Makes a model of an official `config.json` and fills it from `source`. @throws ConfigError, FormatError, ShapeError */
 export async function modelFrom(
   configJson: JsonObject,
@@ -91,10 +123,9 @@ export async function modelFrom(
     return modelFrom(toConfigJson(tiled.config), { ...floats, blocks }, device, { ...options, dtype });
   }
   const storage = options.storage ?? (dtype === "auto" ? auto : storageRule(dtype));
-  const config = parseConfig(configJson);
-  const mtpLayers = storedMtpLayers(config, source);
-  if (mtpLayers < config.mtpLayers) onNotice?.(absentMtpText(config.mtpLayers, mtpLayers));
-  const model = createModel(configJson, device, { storage, mtpLayers });
+  const config = storedConfig(configJson, source, onNotice);
+  checkStored(config, source, storage);
+  const model = createModel(configJson, device, { storage, mtpLayers: config.mtpLayers });
   try {
     const { total } = weightBytes(model.config, storage);
     let done = 0;
@@ -117,13 +148,8 @@ export async function loadModel(
 ): Promise<CausalLM> {
   const checkpoint = await openCheckpoint(tree, options);
   try {
-    if (checkpoint.config === null) {
-      throw new ConfigError("the folder has no config.json", {
-        where: tree.name,
-        hint: "Copy it from the model's page.",
-      });
-    }
-    return await modelFrom(checkpoint.config, modelWeights(checkpoint), device, options);
+    const { json } = checkpointConfig(checkpoint);
+    return await modelFrom(json, modelWeights(checkpoint), device, options);
   } finally {
     await checkpoint.close();
   }

@@ -4,10 +4,9 @@
  */
 import type { FileTree } from "../checkpoint/byte-source.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
-import { modelWeights } from "../checkpoint/model.ts";
-import { type CausalLM, createModel } from "../models/causal-lm.ts";
+import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.ts";
+import type { CausalLM } from "../models/causal-lm.ts";
 import type { MlaForm } from "../nn/context.ts";
-import { ConfigError } from "../tensor/errors.ts";
 import { differentiate } from "../tensor/tape.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
@@ -71,9 +70,7 @@ export async function checkParity(
     const gradients = (await tree.has("grads.safetensors"))
       ? opened(await Expected.open(tree, "grads.safetensors"))
       : null;
-    if (!checkpoint.config) throw new ConfigError("the folder has no config.json", { where: tree.name });
-    using model = createModel(checkpoint.config, device);
-    await model.load(modelWeights(checkpoint));
+    using model = await modelFrom(checkpointConfig(checkpoint).json, modelWeights(checkpoint), device);
     options.prepare?.(model);
     const comparison = new Comparison();
     const run: Run = { model, inputs, expected, gradients, tolerance: meta.tolerance, comparison };

@@ -15,7 +15,10 @@ import type { Json } from "../models/config-reader.ts";
 import { countParameters } from "../models/count.ts";
 import { storageRule, weightBytes } from "../models/quantization.ts";
 import type { CacheDtype } from "../nn/cache.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
+import { thisMachine } from "./memory-needs.ts";
+import { bytesText } from "./progress-line.ts";
 
 export interface ShapeOptions {
   readonly dtype: "q4" | "q8" | "bf16" | "f32";
@@ -85,6 +88,16 @@ export async function benchmarkShape(
   const counts = countParameters(config);
   const bytes = weightBytes(config, storageRule(dtype));
   const vocabulary = config.vocabSize;
+  const { total: memory } = thisMachine();
+  if (bytes.total > memory) {
+    throw new ConfigError("the weights are larger than this machine's memory", {
+      where: "bench",
+      name: `--dtype ${dtype}`,
+      expected: `at most ${bytesText(memory)}`,
+      found: `${bytesText(bytes.total)}, ${counts.total} parameters`,
+      hint: "Choose a smaller shape, or fewer bits a weight.",
+    });
+  }
 
   let since = performance.now();
   let model = createModel({ ...configJson, num_nextn_predict_layers: 0 }, device, { dtype, seed, std: 0.02 });

@@ -4,6 +4,7 @@ import { mlaSpecs } from "../nn/mla.ts";
 import { mlpSpecs } from "../nn/mlp.ts";
 import { moeSpecs } from "../nn/moe.ts";
 import { type GroupSpec, matrix, vector } from "../nn/parameters.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { isMoeLayer, type LanguageConfig } from "./config.ts";
 
 /**
@@ -43,8 +44,24 @@ export function blockSpecs(
   ];
 }
 
-/** The model without multi-token prediction, in checkpoint order. */
+/** Layers times experts that are described one by one; the largest models have a tenth of it. */
+const MOST_EXPERTS = 1 << 18;
+
+/** Refuses numbers that no memory holds a description of. @throws ConfigError */
+function checkCounts({ moe }: LanguageConfig, key: string, layers: number): void {
+  const experts = moe?.experts ?? 1;
+  if (layers * experts <= MOST_EXPERTS) return;
+  throw new ConfigError("a model of more layers and experts than any has", {
+    where: "config.json",
+    name: moe === null ? key : `${key} times n_routed_experts`,
+    expected: `at most ${MOST_EXPERTS}`,
+    found: moe === null ? layers : `${layers} times ${experts}`,
+  });
+}
+
+/** The model without multi-token prediction, in checkpoint order. @throws ConfigError on counts beyond reason */
 export function mainSpecs(config: LanguageConfig, layout: LatentLayout = "official"): GroupSpec[] {
+  checkCounts(config, "num_hidden_layers", config.layers);
   const { vocabSize, hiddenSize, layers, tieEmbeddings } = config;
   const specs = [matrix("model.embed_tokens.weight", vocabSize, hiddenSize, { role: "embedding" })];
   for (let layer = 0; layer < layers; layer++) specs.push(...blockSpecs(config, layer, layout));
@@ -55,6 +72,7 @@ export function mainSpecs(config: LanguageConfig, layout: LatentLayout = "offici
 
 /** What multi-token prediction adds (DeepSeek-V3 section 2.2); embedding and head are the main model's. */
 export function mtpSpecs(config: LanguageConfig, layout: LatentLayout = "official"): GroupSpec[] {
+  checkCounts(config, "num_nextn_predict_layers", config.mtpLayers);
   const { hiddenSize, layers, mtpLayers } = config;
   const specs: GroupSpec[] = [];
   for (let layer = layers; layer < layers + mtpLayers; layer++) {

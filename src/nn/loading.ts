@@ -5,9 +5,9 @@
  */
 import { FormatError, ShapeError } from "../tensor/errors.ts";
 import { quantizeInto, repackInto } from "../tensor/ops/quantize.ts";
-import { isQuantized, type QuantizedTensor, TILE_ROWS } from "../tensor/quantized.ts";
+import { isQuantized, type QuantizedTensor, quantizedBytes, TILE_ROWS } from "../tensor/quantized.ts";
 import { type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
-import type { ParameterGroup } from "./parameters.ts";
+import type { GroupSpec, ParameterGroup } from "./parameters.ts";
 import type { RowReader, TileSource, WeightSource } from "./weight-source.ts";
 
 /** Values quantized at once, about. */
@@ -40,22 +40,53 @@ interface StoredPart {
 }
 
 /** The tensors of the checkpoint that make up a group, in order: one stacked tensor or the official ones. */
-function storedParts(
-  { stackedName, shape, parts }: ParameterGroup,
-  source: WeightSource,
-): readonly StoredPart[] {
+function storedParts({ stackedName, shape, parts }: GroupSpec, source: WeightSource): readonly StoredPart[] {
   if (stackedName !== undefined && source.has(stackedName)) return [{ name: stackedName, shape, offset: 0 }];
   return parts;
 }
 
+/**
+ * Compares a group with what the source holds, before memory is taken for it: a configuration may claim any size.
+ * @throws FormatError for a tensor that is missing, ShapeError for one of another size
+ */
+export function checkGroup(spec: GroupSpec, source: WeightSource): void {
+  const { key, shape } = spec;
+  const format = source.tiles?.tileFormat(key);
+  if (!format) {
+    for (const part of storedParts(spec, source)) check(part.name, part.shape, source);
+    return;
+  }
+  const [rows, columns] = shape.slice(-2);
+  const count = shape.length === 3 ? shape[0] : 1;
+  checkTiles(key, shape, format, count * quantizedBytes(format, rows, columns), source);
+}
+
+function checkTiles(
+  name: string,
+  shape: Shape,
+  format: string,
+  bytes: number,
+  { tiles, where = "load" }: WeightSource,
+): void {
+  const found = tiles!.tileBytes(name);
+  if (found === bytes) return;
+  throw new ShapeError("tiles of another size", {
+    where,
+    name,
+    expected: `${bytes} bytes for [${shape}] in ${format}`,
+    found: `${found} bytes`,
+  });
+}
+
 function check(name: string, expected: Shape, source: WeightSource): void {
+  const where = source.where ?? "load";
   if (!source.has(name)) {
-    throw new FormatError("the checkpoint lacks a tensor", { where: "load", name, expected });
+    throw new FormatError("the checkpoint lacks a tensor", { where, name, expected });
   }
   const found = source.shape(name);
   if (found.length !== expected.length || found.some((n, i) => n !== expected[i])) {
     throw new ShapeError("a tensor of the checkpoint has another shape", {
-      where: "load",
+      where,
       name,
       expected,
       found,
@@ -80,14 +111,7 @@ async function loadFloats(part: StoredPart, tensor: Tensor, source: WeightSource
 
 async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSource): Promise<void> {
   const tiles = source.tiles!;
-  if (tiles.tileBytes(key) !== weight.bytes) {
-    throw new ShapeError("tiles of another size", {
-      where: "load",
-      name: key,
-      expected: `${weight.bytes} bytes for [${weight.shape}] in ${weight.format}`,
-      found: `${tiles.tileBytes(key)} bytes`,
-    });
-  }
+  checkTiles(key, weight.shape, weight.format, weight.bytes, source);
   if (tiles.readInto && (await readInPlace(key, weight, tiles))) return;
   let read = 0;
   for await (const { offset, bytes } of ahead(tiles.readTiles(key))) {

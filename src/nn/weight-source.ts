@@ -3,6 +3,8 @@ import type { QuantFormat } from "../tensor/quantized.ts";
 import type { Shape } from "../tensor/tensor.ts";
 
 export interface WeightSource {
+  /** What errors call it: the folder or file. */
+  readonly where?: string;
   /** Names of everything stored. */
   names(): Iterable<string>;
   has(name: string): boolean;

@@ -69,7 +69,9 @@ describe("a V3 as transformers saves it, announcing a prediction layer that is a
     expect(loaded.config.mtpLayers).toBe(1);
     const holes = (entries: SafetensorsEntry[]) =>
       entries.filter(({ name }) => !name.startsWith("model.layers.3.") || name.endsWith("enorm.weight"));
-    await expect(loadModel(await folder(model, two, holes), device)).rejects.toThrow(/layers.3.eh_proj/);
+    await expect(loadModel(await folder(model, two, holes), device)).rejects.toThrow(
+      /lacks a tensor.*layers\.3\./,
+    );
   });
 });
 

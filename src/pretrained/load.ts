@@ -8,14 +8,13 @@ import { openCheckpoint } from "../checkpoint/folder.ts";
 import { ggufConfig } from "../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../checkpoint/gguf/weights.ts";
-import { modelFrom, modelWeights } from "../checkpoint/model.ts";
+import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.ts";
 import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
 import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
-import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -88,6 +87,7 @@ function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
     };
   const { blocks, tiles } = source;
   return {
+    where: source.where,
     names: () => source.names(),
     has: (name) => source.has(name),
     shape: (name) => source.shape(name),
@@ -186,15 +186,9 @@ export async function loadFolder(
 ): Promise<LoadedModel> {
   const checkpoint = await openCheckpoint(tree, options);
   try {
-    const { config } = checkpoint;
-    if (config === null) {
-      throw new ConfigError("the folder has no config.json", {
-        where: tree.name,
-        hint: "Copy it from the model's page.",
-      });
-    }
+    const { json } = checkpointConfig(checkpoint);
     const parts: Parts = {
-      config,
+      config: json,
       weights: modelWeights(checkpoint),
       generation: await optionalJson(tree, "generation_config.json"),
       tokenizer: () => folderTokenizer(tree),

@@ -6,7 +6,7 @@
  */
 import { parseConfig, toConfigJson } from "../../models/config.ts";
 import { yarnMscale } from "../../nn/rotary.ts";
-import { ConfigError } from "../../tensor/errors.ts";
+import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import type { JsonObject } from "../strict-json.ts";
 import { ROPE_FACTORS } from "./names.ts";
 import type { GgufFile } from "./reader.ts";
@@ -230,6 +230,37 @@ function tokenIds(reader: MetadataReader, rows: number): JsonObject {
   return { bos_token_id: bos, eos_token_id: ends.length > 1 ? ends : (ends[0] ?? null) };
 }
 
+/** Refuses metadata that name more of something than the file has tensors of. @throws FormatError */
+function checkCount(a: ArchitectureReader, what: string, key: string, said: number, stored: number): void {
+  if (said <= stored) return;
+  const plural = stored === 1 ? what : `${what}s`;
+  throw new FormatError(`the file has ${stored} ${plural}, its metadata say ${said}`, {
+    where: a.reader.where,
+    name: `${a.architecture}.${key}`,
+  });
+}
+
+/** The main layers, no more than there are. */
+function layerCount(a: ArchitectureReader, file: GgufFile): number {
+  const stored = new Set<string>();
+  for (const name of file.tensors.keys()) {
+    const block = /^blk\.(\d+)\./.exec(name)?.[1];
+    if (block !== undefined) stored.add(block);
+  }
+  const blocks = a.integer("block_count", undefined, 1);
+  checkCount(a, "layer", "block_count", blocks - a.integer("nextn_predict_layers", 0), stored.size);
+  return blocks - a.integer("nextn_predict_layers", 0);
+}
+
+/** Refuses more experts than the largest stack of them has. */
+function checkExperts(a: ArchitectureReader, file: GgufFile): void {
+  let stored = 0;
+  for (const [name, { ne }] of file.tensors) {
+    if (/\.ffn_\w+_exps\.weight$/.test(name)) stored = Math.max(stored, ne[2] ?? 1);
+  }
+  checkCount(a, "expert", "expert_count", a.integer("expert_count", 0), stored);
+}
+
 /** How saved weights of this file are best declared. */
 function dtypeOf(file: GgufFile): "float32" | "float16" | "bfloat16" {
   const types = new Set([...file.tensors.values()].filter(({ ne }) => ne.length > 1).map(({ type }) => type));
@@ -250,7 +281,7 @@ export function ggufConfig(file: GgufFile): JsonObject {
     vocab_size: rows,
     hidden_size: hidden,
     intermediate_size: a.integer("feed_forward_length", undefined, 1),
-    num_hidden_layers: a.integer("block_count", undefined, 1) - a.integer("nextn_predict_layers", 0),
+    num_hidden_layers: layerCount(a, file),
     max_position_embeddings: a.integer("context_length", undefined, 1),
     rms_norm_eps: a.number("attention.layer_norm_rms_epsilon"),
     rope_theta: a.number("rope.freq_base", 10000),
@@ -267,6 +298,7 @@ export function ggufConfig(file: GgufFile): JsonObject {
   } else {
     own = { ...latentAttention(a), ...expertsV2(a, file) };
   }
+  checkExperts(a, file);
   try {
     return toConfigJson(parseConfig({ ...common, ...own }), dtypeOf(file));
   } catch (cause) {

@@ -646,6 +646,10 @@ describe("refusals of files, by name", () => {
     ["v2", "deepseek2.attention.key_length_mla", u32(4), /key_length_mla/],
     ["v2", "deepseek2.attention.key_length", u32(4), /attention.key_length/],
     ["v3", "deepseek2.expert_used_count", u32(9), /num_experts_per_tok/],
+    ["llama", "llama.block_count", u32(2 ** 32 - 1), /the file has 2 layers, its metadata say 4294967295/],
+    ["v3", "deepseek2.block_count", u32(10 ** 9), /the file has \d layers, its metadata say 1000000000/],
+    ["v3", "deepseek2.expert_count", u32(10 ** 9), /the file has 8 experts, its metadata say 1000000000/],
+    ["deepseek", "deepseek.expert_count", u32(10 ** 9), /the file has 8 experts.*say 1000000000/],
   ] as const)("%s: %s", async (name, key, value, message) => {
     const file = await rewritten(await blockModel(name, "F32"), set(key, value as GgufValue | null));
     expect(() => ggufConfig(file)).toThrow(message);

@@ -81,6 +81,7 @@ function wholeRows(tensor: GgufTensor, shape: readonly number[], headRows = 0): 
 }
 
 class GgufWeightSource implements WeightSource, BlockSource {
+  readonly where: string;
   readonly blocks: BlockSource = this;
   readonly #file: GgufFile;
   readonly #official = new Map<string, Entry>();
@@ -88,6 +89,7 @@ class GgufWeightSource implements WeightSource, BlockSource {
 
   constructor(file: GgufFile, config: LanguageConfig) {
     this.#file = file;
+    this.where = file.name;
     const architecture = architectureOf(file);
     // Part of the configuration where llama.cpp reads it.
     const used = new Set(architecture === "llama" ? [ROPE_FACTORS] : []);

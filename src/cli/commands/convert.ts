@@ -12,7 +12,7 @@ import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { loadModel, modelWeights } from "../../checkpoint/model.ts";
+import { checkpointConfig, loadModel, modelWeights } from "../../checkpoint/model.ts";
 import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { isObject, type JsonObject } from "../../checkpoint/strict-json.ts";
@@ -20,7 +20,7 @@ import { TILED } from "../../checkpoint/tiles.ts";
 import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFilePlace, checkFolderPlace, type FilePlaceOptions, realPlace } from "../../files/place.ts";
-import { parseConfig } from "../../models/config.ts";
+import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { weightsOf } from "../../models/model-weights.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
@@ -56,6 +56,7 @@ interface Flags extends Omit<ModelFlags, "dtype"> {
 /** A model's files, opened. */
 interface Source {
   readonly config: JsonObject;
+  readonly language: LanguageConfig;
   readonly weights: WeightSource;
   /** Tokenizer metadata for a GGUF file of the model. */
   tokenizer(): Promise<GgufMetadata | undefined>;
@@ -66,18 +67,26 @@ interface Source {
 
 async function openFolder({ tree }: ModelPlace): Promise<Source> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
-  const { config } = checkpoint;
-  if (config === null) {
+  try {
+    const { json, config } = checkpointConfig(checkpoint, noticeOnStderr);
+    return await folderSource(tree, checkpoint, json, config);
+  } catch (error) {
     await checkpoint.close();
-    throw new ConfigError("the folder has no config.json", {
-      where: tree.name,
-      hint: "Copy it from the model's page.",
-    });
+    throw error;
   }
+}
+
+async function folderSource(
+  tree: FileTree,
+  checkpoint: Checkpoint,
+  config: JsonObject,
+  language: LanguageConfig,
+): Promise<Source> {
   const { weights, close } = await folderWeights(tree, checkpoint);
   const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
   return {
     config,
+    language,
     weights,
     async tokenizer() {
       const json = await optional("tokenizer.json");
@@ -86,11 +95,7 @@ async function openFolder({ tree }: ModelPlace): Promise<Source> {
       const found = await folderTemplate(tree);
       const named = typeof found === "string" ? { default: found } : (found ?? {});
       const templates = Object.entries(named).map(([name, template]) => ({ name, template }));
-      return ggufTokenizerMetadata(
-        json,
-        { ...settings, chat_template: templates },
-        parseConfig(config).vocabSize,
-      );
+      return ggufTokenizerMetadata(json, { ...settings, chat_template: templates }, language.vocabSize);
     },
     files: async () => ({}),
     close,
@@ -121,6 +126,7 @@ async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
     const text = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
     return {
       config,
+      language: parseConfig(config),
       weights: ggufWeights(file),
       // Also a tokenizer that is not understood here stays what it is.
       tokenizer: async () => new Map([...file.metadata].filter(([key]) => key.startsWith("tokenizer."))),
@@ -154,7 +160,7 @@ async function toGguf(
   const line = new ProgressLine(process.stderr);
   const model: GgufModel = {
     weights: source.weights,
-    config: parseConfig(source.config),
+    config: source.language,
     tokenizer: await source.tokenizer(),
     name,
   };

@@ -7,12 +7,10 @@ import type { Checkpoint } from "../../checkpoint/folder.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
-import { modelWeights } from "../../checkpoint/model.ts";
+import { checkpointConfig } from "../../checkpoint/model.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
-import { absentMtpText, storedMtpLayers } from "../../models/load.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
-import { ConfigError } from "../../tensor/errors.ts";
 import { short } from "../live-view.ts";
 import {
   activationBytes,
@@ -87,11 +85,8 @@ function* tensorsOf(checkpoint: Checkpoint) {
 async function readFolder({ tree }: ModelPlace): Promise<Stored> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
-    if (!checkpoint.config) throw new ConfigError("the folder has no config.json", { where: tree.name });
-    const config = parseConfig(checkpoint.config);
-    const mtpLayers = storedMtpLayers(config, modelWeights(checkpoint));
-    if (mtpLayers < config.mtpLayers) noticeOnStderr(absentMtpText(config.mtpLayers, mtpLayers));
-    return { config: { ...config, mtpLayers }, ...tally(tensorsOf(checkpoint)) };
+    const { config } = checkpointConfig(checkpoint, noticeOnStderr);
+    return { config, ...tally(tensorsOf(checkpoint)) };
   } finally {
     await checkpoint.close();
   }
