@@ -12,7 +12,7 @@ import { dirname } from "node:path";
 import { FormatError } from "../tensor/errors.ts";
 import { type RepoCache, sizeOnDisk } from "./hub-cache.ts";
 import { asHubError, type HubClient, HubError, type HubFile } from "./hub-client.ts";
-import { withLock } from "./hub-lock.ts";
+import { withLock } from "./process-lock.ts";
 
 export interface BlobOptions {
   readonly signal?: AbortSignal;

@@ -5,7 +5,8 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { pause } from "./hub-client.ts";
-import { withLock } from "./hub-lock.ts";
+import { thisProcess } from "./process-identity.ts";
+import { tryLock, withLock } from "./process-lock.ts";
 
 let root: string;
 let lock: string;
@@ -68,8 +69,51 @@ describe("withLock", () => {
     expect(existsSync(lock)).toBe(true);
   });
 
+  it.runIf(process.platform !== "win32")(
+    "tells a living owner from an id given out again by its start",
+    async () => {
+      const own = await thisProcess();
+      expect(own.started).not.toBeNull();
+      await writeFile(lock, JSON.stringify({ ...own, started: `${own.started}0`, id: "other" }));
+      expect(await withLock(lock, async () => 1, { poll: 2 })).toBe(1);
+      await writeFile(lock, JSON.stringify({ ...own, id: "other" }));
+      await utimes(lock, old, old);
+      const failed = withLock(lock, async () => 1, { poll: 2, signal: AbortSignal.timeout(40) });
+      await expect(failed).rejects.toThrow();
+    },
+  );
+
   it("leaves a lock that another took over", async () => {
     await withLock(lock, () => writeFile(lock, owner(process.pid)));
     expect(existsSync(lock)).toBe(true);
+  });
+});
+
+describe("tryLock", () => {
+  it("takes a free lock once, says who holds a taken one, and frees it", async () => {
+    const first = await tryLock(lock);
+    if (!("held" in first)) throw new Error("the lock was free");
+    expect(await tryLock(lock)).toMatchObject({ owner: { pid: process.pid, host: hostname() } });
+    await first.held.release();
+    expect(existsSync(lock)).toBe(false);
+    const second = await tryLock(lock);
+    expect("held" in second).toBe(true);
+    if ("held" in second) await second.held.release();
+  });
+
+  it("takes over what a dead process left, and lets one of several have it", async () => {
+    await writeFile(lock, owner(deadPid));
+    const all = await Promise.all([1, 2, 3].map(() => tryLock(lock)));
+    expect(all.filter((taken) => "held" in taken)).toHaveLength(1);
+    for (const taken of all) if ("held" in taken) await taken.held.release();
+  });
+
+  it("believes in an owner elsewhere for as long as it is told to", async () => {
+    await writeFile(lock, owner(deadPid, "elsewhere"));
+    await utimes(lock, old, old);
+    expect(await tryLock(lock, { dead: 600_000 })).toMatchObject({ owner: { host: "elsewhere" } });
+    const taken = await tryLock(lock);
+    expect("held" in taken).toBe(true);
+    if ("held" in taken) await taken.held.release();
   });
 });
