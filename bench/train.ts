@@ -103,18 +103,21 @@ async function profiled(trainer: Trainer, steps: number, log: (line: string) => 
   const { model, optimizer } = trainer;
   using profile = new Profile(model.device);
   const { loss } = model;
-  const { step } = optimizer;
+  const { step, squaredNorm } = optimizer;
   model.loss = (...args) => {
     profile.enter("forward");
     const result = loss.apply(model, args);
     profile.enter("backward");
     return result;
   };
-  optimizer.step = (rate) => {
+  optimizer.squaredNorm = () => {
     profile.enter("update");
-    const result = step.call(optimizer, rate);
+    return squaredNorm.call(optimizer);
+  };
+  optimizer.step = (rate, squared) => {
+    profile.enter("update");
+    step.call(optimizer, rate, squared);
     profile.enter("rest");
-    return result;
   };
   try {
     for (let s = 0; s < steps; s++) {
@@ -125,6 +128,7 @@ async function profiled(trainer: Trainer, steps: number, log: (line: string) => 
   } finally {
     Reflect.deleteProperty(model, "loss");
     Reflect.deleteProperty(optimizer, "step");
+    Reflect.deleteProperty(optimizer, "squaredNorm");
   }
   log("");
   profile.report(steps, log);

@@ -51,6 +51,7 @@ export {
   differentiate,
   disposeAll,
   FormatError,
+  NotFiniteError,
   Random,
   ShapeError,
   Tensor,

@@ -5,6 +5,7 @@
 import type { Conversation, Reply, ReplySettings, ReplyStream } from "../chat/conversation.ts";
 import type { Message } from "../chat/messages.ts";
 import { withoutMark } from "../files/utf8.ts";
+import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
 
@@ -82,19 +83,6 @@ function savedMessages(text: string, path: string): readonly Message[] {
     throw new ConfigError("no messages", { where: path, expected: "a list, or an object with messages" });
   }
   return messages as Message[];
-}
-
-/** Steps of a word into another: for the command that was meant. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length];
 }
 
 export interface ChatLoopOptions {
@@ -244,8 +232,8 @@ class ChatLoop {
     if (Object.hasOwn(this.#commands, name)) {
       return this.#commands[name as CommandName].run(argument.trim());
     }
-    const near = [...COMMAND_NAMES].sort((a, b) => distance(name, a) - distance(name, b))[0];
-    const hint = distance(name, near) <= 2 ? `Did you mean /${near}?` : "/help lists the commands.";
+    const near = nearestName(name, COMMAND_NAMES);
+    const hint = near === null ? "/help lists the commands." : `Did you mean /${near}?`;
     this.#note(`no such command: /${name}. ${hint} Begin with // to send it as a message.`);
     return true;
   }

@@ -53,6 +53,11 @@ export class FormatError extends DeepseekError {
   override name = "FormatError";
 }
 
+/** A loss, gradient, weight or logit that is infinite or not a number. */
+export class NotFiniteError extends DeepseekError {
+  override name = "NotFiniteError";
+}
+
 /** A tensor, tape or device used after it was freed. */
 export class DisposedError extends DeepseekError {
   override name = "DisposedError";

@@ -8,6 +8,7 @@ export {
   DisposedError,
   type ErrorDetail,
   FormatError,
+  NotFiniteError,
   ShapeError,
 } from "./errors.ts";
 export * from "./float-formats.ts";

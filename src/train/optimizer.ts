@@ -1,8 +1,16 @@
 /**
- * AdamW over a model's parameter groups, in place, with global-norm clipping on the device: no value is read back
- * between the backward pass and the update. Weight decay reaches official tensors of two axes only.
+ * AdamW over a model's parameter groups, in place, with global-norm clipping on the device. Weight decay reaches
+ * official tensors of two axes only.
  */
 import type { ParameterGroup, Parameters } from "../nn/parameters.ts";
+import {
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkSection,
+  type Place,
+  type Range,
+} from "../tensor/check-value.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { adamw, clipScale, squaredNorm } from "../tensor/ops/optimizer.ts";
@@ -20,6 +28,23 @@ export interface AdamWOptions {
   readonly momentDType?: "f32" | "bf16";
 }
 
+/** @throws ConfigError */
+export function checkAdamW(place: Place, name: string, value: unknown): asserts value is AdamWOptions {
+  const { fields, at } = checkSection(place, name, value);
+  const ranges: Record<string, Range> = {
+    beta1: { min: 0, below: 1 },
+    beta2: { min: 0, below: 1 },
+    epsilon: { above: 0, max: 1 },
+    weightDecay: { min: 0, max: 100 },
+    clipNorm: { min: 0 },
+  };
+  checkKeys(at, fields, [...Object.keys(ranges), "momentDType"]);
+  for (const [key, range] of Object.entries(ranges)) {
+    if (fields[key] !== undefined) checkNumber(at, key, fields[key], range);
+  }
+  if (fields.momentDType !== undefined) checkChoice(at, "momentDType", fields.momentDType, ["f32", "bf16"]);
+}
+
 interface Slot {
   readonly group: ParameterGroup;
   readonly m: Tensor;
@@ -33,8 +58,9 @@ export class AdamW implements Disposable {
   /** Updates made so far. */
   steps = 0;
 
-  /** @throws ConfigError where trainable weights are not f32 */
+  /** @throws ConfigError where an option is out of range or trainable weights are not f32 */
   constructor(parameters: Parameters, options: AdamWOptions = {}) {
+    checkAdamW({ where: "AdamW" }, "options", options);
     this.options = {
       beta1: 0.9,
       beta2: 0.95,
@@ -42,7 +68,8 @@ export class AdamW implements Disposable {
       weightDecay: 0.1,
       clipNorm: 1,
       momentDType: "f32",
-      ...options,
+      // An option that is there and undefined counts as left out.
+      ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
     };
     this.#parameters = parameters;
     const dtype: DType = this.options.momentDType;
@@ -67,30 +94,36 @@ export class AdamW implements Disposable {
     }
   }
 
-  /**
-   * One update from the gradients of the last backward pass, which it frees. Returns the squared global norm of
-   * the gradients before clipping, a scalar that the caller owns.
-   */
-  step(learningRate: number): Tensor {
-    const { device } = this.#slots[0].group.tensor;
-    return device.tidy(() => this.#step(learningRate));
+  /** Squared global norm of the gradients of the last backward pass, before clipping: a scalar that the caller owns. */
+  squaredNorm(): Tensor {
+    const gradients = this.#slots.flatMap(({ group }) => group.tensor.grad ?? []);
+    return squaredNorm(gradients);
   }
 
-  #step(learningRate: number): Tensor {
+  /**
+   * One update from the gradients of the last backward pass, which it frees. `squared` is what `squaredNorm` returned
+   * for them.
+   */
+  step(learningRate: number, squared: Tensor): void {
+    const { device } = this.#slots[0].group.tensor;
+    device.tidy(() => this.#step(learningRate, squared));
+  }
+
+  #step(learningRate: number, squared: Tensor): void {
     const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.options;
-    const gradients = this.#slots
-      .map(({ group }) => group.tensor.grad)
-      .filter((g): g is Tensor => g !== null);
-    const norm = squaredNorm(gradients);
-    const scale = clipNorm > 0 ? clipScale(norm, clipNorm) : null;
+    const scale = clipNorm > 0 ? clipScale(squared, clipNorm) : null;
     this.steps++;
     for (const { group, m, v } of this.#slots) {
       const decay = group.decay ? weightDecay : 0;
       const settings = { learningRate, beta1, beta2, epsilon, weightDecay: decay, step: this.steps };
       adamw(group.tensor, group.tensor.grad, m, v, settings, scale);
     }
+    this.clearGradients();
+  }
+
+  /** Frees the gradients of the last backward pass. */
+  clearGradients(): void {
     this.#parameters.clearGradients();
-    return norm;
   }
 
   /** Moments by name, for saving and loading: `m.<group>` and `v.<group>`. */

@@ -2,7 +2,22 @@
  * Schedules as plain functions of the step: learning rate with warm-up (DeepSeek's multi-step drops, cosine,
  * constant), batch size ramp, and piecewise constants such as gamma and the MTP weight (DeepSeek-V3 report 4.2).
  */
-import { ConfigError } from "../tensor/errors.ts";
+import {
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkSection,
+  type Place,
+  type Range,
+  refuseValue,
+} from "../tensor/check-value.ts";
+
+/** Steps of the longest run: names of saved states have eight digits. */
+export const MOST_STEPS = 99_999_999;
+
+/** Ranges of settings: a part of something, and a factor of a loss. */
+export const FRACTION: Range = { min: 0, max: 1 };
+export const WEIGHT: Range = { min: 0, max: 1000 };
 
 export interface LearningRateSchedule {
   /** Peak, reached at the end of the warm-up. */
@@ -18,11 +33,48 @@ export interface LearningRateSchedule {
   readonly dropFactor?: number;
 }
 
+/** Keys of a learning rate schedule that only one shape has. */
+const SHAPE_KEYS = { constant: [], cosine: ["finalFraction"], step: ["dropsAt", "dropFactor"] } as const;
+
+/** The shapes of learning rate schedules. */
+export const SHAPES = Object.keys(SHAPE_KEYS) as (keyof typeof SHAPE_KEYS)[];
+
+/** `schedule` without the keys that belong to other shapes than its own. */
+export function withoutOtherShapes(schedule: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const others = SHAPES.filter((shape) => shape !== schedule.shape).flatMap(
+    (shape): readonly string[] => SHAPE_KEYS[shape],
+  );
+  return Object.fromEntries(Object.entries(schedule).filter(([key]) => !others.includes(key)));
+}
+
+/** @throws ConfigError */
+export function checkLearningRate(
+  place: Place,
+  name: string,
+  value: unknown,
+): asserts value is LearningRateSchedule {
+  const { fields, at } = checkSection(place, name, value);
+  const { shape, dropsAt } = fields;
+  checkChoice(at, "shape", shape, SHAPES);
+  for (const other of SHAPES) {
+    const misplaced = SHAPE_KEYS[other].find((key) => other !== shape && fields[key] !== undefined);
+    if (misplaced) refuseValue(at, misplaced, `nothing: only the shape "${other}" has it`, fields[misplaced]);
+  }
+  checkKeys(at, fields, ["peak", "warmupSteps", "shape", ...SHAPE_KEYS[shape]]);
+  checkNumber(at, "peak", fields.peak, { above: 0, max: 1 });
+  checkNumber(at, "warmupSteps", fields.warmupSteps, { integer: true, min: 0, max: MOST_STEPS });
+  if (fields.finalFraction !== undefined) checkNumber(at, "finalFraction", fields.finalFraction, FRACTION);
+  if (fields.dropFactor !== undefined) checkNumber(at, "dropFactor", fields.dropFactor, { above: 0, max: 1 });
+  if (dropsAt !== undefined) {
+    if (!Array.isArray(dropsAt)) refuseValue(at, "dropsAt", "a list of fractions of the run", dropsAt);
+    for (const [i, drop] of dropsAt.entries()) checkNumber(at, `dropsAt[${i}]`, drop, FRACTION);
+  }
+}
+
 /** Learning rate of step `step` (from 0) of a run of `totalSteps`. @throws ConfigError */
 export function learningRateAt(schedule: LearningRateSchedule, step: number, totalSteps: number): number {
+  checkLearningRate({ where: "learningRateAt" }, "learningRate", schedule);
   const { peak, warmupSteps, shape } = schedule;
-  if (!(peak > 0))
-    throw new ConfigError("a positive learning rate", { name: "learningRate.peak", found: peak });
   if (step < warmupSteps) return (peak * (step + 1)) / warmupSteps;
   switch (shape) {
     case "constant":
@@ -38,17 +90,35 @@ export function learningRateAt(schedule: LearningRateSchedule, step: number, tot
       const progress = Math.min(1, (step - warmupSteps) / span);
       return peak * (final + (1 - final) * 0.5 * (1 + Math.cos(Math.PI * progress)));
     }
-    default:
-      throw new ConfigError("unknown learning rate schedule", {
-        name: "learningRate.shape",
-        expected: ["constant", "step", "cosine"],
-        found: shape,
-      });
   }
 }
 
 /** A value that changes at fractions of the run: `[[0, 0.3], [0.67, 0.1]]` is 0.3, then 0.1 from 67 %. */
 export type Piecewise = number | readonly (readonly [from: number, value: number])[];
+
+/** @throws ConfigError where `value` is neither a number in `range` nor `[[from, value], ..]` in rising order */
+export function checkPiecewise(
+  place: Place,
+  name: string,
+  value: unknown,
+  range: Range = WEIGHT,
+): asserts value is Piecewise {
+  if (!Array.isArray(value)) {
+    checkNumber(place, name, value, range);
+    return;
+  }
+  let before = -1;
+  for (const [i, part] of value.entries()) {
+    const at = `${name}[${i}]`;
+    if (!Array.isArray(part) || part.length !== 2) refuseValue(place, at, "[from, value]", part);
+    checkNumber(place, `${at}[0]`, part[0], FRACTION);
+    checkNumber(place, `${at}[1]`, part[1], range);
+    if (part[0] <= before)
+      refuseValue(place, `${at}[0]`, `a fraction above the one before it, ${before}`, part[0]);
+    before = part[0];
+  }
+  if (value.length === 0) refuseValue(place, name, "a number or at least one [from, value]", value);
+}
 
 /** Value of a piecewise constant at `step` of `totalSteps`. */
 export function piecewiseAt(schedule: Piecewise, step: number, totalSteps: number): number {
@@ -65,6 +135,21 @@ export interface BatchSchedule {
   readonly startSize?: number;
   /** Fraction of the run over which the batch grows linearly. */
   readonly rampFraction?: number;
+}
+
+/** @throws ConfigError */
+export function checkBatch(place: Place, name: string, value: unknown): asserts value is BatchSchedule {
+  const { fields, at } = checkSection(place, name, value);
+  const { size, startSize, rampFraction } = fields;
+  checkKeys(at, fields, ["size", "startSize", "rampFraction"]);
+  checkNumber(at, "size", size, { integer: true, min: 1, max: 1_000_000 });
+  if (startSize !== undefined) checkNumber(at, "startSize", startSize, { integer: true, min: 1, max: size });
+  if (rampFraction !== undefined) checkNumber(at, "rampFraction", rampFraction, FRACTION);
+  if ((startSize === undefined) !== (rampFraction === undefined)) {
+    const [missing, given] =
+      startSize === undefined ? ["startSize", "rampFraction"] : ["rampFraction", "startSize"];
+    refuseValue(at, missing, `a value: ${given} alone does nothing`, undefined);
+  }
 }
 
 /** Sequences of step `step`; at least one. */

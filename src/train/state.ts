@@ -72,6 +72,12 @@ export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<vo
       found: state.format,
     });
   }
+  for (const name of ["step", "tokens", "optimizerSteps"] as const) {
+    const found = state[name];
+    if (!(Number.isSafeInteger(found) && found >= 0)) {
+      throw new FormatError("damaged state", { where, name, expected: "an integer, 0 or more", found });
+    }
+  }
   const checkpoint = await openCheckpoint(tree);
   try {
     await trainer.model.parameters.load(modelWeights(checkpoint));

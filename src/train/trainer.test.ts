@@ -6,11 +6,13 @@ import { modelWeights } from "../checkpoint/model.ts";
 import { nodeFileSource, nodeFolder } from "../checkpoint/node-files.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { createModel } from "../models/causal-lm.ts";
+import { ConfigError, NotFiniteError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
 import type { BatchSource, TokenBatch } from "./batches.ts";
 import { evaluate } from "./evaluate.ts";
+import { AdamW } from "./optimizer.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "./state.ts";
 import { Trainer, type TrainOptions } from "./trainer.ts";
 
@@ -280,6 +282,80 @@ describe("the loop", () => {
       t[Symbol.dispose]();
       t.model[Symbol.dispose]();
     }
+  });
+
+  it("stops before an update that is not finite, and says which figure and tensor", async () => {
+    const trainer = await start();
+    await trainer.trainStep();
+    const { parameters } = trainer.model;
+    const head = parameters.group("lm_head.weight").tensor;
+    const before = Array.from(await head.data());
+    const values = Float32Array.from(before);
+    values[5] = Number.NaN;
+    head.set(values);
+    const { buffers } = trainer.model.device.backend.memory();
+    const failed = trainer.trainStep();
+    await expect(failed).rejects.toThrow(NotFiniteError);
+    await expect(failed).rejects.toThrow(
+      /^training step 2: .*not finite; name: weights of lm_head\.weight, gradient of .*found: loss NaN, .*gradientNorm NaN/,
+    );
+    await expect(failed).rejects.toThrow(/lower learningRate\.peak \(0\.01 now\)/);
+    await expect(trainer.checkWeights()).rejects.toThrow(/after training step 1: .*name: lm_head\.weight/);
+    expect(trainer.step).toBe(1);
+    // Neither gradients nor moments nor other weights were touched, so the run goes on once the value is whole again.
+    expect(trainer.model.device.backend.memory().buffers).toBeLessThanOrEqual(buffers);
+    head.set(Float32Array.from(before));
+    await trainer.checkWeights();
+    expect(Number.isFinite((await trainer.trainStep()).loss)).toBe(true);
+    trainer[Symbol.dispose]();
+    trainer.model[Symbol.dispose]();
+  });
+
+  it.each<[string, object, RegExp]>([
+    ["steps", { steps: 0 }, /name: steps; expected: an integer from 1/],
+    ["an unknown option", { learningrate: {} }, /name: learningrate\. Did you mean learningRate/],
+    ["beta2", { optimizer: { beta2: 1 } }, /name: optimizer\.beta2/],
+    [
+      "a rate",
+      { learningRate: { ...tinyOptions.learningRate, peak: Number.NaN } },
+      /learningRate\.peak; .*NaN/,
+    ],
+    [
+      "decay",
+      { optimizer: { weightDecay: 100 }, learningRate: { ...tinyOptions.learningRate, peak: 0.5 } },
+      /below 2/,
+    ],
+    ["gamma", { biasGamma: 2 }, /name: biasGamma; expected: a number from 0 to 1/],
+    ["mtp", { mtpWeight: [[0, Number.NaN]] }, /name: mtpWeight\[0\]\[1\]/],
+    ["batch", { batch: { size: 1.5 } }, /name: batch\.size/],
+  ])("refuses %s that cannot be before it makes anything", async (_, more, message) => {
+    const device = await cpuDevice(1, true);
+    const model = createModel(tiny, device, { seed: 3 });
+    const { buffers } = device.backend.memory();
+    const make = () => new Trainer(model, repeating(), { ...tinyOptions, ...more } as TrainOptions);
+    expect(make).toThrow(ConfigError);
+    expect(make).toThrow(message);
+    expect(device.backend.memory().buffers).toBe(buffers);
+    model[Symbol.dispose]();
+  });
+
+  it("takes an option that is undefined as left out", async () => {
+    const model = createModel(tiny, await cpuDevice(1, true), { seed: 3 });
+    using optimizer = new AdamW(model.parameters, { beta1: undefined, clipNorm: 2 });
+    expect(optimizer.options).toMatchObject({ beta1: 0.9, clipNorm: 2 });
+    expect(() => new AdamW(model.parameters, { epsilon: 0 })).toThrow(/AdamW: .*name: options\.epsilon/);
+    model[Symbol.dispose]();
+  });
+
+  it("stands at its beginning while its length is not known", async () => {
+    const model = createModel(tiny, await cpuDevice(1, true), { seed: 3, std: 0.05 });
+    using trainer = new Trainer(model, repeating(), { ...tinyOptions, steps: null });
+    for (let i = 0; i < 6; i++) expect((await trainer.trainStep()).tokens).toBe((i + 1) * 2 * 16);
+    expect(trainer.done).toBe(false);
+    trainer.setSteps(6);
+    expect(trainer.done).toBe(true);
+    expect(() => trainer.setSteps(Number.POSITIVE_INFINITY)).toThrow(ConfigError);
+    model[Symbol.dispose]();
   });
 
   it("finds saved steps among other names", () => {
