@@ -76,10 +76,7 @@ const looking = new Set(
 /** Who may write, and why. */
 const writers: readonly (readonly [RegExp, string])[] = [
   [/^files\//, "this is the sink"],
-  [
-    /^pretrained\/hub-(cache|download|lock)\.ts$/,
-    "the cache of Hugging Face: its layout is another program's",
-  ],
+  [/^pretrained\/hub-(cache|download)\.ts$/, "the cache of Hugging Face: its layout is another program's"],
   [/\.test\.ts$|(^|\/)(test-|testing)[^/]*\.ts$/, "tests make and delete folders of their own"],
 ];
 const fs = /^(?:node:)?fs(?:\/promises)?$/;

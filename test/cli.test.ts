@@ -229,6 +229,64 @@ describe("train", () => {
     expect(metrics("stopped")).toEqual(metrics("whole"));
   });
 
+  it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+    "answers %s within a long step, takes a second one with it as the same, and saves",
+    async (signal) => {
+      const out = `long-${signal}`;
+      const long = { ...tiny, training: { ...tiny.training, sequenceLength: 256, batch: { size: 128 } } };
+      writeFileSync(join(work, "long.json"), JSON.stringify(long));
+      const { child, ended } = start([
+        "train",
+        "texts",
+        "--config",
+        "long.json",
+        "--out",
+        out,
+        "--threads",
+        "1",
+      ]);
+      await reached(out, 1, child);
+      const logged = () => metrics(out).filter(({ kind }) => kind === "step").length;
+      const before = logged();
+      const noted = once(child.stdout, "data");
+      child.kill(signal);
+      child.kill(signal);
+      expect(String(await noted)).toContain("finishing this step and saving");
+      expect(logged()).toBe(before);
+      const { code, err } = await ended;
+      expect({ code, err }).toEqual({ code: { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal], err: "" });
+      expect(readdirSync(join(work, out, "checkpoints"))).toEqual([
+        `step-${String(logged()).padStart(8, "0")}`,
+      ]);
+    },
+  );
+
+  it("saves where nobody reads its output any more", async () => {
+    const long = { ...tiny, training: { ...tiny.training, steps: 40, batch: { size: 64 } } };
+    writeFileSync(join(work, "unread.json"), JSON.stringify(long));
+    const { child, ended } = start(["train", "texts", "--config", "unread.json", "--out", "unread"]);
+    await reached("unread", 1, child);
+    child.stdout.destroy();
+    expect(await ended).toMatchObject({ code: 141, err: "" });
+    const steps = metrics("unread").filter(({ kind }) => kind === "step").length;
+    expect(steps).toBeLessThan(40);
+    expect(readdirSync(join(work, "unread", "checkpoints")).at(-1)).toBe(
+      `step-${String(steps).padStart(8, "0")}`,
+    );
+  });
+
+  it("refuses a second process on the same run, by the number of the first", async () => {
+    const { child, ended } = start(train("shared"));
+    await reached("shared", 1, child);
+    child.kill("SIGSTOP");
+    const second = await run(resume("shared"));
+    expect(second.code).toBe(1);
+    expect(second.err).toContain(`the run is being trained by process ${child.pid}`);
+    child.kill("SIGCONT");
+    expect((await ended).code).toBe(0);
+    expect(metrics("shared")).toEqual(metrics("whole"));
+  });
+
   it("another seed gives other weights", async () => {
     const { code } = await run([...train("seeded"), "--seed", "9"]);
     expect(code).toBe(0);

@@ -1,7 +1,14 @@
 /** The `data` part of a run's configuration: which text a run learns from, and the checks of its values. */
 import { ALL_FILTERS, type FilterSwitches } from "../data/filters.ts";
 import { EXTENSION_PRESETS, type ExtensionPreset } from "../data/select.ts";
-import { ConfigError } from "../tensor/errors.ts";
+import {
+  checkKeys,
+  checkNumber,
+  checkSection,
+  nearestName,
+  type Place,
+  refuseValue,
+} from "../tensor/check-value.ts";
 
 export interface DataConfig {
   /** Files to learn from: a preset or a list of extensions. */
@@ -28,39 +35,43 @@ export interface DataConfig {
   readonly tokenizerBytes: number;
 }
 
-/** Settings that null switches off or leaves to the program. */
-export const dataNulls = ["data.maxFileBytes", "data.maxBytes", "data.nearDuplicates"] as const;
-
-const isStrings = (value: unknown): value is string[] =>
-  Array.isArray(value) && value.every((item) => typeof item === "string" && item.trim() !== "");
-const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
-const isShare = (value: unknown): value is number => typeof value === "number" && value >= 0 && value <= 1;
-
-/** Refuses values that no run can have. @throws ConfigError naming the setting */
-export function checkData(data: DataConfig, where: string): void {
-  const check = (name: keyof DataConfig, valid: boolean, expected: string) => {
-    if (valid) return;
-    throw new ConfigError("out of range", {
-      where,
-      name: `data.${name}`,
-      expected,
-      found: JSON.stringify(data[name]),
-    });
-  };
-  const { extensions, include, maxFileBytes, maxBytes, nearDuplicates, heldOut, fimRate } = data;
-  const presets = EXTENSION_PRESETS.join(", ");
-  const known = typeof extensions === "string" && EXTENSION_PRESETS.includes(extensions);
-  const listed = isStrings(extensions) && extensions.length > 0;
-  check("extensions", known || listed, `${presets}, or a list such as ["md", "txt"]`);
-  check("include", isStrings(include), 'a list of paths such as [".github/workflows"]');
-  for (const name of Object.keys(data.filters)) {
-    check("filters", Object.hasOwn(ALL_FILTERS, name), Object.keys(ALL_FILTERS).join(", "));
+/** @throws ConfigError naming the setting that no run can have */
+export function checkData(place: Place, value: unknown): asserts value is DataConfig {
+  const { fields, at } = checkSection(place, "data", value);
+  const { extensions, include, includeNodeModules, filters, nearDuplicates } = fields;
+  const wanted = `${EXTENSION_PRESETS.join(", ")}, or a list such as ["md", "txt"]`;
+  if (typeof extensions === "string") {
+    if (!EXTENSION_PRESETS.includes(extensions as ExtensionPreset)) {
+      const near = nearestName(extensions, EXTENSION_PRESETS);
+      const hint = near ? `Did you mean ${near}?` : `For one extension: ["${extensions}"].`;
+      refuseValue(at, "extensions", wanted, extensions, hint);
+    }
+  } else if (!Array.isArray(extensions) || extensions.length === 0) {
+    refuseValue(at, "extensions", wanted, extensions);
+  } else {
+    for (const [i, one] of extensions.entries()) {
+      if (typeof one !== "string" || !/^\.?[^./\\\s]\S*$/.test(one)) {
+        refuseValue(at, `extensions[${i}]`, 'an extension such as "md"', one);
+      }
+    }
   }
-  check("maxFileBytes", maxFileBytes === null || isCount(maxFileBytes), "an integer, 1 or more, or null");
-  check("maxBytes", maxBytes === null || isCount(maxBytes), "an integer, 1 or more, or null");
-  const near = nearDuplicates === null || (isShare(nearDuplicates) && nearDuplicates > 0);
-  check("nearDuplicates", near, "above 0, at most 1, or null");
-  check("heldOut", isShare(heldOut) && heldOut > 0 && heldOut < 1, "between 0 and 1");
-  check("fimRate", isShare(fimRate), "from 0 to 1");
-  check("tokenizerBytes", isCount(data.tokenizerBytes), "an integer, 1 or more");
+  if (!Array.isArray(include)) refuseValue(at, "include", 'a list of paths such as [".github"]', include);
+  for (const [i, path] of include.entries()) {
+    if (typeof path !== "string" || path.trim() === "") refuseValue(at, `include[${i}]`, "a path", path);
+  }
+  if (typeof includeNodeModules !== "boolean") {
+    refuseValue(at, "includeNodeModules", "true or false", includeNodeModules);
+  }
+  const rules = checkSection(at, "filters", filters);
+  checkKeys(rules.at, rules.fields, Object.keys(ALL_FILTERS), "filter");
+  for (const [rule, on] of Object.entries(rules.fields)) {
+    if (typeof on !== "boolean") refuseValue(rules.at, rule, "true or false", on);
+  }
+  for (const name of ["maxFileBytes", "maxBytes"]) {
+    if (fields[name] !== null) checkNumber(at, name, fields[name], { integer: true, min: 1 });
+  }
+  if (nearDuplicates !== null) checkNumber(at, "nearDuplicates", nearDuplicates, { above: 0, max: 1 });
+  checkNumber(at, "heldOut", fields.heldOut, { above: 0, below: 1 });
+  checkNumber(at, "fimRate", fields.fimRate, { min: 0, max: 1 });
+  checkNumber(at, "tokenizerBytes", fields.tokenizerBytes, { integer: true, min: 1 });
 }

@@ -1,33 +1,65 @@
-/** Ctrl-C: the first asks to finish, the second ends at once. */
+/**
+ * Requests to stop: Ctrl-C, SIGTERM, a terminal that is closed, a reader of the output that is gone. The first asks to
+ * finish and is answered at once; another one ends the process without more, once whoever sent it can have read the
+ * answer. Several that come together are one: npx and shells pass on a Ctrl-C that the program got already.
+ */
+
+/** Milliseconds from the answer to the first request in which further ones count as the same. */
+const TOGETHER = 1000;
+
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export interface Interrupt extends Disposable {
   readonly signal: AbortSignal;
-  /** 130 after Ctrl-C, 143 after a request to terminate, 0 before. */
+  /** 130 after Ctrl-C, 143 after a request to terminate, 129 after a hang-up, 0 before. */
   readonly exitCode: number;
 }
 
-/** Listens for SIGINT and SIGTERM until disposed; `onFirst` is called at the first one. */
-export function listenForInterrupt(onFirst: () => void): Interrupt {
+/** Listeners for a reader of standard output or standard error that is gone, the newest last. */
+const readerGone: (() => void)[] = [];
+
+/** Tells what runs that nobody reads its output any more; false where nothing that runs wants to know. */
+export function tellReaderGone(): boolean {
+  const newest = readerGone.at(-1);
+  newest?.();
+  return newest !== undefined;
+}
+
+/**
+ * Listens for requests to stop until disposed. `onFirst` is called at the first one and says so; the process ends at a
+ * later one with the signal's status.
+ * @param end what a second request does, for tests
+ */
+export function listenForInterrupt(
+  onFirst: () => void,
+  end: (code: number) => void = (code) => process.exit(code),
+): Interrupt {
   const controller = new AbortController();
   let exitCode = 0;
-  const handle = (code: number) => () => {
-    if (exitCode !== 0) process.exit(code);
+  let answered = Number.POSITIVE_INFINITY;
+  const handle = (code: number, counts = true) => {
+    if (exitCode !== 0) {
+      if (counts && performance.now() - answered > TOGETHER) end(code);
+      return;
+    }
     exitCode = code;
     controller.abort();
     onFirst();
+    answered = performance.now();
   };
-  const handlers = [
-    ["SIGINT", handle(130)],
-    ["SIGTERM", handle(143)],
-  ] as const;
-  for (const [name, handler] of handlers) process.on(name, handler);
+  const handlers = Object.entries(SIGNALS).map(([name, code]) => ({ name, handler: () => handle(code) }));
+  for (const { name, handler } of handlers) process.on(name, handler);
+  // As a shell has it for a program whose reader is gone. It comes again with every write, so it never counts twice.
+  const gone = () => handle(141, false);
+  readerGone.push(gone);
   return {
     signal: controller.signal,
     get exitCode() {
       return exitCode;
     },
     [Symbol.dispose]() {
-      for (const [name, handler] of handlers) process.off(name, handler);
+      for (const { name, handler } of handlers) process.off(name, handler);
+      readerGone.splice(readerGone.indexOf(gone), 1);
     },
   };
 }

@@ -4,6 +4,7 @@
  */
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
+import type { RunLength } from "./training-run.ts";
 
 const BLOCKS = "▁▂▃▄▅▆▇█";
 
@@ -59,32 +60,38 @@ export class LiveView {
   #lines = 0;
   #lastPlain = 0;
   #began = performance.now();
-  #totalSteps: () => number;
+  /** What the block shows. */
+  #last: { readonly metrics: StepMetrics; readonly length: RunLength } | null = null;
 
-  /** @param totalSteps steps of the run; beyond a million it is taken as not known yet */
-  constructor(out: Output, totalSteps: () => number) {
+  constructor(out: Output) {
     this.#out = out;
-    this.#totalSteps = totalSteps;
   }
 
-  step(metrics: StepMetrics, remaining: number | null): void {
+  step(metrics: StepMetrics, length: RunLength): void {
     this.#losses.push(metrics.loss);
     this.#speed = this.#speed === 0 ? metrics.speed : 0.9 * this.#speed + 0.1 * metrics.speed;
-    const lines = this.#render(metrics, remaining);
-    if (this.#out.isTTY) {
-      if (this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
-      const width = (this.#out.columns ?? 80) - 1;
-      this.#out.write(`${lines.map((line) => [...line].slice(0, width).join("")).join("\n")}\n`);
-      this.#lines = lines.length;
-    } else if (metrics.step === 1 || performance.now() - this.#lastPlain > 10_000 || remaining === 0) {
+    this.#last = { metrics, length };
+    if (this.#out.isTTY) this.#draw();
+    else if (metrics.step === 1 || performance.now() - this.#lastPlain > 10_000 || length.seconds === 0) {
       this.#lastPlain = performance.now();
-      this.#out.write(`${lines[0]}\n`);
+      this.#out.write(`${this.#render(metrics, length)[0]}\n`);
     }
   }
 
   evaluation(step: number, result: Evaluation): void {
     this.#evaluation = result;
-    if (!this.#out.isTTY) this.#out.write(`  held out after step ${step}: ${evaluationText(result)}\n`);
+    if (this.#out.isTTY) this.#draw();
+    else this.#out.write(`  held out after step ${step}: ${evaluationText(result)}\n`);
+  }
+
+  /** Draws the block over the one before. */
+  #draw(): void {
+    if (this.#last === null) return;
+    const lines = this.#render(this.#last.metrics, this.#last.length);
+    if (this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
+    const width = (this.#out.columns ?? 80) - 1;
+    this.#out.write(`${lines.map((line) => [...line].slice(0, width).join("")).join("\n")}\n`);
+    this.#lines = lines.length;
   }
 
   /** Leaves the block as it stands: what is written next comes below it. */
@@ -99,10 +106,9 @@ export class LiveView {
     this.#out.write(`${text}\n`);
   }
 
-  #render(m: StepMetrics, remaining: number | null): string[] {
-    const total = this.#totalSteps();
-    const of = total > 1e6 ? "" : `/${total}`;
-    const left = remaining === null ? "measuring speed" : `${clock(remaining)} left`;
+  #render(m: StepMetrics, { steps, seconds }: RunLength): string[] {
+    const of = steps === null ? "" : `/${steps}`;
+    const left = seconds === null ? "measuring speed" : `${clock(seconds)} left`;
     const elapsed = clock((performance.now() - this.#began) / 1000);
     const lines = [
       `step ${m.step}${of}  loss ${m.loss.toFixed(3)}  ${short(this.#speed)} tokens/s  ${elapsed} passed, ${left}`,

@@ -3,43 +3,14 @@
  * `run.json` in the run's folder holds the result, so that a resumed run continues with exactly the same settings.
  */
 import { ALL_FILTERS } from "../data/filters.ts";
-import { ConfigError } from "../tensor/errors.ts";
-import type { AdamWOptions } from "../train/optimizer.ts";
-import type { BatchSchedule, LearningRateSchedule, Piecewise } from "../train/schedule.ts";
-import { checkData, type DataConfig, dataNulls } from "./data-config.ts";
+import type { LanguageConfig } from "../models/config.ts";
+import { checkKeys, refuseValue, shownValue } from "../tensor/check-value.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { withoutOtherShapes } from "../train/schedule.ts";
+import { checkRunConfig } from "./run-checks.ts";
+import type { DataConfig, RunConfig, TrainingConfig } from "./run-settings.ts";
 
-export interface TrainingConfig {
-  /** Updates; null where `seconds` decides. */
-  readonly steps: number | null;
-  /** Wall time of the training loop, from which `steps` is set once the speed is known; null for no limit. */
-  readonly seconds: number | null;
-  readonly sequenceLength: number;
-  readonly batch: BatchSchedule;
-  readonly learningRate: LearningRateSchedule;
-  readonly optimizer: AdamWOptions;
-  readonly mtpWeight: Piecewise;
-  readonly balanceAlpha: number;
-  readonly biasGamma: Piecewise;
-  /** Standard deviation of the initial weights. */
-  readonly initStd: number;
-  /** Steps between evaluations on the held-out part; the last step is always evaluated. */
-  readonly evaluateEvery: number;
-  /** Sequences of one evaluation. */
-  readonly evaluateSequences: number;
-  /** Steps between saved states; the last step is always saved. */
-  readonly saveEvery: number;
-  /** Saved states to keep. */
-  readonly keep: number;
-}
-
-export interface RunConfig {
-  readonly seed: number;
-  readonly vocabSize: number;
-  /** An official `config.json` without `vocab_size`, which comes from the tokenizer. */
-  readonly model: Readonly<Record<string, unknown>>;
-  readonly data: DataConfig;
-  readonly training: TrainingConfig;
-}
+export type { DataConfig, RunConfig, TrainingConfig } from "./run-settings.ts";
 
 const v3Router = {
   norm_topk_prob: true,
@@ -264,7 +235,7 @@ export function preset(name: string): RunConfig {
 type Json = Record<string, unknown>;
 const isObject = (v: unknown): v is Json => typeof v === "object" && v !== null && !Array.isArray(v);
 
-/** Keys that a run configuration may leave out of its preset, and that are not checked against it. */
+/** Keys that a preset may leave out. */
 const optional: Readonly<Record<string, readonly string[]>> = {
   "data.filters": Object.keys(ALL_FILTERS),
   "training.optimizer": ["beta1", "beta2", "epsilon", "weightDecay", "clipNorm", "momentDType"],
@@ -272,95 +243,91 @@ const optional: Readonly<Record<string, readonly string[]>> = {
   "training.learningRate": ["peak", "warmupSteps", "shape", "finalFraction", "dropsAt", "dropFactor"],
 };
 
-/** Keys that null switches off. */
-const nullable = new Set([...dataNulls, "training.steps", "training.seconds"]);
-
 /**
- * `base` with the values of `over`, key by key; `model` is taken over whole where it names another `model_type`, and
- * of `steps` and `seconds` the one given replaces the other.
- * @throws ConfigError on a key that a run does not have or a value of another type
+ * `base` with the values of `over`, key by key, checked as a whole. `model` is taken over whole where it names another
+ * `model_type`; of `steps` and `seconds` the one given replaces the other; another shape of the learning rate leaves
+ * behind what only the old one has.
+ * @throws ConfigError on a key that a run does not have, or a value that is out of range or does not fit the others
  */
 export function mergeConfig(base: RunConfig, over: unknown, where = "config"): RunConfig {
-  if (!isObject(over))
-    throw new ConfigError("a run configuration is an object", {
-      where,
-      expected: '{"training": {"steps": 300}} and the like',
-      found: Array.isArray(over) ? "a list" : JSON.stringify(over),
-    });
+  if (!isObject(over)) {
+    throw new ConfigError("a run configuration is a JSON object", { where, found: shownValue(over) });
+  }
   const merged = merge(base as unknown as Json, over, where, "") as unknown as RunConfig;
   const given = isObject(over.training) ? over.training : {};
-  const { training } = merged;
-  if (typeof given.seconds === "number" && given.steps === undefined) {
-    return checked({ ...merged, training: { ...training, steps: null } }, where);
+  const training = { ...merged.training } as Json;
+  if ((given.steps ?? null) !== null && (given.seconds ?? null) !== null) {
+    const found = `steps ${shownValue(given.steps)}, seconds ${shownValue(given.seconds)}`;
+    refuseValue({ where }, "training", "either steps or seconds", found);
   }
-  if (typeof given.steps === "number" && given.seconds === undefined) {
-    return checked({ ...merged, training: { ...training, seconds: null } }, where);
+  if ((given.seconds ?? null) !== null && given.steps === undefined) training.steps = null;
+  if ((given.steps ?? null) !== null && given.seconds === undefined) training.seconds = null;
+  const model = isObject(over.model) ? over.model : {};
+  // Both say how large the first weights are; this is the official name.
+  if (model.initializer_range !== undefined && given.initStd === undefined) {
+    training.initStd = model.initializer_range;
   }
-  return checked(merged, where);
-}
-
-/** Refuses numbers that no run can have; what models and tokenizers ask for they check themselves. */
-function checked(config: RunConfig, where: string): RunConfig {
-  const { steps, seconds, sequenceLength, batch, evaluateEvery, evaluateSequences, saveEvery, keep } =
-    config.training;
-  const refuse = (name: string, expected: string, found: unknown): never => {
-    throw new ConfigError("out of range", { where, name, expected, found });
-  };
-  const counts = {
-    sequenceLength,
-    "batch.size": batch.size,
-    evaluateEvery,
-    evaluateSequences,
-    saveEvery,
-    keep,
-  };
-  for (const [name, value] of Object.entries(counts)) {
-    if (!(Number.isSafeInteger(value) && value >= 1))
-      refuse(`training.${name}`, "an integer, 1 or more", value);
-  }
-  if (!Number.isSafeInteger(config.seed)) refuse("seed", "an integer", config.seed);
-  if (steps !== null && !(Number.isSafeInteger(steps) && steps >= 1)) {
-    refuse("training.steps", "an integer, 1 or more, or null", steps);
-  }
-  if (seconds !== null && !(typeof seconds === "number" && seconds > 0)) {
-    refuse("training.seconds", "above 0, or null", seconds);
-  }
-  if ((steps === null) === (seconds === null)) {
-    refuse("training", "either steps or seconds, the other null", `steps ${steps}, seconds ${seconds}`);
-  }
-  checkData(config.data, where);
+  const config = { ...merged, training: training as unknown as TrainingConfig };
+  checkUse(given, checkRunConfig(config, where), where);
   return config;
 }
 
+/** Refuses weights of losses that the model does not have, where they were asked for. @throws ConfigError */
+function checkUse(given: Json, { mtpLayers, moe }: LanguageConfig, where: string): void {
+  const without = {
+    mtpWeight: mtpLayers === 0 && "model.num_nextn_predict_layers is 0: it predicts no further token",
+    balanceAlpha: moe === null && "the model has no experts to balance",
+    biasGamma: !moe?.router.bias && "the model's router has no bias",
+  };
+  for (const [name, reason] of Object.entries(without)) {
+    const value = given[name];
+    if (reason && value !== undefined && value !== 0) {
+      refuseValue({ where, prefix: "training." }, name, `0: ${reason}`, value);
+    }
+  }
+}
+
+/**
+ * A configuration as `run.json` holds it; what an earlier version did not write yet is as in the presets.
+ * @throws ConfigError, FormatError naming what is damaged
+ */
+export function savedConfig(json: unknown, where: string): { config: RunConfig; folder: string } {
+  if (!isObject(json)) throw new FormatError("not the settings of a run", { where, found: shownValue(json) });
+  const { folder, ...saved } = json;
+  const hint = "Was the file edited or damaged? Its settings stand in docs/training.md.";
+  for (const key of ["seed", "vocabSize", "model", "data", "training"]) {
+    if (saved[key] === undefined) throw new FormatError("a setting is missing", { where, name: key, hint });
+  }
+  const config = {
+    ...saved,
+    data: isObject(saved.data) ? { ...baseData, ...saved.data } : saved.data,
+    training: isObject(saved.training) ? { ...baseTraining, ...saved.training } : saved.training,
+  } as unknown as RunConfig;
+  checkRunConfig(config, where);
+  return { config, folder: typeof folder === "string" ? folder : "" };
+}
+
 function merge(base: Json, over: Json, where: string, path: string): Json {
-  const out: Json = { ...base };
+  let out: Json = { ...base };
+  if (path === "training.learningRate" && over.shape !== undefined && over.shape !== base.shape) {
+    out = withoutOtherShapes({ ...base, shape: over.shape });
+  }
   for (const [key, value] of Object.entries(over)) {
     const name = path === "" ? key : `${path}.${key}`;
     if (name === "preset") continue;
     if (name === "model") {
-      if (!isObject(value)) throw new ConfigError("an official config.json", { where, name, found: value });
+      if (!isObject(value)) refuseValue({ where }, name, "an official config.json", value);
       const other = value.model_type !== undefined && value.model_type !== (base.model as Json).model_type;
       out.model = other ? value : { ...(base.model as Json), ...value };
       continue;
     }
-    const known = Object.hasOwn(base, key) || optional[path]?.includes(key);
-    if (!known) {
-      throw new ConfigError("no such key", {
-        where,
-        name,
-        expected: [...new Set([...Object.keys(base), ...(optional[path] ?? [])])],
-      });
-    }
+    const known = [...new Set([...Object.keys(base), ...(optional[path] ?? [])])];
+    checkKeys({ where, prefix: path === "" ? "" : `${path}.` }, { [key]: value }, known);
     const old = base[key];
+    // Schedules may be numbers or lists; everything else that is an object is merged.
     if (isObject(old)) {
-      if (!isObject(value)) throw new ConfigError("an object", { where, name, found: value });
+      if (!isObject(value)) refuseValue({ where }, name, "an object", value);
       out[key] = merge(old, value, where, name);
-    } else if (value === null && nullable.has(name)) {
-      out[key] = null;
-    } else if (typeof old === "number" && typeof value !== "number" && !Array.isArray(value)) {
-      throw new ConfigError("a number", { where, name, found: value });
-    } else if ((typeof old === "boolean" || path === "data.filters") && typeof value !== "boolean") {
-      throw new ConfigError("true or false", { where, name, found: value });
     } else out[key] = value;
   }
   return out;

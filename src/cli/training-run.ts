@@ -2,9 +2,11 @@
  * A training run as a folder on disk. `preparation.ts` makes its tokenizer and tokens, `Run` trains on them, evaluates,
  * saves and resumes. The command line and TypeScript programs use the same; progress is told through callbacks.
  *
- *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/
+ *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/  run.lock
+ *
+ * One process at a time writes to it. A run that was killed or damaged goes on from its newest whole state.
  */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { modelEntries } from "../checkpoint/model.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
@@ -12,23 +14,37 @@ import { saveCheckpoint } from "../checkpoint/save.ts";
 import { BatchIterator, type TokenDataset } from "../data/dataset.ts";
 import { openDataset } from "../data/node-dataset.ts";
 import { nodeFolderSink } from "../files/folder-sink.ts";
-import { appendToOwnFile, clearAbandonedIn, removeOwnFolder, truncateOwnFile } from "../files/owned.ts";
+import { clearAbandonedIn, removeOwnFolder, setAside } from "../files/owned.ts";
 import { checkFolderPlace, realPlace, someOf } from "../files/place.ts";
+import type { HeldLock } from "../files/process-lock.ts";
 import { isTaken } from "../files/temporary.ts";
+import { readTextFile } from "../files/text-file.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
+import { DeepseekError, FormatError, NotFiniteError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Evaluation, evaluate } from "../train/evaluate.ts";
+import { MOST_STEPS } from "../train/schedule.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
 import { type StepMetrics, Trainer } from "../train/trainer.ts";
 import { readJson, writeJson } from "./json-file.ts";
-import type { RunConfig } from "./run-config.ts";
+import { MetricsLog } from "./metrics-log.ts";
+import { type RunConfig, savedConfig } from "./run-config.ts";
+import { lockRun } from "./run-lock.ts";
+
+/** How long the run is; null while a run limited by time has not measured its speed. */
+export interface RunLength {
+  /** Steps in all. */
+  readonly steps: number | null;
+  /** Seconds left. */
+  readonly seconds: number | null;
+}
 
 /** What a run tells while it trains. */
 export interface RunEvents {
-  onStep?(metrics: StepMetrics, remainingSeconds: number | null): void;
+  onStep?(metrics: StepMetrics, length: RunLength): void;
   onEvaluation?(step: number, result: Evaluation): void;
   onSave?(step: number, folder: string): void;
   /** Something that the user should know, in one line. */
@@ -54,6 +70,11 @@ export interface TrainingMemory {
   readonly activations: number;
 }
 
+export interface OpenOptions {
+  /** Hears of what was damaged and how the run goes on, a line each. */
+  readonly onNotice?: (text: string) => void;
+}
+
 /** Steps over which the speed is measured when `seconds` sets the length of the run. */
 const MEASURED_STEPS = 24;
 
@@ -66,15 +87,19 @@ export class Run {
   readonly #train: TokenDataset;
   readonly #heldOut: TokenDataset;
   readonly #files: Readonly<Record<string, string>>;
+  readonly #log: MetricsLog;
+  readonly #lock: HeldLock;
+  /** The folder of text that the run learns from. */
+  readonly #source: string;
   #config: RunConfig;
   /** Older states that stay because somebody put files into them. */
   readonly #left = new Set<string>();
-  /** True until a time-limited run knows its speed. */
-  #measuring: boolean;
 
   private constructor(parts: {
     folder: string;
     config: RunConfig;
+    source: string;
+    lock: HeldLock;
     model: CausalLM;
     tokenizer: Tokenizer;
     train: TokenDataset;
@@ -83,21 +108,23 @@ export class Run {
   }) {
     this.folder = parts.folder;
     this.#config = parts.config;
+    this.#source = parts.source;
+    this.#lock = parts.lock;
     this.model = parts.model;
     this.tokenizer = parts.tokenizer;
     this.#train = parts.train;
     this.#heldOut = parts.heldOut;
     this.#files = parts.files;
+    this.#log = new MetricsLog(join(parts.folder, "metrics.jsonl"));
     const { training, seed } = parts.config;
-    this.#measuring = training.steps === null;
     const batches = new BatchIterator(parts.train, {
       batch: training.batch.size,
       length: training.sequenceLength,
       seed,
     });
     this.trainer = new Trainer(parts.model, batches, {
-      // Until the speed is known only the warm-up runs, which does not depend on the length.
-      steps: training.steps ?? Number.MAX_SAFE_INTEGER,
+      // Until the speed of a time-limited run is known only the warm-up runs, which does not depend on the length.
+      steps: training.steps,
       batch: training.batch,
       learningRate: training.learningRate,
       optimizer: training.optimizer,
@@ -108,28 +135,40 @@ export class Run {
     });
   }
 
-  /** Opens a prepared run at its last saved state, or at its beginning. @throws FormatError, ConfigError */
-  static async open(folder: string, device: Device): Promise<Run> {
-    const { folder: _source, ...config } = (await readJson(join(folder, "run.json"))) as RunConfig & {
-      folder: string;
-    };
-    const names = ["tokenizer.json", "tokenizer_config.json"];
-    const texts = await Promise.all(names.map((name) => readFile(join(folder, "tokenizer", name), "utf8")));
-    const files = Object.fromEntries(names.map((name, i) => [name, texts[i]]));
-    const tokenizer = loadTokenizer(texts[0], texts[1]);
-    const train = await openDataset(join(folder, "data", "train"));
-    const heldOut = await openDataset(join(folder, "data", "held-out"));
-    const model = createModel({ ...config.model, vocab_size: tokenizer.vocabSize }, device, { dtype: "f32" });
-    const run = new Run({ folder, config, model, tokenizer, train, heldOut, files });
-    await clearAbandonedIn(run.#checkpoints);
-    const step = (await run.savedSteps()).at(-1);
-    if (step === undefined) {
-      model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
-    } else {
-      await loadTraining(run.trainer, nodeFolder(join(run.#checkpoints, stepFolder(step))));
+  /**
+   * Opens a prepared run at its newest whole state, or at its beginning, for this process alone until it is disposed.
+   * @throws FormatError, ConfigError; a ConfigError where another process trains the run
+   */
+  static async open(folder: string, device: Device, { onNotice = () => {} }: OpenOptions = {}): Promise<Run> {
+    const path = join(folder, "run.json");
+    // A folder that holds no run gets no lock either.
+    await readJson(path);
+    const lock = await lockRun(folder);
+    const opened: (() => unknown)[] = [() => lock.release()];
+    try {
+      const { config, folder: source } = savedConfig(await readJson(path), path);
+      const names = ["tokenizer.json", "tokenizer_config.json"];
+      const texts = await Promise.all(names.map((name) => readTextFile(join(folder, "tokenizer", name))));
+      const files = Object.fromEntries(names.map((name, i) => [name, texts[i]]));
+      const tokenizer = loadTokenizer(texts[0], texts[1]);
+      const train = await openDataset(join(folder, "data", "train"));
+      opened.push(() => train.close());
+      const heldOut = await openDataset(join(folder, "data", "held-out"));
+      opened.push(() => heldOut.close());
+      const vocabulary = { vocab_size: tokenizer.vocabSize, bos_token_id: 0, eos_token_id: 1 };
+      const model = createModel({ ...config.model, ...vocabulary }, device, { dtype: "f32" });
+      opened.push(() => model[Symbol.dispose]());
+      const run = new Run({ folder, config, source, lock, model, tokenizer, train, heldOut, files });
+      opened.push(() => run.trainer[Symbol.dispose]());
+      await clearAbandonedIn(run.#checkpoints);
+      await run.#loadNewest(onNotice);
+      const damage = await run.#log.trim(run.trainer.step);
+      if (damage !== null) onNotice(damage);
+      return run;
+    } catch (error) {
+      for (const close of opened.toReversed()) await close();
+      throw error;
     }
-    await run.#trimMetrics();
-    return run;
   }
 
   /** Every setting; a time-limited run learns its number of steps from the first ones. */
@@ -146,20 +185,60 @@ export class Run {
     return savedSteps(await readdir(this.#checkpoints).catch(() => []));
   }
 
-  /** Drops lines of steps after the state that was loaded: they will be written again. */
-  async #trimMetrics(): Promise<void> {
-    const path = join(this.folder, "metrics.jsonl");
-    const text = await readFile(path, "utf8").catch(() => "");
-    let kept = 0;
-    for (const line of text.split(/(?<=\n)/)) {
-      if (!line.endsWith("\n") || (JSON.parse(line) as { step: number }).step > this.trainer.step) break;
-      kept += new TextEncoder().encode(line).length;
+  /**
+   * Puts the newest state that is whole into the trainer. Damaged ones are set aside under another name, so that they
+   * do not count as states to keep. @throws FormatError where there are states and none is whole
+   */
+  async #loadNewest(onNotice: (text: string) => void): Promise<void> {
+    const { config, model, trainer } = this;
+    const steps = await this.savedSteps();
+    const damaged: { step: number; reason: string }[] = [];
+    for (const step of steps.toReversed()) {
+      try {
+        await loadTraining(trainer, nodeFolder(join(this.#checkpoints, stepFolder(step))));
+        await trainer.checkWeights();
+      } catch (error) {
+        // Everything that a cut or overwritten file makes a reader say; a full memory or a lost disk is none of it.
+        if (!(error instanceof DeepseekError)) throw error;
+        damaged.push({ step, reason: error.message });
+        continue;
+      }
+      for (const { step, reason } of damaged) await this.#setAside(step, reason, onNotice);
+      if (damaged.length > 0) onNotice(`continuing after step ${step}, the newest whole state`);
+      return;
     }
-    if (text !== "") await truncateOwnFile(path, kept);
+    if (damaged.length > 0) {
+      throw new FormatError("no saved state of the run is whole", {
+        where: this.#checkpoints,
+        found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
+        hint: "Start a new run, or delete the folder's states to train this one from its beginning.",
+      });
+    }
+    model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
   }
 
-  /** Trains until the end or until `signal` aborts; then saves, and at the end also writes the model. */
+  async #setAside(step: number, reason: string, onNotice: (text: string) => void): Promise<void> {
+    const aside = await setAside(join(this.#checkpoints, stepFolder(step)));
+    onNotice(`the state of step ${step} is damaged (${reason}) and now lies in ${aside}`);
+  }
+
+  /**
+   * Trains until the end or until `signal` aborts; then saves, and at the end also writes the model.
+   * @throws NotFiniteError where a loss, gradient or weight is not finite: nothing is saved or deleted then
+   */
   async train(events: RunEvents = {}, signal?: AbortSignal): Promise<RunResult> {
+    try {
+      return await this.#trainOn(events, signal);
+    } catch (error) {
+      if (!(error instanceof NotFiniteError)) throw error;
+      const last = (await this.savedSteps()).at(-1);
+      const kept = last === undefined ? "Nothing was saved before." : `The state after step ${last} is kept.`;
+      const next = `Change ${join(this.folder, "run.json")} and continue with --resume, or start a new run.`;
+      throw new NotFiniteError(`${error.message} ${kept} ${next}`, { cause: error });
+    }
+  }
+
+  async #trainOn(events: RunEvents, signal?: AbortSignal): Promise<RunResult> {
     const { trainer } = this;
     const { evaluateEvery, saveEvery } = this.config.training;
     const folder = join(this.folder, "model");
@@ -174,17 +253,24 @@ export class Run {
       const stepBegan = performance.now();
       const metrics = await trainer.trainStep();
       durations.push((performance.now() - stepBegan) / 1000);
-      if (this.#measuring && durations.length === MEASURED_STEPS)
+      if (trainer.options.steps === null && durations.length === MEASURED_STEPS)
         await this.#setLength(durations, began, metrics.step);
       const perStep = (performance.now() - began) / 1000 / durations.length;
-      const remaining = this.#measuring ? null : (trainer.options.steps - metrics.step) * perStep;
-      events.onStep?.(metrics, remaining);
-      await this.#log({ kind: "step", ...metrics });
+      const { steps } = trainer.options;
+      events.onStep?.(metrics, { steps, seconds: steps === null ? null : (steps - metrics.step) * perStep });
+      await this.#log.append({ kind: "step", ...metrics });
       const last = trainer.done;
       if (last || metrics.step % evaluateEvery === 0) {
         evaluation = await this.evaluate();
+        if (!Number.isFinite(evaluation.loss)) {
+          throw new NotFiniteError("the loss on held-out text is not finite", {
+            where: `after training step ${metrics.step}`,
+            found: evaluation.loss,
+            hint: "Try a lower learningRate.peak or a longer warm-up.",
+          });
+        }
         events.onEvaluation?.(metrics.step, evaluation);
-        await this.#log({ kind: "evaluation", step: metrics.step, ...evaluation });
+        await this.#log.append({ kind: "evaluation", step: metrics.step, ...evaluation });
       }
       if (last || metrics.step % saveEvery === 0) {
         await this.#save(events);
@@ -213,19 +299,15 @@ export class Run {
     // A forward pass is about a third of a step, and each evaluation is made of forward passes.
     const perEvaluation = (training.evaluateSequences / training.batch.size) * (perStep / 3);
     const left = Math.max(0, training.seconds! - elapsed - perEvaluation);
-    const steps = step + Math.max(1, Math.floor(left / (perStep + perEvaluation / training.evaluateEvery)));
-    this.#measuring = false;
+    const more = Math.max(1, Math.floor(left / (perStep + perEvaluation / training.evaluateEvery)));
+    const steps = Math.min(MOST_STEPS, step + more);
     this.#config = { ...this.config, training: { ...training, steps } };
     this.trainer.setSteps(steps);
-    const { folder } = (await readJson(join(this.folder, "run.json"))) as { folder: string };
-    await writeJson(join(this.folder, "run.json"), { folder, ...this.#config });
-  }
-
-  async #log(record: object): Promise<void> {
-    await appendToOwnFile(join(this.folder, "metrics.jsonl"), `${JSON.stringify(record)}\n`);
+    await writeJson(join(this.folder, "run.json"), { folder: this.#source, ...this.#config });
   }
 
   async #save(events: RunEvents): Promise<void> {
+    await this.trainer.checkWeights();
     const folder = join(this.#checkpoints, stepFolder(this.trainer.step));
     await saveTraining(
       this.trainer,
@@ -321,5 +403,6 @@ export class Run {
     this.model[Symbol.dispose]();
     await this.#train.close();
     await this.#heldOut.close();
+    await this.#lock.release();
   }
 }

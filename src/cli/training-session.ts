@@ -1,11 +1,10 @@
 /** Training as a person at a terminal sees it: preparation, the live view, Ctrl-C, and what it all took. */
-import { countParameters } from "../models/count.ts";
-import type { Device } from "../tensor/tensor.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { LiveView, type Output, short } from "./live-view.ts";
 import { type Progress, prepareRun, type RunTexts, selectTexts } from "./preparation.ts";
 import type { RunConfig } from "./run-config.ts";
-import { Run, type RunResult } from "./training-run.ts";
+import type { TrainingMemory } from "./training-run.ts";
+import { type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
 export function progressLine(out: Output): { progress: Progress; end(): void } {
@@ -51,53 +50,47 @@ export async function prepare(
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** "peak memory 31.0 MB = weights 5.0 MB + ..". */
-export function memoryText(run: Run): string {
-  const { peak, weights, gradients, moments, activations } = run.memory();
+export function memoryText({ peak, weights, gradients, moments, activations }: TrainingMemory): string {
   return (
     `peak memory ${megabytes(peak)} = weights ${megabytes(weights)} + gradients ${megabytes(gradients)} + ` +
     `moments ${megabytes(moments)} + activations ${megabytes(activations)}`
   );
 }
 
-export interface SessionResult extends RunResult {
-  /** What the process should exit with: 0, or 130 and 143 after a signal. */
+export interface SessionResult extends TrainedRun {
+  /** What the process should exit with: 0, or that of the signal that stopped it. */
   readonly exitCode: number;
 }
 
-/** Trains the run in `folder` from where it stands, with the live view on `output`; `after` gets the trained run. */
-export async function trainWithView(
-  folder: string,
-  device: Device,
-  output: Output,
-  after: (run: Run, result: RunResult) => Promise<void> = async () => {},
-): Promise<SessionResult> {
-  await using run = await Run.open(folder, device);
-  const { total, activated, mtp } = countParameters(run.model.config);
-  const extra = mtp > 0 ? ` and ${short(mtp)} to predict a further token` : "";
-  const begin = run.trainer.step > 0 ? `, continuing after step ${run.trainer.step}` : "";
-  output.write(
-    `model     ${run.model.config.modelType}, ${short(total)} parameters (${short(activated)} per token)${extra}${begin}\n`,
-  );
-  const view = new LiveView(output, () => run.trainer.options.steps);
+/** Trains the run in `task.folder` from where it stands, with the live view on `output`. */
+export async function trainWithView(task: TrainingTask, output: Output): Promise<SessionResult> {
+  const view = new LiveView(output);
   using interrupt = listenForInterrupt(() =>
     view.note("finishing this step and saving; Ctrl-C again ends at once without saving"),
   );
-  const result = await run.train(
+  const result = await trainInThread(
+    task,
     {
-      onStep: (metrics, remaining) => view.step(metrics, remaining),
-      onEvaluation: (step, evaluation) => view.evaluation(step, evaluation),
-      onNotice: (text) => view.note(text),
+      opened({ modelType, parameters: { total, activated, mtp }, step }) {
+        const extra = mtp > 0 ? ` and ${short(mtp)} to predict a further token` : "";
+        const begin = step > 0 ? `, continuing after step ${step}` : "";
+        view.note(
+          `model     ${modelType}, ${short(total)} parameters (${short(activated)} per token)${extra}${begin}`,
+        );
+      },
+      note: (text) => view.note(text),
+      step: (metrics, length) => view.step(metrics, length),
+      evaluation: (step, evaluation) => view.evaluation(step, evaluation),
     },
     interrupt.signal,
   );
   if (result.finished) {
     view.end();
-    output.write(`${memoryText(run)}\n`);
-    await after(run, result);
+    output.write(`${memoryText(result.memory)}\n`);
     return { ...result, exitCode: 0 };
   }
-  output.write(`stopped and saved after step ${result.step}. Continue with:\n`);
-  output.write(`  npx deepseek-ts train --resume ${quote(folder)}\n`);
+  view.note(`stopped and saved after step ${result.step}. Continue with:`);
+  output.write(`  npx deepseek-ts train --resume ${quote(task.folder)}\n`);
   return { ...result, exitCode: interrupt.exitCode };
 }
 

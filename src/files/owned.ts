@@ -3,19 +3,27 @@
  * lengthened and cut, and folders of its own in it deleted. Which folder is one of those the caller knows.
  */
 import { appendFile, readdir, rename, truncate } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { explained, isMissing } from "./file-error.ts";
 import { FileWriter, syncFolder } from "./file-sink.ts";
 import { foreignEntries } from "./manifest.ts";
-import { discard, isAbandoned, settled, temporaryName, unsettled } from "./temporary.ts";
+import { discard, isAbandoned, isTaken, settled, temporaryName, unsettled } from "./temporary.ts";
 
 /** Replaces a file of ours by way of a temporary one, so that a killed process leaves the old or the new text. */
-export async function replaceOwnFile(path: string, text: string): Promise<void> {
+export function replaceOwnFile(path: string, text: string): Promise<void> {
+  return rewriteOwnFile(path, (write) => write(new TextEncoder().encode(text)));
+}
+
+/** As `replaceOwnFile`, with what `body` writes piece by piece. */
+export async function rewriteOwnFile(
+  path: string,
+  body: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
   const temporary = temporaryName(path, "tmp");
   const writer = await FileWriter.create(temporary, path);
   unsettled(temporary);
   try {
-    await writer.write(new TextEncoder().encode(text));
+    await body((bytes) => writer.write(bytes));
     await writer.finish();
     await explained(path, "write", async () => {
       await rename(temporary, path);
@@ -53,6 +61,15 @@ export async function removeOwnFolder(path: string): Promise<string[]> {
     await discard(doomed);
     return [];
   });
+}
+
+/** Renames something in a folder of ours to `damaged-NAME`, with a number where that is taken. Returns its new path. */
+export async function setAside(path: string): Promise<string> {
+  const name = `damaged-${basename(path)}`;
+  let aside = join(dirname(path), name);
+  for (let n = 2; await isTaken(aside); n++) aside = join(dirname(path), `${name}-${n}`);
+  await explained(path, "write", () => rename(path, aside));
+  return aside;
 }
 
 /** Deletes half-written things that dead processes left directly in a folder of ours. */

@@ -9,6 +9,7 @@ import { lstat, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { explained, isMissing } from "./file-error.ts";
+import { lives } from "./process-identity.ts";
 
 /** What the name is for: a new thing being written, or an old one on its way out. */
 export type TemporaryKind = "tmp" | "old";
@@ -26,15 +27,6 @@ export function temporaryName(target: string, kind: TemporaryKind): string {
 export function ownedTarget(name: string): string | null {
   const match = OWNED.exec(name);
   return match && name.slice(0, match.index);
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 /** Whether the process that made this name is gone; false where that cannot be known, as for another machine. */

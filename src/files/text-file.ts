@@ -1,5 +1,6 @@
 /** Text files of the user's, read strictly, with errors that name the file and the next step. Node only. */
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
+import { JsonSyntaxError, parseJson } from "../json/index.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { codeOf, explained } from "./file-error.ts";
 import { strictText, withoutMark } from "./utf8.ts";
@@ -49,9 +50,20 @@ export async function readJsonFile(path: string): Promise<unknown> {
   } catch (cause) {
     throw new FormatError("not valid JSON", {
       where: path,
-      found: (cause as Error).message,
+      found: placeOfDamage(text) ?? (cause as Error).message,
       hint: "Mend the file at the place named.",
       cause,
     });
+  }
+}
+
+/** What is wrong and where, by line and column, which `JSON.parse` does not tell. */
+function placeOfDamage(text: string): string | null {
+  try {
+    parseJson(text);
+    return null;
+  } catch (error) {
+    if (!(error instanceof JsonSyntaxError)) throw error;
+    return error.message;
   }
 }

@@ -6,6 +6,9 @@ export type Json = Readonly<Record<string, unknown>>;
 export class ConfigReader {
   readonly json: Json;
   readonly where: string;
+  /** Keys that were asked for. */
+  readonly #asked = new Set<string>();
+  readonly #sections = new Map<string, ConfigReader>();
 
   /** @throws ConfigError where `json` is not an object */
   constructor(json: unknown, where = "config.json") {
@@ -18,11 +21,13 @@ export class ConfigReader {
 
   /** The value of `key`; undefined where it is missing or null. */
   raw(key: string): unknown {
+    this.#asked.add(key);
     return this.json[key] ?? undefined;
   }
 
   /** Whether the file says anything, null included. */
   has(key: string): boolean {
+    this.#asked.add(key);
     return key in this.json;
   }
 
@@ -105,6 +110,21 @@ export class ConfigReader {
   /** The object under `key`, or null. @throws ConfigError */
   section(key: string): ConfigReader | null {
     const value = this.raw(key);
-    return value === undefined ? null : new ConfigReader(value, `${this.where}: ${key}`);
+    if (value === undefined) return null;
+    const section = new ConfigReader(value, `${this.where}: ${key}`);
+    this.#sections.set(key, section);
+    return section;
+  }
+
+  /** Keys that nothing asked for, sections' own as `section.key`, and all that were asked for in their place. */
+  unread(): { readonly key: string; readonly known: readonly string[] }[] {
+    const known = [...this.#asked];
+    const own = Object.keys(this.json).filter((key) => !this.#asked.has(key));
+    const inner = [...this.#sections].flatMap(([name, section]) =>
+      section
+        .unread()
+        .map(({ key, known }) => ({ key: `${name}.${key}`, known: known.map((k) => `${name}.${k}`) })),
+    );
+    return [...own.map((key) => ({ key, known })), ...inner];
   }
 }

@@ -6,6 +6,8 @@ import type { MhaConfig } from "../nn/attention.ts";
 import type { MlaConfig } from "../nn/mla.ts";
 import type { MoeConfig } from "../nn/moe.ts";
 import type { RopeConfig } from "../nn/rotary.ts";
+import { nearestName } from "../tensor/check-value.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { architectures } from "./architectures.ts";
 import { ConfigReader, type Json } from "./config-reader.ts";
 import { fromInferenceJson, isInferenceJson } from "./inference-json.ts";
@@ -55,6 +57,42 @@ export interface Architecture {
 export function parseConfig(json: unknown): LanguageConfig {
   const reader = new ConfigReader(isInferenceJson(json) ? fromInferenceJson(json) : json);
   return architectureOf(reader.raw("model_type"), reader).parse(reader);
+}
+
+/** Keys of official files that say nothing about what the network computes. */
+const ADVISORY = [
+  ...["architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "_name_or_path"],
+  ...["use_cache", "initializer_range", "pretraining_tp", "ep_size", "pad_token_id", "attn_implementation"],
+  ...["_attn_implementation", "return_dict", "output_hidden_states", "output_attentions"],
+];
+
+/** Keys of parts that a model may be without. */
+const SWITCHABLE = [
+  ...["n_group", "topk_group", "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"],
+  ...["v_head_dim", "n_shared_experts", "num_nextn_predict_layers", "moe_intermediate_size"],
+];
+
+/** As `parseConfig`, for a file that a person wrote: refuses keys that no model has. @throws ConfigError */
+export function parseOwnConfig(json: unknown, where: string, prefix: string): LanguageConfig {
+  const reader = new ConfigReader(json, where);
+  const config = architectureOf(reader.raw("model_type"), reader).parse(reader);
+  // Files of one family name each other's parts as absent: no groups of experts, latent ranks of plain attention.
+  const absent = ({ key }: { key: string }) =>
+    SWITCHABLE.includes(key) && [null, 0, 1].includes(reader.json[key] as null);
+  const unread = reader.unread().filter((found) => !ADVISORY.includes(found.key) && !absent(found));
+  if (unread.length > 0) {
+    const [{ key, known }] = unread;
+    const near = nearestName(key, [...known, ...ADVISORY]);
+    throw new ConfigError(`this ${config.modelType} model has no such key`, {
+      where,
+      name: unread.map(({ key }) => `${prefix}${key}`).join(", "),
+      hint:
+        near === null
+          ? "The keys are those of official config.json files."
+          : `Did you mean ${prefix}${near}?`,
+    });
+  }
+  return config;
 }
 
 function architectureOf(modelType: unknown, reader: ConfigReader): Architecture {

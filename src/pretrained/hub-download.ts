@@ -9,10 +9,10 @@
 import { createHash, type Hash } from "node:crypto";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { withLock } from "../files/process-lock.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { type RepoCache, sizeOnDisk } from "./hub-cache.ts";
 import { asHubError, type HubClient, HubError, type HubFile } from "./hub-client.ts";
-import { withLock } from "./process-lock.ts";
 
 export interface BlobOptions {
   readonly signal?: AbortSignal;

@@ -1,18 +1,15 @@
 /** Starts the engine's thread. Node only. */
 import { Worker } from "node:worker_threads";
-import { threadExecArgv } from "../tensor/cpu/thread-options.ts";
+import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
 import type { EngineChannel } from "./engine-client.ts";
 import type { EngineSettings, FromEngine } from "./protocol.ts";
 import { packed } from "./wire.ts";
 
-/** The thread's file beside this one: TypeScript in the source tree, JavaScript in the built package. */
-function workerUrl(): URL {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  return new URL(`./engine-worker.${extension}`, import.meta.url);
-}
-
 /** A new thread that opens the model of `settings`; `file` is what it runs, so that tests can have it crash. */
-export function startEngineThread(settings: EngineSettings, file: URL = workerUrl()): EngineChannel {
+export function startEngineThread(
+  settings: EngineSettings,
+  file: URL = siblingModule(import.meta.url, "engine-worker"),
+): EngineChannel {
   const worker = new Worker(file, {
     name: "deepseek-ts engine",
     workerData: settings,

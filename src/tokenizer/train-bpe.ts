@@ -28,6 +28,9 @@ export const DEFAULT_SPECIAL_TOKENS: readonly string[] = [
   TOKEN.eot,
 ];
 
+/** Tokens of the smallest vocabulary: the bytes and the special tokens. */
+export const SMALLEST_VOCABULARY = FIRST_MERGE + DEFAULT_SPECIAL_TOKENS.length;
+
 export interface TrainBpeProgress {
   stage: "count" | "merge" | "done";
   /** Texts read so far. */

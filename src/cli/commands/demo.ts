@@ -5,7 +5,8 @@ import { scoreTokens, trainNgram } from "../baseline.ts";
 import type { Output } from "../live-view.ts";
 import type { RunTexts } from "../preparation.ts";
 import { mergeConfig, preset } from "../run-config.ts";
-import type { Run } from "../training-run.ts";
+import { checkMemory } from "../training-memory.ts";
+import { Run } from "../training-run.ts";
 import { prepare, trainWithView } from "../training-session.ts";
 import { nearestTypescript } from "../typescript-folder.ts";
 import { readAll, statsText } from "./generation.ts";
@@ -103,20 +104,23 @@ export function demoCommand(): Command {
       }
       const folder = given ?? (await nearestTypescript(process.cwd()));
       let config = preset("demo");
-      if (seed !== undefined) config = mergeConfig(config, { seed });
-      if (steps !== undefined) config = mergeConfig(config, { training: { steps } });
-      if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } });
+      if (seed !== undefined) config = mergeConfig(config, { seed }, "--seed");
+      if (steps !== undefined) config = mergeConfig(config, { training: { steps } }, "--steps");
+      if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } }, "--seconds");
       const out = flags.out ?? (await freeRunFolder("demo"));
       await checkFree(out);
       stdout.write(`demo      learning from the TypeScript in ${folder}\n`);
+      stdout.write(`memory    ${checkMemory(config)}\n`);
       const texts = await prepare(folder, out, config, stdout);
       stdout.write(`run       ${out}\n`);
-      await using device = await openDevice(flags);
-      const result = await trainWithView(out, device, stdout, async (run, done) => {
+      const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
+      if (result.finished) {
+        await using device = await openDevice(flags);
+        await using run = await Run.open(out, device);
         await compare(run, texts, stdout);
         await show(run, stdout);
-        stdout.write(nextSteps(out, done));
-      });
+        stdout.write(nextSteps(out, result));
+      }
       process.exitCode = result.exitCode;
     });
 }

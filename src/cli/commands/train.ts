@@ -4,20 +4,15 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
-import { readJsonFile } from "../../files/text-file.ts";
+import { refuseValue } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { readJson } from "../json-file.ts";
 import { evaluationText } from "../live-view.ts";
-import { mergeConfig, preset, presets, type RunConfig } from "../run-config.ts";
+import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../run-config.ts";
+import { checkMemory } from "../training-memory.ts";
 import type { RunResult } from "../training-run.ts";
 import { prepare, quote, trainWithView } from "../training-session.ts";
-import {
-  naturalNumber,
-  openDevice,
-  positiveInteger,
-  positiveNumber,
-  usageError,
-  withThreads,
-} from "./options.ts";
+import { naturalNumber, positiveInteger, positiveNumber, usageError, withThreads } from "./options.ts";
 
 interface TrainFlags {
   readonly preset?: string;
@@ -28,6 +23,7 @@ interface TrainFlags {
   readonly seconds?: number;
   readonly seed?: number;
   readonly resume?: string;
+  readonly ignoreMemory?: boolean;
   readonly threads?: number;
 }
 
@@ -68,18 +64,22 @@ export async function checkFree(out: string): Promise<void> {
 
 /** Preset, configuration file and options, in that order. @throws ConfigError, FormatError */
 export async function runConfig(flags: TrainFlags): Promise<{ name: string; config: RunConfig }> {
-  const file = flags.config === undefined ? {} : await readJsonFile(flags.config);
-  const asked = (file as { readonly preset?: unknown } | null)?.preset;
-  const name = flags.preset ?? (typeof asked === "string" ? asked : "v3-small");
+  const file = flags.config === undefined ? {} : await readJson(flags.config, "--config takes a JSON file.");
+  const inFile = (file as { preset?: unknown } | null)?.preset;
+  if (inFile !== undefined && typeof inFile !== "string") {
+    refuseValue({ where: flags.config! }, "preset", Object.keys(presets).join(" | "), inFile);
+  }
+  const name = flags.preset ?? inFile ?? "v3-small";
   let config = mergeConfig(preset(name), file, flags.config);
   const { steps, seconds, seed, extensions } = flags;
   if (extensions !== undefined) {
     const known = ["code", "typescript", "text", "all"].includes(extensions);
-    config = mergeConfig(config, { data: { extensions: known ? extensions : extensions.split(",") } });
+    const list = known ? extensions : extensions.split(",");
+    config = mergeConfig(config, { data: { extensions: list } }, "--extensions");
   }
-  if (seed !== undefined) config = mergeConfig(config, { seed });
-  if (steps !== undefined) config = mergeConfig(config, { training: { steps } });
-  if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } });
+  if (seed !== undefined) config = mergeConfig(config, { seed }, "--seed");
+  if (steps !== undefined) config = mergeConfig(config, { training: { steps } }, "--steps");
+  if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } }, "--seconds");
   return { name, config };
 }
 
@@ -113,6 +113,7 @@ export function trainCommand(): Command {
     .option("--steps <n>", "updates to make", positiveInteger)
     .option("--seconds <s>", "how long to train; sets the number of updates from the speed", positiveNumber)
     .option("--seed <n>", "seed of data order, split and weights", naturalNumber)
+    .option("--ignore-memory", "train although it needs more memory than this machine has")
     .option("--resume <folder>", "continue the run in this folder");
   return withThreads(command)
     .addHelpText("after", examples)
@@ -120,12 +121,14 @@ export function trainCommand(): Command {
       const { stdout } = process;
       let out: string;
       if (flags.resume !== undefined) {
-        const { resume: _resume, threads: _threads, ...others } = flags;
+        const { resume: _resume, threads: _threads, ignoreMemory, ...others } = flags;
         const extra = Object.keys(others)[0];
         if (folder !== undefined || extra !== undefined) {
           usageError(command, `--resume continues with the run's own settings; leave out ${extra ?? folder}`);
         }
         out = flags.resume;
+        const path = join(out, "run.json");
+        checkMemory(savedConfig(await readJson(path), path).config, ignoreMemory);
       } else {
         if (folder === undefined) usageError(command, "no folder given");
         if (flags.steps !== undefined && flags.seconds !== undefined) {
@@ -134,13 +137,12 @@ export function trainCommand(): Command {
         const { name, config } = await runConfig(flags);
         out = flags.out ?? (await freeRunFolder(name));
         await checkFree(out);
+        stdout.write(`memory    ${checkMemory(config, flags.ignoreMemory)}\n`);
         await prepare(folder, out, config, stdout);
         stdout.write(`run       ${out}\n`);
       }
-      await using device = await openDevice(flags);
-      const result = await trainWithView(out, device, stdout, async (_run, done) => {
-        stdout.write(nextSteps(out, done));
-      });
+      const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
+      if (result.finished) stdout.write(nextSteps(out, result));
       process.exitCode = result.exitCode;
     });
 }

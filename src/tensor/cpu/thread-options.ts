@@ -1,4 +1,4 @@
-/** Command-line options for threads of Node. */
+/** What threads of Node are started with. */
 
 /**
  * `execArgv` of a thread that runs a file. Undefined where it may inherit the program's options, those of V8 too, which
@@ -9,4 +9,12 @@ export function threadExecArgv(): string[] | undefined {
   const ofEval = (option: string) => option.startsWith("--input-type=");
   const given = process.execArgv;
   return given.some(ofEval) ? given.filter((option) => !ofEval(option)) : undefined;
+}
+
+/**
+ * The file `name` beside the module `base` (its `import.meta.url`): TypeScript in the source tree, JavaScript in the
+ * built package. For threads of Node; bundlers need the address of a browser's worker written out.
+ */
+export function siblingModule(base: string, name: string): URL {
+  return new URL(`./${name}.${base.endsWith(".ts") ? "ts" : "js"}`, base);
 }

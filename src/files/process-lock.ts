@@ -7,7 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { open, readFile, rm, stat, utimes } from "node:fs/promises";
-import { pause } from "./hub-client.ts";
+import { setTimeout } from "node:timers/promises";
 import { fateOf, type ProcessIdentity, thisProcess } from "./process-identity.ts";
 
 /** Milliseconds between signs of life, and after how many without one an owner counts as dead. */
@@ -90,6 +90,13 @@ function hold(path: string, owner: Owner): HeldLock {
       if (text?.includes(owner.id)) await rm(path, { force: true });
     },
   };
+}
+
+/** Resolves after `ms`, rejects with the signal's reason. */
+async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  await setTimeout(ms, undefined, { signal }).catch((error: unknown) => {
+    throw signal?.aborted ? signal.reason : error;
+  });
 }
 
 const newOwner = async (): Promise<Owner> => ({ ...(await thisProcess()), id: randomUUID() });

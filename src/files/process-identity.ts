@@ -40,7 +40,8 @@ export async function thisProcess(): Promise<ProcessIdentity> {
   return { pid: process.pid, host: hostname(), started: await startOf(process.pid) };
 }
 
-function exists(pid: number): boolean {
+/** Whether there is a process of this id on this machine. */
+export function lives(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
@@ -53,7 +54,7 @@ function exists(pid: number): boolean {
 export async function fateOf(identity: Partial<ProcessIdentity>): Promise<"runs" | "gone" | "unknown"> {
   const { pid, host, started } = identity;
   if (host !== hostname() || typeof pid !== "number") return "unknown";
-  if (!exists(pid)) return "gone";
+  if (!lives(pid)) return "gone";
   if (typeof started !== "string") return "unknown";
   const now = await startOf(pid);
   return now === null ? "unknown" : now === started ? "runs" : "gone";

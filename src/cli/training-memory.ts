@@ -1,0 +1,121 @@
+/** What a training run needs of the machine's memory, estimated from its settings alone, and whether that can be had. */
+import { isMoeLayer, type LanguageConfig, parseConfig } from "../models/config.ts";
+import { countParameters } from "../models/count.ts";
+import { mainSpecs, mtpSpecs } from "../models/specs.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { sizeOf } from "../tensor/tensor.ts";
+import { type Machine, thisMachine } from "./memory-needs.ts";
+import type { RunConfig } from "./run-settings.ts";
+
+/** Bytes of one WebAssembly memory, less what threads take of it: the operands of one call lie in one. */
+const ONE_MEMORY = 4 * 1024 ** 3 - 256 * 1024 ** 2;
+
+/** Measured peaks over the sum of the tensors counted below, at the presets' shapes: 1.08 to 1.2. */
+const UNCOUNTED = 1.15;
+
+/** Bytes that a run is expected to hold at once; the estimate is within a fifth of what `Run.memory` measures. */
+export interface TrainingEstimate {
+  readonly weights: number;
+  readonly moments: number;
+  /** Gradients, and the values of the forward pass that they are made from: they pass into each other. */
+  readonly activations: number;
+  readonly total: number;
+  /** The largest tensor and the weights it is made with, which must lie in one WebAssembly memory. */
+  readonly largest: { readonly what: string; readonly bytes: number };
+}
+
+/** Values that one token leaves on the tape in one layer. */
+function valuesOfLayer(config: LanguageConfig, layer: number): number {
+  const { attention: a, hiddenSize, intermediateSize, moe } = config;
+  const attention =
+    a.kind === "mla"
+      ? 2 * (a.queryRank ?? 0) +
+        3 * a.heads * (a.nopeDim + a.ropeDim) +
+        3 * (a.latentRank + a.ropeDim) +
+        2 * a.heads * (a.nopeDim + a.valueDim) +
+        a.heads * a.valueDim
+      : (4 * a.heads + 2 * a.keyValueHeads) * a.headDim;
+  const feedForward =
+    moe !== null && isMoeLayer(config, layer)
+      ? moe.router.topK * (3 * moe.expertWidth + 2 * hiddenSize) +
+        3 * moe.sharedExperts * moe.expertWidth +
+        3 * moe.experts
+      : 3 * intermediateSize;
+  return 6 * hiddenSize + attention + feedForward;
+}
+
+/** The memory of a run with these settings. @throws ConfigError where the model's settings are wrong */
+export function estimateTraining({ model, vocabSize, training }: RunConfig): TrainingEstimate {
+  const config = parseConfig({ ...model, vocab_size: vocabSize });
+  const { layers, mtpLayers, hiddenSize, moe } = config;
+  const counts = countParameters(config);
+  const parameters = counts.total + counts.mtp;
+  const weights = 4 * parameters;
+  const moments = (training.optimizer.momentDType === "bf16" ? 4 : 8) * parameters;
+  const tokens = training.batch.size * training.sequenceLength;
+  const withMtp = training.mtpWeight !== 0 ? mtpLayers : 0;
+  let values = (1 + withMtp) * vocabSize + withMtp * 4 * hiddenSize;
+  for (let layer = 0; layer < layers + withMtp; layer++) values += UNCOUNTED * valuesOfLayer(config, layer);
+  const activations = Math.max(4 * tokens * values, weights);
+  const head = vocabSize * hiddenSize;
+  const groups = [...mainSpecs(config), ...mtpSpecs(config)].map(({ key, shape }) => ({
+    what: `the weights of ${key}`,
+    bytes: 4 * sizeOf(shape),
+  }));
+  const candidates = [
+    {
+      what: `the logits of ${tokens} tokens of ${vocabSize} entries`,
+      bytes: 4 * (tokens * vocabSize + head),
+    },
+    ...(moe === null
+      ? []
+      : [{ what: "the experts' values of a layer", bytes: 8 * tokens * moe.router.topK * moe.expertWidth }]),
+    ...groups,
+  ];
+  const largest = candidates.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  return { weights, moments, activations, total: weights + moments + activations, largest };
+}
+
+/** "793 MB", "12.3 GB". */
+function sizeText(bytes: number): string {
+  return bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/** One line about what the run needs and what there is. */
+export function estimateText(estimate: TrainingEstimate, machine: Machine): string {
+  const { total, weights, moments, activations } = estimate;
+  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
+  return (
+    `about ${sizeText(total)} (weights ${sizeText(weights)}, moments ${sizeText(moments)}, activations and gradients ` +
+    `${sizeText(activations)}); ${sizeText(machine.free)} of ${sizeText(machine.total)} are free${short}`
+  );
+}
+
+const ADVICE = "Lower training.batch.size, training.sequenceLength, vocabSize or the model's sizes.";
+
+/**
+ * The line about a run's memory. @throws ConfigError where the machine does not have that much, unless `force`; always
+ * where a tensor is larger than any memory of the kernels
+ */
+export function checkMemory(config: RunConfig, force = false, machine: Machine = thisMachine()): string {
+  const estimate = estimateTraining(config);
+  const { largest, total } = estimate;
+  if (largest.bytes > ONE_MEMORY) {
+    throw new ConfigError("a tensor would not fit in one WebAssembly memory", {
+      where: "training",
+      name: largest.what,
+      expected: `at most ${sizeText(ONE_MEMORY)}`,
+      found: sizeText(largest.bytes),
+      hint: ADVICE,
+    });
+  }
+  if (total > machine.total && !force) {
+    throw new ConfigError("the run needs more memory than this machine has", {
+      where: "training",
+      expected: `at most ${sizeText(machine.total)}`,
+      found: estimateText(estimate, machine),
+      hint: `${ADVICE} --ignore-memory tries it all the same.`,
+    });
+  }
+  return estimateText(estimate, machine);
+}

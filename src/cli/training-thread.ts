@@ -1,0 +1,107 @@
+/**
+ * Training in a thread of its own, so that the program's own thread is always free to answer signals and to draw,
+ * however long a step takes. This file is the program's side.
+ */
+import { Worker } from "node:worker_threads";
+import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
+import { DeepseekError } from "../tensor/errors.ts";
+import type { Evaluation } from "../train/evaluate.ts";
+import type { StepMetrics } from "../train/trainer.ts";
+import type { RunLength, RunResult, TrainingMemory } from "./training-run.ts";
+
+export interface TrainingTask {
+  readonly folder: string;
+  /** Threads to compute with; default: the machine's cores. */
+  readonly threads?: number;
+}
+
+/** What the run is, once it is open. */
+export interface OpenedRun {
+  readonly modelType: string;
+  readonly parameters: { readonly total: number; readonly activated: number; readonly mtp: number };
+  /** Steps made before. */
+  readonly step: number;
+}
+
+/** What a trained or stopped run leaves. */
+export interface TrainedRun extends RunResult {
+  readonly memory: TrainingMemory;
+}
+
+/** From the thread. */
+export type FromTraining =
+  | { readonly type: "opened"; readonly run: OpenedRun }
+  | { readonly type: "note"; readonly text: string }
+  | { readonly type: "step"; readonly metrics: StepMetrics; readonly length: RunLength }
+  | { readonly type: "evaluation"; readonly step: number; readonly evaluation: Evaluation }
+  | { readonly type: "ended"; readonly run: TrainedRun }
+  | {
+      readonly type: "failed";
+      readonly message: string;
+      readonly foreseen: boolean;
+      readonly stack?: string;
+      readonly code?: string;
+    };
+
+/** To the thread: finish the step, save and end. */
+export interface ToTraining {
+  readonly type: "stop";
+}
+
+export interface TrainingListener {
+  opened(run: OpenedRun): void;
+  note(text: string): void;
+  step(metrics: StepMetrics, length: RunLength): void;
+  evaluation(step: number, evaluation: Evaluation): void;
+}
+
+/** An error of the thread as it would have been thrown here. */
+function errorOf(failed: Extract<FromTraining, { type: "failed" }>): Error {
+  const error = failed.foreseen ? new DeepseekError(failed.message) : new Error(failed.message);
+  if (failed.stack !== undefined) error.stack = failed.stack;
+  return failed.code === undefined ? error : Object.assign(error, { code: failed.code });
+}
+
+/**
+ * Trains the run of `task` from where it stands until its end, or until `signal` aborts: then the step in progress is
+ * finished and saved. @throws DeepseekError and what the thread threw
+ */
+export async function trainInThread(
+  task: TrainingTask,
+  listener: TrainingListener,
+  signal?: AbortSignal,
+): Promise<TrainedRun> {
+  const worker = new Worker(siblingModule(import.meta.url, "training-worker"), {
+    name: "deepseek-ts training",
+    workerData: task,
+    execArgv: threadExecArgv(),
+  });
+  const stop = () => worker.postMessage({ type: "stop" } satisfies ToTraining);
+  signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
+  try {
+    return await new Promise<TrainedRun>((resolve, reject) => {
+      worker.on("message", (message: FromTraining) => {
+        switch (message.type) {
+          case "opened":
+            return listener.opened(message.run);
+          case "note":
+            return listener.note(message.text);
+          case "step":
+            return listener.step(message.metrics, message.length);
+          case "evaluation":
+            return listener.evaluation(message.step, message.evaluation);
+          case "ended":
+            return resolve(message.run);
+          case "failed":
+            return reject(errorOf(message));
+        }
+      });
+      worker.on("error", reject);
+      worker.on("exit", (code) => reject(new Error(`the training thread ended with code ${code}`)));
+    });
+  } finally {
+    signal?.removeEventListener("abort", stop);
+    await worker.terminate();
+  }
+}
