@@ -8,6 +8,7 @@ import { internal } from "./errors.ts";
 import { eventStream, namedEvents } from "./event-stream.ts";
 import type { Delta, FinishReason } from "./protocol.ts";
 import { type ResponseShape, ResponseWriter, responseEvents } from "./responses-answer.ts";
+import { responsesSchema } from "./responses-fields.ts";
 import { messagesOf } from "./responses-items.ts";
 import { parseResponses } from "./responses-request.ts";
 import type { OutputItem, ResponseBody, ResponseEvent } from "./responses-types.ts";
@@ -25,6 +26,7 @@ const asInput = (items: OutputItem[]): OpenAI.Responses.ResponseInput => items;
 const head = { id: "resp_1", created: 1, model: "m", fingerprint: "fp" };
 const usage = { promptTokens: 5, cachedTokens: 2, completionTokens: 7, reasoningTokens: 1 };
 const shapeOf = (body: object = {}): ResponseShape => parseResponses({ input: "a", ...body }).shape;
+const parseInput = (input: unknown) => responsesSchema.parse({ input }).input;
 type News = Omit<Delta, "id" | "choice">;
 const delta = (news: News): Delta => ({ id: 1, choice: 0, ...news });
 
@@ -115,6 +117,19 @@ describe("events", () => {
     expect(new Set(body.output.map(({ id }) => id)).size).toBe(5);
   });
 
+  it("of a call in a namespace carry its own name", () => {
+    const shape = shapeOf({
+      tools: [{ type: "namespace", name: "crm", tools: [{ type: "function", name: "f" }] }],
+    });
+    const news = { toolCalls: [{ index: 0, id: "call_0", name: "crm.f", arguments: "{}" }] };
+    const { body, events } = write([news], "tool_calls", shape);
+    expect(body.output).toMatchObject([{ type: "function_call", name: "f", namespace: "crm" }]);
+    expect(events.find(({ type }) => type === "response.function_call_arguments.done")).toMatchObject({
+      name: "f",
+    });
+    expect(messagesOf(parseInput(body.output), null)[0].tool_calls![0].function.name).toBe("crm.f");
+  });
+
   it("of reasoning as its summary, where one is asked for, with what carries it", () => {
     const shape = shapeOf({ reasoning: { summary: "auto" }, include: ["reasoning.encrypted_content"] });
     const { types, body } = write([{ reasoning: "r" }, { content: "a" }], "stop", shape);
@@ -127,7 +142,7 @@ describe("events", () => {
     expect(item).not.toHaveProperty("content");
     // A client that keeps only this gives the reasoning back.
     const { encrypted_content } = item as { encrypted_content: string };
-    const [message] = messagesOf([{ type: "reasoning", encrypted_content, summary: "" }], null);
+    const [message] = messagesOf(parseInput([{ type: "reasoning", encrypted_content, summary: [] }]), null);
     expect(message.reasoning_content).toBe("r");
   });
 

@@ -28,6 +28,8 @@ export interface ResponseShape {
   readonly logprobs: boolean;
   /** Whether reasoning also comes in the form that clients send back unread. */
   readonly carriesReasoning: boolean;
+  /** Functions of namespaces, by the name that the model knows. */
+  readonly namespaced: ReadonlyMap<string, { readonly namespace: string; readonly name: string }>;
 }
 
 type Kind = "message" | "reasoning" | "function_call";
@@ -201,7 +203,11 @@ export class ResponseWriter {
       case "message":
         return { type: kind, id, status, role: "assistant", content: [this.#part(growing)] };
       case "function_call":
-        return { type: kind, id, status, call_id: callId, name, arguments: text };
+        return {
+          ...{ type: kind, id, status, call_id: callId, name },
+          ...this.#named(name),
+          arguments: text,
+        };
       case "reasoning": {
         const carried = this.#shape.carriesReasoning && status !== "in_progress";
         const known = status === "in_progress" ? [] : [text];
@@ -213,6 +219,11 @@ export class ResponseWriter {
         };
       }
     }
+  }
+
+  /** What a client calls a function. */
+  #named(name: string): { name: string; namespace?: string } {
+    return this.#shape.namespaced.get(name) ?? { name };
   }
 
   #text(kind: "message" | "reasoning", delta: string, events: ResponseEvent[]): void {
@@ -255,7 +266,12 @@ export class ResponseWriter {
         { type: "response.content_part.done", ...place, content_index: 0, part },
       );
     } else if (kind === "function_call") {
-      events.push({ type: "response.function_call_arguments.done", ...place, name, arguments: text });
+      events.push({
+        type: "response.function_call_arguments.done",
+        ...place,
+        name: this.#named(name).name,
+        arguments: text,
+      });
     } else if (this.#summarises) {
       const part = { type: "summary_text" as const, text };
       events.push(

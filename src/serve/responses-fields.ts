@@ -37,6 +37,7 @@ const item = z.discriminatedUnion(
       type: z.literal("function_call"),
       call_id: id,
       name: z.string().min(1),
+      namespace: z.string().nullish(),
       arguments: z.string(),
     }),
     z.object({ type: z.literal("function_call_output"), call_id: id, output }),
@@ -73,16 +74,29 @@ const inputItem = z.preprocess(
   item,
 );
 
-/** Kinds of tools that other servers run themselves, or that are no functions, are left out. */
-const tool = z.preprocess(
-  (value) =>
-    isObject(value) && typeof value.type === "string" && value.type !== "function"
-      ? { type: "other" }
-      : value,
-  z.discriminatedUnion("type", [
-    z.object({ type: z.literal("function"), ...functionFields }),
-    z.object({ type: z.literal("other") }),
-  ]),
+const flatFunction = z.object({ type: z.literal("function"), ...functionFields });
+const other = z.object({ type: z.literal("other") });
+
+/** A tool of one of `types`; other kinds, which servers run themselves or which are no functions, are left out. */
+const toolOf = <T extends z.ZodType>(types: readonly string[], schema: T) =>
+  z.preprocess(
+    (value) =>
+      isObject(value) && typeof value.type === "string" && !types.includes(value.type)
+        ? { type: "other" }
+        : value,
+    schema,
+  );
+
+const namespace = z.object({
+  type: z.literal("namespace"),
+  name: z.string().min(1),
+  description: z.string().nullish(),
+  tools: z.array(toolOf(["function"], z.discriminatedUnion("type", [flatFunction, other]))).max(128),
+});
+
+const tool = toolOf(
+  ["function", "namespace"],
+  z.discriminatedUnion("type", [flatFunction, namespace, other]),
 );
 
 const choice = z.union([
@@ -134,7 +148,6 @@ export const responsesSchema = z.object({
       generate_summary: z.enum(["auto", "concise", "detailed"]).nullish(),
     })
     .nullish(),
-  truncation: z.enum(["auto", "disabled"]).nullish(),
   metadata: z.record(z.string(), z.string()).nullish(),
   user: z.string().nullish(),
   prompt_cache_key: z.string().nullish(),

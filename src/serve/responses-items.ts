@@ -21,6 +21,10 @@ function carriedReasoning(carried: string): string {
     : "";
 }
 
+/** The one name that a template can show of a function in a namespace. */
+export const qualified = (namespace: string | null | undefined, name: string): string =>
+  namespace ? `${namespace}.${name}` : name;
+
 interface Answer {
   reasoning: string;
   content: string | null;
@@ -47,7 +51,7 @@ class Conversation {
         break;
       }
       case "function_call":
-        this.#call(item.call_id, item.name, item.arguments);
+        this.#call(item.call_id, qualified(item.namespace, item.name), item.arguments);
         break;
       case "custom_tool_call":
         this.#call(item.call_id, item.name, JSON.stringify({ input: item.input }));

@@ -171,6 +171,28 @@ describe("settings", () => {
     );
   });
 
+  it("keep the namespaces of functions, which the model knows by one name", () => {
+    const crm = {
+      type: "namespace",
+      name: "crm",
+      description: "d",
+      tools: [f, { type: "custom", name: "x" }],
+    };
+    const { job, shape } = parseResponses({
+      ...{ tools: [f, crm, { type: "namespace", name: "empty", tools: [{ type: "custom" }] }] },
+      input: [{ type: "function_call", namespace: "crm", call_id: "c", name: "f", arguments: "{}" }],
+    });
+    expect(job.tools.map((tool) => tool.function.name)).toEqual(["f", "crm.f"]);
+    expect(job.messages[0].tool_calls![0].function.name).toBe("crm.f");
+    expect(shape.namespaced.get("crm.f")).toEqual({ namespace: "crm", name: "f" });
+    expect(shape.settings.tools).toMatchObject([
+      { type: "function", name: "f" },
+      { type: "namespace", name: "crm", description: "d", tools: [{ name: "f" }] },
+    ]);
+    const twice = { ...crm, tools: [f, { type: "custom" }, f] };
+    expect(refusal({ input: "a", tools: [twice] }).param).toBe("tools[0].tools[2].name");
+  });
+
   it("choose tools in every form", () => {
     const choose = (tool_choice: unknown) =>
       parseResponses({ input: "a", tools: [f, g], tool_choice }).job.toolChoice;
@@ -222,6 +244,7 @@ describe("settings", () => {
     ["background", true],
     ["context_management", [{ type: "compaction" }]],
     ["n", 2],
+    ["truncation", "auto"],
     ["messages", []],
     ["max_tokens", 5],
     ["response_format", { type: "json_object" }],
@@ -230,7 +253,13 @@ describe("settings", () => {
   });
 
   it("take what stands for nothing", () => {
-    const nothing = { previous_response_id: null, conversation: null, background: false, prompt: null, n: 1 };
+    const nothing = {
+      previous_response_id: null,
+      conversation: null,
+      background: false,
+      truncation: "disabled",
+      n: 1,
+    };
     expect(
       parseResponses({ input: "a", ...nothing, include: [], tools: [], text: {} }).job.messages,
     ).toHaveLength(1);

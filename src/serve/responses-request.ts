@@ -8,8 +8,8 @@ import { ApiError, invalidRequest, unsupported } from "./errors.ts";
 import type { ChatJob, ResponseFormat, ToolChoice } from "./protocol.ts";
 import type { ResponseShape } from "./responses-answer.ts";
 import { type ResponsesBody, responsesSchema } from "./responses-fields.ts";
-import { messagesOf } from "./responses-items.ts";
-import type { ResponseSettings } from "./responses-types.ts";
+import { messagesOf, qualified } from "./responses-items.ts";
+import type { FunctionTool, ResponseSettings } from "./responses-types.ts";
 import {
   type Body,
   checkedChoice,
@@ -38,6 +38,7 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   background: { why: "answers are given at once", neutral: [false] },
   context_management: { why: "nothing is compacted; shorten 'input' yourself", neutral: [[]] },
   moderation: { why: "there is none" },
+  truncation: { why: "nothing is left out; shorten 'input' yourself", neutral: ["disabled"] },
   modalities: { why: 'only ["text"] is possible', neutral: [["text"], []] },
   n: { why: "an answer has one choice", neutral: [1] },
   messages: { why: `${OF_CHAT} use 'input'` },
@@ -54,12 +55,38 @@ function refuse(body: Body): void {
   }
 }
 
-function functions(body: ResponsesBody): Tool[] {
-  const given = (body.tools ?? []).flatMap((tool, at) => (tool.type === "function" ? [{ tool, at }] : []));
-  return toolsOf(
-    given.map(({ tool: { type: _, ...rest } }) => rest),
-    (i) => `tools[${given[i].at}].name`,
-  );
+type Given = NonNullable<ResponsesBody["tools"]>[number];
+type FunctionGiven = Extract<Given, { type: "function" }>;
+
+interface GivenFunction {
+  readonly tool: FunctionGiven;
+  readonly namespace: string | null;
+  /** The field that its name stands in. */
+  readonly param: string;
+}
+
+/** The functions among the tools, those of namespaces too. */
+function functionsOf(list: readonly Given[]): GivenFunction[] {
+  return list.flatMap((tool, at): GivenFunction[] => {
+    if (tool.type === "function") return [{ tool, namespace: null, param: `tools[${at}].name` }];
+    if (tool.type === "other") return [];
+    return tool.tools.flatMap((inner, i) =>
+      inner.type === "other"
+        ? []
+        : [{ tool: inner, namespace: tool.name, param: `tools[${at}].tools[${i}].name` }],
+    );
+  });
+}
+
+function functions(body: ResponsesBody): Pick<ResponseShape, "namespaced"> & { list: Tool[] } {
+  const given = functionsOf(body.tools ?? []);
+  const namespaced = new Map<string, { namespace: string; name: string }>();
+  const named = given.map(({ tool: { type: _, ...rest }, namespace }) => {
+    const name = qualified(namespace, rest.name);
+    if (namespace !== null) namespaced.set(name, { namespace, name: rest.name });
+    return { ...rest, name };
+  });
+  return { list: toolsOf(named, (i) => given[i].param), namespaced };
 }
 
 function toolChoice({ tool_choice: choice }: ResponsesBody, list: readonly Tool[]): ToolChoice {
@@ -85,7 +112,12 @@ function formatOf({ text }: ResponsesBody): ResponseFormat {
 /** A schema for an answer, which is written by JSON.stringify. */
 const plain = (schema: unknown) => toPlain(fromPlain(schema)) as { [key: string]: unknown };
 
-function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSettings {
+const functionBody = ({ name, description, parameters, strict }: FunctionGiven): FunctionTool => ({
+  ...{ type: "function", name, description: description ?? null },
+  ...{ parameters: parameters ? plain(parameters) : null, strict: strict ?? false },
+});
+
+function settingsOf(body: ResponsesBody): ResponseSettings {
   const format = body.text?.format;
   const schema = format?.type === "json_schema" && typeof format.schema === "object" ? format.schema : null;
   const { effort, summary, generate_summary: older } = body.reasoning ?? {};
@@ -111,13 +143,16 @@ function settingsOf(body: ResponsesBody, list: readonly Tool[]): ResponseSetting
       verbosity: "medium",
     },
     tool_choice: body.tool_choice ?? "auto",
-    tools: list.map(({ function: { name, description, parameters, strict } }) => ({
-      ...{ type: "function", name, description: description ?? null },
-      ...{ parameters: parameters ? plain(parameters) : null, strict: strict ?? false },
-    })),
+    tools: (body.tools ?? []).flatMap((tool): ResponseSettings["tools"] => {
+      if (tool.type === "function") return [functionBody(tool)];
+      if (tool.type === "other") return [];
+      const { type, name, description, tools } = tool;
+      const inner = tools.flatMap((one) => (one.type === "function" ? [functionBody(one)] : []));
+      return inner.length > 0 ? [{ type, name, description: description ?? "", tools: inner }] : [];
+    }),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
-    truncation: body.truncation ?? "disabled",
+    truncation: "disabled",
     ...(body.user == null ? {} : { user: body.user }),
   };
 }
@@ -127,7 +162,7 @@ export function parseResponses(json: unknown): ParsedResponses {
   const raw = object(json);
   refuse(raw);
   const body = read(responsesSchema, raw);
-  const list = functions(body);
+  const { list, namespaced } = functions(body);
   const choice = toolChoice(body, list);
   const format = formatOf(body);
   if (format.type !== "text" && mustCall(choice)) {
@@ -150,8 +185,9 @@ export function parseResponses(json: unknown): ParsedResponses {
       ...templateChoice(body, body.reasoning?.effort),
     },
     shape: {
-      settings: settingsOf(body, list),
+      settings: settingsOf(body),
       logprobs,
+      namespaced,
       carriesReasoning: include.includes("reasoning.encrypted_content"),
     },
   };

@@ -52,6 +52,7 @@ export interface FunctionCallItem {
   readonly status: ItemStatus;
   readonly call_id: string;
   readonly name: string;
+  readonly namespace?: string;
   readonly arguments: string;
 }
 
@@ -63,6 +64,14 @@ export interface FunctionTool {
   readonly description: string | null;
   readonly parameters: { [key: string]: unknown } | null;
   readonly strict: boolean;
+}
+
+/** Functions that are called by the namespace and their name. */
+export interface NamespaceTool {
+  readonly type: "namespace";
+  readonly name: string;
+  readonly description: string;
+  readonly tools: FunctionTool[];
 }
 
 export type TextFormat =
@@ -102,10 +111,10 @@ export interface ResponseSettings {
         readonly mode: "auto" | "required";
         readonly tools: { [key: string]: unknown }[];
       };
-  readonly tools: FunctionTool[];
+  readonly tools: (FunctionTool | NamespaceTool)[];
   readonly top_logprobs: number;
   readonly top_p: number;
-  readonly truncation: "auto" | "disabled";
+  readonly truncation: "disabled";
   readonly user?: string;
 }
 

@@ -406,6 +406,7 @@ const MAX_DEPTH = 100;
 const EXACT: readonly JsonPath[] = [
   ["tools", "*", "function", "*"],
   ["tools", "*", "parameters"],
+  ["tools", "*", "tools", "*", "parameters"],
   ["functions", "*", "*"],
   ["response_format", "json_schema", "schema"],
   ["text", "format", "schema"],
