@@ -1,6 +1,6 @@
 /**
  * `deepseek-ts convert`: a model from one file format to another, streaming, without loading it: to a GGUF file for
- * llama.cpp, or from one to a folder in the Hugging Face layout.
+ * llama.cpp, or from one to a folder in the Hugging Face layout; torch's files to safetensors.
  */
 import { Command, Option } from "commander";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
@@ -31,13 +31,16 @@ import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-
 import { bytesText, ProgressLine } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
+import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
 
 const examples = `
 Examples:
   deepseek-ts convert runs/demo-1 demo.gguf
   deepseek-ts convert ./DeepSeek-V2-Lite v2-lite.gguf --type q4_0
   deepseek-ts convert ./model mixed.gguf --type q4_0 --keep "attn_.*=q8_0" --keep "^output=f16"
-  deepseek-ts convert model-Q4_0.gguf ./model --type bf16`;
+  deepseek-ts convert model-Q4_0.gguf ./model --type bf16
+  deepseek-ts convert deepseek-ai/deepseek-llm-7b-chat ./llm-7b              torch's files to safetensors
+  deepseek-ts convert pytorch_model.bin model.safetensors`;
 
 const TYPES: Readonly<Record<string, WritableType>> = {
   f32: "F32",
@@ -210,11 +213,60 @@ async function toFolder(source: Source, out: string, flags: Flags, place: FilePl
   }
 }
 
+/** One file of torch, as it is: no configuration is needed. */
+async function fileToSafetensors(path: string, out: string, flags: Flags): Promise<number> {
+  if ((await weightFileFormat(path)) !== "pytorch") {
+    throw new ConfigError("a .safetensors file is made from one file of torch", {
+      where: out,
+      expected: "a .bin, .pt or .pth file",
+      found: path,
+      hint: "A whole model becomes a folder or a .gguf file.",
+    });
+  }
+  if (flags.type !== undefined) {
+    throw new ConfigError("one file is converted as it is", {
+      where: out,
+      name: "--type",
+      found: flags.type,
+    });
+  }
+  const place = { force: flags.force, sources: [path] };
+  await checkFilePlace(await realPlace(out), place);
+  return torchFileToSafetensors(path, out, place);
+}
+
+/** A folder of torch's files. @throws ConfigError for one that is safetensors already */
+async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: Flags): Promise<number> {
+  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
+  try {
+    const { json } = checkpointConfig(checkpoint, noticeOnStderr);
+    if (checkpoint.format !== "pytorch") {
+      throw new ConfigError("a folder of safetensors becomes a GGUF file", {
+        where: out,
+        expected: "NAME.gguf",
+        found: out,
+      });
+    }
+    const place = { force: flags.force, sources: [source.path] };
+    await checkFolderPlace(await realPlace(out), place);
+    const type = flags.type === undefined ? undefined : TYPES[flags.type];
+    return await torchFolderToSafetensors(checkpoint, json, out, type as "F32" | "BF16" | "F16", place);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
 async function convert(path: string, out: string, flags: Flags): Promise<void> {
+  const saved = (bytes: number) => process.stdout.write(`saved       ${out}: ${bytesText(bytes)}\n`);
+  if (/\.safetensors$/i.test(out)) {
+    saved(await fileToSafetensors(path, out, flags));
+    return;
+  }
   const model = await openPlace(path, flags);
   const toFile = /\.gguf$/i.test(out);
   if (model.gguf === null && !toFile) {
-    throw new ConfigError("a folder becomes a GGUF file", { where: out, expected: "NAME.gguf", found: out });
+    saved(await folderToFolder(model, out, flags));
+    return;
   }
   if (model.gguf !== null && toFile && flags.type === undefined) {
     throw new ConfigError("from one GGUF file to another goes only with --type", { where: out });
@@ -227,7 +279,7 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
     const bytes = await (toFile
       ? toGguf(source, out, model.name, flags, place)
       : toFolder(source, out, flags, place));
-    process.stdout.write(`saved       ${out}: ${bytesText(bytes)}\n`);
+    saved(bytes);
   } finally {
     await source.close();
   }
@@ -235,14 +287,14 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
 
 export function convertCommand(): Command {
   const command = new Command("convert")
-    .summary("convert a model to or from a GGUF file")
+    .summary("convert a model: GGUF, torch's files, safetensors")
     .description(
-      "Writes a model as a GGUF file, which llama.cpp loads, or a GGUF file as a folder in the Hugging Face layout. " +
-        "Weights stream from one to the other; blocks of the same type are copied as they are. Layers that predict " +
+      "Writes a model as a GGUF file, which llama.cpp loads, or a GGUF file as a folder in the Hugging Face layout; a " +
+        "folder of torch's files (pytorch_model*.bin) as one of safetensors, and a single such file as one. Weights stream from one to the other; blocks of the same type are copied as they are. Layers that predict " +
         "further tokens have no place in GGUF and are left out.",
     )
-    .argument("<model>", MODEL_ARGUMENT)
-    .argument("<out>", "the file to write (NAME.gguf), or a folder")
+    .argument("<model>", `${MODEL_ARGUMENT}; or one file of torch`)
+    .argument("<out>", "the file to write (NAME.gguf, NAME.safetensors), or a folder")
     .addOption(
       new Option(
         "--type <type>",

@@ -26,7 +26,8 @@ export function downloadCommand(): Command {
   return new Command("download")
     .summary("fetch a model from the Hugging Face hub")
     .description(
-      "Downloads what a model needs (configuration, tokenizer, safetensors; or one GGUF file) and prints its path.",
+      "Downloads what a model needs (configuration, tokenizer, safetensors, or torch's files where there are none; or " +
+        "one GGUF file) and prints its path.",
     )
     .argument("<name>", "org/name or org/name@revision")
     .option("--revision <revision>", "branch, tag or commit (default: main)")

@@ -1,10 +1,9 @@
 /**
  * `deepseek-ts inspect`: what a model is and what it needs, read from its configuration and the headers of its files.
- * Of a model on the hub only those are fetched, unless it is in the cache.
+ * Of a model on the hub only those are fetched, unless it is in the cache. Of a single file of weights, its tensors.
  */
 import { Command } from "commander";
-import type { Checkpoint } from "../../checkpoint/folder.ts";
-import { openCheckpoint } from "../../checkpoint/folder.ts";
+import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { checkpointConfig } from "../../checkpoint/model.ts";
@@ -23,6 +22,7 @@ import {
 } from "../memory-needs.ts";
 import { bytesText } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
+import { fileReport, inspectFile, weightFileFormat } from "./weight-file.ts";
 
 function attentionText({ attention: a }: LanguageConfig): string {
   if (a.kind === "mla") {
@@ -42,7 +42,7 @@ function expertsText({ moe, layers }: LanguageConfig): string {
 export interface Inspection {
   /** Folder, GGUF file or repository. */
   readonly folder: string;
-  readonly format: "safetensors" | "gguf";
+  readonly format: WeightFormat | "gguf";
   readonly modelType: string;
   readonly parameters: ReturnType<typeof countParameters>;
   readonly tensors: number;
@@ -58,13 +58,14 @@ export interface Inspection {
 
 interface Stored {
   readonly config: LanguageConfig;
+  readonly format: Inspection["format"];
   readonly tensors: number;
   readonly bytesByDtype: Readonly<Record<string, number>>;
 }
 
 function tally(
   tensors: Iterable<{ readonly dtype: string; readonly bytes: number }>,
-): Omit<Stored, "config"> {
+): Omit<Stored, "config" | "format"> {
   const bytesByDtype: Record<string, number> = {};
   let count = 0;
   for (const { dtype, bytes } of tensors) {
@@ -86,7 +87,7 @@ async function readFolder({ tree }: ModelPlace): Promise<Stored> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
     const { config } = checkpointConfig(checkpoint, noticeOnStderr);
-    return { config, ...tally(tensorsOf(checkpoint)) };
+    return { config, format: checkpoint.format, ...tally(tensorsOf(checkpoint)) };
   } finally {
     await checkpoint.close();
   }
@@ -96,7 +97,7 @@ async function readGguf({ tree }: ModelPlace, path: string): Promise<Stored> {
   const file = await openGgufFiles(tree, path);
   try {
     const tensors = [...file.tensors.values()].map(({ type, bytes }) => ({ dtype: type, bytes }));
-    return { config: parseConfig(ggufConfig(file)), ...tally(tensors) };
+    return { config: parseConfig(ggufConfig(file)), format: "gguf", ...tally(tensors) };
   } finally {
     await file.close();
   }
@@ -112,13 +113,13 @@ export async function inspect(
   machine: Machine = thisMachine(),
 ): Promise<{ config: LanguageConfig; inspection: Inspection }> {
   const place = await openPlace(path, flags);
-  const { config, tensors, bytesByDtype } =
+  const { config, format, tensors, bytesByDtype } =
     place.gguf === null ? await readFolder(place) : await readGguf(place, place.gguf);
   const cache = cacheValues(config);
   const perValue = cacheBytes(config) / cache.own;
   const inspection: Inspection = {
     folder: place.source.path,
-    format: place.gguf === null ? "safetensors" : "gguf",
+    format,
     modelType: config.modelType,
     parameters: countParameters(config),
     tensors,
@@ -183,16 +184,23 @@ export function inspectCommand(): Command {
     .summary("show what a model is and needs")
     .description(
       "Shows architecture, sizes, cache and memory of a model without reading its weights; of a model on the hub " +
-        "only the headers are fetched.",
+        "only the headers are fetched. Of one file of weights (.safetensors, .bin, .pt, .pth), which needs no " +
+        "configuration, it lists the tensors.",
     )
-    .argument("<model>", MODEL_ARGUMENT)
+    .argument("<model>", `${MODEL_ARGUMENT}; or a file of weights`)
     .option("--json", "write one JSON object")
     .addHelpText(
       "after",
       "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect deepseek-ai/DeepSeek-V2-Lite --json" +
-        "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf",
+        "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf\n  deepseek-ts inspect ./pytorch_model.bin",
     )
     .action(async (path: string, flags: Omit<ModelFlags, "dtype"> & { readonly json?: boolean }) => {
+      const format = await weightFileFormat(path);
+      if (format !== null) {
+        const found = await inspectFile(path, format);
+        process.stdout.write(flags.json ? `${JSON.stringify(found)}\n` : fileReport(found));
+        return;
+      }
       const { config, inspection } = await inspect(path, flags);
       process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : report(config, inspection));
     });

@@ -1,0 +1,140 @@
+/** `inspect` and `convert` on torch's files: listings without a configuration, and safetensors with the same bytes. */
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { openCheckpoint } from "../../checkpoint/folder.ts";
+import { modelEntries } from "../../checkpoint/model.ts";
+import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { type TestTensor, torchFile } from "../../checkpoint/pytorch/testing.ts";
+import { createModel } from "../../models/causal-lm.ts";
+import { tinyConfigs } from "../../models/testing.ts";
+import { createReferenceDevice } from "../../tensor/reference/backend.ts";
+import { convertCommand } from "./convert.ts";
+import { inspectCommand } from "./inspect.ts";
+import { inspectFile, openWeightFile, weightFileFormat } from "./weight-file.ts";
+
+let root: string;
+let written = "";
+const at = (name: string) => join(root, name);
+const inspect = (...args: string[]) => inspectCommand().exitOverride().parseAsync(args, { from: "user" });
+const convert = (...args: string[]) => convertCommand().exitOverride().parseAsync(args, { from: "user" });
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "weight-file-"));
+  const config = { ...tinyConfigs.llama, torch_dtype: "float32" };
+  using model = createModel(config, createReferenceDevice(), { seed: 1 });
+  const storages: Record<string, Uint8Array> = {};
+  const tensors: TestTensor[] = [];
+  for (const { name, shape, data } of modelEntries(model)) {
+    storages[name] = (await (data as () => Promise<Uint8Array>)()).slice();
+    tensors.push({ name, dtype: "F32", shape, key: name });
+  }
+  await mkdir(at("torch"));
+  const widths = Object.fromEntries(Object.keys(storages).map((key) => [key, 4]));
+  await writeFile(at("torch/pytorch_model.bin"), torchFile(tensors, storages, widths));
+  await writeFile(at("torch/config.json"), JSON.stringify(config));
+  await writeFile(at("torch/tokenizer_config.json"), '{"a": 1.0}');
+  await writeFile(at("torch/training_args.bin"), "x");
+  await writeFile(at("torch/notes.json"), "{}");
+  const header = JSON.stringify({ codes: { dtype: "F4", shape: [3, 3], data_offsets: [0, 5] } });
+  const length = new Uint8Array(8);
+  length[0] = header.length;
+  await writeFile(at("odd.safetensors"), Buffer.concat([length, Buffer.from(header), Buffer.alloc(5)]));
+});
+afterAll(() => rm(root, { recursive: true }));
+beforeEach(() => {
+  written = "";
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    written += String(text);
+    return true;
+  });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe("inspect of one file", () => {
+  it("lists names, shapes, dtypes and bytes", async () => {
+    await inspect("test/fixtures/pytorch/zip-dtypes/pytorch_model.bin");
+    expect(written).toMatch(/^format {6}torch.save$/m);
+    expect(written).toMatch(/^tensors {5}13, 224 bytes: F32 80 bytes, F16 24 bytes/m);
+    expect(written).toMatch(/^bf16 +BF16 +\[2, 7\] +28 bytes$/m);
+    expect(written).toMatch(/^scalar +F32 +\[\] +4 bytes$/m);
+    written = "";
+    await inspect("test/fixtures/pytorch/legacy/pytorch_model.bin", "--json");
+    const found = JSON.parse(written);
+    expect(found).toMatchObject({ format: "pytorch", bytesByDtype: { F32: expect.any(Number) } });
+    expect(found.tensors).toHaveLength(11);
+    expect(found.tensors[0]).toEqual({ name: "f32", dtype: "F32", shape: [3, 5], bytes: 60 });
+  });
+
+  it("lists dtypes that are not known, and refuses code by name", async () => {
+    expect(await inspectFile(at("odd.safetensors"), "safetensors")).toMatchObject({
+      tensors: [{ name: "codes", dtype: "F4", shape: [3, 3], bytes: 5 }],
+      bytesByDtype: { F4: 5 },
+    });
+    await expect(inspect("test/fixtures/pytorch/hostile/os-system.bin")).rejects.toThrow(/"posix.system"/);
+    expect(await weightFileFormat("test/fixtures/pytorch")).toBeNull();
+    expect(await weightFileFormat(at("missing.pth"))).toBeNull();
+    expect(await weightFileFormat(at("torch/config.json"))).toBeNull();
+  });
+
+  it("of a folder says what its files are", async () => {
+    await inspect(at("torch"), "--json");
+    expect(JSON.parse(written)).toMatchObject({ format: "pytorch", modelType: "llama" });
+  });
+});
+
+describe("convert of torch's files", () => {
+  it("makes a folder of safetensors with the same bytes and the files beside them", async () => {
+    await convert(at("torch"), at("folder"));
+    expect((await readdir(at("folder"))).filter((name) => !name.startsWith(".")).sort()).toEqual([
+      "config.json",
+      "model.safetensors",
+      "tokenizer_config.json",
+    ]);
+    expect(await readFile(at("folder/tokenizer_config.json"), "utf8")).toBe('{"a": 1.0}');
+    const [before, after] = [
+      await openCheckpoint(nodeFolder(at("torch"))),
+      await openCheckpoint(nodeFolder(at("folder"))),
+    ];
+    expect([...after.names()].sort()).toEqual([...before.names()].sort());
+    for (const name of before.names()) {
+      expect(after.info(name)).toMatchObject({ dtype: "F32", shape: before.info(name).shape });
+      expect(Buffer.compare(await after.readRaw(name), await before.readRaw(name)), name).toBe(0);
+    }
+    await before.close();
+    await after.close();
+    await expect(convert(at("folder"), at("again"))).rejects.toThrow(/folder of safetensors becomes a GGUF/);
+  });
+
+  it("takes another dtype for floats where one is given", async () => {
+    await convert(at("torch"), at("half"), "--type", "bf16");
+    const half = await openCheckpoint(nodeFolder(at("half")));
+    expect(half.config?.torch_dtype).toBe("bfloat16");
+    for (const name of half.names()) expect(half.info(name).dtype).toBe("BF16");
+    await half.close();
+  });
+
+  it("makes one safetensors file of one file, views and all dtypes included", async () => {
+    for (const name of ["zip-views", "zip-dtypes", "zip-float8", "zip-nested/checkpoint.bin"]) {
+      const path = `test/fixtures/pytorch/${name.endsWith(".bin") ? name : `${name}/pytorch_model.bin`}`;
+      const out = at(`${name.split("/")[0]}.safetensors`);
+      await convert(path, out);
+      const expected = await openWeightFile(join(path, "../expected.safetensors"), "safetensors");
+      const found = await openWeightFile(out, "safetensors");
+      expect([...found.tensors.keys()].sort()).toEqual([...expected.tensors.keys()].sort());
+      for (const tensor of expected.tensors.keys()) {
+        expect(Buffer.compare(await found.read(tensor), await expected.read(tensor)), tensor).toBe(0);
+      }
+      await expected.source.close?.();
+      await found.source.close?.();
+      await expect(convert(path, out)).rejects.toThrow(/there is something already/);
+    }
+    const bin = "test/fixtures/pytorch/zip-views/pytorch_model.bin";
+    await expect(convert(bin, at("x.safetensors"), "--type", "f16")).rejects.toThrow(/converted as it is/);
+    await expect(convert(at("torch"), at("x.safetensors"))).rejects.toThrow(/from one file of torch/);
+    await expect(convert(bin, at("x"))).rejects.toThrow(/a model is a folder or a .gguf file/);
+  });
+});
