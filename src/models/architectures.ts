@@ -4,5 +4,6 @@ import { deepseek } from "./deepseek/model.ts";
 import { deepseekV2 } from "./deepseek_v2/model.ts";
 import { deepseekV3 } from "./deepseek_v3/model.ts";
 import { llama } from "./llama/model.ts";
+import { qwen2 } from "./qwen2/model.ts";
 
-export const architectures: readonly Architecture[] = [llama, deepseek, deepseekV2, deepseekV3];
+export const architectures: readonly Architecture[] = [llama, qwen2, deepseek, deepseekV2, deepseekV3];

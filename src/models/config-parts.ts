@@ -13,15 +13,16 @@ export interface Defaults {
   readonly layers: number;
   readonly heads: number;
   readonly maxPositions: number;
-  readonly bos: number;
-  readonly eos: number;
+  /** Null where the class has none. */
+  readonly bos: number | null;
+  readonly eos: number | null;
 }
 
 /** The keys that every family has. @throws ConfigError */
 export function readCommon(reader: ConfigReader, defaults: Defaults) {
   reader.only("hidden_act", "silu");
-  reader.only("attention_bias", false, "No DeepSeek model has biases in its linear layers.");
-  reader.only("mlp_bias", false, "No DeepSeek model has biases in its linear layers.");
+  reader.only("attention_bias", false, "Only Qwen2 has biases, on queries, keys and values.");
+  reader.only("mlp_bias", false, "Only Qwen2 has biases, on queries, keys and values.");
   reader.only("attention_dropout", 0, "Dropout is not implemented; no DeepSeek model was trained with it.");
   return {
     vocabSize: reader.integer("vocab_size", defaults.vocabSize),
@@ -30,8 +31,8 @@ export function readCommon(reader: ConfigReader, defaults: Defaults) {
     layers: reader.integer("num_hidden_layers", defaults.layers),
     normEpsilon: reader.number("rms_norm_eps", 1e-6, 0),
     maxPositions: reader.integer("max_position_embeddings", defaults.maxPositions),
-    bosTokenIds: reader.tokens("bos_token_id", [defaults.bos]),
-    eosTokenIds: reader.tokens("eos_token_id", [defaults.eos]),
+    bosTokenIds: reader.tokens("bos_token_id", defaults.bos === null ? [] : [defaults.bos]),
+    eosTokenIds: reader.tokens("eos_token_id", defaults.eos === null ? [] : [defaults.eos]),
     tieEmbeddings: reader.boolean("tie_word_embeddings", false),
     quantization: readQuantization(reader),
   } satisfies Partial<LanguageConfig>;
@@ -68,7 +69,7 @@ export function readMha(reader: ConfigReader, hiddenSize: number, defaultHeads: 
   }
   const headDim = reader.integer("head_dim", hiddenSize / heads);
   if (headDim % 2 !== 0) reader.refuse("head_dim", "an even number", headDim);
-  return { kind: "mha", heads, keyValueHeads, headDim };
+  return { kind: "mha", heads, keyValueHeads, headDim, queryKeyValueBias: false };
 }
 
 /** Keys of plain attention. */

@@ -105,6 +105,7 @@ describe("parseConfig", () => {
       heads: 128,
       keyValueHeads: 128,
       headDim: 40,
+      queryKeyValueBias: false,
     });
     expect(() => parseConfig({ ...plain, rope_scaling: v2.rope_scaling })).toThrow(/type/);
   });
@@ -170,7 +171,7 @@ describe("parseConfig", () => {
   });
 
   it.each<[string, object, object, RegExp]>([
-    ["unknown family", llm, { model_type: "mistral" }, /model_type.*llama \| deepseek.*mistral/],
+    ["unknown family", llm, { model_type: "mistral" }, /model_type.*llama \| qwen2 \| deepseek.*mistral/],
     ["no family", llm, { model_type: undefined }, /model_type/],
     ["activation", llm, { hidden_act: "gelu" }, /hidden_act.*silu.*gelu/],
     ["bias", llm, { attention_bias: true }, /attention_bias/],

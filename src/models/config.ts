@@ -13,7 +13,7 @@ import { ConfigReader, type Json } from "./config-reader.ts";
 import { fromInferenceJson, isInferenceJson } from "./inference-json.ts";
 import { writeRope } from "./rope-config.ts";
 
-export type ModelType = "llama" | "deepseek" | "deepseek_v2" | "deepseek_v3";
+export type ModelType = "llama" | "qwen2" | "deepseek" | "deepseek_v2" | "deepseek_v3";
 
 export interface LanguageConfig {
   readonly modelType: ModelType;

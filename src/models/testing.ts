@@ -46,6 +46,14 @@ export const tinyConfigs = {
     num_attention_heads: 6,
     num_key_value_heads: 2,
   },
+  qwen2: {
+    ...common,
+    model_type: "qwen2",
+    num_hidden_layers: 2,
+    num_attention_heads: 6,
+    num_key_value_heads: 2,
+    use_sliding_window: false,
+  },
   deepseek: { ...common, ...experts, model_type: "deepseek", num_hidden_layers: 2, num_attention_heads: 3 },
   v2Lite: {
     ...common,

@@ -1,6 +1,7 @@
 /**
  * Multi-head, grouped-query and multi-query attention with half-split rotary embedding, as in the Llama class that
- * DeepSeek LLM, Coder, DeepSeekMoE and V2 with `use_mla: false` use. Query, key and value projections are one matrix.
+ * DeepSeek LLM, Coder, DeepSeekMoE and V2 with `use_mla: false` use, and in Qwen2, which adds biases. Query, key and value
+ * projections are one matrix.
  */
 import { attention } from "../tensor/ops/attention.ts";
 import { attentionSequences } from "../tensor/ops/attention-sequences.ts";
@@ -11,7 +12,7 @@ import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { writeCaches } from "./cache.ts";
 import type { ForwardContext, PlacedSegment } from "./context.ts";
-import { fused, type GroupSpec, matrix, type Parameters } from "./parameters.ts";
+import { fused, type GroupSpec, joinedBias, matrix, type Parameters } from "./parameters.ts";
 import { attendSegments, rowsOf } from "./segments.ts";
 
 export interface MhaConfig {
@@ -19,17 +20,22 @@ export interface MhaConfig {
   readonly heads: number;
   readonly keyValueHeads: number;
   readonly headDim: number;
+  /** Whether the projections to queries, keys and values add a bias (Qwen2). */
+  readonly queryKeyValueBias: boolean;
 }
 
 /** Parameters of one layer; `prefix` ends with `self_attn.`. */
 export function mhaSpecs(prefix: string, config: MhaConfig, hidden: number): GroupSpec[] {
   const { heads, keyValueHeads, headDim } = config;
+  const rows = [
+    ["q_proj", heads * headDim],
+    ["k_proj", keyValueHeads * headDim],
+    ["v_proj", keyValueHeads * headDim],
+  ] as const;
+  const parts = (what: string) => rows.map(([name, count]) => [`${prefix}${name}.${what}`, count] as const);
   return [
-    fused(`${prefix}qkv_proj`, hidden, [
-      [`${prefix}q_proj.weight`, heads * headDim],
-      [`${prefix}k_proj.weight`, keyValueHeads * headDim],
-      [`${prefix}v_proj.weight`, keyValueHeads * headDim],
-    ]),
+    fused(`${prefix}qkv_proj`, hidden, parts("weight")),
+    ...(config.queryKeyValueBias ? [joinedBias(`${prefix}qkv_bias`, parts("bias"))] : []),
     matrix(`${prefix}o_proj.weight`, hidden, heads * headDim),
   ];
 }
@@ -38,11 +44,13 @@ export function mhaSpecs(prefix: string, config: MhaConfig, hidden: number): Gro
 export class MhaAttention {
   readonly #config: MhaConfig;
   readonly #qkv: Weight;
+  readonly #bias: Tensor | null;
   readonly #output: Weight;
 
   constructor(parameters: Parameters, prefix: string, config: MhaConfig) {
     this.#config = config;
     this.#qkv = parameters.group(`${prefix}qkv_proj`).weight;
+    this.#bias = config.queryKeyValueBias ? parameters.group(`${prefix}qkv_bias`).tensor : null;
     this.#output = parameters.group(`${prefix}o_proj.weight`).weight;
   }
 
@@ -51,7 +59,7 @@ export class MhaAttention {
     const { heads: H, keyValueHeads: G, headDim: D } = this.#config;
     const { batch: B, tokens: T, tables, positions, segments } = context;
     const turn = { start: 0, pairing: "half" as const };
-    const [queries, keys, values] = split(linear(x, this.#qkv), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
+    const [queries, keys, values] = split(linear(x, this.#qkv, this.#bias), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
     const q = rotary(reshape(queries, [B, T, H, D]), tables, positions, turn); // [B, T, H, D]
     const k = rotary(reshape(keys, [B, T, G, D]), tables, positions, turn); // [B, T, G, D]
     const v = reshape(values, [B, T, G, D]); // [B, T, G, D]

@@ -37,8 +37,11 @@ export interface GroupSpec {
   readonly key: string;
   readonly shape: Shape;
   readonly parts: readonly PartSpec[];
-  /** "matrix" takes the weight dtype and decays; "norm" starts at one; "bias" starts at zero and is not trained. */
-  readonly kind: "matrix" | "router" | "norm" | "bias";
+  /**
+   * "matrix" takes the weight dtype and decays; "norm" starts at one; "offset", a linear layer's bias, starts at zero;
+   * "bias", which moves a router's choice, starts at zero and is not trained.
+   */
+  readonly kind: "matrix" | "router" | "norm" | "offset" | "bias";
   /** Name under which other programs save the whole group as one tensor of `shape`. */
   readonly stackedName?: string;
   /** Routed experts in the group; 0 for what every token uses. */
@@ -76,6 +79,17 @@ export function fused(
     return part;
   });
   return { key, shape: [rows, columns], parts: specs, kind: "matrix", role };
+}
+
+/** Biases of linear layers that read the same input, end to end: `[sum of rows]`. */
+export function joinedBias(key: string, parts: readonly (readonly [string, number])[]): GroupSpec {
+  let size = 0;
+  const specs = parts.map(([name, count]) => {
+    const part = { name, shape: [count], offset: size };
+    size += count;
+    return part;
+  });
+  return { key, shape: [size], parts: specs, kind: "offset" };
 }
 
 /** A described group with its storage. */
@@ -260,7 +274,8 @@ export class Parameters implements Disposable {
         for (let begin = 0; begin < size; begin += chunkElements) {
           const values = new Float32Array(Math.min(chunkElements, size - begin));
           if (kind === "norm") values.fill(1);
-          else if (kind !== "bias") for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
+          else if (kind !== "bias" && kind !== "offset")
+            for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
           weight.set(values, offset + begin);
         }
       }

@@ -1,6 +1,6 @@
 /**
  * From the metadata of a GGUF file to an official `config.json` (gguf.md section 3), for the architectures llama,
- * deepseek and deepseek2. What the file says is taken at its word: without group counts experts are chosen from all,
+ * qwen2, deepseek and deepseek2. What the file says is taken at its word: without group counts experts are chosen from all,
  * as llama.cpp does, also where the original model groups them. Metadata that would change the result and have no
  * counterpart are refused by name.
  */
@@ -13,9 +13,9 @@ import type { GgufFile } from "./reader.ts";
 import { ropeScalingOf } from "./rope-factors.ts";
 import { MetadataReader } from "./types.ts";
 
-export type GgufArchitecture = "llama" | "deepseek" | "deepseek2";
+export type GgufArchitecture = "llama" | "qwen2" | "deepseek" | "deepseek2";
 
-const architectures: readonly GgufArchitecture[] = ["llama", "deepseek", "deepseek2"];
+const architectures: readonly GgufArchitecture[] = ["llama", "qwen2", "deepseek", "deepseek2"];
 
 /** Keys, after the architecture, that would change what is computed, with the value that does not. */
 const NEUTRAL: Readonly<Record<string, number>> = {
@@ -117,7 +117,7 @@ function ropeScaling(a: ArchitectureReader, { ropeFactors: factors }: GgufFile):
     beta_fast: a.number("rope.scaling.yarn_beta_fast", 32),
     beta_slow: a.number("rope.scaling.yarn_beta_slow", 1),
   };
-  if (a.architecture === "llama") {
+  if (a.architecture === "llama" || a.architecture === "qwen2") {
     const more = a.number("rope.scaling.attn_factor", 1);
     // llama.cpp multiplies the paper's temperature by it, a config.json gives the product.
     return { ...yarn, ...(more !== 1 && { attention_factor: scaled(yarnMscale(factor, 1), more) }) };
@@ -293,6 +293,8 @@ export function ggufConfig(file: GgufFile): JsonObject {
   if (a.architecture === "llama") {
     if (a.integer("expert_count", 0) > 0) a.refuse("expert_count", "none: Mixtral is not a DeepSeek model");
     own = { model_type: "llama", ...plainAttention(a, hidden) };
+  } else if (a.architecture === "qwen2") {
+    own = { model_type: "qwen2", ...plainAttention(a, hidden) };
   } else if (a.architecture === "deepseek") {
     own = { model_type: "deepseek", ...plainAttention(a, hidden), ...expertsV1(a) };
   } else {

@@ -29,7 +29,7 @@ function refuse(name: string, expected: unknown, found: unknown, hint?: string):
 export function ggufArchitecture(config: LanguageConfig): GgufArchitecture {
   const { modelType, attention, moe } = config;
   if (attention.kind === "mla") return "deepseek2";
-  if (moe === null) return "llama";
+  if (moe === null) return attention.queryKeyValueBias ? "qwen2" : "llama";
   const { scoring, bias, groups, normalize, scale } = moe.router;
   // Plain attention in a V2 file is the first generation's model where its router is, too.
   if (scoring !== "softmax") refuse("scoring_func", `softmax with plain attention (${modelType})`, scoring);

@@ -627,12 +627,7 @@ describe("refusals of files, by name", () => {
     else metadata.set(key, value);
   };
   it.each([
-    [
-      "llama",
-      "general.architecture",
-      { type: "string", value: "qwen2" },
-      /general.architecture.*llama.*qwen2/,
-    ],
+    ["llama", "general.architecture", { type: "string", value: "phi3" }, /general.architecture.*llama.*phi3/],
     ["llama", "llama.embedding_length", null, /llama.embedding_length/],
     ["llama", "llama.embedding_length", f32(64), /llama.embedding_length.*integer/],
     ["llama", "llama.expert_count", u32(8), /llama.expert_count/],

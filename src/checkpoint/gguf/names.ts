@@ -1,7 +1,7 @@
 /**
- * Names of tensors in GGUF files of the architectures llama, deepseek and deepseek2 against the official ones, and
- * the order of rotary rows: llama.cpp pairs adjacent rows for all three, so its converter interleaves the halves of
- * query and key heads of the first two (gguf.md section 2).
+ * Names of tensors in GGUF files of the architectures llama, qwen2, deepseek and deepseek2 against the official ones, and
+ * the order of rotary rows: llama.cpp pairs adjacent rows for all but qwen2, so its converter interleaves the halves of
+ * query and key heads of llama and deepseek (gguf.md section 2).
  */
 
 /** What the tensors of a layer are called: after `model.layers.{i}.`, and after `blk.{i}.`. */
@@ -12,6 +12,9 @@ const layerNames: Readonly<Record<string, string>> = {
   "self_attn.k_proj.weight": "attn_k.weight",
   "self_attn.v_proj.weight": "attn_v.weight",
   "self_attn.o_proj.weight": "attn_output.weight",
+  "self_attn.q_proj.bias": "attn_q.bias",
+  "self_attn.k_proj.bias": "attn_k.bias",
+  "self_attn.v_proj.bias": "attn_v.bias",
   "self_attn.q_a_proj.weight": "attn_q_a.weight",
   "self_attn.q_a_layernorm.weight": "attn_q_a_norm.weight",
   "self_attn.q_b_proj.weight": "attn_q_b.weight",
@@ -65,7 +68,8 @@ export function ggufPlace(name: string): GgufPlace | null {
 
 /** Whether the rows of an official tensor are interleaved within heads in files of `architecture`. */
 export function isInterleaved(architecture: string, name: string): boolean {
-  return architecture !== "deepseek2" && /\.self_attn\.[qk]_proj\.weight$/.test(name);
+  const interleaved = architecture === "llama" || architecture === "deepseek";
+  return interleaved && /\.self_attn\.[qk]_proj\.weight$/.test(name);
 }
 
 /**

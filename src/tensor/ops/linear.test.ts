@@ -1,8 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { ShapeError } from "../errors.ts";
+import { QuantizedTensor } from "../quantized.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
+import { differentiate } from "../tape.ts";
 import { checkBackends, checkGradients } from "../testing.ts";
 import { linear } from "./linear.ts";
+import { sumAll } from "./reduce.ts";
 
 describe("linear", () => {
   it("has the gradients that differences give", async () => {
@@ -19,6 +22,32 @@ describe("linear", () => {
     ]) {
       await checkGradients(([x, w]) => linear(x, w), shapes);
     }
+  });
+
+  it("adds a bias to every row, with its gradient, in every storage of the weight", async () => {
+    for (const shapes of [
+      [[2, 3, 4], [5, 4], [5]],
+      [[1, 1], [1, 1], [1]],
+    ]) {
+      await checkGradients(([x, w, b]) => linear(x, w, b), shapes);
+    }
+    await checkGradients(([x, w, b]) => linear(linear(x, w, b), w, b), [[3, 4], [4, 4], [4]]);
+    await checkBackends(([x, w, b]) => linear(x, w, b), [[35, 20], [24, 20], [24]]);
+    const device = createReferenceDevice();
+    const x = device.tensor([1, 2, 3, 4, 5, 6], [3, 2]);
+    const bias = device.tensor([10, 20, 30], [3]);
+    const weight = device.tensor([1, 0, 0, 1, 1, 1], [3, 2]);
+    expect([...(await linear(x, weight, bias).data())]).toEqual([11, 22, 33, 13, 24, 37, 15, 26, 41]);
+    expect(() => linear(x, weight, device.tensor([1, 2], [2]))).toThrow(/bias.*expected: f32 \[3\].*\[2\]/);
+    using quantized = new QuantizedTensor(device, "q8", [3, 2]);
+    const without = linear(x, quantized);
+    const found = await linear(x, quantized, bias).data();
+    const plain = await without.data();
+    found.forEach((value, i) => {
+      expect(value).toBe(plain[i] + [10, 20, 30][i % 3]);
+    });
+    bias.requiresGrad = true;
+    expect(() => differentiate(device, () => sumAll(linear(x, quantized, bias)))).toThrow(/no gradients/);
   });
 
   it("sums the gradients of an input used twice", async () => {

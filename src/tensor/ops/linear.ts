@@ -1,17 +1,40 @@
-/** The linear layer x W^T and its gradients. */
+/** The linear layer x W^T, with or without a bias, and its gradients. */
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
 import type { Backward, Tensor } from "../tensor.ts";
+import { add } from "./elementwise.ts";
 import { matmulInto } from "./matmul.ts";
-import { quantizedLinear } from "./quantized-linear.ts";
+import { copyRows, fill } from "./memory.ts";
+import { quantizedLinear, refuseGradient } from "./quantized-linear.ts";
+
+/** y += bias in every row, outside the tape: y [.., n], bias [n], both f32. @throws ShapeError */
+function addToRows(y: Tensor, bias: Tensor): void {
+  const n = y.shape.at(-1)!;
+  if (bias.dtype !== "f32" || bias.shape.length !== 1 || bias.size !== n) {
+    throw new ShapeError("a bias with an element for each row of the weight", {
+      where: "linear",
+      expected: `f32 [${n}]`,
+      found: `${bias.dtype} [${bias.shape}]`,
+    });
+  }
+  if (y.size === 0) return;
+  using rows = y.device.unscoped(() => y.device.empty(y.shape));
+  copyRows(bias, rows, y.size / n, n, 0, n);
+  add.into(y, rows);
+}
 
 /**
- * x W^T: x [.., k] f32, weight [n, k] float or quantized, result [.., n]. The weight gets a gradient only where it
- * is f32; through quantized weights there is none at all. @throws ShapeError
+ * x W^T + bias: x [.., k] f32, weight [n, k] float or quantized, bias [n] f32 or none, result [.., n]. The weight gets
+ * a gradient only where it is f32; through quantized weights there is none at all. @throws ShapeError
  */
-export function linear(x: Tensor, weight: Weight): Tensor {
-  if (isQuantized(weight)) return quantizedLinear(x, weight);
+export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): Tensor {
+  if (isQuantized(weight)) {
+    if (bias) refuseGradient("linear", x, bias);
+    const y = quantizedLinear(x, weight);
+    if (bias) addToRows(y, bias);
+    return y;
+  }
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.shape[1]) {
     throw new ShapeError("a weight [n, k] for an input [.., k]", {
@@ -39,7 +62,20 @@ export function linear(x: Tensor, weight: Weight): Tensor {
     { tensor: weight, row: 1, column: k },
     { tensor: y, row: n },
   );
-  record([y], [x, weight], linearBackward(x, weight));
+  const backward = linearBackward(x, weight);
+  if (bias === null) {
+    record([y], [x, weight], backward);
+    return y;
+  }
+  addToRows(y, bias);
+  record([y], [x, weight, bias], (dys, grads) => {
+    backward(dys, grads);
+    if (!grads.wants(2)) return;
+    const { tensor, accumulate } = grads.target(2);
+    using ones = device.unscoped(() => fill(device.empty([1, m]), 1));
+    const column = { tensor: dys[0]!, row: n };
+    matmulInto(device, { m: 1, n, k: m }, { tensor: ones, row: m }, column, { tensor, row: n }, accumulate);
+  });
   return y;
 }
 
