@@ -1,12 +1,9 @@
 /**
- * Finite automata over integers, which are bytes or code points: determinisation, intersection and trimming. Edges are
- * ranges, so that classes of a million code points cost nothing. All work is counted against a budget, since patterns
- * come from outside and determinisation can be exponential. Left out: minimisation, complement.
+ * Finite deterministic automata over integers, which are bytes or code points: intersection, complement and trimming.
+ * Edges are ranges, so that classes of a million code points cost nothing. All work is counted against a budget, since
+ * schemas come from outside and products can be large. Left out: minimisation.
  */
 import { ConfigError } from "../../tensor/errors.ts";
-
-/** First symbol, last symbol, target state. */
-export type Edge = readonly [low: number, high: number, target: number];
 
 /** A deterministic automaton. State 0 is the start; from every state acceptance can be reached. */
 export interface Dfa {
@@ -20,7 +17,8 @@ export interface Dfa {
   readonly targets: Int32Array;
 }
 
-const MOST_STATES = 20_000;
+const MOST_STATES = 50_000;
+const MOST_EDGES = 1_000_000;
 const MOST_STEPS = 5_000_000;
 
 /** Limits what compiling one grammar may cost, and knows for which part of the schema it is spent. */
@@ -78,142 +76,110 @@ export function acceptsDfa(dfa: Dfa, symbols: Iterable<number>): boolean {
   return dfa.accepting[state] === 1;
 }
 
-/**
- * An automaton without states that lead nowhere; null where nothing is accepted. `edges[s]` are sorted and do not
- * overlap; state 0 is the start.
- */
-export function assembleDfa(edges: readonly (readonly Edge[])[], accepting: readonly boolean[]): Dfa | null {
-  const into: number[][] = edges.map(() => []);
-  edges.forEach((list, from) => {
-    for (const [, , to] of list) into[to].push(from);
-  });
-  const useful = new Uint8Array(edges.length);
-  const open = accepting.flatMap((yes, state) => (yes ? [state] : []));
-  for (const state of open) useful[state] = 1;
-  for (let state = open.pop(); state !== undefined; state = open.pop()) {
-    for (const from of into[state]) {
-      if (useful[from]) continue;
-      useful[from] = 1;
-      open.push(from);
-    }
-  }
-  if (!useful[0]) return null;
-  const renumbered = new Int32Array(edges.length).fill(-1);
-  const order = [0];
-  renumbered[0] = 0;
-  const kept: Edge[][] = [];
-  for (let at = 0; at < order.length; at++) {
-    const list: [number, number, number][] = [];
-    for (const [low, high, to] of edges[order[at]]) {
-      if (!useful[to]) continue;
-      if (renumbered[to] < 0) {
-        renumbered[to] = order.length;
-        order.push(to);
-      }
-      const last = list[list.length - 1];
-      if (last && last[1] === low - 1 && last[2] === renumbered[to]) last[1] = high;
-      else list.push([low, high, renumbered[to]]);
-    }
-    kept.push(list);
-  }
-  const offsets = new Int32Array(order.length + 1);
-  kept.forEach((list, state) => {
-    offsets[state + 1] = offsets[state] + list.length;
-  });
-  const flat = kept.flat();
-  return {
-    size: order.length,
-    accepting: Uint8Array.from(order, (state) => (accepting[state] ? 1 : 0)),
-    offsets,
-    lows: Int32Array.from(flat, (edge) => edge[0]),
-    highs: Int32Array.from(flat, (edge) => edge[1]),
-    targets: Int32Array.from(flat, (edge) => edge[2]),
-  };
-}
+/** An automaton under construction, edges in flat arrays. States are numbered as they are begun; state 0 is the start. */
+export class DfaBuilder {
+  readonly #budget: Budget | null;
+  readonly #starts: number[] = [];
+  readonly #accepting: boolean[] = [];
+  #edges = new Int32Array(3 * 64);
+  #used = 0;
 
-/** Where a link may be taken: anywhere, or only before the first or after the last symbol. */
-type Place = "anywhere" | "begin" | "end";
-
-/** A nondeterministic automaton under construction. */
-export class Nfa {
-  readonly #free: (readonly [target: number, place: Place])[][] = [];
-  readonly #edges: Edge[][] = [];
-  readonly #budget: Budget;
-
-  constructor(budget: Budget) {
+  /** @param budget none for what is small for certain */
+  constructor(budget: Budget | null) {
     this.#budget = budget;
   }
 
-  state(): number {
-    this.#budget.size(this.#free.length + 1, "a pattern");
-    this.#free.push([]);
-    return this.#edges.push([]) - 1;
+  /** Begins the next state; edges that are added are its own. */
+  begin(accepting: boolean): void {
+    this.#starts.push(this.#used);
+    this.#accepting.push(accepting);
   }
 
-  /** Allows to go on at `to` without input. */
-  link(from: number, to: number, place: Place = "anywhere"): void {
-    this.#free[from].push([to, place]);
+  /** An edge of the present state; edges come in the order of their symbols and do not overlap. */
+  add(low: number, high: number, target: number): void {
+    const edges = this.#edges;
+    const last = this.#used - 3;
+    if (
+      last >= this.#starts[this.#starts.length - 1] &&
+      edges[last + 1] === low - 1 &&
+      edges[last + 2] === target
+    ) {
+      edges[last + 1] = high;
+      return;
+    }
+    if (this.#used === edges.length) {
+      if (this.#used > 3 * MOST_EDGES) {
+        this.#budget?.refuse("an automaton", `at most ${MOST_EDGES} edges`, "more");
+      }
+      this.#edges = new Int32Array(2 * edges.length);
+      this.#edges.set(edges);
+    }
+    this.#edges[this.#used++] = low;
+    this.#edges[this.#used++] = high;
+    this.#edges[this.#used++] = target;
   }
 
-  edge(from: number, low: number, high: number, to: number): void {
-    this.#edges[from].push([low, high, to]);
-  }
-
-  #closure(states: Iterable<number>, place: Place): number[] {
-    const all = new Set(states);
-    for (const state of all) {
-      for (const [next, where] of this.#free[state]) {
-        if (where === "anywhere" || where === place) all.add(next);
+  /** The automaton without states that lead nowhere or are not reached; null where nothing is accepted. */
+  build(): Dfa | null {
+    const size = this.#starts.length;
+    const edges = this.#edges;
+    const startOf = (state: number) => (state < size ? this.#starts[state] : this.#used);
+    const useful = this.#useful(startOf);
+    if (!useful[0]) return null;
+    const numbers = new Int32Array(size).fill(-1);
+    const order = [0];
+    numbers[0] = 0;
+    const final = new DfaBuilder(null);
+    for (let at = 0; at < order.length; at++) {
+      final.begin(this.#accepting[order[at]]);
+      for (let i = startOf(order[at]); i < startOf(order[at] + 1); i += 3) {
+        const to = edges[i + 2];
+        if (!useful[to]) continue;
+        if (numbers[to] < 0) {
+          numbers[to] = order.length;
+          order.push(to);
+        }
+        final.add(edges[i], edges[i + 1], numbers[to]);
       }
     }
-    this.#budget.spend(all.size);
-    return [...all].sort((a, b) => a - b);
+    return final.#finished();
   }
 
-  /** The deterministic automaton of what leads from `start` to `end`; null where nothing does. */
-  determinise(start: number, end: number): Dfa | null {
-    const numbers = new Map<string, number>();
-    const sets: number[][] = [];
-    const number = (set: number[]): number => {
-      const key = set.join();
-      let found = numbers.get(key);
-      if (found === undefined) {
-        found = sets.push(set) - 1;
-        numbers.set(key, found);
-        this.#budget.size(sets.length, "a pattern");
+  /** States from which acceptance can be reached. */
+  #useful(startOf: (state: number) => number): Uint8Array {
+    const size = this.#starts.length;
+    const edges = this.#edges;
+    const into = new Int32Array(size + 1);
+    for (let i = 2; i < this.#used; i += 3) into[edges[i] + 1]++;
+    for (let state = 0; state < size; state++) into[state + 1] += into[state];
+    const from = new Int32Array(this.#used / 3);
+    const filled = Int32Array.from(into);
+    for (let state = 0; state < size; state++) {
+      for (let i = startOf(state); i < startOf(state + 1); i += 3) from[filled[edges[i + 2]]++] = state;
+    }
+    const useful = Uint8Array.from(this.#accepting, (yes) => (yes ? 1 : 0));
+    const open = [...useful.keys()].filter((state) => useful[state] === 1);
+    for (let state = open.pop(); state !== undefined; state = open.pop()) {
+      for (let i = into[state]; i < into[state + 1]; i++) {
+        if (useful[from[i]]) continue;
+        useful[from[i]] = 1;
+        open.push(from[i]);
       }
-      return found;
+    }
+    return useful;
+  }
+
+  #finished(): Dfa {
+    const column = (at: number) =>
+      Int32Array.from({ length: this.#used / 3 }, (_, i) => this.#edges[3 * i + at]);
+    return {
+      size: this.#starts.length,
+      accepting: Uint8Array.from(this.#accepting, (yes) => (yes ? 1 : 0)),
+      offsets: Int32Array.from([...this.#starts, this.#used], (start) => start / 3),
+      lows: column(0),
+      highs: column(1),
+      targets: column(2),
     };
-    number(this.#closure([start], "begin"));
-    const edges: Edge[][] = [];
-    for (let at = 0; at < sets.length; at++) edges.push(this.#outgoing(sets[at], number));
-    return assembleDfa(
-      edges,
-      sets.map((set) => this.#closure(set, "end").includes(end)),
-    );
-  }
-
-  #outgoing(set: readonly number[], number: (set: number[]) => number): Edge[] {
-    const events: [at: number, target: number, change: number][] = [];
-    for (const state of set) {
-      for (const [low, high, to] of this.#edges[state]) events.push([low, to, 1], [high + 1, to, -1]);
-    }
-    events.sort((a, b) => a[0] - b[0]);
-    this.#budget.spend(events.length);
-    const active = new Map<number, number>();
-    const out: Edge[] = [];
-    for (let i = 0; i < events.length; ) {
-      const low = events[i][0];
-      for (; i < events.length && events[i][0] === low; i++) {
-        const [, target, change] = events[i];
-        const count = (active.get(target) ?? 0) + change;
-        if (count === 0) active.delete(target);
-        else active.set(target, count);
-      }
-      if (active.size > 0)
-        out.push([low, events[i][0] - 1, number(this.#closure(active.keys(), "anywhere"))]);
-    }
-    return out;
   }
 }
 
@@ -221,12 +187,13 @@ export class Nfa {
 export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
   const numbers = new Map<number, number>([[0, 0]]);
   const pairs: [number, number][] = [[0, 0]];
-  const edges: Edge[][] = [];
+  const out = new DfaBuilder(budget);
   for (let at = 0; at < pairs.length; at++) {
     const [s, t] = pairs[at];
-    const list: Edge[] = [];
+    out.begin(a.accepting[s] === 1 && b.accepting[t] === 1);
     let i = a.offsets[s];
     let j = b.offsets[t];
+    budget.spend(a.offsets[s + 1] - i + b.offsets[t + 1] - j + 1);
     while (i < a.offsets[s + 1] && j < b.offsets[t + 1]) {
       const low = Math.max(a.lows[i], b.lows[j]);
       const high = Math.min(a.highs[i], b.highs[j]);
@@ -238,18 +205,49 @@ export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
           numbers.set(key, found);
           budget.size(pairs.length, "a combination of keywords");
         }
-        list.push([low, high, found]);
+        out.add(low, high, found);
       }
       if (a.highs[i] < b.highs[j]) i++;
       else j++;
     }
-    budget.spend(list.length + 1);
-    edges.push(list);
   }
-  return assembleDfa(
-    edges,
-    pairs.map(([s, t]) => a.accepting[s] === 1 && b.accepting[t] === 1),
+  return out.build();
+}
+
+/** What all of the automata accept; null for nothing, undefined for no automata at all. */
+export function intersectAll(parts: readonly (Dfa | null)[], budget: Budget): Dfa | null | undefined {
+  return parts.reduce<Dfa | null | undefined>(
+    (a, b) => (a === undefined ? b : a && b && intersectDfa(a, b, budget)),
+    undefined,
   );
+}
+
+/** What of all inputs over `alphabet` (sorted ranges) is not accepted; null where that is nothing. */
+export function complementDfa(
+  dfa: Dfa | null,
+  alphabet: readonly (readonly [low: number, high: number])[],
+  budget: Budget,
+): Dfa | null {
+  const out = new DfaBuilder(budget);
+  const other = dfa === null ? 0 : dfa.size;
+  for (let state = 0; dfa !== null && state < dfa.size; state++) {
+    out.begin(dfa.accepting[state] === 0);
+    let at = dfa.offsets[state];
+    const last = dfa.offsets[state + 1];
+    budget.spend(last - at + 1);
+    for (const [low, high] of alphabet) {
+      let next = low;
+      for (; at < last && dfa.lows[at] <= high; at++) {
+        if (dfa.lows[at] > next) out.add(next, dfa.lows[at] - 1, other);
+        out.add(dfa.lows[at], dfa.highs[at], dfa.targets[at]);
+        next = dfa.highs[at] + 1;
+      }
+      if (next <= high) out.add(next, high, other);
+    }
+  }
+  out.begin(true);
+  for (const [low, high] of alphabet) out.add(low, high, other);
+  return out.build();
 }
 
 /** The automaton of a step function over named states, one symbol of `alphabet` at a time. */
@@ -261,27 +259,26 @@ export function exploreDfa<S>(
   budget: Budget,
 ): Dfa | null {
   const symbols = [...alphabet].sort((a, b) => a - b);
-  const numbers = new Map<string, number>([[JSON.stringify(start), 0]]);
+  const numbers = new Map<string, number>([[String(start), 0]]);
   const states = [start];
-  const edges: Edge[][] = [];
+  const out = new DfaBuilder(budget);
   for (let at = 0; at < states.length; at++) {
-    const list: Edge[] = [];
+    out.begin(accepts(states[at]));
+    budget.spend(2 * symbols.length);
     for (const symbol of symbols) {
       const next = step(states[at], symbol);
       if (next === null) continue;
-      const key = JSON.stringify(next);
+      const key = String(next);
       let found = numbers.get(key);
       if (found === undefined) {
         found = states.push(next) - 1;
         numbers.set(key, found);
         budget.size(states.length, "a restriction");
       }
-      list.push([symbol, symbol, found]);
+      out.add(symbol, symbol, found);
     }
-    budget.spend(symbols.length);
-    edges.push(list);
   }
-  return assembleDfa(edges, states.map(accepts));
+  return out.build();
 }
 
 /** The automaton of a finite set of inputs: their prefix tree. Null for no inputs. */
@@ -301,8 +298,10 @@ export function literalsDfa(inputs: readonly ArrayLike<number>[]): Dfa | null {
     }
     accepting[state] = true;
   }
-  const edges = children.map((map) =>
-    [...map].sort((a, b) => a[0] - b[0]).map(([symbol, to]): Edge => [symbol, symbol, to]),
-  );
-  return assembleDfa(edges, accepting);
+  const out = new DfaBuilder(null);
+  children.forEach((map, state) => {
+    out.begin(accepting[state]);
+    for (const [symbol, to] of [...map].sort((a, b) => a[0] - b[0])) out.add(symbol, symbol, to);
+  });
+  return out.build();
 }

@@ -23,6 +23,11 @@ export abstract class Terminal extends Item {
   abstract readonly reads: boolean;
   /** The stack after `byte` with this item on top of `rest`; null where the byte is not allowed. */
   abstract step(byte: number, rest: Cell): Cell | null;
+
+  /** An item that reads the same as this one as far as `most` bytes go. */
+  alike(_most: number): Terminal {
+    return this;
+  }
 }
 
 /** An item that is one control token, known by its id alone. */

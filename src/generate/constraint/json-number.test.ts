@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { JsonNumber } from "../../json/index.ts";
 import { Budget } from "./automaton.ts";
-import { Grammar, type Item } from "./grammar.ts";
+import { Grammar } from "./grammar.ts";
 import { numberItem } from "./json-number.ts";
 import { fitsNumber, type NumberRules } from "./number-rules.ts";
+import { accepts } from "./test-writing.ts";
 
 type Given = number | string;
 interface GivenRules {
@@ -27,17 +28,6 @@ const rules = ({ integer = false, minima = [], maxima = [], ...lists }: GivenRul
 const make = (part: GivenRules) => numberItem(rules(part), new Budget());
 const least = (value: Given, exclusive = false) => ({ minima: [{ value, exclusive }] });
 const most = (value: Given, exclusive = false) => ({ maxima: [{ value, exclusive }] });
-
-/** Whether `text` can be written, from beginning to end. */
-function accepts(item: Item | null, text: string): boolean {
-  if (item === null) return false;
-  const grammar = new Grammar(item);
-  let state: ReturnType<Grammar["advance"]> = grammar.start();
-  for (const byte of new TextEncoder().encode(text)) {
-    state = state && grammar.advance(state, byte);
-  }
-  return state?.complete ?? false;
-}
 
 describe("numberItem", () => {
   it("keeps integers within their bounds exactly", () => {

@@ -6,10 +6,9 @@
  * digits than that, so may the numbers.
  */
 import type { JsonNumber } from "../../json/index.ts";
-import { type Budget, type Dfa, exploreDfa, intersectDfa } from "./automaton.ts";
+import { type Budget, type Dfa, exploreDfa, intersectAll, intersectDfa } from "./automaton.ts";
 import { dfaItem, type Item } from "./grammar.ts";
 import { steppedItem } from "./json-multiple.ts";
-import { intersectAll } from "./json-string.ts";
 import { digitCounts, type NumberRules, writableBounds } from "./number-rules.ts";
 
 const MINUS = 0x2d;

@@ -2,7 +2,7 @@
  * The structure of JSON as grammar rules: objects, arrays, any value to a limited depth. Written compactly, with at most
  * a given number of spaces after `:` and `,` and no other whitespace, so that no endless blanks arise.
  */
-import { assembleDfa, type Budget, type Dfa, type Edge, literalsDfa } from "./automaton.ts";
+import { type Budget, type Dfa, DfaBuilder, literalsDfa } from "./automaton.ts";
 import { type Cell, Choice, dfaItem, type Item, Rule, Sequence } from "./grammar.ts";
 import { numberDfa } from "./json-number.ts";
 import { StringItems } from "./json-string.ts";
@@ -59,25 +59,27 @@ export class JsonItems {
   /** The parts one after the other, with spaces allowed after `:` and `,`. */
   spaced(...parts: readonly string[]): Item {
     return this.#once(`spaced ${JSON.stringify(parts)}`, () => {
-      const edges: Edge[][] = [[]];
+      const links: (readonly [byte: number, to: number])[][] = [[]];
       let open = [0];
       for (const part of parts) {
         for (const byte of utf8.encode(part)) {
-          const next = edges.push([]) - 1;
-          for (const state of open) edges[state].push([byte, byte, next]);
+          const next = links.push([]) - 1;
+          for (const state of open) links[state].push([byte, next]);
           open = [next];
         }
         if (part !== ":" && part !== ",") continue;
         for (let i = 0; i < this.#spaces; i++) {
-          const next = edges.push([]) - 1;
-          edges[open[open.length - 1]].push([0x20, 0x20, next]);
+          const next = links.push([]) - 1;
+          links[open[open.length - 1]].push([0x20, next]);
           open.push(next);
         }
       }
-      return assembleDfa(
-        edges,
-        edges.map((_, state) => open.includes(state)),
-      )!;
+      const out = new DfaBuilder(null);
+      links.forEach((list, state) => {
+        out.begin(open.includes(state));
+        for (const [byte, to] of list.sort((a, b) => a[0] - b[0])) out.add(byte, byte, to);
+      });
+      return out.build()!;
     });
   }
 

@@ -6,13 +6,15 @@
  * annotations, as in the standard. Keywords: see `schema-merge.ts`.
  */
 import { fromPlain, JsonNumber, type JsonObject, type JsonValue, writeJson } from "../../json/index.ts";
-import { acceptsDfa, Budget, type Dfa } from "./automaton.ts";
-import { Choice, dfaItem, type Item, leftRecursive, markAlive, type Rule } from "./grammar.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { acceptsDfa, Budget, type Dfa, intersectAll } from "./automaton.ts";
+import { FORMATS, INTEGER_FORMATS } from "./formats.ts";
+import { Choice, type Item, leftRecursive, markAlive, type Rule, Sequence } from "./grammar.ts";
+import { matchedBody } from "./json-matched.ts";
 import { numberItem } from "./json-number.ts";
 import { ArrayRule, JsonItems, ObjectRule, type Property } from "./json-rules.ts";
-import { FORMATS, intersectAll, lengthDfa, otherThanDfa, quotedDfa } from "./json-string.ts";
-import { fitsNumber } from "./number-rules.ts";
-import { patternDfa } from "./pattern.ts";
+import { fitsNumber, type NumberRules } from "./number-rules.ts";
+import { type CountedDfa, countedPattern, patternDfa } from "./pattern.ts";
 import {
   checkSize,
   flatten,
@@ -25,6 +27,7 @@ import {
   refuse,
   type TypeName,
 } from "./schema-merge.ts";
+import { otherThanDfa } from "./string-sets.ts";
 
 export interface JsonOptions {
   /** Most spaces after `:` and `,`; default 1. There is no other whitespace. */
@@ -63,6 +66,7 @@ class SchemaCompiler {
   readonly #depth: number;
   readonly #numbers = new Map<JsonObject, number>();
   readonly #known = new Map<string, Choice>();
+  readonly #patterns = new Map<string, CountedDfa>();
   readonly #jobs: (() => void)[] = [];
   readonly #pointers = new Map<Rule, string>();
   #branches = 0;
@@ -188,36 +192,86 @@ class SchemaCompiler {
   }
 
   #number(merged: Merged, integer: boolean): Item[] {
-    const { minima, maxima, steps, pointer } = merged;
-    if (!integer && minima.length + maxima.length + steps.length === 0) return [this.#json.number()];
-    const item = numberItem(numberRules(merged, integer), this.#json.budget);
-    return item ? [item] : this.#dead(pointer, "no number is within the bounds");
+    const rules = numberRules(merged, integer);
+    const { minima, maxima, steps } = rules;
+    const formats = merged.formats
+      .map(({ format }) => INTEGER_FORMATS.get(format))
+      .filter((range) => range !== undefined);
+    if (!integer && minima.length + maxima.length + steps.length + formats.length === 0) {
+      return [this.#json.number()];
+    }
+    const item =
+      numberItem(withFormats(rules, formats), this.#json.budget) ?? numberItem(rules, this.#json.budget);
+    return item ? [item] : this.#dead(merged.pointer, "no number is within the bounds");
   }
 
-  /** The strings of patterns, formats and lengths, over code points; undefined where only lengths restrict. */
-  #strings({ patterns, formats, minLength, maxLength, pointer }: Merged): Dfa | null | undefined {
+  #pattern({ pattern, pointer }: { pattern: string; pointer: string }): CountedDfa {
+    let found = this.#patterns.get(pattern);
+    if (found === undefined) {
+      this.#json.budget.pointer = pointer;
+      found = countedPattern(pattern, this.#json.budget);
+      this.#patterns.set(pattern, found);
+    }
+    return found;
+  }
+
+  /** The strings of patterns and lengths. */
+  #matching({ patterns, minLength, maxLength, pointer }: Merged): StringSet {
     const { budget } = this.#json;
-    const known = formats.filter(({ format }) => Object.hasOwn(FORMATS, format));
-    const all = [
-      ...patterns,
-      ...known.map(({ format, pointer }) => ({ pattern: FORMATS[format], pointer })),
-    ].map(({ pattern, pointer }) => {
-      budget.pointer = pointer;
-      return patternDfa(pattern, budget);
-    });
+    const counted = patterns.map((item) => this.#pattern(item));
     budget.pointer = pointer;
-    const limited = minLength > 0 || maxLength < Number.POSITIVE_INFINITY;
-    if (all.length > 0 && limited) all.push(lengthDfa(minLength, maxLength, budget));
-    return intersectAll(all, budget);
+    return {
+      dfa: intersectAll(
+        counted.map(({ dfa }) => dfa),
+        budget,
+      ),
+      min: counted.reduce((most, { min }) => Math.max(most, min), minLength),
+      max: counted.reduce((least, { max }) => Math.min(least, max), maxLength),
+    };
+  }
+
+  /** The strings of patterns, formats and lengths. A format that contradicts the rest is an annotation only. */
+  #strings(merged: Merged): StringSet {
+    const { budget } = this.#json;
+    let set = this.#matching(merged);
+    for (const { format, pointer } of merged.formats) {
+      for (const pattern of FORMATS.get(format) ?? []) {
+        budget.pointer = pointer;
+        const both = this.#both(set, formatDfa(pattern));
+        if (both === null) continue;
+        set = both;
+        break;
+      }
+    }
+    budget.pointer = merged.pointer;
+    return set;
+  }
+
+  /** What of a set `dfa` accepts as well; null where that is nothing, or is too large beside a pattern. */
+  #both(set: StringSet, dfa: Dfa): StringSet | null {
+    const { budget } = this.#json;
+    try {
+      const both = set.dfa === undefined ? dfa : intersectAll([set.dfa, dfa], budget);
+      if (!both || matchedBody(both, set.min, set.max, budget) === null) return null;
+      return { ...set, dfa: both };
+    } catch (error) {
+      if (!(error instanceof ConfigError) || set.dfa === undefined) throw error;
+      return null;
+    }
+  }
+
+  /** The quoted strings of a set; null where there are none. */
+  #quoted({ dfa, min, max }: StringSet): Item | null {
+    if (dfa === undefined) return min <= max ? this.#json.string(min, max) : null;
+    const body = dfa && matchedBody(dfa, min, max, this.#json.budget);
+    return body && this.#json.rule(new Sequence([this.#json.text('"'), body]));
   }
 
   #string(merged: Merged): Item[] {
     const { minLength, maxLength, pointer } = merged;
     if (minLength > maxLength) return this.#dead(pointer, "minLength is above maxLength");
-    const dfa = this.#strings(merged);
-    if (dfa === undefined) return [this.#json.string(minLength, maxLength)];
-    const quoted = dfa && quotedDfa(dfa, this.#json.budget);
-    return quoted ? [dfaItem(quoted)] : this.#dead(pointer, "no string matches");
+    const item = this.#quoted(this.#strings(merged));
+    return item ? [item] : this.#dead(pointer, "no string matches");
   }
 
   #array({ prefix, items, minItems, maxItems, pointer }: Merged): Item[] {
@@ -232,62 +286,42 @@ class SchemaCompiler {
     const declared: Property[] = [];
     for (const [name, list] of properties) {
       const wanted = required.has(name);
-      const named = allowed === undefined || (allowed !== null && acceptsDfa(allowed, codes(name)));
-      if (named) declared.push({ name, required: wanted, value: this.#all(list) });
+      if (isIn(name, allowed)) declared.push({ name, required: wanted, value: this.#all(list) });
       else if (wanted) return this.#dead(pointer, `propertyNames forbids ${JSON.stringify(name)}`);
     }
     let name: Item | null = null;
-    if (additional !== null && allowed !== null) {
+    if (additional !== null && allowed.dfa !== null) {
       const { budget } = this.#json;
-      const others = properties.size > 0 ? otherThanDfa([...properties.keys()], budget) : undefined;
-      const dfa = intersectAll(
-        [others, allowed].filter((part) => part !== undefined),
-        budget,
-      );
-      if (dfa === undefined) name = this.#json.string();
-      else {
-        const quoted = dfa && quotedDfa(dfa, budget);
-        name = quoted && dfaItem(quoted);
-      }
+      const others = properties.size > 0 ? [otherThanDfa([...properties.keys()], budget)] : [];
+      const known = allowed.dfa === undefined ? [] : [allowed.dfa];
+      name = this.#quoted({ ...allowed, dfa: intersectAll([...others, ...known], budget) });
     }
     const extra = name && additional ? { name, value: this.#all(additional) } : null;
     return [this.#json.rule(new ObjectRule(this.#json, declared, extra))];
   }
 
-  /** The names that `propertyNames` allows: all for undefined, none for null. */
-  #names(names: readonly Located[], pointer: string): Dfa | null | undefined {
-    if (names.length === 0) return undefined;
+  /** The names that `propertyNames` allows. */
+  #names(names: readonly Located[], pointer: string): StringSet {
+    if (names.length === 0) return { dfa: undefined, min: 0, max: Number.POSITIVE_INFINITY };
+    const none = { dfa: null, min: 0, max: 0 };
     const { flats, groups, never } = flatten(this.#root, names);
-    if (never !== null) return null;
+    if (never !== null) return none;
     if (groups.length > 0) refuse(`${pointer}/propertyNames`, "anyOf in propertyNames is not supported");
     const merged = mergeKeywords(flats, `${pointer}/propertyNames`);
-    if (merged.types !== null && !merged.types.has("string")) return null;
-    const { budget } = this.#json;
-    const { values, minLength, maxLength } = merged;
-    const listed = values?.map(({ value }) => value).filter((value) => typeof value === "string");
-    if (listed) {
-      const pattern = this.#strings(merged);
-      const fits = listed.filter((value) => this.#fits(value, merged, pattern));
-      if (fits.length === 0) return null;
-      return patternDfa(`^(${fits.map(quotePattern).join("|")})$`, budget);
-    }
-    const dfa = this.#strings(merged);
-    if (dfa !== undefined) return dfa;
-    const limited = minLength > 0 || maxLength < Number.POSITIVE_INFINITY;
-    return limited ? lengthDfa(minLength, maxLength, budget) : undefined;
-  }
-
-  #fits(value: string, { minLength, maxLength }: Merged, pattern: Dfa | null | undefined): boolean {
-    const characters = codes(value);
-    const { length } = characters;
-    if (length < minLength || length > maxLength) return false;
-    return pattern === undefined || (pattern !== null && acceptsDfa(pattern, characters));
+    if (merged.types !== null && !merged.types.has("string")) return none;
+    if (merged.values === null) return this.#strings(merged);
+    const set = this.#matching(merged);
+    const listed = merged.values.map(({ value }) => value);
+    const fits = listed.filter((value) => typeof value === "string").filter((value) => isIn(value, set));
+    if (fits.length === 0) return none;
+    const dfa = patternDfa(`^(${fits.map(quotePattern).join("|")})$`, this.#json.budget);
+    return { dfa, min: 0, max: Number.POSITIVE_INFINITY };
   }
 
   /** The listed values that satisfy the other keywords. */
   #values(merged: Merged): Item[] {
     const { types, pointer } = merged;
-    const pattern = this.#strings(merged);
+    const strings = this.#matching(merged);
     const texts: string[] = [];
     let length = 0;
     for (const { value, pointer } of merged.values!) {
@@ -297,7 +331,7 @@ class SchemaCompiler {
       if (length > MOST_ENUM_TEXT)
         refuse(pointer, "values are too long", length, `at most ${MOST_ENUM_TEXT}`);
       if (types && !types.has(type) && !(type === "integer" && types.has("number"))) continue;
-      if (typeof value === "string" && !this.#fits(value, merged, pattern)) continue;
+      if (typeof value === "string" && !isIn(value, strings)) continue;
       if (value instanceof JsonNumber && !fitsNumber(value, numberRules(merged, false))) continue;
       if (type === "object" || type === "array") refuseBeside(merged, type, pointer);
       texts.push(text);
@@ -308,9 +342,46 @@ class SchemaCompiler {
 }
 
 const codes = (text: string): number[] => Array.from(text, (char) => char.codePointAt(0)!);
+/** Strings by an automaton over code points (null: none, undefined: any) and their length. */
+interface StringSet {
+  readonly dfa: Dfa | null | undefined;
+  readonly min: number;
+  readonly max: number;
+}
+
+function isIn(text: string, { dfa, min, max }: StringSet): boolean {
+  const characters = codes(text);
+  if (dfa === null || characters.length < min || characters.length > max) return false;
+  return dfa === undefined || acceptsDfa(dfa, characters);
+}
+
+const compiledFormats = new Map<string, Dfa>();
+
+/** The automaton of one of the patterns of `FORMATS`, made once. */
+function formatDfa(pattern: string): Dfa {
+  let dfa = compiledFormats.get(pattern);
+  if (dfa === undefined) {
+    dfa = patternDfa(pattern, new Budget())!;
+    compiledFormats.set(pattern, dfa);
+  }
+  return dfa;
+}
+
+function withFormats(
+  rules: NumberRules,
+  formats: readonly (readonly [least: bigint, most: bigint])[],
+): NumberRules {
+  const bound = (value: bigint) => ({ value: JsonNumber.from(value), exclusive: false });
+  return {
+    ...rules,
+    minima: [...rules.minima, ...formats.map(([least]) => bound(least))],
+    maxima: [...rules.maxima, ...formats.map(([, most]) => bound(most))],
+  };
+}
+
 const quotePattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
-const numberRules = ({ minima, maxima, steps }: Merged, integer: boolean) => ({
+const numberRules = ({ minima, maxima, steps }: Merged, integer: boolean): NumberRules => ({
   integer,
   minima,
   maxima,

@@ -1,11 +1,12 @@
 /**
  * Strings as JSON writes them: automata over bytes that accept valid UTF-8 only. A string without a pattern may use
- * every escape of JSON (surrogates only in pairs, which count as one character, as everywhere in JSON Schema). A string
- * under a pattern is written in one way: `"`, `\` and control characters escaped, everything else as it is.
+ * every escape of JSON (surrogates only in pairs, which count as one character, as everywhere in JSON Schema). Strings
+ * under a pattern: see `json-matched.ts`.
  */
-import { assembleDfa, type Budget, type Dfa, type Edge, intersectDfa, Nfa, stepDfa } from "./automaton.ts";
+import { type Budget, type Dfa, stepDfa } from "./automaton.ts";
 import { type Cell, DfaFamily, type Item, Terminal } from "./grammar.ts";
-import { ALL_CHARACTERS, complement, type Range } from "./pattern.ts";
+import { Nfa, type Range } from "./nfa.ts";
+import { complement } from "./unicode.ts";
 
 type ByteRanges = readonly Range[];
 
@@ -52,12 +53,12 @@ class Paths {
       let state = this.#known.get(key);
       if (state === undefined) {
         state = this.nfa.state();
-        this.nfa.edge(state, ...sequence[i], target);
+        this.nfa.edge(state, [sequence[i]], target);
         this.#known.set(key, state);
       }
       target = state;
     }
-    this.nfa.edge(from, ...sequence[0], target);
+    this.nfa.edge(from, [sequence[0]], target);
   }
 }
 
@@ -87,7 +88,7 @@ function anySpelling(budget: Budget): Dfa {
     paths.add(from, text("\\u"), at);
     digits.forEach((ranges, i) => {
       const next = i === digits.length - 1 ? to : nfa.state();
-      for (const [low, high] of ranges) nfa.edge(at, low, high, next);
+      nfa.edge(at, ranges, next);
       at = next;
     });
   };
@@ -175,87 +176,6 @@ export class StringBody extends Terminal {
   }
 }
 
-/** Strings of `min` to `max` code points. */
-export function lengthDfa(min: number, max: number, budget: Budget): Dfa | null {
-  const last = max === Number.POSITIVE_INFINITY ? min : max;
-  budget.size(last + 1, "a length beside a pattern or format");
-  const edges: Edge[][] = [];
-  for (let n = 0; n <= last; n++) {
-    const next = n < last ? n + 1 : max === last ? -1 : last;
-    edges.push(next < 0 ? [] : ALL_CHARACTERS.map(([low, high]): Edge => [low, high, next]));
-  }
-  return assembleDfa(
-    edges,
-    edges.map((_, n) => n >= min),
-  );
-}
-
-/** All strings but `names`. */
-export function otherThanDfa(names: readonly string[], budget: Budget): Dfa {
-  const children: Map<number, number>[] = [new Map()];
-  const taken = new Set<number>();
-  for (const name of names) {
-    let state = 0;
-    for (const char of name) {
-      const code = char.codePointAt(0)!;
-      let next = children[state].get(code);
-      if (next === undefined) {
-        next = children.push(new Map()) - 1;
-        budget.size(next, "the names of properties");
-        children[state].set(code, next);
-      }
-      state = next;
-    }
-    taken.add(state);
-  }
-  const other = children.length;
-  const edges = [...children, new Map<number, number>()].map((map): Edge[] => [
-    ...[...map].map(([code, to]): Edge => [code, code, to]),
-    ...complement([...map.keys()].map((code): Range => [code, code])).map(
-      ([low, high]): Edge => [low, high, other],
-    ),
-  ]);
-  for (const list of edges) list.sort((a, b) => a[0] - b[0]);
-  return assembleDfa(
-    edges,
-    edges.map((_, state) => !taken.has(state)),
-  )!;
-}
-
-/** The strings of `dfa` (over code points) as JSON writes them, quotes included: an automaton over bytes. */
-export function quotedDfa(dfa: Dfa, budget: Budget): Dfa | null {
-  const nfa = new Nfa(budget);
-  const paths = new Paths(nfa);
-  const states = Array.from({ length: dfa.size }, () => nfa.state());
-  const [open, end] = [nfa.state(), nfa.state()];
-  nfa.edge(open, 0x22, 0x22, states[0]);
-  for (let state = 0; state < dfa.size; state++) {
-    if (dfa.accepting[state]) nfa.edge(states[state], 0x22, 0x22, end);
-    for (let i = dfa.offsets[state]; i < dfa.offsets[state + 1]; i++) {
-      const to = states[dfa.targets[i]];
-      const [low, high] = [dfa.lows[i], dfa.highs[i]];
-      for (const [from, last] of PLAIN) {
-        for (const way of utf8Ranges(Math.max(from, low), Math.min(last, high))) {
-          paths.add(states[state], way, to);
-        }
-      }
-      for (let code = low; code <= high && code <= 0x5c; code++) {
-        if (code >= 0x20 && code !== 0x22 && code !== 0x5c) continue;
-        paths.add(states[state], text(JSON.stringify(String.fromCharCode(code)).slice(1, -1)), to);
-      }
-    }
-  }
-  return nfa.determinise(open, end);
-}
-
-/** What all of the automata accept; null for nothing, undefined for no automata at all. */
-export function intersectAll(parts: readonly (Dfa | null)[], budget: Budget): Dfa | null | undefined {
-  return parts.reduce<Dfa | null | undefined>(
-    (a, b) => (a === undefined ? b : a && b && intersectDfa(a, b, budget)),
-    undefined,
-  );
-}
-
 /** Any valid UTF-8 text, of any length. */
 export function freeTextDfa(budget: Budget): Dfa {
   const nfa = new Nfa(budget);
@@ -264,26 +184,3 @@ export function freeTextDfa(budget: Budget): Dfa {
   for (const way of utf8Ranges(0, 0x10ffff)) paths.add(start, way, start);
   return nfa.determinise(start, start)!;
 }
-
-const DATE = (() => {
-  const leap = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29";
-  const long = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])";
-  const short = "(0[469]|11)-(0[1-9]|[12][0-9]|30)";
-  return `(${leap}|[0-9]{4}-(${long}|${short}|02-(0[1-9]|1[0-9]|2[0-8])))`;
-})();
-const CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]";
-const TIME = `${CLOCK}:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-]${CLOCK})`;
-const LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
-const OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
-const HEX_DIGIT = "[0-9a-fA-F]";
-
-/** Patterns of the formats that are enforced: RFC 3339 (days of the month and leap years exactly, no leap seconds). */
-export const FORMATS: Readonly<Record<string, string>> = {
-  date: `^${DATE}$`,
-  time: `^${TIME}$`,
-  "date-time": `^${DATE}T${TIME}$`,
-  uuid: `^${HEX_DIGIT}{8}(-${HEX_DIGIT}{4}){3}-${HEX_DIGIT}{12}$`,
-  email: `^${ATOM}(\\.${ATOM})*@${LABEL}(\\.${LABEL})+$`,
-  ipv4: `^${OCTET}(\\.${OCTET}){3}$`,
-};

@@ -9,7 +9,7 @@
 import { ConfigError, ShapeError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { TokenConstraint } from "../constraint.ts";
-import { ControlToken, Grammar, type Item, type ParseState } from "./grammar.ts";
+import { ControlToken, Grammar, type Item, type ParseState, Terminal } from "./grammar.ts";
 import { StringBody, type StringItems } from "./json-string.ts";
 import { OUTSIDE, type StringContents, type TokenTrie, tokenTrie } from "./token-trie.ts";
 
@@ -154,14 +154,15 @@ class TokenGrammar {
 
   #itemMask(item: Item): ItemMask {
     if (item instanceof StringBody) return this.#stringMask(item);
-    let mask = this.#items.get(item);
+    const alike = item instanceof Terminal ? item.alike(this.trie.deepest) : item;
+    let mask = this.#items.get(alike);
     if (mask === undefined) {
       const bits = this.#bits();
       const resume: number[] = [];
-      this.#walk(0, this.grammar.alone(item), bits, resume);
+      this.#walk(0, this.grammar.alone(alike), bits, resume);
       mask = { tokens: tokenSet(bits), resume: Int32Array.from(resume) };
       this.#keep(mask.tokens);
-      this.#items.set(item, mask);
+      this.#items.set(alike, mask);
     }
     return mask;
   }
