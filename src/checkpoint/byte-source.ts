@@ -66,6 +66,20 @@ export async function readExactly(
   return bytes;
 }
 
+/** Longest text file of a checkpoint; tokenizers and indexes of the largest models take a tenth of it. */
+const MOST_TEXT = 1 << 28;
+
+/** Refuses a text file too long to be one of a checkpoint. @throws FormatError */
+export function checkTextSize(where: string, name: string, size: number): void {
+  if (size <= MOST_TEXT) return;
+  throw new FormatError("a text file of a checkpoint is too long", {
+    where,
+    name,
+    expected: `at most ${MOST_TEXT} bytes`,
+    found: size,
+  });
+}
+
 /** Decodes UTF-8 strictly; throws FormatError on invalid bytes. */
 export function decodeUtf8(where: string, bytes: Uint8Array): string {
   try {

@@ -246,6 +246,12 @@ describe("openCheckpoint", () => {
     }
   });
 
+  it("refuses an index of more files than any model has, before it opens one", async () => {
+    const map = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`t${i}`, `${i}.safetensors`]));
+    const files: Files = new Map([["model.safetensors.index.json", text({ weight_map: map })]]);
+    await expect(openCheckpoint(memoryFolder(files))).rejects.toThrow(/more files than any model has.*4096/);
+  });
+
   it("refuses empty folders and those of other formats", async () => {
     await expect(openCheckpoint(memoryFolder(new Map()))).rejects.toThrow(/no checkpoint.*an empty folder/);
     const other: Files = new Map([["consolidated.00.pth", new Uint8Array(4)]]);

@@ -83,6 +83,8 @@ export const weightLayouts: readonly WeightLayout[] = [
 
 const CHUNK_ELEMENTS = 1 << 20;
 const SCALE_SUFFIX = "_scale_inv";
+/** Weight files of an index, all of which are open at once; the largest models have some 160. */
+const MOST_SHARDS = 4096;
 /** Dtypes that are read as float32. */
 const DECODED: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F64", "F8_E4M3"]);
 
@@ -164,6 +166,12 @@ export function shardsOf(
       });
     }
     shards.set(shard, name);
+    if (shards.size > MOST_SHARDS) {
+      throw new FormatError("an index of more files than any model has", {
+        where,
+        expected: `at most ${MOST_SHARDS}`,
+      });
+    }
   }
   return shards;
 }

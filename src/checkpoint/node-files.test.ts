@@ -1,7 +1,15 @@
 /** Files and folders on disk: reading, atomic replacement, recovery, refusals. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -72,6 +80,12 @@ describe("folders", () => {
     expect(await stored(path)).toBe(1);
     await saveCheckpoint(await nodeFolderSink(path, { force: true }), [tensor(2)], { config: {} });
     expect(await stored(path)).toBe(2);
+  });
+
+  it("refuses to read a text of hundreds of megabytes", async () => {
+    writeFileSync(join(dir, "config.json"), "");
+    truncateSync(join(dir, "config.json"), 2 ** 28 + 1);
+    await expect(nodeFolder(dir).readText("config.json")).rejects.toThrow(/too long; name: config.json/);
   });
 
   it("lists files, refuses paths outside and a missing folder", async () => {

@@ -5,7 +5,14 @@ import { fileError, isMissing } from "../files/file-error.ts";
 import { temporariesOf } from "../files/temporary.ts";
 import { openForReading } from "../files/text-file.ts";
 import { FormatError } from "../tensor/errors.ts";
-import { type ByteSource, checkInnerPath, checkRange, decodeUtf8, type FileTree } from "./byte-source.ts";
+import {
+  type ByteSource,
+  checkInnerPath,
+  checkRange,
+  checkTextSize,
+  decodeUtf8,
+  type FileTree,
+} from "./byte-source.ts";
 
 export { nodeFileSink } from "../files/file-sink.ts";
 export { nodeFolderSink, recoverFolder } from "../files/folder-sink.ts";
@@ -73,8 +80,10 @@ export function nodeFolder(dir: string): FileTree {
       const full = at(path);
       let bytes: Uint8Array;
       try {
+        checkTextSize(dir, path, (await stat(full)).size);
         bytes = await readFile(full);
       } catch (cause) {
+        if (cause instanceof FormatError) throw cause;
         if (!isMissing(cause)) throw fileError(cause, full, "read");
         throw new FormatError("file not found", { where: dir, name: path, cause });
       }

@@ -3,7 +3,13 @@
  * small files; to compute with a model, download it. Files in the cache are read there.
  */
 import { join } from "node:path";
-import { type ByteSource, checkRange, decodeUtf8, type FileTree } from "../checkpoint/byte-source.ts";
+import {
+  type ByteSource,
+  checkRange,
+  checkTextSize,
+  decodeUtf8,
+  type FileTree,
+} from "../checkpoint/byte-source.ts";
 import { nodeFileSource } from "../checkpoint/node-files.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { type DownloadOptions, openHub } from "./hub.ts";
@@ -97,6 +103,7 @@ export async function hubTree(name: string, options: DownloadOptions = {}): Prom
     ...{ repo, commit, files, open },
     has: async (path) => byPath.has(path),
     async readText(path) {
+      checkTextSize(repo, path, find(path).size);
       const source = await open(path);
       try {
         return decodeUtf8(source.name, await source.read(0, source.size));

@@ -140,6 +140,9 @@ function readMerges(value: unknown): [string, string][] {
   });
 }
 
+/** Ids that no token has, in small vocabularies. */
+const MOST_HOLES = 1 << 18;
+
 /** Bytes of every id, end to end. */
 function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<number>) {
   const utf8 = new TextEncoder();
@@ -173,11 +176,13 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
 
   let vocabSize = 0;
   for (const id of ids.values()) if (id >= vocabSize) vocabSize = id + 1;
-  if (vocabSize > 1 << 24) {
-    throw new FormatError("implausible vocabulary", {
+  // Ids may have holes between them; tables are made for all up to the last.
+  const most = Math.min(1 << 24, MOST_HOLES + 4 * ids.size);
+  if (vocabSize > most) {
+    throw new FormatError("the ids of tokens lie far beyond their number", {
       where: "tokenizer.json",
-      expected: "< 2^24",
-      found: vocabSize,
+      expected: `ids below ${most} for ${ids.size} tokens`,
+      found: vocabSize - 1,
     });
   }
   const tokens = new Array<string | undefined>(vocabSize).fill(undefined);

@@ -244,6 +244,27 @@ describe("damaged and hostile files", () => {
     await expect(openGguf(await changed(change as (view: DataView) => void))).rejects.toThrow(message);
   });
 
+  it("refuses more nested arrays, keys and tensors than any model has, though the file has room", async () => {
+    const one = await write(new Map([["k", u32(5)]]), [entry("t", [2, 4], "F32", 1)]);
+    const long = new Uint8Array(16_000_000);
+    long.set(one);
+    const view = new DataView(long.buffer);
+    const refused = (at: number, count: number, message: RegExp) => {
+      view.setBigUint64(at, BigInt(count), true);
+      return expect(openGguf(bytesSource(long, "x.gguf"))).rejects.toThrow(message);
+    };
+    await refused(8, 300_000, /more than any model has; name: tensor count.*at most 262144.*300000/);
+    await refused(8, 9_000_000, /does not fit the file/);
+    view.setBigUint64(8, 1n, true);
+    await refused(16, 70_000, /more than any model has; name: key-value count.*65536/);
+    view.setBigUint64(16, 1n, true);
+    // The key's value: an array of arrays, all empty.
+    view.setUint32(33, 9, true);
+    view.setUint32(37, 9, true);
+    long.fill(0, 49);
+    await refused(41, 70_000, /more than any model has; name: k.*65536.*70000/);
+  });
+
   it("refuses keys and tensors that occur twice, and overlapping tensors", async () => {
     const two = await write(
       new Map([

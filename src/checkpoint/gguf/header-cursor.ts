@@ -14,6 +14,8 @@ const WINDOW = 1 << 18;
 /** Far above any real header, whose bulk is the vocabulary. */
 const MAX_HEADER = 1 << 28;
 const MAX_DEPTH = 4;
+/** Arrays inside arrays, of which real files have none: each costs many times its bytes. */
+const MAX_NESTED = 1 << 16;
 
 type Packed = Exclude<GgufItems, readonly string[] | readonly GgufArray[]>;
 type Integer = { readonly BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer): Packed };
@@ -48,6 +50,7 @@ export class HeaderCursor {
   /** Offset of the window in the file, and of the next byte in the window. */
   #start = 0;
   #at = 0;
+  #nested = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
@@ -65,16 +68,20 @@ export class HeaderCursor {
     return Math.min(this.size, MAX_HEADER) - this.position;
   }
 
-  /** Throws FormatError unless `count` items of at least `shortest` bytes can follow. */
-  checkCount(name: string, count: bigint, shortest: number): number {
-    const most = Math.floor(this.#left / shortest);
+  /** Throws FormatError unless `count` items of at least `shortest` bytes can follow, and at most `limit`. */
+  checkCount(name: string, count: bigint, shortest: number, limit = Number.MAX_SAFE_INTEGER): number {
+    const most = Math.min(limit, Math.floor(this.#left / shortest));
     if (count <= BigInt(most)) return Number(count);
-    throw new FormatError("count does not fit the file, which is truncated or damaged", {
-      where: this.where,
-      name,
-      expected: `at most ${most}`,
-      found: count,
-    });
+    const fits = count * BigInt(shortest) <= BigInt(this.#left);
+    throw new FormatError(
+      fits ? "more than any model has" : "count does not fit the file, which is truncated or damaged",
+      {
+        where: this.where,
+        name,
+        expected: `at most ${most}`,
+        found: count,
+      },
+    );
   }
 
   /** Makes `length` bytes available at the cursor and passes them; returns their place in the window. */
@@ -218,6 +225,7 @@ export class HeaderCursor {
           expected: MAX_DEPTH,
         });
       }
+      this.#nested += this.checkCount(name, BigInt(count), 1, MAX_NESTED - this.#nested);
       const items: GgufArray[] = [];
       for (let i = 0; i < count; i++) items.push(await this.#array(name, depth + 1));
       return { type: "array", of, items };

@@ -55,6 +55,9 @@ export interface GgufFile {
 const MAGIC = 0x46554747;
 const MAX_DIMENSIONS = 4;
 const MAX_TENSOR_NAME = 64;
+/** Many times what the largest models have; each costs many times its bytes. */
+const MAX_TENSORS = 1 << 18;
+const MAX_PAIRS = 1 << 16;
 /** Name, number of dimensions, one dimension, type and offset of a tensor, at the least. */
 const SHORTEST_INFO = 8 + 4 + 8 + 4 + 8;
 /** Key, type and value of one byte, at the least. */
@@ -181,8 +184,8 @@ async function readPart(source: ByteSource): Promise<Part> {
   const where = source.name;
   const cursor = new HeaderCursor(source);
   const version = await readMagic(cursor);
-  const tensorCount = cursor.checkCount("tensor count", await cursor.u64(), SHORTEST_INFO);
-  const pairCount = cursor.checkCount("key-value count", await cursor.u64(), SHORTEST_PAIR);
+  const tensorCount = cursor.checkCount("tensor count", await cursor.u64(), SHORTEST_INFO, MAX_TENSORS);
+  const pairCount = cursor.checkCount("key-value count", await cursor.u64(), SHORTEST_PAIR, MAX_PAIRS);
   const metadata = await readMetadata(cursor, pairCount);
   const alignment = alignmentOf(where, metadata);
   const infos: Info[] = [];

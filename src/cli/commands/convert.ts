@@ -21,7 +21,9 @@ import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFilePlace, checkFolderPlace, type FilePlaceOptions, realPlace } from "../../files/place.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
+import { checkStored } from "../../models/load.ts";
 import { weightsOf } from "../../models/model-weights.ts";
+import { storageRule } from "../../models/quantization.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
@@ -85,6 +87,9 @@ async function folderSource(
   config: JsonObject,
   language: LanguageConfig,
 ): Promise<Source> {
+  // A vocabulary's size is used before its tensor is read.
+  const stored = modelWeights(checkpoint);
+  if (!stored.tiles) checkStored(language, stored, storageRule("f32"));
   const { weights, close } = await folderWeights(tree, checkpoint);
   const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
   return {
