@@ -1,14 +1,37 @@
 /** Answers of /v1/completions: the whole body, or chunks as they come. */
 import { type AnswerHead, collect, usageBody } from "./answers.ts";
 import type { JobStream } from "./engine-client.ts";
-import type { ChoiceUsage, TokenEntry } from "./protocol.ts";
+import type { ChoiceUsage, TokenEntry, TokenProbability } from "./protocol.ts";
 
-const logprobsBody = (entries: readonly TokenEntry[]) => ({
-  tokens: entries.map(({ token }) => token),
+const utf8 = new TextEncoder();
+
+/** A token's text; of one that is part of a character its bytes, as OpenAI's interface spells them. */
+function label({ token, bytes }: TokenProbability): string {
+  const whole = utf8.encode(token);
+  const same = whole.length === bytes.length && bytes.every((byte, i) => byte === whole[i]);
+  return same || !token.includes("\ufffd") ? token : spelled(bytes);
+}
+
+const spelled = (bytes: readonly number[]) =>
+  `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+
+/** Log-probabilities by text, with no token lost where two print alike: the likelier has the text itself. */
+function byLabel(top: readonly TokenProbability[]): Record<string, number> {
+  const out = new Map<string, number>();
+  for (const item of top) {
+    let key = label(item);
+    if (out.has(key)) key = spelled(item.bytes);
+    for (let again = 2; out.has(key); again++) key = `${spelled(item.bytes)} (${again})`;
+    out.set(key, item.logprob);
+  }
+  return Object.fromEntries(out);
+}
+
+/** Scored tokens in the form of this interface. */
+export const logprobsBody = (entries: readonly TokenEntry[]) => ({
+  tokens: entries.map(label),
   token_logprobs: entries.map(({ logprob }) => logprob),
-  top_logprobs: entries.map(({ top }) =>
-    Object.fromEntries(top.map(({ token, logprob }) => [token, logprob] as const)),
-  ),
+  top_logprobs: entries.map(({ top }) => byLabel(top)),
   text_offset: entries.map(({ offset }) => offset),
 });
 
