@@ -128,6 +128,48 @@ function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
   return { schema: new Map<string, JsonValue>([["type", "object"], ...schema]) };
 }
 
+/**
+ * Calls with arguments by what `argumentsFor` says. Where that cannot be followed, those of tools that are not strict
+ * are any JSON object: one uncommon schema takes no whole request down.
+ * @throws ApiError that names the tool, where it is strict
+ */
+function callsBy(
+  model: TextModel,
+  format: CallFormat,
+  job: ChatJob,
+  several: boolean,
+  argumentsFor: (tool: Tool) => OutputPart,
+): OutputPart {
+  const { tools } = callable(job);
+  const withArguments = (of: (tool: Tool) => OutputPart) => {
+    const possible = tools.map((tool) => ({ name: tool.function.name, args: of(tool) }));
+    return callsPart(model, format, possible, several);
+  };
+  const part = withArguments(argumentsFor);
+  try {
+    model.constrain(part);
+    return part;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+  }
+  return withArguments((tool) => {
+    const args = argumentsFor(tool);
+    try {
+      model.constrain(args);
+      return args;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const { name, strict } = tool.function;
+      if (!strict) return { jsonObject: true };
+      const param = `tools[${job.tools.indexOf(tool)}].function.parameters`;
+      throw invalidRequest(
+        `The parameters of the tool '${name}' cannot be followed: ${error.message}`,
+        param,
+      );
+    }
+  });
+}
+
 interface Wanted {
   readonly part: OutputPart;
   /** The field of the request that asks for it. */
@@ -143,13 +185,11 @@ function callable({ toolChoice, tools }: ChatJob) {
 
 /** The one call that `tool_choice` forces, or null. */
 function forcedCall(model: TextModel, job: ChatJob): Wanted | null {
-  const { mode, tools } = callable(job);
-  if (mode !== "required") return null;
+  if (callable(job).mode !== "required") return null;
   if (model.callFormat === null) {
     throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
   }
-  const possible = tools.map((tool) => ({ name: tool.function.name, args: argumentsBy(tool) }));
-  return { part: callsPart(model, model.callFormat, possible, false), param: "tools" };
+  return { part: callsBy(model, model.callFormat, job, false, argumentsBy), param: "tools" };
 }
 
 /** What `response_format` asks for, or null. */
@@ -169,11 +209,10 @@ function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
   if (mode !== "auto" || tools.length === 0 || model.callFormat === null) return null;
   const strict = tools.some((tool) => tool.function.strict);
   if (!strict && !some && job.format.type === "text") return null;
-  const possible = tools.map((tool) => ({
-    name: tool.function.name,
-    args: tool.function.strict ? argumentsBy(tool) : ({ jsonObject: true } as const),
-  }));
-  return { part: callsPart(model, model.callFormat, possible, job.parallelToolCalls), param: "tools" };
+  const part = callsBy(model, model.callFormat, job, job.parallelToolCalls, (tool) =>
+    tool.function.strict ? argumentsBy(tool) : { jsonObject: true },
+  );
+  return { part, param: "tools" };
 }
 
 /** What the answer must be; null: anything. @throws ApiError for a schema that cannot be followed */

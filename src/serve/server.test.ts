@@ -279,6 +279,24 @@ describe("forms of answers", () => {
     expect(second.usage!.prompt_tokens).toBeGreaterThan(message.tool_calls!.length);
   });
 
+  it("are forced though the schema of one tool cannot be followed, unless it is strict", async () => {
+    const odd = (strict: boolean) => ({
+      type: "function" as const,
+      function: { name: "odd", strict, parameters: { type: "object", contains: { type: "null" } } },
+    });
+    const ask = (strict: boolean) =>
+      test.post("/v1/chat/completions", {
+        ...{ messages: user("weather?"), tools: [...tools, odd(strict)], seed: 3, max_tokens: 100 },
+        ...{ tool_choice: "required" },
+      });
+    const { status, body } = await ask(false);
+    expect([status, body.choices?.[0].message.tool_calls]).toEqual([200, [expect.anything()]]);
+    const refused = await ask(true);
+    expect(refused.status).toBe(400);
+    expect(refused.body.error.message).toMatch(/tool 'odd'.*contains is not supported/);
+    expect(refused.body.error.param).toBe("tools[2].function.parameters");
+  });
+
   it("have arguments by the schema where the model decides to call a strict tool", async () => {
     const strict = tools.map((tool) => ({ ...tool, function: { ...tool.function, strict: true } }));
     const begin = await test.tokenId(TOKEN.toolCallsBegin);
