@@ -86,12 +86,14 @@ for (const file of files) {
   const text = readFileSync(join(source, file), "utf8");
   const refuse = (name: string) =>
     problems.push(`${file}: writes on its own (${name}); go through src/files`);
-  // `import { a, b } from "x"` and `{ a, b } = await import("x")` name what they take; all other ways hide it.
-  const named = /\{([^{}]*)\}\s*(?:from\s|=\s*await import\(\s*)["']([^"']+)["']/g;
+  // `import { a, b } from "x"`, `{ a, b } = await import("x")` and `.. await nodeModule<typeof import("x")>("x")` name
+  // what they take; all other ways hide it.
+  const named =
+    /\{([^{}]*)\}\s*(?:from\s|=\s*await (?:import\(|nodeModule<typeof import\((["'][^"']+["'])\)>\()\s*)["']([^"']+)["']/g;
   let shown = 0;
-  for (const [, names, module] of text.matchAll(named)) {
+  for (const [, names, typed, module] of text.matchAll(named)) {
     if (!fs.test(module)) continue;
-    shown++;
+    shown += typed === undefined ? 1 : 2;
     for (const part of names.split(",")) {
       const name = part
         .trim()

@@ -2,38 +2,12 @@
  * What a user gets: packs the package, installs the archive in an empty folder and uses it there, with the pinned
  * Node and with the machine's own: help, three steps of training, a completion, and a program that imports it.
  */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { basename, delimiter, dirname, join } from "node:path";
+import { call, onWindows, packPackage, systemPath } from "./support/packed-package.ts";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-package-"));
-const onWindows = process.platform === "win32";
-
-/** Folders of PATH without those of npm's own binaries, where the pinned Node lies. */
-const systemPath = (process.env.PATH ?? "")
-  .split(delimiter)
-  .filter((at) => !at.includes("node_modules"))
-  .join(delimiter);
-
-/** The environment without what npm tells its scripts, so that the commands below act as a user's. */
-function environment(path: string): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !/^npm_|^INIT_CWD$|^NODE_OPTIONS$/i.test(name));
-  return { ...Object.fromEntries(own), PATH: path };
-}
-
-function call(command: string, args: readonly string[], cwd: string, path: string): string {
-  return execFileSync(command, args, {
-    cwd,
-    env: environment(path),
-    encoding: "utf8",
-    shell: onWindows,
-    stdio: ["ignore", "pipe", "inherit"],
-    timeout: 180_000,
-  });
-}
 
 function expectText(what: string, text: string, wanted: RegExp): void {
   if (!wanted.test(text)) throw new Error(`${what}: expected ${wanted}, got:\n${text}`);
@@ -78,20 +52,9 @@ const settings = {
 };
 
 try {
-  const packed = call(
-    "npm",
-    ["pack", "--ignore-scripts", "--json", "--pack-destination", folder],
-    root,
-    process.env.PATH!,
-  );
-  const [{ filename, size, unpackedSize, entryCount }] = Object.values(JSON.parse(packed)) as {
-    filename: string;
-    size: number;
-    unpackedSize: number;
-    entryCount: number;
-  }[];
+  const { file, size, unpackedSize, entryCount } = packPackage(folder);
   console.log(
-    `${filename}: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked, ${entryCount} files`,
+    `${basename(file)}: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked, ${entryCount} files`,
   );
 
   const home = join(folder, "project");
@@ -106,10 +69,16 @@ try {
     );
     writeFileSync(join(home, "texts", `file-${i}.ts`), `${lines.join("\n")}\n`);
   }
-  call("npm", ["install", "--no-audit", "--no-fund", join(folder, filename)], home, process.env.PATH!);
+  call("npm", ["install", "--no-audit", "--no-fund", file], home, process.env.PATH!);
   if (!statSync(join(home, "node_modules", "deepseek-ts", "kernels", "build", "baseline.wasm")).isFile()) {
     throw new Error("the kernels are not in the package");
   }
+
+  const installed = JSON.parse(
+    readFileSync(join(home, "node_modules", "deepseek-ts", "package.json"), "utf8"),
+  );
+  if (installed.scripts !== undefined)
+    throw new Error("the package has scripts, of which npm warns its users");
 
   for (const { version, path } of nodes()) {
     const out = `run-${version}`;

@@ -1,5 +1,6 @@
 /** What differs between Node and browsers: starting workers and reading the kernel files. */
-import { threadExecArgv } from "./thread-options.ts";
+import { nodeModule } from "./node-module.ts";
+import { siblingModule, threadExecArgv } from "./thread-options.ts";
 
 /** A worker of either kind. */
 export interface WorkerHandle {
@@ -30,11 +31,11 @@ export async function joinVectors(force = false): Promise<boolean> {
   if (!isNode() || process.arch !== "x64" || process.env.DEEPSEEK_TS_WIDE === "0") return false;
   if (!force) {
     if (Number.parseInt(process.versions.node, 10) < 26 || process.platform !== "linux") return false;
-    const { readFile } = await import("node:fs/promises");
+    const { readFile } = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
     const processor = await readFile("/proc/cpuinfo", "utf8").catch(() => "");
     if (!/\bavx2\b/.test(processor)) return false;
   }
-  const { setFlagsFromString } = await import("node:v8");
+  const { setFlagsFromString } = await nodeModule<typeof import("node:v8")>("node:v8");
   setFlagsFromString("--experimental-wasm-revectorize");
   return true;
 }
@@ -42,17 +43,10 @@ export async function joinVectors(force = false): Promise<boolean> {
 /** Threads worth starting. */
 export async function availableThreads(): Promise<number> {
   if (isNode()) {
-    const os = await import("node:os");
+    const os = await nodeModule<typeof import("node:os")>("node:os");
     return os.availableParallelism();
   }
   return navigator.hardwareConcurrency ?? 1;
-}
-
-/** The worker's file beside this one: TypeScript in the source tree, JavaScript in the built package. */
-function workerUrl(): URL {
-  return import.meta.url.endsWith(".ts")
-    ? new URL("./worker.ts", import.meta.url)
-    : new URL("./worker.js", import.meta.url);
 }
 
 export async function startWorker(): Promise<WorkerHandle> {
@@ -73,8 +67,11 @@ export async function startWorker(): Promise<WorkerHandle> {
       else waiting = { resolve, reject };
     });
   if (isNode()) {
-    const { Worker } = await import("node:worker_threads");
-    const worker = new Worker(workerUrl(), { name: "deepseek-ts kernels", execArgv: threadExecArgv() });
+    const { Worker } = await nodeModule<typeof import("node:worker_threads")>("node:worker_threads");
+    const worker = new Worker(siblingModule(import.meta.url, "worker"), {
+      name: "deepseek-ts kernels",
+      execArgv: threadExecArgv(),
+    });
     let ending = false;
     worker.on("message", (message) => {
       // From its first answer on: a device that nobody disposed must not keep the process alive.
@@ -97,7 +94,8 @@ export async function startWorker(): Promise<WorkerHandle> {
       },
     };
   }
-  const worker = new Worker(workerUrl(), { type: "module", name: "deepseek-ts kernels" });
+  // Written out, and with the name it has in the package: bundlers find the worker by these words.
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   worker.addEventListener("message", (event) => receive(event.data));
   worker.addEventListener("error", (event) => fail(new Error(event.message || "the worker did not start")));
   return {
@@ -110,11 +108,18 @@ export async function startWorker(): Promise<WorkerHandle> {
   };
 }
 
+/** The files of `kernels/build/`. Each address is written out, for bundlers to find the file by. */
+const kernelFiles = {
+  "relaxed.wasm": () => new URL("../../../kernels/build/relaxed.wasm", import.meta.url),
+  "baseline.wasm": () => new URL("../../../kernels/build/baseline.wasm", import.meta.url),
+  "kernels.json": () => new URL("../../../kernels/build/kernels.json", import.meta.url),
+} as const;
+
 /** Reads a file of `kernels/build/`. */
-export async function readKernelFile(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  const url = new URL(`../../../kernels/build/${name}`, import.meta.url);
+export async function readKernelFile(name: keyof typeof kernelFiles): Promise<Uint8Array<ArrayBuffer>> {
+  const url = kernelFiles[name]();
   if (url.protocol === "file:") {
-    const { readFile } = await import("node:fs/promises");
+    const { readFile } = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
     return new Uint8Array(await readFile(url));
   }
   const response = await fetch(url);

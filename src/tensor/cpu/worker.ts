@@ -3,6 +3,7 @@
  * memory), it must first be sent back to its event loop by the call `LEAVE`.
  */
 import { instantiate, type KernelInstance, LEAVE, reportFailure, type WorkerMessage } from "./instance.ts";
+import { nodeModule } from "./node-module.ts";
 
 const arenas: { readonly kernels: KernelInstance; readonly memory: WebAssembly.Memory }[] = [];
 
@@ -34,11 +35,13 @@ function serve(message: WorkerMessage): void {
   }
 }
 
+// Nothing here waits at the top level: bundlers make classic scripts of workers unless told otherwise.
 if (typeof process !== "undefined" && process.versions?.node) {
-  const { parentPort } = await import("node:worker_threads");
-  parentPort!.on("message", (message: WorkerMessage) => {
-    parentPort!.postMessage("ready");
-    serve(message);
+  nodeModule<typeof import("node:worker_threads")>("node:worker_threads").then(({ parentPort }) => {
+    parentPort!.on("message", (message: WorkerMessage) => {
+      parentPort!.postMessage("ready");
+      serve(message);
+    });
   });
 } else {
   self.addEventListener("message", (event) => {
