@@ -9,6 +9,7 @@ import { bool, type GgufValue, i32s, MetadataReader, strings, text, u32 } from "
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { isControlToken, looksLikeControl, readAddedTokens } from "./added-tokens.ts";
 import { FAMILIES, GGUF_RULES, type GgufRules, preTokenizerJson, type TokenizerFamily } from "./families.ts";
+import { translateOniguruma } from "./oniguruma.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
 import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -256,12 +257,19 @@ function probe(): string {
   return parts.join("");
 }
 
+/** A pre-tokenizer with its patterns in one spelling: official files write line breaks as they are or escaped. */
+function spelled(json: unknown): string {
+  return JSON.stringify(json, (key, value) =>
+    key === "Regex" && typeof value === "string" ? translateOniguruma(value) : value,
+  );
+}
+
 /** The name of the rules in GGUF, by what the pre-tokenizer does. @throws ConfigError for rules without a name */
 function preOf(json: unknown, ignoreMerges: boolean): string {
   const fitting = [...GGUF_RULES].filter(([, rules]) => rules.ignoreMerges === ignoreMerges);
-  const spelled = JSON.stringify(json);
+  const written = spelled(json);
   for (const [pre, rules] of fitting) {
-    if (JSON.stringify(preTokenizerJson(rules.preTokenizer)) === spelled) return pre;
+    if (spelled(preTokenizerJson(rules.preTokenizer)) === written) return pre;
   }
   const sample = probe();
   const split = (rules: unknown) => {
