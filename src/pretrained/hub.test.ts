@@ -5,6 +5,8 @@ import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeF
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openCheckpoint } from "../checkpoint/folder.ts";
+import { torchFile } from "../checkpoint/pytorch/testing.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import { type DownloadOptions, type DownloadProgress, downloadModel, parseHubName } from "./hub.ts";
@@ -498,6 +500,27 @@ describe("hubTree", () => {
     hub.faults.push({ path: "big.gguf", kind: "ignore-range", times: 9 });
     await expect(other.read(200_000, 9)).rejects.toThrow(/sends no parts of files/);
     expect(await readdir(cacheDir)).toEqual([]);
+  });
+
+  it("opens torch's files by their two ends, and reads a tensor where it lies", async () => {
+    const values = noise(400_000);
+    const tensor = { name: "w", dtype: "U8", shape: [400_000], key: "0" } as const;
+    const file = torchFile([tensor], { "0": values }, { "0": 1 });
+    const files = new Map([
+      ["config.json", text("{}")],
+      ["pytorch_model.bin", file],
+    ]);
+    hub.repos.set("org/model", { commit, files });
+    const tree = await hubTree("org/model", { endpoint: hub.endpoint, cacheDir, token: null, retryDelay: 5 });
+    const checkpoint = await openCheckpoint(tree);
+    expect(checkpoint.info("w")).toMatchObject({ dtype: "U8", bytes: 400_000 });
+    const requests = () => hub.contentRequests("pytorch_model.bin").filter(({ host }) => host === "storage");
+    expect(requests()).toHaveLength(2);
+    expect(
+      Buffer.compare(await checkpoint.readRange("w", 200_000, 50_000), values.slice(200_000, 250_000)),
+    ).toBe(0);
+    expect(requests()).toHaveLength(3);
+    await checkpoint.close();
   });
 });
 

@@ -32,8 +32,8 @@ export interface Unpickled {
   readonly storages: ReadonlyMap<string, StorageRef>;
 }
 
-/** Values that a pickle may build; one of 100,000 tensors builds half of it. */
-const MAX_VALUES = 1 << 23;
+/** Values that a pickle may build, enough for 100,000 tensors: some hundreds of megabytes at the most. */
+const MAX_VALUES = 1 << 22;
 /** Longest module or name. */
 const MAX_NAME = 256;
 const NO_CODE_HINT =
@@ -168,9 +168,9 @@ class Machine {
   }
 
   #tuple(length: number): Tuple {
-    const items: PickleValue[] = [];
-    for (let i = 0; i < length; i++) items.unshift(this.#pop());
-    return new Tuple(items);
+    const floor = this.#marks.at(-1) ?? 0;
+    if (this.#stack.length - length < floor) this.#fail("a pickle takes more from its stack than is there");
+    return new Tuple(this.#stack.splice(this.#stack.length - length));
   }
 
   #get(index: number): PickleValue {

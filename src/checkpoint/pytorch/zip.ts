@@ -27,8 +27,9 @@ export interface ZipDirectory {
 
 /** Read from the end at once: the closing records, and mostly the whole directory. */
 const TAIL = 1 << 16;
-/** Some 600,000 entries; released models have thousands. */
+/** Released models have thousands of entries, each of some 100 bytes. */
 const MAX_DIRECTORY = 1 << 26;
+const MAX_ENTRIES = 1 << 18;
 const LOCAL = 0x04034b50;
 const CENTRAL = 0x02014b50;
 const END = 0x06054b50;
@@ -227,13 +228,9 @@ export async function readZipDirectory(source: ByteSource): Promise<ZipDirectory
     );
   }
   if (end.size > MAX_DIRECTORY) damaged(where, "the ZIP directory is too large", MAX_DIRECTORY, end.size);
-  if (end.count < 1 || end.count * 46 > end.size) {
-    damaged(
-      where,
-      "the count of ZIP entries does not fit their directory",
-      `1 to ${end.size / 46}`,
-      end.count,
-    );
+  const most = Math.min(MAX_ENTRIES, Math.floor(end.size / 46));
+  if (end.count < 1 || end.count > most) {
+    damaged(where, "the count of ZIP entries does not fit their directory", `1 to ${most}`, end.count);
   }
   const inTail = end.offset - (size - tail.length);
   const directory =
