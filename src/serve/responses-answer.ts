@@ -151,7 +151,7 @@ export class ResponseWriter {
     return { item_id: id, output_index: this.#output.length };
   }
 
-  get #summarises(): boolean {
+  get #summarizes(): boolean {
     return this.#shape.settings.reasoning.summary !== null;
   }
 
@@ -175,7 +175,7 @@ export class ResponseWriter {
         part: this.#part(growing),
       });
     } else if (kind === "reasoning") {
-      const event = this.#summarises
+      const event = this.#summarizes
         ? {
             ...{
               type: "response.reasoning_summary_part.added" as const,
@@ -213,8 +213,8 @@ export class ResponseWriter {
         const known = status === "in_progress" ? [] : [text];
         return {
           ...{ type: kind, id, status },
-          summary: this.#summarises ? known.map((text) => ({ type: "summary_text", text })) : [],
-          ...(this.#summarises ? {} : { content: known.map((text) => ({ type: "reasoning_text", text })) }),
+          summary: this.#summarizes ? known.map((text) => ({ type: "summary_text", text })) : [],
+          ...(this.#summarizes ? {} : { content: known.map((text) => ({ type: "reasoning_text", text })) }),
           ...(carried ? { encrypted_content: carryReasoning(text) } : {}),
         };
       }
@@ -234,7 +234,7 @@ export class ResponseWriter {
       const logprobs = this.#pending.splice(0);
       growing.logprobs.push(...logprobs);
       events.push({ type: "response.output_text.delta", ...place, content_index: 0, delta, logprobs });
-    } else if (this.#summarises) {
+    } else if (this.#summarizes) {
       events.push({ type: "response.reasoning_summary_text.delta", ...place, summary_index: 0, delta });
     } else {
       events.push({ type: "response.reasoning_text.delta", ...place, content_index: 0, delta });
@@ -272,7 +272,7 @@ export class ResponseWriter {
         name: this.#named(name).name,
         arguments: text,
       });
-    } else if (this.#summarises) {
+    } else if (this.#summarizes) {
       const part = { type: "summary_text" as const, text };
       events.push(
         { type: "response.reasoning_summary_text.done", ...place, summary_index: 0, text },
