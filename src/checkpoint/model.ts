@@ -14,17 +14,21 @@ import type { SafetensorsEntry } from "./safetensors-writer.ts";
 import type { JsonObject } from "./strict-json.ts";
 import { isTiled, tilesOf } from "./tiles.ts";
 
-/** A checkpoint as models read it. @throws FormatError */
+/** A checkpoint as models read it, also one saved without the head's class around it, whose names lack `model.`. */
 export function modelWeights(checkpoint: Checkpoint): WeightSource {
   const tiles = tilesOf(checkpoint);
+  const first = "embed_tokens.weight";
+  const bare = checkpoint.has(first) && !checkpoint.has(`model.${first}`);
+  const stored = (name: string) => (bare && name.startsWith("model.") ? name.slice("model.".length) : name);
+  const official = (name: string) => (bare && !name.startsWith("lm_head.") ? `model.${name}` : name);
   return {
     where: checkpoint.tree.name,
     *names() {
-      for (const name of checkpoint.names()) if (!isTiled(name)) yield name;
+      for (const name of checkpoint.names()) if (!isTiled(name)) yield official(name);
     },
-    has: (name) => checkpoint.has(name),
-    shape: (name) => checkpoint.info(name).shape,
-    readF32: (name) => checkpoint.readF32(name),
+    has: (name) => checkpoint.has(stored(name)),
+    shape: (name) => checkpoint.info(stored(name)).shape,
+    readF32: (name) => checkpoint.readF32(stored(name)),
     ...(tiles && { tiles }),
   };
 }

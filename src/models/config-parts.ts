@@ -46,7 +46,11 @@ function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] 
     section.only("version", 1);
     return null;
   }
-  if (section.raw("quant_method") !== "fp8") section.refuse("quant_method", "fp8 | deepseek-ts");
+  if (section.raw("quant_method") !== "fp8") {
+    const hint =
+      "Take the model without this quantization, or a GGUF file of it, and quantize while loading.";
+    section.refuse("quant_method", "fp8 | deepseek-ts", section.raw("quant_method"), hint);
+  }
   section.only("fmt", "e4m3");
   section.oneOf("activation_scheme", ["dynamic"], "dynamic");
   const block = section.raw("weight_block_size");

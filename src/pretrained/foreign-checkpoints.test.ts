@@ -111,3 +111,78 @@ describe("a folder that holds only torch's files", () => {
     expect((await logits(quantized)).every(Number.isFinite)).toBe(true);
   });
 });
+
+describe("what merges, fine-tunes and other programs leave in a folder", () => {
+  const config = tinyConfigs.llama;
+  const renamed = (entries: SafetensorsEntry[], rename: (name: string) => string) =>
+    entries.map((entry) => ({ ...entry, name: rename(entry.name) }));
+
+  it("names without `model.`, as the class without a head saves them", async () => {
+    using model = createModel(config, device, { seed: 6 });
+    const bare = await folder(model, config, (entries) =>
+      renamed(entries, (name) => name.replace(/^model\./, "")),
+    );
+    using loaded = await loadModel(bare, device);
+    expect(await logits(loaded)).toEqual(await logits(model));
+    const headless = await folder(model, config, (entries) =>
+      renamed(entries, (name) => name.replace(/^model\./, "")).filter(
+        ({ name }) => name !== "lm_head.weight",
+      ),
+    );
+    await expect(loadModel(headless, device)).rejects.toThrow(/lm_head.weight/);
+  });
+
+  it("a head beside tied embeddings, rotary buffers, keys that say nothing", async () => {
+    using model = createModel(config, device, { seed: 6 });
+    const buffer = { dtype: "F32", shape: [2], data: async () => new Uint8Array(8) } as const;
+    const more = {
+      ...config,
+      tie_word_embeddings: true,
+      dtype: "bfloat16",
+      auto_map: { AutoConfig: "configuration_llama.LlamaConfig" },
+      pad_token_id: -1,
+      unsloth_fixed: true,
+      _name_or_path: "/somewhere",
+      layer_types: null,
+      mlp_bias: null,
+    };
+    const tree = await folder(model, more, (entries) => [
+      ...entries,
+      { ...buffer, name: "model.rotary_emb.inv_freq" },
+      { ...buffer, name: "model.layers.1.self_attn.rotary_emb.inv_freq" },
+    ]);
+    await using loaded = await loadFolder(tree, { device });
+    expect(loaded.model.config.tieEmbeddings).toBe(true);
+    expect(loaded.model.parameters.get("model.layers.0.mlp.up_proj.weight").dtype).toBe("bf16");
+    expect(loaded.model.parameters.get("model.norm.weight").dtype).toBe("f32");
+  });
+
+  it("bfloat16 weights with float32 norms", async () => {
+    using model = createModel(config, device, { seed: 6 });
+    const files = new Map<string, Uint8Array>();
+    await saveCheckpoint(memoryFolderSink(files), modelEntries(model), {
+      config,
+      dtype: "BF16",
+      keepF32: (name) => name.includes("norm"),
+    });
+    using loaded = await loadModel(memoryFolder(files), device);
+    expect(Math.max(...(await logits(loaded)).map(Math.abs))).toBeGreaterThan(0);
+  });
+
+  it.each(["awq", "gptq", "bitsandbytes", "compressed-tensors"])("refuses %s by name", async (method) => {
+    using model = createModel(config, device, { seed: 6 });
+    const tree = await folder(model, { ...config, quantization_config: { quant_method: method, bits: 4 } });
+    await expect(loadModel(tree, device)).rejects.toThrow(
+      new RegExp(`quant_method.*fp8.*found: ${method}.*GGUF`),
+    );
+  });
+
+  it("says that an adapter is one", async () => {
+    const text = (value: object) => new TextEncoder().encode(JSON.stringify(value));
+    const files = new Map([
+      ["adapter_config.json", text({ peft_type: "LORA" })],
+      ["adapter_model.safetensors", new Uint8Array(9)],
+    ]);
+    await expect(loadModel(memoryFolder(files), device)).rejects.toThrow(/no checkpoint.*adapter: merge it/);
+  });
+});

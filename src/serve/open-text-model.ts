@@ -93,7 +93,9 @@ export async function openTextModel(
     if (tokenizer === null) {
       throw new ConfigError("the model has no tokenizer, so that it cannot be served", {
         where: settings.model,
-        hint: "Put a tokenizer.json beside config.json.",
+        hint:
+          "Put a tokenizer.json beside config.json; transformers writes it from tokenizer.model or from vocab.json and " +
+          "merges.txt with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).",
       });
     }
     const { context, cacheTokens, notice } = planCaches(settings, {

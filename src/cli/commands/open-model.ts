@@ -58,6 +58,11 @@ export async function modelPath(path: string): Promise<string> {
   return hasGguf ? path : modelFolder(path);
 }
 
+/** What to do about a model whose tokenizer has another form. */
+const TOKENIZER_HINT =
+  "tokenizer.model, or vocab.json with merges.txt, is not read: transformers writes tokenizer.json beside them with " +
+  "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).";
+
 /** The tokenizer in a model folder. @throws FormatError, ConfigError where there is none */
 export async function openTokenizer(folder: string): Promise<Tokenizer> {
   return (await folderTokenizer(nodeFolder(folder))) ?? lacksTokenizer(folder);
@@ -67,6 +72,7 @@ function lacksTokenizer(where: string): never {
   throw new ConfigError("the model has no tokenizer", {
     where,
     expected: "a tokenizer.json beside its weights",
+    hint: TOKENIZER_HINT,
   });
 }
 
