@@ -18,6 +18,11 @@ export interface RenderOptions {
   readonly tools?: readonly Tool[];
   /** Whether the text ends where the assistant's answer begins; default true. */
   readonly addGenerationPrompt?: boolean;
+  /**
+   * Whether the last message, an assistant's, is the beginning of the answer to come: the text ends where its content
+   * does, or its reasoning where it has no content. Goes before `addGenerationPrompt`.
+   */
+  readonly continueFinal?: boolean;
   /** Whether the model thinks first; sets `thinking` and `enable_thinking`. Default: the template's own. */
   readonly thinking?: boolean;
   /** Further variables of the template. */
@@ -221,15 +226,85 @@ class JinjaTemplate implements ChatTemplate {
 
   prompt(messages: readonly Message[], options: RenderOptions = {}): ChatPrompt {
     const chosen = this.#for(options);
-    const inputs = chosen.#inputs(messages, options);
-    const text = chosen.#run(inputs, options);
-    const inert = chosen.#inert(inputs, options, text);
+    if (options.continueFinal) return chosen.#continued(messages, options);
+    const { text, inert } = chosen.#texts(messages, options);
+    return { text, ids: chosen.#ids(text, inert), opensReasoning: /<think>\s*$/.test(text) };
+  }
+
+  #texts(messages: readonly Message[], options: RenderOptions): { text: string; inert: Set<number> } {
+    const inputs = this.#inputs(messages, options);
+    const text = this.#run(inputs, options);
+    return { text, inert: this.#inert(inputs, options, text) };
+  }
+
+  #ids(text: string, inert: ReadonlySet<number>): number[] {
     const ids: number[] = [];
-    for (const piece of chosen.#splitter.split(text, inert)) {
+    for (const piece of this.#splitter.split(text, inert)) {
       if (typeof piece === "number") ids.push(piece);
       else for (const id of this.#plain(piece)) ids.push(id);
     }
-    return { text, ids, opensReasoning: /<think>\s*$/.test(text) };
+    return ids;
+  }
+
+  /**
+   * A prompt that ends where the content of the last message does. As in transformers a mark behind the content shows
+   * the place, and where the template trims contents, the content is trimmed too.
+   */
+  #continued(messages: readonly Message[], options: RenderOptions): ChatPrompt {
+    const last = messages.at(-1);
+    if (last?.role !== "assistant" || (last.tool_calls?.length ?? 0) > 0) {
+      throw new ConfigError("there is no answer to continue", {
+        where: `messages[${messages.length - 1}]`,
+        expected: "a last message of the assistant, without tool calls",
+        found: last?.role ?? "no messages",
+      });
+    }
+    const content = contentOf(last);
+    if (last.reasoning_content)
+      return this.#continuedReasoning(messages, last.reasoning_content, content, options);
+    const mark = unusedMark([...stringsOf(this.#inputs(messages, options)), this.source]);
+    const marked = [...messages.slice(0, -1), { ...last, content: `${content}${mark} ` }];
+    const { text: whole, inert } = this.#texts(marked, { ...options, addGenerationPrompt: false });
+    const end = whole.lastIndexOf(mark);
+    if (end < 0) {
+      throw new ConfigError("the template leaves out the message that is to be continued", {
+        where: `chat template "${this.name}"`,
+      });
+    }
+    const kept = whole.slice(0, end);
+    const text = whole[end + mark.length] === " " ? kept : kept.trimEnd();
+    return { text, ids: this.#ids(text, inert), opensReasoning: false };
+  }
+
+  /** A prompt that ends inside the reasoning of the answer, or in the content behind it; templates render neither. */
+  #continuedReasoning(
+    messages: readonly Message[],
+    reasoning: string,
+    content: string,
+    options: RenderOptions,
+  ): ChatPrompt {
+    const { thinking = true } = options;
+    const begun = this.prompt(messages.slice(0, -1), {
+      ...options,
+      continueFinal: false,
+      addGenerationPrompt: true,
+      thinking,
+    });
+    if (!begun.opensReasoning) {
+      throw new ConfigError("the prompt opens no reasoning that could be continued", {
+        where: `chat template "${this.name}"`,
+        name: "reasoning_content",
+        hint: "Leave the reasoning out, or let the model think.",
+      });
+    }
+    const inside = content === "";
+    const close = this.#control.get(THINK_CLOSE);
+    const closing = inside ? [] : close === undefined ? this.#plain(THINK_CLOSE) : [close];
+    return {
+      text: begun.text + reasoning + (inside ? "" : THINK_CLOSE + content),
+      ids: [...begun.ids, ...this.#plain(reasoning), ...closing, ...this.#plain(content)],
+      opensReasoning: inside,
+    };
   }
 
   reader({ opensReasoning }: Pick<ChatPrompt, "opensReasoning">, options: ReaderOptions = {}): ReplyReader {

@@ -7,6 +7,7 @@ import { cors } from "hono/cors";
 import { getPath } from "hono/utils/url";
 import { keyCheck } from "./access.ts";
 import { answerHead } from "./answers.ts";
+import { parseBody } from "./body.ts";
 import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
@@ -19,14 +20,8 @@ import type { Job, ModelInfo } from "./protocol.ts";
 import { bodyReader } from "./request-body.ts";
 import { responseBody, responseEvents } from "./responses-answer.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
-import {
-  type Parsed,
-  parseBody,
-  parseChat,
-  parseCompletion,
-  parseDetokenize,
-  parseTokenize,
-} from "./schemas.ts";
+import type { Parsed } from "./sampling-fields.ts";
+import { parseChat, parseCompletion, parseDetokenize, parseTokenize } from "./schemas.ts";
 import { metricsText } from "./server-metrics.ts";
 
 /** What the routes need to know about the server; it changes while they are there. */
@@ -62,6 +57,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "/v1/responses": "POST",
   "/tokenize": "POST",
   "/detokenize": "POST",
+  "/tokenizer_info": "GET",
 };
 const OPEN = new Set(["/", "/health"]);
 /** What would be there if answers were stored. */
@@ -200,8 +196,8 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const parsed = parseChat(await json(c));
     const { info } = working(state);
     checkChat(info, "messages");
-    const { includeUsage, oldForm } = parsed;
-    const shape = { logprobs: parsed.job.logprobs !== null, oldForm, includeUsage };
+    const { includeUsage, oldForm, tokenIds } = parsed;
+    const shape = { logprobs: parsed.job.logprobs !== null, oldForm, tokenIds, includeUsage };
     const head = (name: string) => answerHead("chatcmpl-", name, info.fingerprint);
     return respond(
       c,
@@ -246,11 +242,11 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const received = Date.now();
     const parsed = parseCompletion(await json(c));
     const { info } = working(state);
-    const { includeUsage, job } = parsed;
+    const { includeUsage, tokenIds, job } = parsed;
     if (job.suffix !== null && !info.fill) {
       throw invalidRequest("This model's tokenizer has no tokens to fill in the middle.", "suffix");
     }
-    const shape = { logprobs: job.logprobs !== null, choicesPerPrompt: job.n, includeUsage };
+    const shape = { logprobs: job.logprobs !== null, tokenIds, choicesPerPrompt: job.n, includeUsage };
     const head = (name: string) => answerHead("cmpl-", name, info.fingerprint);
     return respond(
       c,
@@ -280,12 +276,15 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   app.post("/tokenize", async (c) => {
     const request = parseTokenize(await json(c));
     const tokens = await working(state).tokenize(request);
-    return c.json({ tokens, count: tokens.length });
+    return c.json({ tokens, count: tokens.length, max_model_len: working(state).info.context });
   });
   app.post("/detokenize", async (c) => {
     const tokens = parseDetokenize(await json(c));
-    return c.json({ text: await working(state).detokenize(tokens) });
+    const text = await working(state).detokenize(tokens);
+    // The same under the names that other servers have for it.
+    return c.json({ text, prompt: text, content: text });
   });
+  app.get("/tokenizer_info", (c) => c.json(working(state).info.tokenizer));
 
   app.get("/health", (c) => {
     const engine = working(state);

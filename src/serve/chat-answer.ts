@@ -10,10 +10,17 @@ import type {
   ToolCallPart,
 } from "./protocol.ts";
 
-const tokenBody = ({ token, logprob, bytes }: TokenProbability) => ({ token, logprob, bytes });
+const tokenBody = ({ id, token, logprob, bytes }: TokenProbability, { tokenIds }: ChatShape) => ({
+  token: tokenIds ? `token_id:${id}` : token,
+  logprob,
+  bytes,
+});
 
-const logprobsBody = (entries: readonly TokenEntry[]) => ({
-  content: entries.map((entry) => ({ ...tokenBody(entry), top_logprobs: entry.top.map(tokenBody) })),
+const logprobsBody = (entries: readonly TokenEntry[], shape: ChatShape) => ({
+  content: entries.map((entry) => ({
+    ...tokenBody(entry, shape),
+    top_logprobs: entry.top.map((other) => tokenBody(other, shape)),
+  })),
   refusal: null,
 });
 
@@ -21,6 +28,8 @@ export interface ChatShape {
   readonly logprobs: boolean;
   /** Whether a call is answered as `function_call`, as before there were tools. */
   readonly oldForm: boolean;
+  /** Whether scored tokens are told by their ids. */
+  readonly tokenIds: boolean;
 }
 
 function callsBody(calls: readonly WholeToolCall[], { oldForm }: ChatShape): Record<string, unknown> {
@@ -59,7 +68,7 @@ export async function chatBody(
         ...callsBody(choice.toolCalls, shape),
         refusal: null,
       },
-      logprobs: shape.logprobs ? logprobsBody(choice.logprobs) : null,
+      logprobs: shape.logprobs ? logprobsBody(choice.logprobs, shape) : null,
       finish_reason: reasonOf(choice.reason, shape),
     })),
     usage: usageBody(
@@ -113,7 +122,9 @@ export async function* chatChunks(
     ...(shape.includeUsage ? { usage } : {}),
   });
   const choice = (index: number, delta: unknown, entries: readonly TokenEntry[], reason: string | null) =>
-    chunk([{ index, delta, logprobs: shape.logprobs ? logprobsBody(entries) : null, finish_reason: reason }]);
+    chunk([
+      { index, delta, logprobs: shape.logprobs ? logprobsBody(entries, shape) : null, finish_reason: reason },
+    ]);
   for (let index = 0; index < stream.choices; index++) {
     // Readers take an empty text for the beginning of one, before reasoning and calls that have none.
     yield choice(index, { role: "assistant", content: null, refusal: null }, [], null);

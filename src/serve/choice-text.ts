@@ -18,6 +18,10 @@ export interface ChosenToken {
 
 export interface ChoiceOptions {
   readonly stop: readonly string[];
+  /** Whether the stop string that was found is part of the text; default false. */
+  readonly includeStop?: boolean;
+  /** Tokens before which no stop string counts; default 0. */
+  readonly minTokens?: number;
   readonly logprobs: boolean;
   /** Tokens that are never printed. */
   readonly silent: ReadonlySet<number>;
@@ -63,12 +67,15 @@ export class ChoiceText {
   #calls = 0;
   #cut = false;
 
-  constructor(tokenizer: Tokenizer, options: ChoiceOptions) {
-    const { chat } = options;
+  /** @param echo what the text begins with before any token */
+  constructor(tokenizer: Tokenizer, options: ChoiceOptions, echo = "") {
+    const { chat, includeStop = false } = options;
     this.#tokenizer = tokenizer;
     this.#options = options;
     this.#decoder = tokenizer.streamDecoder();
-    this.#stops = new StopStrings(options.stop);
+    this.#stops = new StopStrings(options.stop, includeStop);
+    this.#decoded = echo.length;
+    this.#sure = echo.length;
     this.#reasoning = chat ? new ReasoningSplitter(chat.opensReasoning) : null;
     this.#tools = chat?.tools ? new ToolCallParser(chat.callId) : null;
     this.#stripSpace = chat?.stripsSpace ?? false;
@@ -90,6 +97,25 @@ export class ChoiceText {
   /** Tool calls begun. */
   get calls(): number {
     return this.#calls;
+  }
+
+  /** The scored tokens of a prompt whose text is `echo`; the first has nothing before it that could score it. */
+  promptEntries(prompt: readonly number[], scores: readonly ChosenToken[], echo: string): TokenEntry[] {
+    const decoder = this.#tokenizer.streamDecoder();
+    let offset = 0;
+    return prompt.map((id, i) => {
+      const { logprob, top = [] }: ChosenToken = i === 0 ? { id } : scores[i - 1];
+      const entry: TokenEntry = {
+        ...this.#scored(id, logprob ?? 0),
+        top: top.map((other) => this.#scored(other.id, other.logprob)),
+        offset,
+        ...(i === 0 ? { first: true } : {}),
+      };
+      const text = this.#tokenizer.tokenOf(id) === undefined ? "" : decoder.push(id);
+      // What the tokenizer puts before a text, and control tokens, are not printed.
+      if (echo.startsWith(text, offset)) offset += text.length;
+      return entry;
+    });
   }
 
   /** Takes a token; null where nothing can be told yet. */
@@ -122,7 +148,8 @@ export class ChoiceText {
   #advance(text: string, last: boolean): News | null {
     if (this.#cut) return null;
     this.#decoded += text.length;
-    let sure = this.#stops.push(text);
+    const early = !last && this.#tokens < (this.#options.minTokens ?? 0);
+    let sure = early ? text : this.#stops.push(text);
     if (last) sure += this.#stops.end();
     this.#sure += sure.length;
     const growing: Growing = { content: "", reasoning: "", toolCalls: [] };
@@ -206,6 +233,7 @@ export class ChoiceText {
     // Rows that only pad the vocabulary have no text.
     const known = this.#tokenizer.tokenOf(id) !== undefined;
     return {
+      id,
       token: known ? this.#tokenizer.decode([id]) : "",
       bytes: known ? [...this.#tokenizer.bytesOf(id)] : [],
       // JSON has no infinity; OpenAI writes this for what is as good as impossible.

@@ -3,6 +3,7 @@ import { logprobsBody } from "./completion-answer.ts";
 
 const utf8 = new TextEncoder();
 const of = (token: string, logprob: number, bytes: readonly number[] = [...utf8.encode(token)]) => ({
+  id: 1,
   token,
   bytes,
   logprob,
@@ -22,7 +23,7 @@ it("loses no token where several print alike", () => {
   ];
   const body = logprobsBody([{ ...of("\ufffd", -2, [0xe2]), top, offset: 0 }]);
   expect(body.tokens).toEqual(["bytes:\\xe2"]);
-  expect(Object.entries(body.top_logprobs[0])).toEqual([
+  expect(Object.entries(body.top_logprobs[0]!)).toEqual([
     ["a", -1],
     ["bytes:\\xe2", -2],
     ["bytes:\\xe3\\x81", -3],

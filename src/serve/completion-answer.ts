@@ -5,8 +5,9 @@ import type { ChoiceUsage, TokenEntry, TokenProbability } from "./protocol.ts";
 
 const utf8 = new TextEncoder();
 
-/** A token's text; of one that is part of a character its bytes, as OpenAI's interface spells them. */
-function label({ token, bytes }: TokenProbability): string {
+/** A token's text, or its id where that is asked for; of one that is part of a character its bytes, as OpenAI spells them. */
+function label({ id, token, bytes }: TokenProbability, tokenIds: boolean): string {
+  if (tokenIds) return `token_id:${id}`;
   const whole = utf8.encode(token);
   const same = whole.length === bytes.length && bytes.every((byte, i) => byte === whole[i]);
   return same || !token.includes("\ufffd") ? token : spelled(bytes);
@@ -15,11 +16,16 @@ function label({ token, bytes }: TokenProbability): string {
 const spelled = (bytes: readonly number[]) =>
   `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
 
-/** Log-probabilities by text, with no token lost where two print alike: the likelier has the text itself. */
-function byLabel(top: readonly TokenProbability[]): Record<string, number> {
+/**
+ * Log-probabilities of the likeliest tokens and of the one that came, by text, with no token lost where two print alike:
+ * the likelier has the text itself.
+ */
+function byLabel(entry: TokenEntry, tokenIds: boolean): Record<string, number> | null {
+  if (entry.first) return null;
+  const { top } = entry;
   const out = new Map<string, number>();
-  for (const item of top) {
-    let key = label(item);
+  for (const item of top.some(({ id }) => id === entry.id) ? top : [...top, entry]) {
+    let key = label(item, tokenIds);
     if (out.has(key)) key = spelled(item.bytes);
     for (let again = 2; out.has(key); again++) key = `${spelled(item.bytes)} (${again})`;
     out.set(key, item.logprob);
@@ -28,15 +34,17 @@ function byLabel(top: readonly TokenProbability[]): Record<string, number> {
 }
 
 /** Scored tokens in the form of this interface. */
-export const logprobsBody = (entries: readonly TokenEntry[]) => ({
-  tokens: entries.map(label),
-  token_logprobs: entries.map(({ logprob }) => logprob),
-  top_logprobs: entries.map(({ top }) => byLabel(top)),
+export const logprobsBody = (entries: readonly TokenEntry[], tokenIds = false) => ({
+  tokens: entries.map((entry) => label(entry, tokenIds)),
+  token_logprobs: entries.map(({ logprob, first }) => (first ? null : logprob)),
+  top_logprobs: entries.map((entry) => byLabel(entry, tokenIds)),
   text_offset: entries.map(({ offset }) => offset),
 });
 
 export interface CompletionShape {
   readonly logprobs: boolean;
+  /** Whether scored tokens are told by their ids. */
+  readonly tokenIds: boolean;
   readonly choicesPerPrompt: number;
 }
 
@@ -55,7 +63,7 @@ export async function completionBody(
     choices: choices.map((choice, index) => ({
       index,
       text: choice.content,
-      logprobs: shape.logprobs ? logprobsBody(choice.logprobs) : null,
+      logprobs: shape.logprobs ? logprobsBody(choice.logprobs, shape.tokenIds) : null,
       finish_reason: choice.reason,
     })),
     usage: usageBody(
@@ -89,7 +97,7 @@ export async function* completionChunks(
       continue;
     }
     const { choice, content = "", logprobs = [] } = event.delta;
-    const entries = shape.logprobs ? logprobsBody(logprobs) : null;
+    const entries = shape.logprobs ? logprobsBody(logprobs, shape.tokenIds) : null;
     yield chunk([{ index: choice, text: content, logprobs: entries, finish_reason: null }]);
   }
   if (shape.includeUsage) yield chunk([], usageBody(usages, shape.choicesPerPrompt));

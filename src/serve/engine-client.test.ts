@@ -108,7 +108,7 @@ it("ends everything where the engine ends, and tells once", async () => {
   const taken = client.submit(job, 0);
   say({ type: "accepted", id: 1, choices: 1 });
   const reading = read(await taken);
-  const asked = client.tokenize({ messages: [], tools: [] });
+  const asked = client.tokenize({ text: "a", addSpecialTokens: true, parseSpecial: false });
   say({ type: "failed", message: "no memory", foreseen: false });
   end("its thread ended");
   await expect(reading).rejects.toMatchObject({ shape: { status: 503, code: "engine_failed" } });

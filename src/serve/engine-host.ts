@@ -185,6 +185,7 @@ export class EngineHost {
     return {
       prompt: plan.prompt,
       maxTokens: plan.maxTokens,
+      minTokens: job.minTokens,
       temperature: job.temperature,
       topP: job.topP,
       topK: job.topK,
@@ -196,6 +197,8 @@ export class EngineHost {
       seed: job.seed + choice,
       stopIds: plan.stopIds,
       ...(job.logprobs === null ? {} : { logprobs: job.logprobs }),
+      ...(plan.scoresPrompt ? { promptLogprobs: job.logprobs ?? 0 } : {}),
+      reusePrefix: job.reusePrefix,
       speculative: this.#speculative && plan.constraint === null,
       ...(plan.constraint ? { constraint: plan.constraint() } : {}),
     };
@@ -208,10 +211,19 @@ export class EngineHost {
     generation: Generation,
     received: number,
   ): Promise<void> {
-    const text = new ChoiceText(this.#model.tokenizer, plan.choice);
-    if (plan.echo !== "") this.#tell({ id, choice, content: plan.echo });
+    const text = new ChoiceText(this.#model.tokenizer, plan.choice, plan.echo);
+    if (plan.echo !== "" && !plan.scoresPrompt) this.#tell({ id, choice, content: plan.echo });
+    let scored = false;
+    // Scores are there once the whole prompt was read.
+    const tellScores = () => {
+      if (scored || !plan.scoresPrompt || !this.#jobs.has(id)) return;
+      scored = true;
+      const logprobs = text.promptEntries(plan.prompt, generation.promptScores, plan.echo);
+      this.#tell({ id, choice, content: plan.echo, logprobs });
+    };
     let last: number | null = null;
     for await (const token of generation) {
+      tellScores();
       const now = performance.now();
       if (last === null) this.#firstToken.observe((Date.now() - received) / 1000);
       else this.#betweenTokens.observe((now - last) / 1000);
@@ -222,6 +234,7 @@ export class EngineHost {
     }
     const cutByText = text.over;
     if (cutByText) generation.cancel();
+    if (generation.stats.stopReason !== "aborted") tellScores();
     const rest = text.end();
     if (rest) this.#tell({ id, choice, ...rest });
     const { stopReason, cachedTokens } = generation.stats;

@@ -1,36 +1,6 @@
-/** The fields of OpenAI's request bodies, as zod schemas: what generation takes, messages, tools, formats. */
+/** The fields of chat bodies, as zod schemas: messages, tools, their choice, the template's variables. */
 import { z } from "zod";
 import { fromPlain, type JsonObject } from "../json/index.ts";
-
-const between = (low: number, high: number) => z.number().min(low).max(high).nullish();
-const count = z.int().min(1).nullish();
-
-/** What both kinds of completion take; `top_k`, `min_p`, `repetition_penalty` and `ignore_eos` are extensions. */
-export const samplingFields = {
-  model: z.string().nullish(),
-  max_tokens: count,
-  temperature: between(0, 2),
-  top_p: between(0, 1),
-  top_k: z.int().min(-1).nullish(),
-  min_p: between(0, 1),
-  repetition_penalty: z.number().gt(0).max(100).nullish(),
-  presence_penalty: between(-2, 2),
-  frequency_penalty: between(-2, 2),
-  logit_bias: z
-    .record(z.string().regex(/^\d{1,9}$/, "keys must be token ids"), z.number().min(-100).max(100))
-    .nullish(),
-  seed: z.int().nullish(),
-  stop: z
-    .union([
-      z.string().min(1, "a stop string must not be empty"),
-      z.array(z.string().min(1, "a stop string must not be empty")).max(4),
-    ])
-    .nullish(),
-  n: z.int().min(1).max(16).nullish(),
-  stream: z.boolean().nullish(),
-  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
-  ignore_eos: z.boolean().nullish(),
-};
 
 /** Parts that hold text: the field of each type that holds it. */
 type TextFields = Readonly<Record<string, "text" | "refusal">>;
@@ -56,6 +26,8 @@ export const contentSchema = (fields: TextFields) =>
   z.union([z.string(), z.array(textPart(fields)).transform((texts) => texts.join(""))]);
 
 const content = contentSchema({ text: "text" });
+/** Clients dump their own objects, with null where there is nothing. */
+const anyContent = content.nullable();
 const answerContent = contentSchema({ text: "text", refusal: "refusal" });
 
 const calledFunction = z.object({ name: z.string().min(1), arguments: z.string() });
@@ -68,25 +40,30 @@ const callSchema = z.object({
 const messageSchema = z.discriminatedUnion(
   "role",
   [
-    z.object({ role: z.literal("system"), content }),
-    z.object({ role: z.literal("developer"), content }),
-    z.object({ role: z.literal("user"), content, name: z.string().nullish() }),
+    z.object({ role: z.literal("system"), content: anyContent }),
+    z.object({ role: z.literal("developer"), content: anyContent }),
+    z.object({ role: z.literal("user"), content: anyContent, name: z.string().nullish() }),
     z.object({
       role: z.literal("assistant"),
       content: answerContent.nullish(),
       refusal: z.string().nullish(),
       reasoning_content: z.string().nullish(),
+      // Another name of it.
+      reasoning: z.string().nullish(),
+      // The beginning of the answer to come, in DeepSeek's interface and others.
+      prefix: z.boolean().nullish(),
+      partial: z.boolean().nullish(),
       tool_calls: z.array(callSchema).nullish(),
       function_call: calledFunction.nullish(),
     }),
-    z.object({ role: z.literal("tool"), content: content.nullable(), tool_call_id: z.string() }),
-    z.object({ role: z.literal("function"), content: content.nullable(), name: z.string() }),
+    z.object({ role: z.literal("tool"), content: anyContent, tool_call_id: z.string() }),
+    z.object({ role: z.literal("function"), content: anyContent, name: z.string() }),
   ],
   { error: "expected one of 'system', 'developer', 'user', 'assistant', 'tool', 'function'" },
 );
 
 /** An object that is handed on with its digits and the order of its keys, as `parseBody` reads it. */
-const exactObject = z.unknown().transform((value, context): JsonObject => {
+export const exactObject = z.unknown().transform((value, context): JsonObject => {
   if (value instanceof Map) return value;
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return fromPlain(value) as JsonObject;
@@ -114,26 +91,11 @@ export const jsonSchemaFields = {
   strict: z.boolean().nullish(),
 };
 
-const formatSchema = z.discriminatedUnion(
-  "type",
-  [
-    z.object({ type: z.literal("text") }),
-    z.object({ type: z.literal("json_object") }),
-    z.object({
-      type: z.literal("json_schema"),
-      json_schema: z.object(jsonSchemaFields),
-    }),
-  ],
-  { error: "expected one of 'text', 'json_object', 'json_schema'" },
-);
-
 /** What only chat takes; `thinking` (as DeepSeek's own interface has it) and `chat_template_kwargs` are extensions. */
 export const chatFields = {
   messages: z.array(messageSchema).min(1),
-  max_completion_tokens: count,
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
-  response_format: formatSchema.nullish(),
   tools: z.array(toolSchema).max(128).nullish(),
   tool_choice: z
     .union([
@@ -163,4 +125,7 @@ export const chatFields = {
   thinking: z.object({ type: z.enum(["enabled", "disabled"]) }).nullish(),
   reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]).nullish(),
   chat_template_kwargs: exactObject.nullish(),
+  documents: z.array(z.record(z.string(), z.unknown())).nullish(),
+  add_generation_prompt: z.boolean().nullish(),
+  continue_final_message: z.boolean().nullish(),
 };

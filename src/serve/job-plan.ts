@@ -4,7 +4,7 @@
  */
 import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
 import type { Tool } from "../chat/messages.ts";
-import { builtinTemplate, type ChatTemplate } from "../chat/template.ts";
+import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../chat/template.ts";
 import { CALL_TOKENS } from "../chat/tool-calls.ts";
 import type { OutputPart } from "../generate/constraint/output-constraints.ts";
 import type { TokenConstraint } from "../generate/constraint.ts";
@@ -17,7 +17,8 @@ import { freshId } from "./answers.ts";
 import type { ChoiceOptions } from "./choice-text.ts";
 import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
 
-import type { ChatJob, CompletionJob, Job, TokenizeRequest } from "./protocol.ts";
+import { paramOf } from "./output-format.ts";
+import type { ChatJob, CompletionJob, Job, ResponseFormat, TokenizeRequest } from "./protocol.ts";
 import { type CallFormat, callFormat, rendersTools } from "./tool-format.ts";
 
 /** Everything about a model that plans depend on. */
@@ -45,6 +46,8 @@ export interface Plan {
   readonly stopIds: readonly number[];
   /** What choices' texts begin with. */
   readonly echo: string;
+  /** Whether the tokens of `echo`, which are the prompt's, are scored too. */
+  readonly scoresPrompt: boolean;
   readonly choice: ChoiceOptions;
   /** A new constraint for each choice; null where there is none. */
   readonly constraint: (() => TokenConstraint) | null;
@@ -79,20 +82,22 @@ function asked<T>(param: string, body: () => T): T {
 
 function room(model: TextModel, job: Job, promptTokens: number, param: string): number {
   const left = model.context - promptTokens;
-  if (left < 1) throw contextExceeded(model.context, promptTokens, null, param);
+  if (left < (job.maxTokens === 0 ? 0 : 1)) throw contextExceeded(model.context, promptTokens, null, param);
   if (job.maxTokens !== null && job.maxTokens > left) {
     throw contextExceeded(model.context, promptTokens, job.maxTokens, param);
   }
+  if (job.minTokens > left) throw contextExceeded(model.context, promptTokens, job.minTokens, param);
   return job.maxTokens ?? left;
 }
 
-function checkBias(model: TextModel, job: Job): void {
-  const outside = job.logitBias.find(([id]) => id >= model.vocabulary);
-  if (outside === undefined) return;
-  throw invalidRequest(
-    `'logit_bias' names token ${outside[0]}; the ids end at ${model.vocabulary - 1}.`,
-    "logit_bias",
-  );
+/** @throws ApiError where a field names a token that does not exist */
+function checkTokens(model: TextModel, job: Job): void {
+  const named = { logit_bias: job.logitBias.map(([id]) => id), stop_token_ids: job.stopIds };
+  for (const [field, ids] of Object.entries(named)) {
+    const outside = ids.find((id) => id >= model.vocabulary);
+    if (outside === undefined) continue;
+    throw invalidRequest(`'${field}' names token ${outside}; the ids end at ${model.vocabulary - 1}.`, field);
+  }
 }
 
 const sentinels = ({ specialIds: { fimBegin, fimHole, fimEnd } }: Tokenizer) =>
@@ -192,11 +197,21 @@ function forcedCall(model: TextModel, job: ChatJob): Wanted | null {
   return { part: callsBy(model, model.callFormat, job, false, argumentsBy), param: "tools" };
 }
 
-/** What `response_format` asks for, or null. */
-function wantedFormat({ format }: ChatJob): Wanted | null {
-  if (format.type === "json_object") return { part: { jsonObject: true }, param: "response_format" };
-  if (format.type !== "json_schema") return null;
-  return { part: { schema: format.schema }, param: "response_format.json_schema.schema" };
+/** What `response_format` and its kin ask for, or null. */
+function wantedFormat(format: ResponseFormat): Wanted | null {
+  const param = paramOf(format);
+  switch (format.type) {
+    case "text":
+      return null;
+    case "json_object":
+      return { part: { jsonObject: true }, param };
+    case "json_schema":
+      return { part: { schema: format.schema }, param };
+    case "choice":
+      return { part: { anyOf: format.texts.map((text) => ({ text })) }, param };
+    case "pattern":
+      return { part: { pattern: format.pattern }, param };
+  }
 }
 
 /**
@@ -219,7 +234,7 @@ function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
 function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
   const forced = forcedCall(model, job);
   if (forced !== null) return forced;
-  const answer = wantedFormat(job);
+  const answer = wantedFormat(job.format);
   const calls = possibleCalls(model, job);
   if (calls === null) return answer;
   if (answer === null) {
@@ -230,21 +245,48 @@ function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
   return { ...calls, part: { anyOf: [answer.part, calls.part] } };
 }
 
-/** Makes the constraint of each choice. @throws ApiError for a schema that cannot be followed */
+/**
+ * Makes the constraint of each choice, which begins behind `written`: what an answer that is continued begins with.
+ * @throws ApiError for a schema that cannot be followed
+ */
 function constraintOf(
   model: TextModel,
-  job: ChatJob,
+  wanted: Wanted | null,
   opensReasoning: boolean,
   endIds: readonly number[],
+  written = "",
 ): (() => TokenConstraint) | null {
-  const wanted = wantedPart(model, job);
   if (wanted === null) return null;
-  const make = () => asked(wanted.param, () => model.constrain(wanted.part));
+  const make = () => {
+    const constraint = asked(wanted.param, () => model.constrain(wanted.part));
+    acceptWritten(model, constraint, written, wanted.param);
+    return constraint;
+  };
   make();
   if (!opensReasoning) return make;
   const { tokenizer } = model;
   const textOf = (id: number) => (tokenizer.tokenOf(id) === undefined ? "" : tokenizer.decode([id]));
   return () => new AfterReasoning(make(), textOf, endIds);
+}
+
+/** Moves a constraint over a text that is there already. @throws ApiError where it begins no output of the kind */
+function acceptWritten(
+  { tokenizer }: TextModel,
+  constraint: TokenConstraint,
+  written: string,
+  param: string,
+): void {
+  if (written === "") return;
+  try {
+    for (const id of tokenizer.encode(written, { addSpecialTokens: false, parseSpecial: false }))
+      constraint.accept(id);
+  } catch (error) {
+    if (!(error instanceof DeepseekError)) throw error;
+    throw invalidRequest(
+      `The message that is to be continued does not begin an answer as '${param}' asks for.`,
+      param,
+    );
+  }
 }
 
 /** Control tokens that replies are taken apart at, by id; tools' only where there are some. */
@@ -257,47 +299,78 @@ function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<num
   return spoken;
 }
 
-function planChat(model: TextModel, job: ChatJob): Plan {
-  const { tokenizer } = model;
-  const withTools = job.tools.length > 0 && job.toolChoice !== "none";
+/** Tokens that end an answer: the model's own, unless they are to be ignored, and those that the request adds. */
+const endsOf = (job: Job, own: readonly number[]) => [
+  ...new Set([...(job.ignoreEos ? [] : own), ...job.stopIds]),
+];
+
+const stopping = (job: Job) => ({
+  stop: job.stop,
+  includeStop: job.includeStop,
+  minTokens: job.minTokens,
+  logprobs: job.logprobs !== null,
+});
+
+/** The template that renders a conversation, and what it makes of it. @throws ApiError */
+function promptOf(
+  model: TextModel,
+  job: Exclude<TokenizeRequest, { text: string }>,
+  withTools: boolean,
+): { template: ChatTemplate; rendered: ChatPrompt } {
   const template = withTools ? model.toolTemplate : model.template;
-  if (template === null) throw unsupported("tools", "the model's chat template has no place for them");
+  if (template === null) {
+    if (model.template === null) throw unsupported("messages", "the model has no chat template for them");
+    throw unsupported("tools", "the model's chat template has no place for them");
+  }
   const rendered = asked("messages", () =>
     template.prompt(job.messages, {
       ...(withTools ? { tools: job.tools } : {}),
       ...(job.thinking === null ? {} : { thinking: job.thinking }),
       variables: job.templateVariables,
+      addGenerationPrompt: job.addGenerationPrompt,
+      continueFinal: job.continueFinal,
     }),
   );
+  return { template, rendered };
+}
+
+function planChat(model: TextModel, job: ChatJob): Plan {
+  const { tokenizer } = model;
+  const withTools = job.tools.length > 0 && job.toolChoice !== "none";
+  const { template, rendered } = promptOf(model, job, withTools);
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
+  const ends = endsOf(job, stopIds);
+  const written = job.continueFinal ? (job.messages.at(-1)?.content ?? "") : "";
   const spoken = spokenTokens(tokenizer, withTools);
   const silent = [...model.control, ...sentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
     prompt: rendered.ids,
     maxTokens: room(model, job, rendered.ids.length, "messages"),
-    stopIds: job.ignoreEos ? [] : stopIds,
-    echo: "",
+    stopIds: ends,
+    echo: job.echo ? written : "",
+    scoresPrompt: false,
     choice: {
-      stop: job.stop,
-      logprobs: job.logprobs !== null,
-      silent: new Set([...silent, ...stopIds]),
-      ends: new Set(job.ignoreEos ? [] : stopIds),
+      ...stopping(job),
+      silent: new Set([...(job.skipSpecial ? silent : []), ...stopIds, ...ends]),
+      ends: new Set(ends),
       chat: {
         opensReasoning: rendered.opensReasoning,
-        stripsSpace: template.stripsSpace,
+        // A continued answer has begun: its next space is its own.
+        stripsSpace: template.stripsSpace && !job.continueFinal,
         tools: withTools,
         spoken,
         parallelToolCalls: job.parallelToolCalls,
         callId: () => freshId("call_"),
       },
     },
-    constraint: constraintOf(model, job, rendered.opensReasoning, stopIds),
+    constraint: constraintOf(model, wantedPart(model, job), rendered.opensReasoning, stopIds, written),
   };
 }
 
 /** Ids of a raw text, control tokens understood, with what the tokenizer adds before a text. */
-function rawIds(tokenizer: Tokenizer, text: string): number[] {
+function rawIds(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): number[] {
   const ids = tokenizer.encode(text, { addSpecialTokens: false });
+  if (!addSpecialTokens) return ids;
   const { bos } = tokenizer.specialIds;
   const opened = bos !== undefined && ids[0] === bos;
   return opened ? ids : [...tokenizer.prefixIds, ...ids];
@@ -307,7 +380,7 @@ function completionIds(model: TextModel, job: CompletionJob, prompt: string | re
   const { tokenizer } = model;
   if (typeof prompt === "string") {
     const { suffix } = job;
-    if (suffix === null) return rawIds(tokenizer, prompt);
+    if (suffix === null) return rawIds(tokenizer, prompt, job.addSpecialTokens);
     return asked("suffix", () => fimPrompt(tokenizer, prompt, suffix));
   }
   const outside = prompt.find((id) => id >= model.vocabulary);
@@ -321,20 +394,20 @@ function completionIds(model: TextModel, job: CompletionJob, prompt: string | re
 
 function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
   const { tokenizer } = model;
-  const stopIds = job.ignoreEos
-    ? []
-    : [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))];
+  const stopIds = endsOf(job, [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))]);
   const tags = spokenTokens(tokenizer, false);
   const choice: ChoiceOptions = {
-    stop: job.stop,
-    logprobs: job.logprobs !== null,
+    ...stopping(job),
     // What stands between the tags of reasoning can only be told from them.
-    silent: new Set(
-      [...model.control, ...sentinels(tokenizer), ...model.endIds].filter((id) => !tags.has(id)),
-    ),
+    silent: new Set([
+      ...(job.skipSpecial ? [...model.control, ...sentinels(tokenizer)].filter((id) => !tags.has(id)) : []),
+      ...model.endIds,
+      ...stopIds,
+    ]),
     ends: new Set(stopIds),
     chat: null,
   };
+  const constraint = constraintOf(model, wantedFormat(job.format), false, stopIds);
   return job.prompts.map((prompt) => {
     const ids = completionIds(model, job, prompt);
     if (ids.length === 0) {
@@ -349,15 +422,16 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
       maxTokens: room(model, job, ids.length, "prompt"),
       stopIds,
       echo: job.echo ? text() : "",
+      scoresPrompt: job.echo && job.logprobs !== null,
       choice,
-      constraint: null,
+      constraint,
     };
   });
 }
 
 /** What the engine is asked for, one plan per prompt. @throws ApiError */
 export function planJob(model: TextModel, job: Job): Plan[] {
-  checkBias(model, job);
+  checkTokens(model, job);
   return job.kind === "chat" ? [planChat(model, job)] : planCompletion(model, job);
 }
 
@@ -367,10 +441,5 @@ export function tokenizeRequest(model: TextModel, request: TokenizeRequest): num
     const { text, addSpecialTokens, parseSpecial } = request;
     return model.tokenizer.encode(text, { addSpecialTokens, parseSpecial });
   }
-  const withTools = request.tools.length > 0;
-  const template = withTools ? model.toolTemplate : model.template;
-  if (template === null) throw unsupported("messages", "the model has no chat template for them");
-  return asked("messages", () =>
-    template.encode(request.messages, withTools ? { tools: request.tools } : {}),
-  );
+  return promptOf(model, request, request.tools.length > 0).rendered.ids;
 }

@@ -59,6 +59,37 @@ function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | n
   }
 }
 
+/** As tokenizer_config.json has it: programs that tokenize by this server read it there. */
+function tokenizerInfo(
+  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+  context: number,
+): Readonly<Record<string, unknown>> {
+  const { bos, eos, pad } = tokenizer.specialIds;
+  const token = (id: number | undefined) => (id === undefined ? null : (tokenizer.tokenOf(id) ?? null));
+  return {
+    tokenizer_class: "PreTrainedTokenizerFast",
+    bos_token: token(bos),
+    eos_token: token(eos),
+    pad_token: token(pad),
+    unk_token: null,
+    add_bos_token: bos !== undefined && tokenizer.prefixIds.includes(bos),
+    add_eos_token: tokenizer.suffixIds.length > 0,
+    model_max_length: context,
+    vocab_size: tokenizer.vocabSize,
+    chat_template: template?.source ?? null,
+  };
+}
+
+/** Bytes of the token that spells most. */
+function longestToken(tokenizer: Tokenizer): number {
+  let longest = 1;
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    if (tokenizer.tokenOf(id) !== undefined) longest = Math.max(longest, tokenizer.bytesOf(id).length);
+  }
+  return longest;
+}
+
 /** This machine's memory, or what a container leaves of it. */
 function machineMemory(): { freeBytes: number; totalBytes: number } {
   const limit = process.constrainedMemory?.() ?? 0;
@@ -141,6 +172,8 @@ export async function openTextModel(
         tools: withTools !== null,
         fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
         fingerprint: `fp_${createHash("sha256").update(identity).digest("hex").slice(0, 12)}`,
+        tokenizer: tokenizerInfo(tokenizer, template, context),
+        longestToken: longestToken(tokenizer),
         loadSeconds: (performance.now() - started) / 1000,
       },
       async [Symbol.asyncDispose]() {

@@ -52,6 +52,10 @@ export interface ModelInfo {
   readonly fill: boolean;
   /** Changes with weights, storage and version. */
   readonly fingerprint: string;
+  /** What tokenizer_config.json says of special tokens and the chat template, for evaluation harnesses. */
+  readonly tokenizer: Readonly<Record<string, unknown>>;
+  /** Bytes of the longest token: a text of more than so many for every token of the context cannot fit. */
+  readonly longestToken: number;
   readonly loadSeconds: number;
 }
 
@@ -75,6 +79,18 @@ export interface SamplingRequest {
   readonly n: number;
   /** Go on after the end-of-text token, for load tests. */
   readonly ignoreEos: boolean;
+  /** Fewest new tokens: what would end the answer earlier may not come. */
+  readonly minTokens: number;
+  /** Further tokens that end the answer. */
+  readonly stopIds: readonly number[];
+  /** Whether the stop string that was found is part of the answer. */
+  readonly includeStop: boolean;
+  /** Whether control tokens stay out of the answer. */
+  readonly skipSpecial: boolean;
+  /** Whether the prompt may start from what other requests left in caches. */
+  readonly reusePrefix: boolean;
+  /** Whether the answer repeats what it continues. */
+  readonly echo: boolean;
 }
 
 /** Whether there may or must be a call, and of which tools; as a string: of any. */
@@ -84,9 +100,17 @@ export type ToolChoice =
   | "required"
   | { readonly mode: "auto" | "required"; readonly names: readonly string[] };
 
-export type ResponseFormat =
+export type ResponseFormat = (
   | { readonly type: "text" | "json_object" }
-  | { readonly type: "json_schema"; readonly name: string; readonly schema: JsonObject | boolean };
+  | { readonly type: "json_schema"; readonly name: string; readonly schema: JsonObject | boolean }
+  /** One of these texts. */
+  | { readonly type: "choice"; readonly texts: readonly string[] }
+  /** What a regular expression matches from beginning to end. */
+  | { readonly type: "pattern"; readonly pattern: string }
+) & {
+  /** The field that asks for it, where it is not `response_format`. */
+  readonly param?: string;
+};
 
 export interface ChatJob extends SamplingRequest {
   readonly kind: "chat";
@@ -99,6 +123,10 @@ export interface ChatJob extends SamplingRequest {
   readonly thinking: boolean | null;
   /** Further variables of the template. */
   readonly templateVariables: JsonObject;
+  /** Whether the last message, an assistant's, is a beginning to be continued. */
+  readonly continueFinal: boolean;
+  /** Whether the prompt ends where an answer begins. */
+  readonly addGenerationPrompt: boolean;
 }
 
 export interface CompletionJob extends SamplingRequest {
@@ -106,7 +134,9 @@ export interface CompletionJob extends SamplingRequest {
   readonly prompts: readonly (string | readonly number[])[];
   /** Text after the hole, for fill-in-the-middle. */
   readonly suffix: string | null;
-  readonly echo: boolean;
+  /** Whether the tokenizer's own tokens come before a text. */
+  readonly addSpecialTokens: boolean;
+  readonly format: ResponseFormat;
 }
 
 export type Job = ChatJob | CompletionJob;
@@ -127,10 +157,14 @@ export type ToEngine =
 
 export type TokenizeRequest =
   | { readonly text: string; readonly addSpecialTokens: boolean; readonly parseSpecial: boolean }
-  | { readonly messages: readonly Message[]; readonly tools: readonly Tool[] };
+  | Pick<
+      ChatJob,
+      "messages" | "tools" | "thinking" | "templateVariables" | "continueFinal" | "addGenerationPrompt"
+    >;
 
 /** One token's text with log-probability. */
 export interface TokenProbability {
+  readonly id: number;
   readonly token: string;
   readonly bytes: readonly number[];
   readonly logprob: number;
@@ -141,6 +175,8 @@ export interface TokenEntry extends TokenProbability {
   readonly top: readonly TokenProbability[];
   /** Where the token begins in the choice's text, in UTF-16 units. */
   readonly offset: number;
+  /** Whether it is the first of a prompt: nothing scores it. */
+  readonly first?: boolean;
 }
 
 /** Part of a tool call; `id` and `name` come with its first part. */

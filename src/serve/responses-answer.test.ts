@@ -171,7 +171,7 @@ describe("events", () => {
   });
 
   it("give log-probabilities to the text that they belong to, where they are asked for", () => {
-    const entry = (token: string) => ({ token, bytes: [1], logprob: -1, top: [], offset: 0 });
+    const entry = (token: string) => ({ id: 1, token, bytes: [1], logprob: -1, top: [], offset: 0 });
     const news = [
       { reasoning: "r", logprobs: [entry("r")] },
       { logprobs: [entry("a")] },

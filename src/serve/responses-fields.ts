@@ -1,6 +1,7 @@
 /** The fields of POST /v1/responses as zod schemas: input items, flat tools, their choice, formats. */
 import { z } from "zod";
-import { chatFields, contentSchema, functionFields, jsonSchemaFields, samplingFields } from "./fields.ts";
+import { chatFields, contentSchema, functionFields, jsonSchemaFields } from "./fields.ts";
+import { samplingFields } from "./sampling-fields.ts";
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
@@ -125,7 +126,16 @@ const format = z.discriminatedUnion(
   { error: "expected one of 'text', 'json_object', 'json_schema'" },
 );
 
-const { max_tokens: _, n: __, stream_options: ___, ...generation } = samplingFields;
+const {
+  max_tokens: _a,
+  max_completion_tokens: _b,
+  n_predict: _c,
+  n: _d,
+  echo: _e,
+  stream_options: _f,
+  return_tokens_as_token_ids: _g,
+  ...generation
+} = samplingFields;
 
 export const responsesSchema = z.object({
   ...generation,

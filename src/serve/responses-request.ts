@@ -4,24 +4,15 @@
  */
 import type { Tool } from "../chat/messages.ts";
 import { fromPlain, toPlain } from "../json/index.ts";
-import { ApiError, invalidRequest, unsupported } from "./errors.ts";
+import { type Body, object, read, refuseFields } from "./body.ts";
+import { ApiError, invalidRequest } from "./errors.ts";
 import type { ChatJob, ResponseFormat, ToolChoice } from "./protocol.ts";
 import type { ResponseShape } from "./responses-answer.ts";
 import { type ResponsesBody, responsesSchema } from "./responses-fields.ts";
 import { messagesOf, qualified } from "./responses-items.ts";
 import type { FunctionTool, ResponseSettings } from "./responses-types.ts";
-import {
-  type Body,
-  checkedChoice,
-  isDefault,
-  mustCall,
-  object,
-  type Parsed,
-  read,
-  sampling,
-  templateChoice,
-  toolsOf,
-} from "./schemas.ts";
+import { type Parsed, sampling } from "./sampling-fields.ts";
+import { checkedChoice, mustCall, templateChoice, toolsOf } from "./schemas.ts";
 
 export interface ParsedResponses extends Parsed<ChatJob> {
   readonly shape: ResponseShape;
@@ -44,15 +35,26 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   messages: { why: `${OF_CHAT} use 'input'` },
   max_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
   max_completion_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
+  n_predict: { why: `${OF_CHAT} use 'max_output_tokens'` },
+  echo: { why: "an answer does not repeat its input", neutral: [false] },
+  return_tokens_as_token_ids: { why: "tokens are told as text", neutral: [false] },
+  guided_json: { why: `${OF_CHAT} use 'text.format'` },
+  guided_choice: { why: `${OF_CHAT} use 'text.format'` },
+  guided_regex: { why: `${OF_CHAT} use 'text.format'` },
+  guided_grammar: { why: `${OF_CHAT} use 'text.format'` },
+  structured_outputs: { why: `${OF_CHAT} use 'text.format'` },
+  json_schema: { why: `${OF_CHAT} use 'text.format'` },
+  grammar: { why: `${OF_CHAT} use 'text.format'`, neutral: [""] },
   response_format: { why: `${OF_CHAT} use 'text.format'` },
   reasoning_effort: { why: `${OF_CHAT} use 'reasoning.effort'` },
   logprobs: { why: `${OF_CHAT} use 'top_logprobs'`, neutral: [false] },
 };
 
 function refuse(body: Body): void {
-  for (const [field, { why, neutral = [] }] of Object.entries(REFUSED)) {
-    if (!isDefault(body[field], neutral)) throw unsupported(field, why);
-  }
+  refuseFields(
+    Object.entries(REFUSED).map(([field, rule]) => ({ field, ...rule })),
+    body,
+  );
 }
 
 type Given = NonNullable<ResponsesBody["tools"]>[number];
@@ -182,6 +184,8 @@ export function parseResponses(json: unknown): ParsedResponses {
       toolChoice: choice,
       parallelToolCalls: body.parallel_tool_calls ?? true,
       format,
+      continueFinal: false,
+      addGenerationPrompt: true,
       ...templateChoice(body, body.reasoning?.effort),
     },
     shape: {

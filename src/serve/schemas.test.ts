@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fromPlain } from "../json/index.ts";
+import { parseBody } from "./body.ts";
 import { ApiError, type ErrorShape } from "./errors.ts";
-import { parseBody, parseChat, parseCompletion, parseDetokenize, parseTokenize } from "./schemas.ts";
+import { parseChat, parseCompletion, parseDetokenize, parseTokenize } from "./schemas.ts";
 
 const messages = [{ role: "user", content: "hi" }];
 
@@ -116,8 +117,9 @@ describe("chat bodies", () => {
     ["a number as text", { messages, temperature: "1" }, "temperature"],
     ["a number too large", { messages, temperature: 2.1 }, "temperature"],
     ["no tokens", { messages, max_tokens: 0 }, "max_tokens"],
-    ["too many choices", { messages, n: 17 }, "n"],
-    ["five stop strings", { messages, stop: ["a", "b", "c", "d", "e"] }, "stop"],
+    ["too many choices", { messages, n: 129 }, "n"],
+    ["stop strings beyond any use", { messages, stop: new Array(1025).fill("a") }, "stop"],
+    ["stop strings that are too long", { messages, stop: ["a".repeat(65_537)] }, "stop"],
     ["an empty stop string", { messages, stop: [""] }, "stop[0]"],
     ["a bias too large", { messages, logit_bias: { 1: 101 } }, "logit_bias.1"],
     ["a bias of a word", { messages, logit_bias: { the: 1 } }, "logit_bias.the"],
@@ -262,9 +264,13 @@ describe("completion bodies", () => {
     ["a mixed list", { prompt: ["a", 1] }, "prompt[1]"],
     ["a fraction", { prompt: [1.5] }, "prompt[0]"],
     ["best_of", { prompt: "a", best_of: 3 }, "best_of"],
-    ["echo with logprobs", { prompt: "a", echo: true, logprobs: 1 }, "echo"],
+    ["a score of a prompt with a hole", { prompt: "a", suffix: "b", echo: true, logprobs: 1 }, "suffix"],
     ["a suffix to ids", { prompt: [1], suffix: "b" }, "suffix"],
-    ["too many choices in all", { prompt: new Array(5).fill("a"), n: 16 }, "n"],
+    ["too many choices in all", { prompt: new Array(9).fill("a"), n: 128 }, "n"],
+    ["too many prompts", { prompt: new Array(1025).fill("a") }, "n"],
+    ["fewer tokens than must come", { prompt: "a", min_tokens: 17 }, "min_tokens"],
+    ["ids beside texts", { prompt: [[1], "a"] }, "prompt[1]"],
+    ["an empty list of ids", { prompt: [[]] }, "prompt[0]"],
   ])("refuses %s by name", (_, body, param) => {
     expect(refusal(() => parseCompletion(body))).toMatchObject({ status: 400, param });
   });

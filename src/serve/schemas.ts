@@ -4,118 +4,36 @@
  */
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
-import { type JsonObject, type JsonPath, parsePlain } from "../json/index.ts";
-import { invalidRequest, unsupported } from "./errors.ts";
-import { chatFields, type functionFields, samplingFields } from "./fields.ts";
-import { issueError } from "./issues.ts";
-import type { ChatJob, CompletionJob, SamplingRequest, TokenizeRequest, ToolChoice } from "./protocol.ts";
+import { fromPlain, type JsonObject } from "../json/index.ts";
+import { type Body, object, read, refuseFields } from "./body.ts";
+import { invalidRequest } from "./errors.ts";
+import { chatFields, type functionFields } from "./fields.ts";
+import { formatFields, formatOf, paramOf } from "./output-format.ts";
+import type { ChatJob, CompletionJob, TokenizeRequest, ToolChoice } from "./protocol.ts";
+import { type Endpoint, REFUSED } from "./request-table.ts";
+import {
+  checkChoices,
+  type Parsed,
+  sampling,
+  samplingFields,
+  streaming,
+  tokenLimit,
+} from "./sampling-fields.ts";
 
-/** Most choices of one request, over all its prompts. */
-export const MAX_CHOICES = 64;
+const refusedIn = (endpoint: Endpoint) =>
+  REFUSED.filter((rule) => rule.endpoint === "both" || rule.endpoint === endpoint);
+const REFUSED_IN_CHAT = refusedIn("chat");
+const REFUSED_IN_COMPLETIONS = refusedIn("completions");
 
-/** A request read, with what only the HTTP side needs. */
-export interface Parsed<J> {
-  readonly job: J;
-  readonly model: string | null;
-  readonly stream: boolean;
-  readonly includeUsage: boolean;
-}
-
-export type Body = Record<string, unknown>;
-
-/** @throws ApiError where the body is no object */
-export function object(body: unknown): Body {
-  if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Body;
-  throw invalidRequest("The body must be a JSON object.");
-}
-
-/** @throws ApiError naming the field that is wrong */
-export function read<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  throw issueError(result.error);
-}
-
-/** Whether a field is absent, null or has one of the values under which it changes nothing. */
-export const isDefault = (value: unknown, neutral: readonly unknown[]) =>
-  value === undefined || value === null || neutral.some((n) => JSON.stringify(n) === JSON.stringify(value));
-
-/** Fields that would change the answer, with the values under which they would not. */
-const REFUSED: Record<
-  "chat" | "completion",
-  Record<string, { why: string; neutral?: readonly unknown[] }>
-> = {
-  chat: {
-    audio: { why: "the model writes text" },
-    modalities: { why: 'only ["text"] is possible', neutral: [["text"], []] },
-    web_search_options: { why: "there is no web search" },
-    background: { why: "answers are given at once", neutral: [false] },
-  },
-  completion: {
-    best_of: { why: "use 'n' and choose yourself", neutral: [1] },
-  },
-};
-
-function refuse(kind: "chat" | "completion", body: Body): void {
-  for (const [field, { why, neutral = [] }] of Object.entries(REFUSED[kind])) {
-    if (!isDefault(body[field], neutral)) throw unsupported(field, why);
-  }
-}
-
-const chatSchema = z.object({ ...samplingFields, ...chatFields });
+const chatSchema = z.object({ ...samplingFields, ...formatFields, ...chatFields });
 
 const completionSchema = z.object({
   ...samplingFields,
-  prompt: z.union([
-    z.string(),
-    z.array(z.string()).min(1),
-    z.array(z.int().min(0)).min(1),
-    z.array(z.array(z.int().min(0)).min(1)).min(1),
-  ]),
+  ...formatFields,
   suffix: z.string().nullish(),
-  echo: z.boolean().nullish(),
-  logprobs: z.int().min(0).max(20).nullish(),
+  add_special_tokens: z.boolean().nullish(),
+  logprobs: z.union([z.int().min(0).max(20), z.literal(false)]).nullish(),
 });
-
-/** A seed for a request that gives none: answers then differ from call to call. */
-const freshSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
-
-/** What generation takes, defaults filled in. */
-export function sampling(
-  body: z.infer<z.ZodObject<typeof samplingFields>>,
-  maxTokens: number | null,
-  logprobs: number | null,
-): SamplingRequest {
-  const topP = body.top_p ?? 1;
-  const topK = Math.max(0, body.top_k ?? 0);
-  const stop = body.stop ?? [];
-  return {
-    maxTokens,
-    temperature: body.temperature ?? 1,
-    // OpenAI allows 0, which leaves only the likeliest token.
-    topP: topP === 0 ? 1 : topP,
-    topK: topP === 0 ? 1 : topK,
-    minP: body.min_p ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    presencePenalty: body.presence_penalty ?? 0,
-    frequencyPenalty: body.frequency_penalty ?? 0,
-    logitBias: Object.entries(body.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias] as const),
-    seed: body.seed ?? freshSeed(),
-    stop: typeof stop === "string" ? [stop] : stop,
-    logprobs,
-    n: body.n ?? 1,
-    ignoreEos: body.ignore_eos ?? false,
-  };
-}
-
-type Streaming = Pick<z.infer<z.ZodObject<typeof samplingFields>>, "stream" | "stream_options" | "model">;
-
-function streaming({ stream, stream_options: options, model }: Streaming) {
-  if (options && !stream) {
-    throw invalidRequest("'stream_options' may only be given with 'stream': true.", "stream_options");
-  }
-  return { model: model ?? null, stream: stream ?? false, includeUsage: options?.include_usage ?? false };
-}
 
 type ChatBody = z.infer<typeof chatSchema>;
 
@@ -137,7 +55,8 @@ function message(
     case "assistant": {
       const { tool_calls: given, function_call: older } = body;
       const calls = [...(given ?? []), ...(older ? [{ id: functionId, function: older }] : [])];
-      const said = [body.content, body.refusal, body.reasoning_content];
+      const reasoning = body.reasoning_content ?? body.reasoning;
+      const said = [body.content, body.refusal, reasoning];
       if (calls.length === 0 && said.every((text) => text === undefined)) {
         const param = `messages[${at}].content`;
         throw invalidRequest(`'${param}' is required unless there are 'tool_calls'.`, param);
@@ -146,7 +65,7 @@ function message(
         role,
         // A refusal is what was answered.
         content: content + (body.refusal ?? ""),
-        ...(body.reasoning_content ? { reasoning_content: body.reasoning_content } : {}),
+        ...(reasoning ? { reasoning_content: reasoning } : {}),
         ...(calls.length > 0 ? { tool_calls: calls.map((call) => ({ ...call, type: "function" })) } : {}),
       };
     }
@@ -282,41 +201,73 @@ export function templateChoice(
   };
 }
 
-function checkChoices(choices: number): void {
-  if (choices <= MAX_CHOICES) return;
-  throw invalidRequest(`A request may ask for ${MAX_CHOICES} choices; this one asks for ${choices}.`, "n");
-}
-
 export interface ParsedChat extends Parsed<ChatJob> {
   /** Whether calls are answered in the older form, as `function_call`. */
   readonly oldForm: boolean;
+  /** Whether scored tokens are told by their ids. */
+  readonly tokenIds: boolean;
+}
+
+/** Whether the last message is a beginning that the answer continues. @throws ApiError where another one is marked */
+function continuesFinal(
+  body: Pick<ChatBody, "messages" | "continue_final_message" | "add_generation_prompt">,
+): boolean {
+  const { messages, continue_final_message: asked, add_generation_prompt: fresh } = body;
+  const marked = messages.findIndex((one) => one.role === "assistant" && (one.prefix || one.partial));
+  const last = messages.length - 1;
+  if (marked >= 0 && marked < last) {
+    const param = `messages[${marked}].prefix`;
+    throw invalidRequest(`'${param}' may only be set in the last message.`, param);
+  }
+  if (asked && messages[last].role !== "assistant") {
+    throw invalidRequest(
+      `'continue_final_message' needs a last message of the assistant; it is of the ${messages[last].role}.`,
+      "continue_final_message",
+    );
+  }
+  const continues = marked >= 0 || (asked ?? false);
+  if (continues && fresh) {
+    throw invalidRequest(
+      "'add_generation_prompt' begins an answer, a continued last message has begun already; give one of the two.",
+      "add_generation_prompt",
+    );
+  }
+  return continues;
 }
 
 /** The body of POST /v1/chat/completions. @throws ApiError */
 export function parseChat(json: unknown): ParsedChat {
   const raw = object(json);
-  refuse("chat", raw);
+  refuseFields(REFUSED_IN_CHAT, raw);
   const body = read(chatSchema, raw);
-  if (body.top_logprobs != null && !body.logprobs) {
+  if (body.top_logprobs != null && !body.logprobs && body.top_logprobs > 0) {
     throw invalidRequest("'top_logprobs' may only be given with 'logprobs': true.", "top_logprobs");
   }
   const list = tools(body, raw);
   const oldForm = (body.functions?.length ?? 0) > 0;
-  const format = body.response_format;
   const choice = toolChoice(body, list);
-  const constrained = format != null && format.type !== "text";
-  if (constrained && mustCall(choice)) {
-    throw invalidRequest(
-      "'response_format' and a forced 'tool_choice' contradict each other.",
-      "response_format",
-    );
+  const format = formatOf(body);
+  if (format.type !== "text" && mustCall(choice)) {
+    const [param] = paramOf(format).split(".");
+    throw invalidRequest(`'${param}' and a forced 'tool_choice' contradict each other.`, param);
   }
-  const limit = body.max_completion_tokens ?? body.max_tokens ?? null;
+  const limit = tokenLimit(body) ?? null;
+  if (limit === 0)
+    throw invalidRequest("'max_tokens' must be at least 1, or -1 for as many as fit.", "max_tokens");
   const shared = sampling(body, limit, body.logprobs ? (body.top_logprobs ?? 0) : null);
   checkChoices(shared.n);
+  const continueFinal = continuesFinal(body);
+  if (shared.echo && !continueFinal) {
+    throw invalidRequest(
+      "'echo' repeats a last message that is continued; set 'continue_final_message'.",
+      "echo",
+    );
+  }
+  const { thinking, templateVariables } = templateChoice(body, body.reasoning_effort);
   return {
     ...streaming(body),
     oldForm,
+    tokenIds: body.return_tokens_as_token_ids ?? false,
     job: {
       kind: "chat",
       ...shared,
@@ -325,103 +276,148 @@ export function parseChat(json: unknown): ParsedChat {
       toolChoice: choice,
       // The older form has room for one call.
       parallelToolCalls: oldForm ? false : (body.parallel_tool_calls ?? true),
-      format:
-        format?.type === "json_schema"
-          ? {
-              type: "json_schema",
-              name: format.json_schema.name,
-              schema: format.json_schema.schema ?? true,
-            }
-          : { type: format?.type ?? "text" },
-      ...templateChoice(body, body.reasoning_effort),
+      format,
+      thinking,
+      templateVariables: withDocuments(templateVariables, body.documents),
+      continueFinal,
+      addGenerationPrompt: body.add_generation_prompt ?? true,
     },
   };
 }
 
-function prompts(prompt: z.infer<typeof completionSchema>["prompt"]): (string | readonly number[])[] {
+/** Documents are one more variable of templates. */
+function withDocuments(variables: JsonObject, documents: ChatBody["documents"]): JsonObject {
+  return documents == null ? variables : new Map([...variables, ["documents", fromPlain(documents)]]);
+}
+
+function promptProblem(message: string, param: string): never {
+  throw invalidRequest(`Invalid value for '${param}': ${message}.`, param, "invalid_value");
+}
+
+/** Token ids; `param` names the list. @throws ApiError */
+function tokenIds(list: readonly unknown[], param: string): readonly number[] {
+  const wrong = list.findIndex((id) => !Number.isInteger(id) || (id as number) < 0);
+  if (wrong < 0) return list as readonly number[];
+  return promptProblem("expected a token id, an integer of 0 or more", `${param}[${wrong}]`);
+}
+
+/** Prompts in all four forms: lists of ids are long, and a schema would look at each of them several times. @throws ApiError */
+function prompts(prompt: unknown): (string | readonly number[])[] {
+  if (prompt === undefined || prompt === null) {
+    throw invalidRequest("Missing required parameter: 'prompt'.", "prompt", "missing_required_parameter");
+  }
   if (typeof prompt === "string") return [prompt];
-  if (typeof prompt[0] === "number") return [prompt as number[]];
-  return prompt as (string | number[])[];
+  if (!Array.isArray(prompt) || prompt.length === 0) {
+    return promptProblem("expected a text, token ids, or a list of these that is not empty", "prompt");
+  }
+  if (typeof prompt[0] === "number") return [tokenIds(prompt, "prompt")];
+  checkChoices(prompt.length);
+  return prompt.map((item, i) => {
+    const param = `prompt[${i}]`;
+    if (typeof item === "string" && typeof prompt[0] === "string") return item;
+    if (Array.isArray(item) && item.length > 0 && Array.isArray(prompt[0])) return tokenIds(item, param);
+    return promptProblem("expected a text or token ids, as the first of the list is", param);
+  });
+}
+
+export interface ParsedCompletion extends Parsed<CompletionJob> {
+  /** Whether scored tokens are told by their ids. */
+  readonly tokenIds: boolean;
 }
 
 /** The body of POST /v1/completions. @throws ApiError */
-export function parseCompletion(json: unknown): Parsed<CompletionJob> {
+export function parseCompletion(json: unknown): ParsedCompletion {
   const raw = object(json);
-  refuse("completion", raw);
-  const body = read(completionSchema, raw);
-  const list = prompts(body.prompt);
-  const [echo, suffix] = [body.echo ?? false, body.suffix ?? null];
-  if (echo && body.logprobs != null) {
-    throw unsupported("echo", "together with 'logprobs', since the prompt's tokens are not scored");
-  }
-  if (suffix !== null && list.some((prompt) => typeof prompt !== "string")) {
+  refuseFields(REFUSED_IN_COMPLETIONS, raw);
+  const { prompt, ...rest } = raw;
+  const list = prompts(prompt);
+  const body = read(completionSchema, rest);
+  const suffix = body.suffix ?? null;
+  if (suffix !== null && list.some((one) => typeof one !== "string")) {
     throw invalidRequest("'suffix' needs prompts that are text, not token ids.", "suffix");
   }
+  const { logprobs } = body;
+  const limit = tokenLimit(body);
   // 16 is OpenAI's default for this old interface.
-  const shared = sampling(body, body.max_tokens ?? 16, body.logprobs ?? null);
+  const shared = sampling(
+    body,
+    limit === undefined ? 16 : limit,
+    typeof logprobs === "number" ? logprobs : null,
+  );
+  if (suffix !== null && shared.echo && shared.logprobs !== null) {
+    throw invalidRequest(
+      "'echo' with 'logprobs' scores a prompt; one with a hole is none. Leave 'suffix' out.",
+      "suffix",
+    );
+  }
   checkChoices(shared.n * list.length);
   return {
     ...streaming(body),
-    job: { kind: "completion", ...shared, prompts: list, suffix, echo },
+    tokenIds: body.return_tokens_as_token_ids ?? false,
+    job: {
+      kind: "completion",
+      ...shared,
+      prompts: list,
+      suffix,
+      addSpecialTokens: body.add_special_tokens ?? true,
+      format: formatOf(body),
+    },
   };
 }
 
 const tokenizeSchema = z.object({
   text: z.string().nullish(),
   prompt: z.string().nullish(),
-  messages: chatFields.messages.nullish(),
-  tools: chatFields.tools,
+  content: z.string().nullish(),
+  ...{ messages: chatFields.messages.nullish(), tools: chatFields.tools, thinking: chatFields.thinking },
+  chat_template_kwargs: chatFields.chat_template_kwargs,
+  reasoning_effort: chatFields.reasoning_effort,
+  add_generation_prompt: z.boolean().nullish(),
+  continue_final_message: z.boolean().nullish(),
   add_special_tokens: z.boolean().nullish(),
+  add_special: z.boolean().nullish(),
   parse_special: z.boolean().nullish(),
 });
 
-/** The body of POST /tokenize: `text` (or `prompt`), or `messages` as the chat endpoint would render them. */
-export function parseTokenize(json: unknown): TokenizeRequest {
-  const raw = object(json);
-  const body = read(tokenizeSchema, raw);
-  const text = body.text ?? body.prompt;
-  if (body.messages != null) {
-    return { messages: messagesOf(body.messages), tools: tools({ tools: body.tools }, raw) };
-  }
-  if (text == null)
-    throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");
-  return {
-    text,
-    addSpecialTokens: body.add_special_tokens ?? true,
-    parseSpecial: body.parse_special ?? false,
-  };
-}
-
-const detokenizeSchema = z.object({ tokens: z.array(z.int().min(0)) });
-
-/** The body of POST /detokenize. */
-export function parseDetokenize(json: unknown): readonly number[] {
-  return read(detokenizeSchema, object(json)).tokens;
-}
-
-/** Deepest nesting of a body: beyond it recursive readers of schemas would run out of stack. */
-const MAX_DEPTH = 100;
-
-/** Parts of bodies that are handed on as they were written. */
-const EXACT: readonly JsonPath[] = [
-  ["tools", "*", "function", "*"],
-  ["tools", "*", "parameters"],
-  ["tools", "*", "tools", "*", "parameters"],
-  ["functions", "*", "*"],
-  ["response_format", "json_schema", "schema"],
-  ["text", "format", "schema"],
-  ["chat_template_kwargs"],
+const REFUSED_IN_TOKENIZE = [
+  { field: "return_token_strs", why: "ids are told; /detokenize gives their text", neutral: [false] },
+  { field: "with_pieces", why: "ids are told; /detokenize gives their text", neutral: [false] },
+  { field: "chat_template", why: "templates come with the model, not with requests" },
 ];
 
 /**
- * Parses a body; schemas and template variables in it are `JsonValue`s.
- * @throws ApiError 400 for what is not JSON, or nested deeper than any reader here follows
+ * The body of POST /tokenize: `text`, or as other servers call it `prompt` or `content`, or `messages` as the chat
+ * endpoint would render them. A `prompt` is read as /v1/completions reads it, control tokens included. @throws ApiError
  */
-export function parseBody(text: string): unknown {
-  try {
-    return parsePlain(text, EXACT, { maxDepth: MAX_DEPTH });
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw invalidRequest(`The body is not valid JSON: ${error.message}.`, null, "invalid_json");
+export function parseTokenize(json: unknown): TokenizeRequest {
+  const raw = object(json);
+  refuseFields(REFUSED_IN_TOKENIZE, raw);
+  const body = read(tokenizeSchema, raw);
+  if (body.messages != null) {
+    const chat = { ...body, messages: body.messages };
+    return {
+      messages: messagesOf(chat.messages),
+      tools: tools({ tools: body.tools }, raw),
+      ...templateChoice(body, body.reasoning_effort),
+      continueFinal: continuesFinal(chat),
+      addGenerationPrompt: body.add_generation_prompt ?? true,
+    };
   }
+  const text = body.text ?? body.prompt ?? body.content;
+  if (text == null) {
+    throw invalidRequest("Missing required parameter: 'text'.", "text", "missing_required_parameter");
+  }
+  return {
+    text,
+    // llama.cpp's form adds none unless it is asked to.
+    addSpecialTokens: body.add_special_tokens ?? body.add_special ?? (body.text ?? body.prompt) != null,
+    parseSpecial: body.parse_special ?? body.text == null,
+  };
+}
+
+/** The body of POST /detokenize. @throws ApiError */
+export function parseDetokenize(json: unknown): readonly number[] {
+  const { tokens } = object(json);
+  if (Array.isArray(tokens)) return tokenIds(tokens, "tokens");
+  throw invalidRequest("'tokens' must be a list of token ids.", "tokens", "invalid_value");
 }

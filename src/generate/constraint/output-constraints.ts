@@ -10,6 +10,7 @@ import { Choice, ControlToken, dfaItem, type Item, markAlive, Repeat, Sequence }
 import type { JsonItems } from "./json-rules.ts";
 import { type JsonOptions, jsonItems, schemaItem } from "./json-schema.ts";
 import { freeTextDfa } from "./json-string.ts";
+import { matchedTextDfa } from "./plain-text.ts";
 import { grammarConstraint, type VocabularyOptions } from "./token-constraint.ts";
 
 export interface ConstraintOptions extends VocabularyOptions, JsonOptions {}
@@ -20,6 +21,8 @@ export type OutputPart =
   | { readonly text: string }
   /** This control token, by its id. */
   | { readonly token: number }
+  /** Text that this regular expression matches from beginning to end (ECMA-262, as far as JSON schemas may use it). */
+  | { readonly pattern: string }
   /** JSON by a schema. */
   | { readonly schema: unknown }
   /** Any JSON object. */
@@ -65,6 +68,11 @@ function partItem(json: JsonItems, part: OutputPart, options: ConstraintOptions,
       return new ControlToken(part.token);
     }
     throw new ConfigError("not a token", { where, name: "token", found: part.token });
+  }
+  if ("pattern" in part) {
+    const dfa = matchedTextDfa(part.pattern, json.budget);
+    if (dfa !== null) return dfaItem(dfa);
+    throw new ConfigError("no text matches the pattern", { where, name: "pattern", found: part.pattern });
   }
   if ("schema" in part) return schemaItem(json, part.schema, options);
   if ("jsonObject" in part) return json.object(options.maxDepth ?? 64);
