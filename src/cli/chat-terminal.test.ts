@@ -426,12 +426,15 @@ describe("a conversation", () => {
     await over;
   });
 
-  it("Ctrl-C twice in a reply ends the process with 130 and the terminal given back", async () => {
+  it("Ctrl-C in a reply that does not stop ends the process after the notice, not before", async () => {
     const exit = vi.spyOn(process, "exit").mockImplementation(() => undefined as never);
     let raw = true;
-    const { press, over, keyboard, shows } = talk(["one two three"], async (tokens) => {
+    const { screen, press, over, keyboard, shows } = talk(["one two three"], async (tokens) => {
       if (tokens !== 2) return;
       press(CTRL_C, CTRL_C);
+      await until(() => expect(screen.text).toContain("(stopping; Ctrl-C again ends the program)"));
+      expect(exit).not.toHaveBeenCalled();
+      press(CTRL_C);
       await until(() => expect(exit).toHaveBeenCalled());
       raw = keyboard.raw;
     });

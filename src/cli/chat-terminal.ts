@@ -7,6 +7,9 @@ import { type ChatTerminal, COMMAND_NAMES, isSavedConversation, type Line } from
 /** Lines that come faster than anybody types are pasted, and one message. */
 const PASTE_MS = 20;
 
+/** A reply that takes longer than this to stop gets a notice. */
+const LATE_MS = 500;
+
 const DIM = "\u001b[2m";
 const CYAN = "\u001b[36m";
 const PLAIN = "\u001b[0m";
@@ -105,17 +108,27 @@ export function openTerminal(
     },
     async stoppable(body) {
       const controller = new AbortController();
+      let late: NodeJS.Timeout | null = null;
+      let told = false;
       stop = () => {
-        if (controller.signal.aborted) {
+        if (told) {
           editor.close();
           process.exit(130);
         }
+        // One that comes before the notice is the same request still.
+        if (controller.signal.aborted) return;
         controller.abort();
+        late = setTimeout(() => {
+          const note = "\n(stopping; Ctrl-C again ends the program)\n";
+          output.write(colours ? `${DIM}${note}${PLAIN}` : note);
+          told = true;
+        }, LATE_MS);
       };
       try {
         return await body(controller.signal);
       } finally {
         stop = null;
+        if (late) clearTimeout(late);
       }
     },
     readFile: readTextFile,

@@ -1,4 +1,9 @@
 /** Requests to stop, as the process gets them. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { listenForInterrupt, tellReaderGone } from "./interrupt.ts";
 
@@ -75,5 +80,40 @@ describe("listenForInterrupt", () => {
       expect(process.listenerCount("SIGINT")).toBe(before + 1);
     }
     expect(process.listenerCount("SIGINT")).toBe(before);
+  });
+});
+
+describe("endOnSignalWhile", () => {
+  const program = `
+    import { mkdirSync } from "node:fs";
+    import { settled, unsettled, watchUnsettled } from ${JSON.stringify(new URL("../files/temporary.ts", import.meta.url).href)};
+    import { endOnSignalWhile, listenForInterrupt } from ${JSON.stringify(new URL("./interrupt.ts", import.meta.url).href)};
+    endOnSignalWhile(watchUnsettled);
+    const [path, how] = process.argv.slice(2);
+    mkdirSync(path);
+    unsettled(path);
+    unsettled(path);
+    if (how === "done") settled(path);
+    if (how === "listened") listenForInterrupt(() => setTimeout(() => process.exit(7), 50));
+    setInterval(() => {}, 1000);
+    console.log("ready");
+  `;
+  it.each([
+    ["writing", "SIGINT", { code: 130, signal: null }, false],
+    ["writing", "SIGHUP", { code: 129, signal: null }, false],
+    // The system's own answer, which also comes while a computation keeps the thread.
+    ["done", "SIGINT", { code: null, signal: "SIGINT" }, true],
+    ["listened", "SIGTERM", { code: 7, signal: null }, false],
+  ] as const)("%s, %s ends with %j", async (how, signal, expected, left) => {
+    const root = mkdtempSync(join(tmpdir(), "interrupt-"));
+    const [file, path] = [join(root, "program.ts"), join(root, "half")];
+    writeFileSync(file, program);
+    const child = spawn(process.execPath, [file, path, how], { stdio: ["ignore", "pipe", "inherit"] });
+    await once(child.stdout, "data");
+    child.kill(signal);
+    const [code, ended] = await once(child, "exit");
+    expect({ code, signal: ended }).toEqual(expected);
+    expect(existsSync(path)).toBe(left);
+    rmSync(root, { recursive: true });
   });
 });

@@ -63,3 +63,22 @@ export function listenForInterrupt(
     },
   };
 }
+
+/**
+ * Ends the process at a signal while something is being written that must not outlive it: the end clears it. Without
+ * this, the system ends the process at once and leaves it. Where something else listens, that decides.
+ */
+export function endOnSignalWhile(watch: (onChange: (writing: boolean) => void) => void): void {
+  const handlers = Object.entries(SIGNALS).map(([name, code]) => ({
+    name,
+    handler: () => {
+      if (process.listenerCount(name) === 1) process.exit(code);
+    },
+  }));
+  watch((writing) => {
+    for (const { name, handler } of handlers) {
+      if (writing) process.on(name, handler);
+      else process.off(name, handler);
+    }
+  });
+}

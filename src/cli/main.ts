@@ -2,6 +2,7 @@
 /** The command line: one file per command in commands/. Exit status 0, 1 for an error, 2 for wrong usage. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { watchUnsettled } from "../files/temporary.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
@@ -14,6 +15,7 @@ import { inspectCommand } from "./commands/inspect.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
+import { endOnSignalWhile } from "./interrupt.ts";
 import { endWithReader, errorText } from "./report-error.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -53,6 +55,7 @@ const commands = [
 for (const command of commands) program.addCommand(command);
 for (const command of [program, ...commands]) command.exitOverride().showHelpAfterError(false);
 
+endOnSignalWhile(watchUnsettled);
 endWithReader(process.stdout);
 endWithReader(process.stderr);
 try {

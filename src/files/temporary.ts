@@ -52,6 +52,12 @@ export async function temporariesOf(target: string, kind: TemporaryKind): Promis
 // What this process is writing now: cleared where it ends in the middle of it.
 const active = new Set<string>();
 let watching = false;
+let tell: (writing: boolean) => void = () => {};
+
+/** `onChange` hears whenever this process begins to write something that must not outlive it, and when all is done. */
+export function watchUnsettled(onChange: (writing: boolean) => void): void {
+  tell = onChange;
+}
 
 /** Notes something that must not outlive this process; `settled` takes it off the list. */
 export function unsettled(path: string): void {
@@ -61,12 +67,13 @@ export function unsettled(path: string): void {
     });
     watching = true;
   }
+  if (active.size === 0) tell(true);
   active.add(path);
 }
 
 /** The thing has got its name, or is gone. */
 export function settled(path: string): void {
-  active.delete(path);
+  if (active.delete(path) && active.size === 0) tell(false);
 }
 
 /** Deletes what this process or a dead one was writing. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { loadModel } from "../checkpoint/model.ts";
 import { nodeFileSource, nodeFolder } from "../checkpoint/node-files.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
@@ -11,6 +11,7 @@ import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { type Device, Scope } from "../tensor/tensor.ts";
 import { logProbability } from "./chooser.ts";
 import { type GeneratedToken, type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
+import { nextTask } from "./next-task.ts";
 import { argmax } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
 
@@ -263,3 +264,59 @@ describe("generate", () => {
     expect(ids).toEqual((await collect(model, [5, 9, 2], options)).ids);
   });
 });
+
+describe("a pass in turns", () => {
+  afterEach(() => vi.restoreAllMocks());
+  const prompt = Array.from({ length: 60 }, (_, i) => 2 + ((i * 7) % 30));
+
+  it("gives the bits of one without, with a turn before every layer", async () => {
+    const { buffers } = device.backend.memory();
+    using model = smallV3(device, { layers: 4 });
+    using plain = model.createCache();
+    using turned = model.createCache();
+    using ids = model.ids([prompt]);
+    using expected = device.inference(() => model.hidden(ids, { segments: [{ cache: plain, tokens: 60 }] }));
+    let turns = 0;
+    using found = await model.hiddenByLayer(ids, { segments: [{ cache: turned, tokens: 60 }] }, () => {
+      turns++;
+      return nextTask();
+    });
+    expect(turns).toBe(4);
+    expect(await found.data()).toEqual(await expected.data());
+    expect(turned.length).toBe(60);
+    for (const one of [plain, turned, ids, expected, found, model]) one[Symbol.dispose]();
+    expect(device.backend.memory().buffers).toBe(buffers);
+  });
+
+  it("is given up between layers when the caller stops, and leaves the cache as it was", async () => {
+    using model = smallV3(device, { layers: 4 });
+    using cache = model.createCache();
+    // Always due: every layer gives a turn.
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (now += 1000));
+    const controller = new AbortController();
+    const turn = vi.spyOn(model, "hiddenByLayer");
+    const stopped = collect(model, prompt, { maxTokens: 4, cache, signal: controller.signal });
+    await until(() => expect(turn).toHaveBeenCalled());
+    controller.abort();
+    const { ids, stats } = await stopped;
+    expect({ ids, reason: stats.stopReason, length: cache.length }).toEqual({
+      ids: [],
+      reason: "aborted",
+      length: 0,
+    });
+    vi.restoreAllMocks();
+    const whole = await collect(model, prompt, { maxTokens: 4, stopIds: [] });
+    expect((await collect(model, prompt, { maxTokens: 4, stopIds: [], cache })).ids).toEqual(whole.ids);
+  });
+});
+
+async function until(check: () => void): Promise<void> {
+  for (;;) {
+    try {
+      return check();
+    } catch {
+      await nextTask();
+    }
+  }
+}

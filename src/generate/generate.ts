@@ -114,6 +114,12 @@ function check(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOpti
   }
 }
 
+/** Milliseconds of a pass after which others get a turn. */
+const LAYERS_MS = 50;
+
+/** Ends a pass that nobody waits for any more. */
+class Stopped extends Error {}
+
 /** As `generate`, counting in `tally`. */
 export async function* run(
   model: CausalLM,
@@ -130,6 +136,14 @@ export async function* run(
     const capacity = prompt.length + Math.min(maxTokens, 256);
     sequence.attach(cache ? { cache, draftCache: null } : createCaches(model, speculative, { capacity }));
     let breathed = Number.NEGATIVE_INFINITY;
+    // A long prompt on a large model takes seconds for one pass: whoever wants to stop it is heard between layers.
+    const between = () => {
+      if (performance.now() - breathed < LAYERS_MS) return null;
+      return nextTask().then(() => {
+        breathed = performance.now();
+        if (signal?.aborted) throw new Stopped();
+      });
+    };
     while (sequence.stopReason === null) {
       // A turn for others at most every few milliseconds: each costs more than a small model's token.
       if (performance.now() - breathed > 8) {
@@ -138,7 +152,7 @@ export async function* run(
       }
       if (signal?.aborted) return;
       const tokens = Math.min(sequence.unread, prefillChunk);
-      const [outcome] = await step(model, [{ sequence, tokens }], { mlaForm, buffers });
+      const [outcome] = await step(model, [{ sequence, tokens }], { mlaForm, buffers, between });
       for (const [i, token] of outcome.tokens.entries()) {
         tally.stop();
         tally.generatedTokens++;
@@ -153,6 +167,8 @@ export async function* run(
         throw outcome.error;
       }
     }
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
   } finally {
     tally.stop();
     if (cache) sequence.detach();

@@ -6,7 +6,7 @@
  * The passes run outside the caller's scopes and tape, so that other work on the device may go on between steps.
  */
 import type { CausalLM } from "../models/causal-lm.ts";
-import type { MlaForm } from "../nn/context.ts";
+import type { MlaForm, Segment } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
@@ -26,6 +26,11 @@ export interface StepOptions {
   readonly mlaForm?: MlaForm;
   /** Memory for distributions, the same in every step. */
   readonly buffers?: SamplingBuffers;
+  /**
+   * Asked before each layer: a promise to wait for, or null. What it throws ends the step and leaves the caches as they
+   * were. Only where nobody disposes of the sequences meanwhile.
+   */
+  readonly between?: () => Promise<void> | null;
 }
 
 /** What became of a reading. */
@@ -116,43 +121,67 @@ interface Placed extends Reading {
 
 const NONE = { first: 0, rows: 0 };
 
+/** What the main model reads: the ids of all readings, their segments, and the rows whose logits are wanted. */
+function inputOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[]; wanted: number[] } {
+  const ids: number[] = [];
+  const wanted: number[] = [];
+  const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
+    const { cache } = sequence;
+    ids.push(...sequence.tokens.slice(cache.length, cache.length + tokens));
+    if (draft) ids.push(draft.id);
+    for (let i = rows; i > 0; i--) wanted.push(ids.length - i);
+    return { cache, tokens: tokens + (draft ? 1 : 0) };
+  });
+  return { ids, segments, wanted };
+}
+
 /**
- * The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`. States `[1, n, d]` of
- * the rows that score a prompt go to `scored`.
+ * Takes from the states `[1, N, d]` what is needed later: those of the rows that score a prompt, `[1, n, d]`, go to
+ * `scored`; those that the prediction module reads wait in their sequence. Returns logits of the wanted rows, `[n, V]`.
  */
-function readTokens(
+function useStates(
+  model: CausalLM,
+  hidden: Tensor,
+  placed: readonly Placed[],
+  wanted: readonly number[],
+  scored: Map<Sequence, Tensor>,
+): Tensor {
+  for (const { sequence, tokens, draft, row, scored: due } of placed) {
+    if (due.rows > 0) {
+      const rows = Array.from({ length: due.rows }, (_, i) => row + due.first + i);
+      const states = model.rows(hidden, rows);
+      scored.set(
+        sequence,
+        model.device.unscoped(() => states.view([1, ...states.shape])),
+      );
+    }
+    // Where states still wait the sequence is ending, and the module is done with it.
+    if (!sequence.draftCache || sequence.pending) continue;
+    const rows = Array.from({ length: tokens + (draft ? 1 : 0) }, (_, i) => row + i);
+    sequence.pending = model.device.unscoped(() => model.rows(hidden, rows));
+  }
+  return wanted.length === 0 ? model.device.empty([0, 0]) : model.logits(model.rows(hidden, wanted));
+}
+
+/** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`; see `useStates`. */
+async function readTokens(
   model: CausalLM,
   placed: readonly Placed[],
   mlaForm: MlaForm,
   scored: Map<Sequence, Tensor>,
-): Tensor {
-  return model.device.inference(() => {
-    const ids: number[] = [];
-    const wanted: number[] = [];
-    const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
-      const { cache } = sequence;
-      ids.push(...sequence.tokens.slice(cache.length, cache.length + tokens));
-      if (draft) ids.push(draft.id);
-      for (let i = rows; i > 0; i--) wanted.push(ids.length - i);
-      return { cache, tokens: tokens + (draft ? 1 : 0) };
+  between: StepOptions["between"],
+): Promise<Tensor> {
+  const { device } = model;
+  const { ids, segments, wanted } = inputOf(placed);
+  if (between === undefined) {
+    return device.inference(() => {
+      const hidden = model.hidden(model.ids([ids]), { segments, mlaForm }); // [1, N, d]
+      return useStates(model, hidden, placed, wanted, scored);
     });
-    const hidden = model.hidden(model.ids([ids]), { segments, mlaForm }); // [1, N, d]
-    for (const { sequence, tokens, draft, row, scored: due } of placed) {
-      if (due.rows > 0) {
-        const rows = Array.from({ length: due.rows }, (_, i) => row + due.first + i);
-        const states = model.rows(hidden, rows);
-        scored.set(
-          sequence,
-          model.device.unscoped(() => states.view([1, ...states.shape])),
-        );
-      }
-      // Where states still wait the sequence is ending, and the module is done with it.
-      if (!sequence.draftCache || sequence.pending) continue;
-      const rows = Array.from({ length: tokens + (draft ? 1 : 0) }, (_, i) => row + i);
-      sequence.pending = model.device.unscoped(() => model.rows(hidden, rows));
-    }
-    return wanted.length === 0 ? model.device.empty([0, 0]) : model.logits(model.rows(hidden, wanted));
-  });
+  }
+  using input = device.inference(() => model.ids([ids]));
+  using hidden = await model.hiddenByLayer(input, { segments, mlaForm }, between); // [1, N, d]
+  return device.inference(() => useStates(model, hidden, placed, wanted, scored));
 }
 
 /** Scores prompts' tokens by the states of their rows, which it frees; what that throws goes to `failed`. */
@@ -216,7 +245,7 @@ function forgetDraft(sequence: Sequence): void {
 export async function step(
   model: CausalLM,
   readings: readonly Reading[],
-  { mlaForm = "auto", buffers }: StepOptions = {},
+  { mlaForm = "auto", buffers, between }: StepOptions = {},
 ): Promise<Outcome[]> {
   const failed = new Map<Sequence, unknown>();
   const sequences = readings.map(({ sequence }) => sequence);
@@ -236,7 +265,7 @@ export async function step(
     return { sequence, tokens, draft, row, wanted, scored };
   });
   const scored = new Map<Sequence, Tensor>();
-  using output = placed.length === 0 ? null : readTokens(model, placed, mlaForm, scored);
+  using output = placed.length === 0 ? null : await readTokens(model, placed, mlaForm, scored, between);
   await scorePrompts(model, scored, failed);
   const logits = output === null ? [] : await rowsOfLogits(output);
   const outcomes = new Map<Sequence, Outcome>();

@@ -234,6 +234,38 @@ export class CausalLM implements Disposable {
     return output;
   }
 
+  /**
+   * As `hidden` over caches and without gradients, with a turn for others between layers: what `between` returns is
+   * awaited before each. If it throws, the pass is given up, and the caches hold what they held before it. The result is
+   * the caller's. input: `[1, T]` i32. @throws ShapeError
+   */
+  async hiddenByLayer(
+    input: Tensor,
+    options: Pick<ForwardOptions, "mlaForm"> & { readonly segments: readonly Segment[] },
+    between: () => Promise<void> | null,
+  ): Promise<Tensor> {
+    const { device } = this;
+    const context = device.inference(() => this.#context(input, options));
+    const longest = Math.max(...context.segments!.map(({ length }) => length));
+    let x = device.inference(() => this.embed(input)); // [1, T, d]
+    try {
+      for (const block of this.#blocks) {
+        const turn = between();
+        if (turn !== null) await turn;
+        // Another pass may have made longer tables meanwhile.
+        const own = { ...context, tables: this.#rotary.tables(longest) };
+        const y = device.inference(() => block.forward(x, own, block.layer, null)); // [1, T, d]
+        x.dispose();
+        x = y;
+      }
+      advance(context);
+      return device.inference(() => rmsNorm(x, this.#finalNorm, this.config.normEpsilon)); // [1, T, d]
+    } finally {
+      x.dispose();
+      context.positions.dispose();
+    }
+  }
+
   /** Logits of normed states: `[.., d]` to `[.., V]`. */
   logits(hidden: Tensor): Tensor {
     return linear(hidden, this.#head); // [.., V]

@@ -38,7 +38,7 @@ Examples:
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
 
 Answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /health and /metrics. Ctrl-C stops
-accepting and lets answers finish for --drain seconds; a second one ends at once. API keys can also be given in
+accepting and lets answers finish for --drain seconds; another one, a second later or more, ends at once. API keys can also be given in
 DEEPSEEK_TS_API_KEY, separated by commas. Without keys only programs and pages of this machine may ask: requests from
 pages elsewhere, or under another host name, are refused unless --allow-origin and --allow-host let them in.`;
 
