@@ -147,6 +147,25 @@ function compared(bound: JsonNumber, allowed: (order: Comparison) => boolean, bu
   );
 }
 
+const shapes = new Map<string, Dfa | null>();
+
+/** The shape that most numbers with bounds have is made once. */
+function shapeOf(
+  integer: boolean,
+  [whole, fraction, total]: readonly [number, number, number],
+  budget: Budget,
+): Dfa | null {
+  const make = () => plainNumbers(integer, whole, fraction, total, budget);
+  if (total > 20) return make();
+  const key = `${integer},${whole},${fraction},${total}`;
+  let shape = shapes.get(key);
+  if (shape === undefined) {
+    shape = make();
+    shapes.set(key, shape);
+  }
+  return shape;
+}
+
 /** The numbers within bounds, over bytes; null where there are none. @throws ConfigError where too large */
 export function numberDfa(
   rules: Pick<NumberRules, "integer" | "minima" | "maxima">,
@@ -168,13 +187,7 @@ export function numberDfa(
   const most = Math.max(1, ...counts.map((count) => count.whole));
   const total = Math.max(integer ? 20 : 15, most + Math.max(0, ...counts.map((count) => count.fraction)));
   const within = (more: number) => {
-    const shape = plainNumbers(
-      integer,
-      whole + more,
-      integer ? 0 : fraction + more,
-      total + 2 * more,
-      budget,
-    );
+    const shape = shapeOf(integer, [whole + more, integer ? 0 : fraction + more, total + 2 * more], budget);
     return bounds === undefined ? shape : shape && intersectDfa(shape, bounds, budget);
   };
   // Between bounds that exclude themselves there is a number with one more digit on each side.

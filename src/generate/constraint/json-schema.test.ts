@@ -162,9 +162,9 @@ const cases: [name: string, schema: unknown, yes: string[], no: string[]][] = [
     ["2147483648", "-2147483649"],
   ],
   [
-    "listed values whatever their format",
-    { format: "date", enum: ["2024-01-01", "soon"] },
-    ['"2024-01-01"', '"soon"'],
+    "listed values none of which has the format",
+    { format: "date", enum: ["soon", "later"] },
+    ['"soon"', '"later"'],
     ['"2024-01-02"'],
   ],
   [
@@ -204,7 +204,89 @@ const cases: [name: string, schema: unknown, yes: string[], no: string[]][] = [
     ['{"a":1}', '{"b":1}', '{"a":1,"b":2}'],
     ["{}"],
   ],
-  ["oneOf as anyOf", { oneOf: [{ type: "integer" }, { type: "number" }] }, ["1", "1.5"], ["null"]],
+  [
+    "oneOf as exactly one",
+    { oneOf: [{ type: "integer" }, { type: "number" }] },
+    ["1.5"],
+    ["1", "1.0", "null"],
+  ],
+  [
+    "oneOf of steps",
+    { type: "integer", oneOf: [{ multipleOf: 3 }, { multipleOf: 5 }] },
+    ["3", "10", "-9"],
+    ["15", "0", "4", "30"],
+  ],
+  [
+    "oneOf of overlapping intervals, patterns and lists",
+    {
+      oneOf: [
+        { type: "integer", minimum: 0, maximum: 10 },
+        { type: "integer", minimum: 5, maximum: 20 },
+        { type: "string", pattern: "^a" },
+        { type: "string", maxLength: 2 },
+        { enum: ["a", "zzz", null] },
+        { const: 30 },
+      ],
+    },
+    ["4", "11", '"abc"', '"b"', '"zzz"', "null", "30"],
+    ["5", "10", '"a"', '"ab"', '"bcd"', "21"],
+  ],
+  [
+    "oneOf of objects told apart by a constant",
+    {
+      oneOf: ["a", "b"].map((kind) => ({
+        type: "object",
+        properties: { kind: { const: kind }, v: { type: "integer" } },
+        required: ["kind"],
+      })),
+    },
+    ['{"kind":"a"}', '{"kind":"b","v":1}'],
+    ['{"kind":"c"}', '{"v":1}'],
+  ],
+  [
+    "oneOf of objects that overlap",
+    {
+      oneOf: [
+        { type: "object", properties: { a: { type: "integer" } }, additionalProperties: false },
+        {
+          type: "object",
+          properties: { a: { type: "integer" }, b: { type: "null" } },
+          additionalProperties: false,
+        },
+      ],
+    },
+    ['{"b":null}', '{"a":1,"b":null}'],
+    ["{}", '{"a":1}'],
+  ],
+  [
+    "properties that never occur",
+    {
+      type: "object",
+      properties: { a: { type: "boolean" }, b: { not: {} } },
+      required: ["a"],
+      additionalProperties: false,
+    },
+    ['{"a":true}'],
+    ['{"a":true,"b":1}', '{"a":true,"b":null}'],
+  ],
+  ["not of a type", { not: { type: ["null", "object"] } }, ["1", "1.5", '"a"', "[]", "true"], ["null", "{}"]],
+  [
+    "not beside other keywords",
+    { type: "string", maxLength: 3, not: { anyOf: [{ pattern: "^a" }, { enum: ["b", "c"] }] } },
+    ['"d"', '"bb"', '""'],
+    ['"a"', '"ab"', '"b"', '"c"', '"dddd"', "1"],
+  ],
+  [
+    "not of objects and lists",
+    {
+      type: ["object", "array"],
+      not: { type: ["object", "array"], required: ["a"], minItems: 2, properties: { b: { type: "null" } } },
+    },
+    ["[]", "[1]", '{"b":1}', '{"b":null}'],
+    ["[1,2]"],
+  ],
+  ["not of not", { not: { not: { type: "integer" } } }, ["1"], ["1.5", "null"]],
+  ["not false", { not: false, type: "null" }, ["null"], ["1"]],
   [
     "allOf",
     {
@@ -302,7 +384,9 @@ describe("jsonSchemaConstraint", () => {
 
   const at = (inner: unknown) => ({ type: "object", properties: { "a/b": inner } });
   it.each<[string, unknown, string]>([
-    ["unsupported keywords", at({ not: {} }), "#/properties/a~1b/not"],
+    ["unsupported keywords", at({ contains: {} }), "#/properties/a~1b/contains"],
+    ["names inside not", at({ not: { propertyNames: { maxLength: 1 } } }), "propertyNames inside not"],
+    ["not anything", { not: {} }, "a schema is false"],
     ["patternProperties", at({ patternProperties: { a: true } }), "patternProperties is not supported"],
     ["uniqueItems", at({ uniqueItems: true }), "uniqueItems is not supported"],
     ["if", at({ if: {} }), "if is not supported"],

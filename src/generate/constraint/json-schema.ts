@@ -1,13 +1,19 @@
 /**
  * JSON Schema as a grammar. What the grammar writes is always valid against the schema; it may write less than the
  * schema allows: properties come in the schema's order; where properties are declared and `additionalProperties` is not
- * given, no others come; a schema without `type` whose keywords concern one type means that type; `oneOf` is read as
- * `anyOf`; `enum` and `const` are written compactly, numbers as they stand there. Formats other than those of `FORMATS` are
+ * given, no others come; a schema without `type` whose keywords concern one type means that type; `enum` and `const` are written compactly, numbers as they stand there. Formats other than those of `FORMATS` are
  * annotations, as in the standard. Keywords: see `schema-merge.ts`.
  */
-import { fromPlain, JsonNumber, type JsonObject, type JsonValue, writeJson } from "../../json/index.ts";
+import {
+  canonicalJson,
+  fromPlain,
+  JsonNumber,
+  type JsonObject,
+  type JsonValue,
+  writeJson,
+} from "../../json/index.ts";
 import { ConfigError } from "../../tensor/errors.ts";
-import { acceptsDfa, Budget, type Dfa, intersectAll } from "./automaton.ts";
+import { acceptsDfa, Budget, complementDfa, type Dfa, intersectAll } from "./automaton.ts";
 import { FORMATS, INTEGER_FORMATS } from "./formats.ts";
 import { Choice, type Item, leftRecursive, markAlive, type Rule, Sequence } from "./grammar.ts";
 import { matchedBody } from "./json-matched.ts";
@@ -15,7 +21,9 @@ import { numberItem } from "./json-number.ts";
 import { ArrayRule, JsonItems, ObjectRule, type Property } from "./json-rules.ts";
 import { fitsNumber, type NumberRules } from "./number-rules.ts";
 import { type CountedDfa, countedPattern, patternDfa } from "./pattern.ts";
+import { disjoint } from "./schema-disjoint.ts";
 import {
+  type Alternatives,
   checkSize,
   flatten,
   type Located,
@@ -25,9 +33,12 @@ import {
   MOST_PARTS,
   mergeKeywords,
   refuse,
+  TYPES,
   type TypeName,
 } from "./schema-merge.ts";
+import { negations } from "./schema-negate.ts";
 import { otherThanDfa } from "./string-sets.ts";
+import { ALL_CHARACTERS } from "./unicode.ts";
 
 export interface JsonOptions {
   /** Most spaces after `:` and `,`; default 1. There is no other whitespace. */
@@ -37,6 +48,7 @@ export interface JsonOptions {
 }
 
 const MOST_BRANCHES = 1024;
+const MOST_EXCLUSIVE = 200;
 const MOST_ENUM_TEXT = 200_000;
 const MOST_NESTED_BRANCHES = 32;
 /** Keywords without which `anyOf` beside them stands alone. */
@@ -68,6 +80,12 @@ class SchemaCompiler {
   readonly #known = new Map<string, Choice>();
   readonly #patterns = new Map<string, CountedDfa>();
   readonly #jobs: (() => void)[] = [];
+  readonly #negations = new Map<JsonObject, Located[]>();
+  readonly #exclusive = new Map<JsonObject, Located[]>();
+  readonly #alternatives: Alternatives = {
+    not: (schema) => this.#not(schema),
+    oneOf: (branches, schema) => this.#oneOf(branches, schema),
+  };
   readonly #pointers = new Map<Rule, string>();
   #branches = 0;
   #reason: { pointer: string; why: string } | null = null;
@@ -120,6 +138,41 @@ class SchemaCompiler {
     return choice;
   }
 
+  #not(located: Located): Located[] {
+    const { schema } = located;
+    if (typeof schema === "boolean") return negations(this.#root, located);
+    let made = this.#negations.get(schema);
+    if (made === undefined) {
+      made = negations(this.#root, located);
+      this.#json.budget.spend(20 * made.length + 20);
+      this.#negations.set(schema, made);
+    }
+    return made;
+  }
+
+  /** The branches of `oneOf`, each without what another one allows; most of them differ anyway. */
+  #oneOf(branches: Located[], schema: JsonObject): Located[] {
+    if (branches.length === 1) return branches;
+    let made = this.#exclusive.get(schema);
+    if (made === undefined) {
+      if (branches.length > MOST_EXCLUSIVE) {
+        const { pointer } = branches[0];
+        refuse(pointer, "too many branches of oneOf", branches.length, `at most ${MOST_EXCLUSIVE}`);
+      }
+      made = branches.map((branch) => {
+        const overlapping = branches.filter((other) => {
+          this.#json.budget.spend(50);
+          return other !== branch && !disjoint(this.#root, [branch], [other]);
+        });
+        if (overlapping.length === 0) return branch;
+        const others = overlapping.map((other): JsonValue => new Map([["not", other.schema]]));
+        return { schema: new Map([["allOf", [branch.schema, ...others]]]), pointer: branch.pointer };
+      });
+      this.#exclusive.set(schema, made);
+    }
+    return made;
+  }
+
   #dead(pointer: string, why: string): Item[] {
     this.#reason ??= { pointer, why };
     return [];
@@ -128,10 +181,10 @@ class SchemaCompiler {
   #fill(list: readonly Located[]): Item[] {
     const { pointer } = list[0];
     this.#json.budget.pointer = pointer;
-    const { flats, groups, never } = flatten(this.#root, list);
+    const { flats, groups, never } = flatten(this.#root, list, this.#alternatives);
     if (never !== null) return this.#dead(never, "a schema is false");
     const alone = flats.every(({ schema }) =>
-      [...schema.keys()].every((key) => /^(anyOf|oneOf|allOf|\$ref)$/.test(key) || ANNOTATIONS.has(key)),
+      [...schema.keys()].every((key) => /^(anyOf|oneOf|allOf|not|\$ref)$/.test(key) || ANNOTATIONS.has(key)),
     );
     if (alone && groups.length === 1) return groups[0].map((branch) => this.#all([branch]));
     const ways = groups.reduce((product, group) => product * group.length, 1);
@@ -148,7 +201,10 @@ class SchemaCompiler {
     pointer: string,
     depth: number,
   ): Item[] {
-    if (groups.length === 0) return this.#build(mergeKeywords(flats, pointer));
+    const merged = mergeKeywords(flats, pointer);
+    if (groups.length === 0) return this.#build(merged);
+    // Branches that contradict each other are not followed further.
+    if (merged.types?.size === 0) return this.#dead(pointer, "no type is left");
     if (depth > MOST_NESTED_BRANCHES) refuse(pointer, "anyOf inside anyOf too deeply", depth);
     const [group, ...others] = groups;
     return group.flatMap((branch) => {
@@ -156,7 +212,7 @@ class SchemaCompiler {
       if (this.#branches > MOST_BRANCHES) {
         refuse(pointer, "too many combinations of anyOf", this.#branches, `at most ${MOST_BRANCHES}`);
       }
-      const inner = flatten(this.#root, [branch]);
+      const inner = flatten(this.#root, [branch], this.#alternatives);
       if (inner.never !== null) return this.#dead(inner.never, "a schema is false");
       const known = new Set(flats.map(({ schema }) => schema));
       const added = inner.flats.filter(({ schema }) => !known.has(schema));
@@ -167,6 +223,9 @@ class SchemaCompiler {
   #build(merged: Merged): Item[] {
     this.#json.budget.pointer = merged.pointer;
     if (merged.values !== null) return this.#values(merged);
+    if (merged.types === null && merged.excluded.length > 0) {
+      return this.#build({ ...merged, types: new Set(TYPES.filter((type) => type !== "integer")) });
+    }
     if (merged.types === null) return [this.#json.value(this.#depth)];
     if (merged.types.size === 0) return this.#dead(merged.pointer, "no type is left");
     return [...merged.types].flatMap((type) => this.#type(type, merged));
@@ -175,9 +234,11 @@ class SchemaCompiler {
   #type(type: TypeName, merged: Merged): Item[] {
     switch (type) {
       case "null":
-        return [this.#json.text("null")];
-      case "boolean":
-        return [this.#json.literals(["true", "false"])];
+        return merged.excluded.includes(null) ? [] : [this.#json.text("null")];
+      case "boolean": {
+        const left = [true, false].filter((value) => !merged.excluded.includes(value));
+        return left.length > 0 ? [this.#json.literals(left.map(String))] : [];
+      }
       case "integer":
         return merged.types!.has("number") ? [] : this.#number(merged, true);
       case "number":
@@ -193,11 +254,12 @@ class SchemaCompiler {
 
   #number(merged: Merged, integer: boolean): Item[] {
     const rules = numberRules(merged, integer);
-    const { minima, maxima, steps } = rules;
+    const { minima, maxima, steps, notSteps, excluded } = rules;
     const formats = merged.formats
       .map(({ format }) => INTEGER_FORMATS.get(format))
       .filter((range) => range !== undefined);
-    if (!integer && minima.length + maxima.length + steps.length + formats.length === 0) {
+    const lists = [minima, maxima, steps, notSteps, excluded, formats];
+    if (!integer && lists.every((list) => list.length === 0)) {
       return [this.#json.number()];
     }
     const item =
@@ -230,18 +292,29 @@ class SchemaCompiler {
     };
   }
 
-  /** The strings of patterns, formats and lengths. A format that contradicts the rest is an annotation only. */
+  /** The strings of a set without those that are excluded. */
+  #without(set: StringSet, { notPatterns, excluded }: Merged): StringSet {
+    const { budget } = this.#json;
+    const others = notPatterns.map(({ pattern }) =>
+      complementDfa(patternDfa(pattern, budget), ALL_CHARACTERS, budget),
+    );
+    const listed = excluded.filter((value) => typeof value === "string");
+    if (listed.length > 0) others.push(otherThanDfa(listed, budget));
+    const all = set.dfa === undefined ? others : [set.dfa, ...others];
+    return { ...set, dfa: intersectAll(all, budget) };
+  }
+
+  /** All that is said of strings. A format that patterns and lengths of its own schema contradict is an annotation only. */
   #strings(merged: Merged): StringSet {
     const { budget } = this.#json;
-    let set = this.#matching(merged);
-    for (const { format, pointer } of merged.formats) {
-      for (const pattern of FORMATS.get(format) ?? []) {
-        budget.pointer = pointer;
-        const both = this.#both(set, formatDfa(pattern));
-        if (both === null) continue;
-        set = both;
-        break;
-      }
+    let set = this.#without(this.#matching(merged), merged);
+    for (const { format, pointer, own } of merged.formats) {
+      const asked = this.#matching(mergeKeywords([own], own.pointer));
+      budget.pointer = pointer;
+      const possible = (FORMATS.get(format) ?? []).filter((form) => this.#both(asked, formatDfa(form)));
+      if (possible.length === 0) continue;
+      const found = possible.map((form) => this.#both(set, formatDfa(form))).find((both) => both !== null);
+      set = found ?? { ...set, dfa: null };
     }
     budget.pointer = merged.pointer;
     return set;
@@ -274,14 +347,26 @@ class SchemaCompiler {
     return item ? [item] : this.#dead(pointer, "no string matches");
   }
 
-  #array({ prefix, items, minItems, maxItems, pointer }: Merged): Item[] {
+  #array({ prefix, items, minItems, maxItems, excluded, pointer }: Merged): Item[] {
+    if (excluded.some(Array.isArray)) refuse(pointer, "a listed array inside not or oneOf is not supported");
     if (minItems > maxItems) return this.#dead(pointer, "minItems is above maxItems");
     const first = prefix.map((list) => this.#all(list));
     return [this.#json.rule(new ArrayRule(this.#json, first, this.#all(items), minItems, maxItems))];
   }
 
   #object(merged: Merged): Item[] {
-    const { properties, required, additional, names, pointer } = merged;
+    const { properties, required, additional, names, outside, excluded, pointer } = merged;
+    if (excluded.some((value) => value instanceof Map)) {
+      refuse(pointer, "a listed object inside not or oneOf is not supported");
+    }
+    if (outside.length > 0) {
+      // One of the declared properties that are not among the names has to be there.
+      const [first, ...rest] = outside;
+      const options = [...properties.keys()].filter((name) => !first.includes(name));
+      return options.flatMap((name) =>
+        this.#object({ ...merged, outside: rest, required: new Set([...required, name]) }),
+      );
+    }
     const allowed = this.#names(names, pointer);
     const declared: Property[] = [];
     for (const [name, list] of properties) {
@@ -304,7 +389,7 @@ class SchemaCompiler {
   #names(names: readonly Located[], pointer: string): StringSet {
     if (names.length === 0) return { dfa: undefined, min: 0, max: Number.POSITIVE_INFINITY };
     const none = { dfa: null, min: 0, max: 0 };
-    const { flats, groups, never } = flatten(this.#root, names);
+    const { flats, groups, never } = flatten(this.#root, names, this.#alternatives);
     if (never !== null) return none;
     if (groups.length > 0) refuse(`${pointer}/propertyNames`, "anyOf in propertyNames is not supported");
     const merged = mergeKeywords(flats, `${pointer}/propertyNames`);
@@ -321,10 +406,17 @@ class SchemaCompiler {
   /** The listed values that satisfy the other keywords. */
   #values(merged: Merged): Item[] {
     const { types, pointer } = merged;
-    const strings = this.#matching(merged);
+    const strings = this.#without(this.#matching(merged), merged);
     const texts: string[] = [];
+    const unformatted: string[] = [];
+    const formats = merged.formats.flatMap(({ format, pointer: at }) => {
+      const form = FORMATS.get(format)?.at(-1);
+      return form === undefined ? [] : [{ dfa: formatDfa(form), owner: parent(at) }];
+    });
     let length = 0;
+    const excluded = new Set(merged.excluded.map(canonicalJson));
     for (const { value, pointer } of merged.values!) {
+      if (excluded.has(canonicalJson(value))) continue;
       const type = typeOf(value);
       const text = writeJson(value);
       length += text.length;
@@ -334,8 +426,15 @@ class SchemaCompiler {
       if (typeof value === "string" && !isIn(value, strings)) continue;
       if (value instanceof JsonNumber && !fitsNumber(value, numberRules(merged, false))) continue;
       if (type === "object" || type === "array") refuseBeside(merged, type, pointer);
-      texts.push(text);
+      const lacking = formats.filter(
+        ({ dfa }) => typeof value === "string" && !acceptsDfa(dfa, codes(value)),
+      );
+      if (lacking.some(({ owner }) => owner !== parent(pointer))) continue;
+      const formatted = lacking.length === 0;
+      (formatted ? texts : unformatted).push(text);
     }
+    // Where none of the values has the format beside the list, the list is what is meant.
+    if (texts.length === 0) texts.push(...unformatted);
     if (texts.length === 0) return this.#dead(pointer, "no listed value satisfies the other keywords");
     return [this.#json.literals(texts)];
   }
@@ -379,15 +478,17 @@ function withFormats(
   };
 }
 
+/** The schema to which the keyword at a pointer belongs. */
+const parent = (pointer: string) => pointer.slice(0, pointer.lastIndexOf("/"));
 const quotePattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
-const numberRules = ({ minima, maxima, steps }: Merged, integer: boolean): NumberRules => ({
+const numberRules = (merged: Merged, integer: boolean): NumberRules => ({
   integer,
-  minima,
-  maxima,
-  steps,
-  notSteps: [],
-  excluded: [],
+  minima: merged.minima,
+  maxima: merged.maxima,
+  steps: merged.steps,
+  notSteps: merged.notSteps,
+  excluded: merged.excluded.filter((value) => value instanceof JsonNumber),
 });
 
 function typeOf(value: JsonValue): TypeName {

@@ -1,8 +1,8 @@
 /**
  * JSON Schema (2020-12, with `definitions`, list-valued `items` and `nullable` of older dialects and OpenAPI) as sets of
- * keywords that hold together: references resolved, `allOf` merged, `anyOf` and `oneOf` set apart. Every keyword that
- * restricts and is not understood is refused by name; annotations and unknown keywords are ignored, as the standard
- * says. `oneOf` is read as `anyOf`: that only one branch matches is not enforced.
+ * keywords that hold together: references resolved, `allOf` merged, `anyOf`, `oneOf` and `not` set apart. Every keyword
+ * that restricts and is not understood is refused by name; annotations and unknown keywords are ignored, as the standard
+ * says.
  */
 import { canonicalJson, JsonNumber, type JsonObject, type JsonValue } from "../../json/index.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -44,8 +44,19 @@ export function refuse(pointer: string, message: string, found?: unknown, expect
   });
 }
 
+/** Keywords of schemas that are made here, for what no keyword of the standard says. */
+export const INTERNAL = {
+  /** Values that are not meant. */
+  notEqual: "\0notEqual",
+  notPattern: "\0notPattern",
+  notMultiple: "\0notMultiple",
+  /** Names beside which there must be another. */
+  outside: "\0outside",
+  /** Declared properties do not mean that there are no others. */
+  neutral: "\0neutral",
+} as const;
+
 const UNSUPPORTED = [
-  "not",
   "if",
   "then",
   "else",
@@ -113,7 +124,7 @@ export function located(value: JsonValue, pointer: string): Located {
   return { schema: value, pointer };
 }
 
-function locatedList(schema: JsonObject, key: string, pointer: string): Located[] | undefined {
+export function locatedList(schema: JsonObject, key: string, pointer: string): Located[] | undefined {
   const value = schema.get(key);
   if (value === undefined) return undefined;
   if (!Array.isArray(value) || value.length === 0) refuse(below(pointer, key), "must be a list with schemas");
@@ -121,7 +132,7 @@ function locatedList(schema: JsonObject, key: string, pointer: string): Located[
 }
 
 /** What a reference within the document points to. */
-function resolve(root: JsonValue, reference: JsonValue, pointer: string): Located {
+export function resolve(root: JsonValue, reference: JsonValue, pointer: string): Located {
   const at = below(pointer, "$ref");
   if (typeof reference !== "string") refuse(at, "must be a string", shown(reference));
   if (reference !== "#" && !reference.startsWith("#/")) {
@@ -143,8 +154,21 @@ function resolve(root: JsonValue, reference: JsonValue, pointer: string): Locate
   return located(value, reference);
 }
 
+/** What stands for `oneOf` and `not`; the same objects each time, since schemas are told apart by identity. */
+export interface Alternatives {
+  oneOf(branches: Located[], schema: JsonObject): Located[];
+  not(schema: Located): Located[];
+}
+
+/** Where only differences are looked for: what is not looked into may be anything. */
+const UNKNOWN: Alternatives = { oneOf: (branches) => branches, not: () => [{ schema: true, pointer: "#" }] };
+
 /** Resolves references and `allOf` of schemas that hold together. @throws ConfigError also for circular references */
-export function flatten(root: JsonValue, list: readonly Located[]): Flattened {
+export function flatten(
+  root: JsonValue,
+  list: readonly Located[],
+  alternatives: Alternatives = UNKNOWN,
+): Flattened {
   const flats: LocatedObject[] = [];
   const groups: Located[][] = [];
   const done = new Set<JsonObject>();
@@ -166,9 +190,15 @@ export function flatten(root: JsonValue, list: readonly Located[]): Flattened {
     const reference = schema.get("$ref");
     if (reference !== undefined) visit(resolve(root, reference, pointer), inside);
     for (const part of locatedList(schema, "allOf", pointer) ?? []) visit(part, inside);
-    for (const key of ["anyOf", "oneOf"]) {
-      const group = locatedList(schema, key, pointer);
-      if (group) groups.push(group);
+    const any = locatedList(schema, "anyOf", pointer);
+    if (any) groups.push(any);
+    const one = locatedList(schema, "oneOf", pointer);
+    if (one) groups.push(alternatives.oneOf(one, schema));
+    const inner = schema.get("not");
+    if (inner !== undefined) {
+      const others = alternatives.not(located(inner, below(pointer, "not")));
+      if (others.length === 0) never ??= below(pointer, "not");
+      else groups.push(others);
     }
     done.add(schema);
     flats.push({ schema, pointer });
@@ -178,7 +208,15 @@ export function flatten(root: JsonValue, list: readonly Located[]): Flattened {
 }
 
 export type TypeName = "string" | "number" | "integer" | "boolean" | "null" | "object" | "array";
-const TYPES: readonly TypeName[] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+export const TYPES: readonly TypeName[] = [
+  "object",
+  "array",
+  "string",
+  "number",
+  "integer",
+  "boolean",
+  "null",
+];
 /** Keywords that say which type is meant where `type` does not. */
 const IMPLIED: readonly (readonly [TypeName, readonly string[]])[] = [
   ["object", ["properties", "required", "additionalProperties", "propertyNames"]],
@@ -194,15 +232,22 @@ export interface Merged {
   readonly types: ReadonlySet<TypeName> | null;
   /** Values of which one is meant, with their pointer; null: no such list. */
   readonly values: readonly { value: JsonValue; pointer: string }[] | null;
+  /** Values that are not meant. */
+  readonly excluded: readonly JsonValue[];
   readonly minLength: number;
   readonly maxLength: number;
   readonly patterns: readonly { pattern: string; pointer: string }[];
-  readonly formats: readonly { format: string; pointer: string }[];
+  readonly notPatterns: readonly { pattern: string; pointer: string }[];
+  /** Each with the schema that it stands in. */
+  readonly formats: readonly { format: string; pointer: string; own: LocatedObject }[];
   readonly minima: readonly Bound[];
   readonly maxima: readonly Bound[];
   readonly steps: readonly JsonNumber[];
+  readonly notSteps: readonly JsonNumber[];
   readonly properties: ReadonlyMap<string, readonly Located[]>;
   readonly required: ReadonlySet<string>;
+  /** Lists of names, beside each of which there must be another. */
+  readonly outside: readonly (readonly string[])[];
   /** null: none is allowed. */
   readonly additional: readonly Located[] | null;
   readonly names: readonly Located[];
@@ -212,12 +257,17 @@ export interface Merged {
   readonly maxItems: number;
 }
 
-function readTypes({ schema, pointer }: LocatedObject): Set<TypeName> | null {
+/** The types that a schema's keywords are about; null: any. */
+function readTypes(at: LocatedObject): Set<TypeName> | null {
+  if (at.schema.has("type")) return typesAsWritten(at);
+  const implied = IMPLIED.filter(([, keys]) => keys.some((key) => at.schema.has(key)));
+  return implied.length === 0 ? null : new Set(implied.map(([type]) => type));
+}
+
+/** The types that a schema allows by name; null where it names none. @throws ConfigError */
+export function typesAsWritten({ schema, pointer }: LocatedObject): Set<TypeName> | null {
   const value = schema.get("type");
-  if (value === undefined) {
-    const implied = IMPLIED.filter(([, keys]) => keys.some((key) => schema.get(key) !== undefined));
-    return implied.length === 0 ? null : new Set(implied.map(([type]) => type));
-  }
+  if (value === undefined) return null;
   const at = below(pointer, "type");
   const list = Array.isArray(value) ? value : [value];
   const unknown = list.find((name) => !TYPES.includes(name as TypeName));
@@ -228,7 +278,7 @@ function readTypes({ schema, pointer }: LocatedObject): Set<TypeName> | null {
 }
 
 /** Types in both sets; integers are numbers. */
-function commonTypes(a: ReadonlySet<TypeName> | null, b: ReadonlySet<TypeName> | null) {
+export function commonTypes(a: ReadonlySet<TypeName> | null, b: ReadonlySet<TypeName> | null) {
   if (a === null || b === null) return a ?? b;
   const out = new Set([...a].filter((type) => b.has(type)));
   const integers = (set: ReadonlySet<TypeName>) => set.has("integer") || set.has("number");
@@ -236,7 +286,7 @@ function commonTypes(a: ReadonlySet<TypeName> | null, b: ReadonlySet<TypeName> |
   return out;
 }
 
-function count(schema: JsonObject, key: string, pointer: string): number | undefined {
+export function count(schema: JsonObject, key: string, pointer: string): number | undefined {
   const value = schema.get(key);
   if (value === undefined) return undefined;
   if (!(value instanceof JsonNumber) || !value.isInteger || value.decimal.negative) {
@@ -249,13 +299,13 @@ function count(schema: JsonObject, key: string, pointer: string): number | undef
   return number;
 }
 
-function quantity(schema: JsonObject, key: string, pointer: string): JsonNumber | undefined {
+export function quantity(schema: JsonObject, key: string, pointer: string): JsonNumber | undefined {
   const value = schema.get(key);
   if (value === undefined || value instanceof JsonNumber) return value;
   refuse(below(pointer, key), "must be a number", shown(value));
 }
 
-function bounds(schema: JsonObject, side: "minimum" | "maximum", pointer: string): Bound[] {
+export function bounds(schema: JsonObject, side: "minimum" | "maximum", pointer: string): Bound[] {
   const exclusiveKey = side === "minimum" ? "exclusiveMinimum" : "exclusiveMaximum";
   const value = quantity(schema, side, pointer);
   const out: Bound[] = [];
@@ -275,7 +325,7 @@ function texts(schema: JsonObject, key: string, pointer: string): string[] {
   return [value];
 }
 
-function valueList({ schema, pointer }: LocatedObject) {
+export function valueList({ schema, pointer }: LocatedObject) {
   const out: { value: JsonValue; pointer: string }[][] = [];
   const list = schema.get("enum");
   if (list !== undefined) {
@@ -297,7 +347,7 @@ function checkNames(names: readonly string[], pointer: string): void {
   if (long) refuse(pointer, "the name of a property is too long", long.length, `at most ${LONGEST_NAME}`);
 }
 
-function propertiesOf({ schema, pointer }: LocatedObject): Map<string, Located> {
+export function propertiesOf({ schema, pointer }: LocatedObject): Map<string, Located> {
   const value = schema.get("properties");
   const at = below(pointer, "properties");
   if (value === undefined) return new Map();
@@ -306,7 +356,7 @@ function propertiesOf({ schema, pointer }: LocatedObject): Map<string, Located> 
   return new Map([...value].map(([name, schema]) => [name, located(schema, below(at, name))]));
 }
 
-function requiredOf({ schema, pointer }: LocatedObject): string[] {
+export function requiredOf({ schema, pointer }: LocatedObject): string[] {
   const value = schema.get("required");
   if (value === undefined) return [];
   const at = below(pointer, "required");
@@ -322,7 +372,10 @@ function optional(schema: JsonObject, key: string, pointer: string): Located | u
   return value === undefined ? undefined : located(value, below(pointer, key));
 }
 
-function itemsOf({ schema, pointer }: LocatedObject): { prefix: Located[]; rest: Located | undefined } {
+export function itemsOf({ schema, pointer }: LocatedObject): {
+  prefix: Located[];
+  rest: Located | undefined;
+} {
   if (Array.isArray(schema.get("items"))) {
     const prefix = locatedList(schema, "items", pointer)!;
     return { prefix, rest: optional(schema, "additionalItems", pointer) };
@@ -338,6 +391,7 @@ const present = <T>(list: readonly (T | undefined)[]): T[] => list.filter((item)
 function mergeObjects(flats: readonly LocatedObject[]) {
   const parts = flats.map((flat) => ({
     declared: propertiesOf(flat),
+    closes: !flat.schema.has(INTERNAL.neutral),
     rest: optional(flat.schema, "additionalProperties", flat.pointer),
   }));
   const required = new Set(flats.flatMap(requiredOf));
@@ -347,7 +401,7 @@ function mergeObjects(flats: readonly LocatedObject[]) {
     properties.set(name, present(parts.map(({ declared, rest }) => declared.get(name) ?? rest)));
   }
   const rests = present(parts.map(({ rest }) => rest));
-  const closed = rests.length === 0 && parts.some(({ declared }) => declared.size > 0);
+  const closed = rests.length === 0 && parts.some(({ declared, closes }) => closes && declared.size > 0);
   return {
     properties,
     required,
@@ -364,6 +418,10 @@ function mergeArrays(flats: readonly LocatedObject[]) {
     items: present(parts.map(({ rest }) => rest)),
   };
 }
+
+/** What an internal keyword says in each of the schemas that have it. */
+const internal = (flats: readonly LocatedObject[], key: string): JsonValue[] =>
+  present(flats.map(({ schema }) => schema.get(key)));
 
 /** The keywords of schemas that hold together, each read and checked. @throws ConfigError for a malformed keyword */
 export function mergeKeywords(flats: readonly LocatedObject[], pointer: string): Merged {
@@ -386,17 +444,25 @@ export function mergeKeywords(flats: readonly LocatedObject[], pointer: string):
     pointer,
     types: flats.map(readTypes).reduce<ReadonlySet<TypeName> | null>(commonTypes, null),
     values: values ?? null,
+    excluded: internal(flats, INTERNAL.notEqual).flatMap((list) => list as JsonValue[]),
     minLength: most("minLength"),
     maxLength: least("maxLength"),
     patterns: flats.flatMap(({ schema, pointer }) =>
       texts(schema, "pattern", pointer).map((pattern) => ({ pattern, pointer: below(pointer, "pattern") })),
     ),
+    notPatterns: flats.flatMap(({ schema, pointer }) =>
+      texts(schema, INTERNAL.notPattern, pointer).map((pattern) => ({ pattern, pointer })),
+    ),
     formats: flats.flatMap(({ schema, pointer }) =>
-      texts(schema, "format", pointer).map((format) => ({ format, pointer: below(pointer, "format") })),
+      texts(schema, "format", pointer).map((format) => ({
+        ...{ format, pointer: below(pointer, "format"), own: { schema, pointer } },
+      })),
     ),
     minima: flats.flatMap(({ schema, pointer }) => bounds(schema, "minimum", pointer)),
     maxima: flats.flatMap(({ schema, pointer }) => bounds(schema, "maximum", pointer)),
     steps,
+    notSteps: internal(flats, INTERNAL.notMultiple) as JsonNumber[],
+    outside: internal(flats, INTERNAL.outside) as string[][],
     ...mergeObjects(flats),
     ...mergeArrays(flats),
     minItems: most("minItems"),

@@ -143,6 +143,14 @@ const schemas = fc.letrec<{ any: unknown; object: unknown; array: unknown }>((ti
       weight: 1,
     },
     { arbitrary: fc.tuple(tie("object"), tie("object")).map((allOf) => ({ allOf })), weight: 1 },
+    {
+      arbitrary: fc.array(tie("any"), { minLength: 2, maxLength: 3 }).map((oneOf) => ({ oneOf })),
+      weight: 2,
+    },
+    {
+      arbitrary: fc.tuple(tie("any"), tie("any")).map(([some, other]) => ({ allOf: [some, { not: other }] })),
+      weight: 2,
+    },
     { arbitrary: fc.constant({ anyOf: [{ type: "null" }, { $ref: "#/$defs/r" }] }), weight: 1 },
     { arbitrary: fc.constant(true), weight: 1 },
   ),
@@ -187,7 +195,13 @@ const made = (schema: unknown, tokenizer: Tokenizer, more: Partial<ConstraintOpt
   try {
     return jsonSchemaConstraint(schema, tokenizer, { ...options, maxDepth: 4, ...more });
   } catch (error) {
-    if (/no JSON value satisfies|a listed (object|array) beside/.test((error as Error).message)) return null;
+    if (
+      /no JSON value satisfies|a listed (object|array) |inside not|combinations/.test(
+        (error as Error).message,
+      )
+    ) {
+      return null;
+    }
     throw error;
   }
 };
