@@ -98,6 +98,7 @@ describe("unpickle", () => {
     ["a very long name", global("m".repeat(300), "x"), /too long/],
     ["INST", [0x69], /INST \(0x69\)/],
     ["NEWOBJ", [op.NONE, op.EMPTY_TUPLE, 0x81], /NEWOBJ/],
+    ["an integer of 33 bytes", [op.LONG1, 33, ...new Array<number>(33).fill(1)], /more bytes than any.*32/],
     ["an extension code", [0x82, 1], /EXT1/],
     ["an opcode that is none", [0xff], /unknown \(0xff\)/],
     ["a second beginning", [op.PROTO, 2], /PROTO/],

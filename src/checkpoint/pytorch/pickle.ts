@@ -34,6 +34,8 @@ export interface Unpickled {
 
 /** Values that a pickle may build, enough for 100,000 tensors: some hundreds of megabytes at the most. */
 const MAX_VALUES = 1 << 22;
+/** Bytes of an integer. */
+const MAX_INTEGER = 32;
 /** Longest module or name. */
 const MAX_NAME = 256;
 const NO_CODE_HINT =
@@ -128,8 +130,10 @@ class Machine {
     return this.#decoded(begin, end);
   }
 
-  /** A signed little-endian integer of any length up to 255 bytes. */
+  /** A signed little-endian integer; the longest there is, the magic number of the stream, has 10 bytes. */
   #long(length: number): number | bigint {
+    if (length > MAX_INTEGER)
+      this.#fail("an integer of more bytes than any", `at most ${MAX_INTEGER}`, length);
     const at = this.#take(length);
     let value = 0n;
     for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.#bytes[at + i]);
