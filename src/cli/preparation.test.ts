@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -66,7 +66,7 @@ describe("the preparation of a run", () => {
     expect(texts.trainBytes).toBe(expected.train.reduce((sum, { text }) => sum + utf8Length(text), 0));
     expect(texts.duplicates).toBe(3);
     expect(texts.selection.kept).toBe(39);
-    expect(lines.at(-1)).toMatch(/39 files of 42 kept, 3 duplicates removed, \d+ to learn from/);
+    expect(lines.at(-1)).toMatch(/39 of 42 files kept, 3 duplicates removed, \d+ to learn from/);
 
     const out = join(root, "run");
     const prepared = await prepareRun(texts, out, config, (stage) => lines.push(stage));
@@ -117,11 +117,39 @@ describe("the preparation of a run", () => {
     const texts = await selectTexts(folder, limited);
     const lines: string[] = [];
     const prepared = await prepareRun(texts, join(root, "run"), limited, (_, message) => lines.push(message));
-    expect(lines.find((line) => line.includes("count"))).toMatch(/a sample of 0\.0 MB, .* of [1-9] files/);
+    expect(lines.find((line) => line.includes("count"))).toMatch(/a sample of \d\.\d kB, .* of [1-9] files/);
     // The tokens come from all files.
     expect(lines.at(-1)).toContain(`${texts.heldOut.files} of ${texts.heldOut.files} documents`);
     expect(prepared.trainTokens).toBeGreaterThan(2000);
     expect(() => mergeConfig(config, { data: { tokenizerBytes: 0 } })).toThrow(/tokenizerBytes/);
+  });
+
+  it("learns from one short text, and leaves no run where it is too short", async () => {
+    const lines = Array.from(
+      { length: 300 },
+      (_, i) => `line ${i} of a text, and ${(i * 7919) % 1013} more\n`,
+    );
+    await writeFile(join(root, "input.txt"), lines.join(""));
+    const one = mergeConfig(config, { data: { heldOut: 0.1 }, training: { sequenceLength: 64 } });
+    const said: string[] = [];
+    const texts = await selectTexts(join(root, "input.txt"), one, (_, message) => said.push(message));
+    expect(said.at(-1)).toMatch(
+      /^1 of 1 file kept, 0 duplicates removed, 1 to learn from \(.* kB\), .* held out \(from the end of 1 long file\)$/,
+    );
+    const prepared = await prepareRun(texts, join(root, "run"), one);
+    expect(prepared.trainTokens / prepared.heldOutTokens).toBeGreaterThan(7);
+    const [train] = await collect(texts.train);
+    const [heldOut] = await collect(texts.heldOut);
+    expect(train.text + heldOut.text).toBe(lines.join(""));
+
+    await writeFile(join(root, "short.txt"), lines.slice(0, 40).join(""));
+    const short = await selectTexts(join(root, "short.txt"), one);
+    const long = mergeConfig(one, { training: { sequenceLength: 2048 } });
+    await expect(prepareRun(short, join(root, "other"), long)).rejects.toThrow(
+      /too little text.*sequenceLength/,
+    );
+    expect((await readdir(root)).sort()).toEqual(["input.txt", "run", "short.txt"]);
+    await expect(prepareRun(texts, join(root, "run"), one)).rejects.toThrow(/not replaced|that this program/);
   });
 
   it("keeps duplicates where told, and refuses a folder with too little text", async () => {

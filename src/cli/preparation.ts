@@ -16,6 +16,7 @@ import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
 import { writeJson } from "./json-file.ts";
+import { bytesText, counted } from "./progress-line.ts";
 import type { RunConfig } from "./run-config.ts";
 
 /** One line of progress while data are prepared. */
@@ -56,8 +57,6 @@ export interface RunTexts {
   readonly skipped: number;
 }
 
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-
 /**
  * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
  * @throws ConfigError where the folder holds too little text
@@ -86,7 +85,7 @@ export async function selectTexts(
     onProgress: (p) =>
       progress(
         "select",
-        `reading ${folder}: ${p.files} of ${corpus.candidates} files, ${megabytes(p.bytes)}`,
+        `reading ${folder}: ${p.files} of ${corpus.candidates} files, ${bytesText(p.bytes)}`,
       ),
   });
   const { train, heldOut, dedupe, dividedFiles, dividedProjects } = prepared;
@@ -95,12 +94,12 @@ export async function selectTexts(
   const duplicates = dedupe.exact + dedupe.near;
   const divided = dividedProjects.length;
   const left = leftOutText(selection);
-  const held = dividedFiles === 0 ? `${heldOut.files} held out` : `${megabytes(heldOut.bytes)} held out`;
+  const held = dividedFiles === 0 ? heldOut.files : bytesText(heldOut.bytes);
   progress(
     "select",
-    `${selection.kept} files of ${selection.seen} kept, ${duplicates} duplicates removed, ` +
-      `${train.files} to learn from (${megabytes(train.bytes)}), ${held}` +
-      (dividedFiles > 0 ? ` (the ends of ${dividedFiles} long files)` : "") +
+    `${selection.kept} of ${counted(selection.seen, "file")} kept, ${counted(duplicates, "duplicate")} removed, ` +
+      `${train.files} to learn from (${bytesText(train.bytes)}), ${held} held out` +
+      (dividedFiles > 0 ? ` (from the end of ${counted(dividedFiles, "long file")})` : "") +
       (divided > 0 ? `; projects too large to be ordered as a whole, read in parts: ${divided}` : "") +
       (left === "" ? "" : `; left out: ${left}`),
   );
@@ -157,7 +156,7 @@ async function writeRun(
   const { folder, train, heldOut } = texts;
   const { data, seed, vocabSize } = config;
   const sample = train.sample(data.tokenizerBytes, seed);
-  const of = sample.files < train.files ? `a sample of ${megabytes(sample.bytes)}, ` : "";
+  const of = sample.files < train.files ? `a sample of ${bytesText(sample.bytes)}, ` : "";
   const json = await trainBpe(textsOf(sample), {
     vocabSize,
     onProgress: (p) =>
@@ -202,6 +201,16 @@ async function writeRun(
   };
   const trained = await build("train", train, data.fimRate);
   const held = await build("held-out", heldOut, 0);
+  const { sequenceLength } = config.training;
+  if (trained.tokens <= sequenceLength || held.tokens < 2) {
+    throw new ConfigError("too little text for one sequence", {
+      where: folder,
+      name: "training.sequenceLength",
+      expected: `more than ${sequenceLength} tokens to learn from, and 2 that are held out`,
+      found: `${trained.tokens} and ${held.tokens}`,
+      hint: "Use more text, or a shorter sequence.",
+    });
+  }
   await writeJson(join(out, "run.json"), { folder, ...config });
   return {
     vocabSize: tokenizer.vocabSize,

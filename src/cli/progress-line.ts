@@ -3,17 +3,23 @@ import type { DownloadProgress } from "../pretrained/hub.ts";
 import type { LoadProgress } from "../pretrained/load.ts";
 import { clock, type Output } from "./live-view.ts";
 
-/** "950 bytes", "12.3 MB", "4.56 GB". */
+/** "950 bytes", "12.3 kB", "12.34 MB", "4.56 GB". */
 export function bytesText(bytes: number): string {
   if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
-  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(2)} MB` : `${bytes} bytes`;
+  if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(2)} MB`;
+  return bytes >= 1e3 ? `${(bytes / 1e3).toFixed(1)} kB` : `${bytes} bytes`;
+}
+
+/** "1 file", "2 files". */
+export function counted(n: number, thing: string): string {
+  return `${n} ${thing}${n === 1 ? "" : "s"}`;
 }
 
 /** "1.20 of 4.56 GB". */
 function share(done: number, total: number): string {
   const whole = bytesText(total);
-  const unit = total >= 1e9 ? 1e9 : total >= 1e6 ? 1e6 : 0;
-  return `${unit === 0 ? done : (done / unit).toFixed(2)} of ${whole}`;
+  const unit = [1e9, 1e6, 1e3].find((size) => total >= size) ?? 0;
+  return `${unit === 0 ? done : (done / unit).toFixed(unit === 1e3 ? 1 : 2)} of ${whole}`;
 }
 
 /** What the line says. */

@@ -102,9 +102,7 @@ export async function benchmarkShape(
   let since = performance.now();
   let model = createModel({ ...configJson, num_nextn_predict_layers: 0 }, device, { dtype, seed, std: 0.02 });
   const makeSeconds = seconds(since);
-  log(
-    `made     ${counts.total} parameters, ${(bytes.total / 1e9).toFixed(2)} GB, in ${makeSeconds.toFixed(1)} s`,
-  );
+  log(`made     ${counts.total} parameters, ${bytesText(bytes.total)}, in ${makeSeconds.toFixed(1)} s`);
 
   let [saveSeconds, loadSeconds, firstTokenSeconds]: (number | null)[] = [null, null, null];
   if (options.reopen && (dtype === "q4" || dtype === "q8")) {
@@ -145,7 +143,7 @@ export async function benchmarkShape(
   const decodeGigabytesPerSecond = (decodeTokensPerSecond * bytes.perToken) / 1e9;
   log(
     `decode   ${options.tokens} tokens at ${decodeTokensPerSecond.toFixed(1)} a second, ` +
-      `${decodeGigabytesPerSecond.toFixed(1)} GB of weights a second`,
+      `${bytesText(Math.round(decodeGigabytesPerSecond * 1e9))} of weights a second`,
   );
 
   let batchTokensPerSecond: number | null = null;

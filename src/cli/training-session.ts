@@ -2,6 +2,7 @@
 import { listenForInterrupt } from "./interrupt.ts";
 import { LiveView, type Output, short } from "./live-view.ts";
 import { type Progress, prepareRun, type RunTexts, selectTexts } from "./preparation.ts";
+import { bytesText } from "./progress-line.ts";
 import type { RunConfig } from "./run-config.ts";
 import type { TrainingMemory } from "./training-run.ts";
 import { type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
@@ -47,13 +48,11 @@ export async function prepare(
   }
 }
 
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-
 /** "peak memory 31.0 MB = weights 5.0 MB + ..". */
 export function memoryText({ peak, weights, gradients, moments, activations }: TrainingMemory): string {
   return (
-    `peak memory ${megabytes(peak)} = weights ${megabytes(weights)} + gradients ${megabytes(gradients)} + ` +
-    `moments ${megabytes(moments)} + activations ${megabytes(activations)}`
+    `peak memory ${bytesText(peak)} = weights ${bytesText(weights)} + gradients ${bytesText(gradients)} + ` +
+    `moments ${bytesText(moments)} + activations ${bytesText(activations)}`
   );
 }
 

@@ -304,10 +304,10 @@ describe("a death", () => {
   });
 
   it("is known from the name, on this machine only", async () => {
-    expect(isAbandoned(temporaryName(path, "tmp"))).toBe(false);
-    expect(isAbandoned(deadName("tmp"))).toBe(true);
-    expect(isAbandoned(deadName("tmp").replace(/-[0-9a-f]{8}-/, "-00000000-"))).toBe(false);
-    expect(isAbandoned("model.tmp-mine")).toBe(false);
+    expect(await isAbandoned(temporaryName(path, "tmp"))).toBe(false);
+    expect(await isAbandoned(deadName("tmp"))).toBe(true);
+    expect(await isAbandoned(deadName("tmp").replace(/-[0-9a-f]{8}-/, "-00000000-"))).toBe(false);
+    expect(await isAbandoned("model.tmp-mine")).toBe(false);
     const [mine, dead, other] = [temporaryName(path, "tmp"), deadName("tmp"), `${path}.tmp-1`];
     for (const folder of [mine, dead, other]) put({ f: "1" }, folder);
     await clearAbandonedIn(dir);

@@ -5,7 +5,7 @@
  * one takes its name. A process killed between the two leaves both whole; whoever comes next puts the old one back
  * (`recoverFolder`).
  */
-import { chmod, mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { chmod, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConfigError } from "../tensor/errors.ts";
 import { explained, fileError } from "./file-error.ts";
@@ -26,6 +26,7 @@ import {
   isAbandoned,
   isTaken,
   makeFolder,
+  makeFolders,
   settled,
   temporariesOf,
   temporaryName,
@@ -58,9 +59,8 @@ export async function recoverFolder(dir: string): Promise<boolean> {
   for (const began = performance.now(); !(await isTaken(full)); ) {
     const aside = await temporariesOf(full, "old");
     if (aside.length === 0) return false;
-    const dead = aside.filter(isAbandoned);
-    if (dead.length === 1 && aside.length === 1) {
-      await explained(dir, "write", () => rename(dead[0], full));
+    if (aside.length === 1 && (await isAbandoned(aside[0]))) {
+      await explained(dir, "write", () => rename(aside[0], full));
       await syncFolder(dirname(full));
       return true;
     }
@@ -99,16 +99,16 @@ export async function stageFolder(dir: string, options: FolderOptions = {}): Pro
   const full = await realPlace(dir);
   await recoverFolder(full);
   await checkFolderPlace(full, options);
-  await explained(dir, "write", () => mkdir(dirname(full), { recursive: true }));
+  await makeFolders(dirname(full), dir);
   await explained(dir, "read", async () => {
     await clearAbandoned(full);
     // Replaced by a process that was killed before it deleted it.
     for (const old of await temporariesOf(full, "old")) {
-      if (isAbandoned(old) && (await isTaken(full))) await dropAside(old);
+      if ((await isAbandoned(old)) && (await isTaken(full))) await dropAside(old);
     }
   });
   const staged = temporaryName(full, "tmp");
-  await makeFolder(staged);
+  await makeFolder(staged, dir);
   unsettled(staged);
   let kept = false;
 
@@ -175,7 +175,7 @@ export async function nodeFolderSink(dir: string, options: FolderOptions = {}): 
       const full = join(staged.path, path);
       const shown = join(dir, path);
       if (path.includes("/")) {
-        await explained(shown, "write", () => mkdir(dirname(full), { recursive: true }));
+        await makeFolders(dirname(full), shown);
         for (let at = dirname(full); at !== staged.path; at = dirname(at)) folders.add(at);
       }
       const marker = new FileMarker();

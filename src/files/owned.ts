@@ -79,6 +79,7 @@ export async function clearAbandonedIn(folder: string): Promise<void> {
     throw error;
   });
   for (const name of names) {
-    if (isAbandoned(name) && name.includes(".tmp-")) await discard(join(folder, name));
+    const path = join(folder, name);
+    if (name.includes(".tmp-") && (await isAbandoned(path))) await discard(path);
   }
 }

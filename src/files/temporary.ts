@@ -6,15 +6,18 @@
 import { createHash, randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { lstat, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { hostname, tmpdir, uptime } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { explained, isMissing } from "./file-error.ts";
+import { codeOf, explained, isMissing } from "./file-error.ts";
 import { lives } from "./process-identity.ts";
 
 /** What the name is for: a new thing being written, or an old one on its way out. */
 export type TemporaryKind = "tmp" | "old";
 
 const OWNED = /\.(tmp|old)-(\d+)-([0-9a-f]{8})-[0-9a-f]{8}$/;
+
+/** How exactly the start of the system is known. */
+const BOOT_SLACK_MS = 60_000;
 
 const machine = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
 
@@ -29,10 +32,15 @@ export function ownedTarget(name: string): string | null {
   return match && name.slice(0, match.index);
 }
 
-/** Whether the process that made this name is gone; false where that cannot be known, as for another machine. */
-export function isAbandoned(name: string): boolean {
-  const match = OWNED.exec(name);
-  return match !== null && match[3] === machine && !lives(Number(match[2]));
+/** Whether the process that gave `path` its name is gone; false where that cannot be known, as for another machine. */
+export async function isAbandoned(path: string): Promise<boolean> {
+  const match = OWNED.exec(path);
+  if (match === null || match[3] !== machine) return false;
+  if (!lives(Number(match[2]))) return true;
+  // Process ids begin anew with the system, so another process may have this one's.
+  const started = Date.now() - 1000 * uptime();
+  const info = await lstat(path).catch(() => null);
+  return info !== null && info.ctimeMs < started - BOOT_SLACK_MS;
 }
 
 /** Paths beside `target` that temporaryName made for it. */
@@ -84,7 +92,7 @@ export async function discard(path: string): Promise<void> {
 
 /** Deletes half-written things that dead processes left for `target`. */
 export async function clearAbandoned(target: string): Promise<void> {
-  for (const path of await temporariesOf(target, "tmp")) if (isAbandoned(path)) await discard(path);
+  for (const path of await temporariesOf(target, "tmp")) if (await isAbandoned(path)) await discard(path);
 }
 
 /** Runs `body` with a new folder among the system's temporary files, and deletes it afterwards. */
@@ -101,9 +109,23 @@ export async function withTemporaryFolder<T>(
   }
 }
 
-/** Makes `path` a new folder with the rights that the user's umask gives. */
-export async function makeFolder(path: string): Promise<void> {
-  await explained(path, "write", () => mkdir(path));
+/** Makes `path` a new folder with the rights that the user's umask gives; errors name `shown`. */
+export async function makeFolder(path: string, shown = path): Promise<void> {
+  await explained(shown, "write", () => mkdir(path));
+}
+
+/** Makes a folder and those above it where they are missing; errors name `shown`. */
+export async function makeFolders(path: string, shown = path): Promise<void> {
+  // Node's own `recursive` never returns where the system refuses as in /proc.
+  const missing: string[] = [];
+  for (let at = path; !(await explained(shown, "read", () => isTaken(at))); at = dirname(at))
+    missing.push(at);
+  for (const folder of missing.reverse()) {
+    await explained(shown, "write", () => mkdir(folder)).catch((error: unknown) => {
+      // Another process was faster.
+      if (codeOf(error) !== "EEXIST") throw error;
+    });
+  }
 }
 
 /** Whether anything, also a link that leads nowhere, has this name. */

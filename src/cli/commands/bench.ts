@@ -1,9 +1,11 @@
 /** `deepseek-ts bench`: how fast a model of a released shape runs on this machine. */
 import { Command, Option } from "commander";
 import { readJsonFile } from "../../files/text-file.ts";
+import { parseConfig } from "../../models/config.ts";
 import type { Json } from "../../models/config-reader.ts";
 import { presets } from "../../models/presets.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { bytesText } from "../progress-line.ts";
 import { benchmarkShape, type ShapeOptions } from "../shape-benchmark.ts";
 import { naturalNumber, openDevice, positiveInteger, withThreads } from "./options.ts";
 
@@ -32,12 +34,17 @@ export async function shapeConfig(shape: string): Promise<Json> {
     });
   }
   const value = await readJsonFile(shape);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
-  throw new ConfigError("not a model's configuration", {
-    where: shape,
-    expected: "an object with model_type",
-    found: Array.isArray(value) ? "a list" : String(value),
-  });
+  try {
+    parseConfig(value as Json);
+  } catch (cause) {
+    throw new ConfigError("not a model's configuration", {
+      where: shape,
+      expected: "a config.json of a DeepSeek or Llama model",
+      found: (cause as Error).message,
+      cause,
+    });
+  }
+  return value as Json;
 }
 
 export function benchCommand(): Command {
@@ -72,7 +79,7 @@ export function benchCommand(): Command {
       await using device = await openDevice(flags);
       const log = (line: string) => process[flags.json ? "stderr" : "stdout"].write(`${line}\n`);
       const figures = await benchmarkShape(config, device, flags, log);
-      log(`memory   ${(figures.peakResidentBytes / 1e9).toFixed(2)} GB at most`);
+      log(`memory   ${bytesText(figures.peakResidentBytes)} at most`);
       if (flags.json) process.stdout.write(`${JSON.stringify({ shape: flags.shape, ...figures })}\n`);
     });
 }

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
 import { scoreTokens, trainNgram } from "../baseline.ts";
+import { exampleTexts } from "../example-texts.ts";
 import type { Output } from "../live-view.ts";
 import type { RunTexts } from "../preparation.ts";
 import { mergeConfig, preset } from "../run-config.ts";
@@ -46,7 +47,8 @@ async function compare(run: Run, texts: RunTexts, out: Output): Promise<void> {
   const score = scoreTokens(ngram, await run.heldOutTokens(COMPARED_SEQUENCES), run.tokenizer);
   const figure = (bits: number) => bits.toFixed(3).padStart(6);
   out.write(
-    `\n${score.bytes} bytes of files that were held out, in bits per byte (8 before any learning):\n` +
+    `\n${score.bytes} bytes of files that were held out, in bits per byte (8 before any learning; the view above ` +
+      `shows the first ${run.config.training.evaluateSequences} of these ${COMPARED_SEQUENCES} sequences):\n` +
       `${figure(model.bitsPerByte!)}  this model\n` +
       `${figure(score.bitsPerByte)}  a byte-level 5-gram with modified Kneser-Ney smoothing, trained on the same ` +
       `${(ngram.trainedBytes / 1e6).toFixed(1)} MB\n`,
@@ -119,7 +121,8 @@ export function demoCommand(): Command {
         await using run = await Run.open(out, device);
         await compare(run, texts, stdout);
         await show(run, stdout);
-        stdout.write(nextSteps(out, result));
+        // One figure: the comparison's, of more sequences than the view's.
+        stdout.write(nextSteps(out, { ...result, evaluation: null }, await exampleTexts(out)));
       }
       process.exitCode = result.exitCode;
     });

@@ -6,6 +6,7 @@ import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { type ExampleTexts, exampleTexts } from "../example-texts.ts";
 import { readJson } from "../json-file.ts";
 import { evaluationText } from "../live-view.ts";
 import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../run-config.ts";
@@ -44,8 +45,12 @@ Examples:
 /** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that nobody prepares. */
 export async function freeRunFolder(name: string): Promise<string> {
   const names: string[] = await readdir("runs").catch(() => []);
-  // What another process prepares has its name already.
-  const taken = new Set(names.map((name) => (isAbandoned(name) ? name : (ownedTarget(name) ?? name))));
+  const taken = new Set(names);
+  for (const name of names) {
+    const target = ownedTarget(name);
+    // What another process prepares has its name already.
+    if (target !== null && !(await isAbandoned(join("runs", name)))) taken.add(target);
+  }
   let n = 1;
   while (taken.has(`${name}-${n}`)) n++;
   return join("runs", `${name}-${n}`);
@@ -83,15 +88,23 @@ export async function runConfig(flags: TrainFlags): Promise<{ name: string; conf
   return { name, config };
 }
 
-/** Where the model is and what to do with it. */
-export function nextSteps(folder: string, { modelFolder, evaluation }: RunResult): string {
+/** Where the model is, how good, and what to do with it. */
+export function nextSteps(
+  folder: string,
+  { modelFolder, evaluation }: Pick<RunResult, "modelFolder" | "evaluation">,
+  { prompt, fill }: ExampleTexts,
+): string {
   const held = evaluation ? `, held out ${evaluationText(evaluation)}` : "";
   const run = quote(folder);
   return [
     `the model is in ${modelFolder}${held}`,
     "Try:",
-    `  npx deepseek-ts complete ${run} "export function " --temperature 0.6`,
-    `  npx deepseek-ts fill ${run} --prefix "interface Point { x: " --suffix "; y: number; }" --whole`,
+    `  npx deepseek-ts complete ${run} ${quote(prompt ?? "TEXT")} --temperature 0.6`,
+    ...(fill === null
+      ? []
+      : [
+          `  npx deepseek-ts fill ${run} --prefix ${quote(fill.prefix)} --suffix ${quote(fill.suffix)} --whole`,
+        ]),
     "",
   ].join("\n");
 }
@@ -142,7 +155,7 @@ export function trainCommand(): Command {
         stdout.write(`run       ${out}\n`);
       }
       const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
-      if (result.finished) stdout.write(nextSteps(out, result));
+      if (result.finished) stdout.write(nextSteps(out, result, await exampleTexts(out)));
       process.exitCode = result.exitCode;
     });
 }
