@@ -170,6 +170,29 @@ describe.concurrent("usage", () => {
     expect(err.trimEnd().split("\n")).toHaveLength(1);
   });
 
+  it.each([
+    [["train", "nowhere"], /^error: nowhere: no such folder or file\. Name/],
+    [["train", "texts", "--config", "list.json"], /^error: list\.json: .*object/],
+    [["train", "texts", "--config", "ext.json"], /^error: ext\.json: .*name: data\.extensions/],
+    [["train", "texts", "--config", "none.json"], /^error: none\.json: /],
+    [["bench", "--shape", "list.json"], /^error: list\.json: not a model's configuration/],
+    [
+      ["bench", "--shape", "latin.json"],
+      /^error: latin\.json: not UTF-8 text; found: 0xE9 at byte 2 \(line 1/,
+    ],
+    [["bench", "--shape", "none.json"], /^error: none\.json: no such file or folder\. Check the path\.\n$/],
+    [["fill", "nowhere", "--prefix", "@latin.json", "--suffix", "x"], /^error: latin\.json: not UTF-8/],
+    [["convert", "nowhere", "x.gguf"], /^error: nowhere: neither/],
+  ])("%j names the file and the next step", async (args, message) => {
+    writeFileSync(join(work, "list.json"), "[1]");
+    writeFileSync(join(work, "ext.json"), '{"data": {"extensions": [1]}}');
+    writeFileSync(join(work, "latin.json"), Buffer.from('{"\xe9": 1}', "latin1"));
+    const { code, err } = await run(args);
+    expect(err).toMatch(message);
+    expect(err).not.toContain("not foreseen");
+    expect(code).toBe(1);
+  });
+
   it("shows the stack with DEBUG=1", async () => {
     const { code, err } = await run(["inspect", "nowhere"], { env: { DEBUG: "1" } });
     expect(code).toBe(1);
@@ -369,6 +392,19 @@ describe.concurrent("generation", () => {
     child.stdout.destroy();
     const { code, err } = await ended;
     expect({ code, err }).toEqual({ code: 0, err: "" });
+  });
+
+  it.skipIf(process.platform !== "linux")("says in one line that the output cannot be written", async () => {
+    for (const args of [["complete", "whole", prompt], ["inspect", "whole"], ["--help"]]) {
+      const command = `exec "$0" "$@" > /dev/full`;
+      const child = spawn("/bin/sh", ["-c", command, process.execPath, main, ...args], { cwd: work });
+      let err = "";
+      child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+      child.stdin.end();
+      const [code] = await once(child, "close");
+      expect(err).toMatch(/^error: standard output: the disk is full\..*\n$/);
+      expect(code).toBe(1);
+    }
   });
 
   it("inspects", async () => {

@@ -149,8 +149,7 @@ export async function openDataset(directory: string): Promise<TokenDataset> {
     const found = await stat(join(directory, file)).catch(() => null);
     if (found?.size !== tokens * size) {
       throw new FormatError("a shard is missing or has another size", {
-        where: "openDataset",
-        name: join(directory, file),
+        where: join(directory, file),
         expected: tokens * size,
         found: found?.size ?? "no file",
         hint: "Build the dataset again.",
@@ -161,7 +160,7 @@ export async function openDataset(directory: string): Promise<TokenDataset> {
   }
   if (total !== index.tokens) {
     throw new FormatError("shards do not add up", {
-      where: "openDataset",
+      where: directory,
       expected: index.tokens,
       found: total,
     });
@@ -177,16 +176,14 @@ export async function readIndex(directory: string): Promise<DatasetIndex> {
     index = JSON.parse(await readFile(path, "utf8")) as DatasetIndex;
   } catch (cause) {
     throw new FormatError("no readable index; the dataset was not built to its end", {
-      where: "openDataset",
-      name: path,
+      where: path,
       hint: "Build the dataset again.",
       cause,
     });
   }
   if (index.format !== FORMAT || index.version !== 1 || !/^uint(16|32)$/.test(index.dtype)) {
     throw new FormatError("not a token dataset of this version", {
-      where: "openDataset",
-      name: path,
+      where: path,
       expected: `${FORMAT} 1`,
       found: `${index.format} ${index.version} ${index.dtype}`,
     });
@@ -215,8 +212,7 @@ function shardStore(directory: string, index: DatasetIndex, starts: readonly num
         const { bytesRead } = await handle.read(bytes, 0, bytes.length, from * ids.BYTES_PER_ELEMENT);
         if (bytesRead !== bytes.length) {
           throw new FormatError("a shard ended early", {
-            where: "TokenDataset.read",
-            name: index.shards[shard].file,
+            where: join(directory, index.shards[shard].file),
             expected: bytes.length,
             found: bytesRead,
           });

@@ -145,7 +145,7 @@ describe("prepareStream", () => {
     }
     expect(await collect(train.sample(limit, 1))).toEqual(drawn);
     expect(await collect(train.sample(limit, 2))).not.toEqual(drawn);
-    expect(() => train.sample(3, 1)).toThrow(/small enough.*maxBytes/s);
+    expect(() => train.sample(3, 1)).toThrow(/data.tokenizerBytes: .*small enough/);
   });
 
   it("reads a project above the limit in parts, each in order", async () => {

@@ -208,8 +208,7 @@ function draw(parts: readonly Part[], maxBytes: number, seed: number, comments: 
   }
   if (chosen.size === 0) {
     throw new ConfigError("no file is small enough for the sample", {
-      where: "TrainingStream.sample",
-      name: "maxBytes",
+      where: "data.tokenizerBytes",
       expected: `at least ${ranked.reduce((least, { bytes }) => Math.min(least, bytes), Number.POSITIVE_INFINITY)}`,
       found: maxBytes,
     });

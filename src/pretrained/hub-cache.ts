@@ -19,7 +19,8 @@ import {
 } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { checkInnerPath } from "../checkpoint/byte-source.ts";
-import { codeOf, explained } from "../files/file-error.ts";
+import { codeOf } from "../files/file-error.ts";
+import { makeFolders } from "../files/temporary.ts";
 import { FormatError } from "../tensor/errors.ts";
 import type { HubFile } from "./hub-client.ts";
 
@@ -47,7 +48,7 @@ export class RepoCache {
 
   /** Makes sure that the folder is there. */
   async make(): Promise<void> {
-    await explained(this.folder, "write", () => mkdir(this.folder, { recursive: true }));
+    await makeFolders(this.folder);
   }
 
   snapshot(commit: string): string {
