@@ -14,6 +14,7 @@ import { completionBody, completionChunks } from "./completion-answer.ts";
 import type { EngineClient, JobStream } from "./engine-client.ts";
 import { ApiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
 import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-stream.ts";
+import { checkLength } from "./job-length.ts";
 import { Counter } from "./metrics.ts";
 import { pathNormalizer } from "./paths.ts";
 import type { Job, ModelInfo } from "./protocol.ts";
@@ -180,6 +181,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   ): Promise<Response> {
     const engine = working(state);
     const name = checkModel(engine, model);
+    checkLength(job, engine.info);
     const events = await engine.submit(job, received, c.req.raw.signal);
     if (!stream) return c.json(await whole(events, name));
     const body = eventStream(chunks(events, name), form, () => events.cancel(), report);

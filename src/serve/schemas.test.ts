@@ -282,6 +282,29 @@ it("reads JSON and says what is none, also where it is nested beyond any stack",
   expect(refusal(() => parseBody("[".repeat(50_000) + "]".repeat(50_000))).message).toContain("100 levels");
 });
 
+it("refuses a body of more values than a schema can look at, wherever they are", () => {
+  const many = (count: number) => new Array(count).fill({ type: "image" });
+  for (const body of [
+    { messages: [{ role: "user", content: many(180_000) }] },
+    { messages: many(180_000) },
+    { messages, tools: many(180_000) },
+    { messages, logit_bias: Object.fromEntries(many(70_000).map((_, i) => [`a${i}`, 1])) },
+  ]) {
+    expect(refusal(() => parseChat(parseBody(JSON.stringify(body))))).toMatchObject({
+      status: 400,
+      code: "request_too_large",
+    });
+  }
+  // As many as may be, all of them wrong.
+  const wrong = { messages: [{ role: "user", content: many(30_000) }] };
+  expect(refusal(() => parseChat(parseBody(JSON.stringify(wrong)))).param).toBe(
+    "messages[0].content[0].type",
+  );
+  // Token ids are looked at one by one.
+  const { job } = parseCompletion(parseBody(JSON.stringify({ prompt: new Array(200_000).fill(1) })));
+  expect(job.prompts[0]).toHaveLength(200_000);
+});
+
 it("never fails with anything but an error of the interface, whatever the body", () => {
   const fields = ["messages", "prompt", "stop", "n", "tools", "tool_choice", "logit_bias", "response_format"];
   const body = fc.oneof(

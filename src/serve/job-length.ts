@@ -1,0 +1,45 @@
+/**
+ * Measures requests before the engine's thread reads them: a text has at least as many tokens as its bytes over those of
+ * the longest token. What certainly cannot fit is refused at once, so that reading it holds up nobody.
+ */
+import { type ApiError, contextExceeded, invalidRequest } from "./errors.ts";
+import type { Job, ModelInfo, TokenizeRequest } from "./protocol.ts";
+
+type Limits = Pick<ModelInfo, "context" | "longestToken">;
+
+function textTooLong(bytes: number, { context, longestToken }: Limits, param: string): ApiError {
+  const least = Math.ceil(bytes / longestToken);
+  return invalidRequest(
+    `The maximum context length is ${context} tokens, but the prompt's ${bytes} bytes are ${least} tokens or more.`,
+    param,
+    "context_length_exceeded",
+  );
+}
+
+/** Texts that a template prints, whatever else it does: white space around them may be trimmed, answers may be cut. */
+function printedTexts(job: Job | TokenizeRequest): readonly string[] {
+  if ("text" in job) return [job.text];
+  if ("prompts" in job) return [];
+  return job.messages.flatMap(({ role, content }) =>
+    role === "assistant" || content == null ? [] : [content.trim()],
+  );
+}
+
+/** @throws ApiError 400 `context_length_exceeded` */
+export function checkLength(job: Job | TokenizeRequest, limits: Limits): void {
+  const most = limits.context * limits.longestToken;
+  if ("prompts" in job) {
+    for (const prompt of job.prompts) {
+      if (typeof prompt !== "string") {
+        if (prompt.length > limits.context)
+          throw contextExceeded(limits.context, prompt.length, null, "prompt");
+        continue;
+      }
+      const bytes = Buffer.byteLength(prompt) + (job.suffix === null ? 0 : Buffer.byteLength(job.suffix));
+      if (bytes > most) throw textTooLong(bytes, limits, "prompt");
+    }
+    return;
+  }
+  const bytes = printedTexts(job).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  if (bytes > most) throw textTooLong(bytes, limits, "text" in job ? "text" : "messages");
+}
