@@ -31,13 +31,13 @@ export interface Llama {
   dispose(): Promise<void>;
 }
 
-/** Starts llama.cpp on the processor. @throws where `npm ci --prefix bench/peers` has not been run */
+/** Starts llama.cpp on the processor. @throws where `npm install --prefix bench/peers` has not been run */
 export async function startLlama(threads: number): Promise<Llama> {
   const path = (() => {
     try {
       return createRequire(new URL("./package.json", import.meta.url)).resolve("node-llama-cpp");
     } catch (cause) {
-      throw new Error("node-llama-cpp is not installed: run `npm ci --prefix bench/peers`", { cause });
+      throw new Error("node-llama-cpp is not installed: run `npm install --prefix bench/peers`", { cause });
     }
   })();
   const { getLlama, LlamaLogLevel } = (await import(pathToFileURL(path).href)) as {
