@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, delimiter, dirname, join } from "node:path";
-import { call, onWindows, packPackage, systemPath } from "./support/packed-package.ts";
+import { call, onWindows, packPackage, root, systemPath } from "./support/packed-package.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-package-"));
 
@@ -43,6 +43,31 @@ await device[Symbol.asyncDispose]();
 console.log("imported");
 `;
 
+/** Imports of every entry, compiled without DOM types and with declarations checked. */
+const typed = `
+import * as root from "deepseek-ts";
+${[
+  "node",
+  "tensor",
+  "models",
+  "checkpoint",
+  "tokenizer",
+  "pretrained",
+  "jobs",
+  "generate",
+  "chat",
+  "train",
+  "data",
+  "serve",
+]
+  .map((part) => `import * as ${part} from "deepseek-ts/${part}";`)
+  .join("\n")}
+export const all = [root, node, tensor, models, checkpoint, tokenizer, pretrained, jobs, generate, chat, train, data, serve];
+`;
+
+/** Most that the packed archive may weigh, in bytes: a jump must be meant. */
+const MOST_PACKED = 4_000_000;
+
 const settings = {
   preset: "v3-small",
   vocabSize: 300,
@@ -56,6 +81,8 @@ try {
   console.log(
     `${basename(file)}: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked, ${entryCount} files`,
   );
+
+  if (size > MOST_PACKED) throw new Error(`the package weighs more than ${MOST_PACKED / 1e6} MB packed`);
 
   const home = join(folder, "project");
   mkdirSync(join(home, "texts"), { recursive: true });
@@ -79,6 +106,21 @@ try {
   );
   if (installed.scripts !== undefined)
     throw new Error("the package has scripts, of which npm warns its users");
+
+  writeFileSync(join(home, "typed.ts"), typed);
+  for (const [resolution, module] of [
+    ["node16", "node16"],
+    ["nodenext", "nodenext"],
+    ["bundler", "esnext"],
+  ]) {
+    const lib = "es2023,esnext.disposable";
+    const types = ["--types", "node", "--typeRoots", join(root, "node_modules/@types")];
+    const options = ["--strict", "--noEmit", "--skipLibCheck", "false", "--target", "es2022", "--lib", lib];
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const how = ["--module", module, "--moduleResolution", resolution];
+    call("node", [tsc, ...options, ...types, ...how, "typed.ts"], home, process.env.PATH!);
+  }
+  console.log("types resolve without DOM, with declarations checked, in three ways of resolution");
 
   for (const { version, path } of nodes()) {
     const out = `run-${version}`;
@@ -104,6 +146,11 @@ try {
     );
     expectText("inspect", cli("inspect", out), /deepseek_v3/);
     expectText("import", call("node", ["program.js", join(out, "model")], home, path), /^imported/);
+    const [major, minor] = version.slice(1).split(".").map(Number);
+    if (major > 22 || (major === 22 && minor >= 12)) {
+      const required = 'console.log(Object.keys(require("deepseek-ts")).includes("createCpuDevice"))';
+      expectText("require", call("node", ["--input-type=commonjs", "-e", required], home, path), /^true/);
+    }
     console.log(`Node ${version}: help, train, complete, inspect and imports work`);
   }
 } finally {

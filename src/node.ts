@@ -11,6 +11,8 @@ export {
   type ToolCall,
 } from "./chat/index.ts";
 export { nodeFileSink, nodeFileSource, nodeFolder, nodeFolderSink } from "./checkpoint/node-files.ts";
+export type { DataConfig } from "./cli/data-config.ts";
+export type { ParityOptions } from "./cli/parity.ts";
 export { checkParity, type ParityOutput, type ParityReport } from "./cli/parity.ts";
 export {
   type PreparedRun,
@@ -20,9 +22,14 @@ export {
   selectTexts,
 } from "./cli/preparation.ts";
 export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./cli/run-config.ts";
+export type { TrainingConfig } from "./cli/run-settings.ts";
+export type { OpenOptions, RunLength } from "./cli/training-run.ts";
 export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./cli/training-run.ts";
 export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
 export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
+export type { FolderOptions } from "./files/folder-sink.ts";
+export type { FolderKind } from "./files/manifest.ts";
+export type { FilePlaceOptions, PlaceOptions } from "./files/place.ts";
 export * from "./index.ts";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./pretrained/hub.ts";
 export { HubError } from "./pretrained/hub-client.ts";

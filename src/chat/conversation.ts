@@ -18,7 +18,7 @@ import { checkMessages, contentOf, type Message, type Tool } from "./messages.ts
 import type { ReplyPiece, ReplyText } from "./reply.ts";
 import type { ChatTemplate, RenderOptions } from "./template.ts";
 
-type SourceOptions = Omit<GenerateOptions, "cache">;
+export type SourceOptions = Omit<GenerateOptions, "cache">;
 
 /** One reply's tokens. */
 export interface TokenStream {

@@ -6,6 +6,7 @@ export {
   CODER_PREAMBLE,
   type TemplateHints,
 } from "./builtin.ts";
+export type { SourceOptions } from "./conversation.ts";
 export {
   Conversation,
   type ConversationOptions,

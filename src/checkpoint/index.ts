@@ -19,6 +19,7 @@ export {
   type WeightFormat,
 } from "./folder.ts";
 export { type BlockSize, dequantizeBlocks, type QuantizedBlocks, quantizeBlocks, scaleShape } from "./fp8.ts";
+export type { ExportOptions, ExportProgress } from "./gguf/export.ts";
 export {
   exportGguf,
   type GgufFile,
@@ -28,6 +29,11 @@ export {
   openGguf,
   writeGguf,
 } from "./gguf/index.ts";
+export type { WritableType } from "./gguf/quantize.ts";
+export type { GgufTensor } from "./gguf/reader.ts";
+export type { GgmlType, GgufArray, GgufItems, GgufMetadata, GgufValue, ValueType } from "./gguf/types.ts";
+export type { GgufWeights } from "./gguf/weights.ts";
+export type { GgufEntry } from "./gguf/writer.ts";
 export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
 export { openPytorch } from "./pytorch/index.ts";
 export {
@@ -38,5 +44,6 @@ export {
 } from "./safetensors.ts";
 export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
+export type { JsonObject } from "./strict-json.ts";
 export type { TensorFile, TensorInfo } from "./tensor-file.ts";
 export { tiledConfig, tiledEntries } from "./tiles.ts";

@@ -37,7 +37,7 @@ export interface PackOptions {
   readonly tail?: "drop" | "pad";
 }
 
-type Documents = AsyncIterable<ArrayLike<number>> | Iterable<ArrayLike<number>>;
+export type Documents = AsyncIterable<ArrayLike<number>> | Iterable<ArrayLike<number>>;
 
 /** Packs documents (each already ending in end-of-text) into rows, in a deterministic order. */
 export async function* packDocuments(

@@ -1,5 +1,6 @@
 /** Generation of tokens and of text, of one sequence or of many at once. */
-export type { TokenLogprob } from "./chooser.ts";
+export type { ChooserOptions, TokenLogprob } from "./chooser.ts";
+export type { JsonOptions } from "./constraint/json-schema.ts";
 export {
   type ConstraintOptions,
   choiceConstraint,
@@ -8,6 +9,7 @@ export {
   type OutputPart,
   outputConstraint,
 } from "./constraint/output-constraints.ts";
+export type { VocabularyOptions } from "./constraint/token-constraint.ts";
 export type { TokenConstraint } from "./constraint.ts";
 export {
   Engine,
@@ -25,7 +27,9 @@ export {
   type SpeculativeStats,
   type StopReason,
 } from "./generate.ts";
-export type { EngineStats, Generation } from "./generation.ts";
-export type { RequestOptions } from "./request.ts";
+export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
+export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
+export type { SequenceOptions } from "./sequence.ts";
+export type { TextSource } from "./text.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";

@@ -1,7 +1,23 @@
 /** Configurations and models of every family. */
-export type { Cache, CacheDtype } from "../nn/cache.ts";
-export type { MlaForm, Segment } from "../nn/context.ts";
-export type { NamedParameter, ParameterGroup, Parameters, WeightSource } from "../nn/parameters.ts";
+
+export type { MhaConfig } from "../nn/attention.ts";
+export type { Cache, CacheDtype, CacheOptions, LayerCache } from "../nn/cache.ts";
+export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
+export type { MlaConfig } from "../nn/mla.ts";
+export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
+export type {
+  GroupSpec,
+  MatrixRole,
+  NamedParameter,
+  ParameterGroup,
+  Parameters,
+  PartSpec,
+  StorageFormat,
+  StorageRule,
+  WeightSource,
+} from "../nn/parameters.ts";
+export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";
+export type { BlockSource, RowReader, TileSource } from "../nn/weight-source.ts";
 export {
   CausalLM,
   type CreateOptions,
@@ -16,6 +32,7 @@ export {
   toConfigJson,
   type WeightDtype,
 } from "./config.ts";
+export type { Json } from "./config-reader.ts";
 export { countParameters, type ParameterCounts } from "./count.ts";
 export { type LossBatch, type LossOptions, type LossOutput, nextTokenBatch } from "./loss.ts";
 export { type PresetName, presets } from "./presets.ts";

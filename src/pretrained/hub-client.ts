@@ -6,6 +6,9 @@
  */
 import { DeepseekError, type ErrorDetail, FormatError } from "../tensor/errors.ts";
 
+/** Names and values of headers. Not `HeadersInit`, which only projects with DOM types know. */
+export type RequestHeaders = Readonly<Record<string, string>> | Headers;
+
 /** A request to the hub that failed. */
 export class HubError extends DeepseekError {
   override name = "HubError";
@@ -118,7 +121,7 @@ export class HubClient {
     const { modelInfo, listFiles } = await import("@huggingface/hub");
     // The library knows no signal, wants tokens of one spelling and retries nothing: all that is done in here.
     const viaClient = (url: string | URL | Request, init?: RequestInit) =>
-      this.retried(() => this.#fetchWhole(String(url), name, init?.headers, signal), signal);
+      this.retried(() => this.#fetchWhole(String(url), name, new Headers(init?.headers), signal), signal);
     const common = { hubUrl: this.endpoint, fetch: viaClient as typeof fetch };
     const info = await modelInfo({ ...common, name, revision, additionalFields: ["sha"] });
     const commit: unknown = info.sha;
@@ -195,7 +198,12 @@ export class HubClient {
    * Sends a GET request and follows redirects. The response's status is 200 to 299, or 416. The caller reads the body,
    * calling `alive` as it comes, and `done` at the end. @throws HubError
    */
-  async open(url: string, what: string, headers?: HeadersInit, signal = this.#signal): Promise<OpenResponse> {
+  async open(
+    url: string,
+    what: string,
+    headers?: RequestHeaders,
+    signal = this.#signal,
+  ): Promise<OpenResponse> {
     signal?.throwIfAborted();
     const stalled = new AbortController();
     const expire = () =>
@@ -237,7 +245,7 @@ export class HubClient {
   async #fetchWhole(
     url: string,
     what: string,
-    headers?: HeadersInit,
+    headers?: RequestHeaders,
     signal?: AbortSignal,
   ): Promise<Response> {
     const open = await this.open(url, what, headers, signal);
@@ -255,7 +263,7 @@ export class HubClient {
   async #send(
     url: string,
     what: string,
-    given: HeadersInit | undefined,
+    given: RequestHeaders | undefined,
     signal: AbortSignal,
   ): Promise<Response> {
     const headers = new Headers(given);

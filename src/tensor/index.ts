@@ -1,6 +1,7 @@
 /** Tensors, devices, gradients and the operations that models are made of. */
-export type { Backend, MemoryUse } from "./backend.ts";
+export type { Backend, Buffer, Kernel, MemoryUse, Operand, OperandKind } from "./backend.ts";
 export { type CpuOptions, createCpuDevice } from "./cpu/backend.ts";
+export type { RawArray } from "./dtype.ts";
 export { bytesPerElement, type DType } from "./dtype.ts";
 export {
   ConfigError,
@@ -23,7 +24,9 @@ export { concat, reshape, split } from "./ops/reshape.ts";
 export { rmsNorm } from "./ops/rms-norm.ts";
 export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./ops/rotary.ts";
 export { swiglu } from "./ops/swiglu.ts";
+export type { QuantFormat, QuantizedShard, QuantizedTensor, Weight } from "./quantized.ts";
 export { Random, type RandomState } from "./random.ts";
 export { createReferenceDevice } from "./reference/backend.ts";
 export { differentiate } from "./tape.ts";
+export type { Backward, Gradients, Recorder } from "./tensor.ts";
 export { Device, disposeAll, type Shape, sameShape, sizeOf, Tensor } from "./tensor.ts";

@@ -63,9 +63,9 @@ export class Scope implements Disposable {
 /** A backend with the bookkeeping that the tensor layer needs: open scopes and the tape that records. */
 export class Device implements AsyncDisposable {
   readonly backend: Backend;
-  /** Open scopes, innermost last. */
+  /** Open scopes, innermost last. @internal */
   readonly scopes: Scope[] = [];
-  /** The tape that records, or null. */
+  /** The tape that records, or null. @internal */
   tape: Recorder | null = null;
 
   constructor(backend: Backend) {
@@ -167,6 +167,7 @@ export class Tensor implements Disposable {
   grad: Tensor | null = null;
   #storage: Storage | null;
 
+  /** @internal */
   constructor(device: Device, storage: Storage, offset: number, shape: Shape) {
     this.device = device;
     this.shape = shape;

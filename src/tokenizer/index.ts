@@ -1,8 +1,18 @@
 /** Byte-level BPE: reading `tokenizer.json`, encoding, decoding, training. */
+
+export type { FamilyToken, PreTokenizerName } from "./families.ts";
 export { FAMILIES, type FamilyName, TOKEN, type TokenizerFamily } from "./families.ts";
+export type { FimOptions } from "./fim.ts";
 export { fimPrompt } from "./fim.ts";
 export type { SpecialIds } from "./policy.ts";
-export type { TokenizerConfigJson, TokenizerJson } from "./schema.ts";
+export type {
+  AddedTokenJson,
+  BpeModelJson,
+  PreTokenizerJson,
+  SplitBehavior,
+  TokenizerConfigJson,
+  TokenizerJson,
+} from "./schema.ts";
 export {
   type DecodeOptions,
   type EncodeOptions,

@@ -33,7 +33,7 @@ import { type Placement, place, type Span } from "./placement.ts";
 
 /** Where the arguments of the call in progress lie, in every memory. */
 const ARGS = 4096;
-/** Up to the kernels' own data, which begin at the memory base of scripts/build-kernels.ts. */
+/** Up to the kernels' own data, which begin at the memory base of scripts/build-kernels.js. */
 const ARGS_WORDS = (65536 - ARGS) >> 2;
 const SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Calls cheaper than this many element visits stay on one thread: waking the others would cost more. */
@@ -120,6 +120,7 @@ class CpuBackend implements Backend {
   #bytes = 0;
   #peakBytes = 0;
 
+  /** @internal */
   constructor(
     module: WebAssembly.Module,
     numbers: Readonly<Record<string, number>>,

@@ -3,6 +3,8 @@
  *
  * Every exported function of one parameter `(a: usize): void` outside runtime.ts is a kernel;
  * the script gives each a number, writes the function that calls a kernel by number, and the table of numbers.
+ *
+ * Plain JavaScript: `npm ci` runs it with whatever Node there is.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,7 +20,8 @@ const families = readdirSync(source).filter((f) => f.endsWith(".ts") && f !== "r
 families.sort();
 
 const hash = createHash("sha256");
-const texts = new Map<string, string>();
+/** @type {Map<string, string>} */
+const texts = new Map();
 for (const file of ["runtime.ts", ...families]) {
   const text = readFileSync(join(source, file), "utf8");
   texts.set(file, text);
@@ -29,13 +32,14 @@ const digest = hash.digest("hex");
 const stamp = join(target, "stamp");
 if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) process.exit(0);
 
-const kernels: { name: string; file: string }[] = [];
+/** @type {{ name: string; file: string }[]} */
+const kernels = [];
 for (const file of families) {
-  for (const match of texts.get(file)!.matchAll(/^export function (\w+)\(a: usize\): void/gm)) {
+  for (const match of texts.get(file).matchAll(/^export function (\w+)\(a: usize\): void/gm)) {
     kernels.push({ name: match[1], file });
   }
 }
-const lines = ["// Written by scripts/build-kernels.ts.", 'export * from "../runtime";'];
+const lines = ["// Written by scripts/build-kernels.js.", 'export * from "../runtime";'];
 for (const file of families) {
   const names = kernels.filter((k) => k.file === file).map((k) => k.name);
   if (names.length > 0) lines.push(`import { ${names.join(", ")} } from "../${file.replace(/\.ts$/, "")}";`);
@@ -66,10 +70,7 @@ const common = [
   ...["--initialMemory", "64", "--maximumMemory", "65536", "--memoryBase", "65536"],
   ...["--enable", "simd", "--enable", "threads", "--enable", "bulk-memory", "--enable", "sign-extension"],
 ];
-for (const [name, extra] of [
-  ["baseline", []],
-  ["relaxed", ["--enable", "relaxed-simd"]],
-] as const) {
+for (const [name, ...extra] of [["baseline"], ["relaxed", "--enable", "relaxed-simd"]]) {
   execFileSync(process.execPath, [asc, ...common, ...extra, "--outFile", join(aside, `${name}.wasm`)], {
     stdio: "inherit",
     cwd: root,
