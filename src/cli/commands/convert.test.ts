@@ -59,9 +59,21 @@ afterEach(() => {
 describe("convert", () => {
   it("to GGUF and back gives the folder's values, tokenizer and template", async () => {
     listen();
+    const said = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
     await run("model", "model.gguf");
     expect(written).toMatch(/^saved {7}.*model\.gguf: \d/);
+    const whole = await openCheckpoint(nodeFolder(at("model")));
+    const extra = [...whole.names()].filter((name) =>
+      name.startsWith(`model.layers.${config.num_hidden_layers}.`),
+    );
+    await whole.close();
+    expect(extra.length).toBeGreaterThan(5);
+    expect(said.mock.calls.map(([text]) => String(text)).join("")).toBe(
+      `left out    the layers that predict further tokens (${extra.length} tensors): GGUF has no place for them\n`,
+    );
+    said.mockClear();
     await run("model.gguf", "back");
+    expect(said).not.toHaveBeenCalled();
     const original = await openCheckpoint(nodeFolder(at("model")));
     const back = await openCheckpoint(nodeFolder(at("back")));
     const names = [...back.names()];

@@ -30,7 +30,7 @@ import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
-import { bytesText, ProgressLine } from "../progress-line.ts";
+import { bytesText, counted, ProgressLine } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
@@ -67,7 +67,27 @@ interface Source {
   tokenizer(): Promise<GgufMetadata | undefined>;
   /** Tokenizer files for a folder of the model. */
   files(): Promise<Record<string, string>>;
+  /** Files beside the weights that say how to use the model and have no place in GGUF. */
+  readonly companions: readonly string[];
   close(): Promise<void>;
+}
+
+/** What a GGUF file of the model will lack, in words; null where that is nothing. */
+export function lostInGguf({
+  language,
+  weights,
+  companions,
+}: Pick<Source, "language" | "weights" | "companions">): string | null {
+  const extra = [...weights.names()].filter((name) => {
+    const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
+    return layer !== undefined && Number(layer) >= language.layers;
+  });
+  const parts = [...companions];
+  if (extra.length > 0)
+    parts.unshift(`the layers that predict further tokens (${counted(extra.length, "tensor")})`);
+  return parts.length === 0
+    ? null
+    : `left out    ${parts.join(", ")}: GGUF has no place for ${parts.length > 1 || extra.length > 0 ? "them" : "it"}`;
 }
 
 async function openFolder({ tree }: ModelPlace): Promise<Source> {
@@ -106,6 +126,7 @@ async function folderSource(
       return ggufTokenizerMetadata(json, { ...settings, chat_template: templates }, language.vocabSize);
     },
     files: async () => ({}),
+    companions: (await tree.has("generation_config.json")) ? ["generation_config.json"] : [],
     close,
   };
 }
@@ -143,6 +164,7 @@ async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
         const { tokenizer, config: settings } = ggufTokenizerFiles(file);
         return { "tokenizer.json": text(tokenizer), "tokenizer_config.json": text(settings) };
       },
+      companions: [],
       close: () => file.close(),
     };
   } catch (error) {
@@ -285,6 +307,8 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
       ? toGguf(source, out, model.name, flags, place)
       : toFolder(source, out, flags, place));
     saved(bytes);
+    const lost = toFile ? lostInGguf(source) : null;
+    if (lost !== null) noticeOnStderr(lost);
   } finally {
     await source.close();
   }
