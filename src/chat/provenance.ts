@@ -1,14 +1,13 @@
 /**
- * Where the characters of a rendered template come from. A control token that the template writes steers the model;
- * the same characters in a message are just text, or a user could forge a system message. So contents are rendered
- * with a mark (a character that occurs nowhere else) before every character at which a control token could begin, in whole or once a template
- * has cut something out behind it; the marks show in the output which beginnings are the contents' own, and are
- * taken out again. The caller compares the result with a rendering without marks.
+ * Control tokens in prompts. One that the template writes steers the model; the same characters in a message are just
+ * text, or a user could forge a system message. The rendered text knows of every character who wrote it, so that a
+ * control token is one only where all of it is the template's.
  */
-import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type Str, TEMPLATE } from "./jinja/index.ts";
 
 const SHAPE = /^<[|\uFF5C].*[|\uFF5C]>$/s;
+const TAG = /^<[^\s<>]+>$/;
 export const THINK_OPEN = "<think>";
 export const THINK_CLOSE = "</think>";
 
@@ -17,11 +16,20 @@ export const THINK_CLOSE = "</think>";
  * and `<think>`, `</think>` where they are tokens.
  */
 export function controlTokens(tokenizer: Tokenizer): ReadonlyMap<string, number> {
+  return addedTokens(tokenizer, SHAPE);
+}
+
+/** These, and all other added tokens in angle brackets (`<table>`): in messages they are text. */
+export function promptTokens(tokenizer: Tokenizer): ReadonlyMap<string, number> {
+  return addedTokens(tokenizer, TAG);
+}
+
+function addedTokens(tokenizer: Tokenizer, shape: RegExp): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
   for (let id = 0; id < tokenizer.vocabSize; id++) {
     const token = tokenizer.tokenOf(id);
     if (token === undefined) continue;
-    const control = tokenizer.specialTokens.has(id) || SHAPE.test(token);
+    const control = tokenizer.specialTokens.has(id) || SHAPE.test(token) || shape.test(token);
     if (!control && token !== THINK_OPEN && token !== THINK_CLOSE) continue;
     // Only added tokens match whole on raw text; a byte-pair token of this shape is ordinary text.
     const ids = tokenizer.encode(token, { addSpecialTokens: false });
@@ -49,8 +57,9 @@ export class ControlSplitter {
     this.#always = new Set([...tokens.keys()].filter((token) => tokenizer.encode(token, plain).length === 1));
   }
 
-  /** The pieces of `text`, the longest token at each place, but none at the positions `inert`. */
-  split(text: string, inert: ReadonlySet<number>): Piece[] {
+  /** The pieces of a rendered text: the longest token at each place that the template wrote, and text between. */
+  split(rendered: Str): Piece[] {
+    const { text } = rendered;
     const pieces: Piece[] = [];
     let done = 0;
     const cut = (at: number) => {
@@ -58,11 +67,11 @@ export class ControlSplitter {
       done = at;
     };
     for (let at = 0; at < text.length; ) {
-      const match = this.#byFirst.get(text[at])?.find(([token]) => text.startsWith(token, at));
-      if (match === undefined) at++;
-      else if (inert.has(at)) {
+      const matches = this.#byFirst.get(text[at])?.filter(([token]) => text.startsWith(token, at)) ?? [];
+      const match = matches.find(([token]) => isTemplates(rendered, at, at + token.length));
+      if (match === undefined) {
         at++;
-        if (this.#always.has(match[0])) cut(at);
+        if (matches.some(([token]) => this.#always.has(token))) cut(at);
       } else {
         cut(at);
         pieces.push(match[1]);
@@ -75,77 +84,9 @@ export class ControlSplitter {
   }
 }
 
-const escaped = (text: string) => text.replace(/[\\\]^-]/g, "\\$&");
-const asJson = (text: string) =>
-  text.replace(/[\s\S]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
-
-/**
- * A private-use character that occurs in none of `texts`, neither itself nor as a JSON escape: such characters survive
- * trimming, changes of case and JSON. @throws ConfigError where the texts hold all 6,400
- */
-export function unusedMark(texts: readonly string[]): string {
-  for (let code = 0xe000; code <= 0xf8ff; code++) {
-    const mark = String.fromCharCode(code);
-    const taken = texts.some((text) => text.includes(mark) || text.includes(asJson(mark)));
-    if (!taken) return mark;
-  }
-  throw new ConfigError("messages hold every private-use character, so that none is left to mark them with", {
-    where: "chat template",
-    expected: "one of U+E000 to U+F8FF that does not occur",
-    found: "none",
-  });
-}
-
-/** Marks beginnings of control tokens in texts and finds them again. */
-export class Marker {
-  readonly #mark: string;
-  readonly #beginnings: RegExp | null;
-  /** Marks set so far. */
-  count = 0;
-
-  /** @param mark what `unusedMark` found */
-  constructor(tokens: Iterable<string>, mark: string) {
-    this.#mark = mark;
-    const firsts = new Set<string>();
-    const seconds = new Set<string>();
-    for (const token of tokens) {
-      firsts.add(token[0]);
-      seconds.add(token[1] ?? "");
-    }
-    const next = [...firsts, ...seconds].filter((c) => c !== "");
-    const first = `[${escaped([...firsts].join(""))}]`;
-    // A token of one character begins whatever follows.
-    const before = seconds.has("") ? "" : `(?=$|[${escaped(next.join(""))}])`;
-    this.#beginnings = firsts.size === 0 ? null : new RegExp(first + before, "g");
-  }
-
-  /** The text with marks before what could begin a control token. */
-  mark(text: string): string {
-    if (this.#beginnings === null) return text;
-    return text.replace(this.#beginnings, (found) => {
-      this.count++;
-      return this.#mark + found;
-    });
-  }
-
-  /** Marks all strings of a value, keys included. */
-  markAll(value: unknown): unknown {
-    if (typeof value === "string") return this.mark(value);
-    if (Array.isArray(value)) return value.map((item) => this.markAll(item));
-    if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [this.mark(k), this.markAll(v)]));
-  }
-
-  /** Takes the marks out; `inert` holds the positions, in the resulting text, that they stood before. */
-  unmark(rendered: string): { text: string; inert: Set<number> } {
-    const inert = new Set<number>();
-    let text = "";
-    // `tojson(ensure_ascii=true)` writes the marks as escapes.
-    const parts = rendered.replaceAll(asJson(this.#mark), this.#mark).split(this.#mark);
-    for (const [i, part] of parts.entries()) {
-      if (i > 0) inert.add(text.length);
-      text += part;
-    }
-    return { text, inert };
-  }
+/** Whether the template wrote all characters from `from` to `to`. */
+export function isTemplates({ origin }: Str, from: number, to: number): boolean {
+  if (typeof origin !== "string") return origin === TEMPLATE;
+  const data = origin.indexOf("1", from);
+  return data < 0 || data >= to;
 }

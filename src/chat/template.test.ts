@@ -9,7 +9,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { BuiltinName } from "./builtin.ts";
 import type { Message } from "./messages.ts";
-import { controlTokens, Marker, unusedMark } from "./provenance.ts";
+import { controlTokens } from "./provenance.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "./template.ts";
 import { testTokenizer } from "./testing.ts";
 
@@ -78,9 +78,7 @@ describe("ids", () => {
           maxLength: 6,
         })
         .map((parts) => parts.join(""));
-      // An answer's own thought is the template's business.
-      const answer = evil.map((text) => text.replaceAll(/<\/?think>/g, ""));
-      const turns = fc.array(fc.tuple(evil, answer), { maxLength: 2 });
+      const turns = fc.array(fc.tuple(evil, evil), { maxLength: 2 });
       fc.assert(
         fc.property(fc.option(evil), turns, evil, (system, pairs, last) => {
           const messages = dialogue(system, pairs, last);
@@ -143,10 +141,24 @@ describe("ids", () => {
     }
   });
 
-  it("refuses a template that counts the characters of what could be a control token", () => {
+  it("counts characters of contents, whatever they look like", () => {
     const template = chatTemplate(v3, "{{ messages[0].content | length }}");
-    expect(template.encode([{ role: "user", content: "<b>" }])).toEqual(v3.encode("3"));
-    expect(() => template.encode([{ role: "user", content: TOKEN.user }])).toThrow(/takes contents apart/);
+    for (const content of ["<b>", TOKEN.user, "<table>", "<tool_response>x</tool_response>"]) {
+      const ids = template.encode([{ role: "user", content }]);
+      expect(ids).toEqual(v3.encode(String(content.length), { addSpecialTokens: false }));
+    }
+  });
+
+  it("makes a control token of a role, never of contents", () => {
+    const source =
+      "{{ '<｜' + messages[0].role.capitalize() + '｜>' }}{{ '<｜' + messages[0].content + '｜>' }}";
+    const ids = chatTemplate(v3, source).encode([{ role: "user", content: "User" }]);
+    expect(ids.filter((id) => id === v3.idOf(TOKEN.user))).toHaveLength(1);
+  });
+
+  it("opens reasoning only where the template does", () => {
+    const template = chatTemplate(v3, "{{ messages[0].content }}");
+    expect(template.prompt([{ role: "user", content: "a <think>\n" }]).opensReasoning).toBe(false);
   });
 
   it("leaves BOS to the template", () => {
@@ -177,12 +189,12 @@ describe("templates of checkpoints", () => {
   it("get the variables that transformers gives", () => {
     const source =
       "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ add_generation_prompt }}|{{ tools is defined }}" +
-      "|{{ thinking }}|{{ enable_thinking }}|{{ extra.a }}|{{ strftime_now('%Y') | length }}";
+      "|{{ thinking }}|{{ enable_thinking }}|{{ (extra | default({})).a }}|{{ strftime_now('%Y') | length }}";
     const template = chatTemplate(v3, source);
     const text = template.render(messages, { thinking: true, variables: { extra: { a: 1 } } });
     const { bos, eos, pad } = TOKEN;
-    expect(text).toBe(`${bos}|${eos}|${pad}|true|false|true|true|1|4`);
-    expect(template.render(messages, { addGenerationPrompt: false })).toContain("|false|false|");
+    expect(text).toBe(`${bos}|${eos}|${pad}|True|True|True|True|1|4`);
+    expect(template.render(messages, { addGenerationPrompt: false })).toContain("|False|True|");
   });
 
   it("take the arguments of calls as text or, where they write them as JSON, as an object", () => {
@@ -196,7 +208,31 @@ describe("templates of checkpoints", () => {
       `{% for c in messages[0].tool_calls %}{{ c['function']['arguments']${filter} }}{% endfor %}`;
     expect(chatTemplate(v3, body("")).render(calling)).toBe('{"a":[1,2]}');
     expect(chatTemplate(v3, body(" | tojson")).render(calling)).toBe('{"a": [1, 2]}');
-    expect(chatTemplate(v3, "{{ messages[0].content is none }}").render(calling)).toBe("true");
+    expect(chatTemplate(v3, "{{ messages[0].content is none }}").render(calling)).toBe("True");
+    const f = "{% set f = messages[0].tool_calls[0].function %}{% set a = f.arguments %}";
+    for (const [source, expected] of [
+      [`${f}{{ a | tojson }}`, '{"a": [1, 2]}'],
+      [`${f}{{ f | tojson }}`, '{"name": "f", "arguments": {"a": [1, 2]}}'],
+      [`${f}{% for k, v in a | items %}{{ k }}={{ v }}{% endfor %}`, "a=[1, 2]"],
+      [`${f}{% for k, v in a.items() %}{{ k }}={{ v }}{% endfor %}`, "a=[1, 2]"],
+      [`${f}{{ '[' + a + ']' }}`, '[{"a":[1,2]}]'],
+      [`${f}{{ a ~ '!' }}`, '{"a":[1,2]}!'],
+      [`${f}{% if a is string %}{{ a }}{% else %}{{ a | tojson }}{% endif %}`, '{"a": [1, 2]}'],
+    ] as const) {
+      expect(chatTemplate(v3, source).render(calling), source).toBe(expected);
+    }
+    const withArguments = (text: string): Message[] => [
+      {
+        role: "assistant",
+        tool_calls: [{ id: "1", type: "function", function: { name: "f", arguments: text } }],
+      },
+    ];
+    expect(chatTemplate(v3, body(" | tojson")).render(withArguments(""))).toBe("{}");
+    expect(chatTemplate(v3, body("")).render(withArguments("{}"))).toBe("{}");
+    const exact = '{"id": 653247040368672768, "10": 21.0, "2": 1e-07}';
+    expect(chatTemplate(v3, body(" | tojson")).render(withArguments(exact))).toBe(exact);
+    const either = `${f}{% if a is string %}{{ a }}{% else %}{{ a | tojson }}{% endif %}`;
+    expect(chatTemplate(v3, either).render(withArguments("{x"))).toBe("{x");
     const broken = [
       {
         ...calling[0],
@@ -239,24 +275,5 @@ describe("templates of checkpoints", () => {
   ])("refuse messages that are none: %j", (wrong, message) => {
     const template = chatTemplate(v3, "x");
     expect(() => template.render(wrong as unknown as Message[])).toThrow(message);
-  });
-});
-
-describe("marks", () => {
-  it("stand before what could begin a token, and come out again", () => {
-    const marker = new Marker(["<｜User｜>", "<|EOT|>", "<think>"], "#");
-    expect(marker.mark("a<b> <｜ <| << <t </think> <")).toBe("a<b> #<｜ #<| #<< #<t </think> #<");
-    expect(marker.count).toBe(5);
-    const { text, inert } = marker.unmark("#<｜User｜>#<\\u0023<");
-    expect(text).toBe("<｜User｜><<");
-    expect([...inert]).toEqual([0, 8, 9]);
-    expect(new Marker([], "#").mark("<|")).toBe("<|");
-    expect(new Marker(["§"], "#").mark("a§")).toBe("a#§");
-  });
-
-  it("are characters that occur nowhere, not even escaped", () => {
-    expect(unusedMark(["a", "\uE000\\ue001"])).toBe("\uE002");
-    const all = Array.from({ length: 6400 }, (_, i) => String.fromCharCode(0xe000 + i)).join("");
-    expect(() => unusedMark([all])).toThrow(ConfigError);
   });
 });

@@ -3,15 +3,30 @@
  * transformers' `apply_chat_template` gives, with one difference: control tokens that messages, tools or variables
  * spell out stay plain text (see provenance.ts). As there, the template alone decides about BOS; nothing is added.
  */
-import { Template } from "@huggingface/jinja";
-import { fromPlain, toPlain } from "../json/index.ts";
+import { fromPlain, parseJson } from "../json/index.ts";
 import type { ChatTemplateSource } from "../pretrained/chat-template-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { BUILTIN_TEMPLATES, type BuiltinName, builtinFor, type TemplateHints } from "./builtin.ts";
+import {
+  DATA,
+  Given,
+  JinjaTemplate as Jinja,
+  type Str,
+  TEMPLATE,
+  TemplateError,
+  type Watch,
+} from "./jinja/index.ts";
 import { checkMessages, contentOf, type Message, type Tool } from "./messages.ts";
-import { ControlSplitter, controlTokens, Marker, THINK_CLOSE, THINK_OPEN, unusedMark } from "./provenance.ts";
+import {
+  ControlSplitter,
+  controlTokens,
+  isTemplates,
+  promptTokens,
+  THINK_CLOSE,
+  THINK_OPEN,
+} from "./provenance.ts";
 import { type ReplyOptions, ReplyReader } from "./reply.ts";
 
 export interface RenderOptions {
@@ -59,11 +74,18 @@ export interface ChatTemplate {
   reader(prompt: Pick<ChatPrompt, "opensReasoning">, options?: ReaderOptions): ReplyReader;
 }
 
-function compile(source: string, name: string): Template {
+/** What a template's error says, and where. */
+function told(error: unknown): string {
+  const line =
+    error instanceof TemplateError && error.line !== null ? ` (line ${error.line} of the template)` : "";
+  return `${(error as Error).message}${line}`;
+}
+
+function compile(source: string, name: string): Jinja {
   try {
-    return new Template(source);
+    return new Jinja(source);
   } catch (cause) {
-    throw new ConfigError(`the chat template does not parse: ${(cause as Error).message}`, {
+    throw new ConfigError(`the chat template does not parse: ${told(cause)}`, {
       where: `chat template "${name}"`,
       hint: "It must be Jinja as transformers has it.",
       cause,
@@ -71,35 +93,37 @@ function compile(source: string, name: string): Template {
   }
 }
 
-/** Whether a template takes the arguments of tool calls as an object, to write them with `tojson`. */
-const wantsObjects = (source: string) =>
-  /arguments['"]?\]?\s*\)?\s*\|\s*tojson/.test(source) && !/arguments['"]?\]?\s+is\s+string/.test(source);
+/** How the arguments of a call reach a template; `index` is the message's. */
+type ArgumentsForm = (text: string, index: number) => unknown;
 
-function argumentsOf(text: string, index: number): unknown {
+const asText: ArgumentsForm = (text) => text;
+
+/** The arguments as an object; undefined where they are no JSON. Some clients send nothing for no arguments. */
+function parsedArguments(text: string): unknown {
+  if (text.trim() === "") return {};
   try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ConfigError("the arguments of a tool call are no JSON", {
-      where: `messages[${index}]`,
-      found: text.slice(0, 80),
-      cause,
-    });
+    return parseJson(text);
+  } catch {
+    return undefined;
   }
 }
 
-/** Messages as templates expect them: no empty lists, null instead of an empty text beside tool calls. */
-function normalise(messages: readonly Message[], objects: boolean): Record<string, unknown>[] {
+/**
+ * Messages as templates expect them: no empty lists, null instead of an empty text beside tool calls. Roles are of a
+ * closed set, and templates make control tokens of them, so that they count as the template's own.
+ */
+function normalise(messages: readonly Message[], form: ArgumentsForm): Record<string, unknown>[] {
   return messages.map((message, index) => {
     const { role, tool_calls: calls, reasoning_content: reasoning, tool_call_id: id, name } = message;
     const calling = calls !== undefined && calls.length > 0;
     return {
-      role,
+      role: new Given(role, TEMPLATE),
       content: calling ? contentOf(message) || null : contentOf(message),
       ...(calling && {
         tool_calls: calls.map(({ id, function: { name, arguments: text } }) => ({
           id,
           type: "function",
-          function: { name, arguments: objects ? argumentsOf(text, index) : text },
+          function: { name, arguments: form(text, index) },
         })),
       }),
       ...(reasoning != null && { reasoning_content: reasoning }),
@@ -109,21 +133,18 @@ function normalise(messages: readonly Message[], objects: boolean): Record<strin
   });
 }
 
-interface Inputs {
-  readonly messages: Record<string, unknown>[];
-  readonly tools: unknown;
-  readonly variables: unknown;
-}
-
-/** All strings of a value, keys included. */
-function* stringsOf(value: unknown): Generator<string> {
-  if (typeof value === "string") yield value;
-  else if (typeof value === "object" && value !== null) {
-    for (const [key, item] of Object.entries(value)) {
-      yield key;
-      yield* stringsOf(item);
-    }
+/** A character that occurs nowhere in `texts`. */
+function unusedMark(texts: string): string {
+  for (let code = 0xe000; code <= 0xf8ff; code++) {
+    const mark = String.fromCharCode(code);
+    if (!texts.includes(mark)) return mark;
   }
+  throw new ConfigError(
+    "messages hold every private-use character, so that none is left to mark the end with",
+    {
+      where: "chat template",
+    },
+  );
 }
 
 class JinjaTemplate implements ChatTemplate {
@@ -133,11 +154,10 @@ class JinjaTemplate implements ChatTemplate {
   readonly stopIds: readonly number[];
   readonly stripsSpace: boolean;
   readonly #tokenizer: Tokenizer;
-  readonly #template: Template;
+  readonly #template: Jinja;
   /** Used instead where tools are given. */
   readonly #forTools: JinjaTemplate | null;
-  readonly #objects: boolean;
-  readonly #special: Readonly<Record<string, string>>;
+  readonly #special: Readonly<Record<string, Given>>;
   readonly #control: ReadonlyMap<string, number>;
   readonly #splitter: ControlSplitter;
 
@@ -154,12 +174,17 @@ class JinjaTemplate implements ChatTemplate {
     this.builtin = builtin;
     this.#forTools = forTools;
     this.#template = compile(source, name);
-    this.#objects = wantsObjects(source);
     this.#control = controlTokens(tokenizer);
-    this.#splitter = new ControlSplitter(tokenizer, this.#control);
+    this.#splitter = new ControlSplitter(tokenizer, promptTokens(tokenizer));
     const { bos, eos, pad } = tokenizer.specialIds;
-    const token = (id: number | undefined) => (id === undefined ? "" : (tokenizer.tokenOf(id) ?? ""));
-    this.#special = { bos_token: token(bos), eos_token: token(eos), pad_token: token(pad), unk_token: "" };
+    const token = (id: number | undefined) =>
+      new Given(id === undefined ? "" : (tokenizer.tokenOf(id) ?? ""), TEMPLATE);
+    this.#special = {
+      bos_token: token(bos),
+      eos_token: token(eos),
+      pad_token: token(pad),
+      unk_token: token(undefined),
+    };
     // What comes after a user's token is no part of the answer, though the released models end before it.
     const ends = [TOKEN.eot, TOKEN.user].filter((token) => source.includes(token));
     const ids = [eos, ...ends.map((token) => tokenizer.idOf(token))];
@@ -182,29 +207,64 @@ class JinjaTemplate implements ChatTemplate {
     }
   }
 
-  #inputs(messages: readonly Message[], { tools, thinking, variables }: RenderOptions): Inputs {
+  /**
+   * Renders with the arguments of calls as objects, as transformers gets them from servers; as their text where the
+   * template fails on an object, or prints one as Python would.
+   */
+  #run(messages: readonly Message[], options: RenderOptions): Str {
     checkMessages(messages);
-    return {
-      messages: normalise(messages, this.#objects),
-      tools: tools !== undefined && tools.length > 0 ? toPlain(fromPlain(tools)) : null,
-      variables: {
-        ...(thinking !== undefined && { thinking, enable_thinking: thinking }),
-        ...(toPlain(fromPlain(variables ?? {})) as Record<string, unknown>),
-      },
+    if (!messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)) {
+      return this.#once(messages, options, asText);
+    }
+    const watch: Watch = { printed: false, asked: false };
+    let broken: { index: number; text: string } | null = null;
+    const asObject: ArgumentsForm = (text, index) => {
+      const parsed = parsedArguments(text);
+      if (parsed === undefined) broken ??= { index, text };
+      return new Given(parsed ?? {}, DATA, watch);
     };
+    let rendered: Str | null = null;
+    let problem: unknown;
+    try {
+      rendered = this.#once(messages, options, asObject);
+    } catch (error) {
+      problem = error;
+    }
+    // Assigned in the function above, which the compiler does not see.
+    const noJson = broken as { index: number; text: string } | null;
+    if (rendered !== null && !watch.printed) {
+      if (noJson === null) return rendered;
+      if (!watch.asked) {
+        throw new ConfigError("the arguments of a tool call are no JSON", {
+          where: `messages[${noJson.index}]`,
+          found: noJson.text.slice(0, 80),
+        });
+      }
+    }
+    try {
+      return this.#once(messages, options, asText);
+    } catch (error) {
+      if (rendered !== null && noJson === null) return rendered;
+      throw problem ?? error;
+    }
   }
 
-  #run({ messages, tools, variables }: Inputs, { addGenerationPrompt = true }: RenderOptions): string {
+  #once(messages: readonly Message[], options: RenderOptions, form: ArgumentsForm): Str {
+    const { tools = [], thinking, variables = {}, addGenerationPrompt = true } = options;
+    const given = variables instanceof Map ? Object.fromEntries(variables) : variables;
     try {
       return this.#template.render({
         ...this.#special,
-        ...(variables as Record<string, unknown>),
-        messages,
-        ...(tools !== null && { tools }),
+        ...(thinking !== undefined && { thinking, enable_thinking: thinking }),
+        ...given,
+        messages: normalise(messages, form),
+        // As transformers has it, they are there also where nothing was given.
+        tools: tools.length > 0 ? fromPlain(tools) : null,
+        documents: (given as Record<string, unknown>).documents ?? null,
         add_generation_prompt: addGenerationPrompt,
       });
     } catch (cause) {
-      throw new ConfigError(`the chat template refuses: ${(cause as Error).message}`, {
+      throw new ConfigError(`the chat template refuses: ${told(cause)}`, {
         where: `chat template "${this.name}"`,
         cause,
       });
@@ -216,8 +276,7 @@ class JinjaTemplate implements ChatTemplate {
   }
 
   render(messages: readonly Message[], options: RenderOptions = {}): string {
-    const chosen = this.#for(options);
-    return chosen.#run(chosen.#inputs(messages, options), options);
+    return this.#for(options).#run(messages, options).text;
   }
 
   encode(messages: readonly Message[], options: RenderOptions = {}): number[] {
@@ -225,21 +284,18 @@ class JinjaTemplate implements ChatTemplate {
   }
 
   prompt(messages: readonly Message[], options: RenderOptions = {}): ChatPrompt {
-    const chosen = this.#for(options);
-    if (options.continueFinal) return chosen.#continued(messages, options);
-    const { text, inert } = chosen.#texts(messages, options);
-    return { text, ids: chosen.#ids(text, inert), opensReasoning: /<think>\s*$/.test(text) };
+    if (options.continueFinal) return this.#for(options).#continued(messages, options);
+    const rendered = this.#for(options).#run(messages, options);
+    const { text } = rendered;
+    const end = text.trimEnd().length;
+    const open = end - THINK_OPEN.length;
+    const opensReasoning = open >= 0 && text.startsWith(THINK_OPEN, open) && isTemplates(rendered, open, end);
+    return { text, ids: this.#ids(rendered), opensReasoning };
   }
 
-  #texts(messages: readonly Message[], options: RenderOptions): { text: string; inert: Set<number> } {
-    const inputs = this.#inputs(messages, options);
-    const text = this.#run(inputs, options);
-    return { text, inert: this.#inert(inputs, options, text) };
-  }
-
-  #ids(text: string, inert: ReadonlySet<number>): number[] {
+  #ids(rendered: Str): number[] {
     const ids: number[] = [];
-    for (const piece of this.#splitter.split(text, inert)) {
+    for (const piece of this.#splitter.split(rendered)) {
       if (typeof piece === "number") ids.push(piece);
       else for (const id of this.#plain(piece)) ids.push(id);
     }
@@ -262,18 +318,20 @@ class JinjaTemplate implements ChatTemplate {
     const content = contentOf(last);
     if (last.reasoning_content)
       return this.#continuedReasoning(messages, last.reasoning_content, content, options);
-    const mark = unusedMark([...stringsOf(this.#inputs(messages, options)), this.source]);
+    const mark = unusedMark(JSON.stringify([messages, this.source]));
     const marked = [...messages.slice(0, -1), { ...last, content: `${content}${mark} ` }];
-    const { text: whole, inert } = this.#texts(marked, { ...options, addGenerationPrompt: false });
+    const rendered = this.#run(marked, { ...options, addGenerationPrompt: false });
+    const whole = rendered.text;
     const end = whole.lastIndexOf(mark);
     if (end < 0) {
       throw new ConfigError("the template leaves out the message that is to be continued", {
         where: `chat template "${this.name}"`,
       });
     }
-    const kept = whole.slice(0, end);
-    const text = whole[end + mark.length] === " " ? kept : kept.trimEnd();
-    return { text, ids: this.#ids(text, inert), opensReasoning: false };
+    const kept = rendered.slice(0, end);
+    const trimmed = whole[end + mark.length] !== " ";
+    const prompt = trimmed ? kept.slice(0, kept.text.trimEnd().length) : kept;
+    return { text: prompt.text, ids: this.#ids(prompt), opensReasoning: false };
   }
 
   /** A prompt that ends inside the reasoning of the answer, or in the content behind it; templates render neither. */
@@ -320,32 +378,6 @@ class JinjaTemplate implements ChatTemplate {
 
   #plain(text: string): number[] {
     return this.#tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false });
-  }
-
-  /** Positions of `text` at which contents, not the template, spell what could be a control token. */
-  #inert(inputs: Inputs, options: RenderOptions, text: string): Set<number> {
-    const mark = unusedMark([...stringsOf(inputs), this.source, text]);
-    const marker = new Marker(this.#control.keys(), mark);
-    // Templates look for these in earlier answers, and cut them there.
-    const own = [...this.#control.keys()].filter((token) => token !== THINK_OPEN && token !== THINK_CLOSE);
-    const inAnswers = new Marker(own, mark);
-    const marked = {
-      messages: inputs.messages.map((message) => {
-        const marks = message.role === "assistant" ? inAnswers : marker;
-        return { ...(marks.markAll(message) as Record<string, unknown>), role: message.role };
-      }),
-      tools: marker.markAll(inputs.tools),
-      variables: marker.markAll(inputs.variables),
-    };
-    if (marker.count + inAnswers.count === 0) return new Set();
-    const result = marker.unmark(this.#run(marked, options));
-    if (result.text === text) return result.inert;
-    throw new ConfigError("the template takes contents apart where they could hold a control token", {
-      where: `chat template "${this.name}"`,
-      expected: "contents that come out as they went in",
-      found: `another text (${result.text.length} instead of ${text.length} characters)`,
-      hint: "Remove what looks like a control token (<|..|>) from the messages, or give another template.",
-    });
   }
 }
 
