@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { watchUnsettled } from "../files/temporary.ts";
+import { checkArguments } from "./arguments.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
@@ -59,6 +60,7 @@ endOnSignalWhile(watchUnsettled);
 endWithReader(process.stdout);
 endWithReader(process.stderr);
 try {
+  checkArguments();
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {

@@ -72,11 +72,19 @@ export class StopStrings {
 
   /**
    * @param included whether the stop string itself comes out
-   * @throws ConfigError for an empty string, and for more text than a program would look for
+   * @throws ConfigError for an empty string or one with half a character, and for more text than a program would look for
    */
   constructor(strings: readonly string[], included = false) {
     const units = strings.reduce((sum, { length }) => sum + length, 0);
     if (strings.includes("")) throw new ConfigError("a stop string must not be empty", { name: "stop" });
+    // Half of a pair would cut a character.
+    const broken = strings.find((string) => /\p{Cs}/u.test(string));
+    if (broken !== undefined) {
+      throw new ConfigError("a stop string holds half a character", {
+        name: "stop",
+        found: JSON.stringify(broken),
+      });
+    }
     if (units > MOST_UNITS) {
       const detail = { name: "stop", expected: `at most ${MOST_UNITS} characters`, found: units };
       throw new ConfigError("the stop strings are too long", detail);

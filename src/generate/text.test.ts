@@ -57,6 +57,14 @@ describe("stop strings", () => {
     expect(matcher.push("more") + matcher.end()).toBe("");
   });
 
+  it("refuses half a character, which would cut one in two", () => {
+    for (const half of ["\ud83d", "a\ude00", "\ude00b"]) {
+      expect(() => new StopStrings(["x", half])).toThrow(/half a character/);
+    }
+    const stops = new StopStrings(["😀"]);
+    expect(stops.push("a😁b😀c")).toBe("a😁b");
+  });
+
   it("holds back no more than could begin a stop string", () => {
     const matcher = new StopStrings(["\n\n", "END"]);
     expect(matcher.push("one\n")).toBe("one");

@@ -4,6 +4,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { FileTree } from "../checkpoint/byte-source.ts";
 import { weightLayouts } from "../checkpoint/folder.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
+import { recoverFolder } from "../files/folder-sink.ts";
+import { isTaken } from "../files/temporary.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { type DownloadOptions, type DownloadProgress, downloadModel, parseHubName } from "./hub.ts";
 import { HubError } from "./hub-client.ts";
@@ -37,6 +39,8 @@ export interface ModelPlace {
 }
 
 async function kindOf(path: string): Promise<"file" | "folder" | null> {
+  // A replacement of it may have been cut short, or be under way.
+  if (!(await isTaken(path))) await recoverFolder(path);
   try {
     return (await stat(path)).isDirectory() ? "folder" : "file";
   } catch (error) {

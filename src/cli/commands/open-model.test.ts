@@ -1,5 +1,5 @@
 /** What commands make of their MODEL: training runs, folders, names. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -7,8 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { modelEntries } from "../../checkpoint/model.ts";
 import { nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { temporaryName } from "../../files/temporary.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { tinyConfigs } from "../../models/testing.ts";
+import { locateModel } from "../../pretrained/node-load.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
 import { stepFolder } from "../../train/state.ts";
@@ -40,6 +42,14 @@ describe("modelPath", () => {
     expect(await modelPath(join(root, "run-2"))).toBe(join(root, "run-2", "checkpoints", stepFolder(7)));
     for (const path of [join(root, "bare"), join(root, "ggufs"), "org/name", join(root, "none")]) {
       expect(await modelPath(path)).toBe(path);
+    }
+    // Killed between the two renames of a replacement.
+    for (const [folder, path] of [
+      [join(root, "run-1", "model"), join(root, "run-1")],
+      [join(root, "bare"), join(root, "bare")],
+    ]) {
+      await rename(folder, temporaryName(folder, "old").replace(`-${process.pid}-`, `-${2 ** 30}-`));
+      expect((await locateModel(await modelPath(path))).source.path).toBe(folder);
     }
     await expect(modelPath(join(root, "run-3"))).rejects.toThrow(/saved nothing yet/);
     await expect(modelPath(root)).rejects.toThrow(/neither a model nor a training run/);

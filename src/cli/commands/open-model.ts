@@ -6,6 +6,7 @@ import { access, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { recoverFolder } from "../../files/folder-sink.ts";
 import { folderTokenizer, type LoadDtype, type LoadedModel } from "../../pretrained/load.ts";
 import { load, locateModel, type ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -37,6 +38,7 @@ export async function modelFolder(path: string): Promise<string> {
     });
   }
   if (await exists(join(path, "config.json"))) return path;
+  await recoverFolder(join(path, "model"));
   if (await exists(join(path, "model", "config.json"))) return join(path, "model");
   const step = savedSteps(await readdir(join(path, "checkpoints")).catch(() => [])).at(-1);
   if (step !== undefined) return join(path, "checkpoints", stepFolder(step));
