@@ -128,8 +128,9 @@ describe.concurrent("usage", () => {
     ...["train", "complete", "fill", "check-parity", "inspect", "demo"],
     ...["chat", "serve", "download", "quantize", "convert", "bench"],
   ])("%s has help with examples", async (name) => {
-    const { code, out, err } = await run([name, "--help"]);
+    const { code, out, err } = await run([name, "--help"], { env: { COLUMNS: "80" } });
     expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out.split("\n").filter((line) => line.length > 80)).toEqual([]);
     expect(out).toContain(`Usage: deepseek-ts ${name}`);
     expect(out).toMatch(new RegExp(`Examples:\\n  deepseek-ts ${name}`));
   });

@@ -16,6 +16,7 @@ import { inspectCommand } from "./commands/inspect.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
+import { flowing, helpWidth } from "./help.ts";
 import { endOnSignalWhile } from "./interrupt.ts";
 import { endWithReader, errorText } from "./report-error.ts";
 
@@ -38,7 +39,7 @@ Exit status: 0 success, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. DEBUG=1 s
 const program = new Command("deepseek-ts")
   .description("The DeepSeek model family in TypeScript: chat, serve, complete, quantize, convert, train.")
   .version(version)
-  .addHelpText("after", examples);
+  .addHelpText("after", flowing(examples));
 const commands = [
   chatCommand(),
   serveCommand(),
@@ -54,7 +55,15 @@ const commands = [
   benchCommand(),
 ];
 for (const command of commands) program.addCommand(command);
-for (const command of [program, ...commands]) command.exitOverride().showHelpAfterError(false);
+for (const command of [program, ...commands]) {
+  command
+    .exitOverride()
+    .showHelpAfterError(false)
+    .configureOutput({
+      getOutHelpWidth: () => helpWidth(process.stdout),
+      getErrHelpWidth: () => helpWidth(process.stderr),
+    });
+}
 
 endOnSignalWhile(watchUnsettled);
 endWithReader(process.stdout);

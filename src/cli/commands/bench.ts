@@ -5,6 +5,7 @@ import { parseConfig } from "../../models/config.ts";
 import type { Json } from "../../models/config-reader.ts";
 import { presets } from "../../models/presets.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { flowing } from "../help.ts";
 import { bytesText } from "../progress-line.ts";
 import { benchmarkShape, type ShapeOptions } from "../shape-benchmark.ts";
 import { naturalNumber, openDevice, positiveInteger, withThreads } from "./options.ts";
@@ -73,7 +74,7 @@ export function benchCommand(): Command {
     .option("--seed <n>", "seed of the weights", naturalNumber, 1)
     .option("--json", "write one JSON object at the end");
   return withThreads(command)
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (flags: Flags & { readonly seed: number }) => {
       const config = await shapeConfig(flags.shape);
       await using device = await openDevice(flags);

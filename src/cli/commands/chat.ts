@@ -12,6 +12,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { chatLoop } from "../chat-loop.ts";
 import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
 import { openTerminal } from "../chat-terminal.ts";
+import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { type GenerationFlags, withGeneration } from "./generation.ts";
 import { MODEL_ARGUMENT, type OpenedModel, openModel } from "./open-model.ts";
@@ -130,7 +131,7 @@ export function chatCommand(): Command {
   const command = new Command("chat")
     .summary("talk with a model")
     .description(
-      "Talks with a model at the terminal, with commands to take back, retry, edit and save (/help). Where standard\n" +
+      "Talks with a model at the terminal, with commands to take back, retry, edit and save (/help). Where standard " +
         "input is a pipe, all of it is one message, and only the reply is written to standard output.",
     )
     .argument("<model>", MODEL_ARGUMENT)
@@ -154,7 +155,7 @@ export function chatCommand(): Command {
     // The template says how a text begins.
     if (option.long === "--bos" || option.long === "--no-bos") option.hideHelp();
   }
-  return command.addHelpText("after", examples).action(async (path: string, flags: ChatFlags) => {
+  return command.addHelpText("after", flowing(examples)).action(async (path: string, flags: ChatFlags) => {
     if (flags.bos !== undefined) usageError(command, "the template says whether a text begins with BOS");
     const talking = flags.prompt === undefined && process.stdin.isTTY;
     if (talking && flags.json) usageError(command, "--json needs --prompt or a message from a pipe");

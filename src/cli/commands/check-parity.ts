@@ -4,6 +4,7 @@ import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import type { Device } from "../../tensor/tensor.ts";
+import { flowing } from "../help.ts";
 import { checkParity, type ParityOutput, type ParityReport } from "../parity.ts";
 
 interface ParityFlags {
@@ -57,14 +58,14 @@ export function checkParityCommand(): Command {
   return new Command("check-parity")
     .summary("compare with the reference implementation on a fixture folder")
     .description(
-      "Loads a model with inputs and the reference's outputs, runs it in every form (training, with and without a\n" +
+      "Loads a model with inputs and the reference's outputs, runs it in every form (training, with and without a " +
         "cache, greedy generation) and prints for each named output the largest absolute and relative error.",
     )
     .argument("<folder>", "a folder in the fixtures' layout")
     .option("--json", "write one JSON object")
     .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
     .option("--all-devices", "every backend in turn: cpu, cpu without relaxed SIMD and threads, reference")
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (folder: string, flags: ParityFlags) => {
       const chosen = flags.allDevices ? Object.values(devices) : [devices[flags.device]];
       const reports: ParityReport[] = [];

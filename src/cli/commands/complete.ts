@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { completeText } from "../../generate/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { flowing } from "../help.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
 import { MODEL_ARGUMENT, openModel } from "./open-model.ts";
 import { openDevice, readStdin, usageError } from "./options.ts";
@@ -22,7 +23,7 @@ export function completeCommand(): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .argument("[prompt]", "the text to continue; - or nothing reads it from standard input");
   return withGeneration(command)
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (path: string, argument: string | undefined, flags: GenerationFlags) => {
       if (argument === undefined && process.stdin.isTTY) usageError(command, "no prompt given");
       const prompt = argument === undefined || argument === "-" ? await readStdin() : argument;

@@ -30,6 +30,7 @@ import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
+import { flowing } from "../help.ts";
 import { bytesText, counted, ProgressLine } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
@@ -338,7 +339,7 @@ export function convertCommand(): Command {
     )
     .option("--force", "replace a model that this program wrote there");
   return withHub(command)
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
       const toFile = /\.gguf$/i.test(out);
       const block = flags.type === "q8_0" || flags.type === "q4_0";

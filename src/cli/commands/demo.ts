@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
 import { scoreTokens, trainNgram } from "../baseline.ts";
 import { exampleTexts } from "../example-texts.ts";
+import { flowing } from "../help.ts";
 import type { Output } from "../live-view.ts";
 import type { RunTexts } from "../preparation.ts";
 import { mergeConfig, preset } from "../run-config.ts";
@@ -85,7 +86,7 @@ export function demoCommand(): Command {
   const command = new Command("demo")
     .summary("train a small model on the TypeScript lying around, and use it")
     .description(
-      "Trains a small DeepSeek-V3 (latent attention, experts, two-token prediction) for about two minutes on the\n" +
+      "Trains a small DeepSeek-V3 (latent attention, experts, two-token prediction) for about two minutes on the " +
         "TypeScript of the nearest node_modules folder, compares it with a 5-gram model and shows what it writes.",
     )
     .argument("[folder]", "learn from the TypeScript in this folder instead")
@@ -96,7 +97,9 @@ export function demoCommand(): Command {
   return withThreads(command)
     .addHelpText(
       "after",
-      "\nExamples:\n  deepseek-ts demo\n  deepseek-ts demo --seconds 30\n  deepseek-ts demo ../my-project/src --out runs/mine",
+      flowing(
+        "\nExamples:\n  deepseek-ts demo\n  deepseek-ts demo --seconds 30\n  deepseek-ts demo ../my-project/src --out runs/mine",
+      ),
     )
     .action(async (given: string | undefined, flags: DemoFlags) => {
       const { stdout } = process;

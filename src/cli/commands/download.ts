@@ -1,6 +1,7 @@
 /** `deepseek-ts download`: brings a model from the Hugging Face hub into the shared cache. */
 import { Command } from "commander";
 import { downloadModel } from "../../pretrained/hub.ts";
+import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
 import { positiveInteger } from "./options.ts";
@@ -34,7 +35,7 @@ export function downloadCommand(): Command {
     .option("--file <file>", "one GGUF file: its name or a part of it, such as Q4_0")
     .option("--parallel <n>", "files at a time (default: 3)", positiveInteger)
     .option("--json", "write one JSON object: path, commit, files")
-    .addHelpText("after", help)
+    .addHelpText("after", flowing(help))
     .action(async (name: string, { revision, file, parallel, json }: DownloadFlags) => {
       const line = new ProgressLine(process.stderr, 0);
       using interrupt = listenForInterrupt(() =>

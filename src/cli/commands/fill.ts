@@ -6,6 +6,7 @@ import { fillText } from "../../generate/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { fimPrompt } from "../../tokenizer/fim.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { flowing } from "../help.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
 import { MODEL_ARGUMENT, openModel } from "./open-model.ts";
 import { openDevice, usageError } from "./options.ts";
@@ -104,7 +105,7 @@ export function fillCommand(): Command {
   const command = new Command("fill")
     .summary("write what belongs between two texts")
     .description(
-      "Fills in the middle: writes what belongs between a prefix and a suffix. The model's tokenizer needs the\n" +
+      "Fills in the middle: writes what belongs between a prefix and a suffix. The model's tokenizer needs the " +
         "fill-in-the-middle tokens of DeepSeek-Coder, Coder-V2, V3, or of a training run.",
     )
     .argument("<model>", MODEL_ARGUMENT)
@@ -114,7 +115,7 @@ export function fillCommand(): Command {
     .option("--at <line:column>", "that place, both counted from 1; columns as in editors", place)
     .option("--whole", "also write prefix and suffix around the middle");
   return withGeneration(command)
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (path: string, flags: FillFlags) => {
       const { prefix, suffix, file, at, whole } = flags;
       const byFile = file !== undefined || at !== undefined;

@@ -10,6 +10,7 @@ import { checkpointConfig } from "../../checkpoint/model.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { flowing } from "../help.ts";
 import { short } from "../live-view.ts";
 import {
   activationBytes,
@@ -191,8 +192,10 @@ export function inspectCommand(): Command {
     .option("--json", "write one JSON object")
     .addHelpText(
       "after",
-      "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect deepseek-ai/DeepSeek-V2-Lite --json" +
-        "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf\n  deepseek-ts inspect ./pytorch_model.bin",
+      flowing(
+        "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect deepseek-ai/DeepSeek-V2-Lite --json" +
+          "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf\n  deepseek-ts inspect ./pytorch_model.bin",
+      ),
     )
     .action(async (path: string, flags: Omit<ModelFlags, "dtype"> & { readonly json?: boolean }) => {
       const format = await weightFileFormat(path);

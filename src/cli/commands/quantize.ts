@@ -14,6 +14,7 @@ import { load, locateModel } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { flowing } from "../help.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
 import {
@@ -156,7 +157,7 @@ export function quantizeCommand(): Command {
     .option("--force", "replace a model that this program wrote there")
     .option("--json", "write one JSON object");
   return withThreads(withHub(command))
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
       if (/\.gguf$/i.test(out)) usageError(command, "a .gguf file is written by `deepseek-ts convert`");
       await using device = await openDevice(flags);

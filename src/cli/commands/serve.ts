@@ -6,6 +6,7 @@ import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
 import type { ModelInfo } from "../../serve/protocol.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
+import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withModel } from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, withThreads } from "./options.ts";
@@ -215,5 +216,5 @@ export function serveCommand(): Command {
       repeated,
       [] as string[],
     );
-  return withThreads(withModel(command)).addHelpText("after", examples).action(serve);
+  return withThreads(withModel(command)).addHelpText("after", flowing(examples)).action(serve);
 }

@@ -7,6 +7,7 @@ import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { type ExampleTexts, exampleTexts } from "../example-texts.ts";
+import { flowing } from "../help.ts";
 import { readJson } from "../json-file.ts";
 import { evaluationText } from "../live-view.ts";
 import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../run-config.ts";
@@ -113,9 +114,9 @@ export function trainCommand(): Command {
   const command = new Command("train")
     .summary("train a model on a folder of text")
     .description(
-      "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings,\n" +
-        "tokens, metrics.jsonl, saved states, and at the end the model in the Hugging Face layout. Ctrl-C saves and\n" +
-        "ends with status 130; --resume continues with the same bits as if nothing had happened, on any\n" +
+      "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings, " +
+        "tokens, metrics.jsonl, saved states, and at the end the model in the Hugging Face layout. Ctrl-C saves and " +
+        "ends with status 130; --resume continues with the same bits as if nothing had happened, on any " +
         "number of threads (same kernels: a processor with relaxed SIMD rounds differently from one without).",
     )
     .argument("[folder]", "files to learn from; .gitignore files are honoured")
@@ -129,7 +130,7 @@ export function trainCommand(): Command {
     .option("--ignore-memory", "train although it needs more memory than this machine has")
     .option("--resume <folder>", "continue the run in this folder");
   return withThreads(command)
-    .addHelpText("after", examples)
+    .addHelpText("after", flowing(examples))
     .action(async (folder: string | undefined, flags: TrainFlags) => {
       const { stdout } = process;
       let out: string;
