@@ -32,7 +32,8 @@ function feed(parts: readonly string[]): ToolPiece[] {
 
 const nested = '{"code": "```js\\nf()\\n```", "tags": ["<｜", "```"]}';
 const samples = {
-  "no call": "just < text <｜ with ``` in it <｜too",
+  "no call": "just < text <｜ with ``` in it <",
+  "broken off in the first marker": "text <｜too",
   "one of V3": `Let me see.${CALLS}${v3("get_weather", '{"city": "Paris"}')}${CALLS_END}`,
   "two of V3": `${CALLS}${v3("a", "{}")}\n${v3("b", nested)}${CALLS_END}`,
   "one of V3.1": `ok\n\n${CALLS}${v31("get_weather", '{"city":\n "Paris" }')}${CALLS_END}`,
@@ -122,17 +123,28 @@ describe("tool calls", () => {
     expect(parser.end()).toEqual([]);
   });
 
-  it.each(["no JSON", "a list", "nothing inside", "junk inside", "no separator", "stray ends"] as const)(
-    "%s: comes back as text, flagged",
-    (name) => {
-      const { content, malformed } = parseToolCalls(samples[name]);
-      expect(malformed).toBe(true);
-      expect(content.length).toBeGreaterThan(0);
-    },
-  );
+  it.each([
+    "no JSON",
+    "a list",
+    "nothing inside",
+    "junk inside",
+    "no separator",
+    "stray ends",
+    "broken off in the first marker",
+  ] as const)("%s: comes back as text, flagged", (name) => {
+    const { content, malformed } = parseToolCalls(samples[name]);
+    expect(malformed).toBe(true);
+    expect(content.length).toBeGreaterThan(0);
+  });
 
   it("keeps every character of what cannot be read", () => {
-    for (const name of ["nothing inside", "no separator", "stray ends", "broken off in the name"] as const) {
+    for (const name of [
+      "nothing inside",
+      "no separator",
+      "stray ends",
+      "broken off in the first marker",
+      "broken off in the name",
+    ] as const) {
       expect(parseToolCalls(samples[name]).content).toBe(samples[name]);
     }
     expect(parseToolCalls(samples["no JSON"]).content).toBe(`${CALLS}${v31("a", "{x}")}after`);

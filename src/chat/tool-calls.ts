@@ -12,7 +12,7 @@ export type ToolPiece =
   | {
       readonly kind: "content";
       readonly text: string;
-      /** The text of a call that could not be read, control tokens included. */
+      /** The text of a call that could not be read, or of its beginning, control tokens included. */
       readonly malformed?: true;
     }
   | { readonly kind: "call"; readonly index: number; readonly id: string; readonly name: string }
@@ -48,6 +48,13 @@ const FENCE_BEGINNING = /^\s*(?:`{1,2}|```(?:j|js|jso|json)?[^\S\n]*)?$/;
 const MOST_HEAD = 1024;
 const CONTROL = "<\uFF5C";
 
+/** `text` without control tokens of calls, nor a part of one at its end. */
+export function withoutCallTokens(text: string): string {
+  let rest = text;
+  for (const token of CALL_TOKENS) rest = rest.replaceAll(token, "");
+  return rest.slice(0, rest.length - heldBack(rest, CALL_TOKENS));
+}
+
 type State = "text" | "between" | "head" | "name" | "fence" | "arguments";
 
 export class ToolCallParser {
@@ -70,6 +77,11 @@ export class ToolCallParser {
     return this.#index + 1;
   }
 
+  /** Whether the text so far ends within a call, or in what may begin one. */
+  get open(): boolean {
+    return this.#state !== "text" || this.#held !== "";
+  }
+
   push(text: string): ToolPiece[] {
     this.#held += text;
     const pieces: ToolPiece[] = [];
@@ -87,7 +99,10 @@ export class ToolCallParser {
       this.#held = "";
       pieces.push({ kind: "end", index: this.#index, malformed: this.#raw + rest });
     } else if (this.#state === "text") {
-      if (this.#held !== "") pieces.push({ kind: "content", text: this.#held });
+      // A lone "<" is as likely text.
+      const begun = this.#held.startsWith(CONTROL);
+      if (this.#held !== "")
+        pieces.push({ kind: "content", text: this.#held, ...(begun ? { malformed: true } : {}) });
     } else if (this.#state !== "between" || this.#held.trim() !== "" || this.#raw !== "") {
       pieces.push({ kind: "content", text: this.#raw + this.#held, malformed: true });
     }

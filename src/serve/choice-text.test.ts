@@ -139,3 +139,87 @@ describe("replies", () => {
     expect(read(chat({ stripsSpace: true }), "  the of").content).toBe(" the of");
   });
 });
+
+/** A tokenizer as models without tool tokens have: markers are text, whose characters span tokens. */
+describe("a call that breaks off, of a model without tool tokens", () => {
+  let plain: Tokenizer;
+  beforeAll(async () => {
+    plain = loadTokenizer(await trainBpe(sampleTexts(200), { vocabSize: 300 }));
+  });
+
+  const args = '{"städt": "Zürich ``` 你好", "n": [1, 2]}';
+  const v3 = `function${TOKEN.toolSep}get_weather\n\`\`\`json\n${args}\n\`\`\``;
+  const v31 = `get_weather${TOKEN.toolSep}${args}`;
+  const wrap = (...calls: string[]) =>
+    `${TOKEN.toolCallsBegin}${calls.map((text) => TOKEN.toolCallBegin + text + TOKEN.toolCallEnd).join("\n")}${TOKEN.toolCallsEnd}`;
+
+  function readBytes(parts: readonly Uint8Array[], more: Partial<NonNullable<ChoiceOptions["chat"]>> = {}) {
+    const byteIds = new Map(
+      Array.from({ length: plain.vocabSize }, (_, id) => [plain.bytesOf(id).join(), id] as const),
+    );
+    const ids = parts.flatMap((part) => [...part].map((byte) => byteIds.get(String(byte))!));
+    return readIds(ids, more);
+  }
+  function readIds(ids: readonly number[], more: Partial<NonNullable<ChoiceOptions["chat"]>> = {}) {
+    const choice = new ChoiceText(plain, chat({ spoken: new Map(), ...more }));
+    const news = [...ids.map((id) => choice.push({ id })), choice.end()];
+    const calls: string[] = [];
+    for (const { index, arguments: part = "" } of news.flatMap((item) => item?.toolCalls ?? []))
+      calls[index] = (calls[index] ?? "") + part;
+    return {
+      content: news.map((item) => item?.content ?? "").join(""),
+      reasoning: news.map((item) => item?.reasoning ?? "").join(""),
+      calls,
+    };
+  }
+  const bytes = (text: string) => new TextEncoder().encode(text);
+
+  const answers: [string, string][] = [
+    ["V3's", wrap(v3)],
+    ["V3.1's", wrap(v31)],
+    ["two of V3", wrap(v3, v3)],
+    ["two of V3.1", wrap(v31, v31)],
+  ];
+
+  it.each(answers)("%s, forced: no content, and arguments that begin the true ones", (_, text) => {
+    const whole = bytes(text);
+    for (let at = 0; at <= whole.length; at++) {
+      const { content, calls } = readBytes([whole.subarray(0, at)], { forcedCalls: true });
+      expect({ at, content }).toEqual({ at, content: "" });
+      for (const call of calls) expect(args.slice(0, call.length), `cut at byte ${at}`).toBe(call);
+    }
+    const ids = plain.encode(text, { addSpecialTokens: false });
+    for (let at = 0; at <= ids.length; at++) {
+      const { content, calls } = readIds(ids.slice(0, at), { forcedCalls: true });
+      expect({ at, content }).toEqual({ at, content: "" });
+      for (const call of calls) expect(args.slice(0, call.length), `cut at token ${at}`).toBe(call);
+    }
+    expect(readBytes([whole], { forcedCalls: true }).calls.every((call) => call === args)).toBe(true);
+  });
+
+  it.each(answers)("%s, free: no part of a marker behind the text before it", (_, text) => {
+    const whole = bytes(`I look. ${text}`);
+    for (let at = 0; at <= whole.length; at++) {
+      const { content, calls } = readBytes([whole.subarray(0, at)]);
+      expect(content, `cut at byte ${at}`).not.toMatch(/[\uFF5C\u2581\uFFFD]|<./);
+      for (const call of calls) expect(args.slice(0, call.length), `cut at byte ${at}`).toBe(call);
+    }
+  });
+
+  it("behind reasoning leaves the reasoning whole", () => {
+    const whole = bytes(`<think>hm</think>\n\n${wrap(v3)}`);
+    const from = bytes("<think>hm</think>").length;
+    for (let at = from; at <= whole.length; at++) {
+      const { content, reasoning } = readBytes([whole.subarray(0, at)], { forcedCalls: true });
+      expect({ at, content, reasoning }).toEqual({ at, content: "", reasoning: "hm" });
+    }
+  });
+
+  it("keeps a last < and half a character of an answer that is text", () => {
+    expect(readBytes([bytes("if (a <")]).content).toBe("if (a <");
+    expect(readBytes([bytes("Gr"), bytes("ü").subarray(0, 1)]).content).toBe("Gr\uFFFD");
+    expect(readBytes([bytes("a "), bytes("ü").subarray(0, 1)], { opensReasoning: true }).reasoning).toBe(
+      "a \uFFFD",
+    );
+  });
+});

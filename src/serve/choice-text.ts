@@ -3,8 +3,8 @@
  * more, split into reasoning, content and tool calls, with the log-probabilities of the tokens that spell it.
  */
 import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
-import { ReasoningSplitter } from "../chat/reasoning.ts";
-import { ToolCallParser, type ToolPiece } from "../chat/tool-calls.ts";
+import { type ReasoningPiece, ReasoningSplitter } from "../chat/reasoning.ts";
+import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../chat/tool-calls.ts";
 import { StopStrings } from "../generate/stop-strings.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
@@ -34,6 +34,8 @@ export interface ChoiceOptions {
     /** Whether one space before the content is no part of it. */
     readonly stripsSpace: boolean;
     readonly tools: boolean;
+    /** Whether the answer can be nothing but calls, so that one which breaks off is no content; default false. */
+    readonly forcedCalls?: boolean;
     /** Control tokens that the reply is taken apart at. */
     readonly spoken: ReadonlyMap<number, string>;
     readonly parallelToolCalls: boolean;
@@ -153,23 +155,38 @@ export class ChoiceText {
     if (last) sure += this.#stops.end();
     this.#sure += sure.length;
     const growing: Growing = { content: "", reasoning: "", toolCalls: [] };
-    this.#split(sure, last, growing);
+    this.#split(sure, last ? text : null, growing);
     return this.#news(growing, last && !this.over);
   }
 
-  #split(text: string, last: boolean, growing: Growing): void {
-    if (this.#reasoning === null) {
+  /** @param half what stands for a character that the end of the tokens cuts; null before the end */
+  #split(text: string, half: string | null, growing: Growing): void {
+    const splitter = this.#reasoning;
+    if (splitter === null) {
       growing.content += text;
       return;
     }
-    const pieces = text === "" ? [] : this.#reasoning.push(text);
-    if (last) pieces.push(...this.#reasoning.end());
+    if (half === null) {
+      this.#pieces(splitter.push(text), growing);
+      return;
+    }
+    const cut = text.endsWith(half) ? half : "";
+    this.#pieces(splitter.push(text.slice(0, text.length - cut.length)), growing);
+    if (splitter.reasoning) this.#pieces(splitter.push(cut), growing);
+    this.#pieces(splitter.end(), growing);
+    // Within a marker or a call, half a character is no text.
+    if (!splitter.reasoning && !this.#tools?.open) this.#pieces(splitter.push(cut), growing);
+    for (const part of this.#tools?.end() ?? []) {
+      if (part.kind !== "content" || !this.#options.chat?.forcedCalls) this.#toolPiece(part, growing);
+    }
+  }
+
+  #pieces(pieces: readonly ReasoningPiece[], growing: Growing): void {
     for (const piece of pieces) {
       if (piece.kind === "reasoning") growing.reasoning += piece.text;
       else if (this.#tools === null) this.#content(piece.text, growing);
       else for (const part of this.#tools.push(piece.text)) this.#toolPiece(part, growing);
     }
-    if (last) for (const part of this.#tools?.end() ?? []) this.#toolPiece(part, growing);
   }
 
   #content(text: string, growing: Growing): void {
@@ -177,17 +194,10 @@ export class ChoiceText {
     this.#stripSpace = false;
   }
 
-  /** What is left of a call that could not be read. */
-  #withoutTokens(text: string): string {
-    let rest = text;
-    for (const token of this.#options.chat?.spoken.values() ?? []) rest = rest.replaceAll(token, "");
-    return rest;
-  }
-
   #toolPiece(piece: ToolPiece, growing: Growing): void {
     if (this.#cut) return;
     if (piece.kind === "content") {
-      const text = piece.malformed ? this.#withoutTokens(piece.text) : piece.text;
+      const text = piece.malformed ? withoutCallTokens(piece.text) : piece.text;
       // The line breaks around calls belong to the format.
       if (text !== "" && (this.#calls === 0 || text.trim() !== "")) this.#content(text, growing);
     } else if (piece.kind === "call") {

@@ -358,6 +358,7 @@ function planChat(model: TextModel, job: ChatJob): Plan {
         // A continued answer has begun: its next space is its own.
         stripsSpace: template.stripsSpace && !job.continueFinal,
         tools: withTools,
+        forcedCalls: callable(job).mode === "required",
         spoken,
         parallelToolCalls: job.parallelToolCalls,
         callId: () => freshId("call_"),

@@ -279,6 +279,24 @@ describe("forms of answers", () => {
     expect(second.usage!.prompt_tokens).toBeGreaterThan(message.tool_calls!.length);
   });
 
+  it("leave nothing of a forced call in the content, wherever the limit cuts it", async () => {
+    const options = { model: "tiny", tools, seed: 3, tool_choice: "required" as const };
+    const messages = user("weather?");
+    let named = 0;
+    const limits = [1, 2, 3, 5, 8, 12, 18, 26, 36, 50];
+    for (const limit of limits) {
+      const cut = { ...options, messages, max_tokens: limit };
+      const { message } = (await client.chat.completions.create(cut)).choices[0];
+      expect(message.content ?? "").toBe("");
+      if (message.tool_calls) named++;
+      for await (const { choices } of await client.chat.completions.create({ ...cut, stream: true }))
+        expect(choices[0].delta.content ?? "").toBe("");
+    }
+    // Cuts before and behind the name.
+    expect(named).toBeGreaterThan(0);
+    expect(named).toBeLessThan(limits.length);
+  });
+
   it("are forced though the schema of one tool cannot be followed, unless it is strict", async () => {
     const odd = (strict: boolean) => ({
       type: "function" as const,
