@@ -102,11 +102,11 @@ async function measure(
 async function profiled(trainer: Trainer, steps: number, log: (line: string) => void): Promise<void> {
   const { model, optimizer } = trainer;
   using profile = new Profile(model.device);
-  const { loss } = model;
+  const { objective } = trainer;
   const { step, squaredNorm } = optimizer;
-  model.loss = (...args) => {
+  trainer.objective = (...args) => {
     profile.enter("forward");
-    const result = loss.apply(model, args);
+    const result = objective(...args);
     profile.enter("backward");
     return result;
   };
@@ -126,7 +126,7 @@ async function profiled(trainer: Trainer, steps: number, log: (line: string) => 
     }
     profile.enter("");
   } finally {
-    Reflect.deleteProperty(model, "loss");
+    trainer.objective = objective;
     Reflect.deleteProperty(optimizer, "step");
     Reflect.deleteProperty(optimizer, "squaredNorm");
   }

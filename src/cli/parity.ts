@@ -2,6 +2,7 @@
  * Compares this package with the reference implementations: runs a fixture folder (weights, inputs, the reference's
  * outputs and gradients) and reports for every output how far it is from the reference and how far it may be.
  */
+
 import type { FileTree } from "../checkpoint/byte-source.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
 import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.ts";
@@ -9,6 +10,7 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import type { MlaForm } from "../nn/context.ts";
 import { differentiate } from "../tensor/tape.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
+import { nextTokenLoss } from "../train/objectives/next-token.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
 
 export type { ParityOutput } from "./comparison.ts";
@@ -165,7 +167,7 @@ async function compareTraining(run: Run): Promise<void> {
   const batch = batchOf(inputs.input_ids, inputs.lengths, inputs.input_ids[0].length);
   const options = { mtpWeight: mtpLayers > 0 ? mtpWeight : 0, capture: captured.capture };
   const result = differentiate(model.device, () => {
-    const { loss, crossEntropy, mtp } = model.loss(batch, options);
+    const { loss, crossEntropy, mtp } = nextTokenLoss(model, batch, options);
     return { loss, crossEntropy, mtp };
   });
 
@@ -233,7 +235,7 @@ async function compareBalance(run: Run): Promise<void> {
     tokens,
   );
   const result = differentiate(model.device, () => {
-    const { loss, balance } = model.loss(batch, { balanceAlpha: moe.balanceAlpha });
+    const { loss, balance } = nextTokenLoss(model, batch, { balanceAlpha: moe.balanceAlpha });
     return { loss, balance };
   });
   for (const { layer, loss } of result.balance) {

@@ -8,8 +8,9 @@ import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { differentiate, Tape } from "../tensor/tape.ts";
 import { type Device, disposeAll, Scope, type Tensor } from "../tensor/tensor.ts";
 import { doubles } from "../tensor/testing.ts";
+import { nextTokenBatch, nextTokenLoss } from "../train/objectives/next-token.ts";
 import { type CausalLM, createModel } from "./causal-lm.ts";
-import { nextTokenBatch } from "./loss.ts";
+
 import { tinyConfigs } from "./testing.ts";
 
 type Name = keyof typeof tinyConfigs;
@@ -162,7 +163,7 @@ describe.each(names)("%s in double precision", (name) => {
 
     {
       using tape = new Tape(device);
-      const { loss } = model.loss(nextTokenBatch(Int32Array.from(rows.flat()), 2), {
+      const { loss } = nextTokenLoss(model, nextTokenBatch(Int32Array.from(rows.flat()), 2), {
         mtpWeight: mtpWeight,
         balanceAlpha: 0.1,
       });
@@ -173,7 +174,7 @@ describe.each(names)("%s in double precision", (name) => {
     expect(backend.memory().buffers).toBe(before);
 
     const batch = nextTokenBatch(Int32Array.from(rows.flat()), 2);
-    const result = model.loss(batch, { mtpWeight: mtpWeight, balanceAlpha: 0.1 });
+    const result = nextTokenLoss(model, batch, { mtpWeight: mtpWeight, balanceAlpha: 0.1 });
     const results = [
       result.loss,
       result.crossEntropy,
@@ -196,12 +197,12 @@ describe("gradients", () => {
     const options = { mtpWeight: 0.3, balanceAlpha: 0.05 };
     {
       using tape = new Tape(device);
-      tape.backward(model.loss(batch, options).loss);
+      tape.backward(nextTokenLoss(model, batch, options).loss);
     }
     const random = new Random(1);
     const loss = () => {
       using _scope = new Scope(device);
-      return doubles(model.loss(batch, options).loss)[0];
+      return doubles(nextTokenLoss(model, batch, options).loss)[0];
     };
     let compared = 0;
     for (const { key, tensor, trainable } of model.parameters.groups()) {
@@ -237,7 +238,7 @@ describe("gradients", () => {
     expect(model.parameters.has("lm_head.weight")).toBe(false);
     const batch = nextTokenBatch(Int32Array.from([4, 5, 6, 7]), 1);
     using tape = new Tape(device);
-    tape.backward(model.loss(batch).loss);
+    tape.backward(nextTokenLoss(model, batch).loss);
     const gradient = doubles(model.parameters.group("model.embed_tokens.weight").tensor.grad!);
     // Row 40 is never read as an input: its gradient is the head's; row 4 has both.
     expect(Math.abs(gradient[40 * 24])).toBeGreaterThan(0);
@@ -303,7 +304,7 @@ describe("loss", () => {
     expect([...batch.ids.subarray(0, 8)]).toEqual(tokens[0].slice(0, 8));
     expect([...batch.targets.subarray(8)]).toEqual(tokens[1].slice(1));
     batch.targets.fill(-1, 8, 12);
-    const result = model.loss(batch, { mtpWeight: 0.3, balanceAlpha: 0.5 });
+    const result = nextTokenLoss(model, batch, { mtpWeight: 0.3, balanceAlpha: 0.5 });
     expect(result.tokens).toBe(12);
     expect(result.expertCounts.map((c) => c.layer)).toEqual([1, 2]);
     for (const { counts, bias } of result.expertCounts) {
@@ -321,7 +322,7 @@ describe("loss", () => {
 
   it("keeps its parts readable after the backward pass", async () => {
     const batch = nextTokenBatch(Int32Array.from(tokensOf(1, 9).flat()), 1);
-    const result = differentiate(device, () => model.loss(batch, { mtpWeight: 1 }));
+    const result = differentiate(device, () => nextTokenLoss(model, batch, { mtpWeight: 1 }));
     expect(await result.crossEntropy.item()).toBeGreaterThan(0);
     expect(await result.mtp!.item()).toBeGreaterThan(0);
     expect((await result.expertCounts[0].counts.data()).length).toBe(8);
@@ -332,12 +333,12 @@ describe("loss", () => {
   });
 
   it("refuses ids outside the vocabulary and ragged rows", () => {
-    expect(() => model.loss({ sequences: 1, ids: Int32Array.of(61), targets: Int32Array.of(0) })).toThrow(
-      ShapeError,
-    );
-    expect(() => model.loss({ sequences: 2, ids: new Int32Array(3), targets: new Int32Array(3) })).toThrow(
-      ShapeError,
-    );
+    expect(() =>
+      nextTokenLoss(model, { sequences: 1, ids: Int32Array.of(61), targets: Int32Array.of(0) }),
+    ).toThrow(ShapeError);
+    expect(() =>
+      nextTokenLoss(model, { sequences: 2, ids: new Int32Array(3), targets: new Int32Array(3) }),
+    ).toThrow(ShapeError);
     expect(() => nextTokenBatch(new Int32Array(3), 2)).toThrow(ShapeError);
     expect(() => model.ids([[1, 2], [3]])).toThrow(ShapeError);
   });
@@ -345,7 +346,7 @@ describe("loss", () => {
   it("refuses to train weights of less than f32", () => {
     using half = createModel(tinyConfigs.llama, device, { seed: 1, dtype: "bf16" });
     using _tape = new Tape(device);
-    expect(() => half.loss(nextTokenBatch(Int32Array.from([1, 2, 3]), 1))).toThrow(ConfigError);
+    expect(() => nextTokenLoss(half, nextTokenBatch(Int32Array.from([1, 2, 3]), 1))).toThrow(ConfigError);
   });
 
   it("refuses segments that do not fit the input", () => {

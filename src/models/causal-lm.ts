@@ -31,7 +31,6 @@ import { Block, routerTensors } from "./block.ts";
 import { type LanguageConfig, parseConfig } from "./config.ts";
 import { withLatentHalves } from "./latent-weights.ts";
 import { checkNames } from "./load.ts";
-import { causalLoss, type LossBatch, type LossOptions, type LossOutput } from "./loss.ts";
 import { resolveStorage, storageRule } from "./quantization.ts";
 import { mainSpecs, mtpSpecs } from "./specs.ts";
 
@@ -326,11 +325,6 @@ export class CausalLM implements Disposable {
       return [combined, state, ready, ...(collected ?? []).flatMap(routerTensors)];
     });
     return { input, hidden: output, normed };
-  }
-
-  /** The training objective of a batch: see `causalLoss`. */
-  loss(batch: LossBatch, options: LossOptions = {}): LossOutput {
-    return causalLoss(this, batch, options);
   }
 
   /**

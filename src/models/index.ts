@@ -34,5 +34,4 @@ export {
 } from "./config.ts";
 export type { Json } from "./config-reader.ts";
 export { countParameters, type ParameterCounts } from "./count.ts";
-export { type LossBatch, type LossOptions, type LossOutput, nextTokenBatch } from "./loss.ts";
 export { type PresetName, presets } from "./presets.ts";

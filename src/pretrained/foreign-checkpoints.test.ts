@@ -12,6 +12,7 @@ import type { Json } from "../models/config-reader.ts";
 import { tinyConfigs } from "../models/testing.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { Scope } from "../tensor/tensor.ts";
+import { nextTokenLoss } from "../train/objectives/next-token.ts";
 import { loadFolder } from "./load.ts";
 
 const device = createReferenceDevice();
@@ -48,9 +49,11 @@ describe("a V3 as transformers saves it, announcing a prediction layer that is a
     const speculating = () => generate(loaded.model, [5], { maxTokens: 2, speculative: true });
     expect(speculating).toThrow(/no multi-token-prediction module.*the files.*transformers/);
     const batch = { sequences: 1, ids: Int32Array.of(1, 2), targets: Int32Array.of(2, 3) };
-    expect(() => loaded.model.loss(batch, { mtpWeight: 0.3 })).toThrow(/no multi-token-prediction module/);
+    expect(() => nextTokenLoss(loaded.model, batch, { mtpWeight: 0.3 })).toThrow(
+      /no multi-token-prediction module/,
+    );
     using scope = new Scope(device);
-    expect(scope && (await loaded.model.loss(batch).loss.data()).length).toBe(1);
+    expect(scope && (await nextTokenLoss(loaded.model, batch).loss.data()).length).toBe(1);
   });
 
   it("quantizes and loads again without a word", async () => {

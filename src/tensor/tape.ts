@@ -3,7 +3,7 @@
  * reverse. The tape owns what was made while it recorded and frees each part as soon as the backward pass is
  * done with it.
  *
- *     const { loss } = differentiate(device, () => model.loss(batch));
+ *     const { loss } = differentiate(device, () => nextTokenLoss(model, batch));
  */
 
 import { DeepseekError, ShapeError } from "./errors.ts";

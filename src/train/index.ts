@@ -1,6 +1,14 @@
 /** Training: the loop, the optimizer, schedules, evaluation, saved states. */
 export type { BatchSource, TokenBatch } from "./batches.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
+export {
+  type LossBatch,
+  type LossOptions,
+  type LossOutput,
+  nextTokenBatch,
+  nextTokenLoss,
+  type Objective,
+} from "./objectives/next-token.ts";
 export { AdamW, type AdamWOptions } from "./optimizer.ts";
 export {
   type BatchSchedule,

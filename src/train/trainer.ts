@@ -5,6 +5,7 @@
  *
  * The loop knows no files and no terminal: what happens is told through callbacks.
  */
+
 import type { CausalLM } from "../models/causal-lm.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { checkKeys, checkNumber, type Place, refuseValue } from "../tensor/check-value.ts";
@@ -14,6 +15,7 @@ import { squaredNorm } from "../tensor/ops/reduce.ts";
 import { differentiate } from "../tensor/tape.ts";
 import { disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { type BatchSource, inputsOf, type TokenBatch } from "./batches.ts";
+import { nextTokenLoss, type Objective } from "./objectives/next-token.ts";
 import { AdamW, type AdamWOptions, checkAdamW } from "./optimizer.ts";
 import {
   type BatchSchedule,
@@ -130,6 +132,8 @@ export class Trainer implements Disposable {
   readonly optimizer: AdamW;
   readonly #batches: BatchSource;
   #options: TrainOptions;
+  /** Default: the next token, with the predictions beyond it and balanced experts that the weights ask for. */
+  objective: Objective = nextTokenLoss;
   step = 0;
   tokens = 0;
 
@@ -189,7 +193,7 @@ export class Trainer implements Disposable {
     const biases: (Tensor | null)[] = [];
     const made = device.tidy(() => {
       const { crossEntropy, mtp, balance, expertCounts } = differentiate(device, () =>
-        model.loss({ sequences, ids: inputsOf(batch), targets }, weights),
+        this.objective(model, { sequences, ids: inputsOf(batch), targets }, weights),
       );
       for (const { bias } of expertCounts) biases.push(bias);
       return {

@@ -3,6 +3,7 @@
  * layout of transformers' class: no recorded outputs of that class were at hand. Then what its biases go through:
  * gradients, caches, quantized weights, GGUF, refusals of what its files switch off.
  */
+
 import { describe, expect, it } from "vitest";
 import { bytesSource, memoryFolder, memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
@@ -18,9 +19,10 @@ import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { differentiate } from "../../tensor/tape.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import { doubles } from "../../tensor/testing.ts";
+import { nextTokenBatch, nextTokenLoss } from "../../train/objectives/next-token.ts";
 import { type CausalLM, createModel } from "../causal-lm.ts";
 import { parseConfig, toConfigJson } from "../config.ts";
-import { nextTokenBatch } from "../loss.ts";
+
 import { weightsOf } from "../model-weights.ts";
 import { tinyConfigs } from "../testing.ts";
 
@@ -157,12 +159,12 @@ describe("Qwen2", () => {
     using model = tiny(device);
     const batch = nextTokenBatch(Int32Array.from(ids), 1);
     const value = async () => {
-      const { loss } = device.tidy(() => model.loss(batch));
+      const { loss } = device.tidy(() => nextTokenLoss(model, batch));
       const [found] = await valuesOf(loss);
       loss.dispose();
       return found;
     };
-    differentiate(device, () => model.loss(batch).loss).dispose();
+    differentiate(device, () => nextTokenLoss(model, batch).loss).dispose();
     for (const which of ["q_proj", "k_proj", "v_proj"]) {
       const name = `model.layers.0.self_attn.${which}.bias`;
       const part = model.parameters.place(name);

@@ -2,16 +2,17 @@
  * The pre-training objective (training notes: DeepSeek-V3 sections 2.1.2 and 2.2): next-token cross entropy, plus the
  * weighted loss of the multi-token-prediction modules, plus the weighted balance losses of the expert layers.
  */
-import type { Capture, Routing } from "../nn/context.ts";
-import type { RouterOutput } from "../nn/moe.ts";
-import { ConfigError, ShapeError } from "../tensor/errors.ts";
-import { sequenceBalanceLoss } from "../tensor/ops/balance.ts";
-import { crossEntropy } from "../tensor/ops/cross-entropy.ts";
-import { checkIds } from "../tensor/ops/embedding.ts";
-import { weightedSum } from "../tensor/ops/reduce.ts";
-import { reshape } from "../tensor/ops/reshape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import type { CausalLM } from "./causal-lm.ts";
+
+import type { CausalLM } from "../../models/causal-lm.ts";
+import type { Capture, Routing } from "../../nn/context.ts";
+import type { RouterOutput } from "../../nn/moe.ts";
+import { ConfigError, ShapeError } from "../../tensor/errors.ts";
+import { sequenceBalanceLoss } from "../../tensor/ops/balance.ts";
+import { crossEntropy } from "../../tensor/ops/cross-entropy.ts";
+import { checkIds } from "../../tensor/ops/embedding.ts";
+import { weightedSum } from "../../tensor/ops/reduce.ts";
+import { reshape } from "../../tensor/ops/reshape.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 export interface LossBatch {
   /** Sequences B. */
@@ -21,6 +22,9 @@ export interface LossBatch {
   /** The token after each, or a negative number where none is to be learnt, B rows of T. */
   readonly targets: Int32Array;
 }
+
+/** What a trainer minimises: all losses of a batch, of which `loss` is differentiated. */
+export type Objective = (model: CausalLM, batch: LossBatch, options: LossOptions) => LossOutput;
 
 export interface LossOptions {
   /** Weight of the multi-token-prediction loss (V3: 0.3, later 0.1); 0 leaves the modules out. Default 0. */
@@ -74,9 +78,9 @@ export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch
 
 /**
  * All losses of a batch; only they remain, the caller's to free. Gradients: `differentiate(device, () =>
- * causalLoss(..))`. @throws ShapeError, ConfigError
+ * nextTokenLoss(..))`. @throws ShapeError, ConfigError
  */
-export function causalLoss(model: CausalLM, batch: LossBatch, options: LossOptions): LossOutput {
+export function nextTokenLoss(model: CausalLM, batch: LossBatch, options: LossOptions = {}): LossOutput {
   return model.device.tidy(() => compute(model, batch, options));
 }
 
@@ -86,7 +90,7 @@ function compute(model: CausalLM, batch: LossBatch, options: LossOptions): LossO
   const { mtpWeight = 0, balanceAlpha = 0, routing = "batched", capture = null } = options;
   if (device.tape !== null && !model.parameters.trainable) {
     throw new ConfigError("only f32 weights are trained", {
-      where: "causalLoss",
+      where: "nextTokenLoss",
       name: "dtype",
       expected: "f32",
       found: "bf16, f16 or quantized weights",
@@ -95,12 +99,12 @@ function compute(model: CausalLM, batch: LossBatch, options: LossOptions): LossO
   const length = ids.length / sequences;
   if (!Number.isInteger(length) || length < 1 || targets.length !== ids.length) {
     throw new ShapeError("ids and targets of equal rows", {
-      where: "causalLoss",
+      where: "nextTokenLoss",
       expected: `${sequences} rows and ${ids.length} targets`,
       found: `${ids.length} ids and ${targets.length} targets`,
     });
   }
-  checkIds(ids, config.vocabSize, "causalLoss");
+  checkIds(ids, config.vocabSize, "nextTokenLoss");
   const tokens = targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
   const denominator = Math.max(1, tokens);
   const routers: RouterOutput[] = [];
@@ -127,7 +131,7 @@ function compute(model: CausalLM, batch: LossBatch, options: LossOptions): LossO
   if (mtpWeight !== 0) {
     if (config.mtpLayers === 0) {
       throw new ConfigError("the model has no multi-token-prediction module to train", {
-        where: "causalLoss",
+        where: "nextTokenLoss",
         name: "mtpWeight",
         expected: "0, or a model with num_nextn_predict_layers of 1 or more whose files hold that layer",
         found: mtpWeight,

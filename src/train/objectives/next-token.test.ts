@@ -1,11 +1,11 @@
 /** The training objective against the plain formula: which targets count, and how modules are averaged. */
 import { describe, expect, it } from "vitest";
-import { createReferenceDevice } from "../tensor/reference/backend.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { doubles } from "../tensor/testing.ts";
-import { createModel } from "./causal-lm.ts";
-import { causalLoss, nextTokenBatch } from "./loss.ts";
-import { tinyConfigs } from "./testing.ts";
+import { createModel } from "../../models/causal-lm.ts";
+import { tinyConfigs } from "../../models/testing.ts";
+import { createReferenceDevice } from "../../tensor/reference/backend.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { doubles } from "../../tensor/testing.ts";
+import { nextTokenBatch, nextTokenLoss } from "./next-token.ts";
 
 const ROWS = 2;
 const LENGTH = 9;
@@ -35,7 +35,7 @@ function lossesOf(modules: number) {
     if (name === "mtp.logits") mtp.push(doubles(tensor).slice());
     tensor.dispose();
   };
-  const result = causalLoss(model, batch, { mtpWeight: 0.3, capture });
+  const result = nextTokenLoss(model, batch, { mtpWeight: 0.3, capture });
   const value = (tensor: Tensor) => doubles(tensor)[0];
   return {
     total: value(result.loss),
