@@ -7,7 +7,7 @@ import { baseName } from "./corpus.ts";
 
 /** Which content rules apply; all are on unless set to false. */
 export interface FilterSwitches {
-  /** Mean line above 100 or longest line above 1000 characters. */
+  /** Mean line above 100 or longest line above 1000 characters; not of plain text, whose paragraphs are lines. */
   readonly lineLength: boolean;
   /** Fewer than 25% letters. */
   readonly alphabetic: boolean;
@@ -32,6 +32,8 @@ export const ALL_FILTERS: FilterSwitches = {
   minified: true,
 };
 
+const PROSE = /^(?:txt|md|markdown|mdx|rst|adoc|org|tex)$/;
+
 /** The first content rule that rejects the text, or null where it passes all that are switched on. */
 export function rejectedBy(
   path: string,
@@ -39,8 +41,9 @@ export function rejectedBy(
   switches: FilterSwitches = ALL_FILTERS,
 ): ContentRule | null {
   const extension = /\.([^./]+)$/.exec(path)?.[1].toLowerCase() ?? "";
-  const lines = switches.lineLength || switches.minified ? lineStatistics(text) : null;
-  if (switches.minified && isMinified(path, text, lines!.longest)) return "minified";
+  const code = !PROSE.test(extension);
+  const lines = code && (switches.lineLength || switches.minified) ? lineStatistics(text) : null;
+  if (lines !== null && switches.minified && isMinified(path, text, lines.longest)) return "minified";
   if (switches.xml && !/^xslt?$/.test(extension) && /<\?xml\s+version\s*=/.test(text.slice(0, 100)))
     return "xml";
   if (switches.html && /^x?html?$/.test(extension)) {
@@ -50,7 +53,8 @@ export function rejectedBy(
   if (switches.dataSize && /^(json|ya?ml)$/.test(extension) && (text.length < 50 || text.length > 5000)) {
     return "dataSize";
   }
-  if (switches.lineLength && (lines!.mean > 100 || lines!.longest > 1000)) return "lineLength";
+  if (lines !== null && switches.lineLength && (lines.mean > 100 || lines.longest > 1000))
+    return "lineLength";
   if (switches.alphabetic && letterFraction(text) < 0.25) return "alphabetic";
   return null;
 }

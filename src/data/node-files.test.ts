@@ -122,6 +122,10 @@ describe("folderCorpus", () => {
   it("takes a single file and refuses a missing root", async () => {
     await put("a.ts");
     expect(await paths({}, "a.ts")).toEqual(["a.ts"]);
+    // Rules are for what is found, not for what is named.
+    await put("one.json", "[1, 2]");
+    expect(await paths({}, "one.json")).toEqual(["one.json"]);
+    expect(await paths({ filters: { dataSize: true } }, "one.json")).toEqual([]);
     await put(".env", code);
     expect(await paths({}, ".env")).toEqual([".env"]);
     await expect(folderCorpus(join(root, "nowhere"))).rejects.toThrow(
@@ -153,7 +157,8 @@ describe("folderCorpus", () => {
     expect(leftOutText(corpus.report)).toBe("1 too large (data.maxFileBytes)");
 
     expect(await paths({ extensions: ["ts"], maxFileBytes: 1e9 })).toHaveLength(count);
-    expect(await paths({}, "input.ts")).toHaveLength(count);
+    // As the command line asks, with a setting that is not given.
+    expect(await paths({ maxFileBytes: undefined }, "input.ts")).toHaveLength(count);
     expect(await paths({ extensions: ["txt"], maxFileBytes: 1e6 })).toEqual(["short.txt"]);
     // A limit of the whole corpus below the file's size takes some of it.
     const some = await collect(await folderCorpus(root, { extensions: ["txt"], maxBytes: 1e6 }));

@@ -14,6 +14,7 @@ import { ownedTarget } from "../files/temporary.ts";
 import { openForReading } from "../files/text-file.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
+import { ALL_FILTERS } from "./filters.ts";
 import { type IgnoreFile, isIgnored, parseIgnoreFile } from "./gitignore.ts";
 import { hashUnit } from "./hash.ts";
 import { PROJECT_MARKERS } from "./project.ts";
@@ -55,6 +56,7 @@ export interface FolderCorpus extends AsyncIterable<TextFile> {
   read(path: string): Promise<string | null>;
 }
 
+const NO_FILTERS = Object.fromEntries(Object.keys(ALL_FILTERS).map((name) => [name, false]));
 const SECTION_BYTES = 4 * 1024 * 1024;
 
 /** The size of the sections of a file, or null where it is read whole. */
@@ -88,10 +90,13 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
   });
   const manifests: string[] = [];
   const isFile = (await stat(top)).isFile();
-  // A file that is named itself is meant, however long it is.
-  const selection = resolveSelection(
-    isFile ? { maxFileBytes: Number.POSITIVE_INFINITY, ...options } : options,
-  );
+  // A file that is named itself is meant, whatever it is called, however long, and whatever it holds.
+  const named = {
+    include: [basename(top)],
+    maxFileBytes: options.maxFileBytes ?? Number.POSITIVE_INFINITY,
+    filters: { ...NO_FILTERS, ...options.filters },
+  };
+  const selection = resolveSelection(isFile ? { ...options, ...named } : options);
   let candidates: Candidate[];
   let base = top;
   if (isFile) {

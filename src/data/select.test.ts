@@ -13,6 +13,7 @@ describe("content filters", () => {
     ["a.ts", code, null],
     ["a.ts", `const a = "${"x".repeat(1001)}";\n${code}`, "lineLength"],
     ["a.ts", `const word = "${"word ".repeat(22)}";\n`.repeat(3), "lineLength"],
+    ["a.txt", `${"A paragraph of prose is one line. ".repeat(40)}\n`.repeat(3), null],
     ["a.ts", "0x12, 0x13, 0x14, 1234, 5678, 9012\n".repeat(10), "alphabetic"],
     ["a.svg.ts", `<?xml version="1.0"?>\n${code}`, "xml"],
     ["a.xslt", `<?xml version="1.0"?>\n${code}`, null],

@@ -87,12 +87,14 @@ export function planSplit(items: readonly SplitItem[], options: SplitOptions = {
   const files = new Map<string, SplitItem[]>();
   for (const item of speakers.values()) {
     const file = item.section?.file ?? item.path;
-    files.set(file, [...(files.get(file) ?? []), item]);
+    const parts = files.get(file);
+    if (parts) parts.push(item);
+    else files.set(file, [item]);
   }
   const bytesOf = (parts: readonly SplitItem[]) => parts.reduce((sum, { bytes }) => sum + bytes, 0);
   const limit = Math.max(fraction, LONG_SHARE) * bytesOf([...speakers.values()]);
   const isLong = (parts: readonly SplitItem[]) => bytesOf(parts) > Math.max(limit, LONG_BYTES - 1);
-  let long = fraction > 0 ? [...files.values()].filter(isLong) : [];
+  let long: SplitItem[][] = fraction > 0 ? [...files.values()].filter(isLong) : [];
   const short = [...files.values()].filter((parts) => !long.includes(parts)).flat();
 
   const shares = new Map<string, number>();

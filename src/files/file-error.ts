@@ -56,6 +56,11 @@ function words(code: string, path: string, action: FileAction): Words {
       return { message: "the name is too long for this disk", hint: "Choose a shorter one." };
     case "ELOOP":
       return { message: "its symbolic links lead in a circle", hint: "Check the path." };
+    case "EXDEV":
+      return {
+        message: "it cannot be moved as a whole: it lies on another disk or layer",
+        hint: "Choose another place.",
+      };
     case "EBUSY":
     case "ETXTBSY":
       return { message: "another program is using it", hint: "Close that program, or choose another place." };

@@ -90,7 +90,7 @@ describe("a file", () => {
       writeFileSync(path, "thesis");
       const error = await sink.commit().catch((e: Error) => e);
       await sink.abort();
-      expect(String(error)).toMatch(/appeared while/);
+      expect(String(error)).toMatch(/could not get its name; found: it is whole/);
       expect(read()).toBe("thesis");
       const kept = readdirSync(dir).find((name) => name.startsWith("f.tmp-"))!;
       expect(String(error)).toContain(kept);

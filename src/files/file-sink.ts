@@ -13,15 +13,39 @@ import { clearAbandoned, discard, isTaken, settled, temporaryName, unsettled } f
 // The operating system takes less than 2 GiB in one call.
 const MAX_TRANSFER = 1 << 30;
 
+/** What disks answer that cannot sync a folder, or change rights: no reason to give up what was written. */
+const CANNOT = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EPERM", "EACCES", "EBADF", "EISDIR"]);
+
+function unlessItCannot(error: unknown): void {
+  if (!CANNOT.has(codeOf(error))) throw error;
+}
+
 /** Makes new names in `folder` durable; Windows cannot open folders and does it by itself. */
 export async function syncFolder(folder: string): Promise<void> {
   if (process.platform === "win32") return;
-  const handle = await open(folder, "r");
+  const handle = await open(folder, "r").catch(unlessItCannot);
   try {
-    await handle.sync();
+    await handle?.sync().catch(unlessItCannot);
   } finally {
-    await handle.close();
+    await handle?.close();
   }
+}
+
+/** Gives `path` the rights of `like`, where the disk has rights. */
+export async function copyRights(like: string, path: string): Promise<void> {
+  await chmod(path, (await stat(like)).mode & 0o777).catch(unlessItCannot);
+}
+
+/** The error for something whole that cannot get its name: it stays under its temporary one. */
+export function keptAside(path: string, temporary: string, cause: unknown): ConfigError {
+  settled(temporary);
+  const foreseen = fileError(cause, path, "write");
+  return new ConfigError("what was written could not get its name", {
+    where: path,
+    found: `it is whole, in ${temporary}`,
+    hint: `Rename it by hand. ${foreseen instanceof Error ? foreseen.message : String(foreseen)}`,
+    cause,
+  });
 }
 
 /** A new file, open for writing; `path` is what errors name. */
@@ -68,21 +92,10 @@ async function place(temporary: string, path: string): Promise<void> {
     await link(temporary, path);
     await discard(temporary);
   } catch (error) {
-    if (codeOf(error) === "EEXIST") throw appeared(temporary, path, error);
+    if (codeOf(error) === "EEXIST" || (await isTaken(path))) throw error;
     // Disks without second names.
-    if (await isTaken(path)) throw appeared(temporary, path, error);
     await rename(temporary, path);
   }
-}
-
-function appeared(temporary: string, path: string, cause: unknown): ConfigError {
-  settled(temporary);
-  return new ConfigError("something of this name appeared while it was being written", {
-    where: path,
-    found: `what was written is whole, in ${temporary}`,
-    hint: "Rename one of the two.",
-    cause,
-  });
 }
 
 /**
@@ -103,23 +116,18 @@ export async function nodeFileSink(path: string, options: FilePlaceOptions = {})
     write: (bytes) => writer.write(bytes),
     async commit() {
       await writer.finish();
-      await explained(path, "write", async () => {
+      try {
         if (await isTaken(full)) {
-          await checkFilePlace(full, options).catch((error: unknown) => {
-            kept = true;
-            throw appeared(temporary, path, error);
-          });
-          await chmod(temporary, (await stat(full)).mode & 0o777);
+          await checkFilePlace(full, options);
+          await copyRights(full, temporary);
           await rename(temporary, full);
-        } else {
-          await place(temporary, full).catch((error: unknown) => {
-            kept = error instanceof ConfigError;
-            throw error;
-          });
-        }
-        settled(temporary);
-        await syncFolder(dirname(full));
-      });
+        } else await place(temporary, full);
+      } catch (cause) {
+        kept = true;
+        throw keptAside(path, temporary, cause);
+      }
+      settled(temporary);
+      await syncFolder(dirname(full));
     },
     async abort() {
       await writer.close().catch(() => {});

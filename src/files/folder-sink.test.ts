@@ -201,13 +201,31 @@ describe("what is not ours", () => {
     expect(filesOf(join(path, "q4"))).toEqual(next);
   });
 
+  it("is noticed in a long file of the same size", async () => {
+    const size = 40 * 1024 * 1024;
+    const bytes = new Uint8Array(size).map((_, i) => i % 251);
+    const sink = await nodeFolderSink(path);
+    const file = await sink.file("model.safetensors");
+    // Pieces that straddle whatever the mark is taken of.
+    for (let at = 0; at < size; at += 1_234_567) await file.write(bytes.subarray(at, at + 1_234_567));
+    await file.commit();
+    await sink.commit();
+    expect(await foreignEntries(path)).toEqual([]);
+    // As another program does that saves other weights of the same shapes.
+    writeFileSync(
+      join(path, "model.safetensors"),
+      bytes.map((byte, i) => (i < 17 << 20 ? byte : byte + 1)),
+    );
+    await expect(save(old, { force: true })).rejects.toThrow(/changed since; found: model.safetensors/);
+  });
+
   it("that appears meanwhile stays, and so does what was written", async () => {
     const sink = await nodeFolderSink(path);
     await writeWhole(await sink.file("f"), "ours");
     put({ "thesis.txt": "irreplaceable" });
     const error = await sink.commit().catch((e: ConfigError) => e);
     await sink.abort();
-    expect((error as ConfigError).message).toMatch(/appeared here while/);
+    expect((error as ConfigError).message).toMatch(/could not get its name; found: it is whole/);
     expect(filesOf(path)).toEqual({ "thesis.txt": "irreplaceable" });
     const kept = readdirSync(dir).find((name) => name.startsWith("model.tmp-"))!;
     expect((error as ConfigError).message).toContain(kept);

@@ -5,11 +5,11 @@
  * one takes its name. A process killed between the two leaves both whole; whoever comes next puts the old one back
  * (`recoverFolder`).
  */
-import { chmod, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConfigError } from "../tensor/errors.ts";
 import { explained, fileError } from "./file-error.ts";
-import { FileWriter, syncFolder } from "./file-sink.ts";
+import { copyRights, FileWriter, keptAside, syncFolder } from "./file-sink.ts";
 import {
   type FileMark,
   FileMarker,
@@ -121,36 +121,37 @@ export async function stageFolder(dir: string, options: FolderOptions = {}): Pro
       await rename(aside, full);
       throw error;
     }
-    await syncFolder(dirname(full));
-    await dropAside(aside);
+    return aside;
+  };
+  const giveName = async (): Promise<string | null> => {
+    if (await isTaken(full)) {
+      await checkFolderPlace(full, options);
+      await copyRights(full, staged);
+      if ((await readdir(full)).length > 0) return swap();
+    }
+    await takeName(staged, full);
+    return null;
   };
 
   return {
     path: staged,
     async commit(files = new Map()) {
-      await explained(dir, "write", async () => {
-        const manifest = await FileWriter.create(join(staged, MANIFEST), dir);
-        await manifest.write(new TextEncoder().encode(manifestText(options.kind ?? "model", files)));
-        await manifest.finish();
-        await syncFolder(staged);
-        if (await isTaken(full)) {
-          await checkFolderPlace(full, options).catch((cause: unknown) => {
-            kept = true;
-            settled(staged);
-            throw new ConfigError("something appeared here while the folder was being written", {
-              where: dir,
-              found: `what was written is whole, in ${staged}`,
-              hint: "Rename one of the two.",
-              cause,
-            });
-          });
-          await chmod(staged, (await stat(full)).mode & 0o777);
-          if ((await readdir(full)).length > 0) await swap();
-          else await takeName(staged, full);
-        } else await takeName(staged, full);
-        settled(staged);
-        await syncFolder(dirname(full));
-      });
+      const manifest = await FileWriter.create(join(staged, MANIFEST), dir);
+      await manifest.write(new TextEncoder().encode(manifestText(options.kind ?? "model", files)));
+      await manifest.finish();
+      await syncFolder(staged);
+      let aside: string | null;
+      try {
+        aside = await giveName();
+      } catch (cause) {
+        // The work of hours may be in it.
+        kept = true;
+        throw keptAside(dir, staged, cause);
+      }
+      settled(staged);
+      await syncFolder(dirname(full));
+      // Where this fails the next one that writes here does it.
+      if (aside !== null) await dropAside(aside).catch(() => {});
     },
     async abort() {
       if (!kept)

@@ -1,6 +1,6 @@
 /**
  * How this program recognises a folder of its own: `.deepseek-ts.json` in it lists every file that was written, with
- * size and, up to 16 MiB, SHA-256. A folder may be replaced or deleted only where it holds these files, unchanged, and
+ * size and a SHA-256 (of long files: of samples all over them). A folder may be replaced or deleted only where it holds these files, unchanged, and
  * nothing else. A `config.json` proves nothing: every second project has one.
  */
 import { createHash, type Hash } from "node:crypto";
@@ -17,7 +17,10 @@ export const MANIFEST = ".deepseek-ts.json";
 export type FolderKind = "model" | "state" | "dataset" | "run";
 
 const FORMAT = "deepseek-ts folder";
+/** Files up to this size are hashed whole; of longer ones, after it, the first bytes of every stride. */
 const HASHED_BYTES = 16 * 1024 * 1024;
+const STRIDE_BYTES = 8 * 1024 * 1024;
+const SAMPLE_BYTES = 64 * 1024;
 /** A list is a few files long; what is larger is not one of ours. */
 const MANIFEST_BYTES = 16 * 1024 * 1024;
 /** What file managers put everywhere. */
@@ -25,7 +28,7 @@ const DROPPINGS = new Set([".DS_Store", "Thumbs.db", "desktop.ini"]);
 
 export interface FileMark {
   readonly size: number;
-  readonly sha256?: string;
+  readonly sha256: string;
 }
 
 export interface Manifest {
@@ -34,20 +37,32 @@ export interface Manifest {
   readonly files: Readonly<Record<string, FileMark>>;
 }
 
-/** Takes the mark of a file while it is written. */
+/** From `at` on, the next range of a file that its mark is taken of. */
+function nextSample(at: number): { from: number; to: number } {
+  if (at < HASHED_BYTES) return { from: at, to: HASHED_BYTES };
+  const stride = at - (at % STRIDE_BYTES);
+  if (at < stride + SAMPLE_BYTES) return { from: at, to: stride + SAMPLE_BYTES };
+  return { from: stride + STRIDE_BYTES, to: stride + STRIDE_BYTES + SAMPLE_BYTES };
+}
+
+/** Takes the mark of a file while it is written, in pieces of any length. */
 export class FileMarker {
   #size = 0;
-  #hash: Hash | null = createHash("sha256");
+  readonly #hash: Hash = createHash("sha256");
 
   push(bytes: Uint8Array): void {
-    this.#size += bytes.byteLength;
-    if (this.#size > HASHED_BYTES) this.#hash = null;
-    this.#hash?.update(bytes);
+    const start = this.#size;
+    const end = start + bytes.byteLength;
+    for (let at = start; at < end; ) {
+      const { from, to } = nextSample(at);
+      if (from < end) this.#hash.update(bytes.subarray(from - start, Math.min(to, end) - start));
+      at = to;
+    }
+    this.#size = end;
   }
 
   mark(): FileMark {
-    const size = this.#size;
-    return this.#hash === null ? { size } : { size, sha256: this.#hash.copy().digest("hex") };
+    return { size: this.#size, sha256: this.#hash.copy().digest("hex") };
   }
 }
 
@@ -80,24 +95,27 @@ export async function readManifest(folder: string): Promise<Manifest | null> {
   }
 }
 
-async function markOf(path: string): Promise<FileMark> {
-  const marker = new FileMarker();
+/** Whether a file still has its mark; of a long one only the samples are read. */
+async function isUnchanged(path: string, mark: FileMark): Promise<boolean> {
+  if ((await lstat(path)).size !== mark.size) return false;
+  const hash = createHash("sha256");
   const handle = await open(path, "r");
   try {
     const buffer = new Uint8Array(1 << 20);
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
-      if (bytesRead === 0) return marker.mark();
-      marker.push(buffer.subarray(0, bytesRead));
+    for (let at = 0; at < mark.size; ) {
+      const { from, to } = nextSample(at);
+      const end = Math.min(to, mark.size);
+      for (at = from; at < end; ) {
+        const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, end - at), at);
+        if (bytesRead === 0) return false;
+        hash.update(buffer.subarray(0, bytesRead));
+        at += bytesRead;
+      }
     }
   } finally {
     await handle.close();
   }
-}
-
-async function isUnchanged(path: string, mark: FileMark): Promise<boolean> {
-  if ((await lstat(path)).size !== mark.size) return false;
-  return mark.sha256 === undefined || (await markOf(path)).sha256 === mark.sha256;
+  return hash.digest("hex") === mark.sha256;
 }
 
 /**
