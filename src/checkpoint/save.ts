@@ -12,8 +12,8 @@ import { safetensorsDtypes } from "./safetensors.ts";
 import { entryBytes, pieces, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 
 export interface SaveOptions {
-  /** `config.json` as it is to be written; `torch_dtype` is the caller's to set. */
-  config: Record<string, unknown>;
+  /** `config.json` as it is to be written, or its text; `torch_dtype` is the caller's to set. */
+  config: Record<string, unknown> | string;
   /** Largest size of a shard's tensors, 5 GB by default; one larger tensor gets a shard of its own. */
   maxShardBytes?: number;
   /** Float tensors (F32, BF16, F16) are stored in this dtype; by default as they come. Others stay as they are. */
@@ -132,7 +132,8 @@ const REAL_KEYS = [
 const WHOLE_REAL = new RegExp(`^( *"(?:${REAL_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
 /** The text of `config.json`. transformers refuses `4` where its class declares a float, so it reads `4.0`. */
-function configText(config: Record<string, unknown>): string {
+function configText(config: Record<string, unknown> | string): string {
+  if (typeof config === "string") return config;
   return `${JSON.stringify(config, null, 2).replace(WHOLE_REAL, "$1.0$2")}\n`;
 }
 

@@ -267,7 +267,7 @@ async function fileToSafetensors(path: string, out: string, flags: Flags): Promi
 async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: Flags): Promise<number> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
-    const { json } = checkpointConfig(checkpoint, noticeOnStderr);
+    checkpointConfig(checkpoint, noticeOnStderr);
     if (checkpoint.format !== "pytorch") {
       throw new ConfigError("a folder of safetensors becomes a GGUF file", {
         where: out,
@@ -278,7 +278,7 @@ async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: 
     const place = { force: flags.force, sources: [source.path] };
     await checkFolderPlace(await realPlace(out), place);
     const type = flags.type === undefined ? undefined : TYPES[flags.type];
-    return await torchFolderToSafetensors(checkpoint, json, out, type as "F32" | "BF16" | "F16", place);
+    return await torchFolderToSafetensors(checkpoint, out, type as "F32" | "BF16" | "F16", place);
   } finally {
     await checkpoint.close();
   }

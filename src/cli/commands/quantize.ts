@@ -25,6 +25,7 @@ import {
   usageError,
   withThreads,
 } from "./options.ts";
+import { companions } from "./weight-file.ts";
 
 const examples = `
 Examples:
@@ -35,15 +36,6 @@ Examples:
   deepseek-ts convert ./model model.gguf --type q4_0                        for llama.cpp
 
 By default routers, norms, low-rank attention matrices, embedding and output head keep 8 bits or more.`;
-
-/** Files beside the weights that a saved model keeps. */
-const COMPANIONS = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "generation_config.json",
-  "chat_template.jinja",
-];
 
 /** Measured where `--text` names nothing: plain prose and code, enough to tell a broken model from a sound one. */
 const TEXT = `The river rises in the hills to the north, runs past three mills and a tannery, and meets the sea at a town
@@ -101,10 +93,7 @@ async function quantize(path: string, out: string, flags: Flags, device: Device)
   const target = { force: flags.force, sources: [place.source.path] };
   // Before the work rather than after it.
   await checkFolderPlace(await realPlace(out), target);
-  const files: Record<string, string> = {};
-  for (const name of COMPANIONS) {
-    if (await place.tree.has(name)) files[name] = await place.tree.readText(name);
-  }
+  const files = await companions(place.tree);
   const line = new ProgressLine(process.stderr);
   const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }) =>
     load(place.source.path, { ...options, device, onProgress: line.update, onNotice: line.note }).finally(

@@ -1,5 +1,5 @@
 /** `inspect` and `convert` on torch's files: listings without a configuration, and safetensors with the same bytes. */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
@@ -12,12 +12,14 @@ import { tinyConfigs } from "../../models/testing.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { convertCommand } from "./convert.ts";
 import { inspectCommand } from "./inspect.ts";
+import { quantizeCommand } from "./quantize.ts";
 import { inspectFile, openWeightFile, weightFileFormat } from "./weight-file.ts";
 
 let root: string;
 let written = "";
 const at = (name: string) => join(root, name);
 const inspect = (...args: string[]) => inspectCommand().exitOverride().parseAsync(args, { from: "user" });
+const quantize = (...args: string[]) => quantizeCommand().exitOverride().parseAsync(args, { from: "user" });
 const convert = (...args: string[]) => convertCommand().exitOverride().parseAsync(args, { from: "user" });
 
 beforeAll(async () => {
@@ -115,6 +117,33 @@ describe("convert of torch's files", () => {
     expect(half.config?.torch_dtype).toBe("bfloat16");
     for (const name of half.names()) expect(half.info(name).dtype).toBe("BF16");
     await half.close();
+  });
+
+  it("keeps digits and order of the files beside the weights", async () => {
+    const odd = `"ids": {"10": 1.0, "2": 1e4, "1": 9007199254740993}, "shorter": -0.10`;
+    const generation = `{"temperature": 1.0, ${odd}}`;
+    const settings = `{"model_max_length": 1000000000000000019884624838656, ${odd}}\n`;
+    const plain = await readFile(at("torch/config.json"), "utf8");
+    const config = plain.replace(/\}$/, `,"rope_theta": 1e4, ${odd}, "dtype": "float32"}`);
+    await mkdir(at("digits"));
+    await copyFile(at("torch/pytorch_model.bin"), at("digits/pytorch_model.bin"));
+    await writeFile(at("digits/config.json"), config);
+    await writeFile(at("digits/generation_config.json"), generation);
+    await writeFile(at("digits/tokenizer_config.json"), settings);
+    await writeFile(at("digits/chat_template.json"), '{"chat_template": "x"}');
+    await convert(at("digits"), at("digits-same"));
+    await convert(at("digits"), at("digits-bf16"), "--type", "bf16");
+    await quantize(at("digits"), at("digits-q8"), "--dtype", "q8", "--threads", "1");
+    for (const folder of ["digits-same", "digits-bf16", "digits-q8"]) {
+      expect(await readFile(at(`${folder}/generation_config.json`), "utf8")).toBe(generation);
+      expect(await readFile(at(`${folder}/tokenizer_config.json`), "utf8")).toBe(settings);
+      expect(await readFile(at(`${folder}/chat_template.json`), "utf8")).toBe('{"chat_template": "x"}');
+    }
+    expect(await readFile(at("digits-same/config.json"), "utf8")).toBe(config);
+    const typed = await readFile(at("digits-bf16/config.json"), "utf8");
+    const expected = config.replace(/("(torch_)?dtype": ?)"float32"/g, '$1"bfloat16"');
+    expect(typed.replace(/\s/g, "")).toBe(expected.replace(/\s/g, ""));
+    expect(typed).toMatch(/^ {2}"rope_theta": 1e4,$/m);
   });
 
   it("makes one safetensors file of one file, views and all dtypes included", async () => {

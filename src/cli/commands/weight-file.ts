@@ -6,11 +6,11 @@ import { nodeFileSource } from "../../checkpoint/node-files.ts";
 import type { SafetensorsDtype } from "../../checkpoint/safetensors.ts";
 import { type SafetensorsEntry, writeSafetensors } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
-import type { JsonObject } from "../../checkpoint/strict-json.ts";
 import type { TensorFile, TensorInfo } from "../../checkpoint/tensor-file.ts";
 import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import type { PlaceOptions } from "../../files/place.ts";
+import { type JsonObject, parseJson, writeJson } from "../../json/index.ts";
 import { bytesText, ProgressLine } from "../progress-line.ts";
 
 /** Bytes copied at once. */
@@ -132,8 +132,8 @@ export async function torchFileToSafetensors(
   }
 }
 
-/** Texts of a folder that go with its model, by name. */
-async function companions(tree: FileTree): Promise<Record<string, string>> {
+/** Texts of a folder that go with its model, by name, as they are written. */
+export async function companions(tree: FileTree): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
   for (const name of await tree.list()) if (COMPANION.test(name)) files[name] = await tree.readText(name);
   return files;
@@ -141,13 +141,24 @@ async function companions(tree: FileTree): Promise<Record<string, string>> {
 
 const torchDtypes = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
 
+/** A folder's `config.json` as it is written, but for the dtype of the weights where it is another. */
+async function configText(tree: FileTree, type: keyof typeof torchDtypes | undefined): Promise<string> {
+  const text = await tree.readText("config.json");
+  if (type === undefined) return text;
+  // Opening the folder has seen that it is an object.
+  const config = parseJson(text) as JsonObject;
+  // The newer name counts in transformers where both are there.
+  if (config.has("dtype")) config.set("dtype", torchDtypes[type]);
+  if (config.has("torch_dtype") || !config.has("dtype")) config.set("torch_dtype", torchDtypes[type]);
+  return `${writeJson(config, { indent: 2 })}\n`;
+}
+
 /**
  * Writes a folder of torch's files as one of safetensors: every tensor as it is stored, floats in `type` where one is
- * given, and the files beside them. Gives the bytes of all tensors. @throws FormatError, FileError
+ * given, the configuration with the digits and the order that it is written in, and the files beside them. Gives the bytes of all tensors. @throws FormatError, FileError
  */
 export async function torchFolderToSafetensors(
   checkpoint: Checkpoint,
-  config: JsonObject,
   out: string,
   type: keyof typeof torchDtypes | undefined,
   place: PlaceOptions,
@@ -157,7 +168,7 @@ export async function torchFolderToSafetensors(
   try {
     const entries = entriesOf({ infos, readRange: checkpoint.readRange }, line);
     const { totalSize } = await saveCheckpoint(await nodeFolderSink(out, place), entries, {
-      config: type === undefined ? config : { ...config, torch_dtype: torchDtypes[type] },
+      config: await configText(checkpoint.tree, type),
       dtype: type,
       keepF32: type === undefined ? undefined : (name) => name.endsWith("e_score_correction_bias"),
       files: await companions(checkpoint.tree),
