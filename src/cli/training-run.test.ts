@@ -256,3 +256,43 @@ describe("figures that are not finite", () => {
     expect(weights(folder).equals(weights(whole))).toBe(true);
   });
 });
+
+describe("what somebody put into a run", () => {
+  it("stays, in a state that would be deleted and in the model of a finished run", async () => {
+    copy();
+    for (const at of ["notes.md", "data/train/notes.md"]) writeFileSync(join(folder, at), "mine");
+    writeFileSync(state(4, "notes.md"), "mine");
+    rmSync(state(6), { recursive: true });
+    rmSync(state(8), { recursive: true });
+    rmSync(join(folder, "model"), { recursive: true });
+    const notes: string[] = [];
+    const json = JSON.parse(readFileSync(join(folder, "run.json"), "utf8"));
+    writeFileSync(
+      join(folder, "run.json"),
+      JSON.stringify({ ...json, training: { ...json.training, keep: 1 } }),
+    );
+    {
+      await using run = await Run.open(folder, device);
+      await run.train({ onNotice: (text) => notes.push(text) });
+    }
+    expect(states()).toEqual(["step-00000004", "step-00000008"]);
+    expect(readFileSync(state(4, "notes.md"), "utf8")).toBe("mine");
+    expect(notes).toEqual([`${state(4)} is kept: not written by this program: notes.md`]);
+
+    writeFileSync(join(folder, "model", "README.md"), "mine");
+    await resume();
+    for (const at of ["notes.md", "model/README.md", "data/train/notes.md"]) {
+      expect(readFileSync(join(folder, at), "utf8")).toBe("mine");
+    }
+  });
+
+  it("is named before the training, where the model would have to go", async () => {
+    copy();
+    rmSync(state(8), { recursive: true });
+    writeFileSync(join(folder, "model", "README.md"), "mine");
+    await using run = await Run.open(folder, device);
+    await expect(run.train()).rejects.toThrow(/did not write.*README\.md/);
+    expect(run.trainer.step).toBe(6);
+    expect(readFileSync(join(folder, "model", "README.md"), "utf8")).toBe("mine");
+  });
+});
