@@ -8,6 +8,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
 import { completeCommand } from "./commands/complete.ts";
+import { completionCommand } from "./commands/completion.ts";
 import { convertCommand } from "./commands/convert.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
@@ -53,6 +54,7 @@ const commands = [
   trainCommand(),
   checkParityCommand(),
   benchCommand(),
+  completionCommand(() => program),
 ];
 for (const command of commands) program.addCommand(command);
 for (const command of [program, ...commands]) {

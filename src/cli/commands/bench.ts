@@ -5,6 +5,7 @@ import { parseConfig } from "../../models/config.ts";
 import type { Json } from "../../models/config-reader.ts";
 import { presets } from "../../models/presets.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
 import { bytesText } from "../progress-line.ts";
 import { benchmarkShape, type ShapeOptions } from "../shape-benchmark.ts";
@@ -54,7 +55,16 @@ export function benchCommand(): Command {
     .description(
       "Makes a model of a released shape with random weights, saves and opens it, and measures prefill and decoding.",
     )
-    .requiredOption("--shape <name>", `${Object.keys(presets).join(", ")}, or a config.json`)
+    .addOption(
+      suggesting(
+        new Option(
+          "--shape <name>",
+          `${Object.keys(presets).join(", ")}, or a config.json`,
+        ).makeOptionMandatory(),
+        Object.keys(presets),
+        "files",
+      ),
+    )
     .addOption(
       new Option("--dtype <dtype>", "storage of the weights")
         .choices(["q4", "q8", "bf16", "f32"])

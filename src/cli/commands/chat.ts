@@ -1,6 +1,6 @@
 /** `deepseek-ts chat`: a conversation at the terminal, or one message from a pipe. */
 import { basename } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
 import { Conversation } from "../../chat/conversation.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
@@ -12,6 +12,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { chatLoop } from "../chat-loop.ts";
 import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
 import { openTerminal } from "../chat-terminal.ts";
+import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { type GenerationFlags, withGeneration } from "./generation.ts";
@@ -137,9 +138,15 @@ export function chatCommand(): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .option("--system <text>", "the system message")
     .option("-p, --prompt <text>", "one message instead of a conversation")
-    .option(
-      "--template <template>",
-      `a Jinja file, or ${Object.keys(BUILTIN_TEMPLATES).join(", ")} (default: the model's own, or the one that fits)`,
+    .addOption(
+      suggesting(
+        new Option(
+          "--template <template>",
+          `a Jinja file, or ${Object.keys(BUILTIN_TEMPLATES).join(", ")} (default: the model's own, or the one that fits)`,
+        ),
+        Object.keys(BUILTIN_TEMPLATES),
+        "files",
+      ),
     )
     .option("--thinking", "think before answering, where the template has the choice")
     .option("--no-thinking", "answer at once (default: as the template has it)");

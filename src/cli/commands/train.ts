@@ -1,11 +1,13 @@
 /** `deepseek-ts train`: trains a model on a folder of text, or continues a run. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
+import { EXTENSION_PRESETS } from "../../data/select.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { suggesting } from "../completion.ts";
 import { type ExampleTexts, exampleTexts } from "../example-texts.ts";
 import { flowing } from "../help.ts";
 import { readJson } from "../json-file.ts";
@@ -120,10 +122,26 @@ export function trainCommand(): Command {
         "number of threads (same kernels: a processor with relaxed SIMD rounds differently from one without).",
     )
     .argument("[folder]", "files to learn from; .gitignore files are honoured")
-    .option("--preset <name>", `starting point: ${Object.keys(presets).join(", ")} (default: v3-small)`)
+    .addOption(
+      suggesting(
+        new Option(
+          "--preset <name>",
+          `starting point: ${Object.keys(presets).join(", ")} (default: v3-small)`,
+        ),
+        Object.keys(presets),
+      ),
+    )
     .option("--config <file>", "JSON with the settings that differ from the preset")
     .option("--out <folder>", "where the run goes (default: runs/<preset>-<n>)")
-    .option("--extensions <list>", "files to read: code, typescript, text, all, or a list such as md,txt")
+    .addOption(
+      suggesting(
+        new Option(
+          "--extensions <list>",
+          `files to read: ${EXTENSION_PRESETS.join(", ")}, or a list such as md,txt`,
+        ),
+        EXTENSION_PRESETS,
+      ),
+    )
     .option("--steps <n>", "updates to make", positiveInteger)
     .option("--seconds <s>", "how long to train; sets the number of updates from the speed", positiveNumber)
     .option("--seed <n>", "seed of data order, split and weights", naturalNumber)
