@@ -1,7 +1,9 @@
 /**
  * Splits a streamed reply at `<think>..</think>` into reasoning and answer. What comes out does not depend on how the
- * stream is cut into pieces, and no half of a tag comes out. White space around the reasoning is dropped.
+ * stream is cut into pieces, and no half of a tag comes out. White space around the reasoning is dropped. Tags that come
+ * as marks (generate/marks.ts) are dropped where they mean nothing.
  */
+import { type Marks, NO_MARKS } from "../generate/marks.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
 import { heldBack } from "./tool-calls.ts";
 
@@ -11,16 +13,27 @@ export interface ReasoningPiece {
   readonly text: string;
 }
 
+const TAGS: readonly string[] = [THINK_OPEN, THINK_CLOSE];
+
 type State = "start" | "reasoning" | "gap" | "content";
 
 export class ReasoningSplitter {
+  readonly #open: string;
+  readonly #close: string;
+  readonly #marks: Marks;
   #state: State;
   #held = "";
   /** Whether reasoning text has come out, so that held white space belongs to it. */
   #spoken = false;
 
-  /** @param inside whether the prompt has opened the tag already */
-  constructor(inside: boolean) {
+  /**
+   * @param inside whether the prompt has opened the tag already
+   * @param marks control tokens that come by their ids; default: the text counts
+   */
+  constructor(inside: boolean, marks = NO_MARKS) {
+    this.#open = marks.of(THINK_OPEN);
+    this.#close = marks.of(THINK_CLOSE);
+    this.#marks = marks;
     this.#state = inside ? "reasoning" : "start";
   }
 
@@ -41,6 +54,7 @@ export class ReasoningSplitter {
     if (this.#state === "start") this.#start();
     if (this.#state === "reasoning") this.#think(pieces);
     if (this.#state === "gap") this.#gap();
+    if (this.#state === "content") this.#drop(TAGS);
     if (this.#state === "content") this.#emit(pieces, "content", this.#take(this.#held.length));
     return pieces;
   }
@@ -65,26 +79,33 @@ export class ReasoningSplitter {
     if (text !== "") pieces.push({ kind, text });
   }
 
+  #drop(tags: readonly string[]): void {
+    this.#held = this.#marks.drop(this.#held, tags);
+  }
+
   /** Only a tag at the very beginning opens reasoning. */
   #start(): void {
+    const [head, ...rest] = this.#held.split(this.#open);
+    this.#held = [this.#marks.drop(head, [THINK_CLOSE]), ...rest].join(this.#open);
     const text = this.#held.trimStart();
-    if (text.startsWith(THINK_OPEN)) {
-      this.#held = text.slice(THINK_OPEN.length);
+    if (text.startsWith(this.#open)) {
+      this.#held = text.slice(this.#open.length);
       this.#state = "reasoning";
-    } else if (!THINK_OPEN.startsWith(text)) this.#state = "content";
+    } else if (!this.#open.startsWith(text)) this.#state = "content";
   }
 
   #think(pieces: ReasoningPiece[]): void {
     while (!this.#spoken) {
       // Models repeat the tag that the prompt has opened.
       const text = this.#held.trimStart();
-      if (text.startsWith(THINK_OPEN)) this.#held = text.slice(THINK_OPEN.length);
-      else if (THINK_OPEN.startsWith(text)) return;
+      if (text.startsWith(this.#open)) this.#held = text.slice(this.#open.length);
+      else if (this.#open.startsWith(text)) return;
       else break;
     }
-    const end = this.#held.indexOf(THINK_CLOSE);
+    this.#drop([THINK_OPEN]);
+    const end = this.#held.indexOf(this.#close);
     const body = end < 0 ? this.#held : this.#held.slice(0, end);
-    let safe = end < 0 ? body.length - heldBack(body, [THINK_CLOSE]) : end;
+    let safe = end < 0 ? body.length - heldBack(body, this.#marks.spelled([THINK_CLOSE])) : end;
     // White space waits: it may be the last before the tag.
     safe = body.slice(0, safe).trimEnd().length;
     const text = this.#take(safe);
@@ -92,11 +113,12 @@ export class ReasoningSplitter {
     this.#emit(pieces, "reasoning", spoken);
     if (spoken !== "") this.#spoken = true;
     if (end < 0) return;
-    this.#held = this.#held.slice(this.#held.indexOf(THINK_CLOSE) + THINK_CLOSE.length);
+    this.#held = this.#held.slice(this.#held.indexOf(this.#close) + this.#close.length);
     this.#state = "gap";
   }
 
   #gap(): void {
+    this.#drop(TAGS);
     this.#held = this.#held.trimStart();
     if (this.#held !== "") this.#state = "content";
   }

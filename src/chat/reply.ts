@@ -3,6 +3,7 @@
  * special, and those that a template's reader names, are left out, except those of tool calls and `<think>`, which are read. Stop strings count in all of it.
  */
 import type { GeneratedToken } from "../generate/generate.ts";
+import { Marks } from "../generate/marks.ts";
 import { StopStrings } from "../generate/stop-strings.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ToolCall } from "./messages.ts";
@@ -45,6 +46,7 @@ export class ReplyReader {
   readonly #decoder: StreamDecoder;
   readonly #silent: ReadonlySet<number>;
   readonly #read: ReadonlyMap<number, string>;
+  readonly #marks: Marks;
   readonly #stops: StopStrings;
   readonly #splitter: ReasoningSplitter;
   readonly #parser: ToolCallParser | null;
@@ -75,9 +77,10 @@ export class ReplyReader {
       eos,
     ];
     this.#silent = new Set(silent.filter((id): id is number => id !== undefined && !this.#read.has(id)));
-    this.#stops = new StopStrings(typeof stop === "string" ? [stop] : stop);
-    this.#splitter = new ReasoningSplitter(opensReasoning);
-    this.#parser = tools ? new ToolCallParser(options.nextId) : null;
+    this.#marks = new Marks(this.#read.values());
+    this.#stops = new StopStrings(typeof stop === "string" ? [stop] : stop, false, this.#marks);
+    this.#splitter = new ReasoningSplitter(opensReasoning, this.#marks);
+    this.#parser = tools ? new ToolCallParser(options.nextId, this.#marks) : null;
     this.#stripsSpace = options.stripsSpace ?? false;
   }
 
@@ -98,7 +101,9 @@ export class ReplyReader {
     // A control token ends a character that was cut off.
     const literal = this.#read.get(id);
     const shown =
-      literal === undefined || (THINK.includes(literal) && !this.#splitter.wants(literal)) ? "" : literal;
+      literal === undefined || (THINK.includes(literal) && !this.#splitter.wants(literal))
+        ? ""
+        : this.#marks.of(literal);
     const text = literal === undefined ? this.#decoder.push(id) : this.#decoder.end() + shown;
     return this.#text(this.#stops.push(text));
   }
@@ -122,14 +127,25 @@ export class ReplyReader {
 
   #split(pieces: ReplyPiece[], kind: "reasoning" | "content", text: string): void {
     if (kind === "reasoning") {
-      this.#reasoning += text;
-      pieces.push({ kind, text });
+      const shown = this.#marks.spell(text);
+      this.#reasoning += shown;
+      pieces.push({ kind, text: shown });
     } else if (this.#parser === null) this.#give(pieces, { kind, text });
     else for (const piece of this.#parser.push(text)) this.#give(pieces, piece);
   }
 
+  /** With names for the marks of control tokens that stand in content or arguments. */
+  #spelled(piece: ToolPiece): ToolPiece {
+    if (piece.kind === "content" || piece.kind === "arguments") {
+      return { ...piece, text: this.#marks.spell(piece.text) };
+    }
+    if (piece.kind !== "end" || piece.malformed === undefined) return piece;
+    return { ...piece, malformed: this.#marks.spell(piece.malformed) };
+  }
+
   #give(pieces: ReplyPiece[], piece: ToolPiece): void {
-    this.#collector.add(piece);
-    pieces.push(piece);
+    const shown = this.#spelled(piece);
+    this.#collector.add(shown);
+    pieces.push(shown);
   }
 }

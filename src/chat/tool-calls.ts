@@ -5,6 +5,7 @@
  * follow the format, or whose arguments are no JSON object, comes back as text with a flag; if its name is out
  * already, its end says so and carries that text.
  */
+import { type Marks, NO_MARKS } from "../generate/marks.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { ToolCall } from "./messages.ts";
 
@@ -48,17 +49,23 @@ const FENCE_BEGINNING = /^\s*(?:`{1,2}|```(?:j|js|jso|json)?[^\S\n]*)?$/;
 const MOST_HEAD = 1024;
 const CONTROL = "<\uFF5C";
 
-/** `text` without control tokens of calls, nor a part of one at its end. */
-export function withoutCallTokens(text: string): string {
+/** `text` without control tokens of calls, nor a part of one at its end; what only spells one that has a mark stays. */
+export function withoutCallTokens(text: string, marks = NO_MARKS): string {
   let rest = text;
-  for (const token of CALL_TOKENS) rest = rest.replaceAll(token, "");
-  return rest.slice(0, rest.length - heldBack(rest, CALL_TOKENS));
+  for (const token of CALL_TOKENS) rest = rest.replaceAll(marks.of(token), "");
+  return rest.slice(0, rest.length - heldBack(rest, marks.spelled(CALL_TOKENS)));
 }
 
+type CallToken = "toolCallsBegin" | "toolCallBegin" | "toolCallEnd" | "toolCallsEnd" | "toolSep";
 type State = "text" | "between" | "head" | "name" | "fence" | "arguments";
 
 export class ToolCallParser {
   readonly #nextId: (index: number) => string;
+  readonly #marks: Marks;
+  /** The control tokens as they stand in the text. */
+  readonly #token: Readonly<Record<CallToken, string>>;
+  /** Those whose text counts. */
+  readonly #spelled: readonly string[];
   #state: State = "text";
   #held = "";
   /** The present call as it was written. */
@@ -67,9 +74,21 @@ export class ToolCallParser {
   #fenced = false;
   #index = -1;
 
-  /** @param nextId ids of calls; default `call_0`, `call_1`, .. */
-  constructor(nextId: (index: number) => string = (index) => `call_${index}`) {
+  /**
+   * @param nextId ids of calls; default `call_0`, `call_1`, ..
+   * @param marks control tokens that come by their ids (generate/marks.ts), in the pieces too; default: the text counts
+   */
+  constructor(nextId: (index: number) => string = (index) => `call_${index}`, marks = NO_MARKS) {
     this.#nextId = nextId;
+    this.#marks = marks;
+    this.#token = {
+      toolCallsBegin: marks.of(TOKEN.toolCallsBegin),
+      toolCallBegin: marks.of(TOKEN.toolCallBegin),
+      toolCallEnd: marks.of(TOKEN.toolCallEnd),
+      toolCallsEnd: marks.of(TOKEN.toolCallsEnd),
+      toolSep: marks.of(TOKEN.toolSep),
+    };
+    this.#spelled = marks.spelled(CALL_TOKENS);
   }
 
   /** Calls that have begun. */
@@ -118,6 +137,11 @@ export class ToolCallParser {
     return used;
   }
 
+  /** Whether a name would hold a control token, or in models without marks the beginning of one. */
+  #controls(text: string): boolean {
+    return this.#marks.in(text) || (this.#spelled.length > 0 && text.includes(CONTROL));
+  }
+
   /** Gives up on a call before its name is out: what was used of it is text, and the rest is read as such. */
   #giveUp(pieces: ToolPiece[]): true {
     pieces.push({ kind: "content", text: this.#raw, malformed: true });
@@ -144,18 +168,19 @@ export class ToolCallParser {
   }
 
   #text(pieces: ToolPiece[]): boolean {
-    const found = CALL_TOKENS.map((token) => ({ token, at: this.#held.indexOf(token) }))
+    const found = CALL_TOKENS.map((name) => ({ name, token: this.#marks.of(name) }))
+      .map((each) => ({ ...each, at: this.#held.indexOf(each.token) }))
       .filter(({ at }) => at >= 0)
       .sort((a, b) => a.at - b.at)[0];
-    const length = found?.at ?? this.#held.length - heldBack(this.#held, CALL_TOKENS);
+    const length = found?.at ?? this.#held.length - heldBack(this.#held, this.#spelled);
     if (length > 0) pieces.push({ kind: "content", text: this.#use(length) });
     if (found === undefined) return false;
-    if (STRAY.includes(found.token)) {
+    if (STRAY.includes(found.name)) {
       pieces.push({ kind: "content", text: this.#use(found.token.length), malformed: true });
       return true;
     }
     this.#state = "between";
-    if (found.token === TOKEN.toolCallsBegin) this.#raw = this.#use(found.token.length);
+    if (found.name === TOKEN.toolCallsBegin) this.#raw = this.#use(found.token.length);
     return true;
   }
 
@@ -163,18 +188,19 @@ export class ToolCallParser {
   #between(pieces: ToolPiece[]): boolean {
     const blank = this.#held.length - this.#held.trimStart().length;
     const rest = this.#held.slice(blank);
-    for (const token of [TOKEN.toolCallBegin, TOKEN.toolCallsEnd]) {
+    const { toolCallsBegin, toolCallBegin, toolCallsEnd } = this.#token;
+    for (const token of [toolCallBegin, toolCallsEnd]) {
       if (!rest.startsWith(token)) continue;
       this.#raw += this.#use(blank + token.length);
-      if (token === TOKEN.toolCallBegin) this.#state = "head";
-      else if (this.#raw.startsWith(TOKEN.toolCallsBegin)) return this.#giveUp(pieces);
+      if (token === toolCallBegin) this.#state = "head";
+      else if (this.#raw.startsWith(toolCallsBegin)) return this.#giveUp(pieces);
       else {
         this.#raw = "";
         this.#state = "text";
       }
       return true;
     }
-    if ([TOKEN.toolCallBegin, TOKEN.toolCallsEnd].some((token) => token.startsWith(rest))) return false;
+    if ([toolCallBegin, toolCallsEnd].some((token) => token.startsWith(rest))) return false;
     if (this.#raw !== "") return this.#giveUp(pieces);
     // Behind a whole call without the closing token: text again.
     this.#state = "text";
@@ -182,12 +208,12 @@ export class ToolCallParser {
   }
 
   #head(pieces: ToolPiece[]): boolean {
-    const at = this.#held.indexOf(TOKEN.toolSep);
-    const head = this.#held.slice(0, at < 0 ? this.#held.length - heldBack(this.#held, CALL_TOKENS) : at);
-    const broken = head.length > MOST_HEAD || head.includes(CONTROL);
+    const at = this.#held.indexOf(this.#token.toolSep);
+    const head = this.#held.slice(0, at < 0 ? this.#held.length - heldBack(this.#held, this.#spelled) : at);
+    const broken = head.length > MOST_HEAD || this.#controls(head);
     if (at < 0 && !broken) return false;
     if (broken || head.trim() === "") return this.#giveUp(pieces);
-    this.#raw += this.#use(at + TOKEN.toolSep.length);
+    this.#raw += this.#use(at + this.#token.toolSep.length);
     this.#arguments = head.trim();
     this.#state = "name";
     return true;
@@ -202,7 +228,7 @@ export class ToolCallParser {
     if (this.#fenced) {
       const end = this.#held.indexOf("\n", this.#held.length - rest.length);
       const line = end < 0 ? this.#held : this.#held.slice(0, end);
-      if (line.includes(CONTROL) || line.length > MOST_HEAD) return this.#giveUp(pieces);
+      if (this.#controls(line) || line.length > MOST_HEAD) return this.#giveUp(pieces);
       if (end < 0) return false;
       name = line.trim();
       this.#raw += this.#use(end);
@@ -225,15 +251,16 @@ export class ToolCallParser {
   }
 
   #body(pieces: ToolPiece[]): boolean {
-    const at = this.#held.indexOf(TOKEN.toolCallEnd);
+    const end = this.#token.toolCallEnd;
+    const at = this.#held.indexOf(end);
     let text = at < 0 ? this.#held : this.#held.slice(0, at);
-    if (at < 0) text = text.slice(0, text.length - heldBack(text, [TOKEN.toolCallEnd]));
+    if (at < 0) text = text.slice(0, text.length - heldBack(text, this.#marks.spelled([TOKEN.toolCallEnd])));
     const args = text.replace(TAIL, "");
     if (args !== "") pieces.push({ kind: "arguments", index: this.#index, text: args });
     this.#arguments += args;
-    this.#raw += this.#use(at < 0 ? args.length : at + TOKEN.toolCallEnd.length);
+    this.#raw += this.#use(at < 0 ? args.length : at + end.length);
     if (at < 0) return false;
-    const malformed = isObject(this.#arguments) ? {} : { malformed: this.#raw };
+    const malformed = isObject(this.#marks.spell(this.#arguments)) ? {} : { malformed: this.#raw };
     pieces.push({ kind: "end", index: this.#index, ...malformed });
     this.#raw = "";
     this.#state = "between";

@@ -6,6 +6,7 @@
  * strings there are, and the depth of the present node is the length of what must be held back.
  */
 import { ConfigError } from "../tensor/errors.ts";
+import { type Marks, NO_MARKS } from "./marks.ts";
 
 /** Most units of UTF-16 in all strings together: each is a node. */
 const MOST_UNITS = 1 << 16;
@@ -65,6 +66,7 @@ function step(root: Node, from: Node, unit: number): Node {
 export class StopStrings {
   readonly #root: Node;
   readonly #included: boolean;
+  readonly #marks: Marks;
   #node: Node;
   #held = "";
   /** The stop string that was found. */
@@ -72,9 +74,10 @@ export class StopStrings {
 
   /**
    * @param included whether the stop string itself comes out
+   * @param marks control tokens in the text: they count as their names, of which no half comes out
    * @throws ConfigError for an empty string or one with half a character, and for more text than a program would look for
    */
-  constructor(strings: readonly string[], included = false) {
+  constructor(strings: readonly string[], included = false, marks = NO_MARKS) {
     const units = strings.reduce((sum, { length }) => sum + length, 0);
     if (strings.includes("")) throw new ConfigError("a stop string must not be empty", { name: "stop" });
     // Half of a pair would cut a character.
@@ -92,6 +95,7 @@ export class StopStrings {
     this.#root = automaton(strings);
     this.#node = this.#root;
     this.#included = included;
+    this.#marks = marks;
   }
 
   /**
@@ -100,18 +104,30 @@ export class StopStrings {
    */
   push(text: string): string {
     if (this.found !== null) return "";
-    for (let i = 0; i < text.length; i++) {
-      this.#node = step(this.#root, this.#node, text.charCodeAt(i));
-      this.found = this.#node.found;
-      if (this.found === null) continue;
-      const all = this.#held + text.slice(0, i + 1);
+    for (let i = 0; i < text.length; ) {
+      const mark = this.#marks.beginning(text, i);
+      const beyond = mark ? this.#follow(mark.name, 0, mark.name.length) : this.#follow(text, i, i + 1);
+      i += mark?.length ?? 1;
+      const { found } = this.#node;
+      if (beyond === null || found === null) continue;
+      this.found = found;
+      const all = this.#held + text.slice(0, i);
       this.#held = "";
-      return this.#included ? all : all.slice(0, all.length - this.found.length);
+      return this.#included ? all : all.slice(0, this.#marks.back(all, found.length + beyond));
     }
     const all = this.#held + text;
-    const sure = all.length - this.#node.depth;
+    const sure = this.#marks.back(all, this.#node.depth);
     this.#held = all.slice(sure);
     return all.slice(0, sure);
+  }
+
+  /** Takes units up to the end of a stop string; how many stand behind it, null where there is none. */
+  #follow(text: string, from: number, to: number): number | null {
+    for (let i = from; i < to; i++) {
+      this.#node = step(this.#root, this.#node, text.charCodeAt(i));
+      if (this.#node.found !== null) return to - i - 1;
+    }
+    return null;
   }
 
   /** What is held back, once no more text comes. */

@@ -43,3 +43,12 @@ it("lets reasoning be free but not end, and constrains what follows it", () => {
   constraint.accept(5);
   expect(constraint.finished).toBe(true);
 });
+
+it("knows the end of reasoning by its token where there is one", () => {
+  const texts = ["</think>", "</", "think>"];
+  const constraint = new AfterReasoning(exactly([5]), (id) => texts[id] ?? "?", [END], 7);
+  for (const id of [0, 1, 2]) constraint.accept(id);
+  expect(allowed(constraint)).toHaveLength(9);
+  constraint.accept(7);
+  expect(allowed(constraint)).toEqual([5]);
+});

@@ -1,12 +1,12 @@
 /** A constraint on the answer of a model that thinks first: its reasoning is free, what follows it is not. */
 import type { TokenConstraint } from "../generate/constraint.ts";
 
-/** Free text up to `close`, in which the output cannot end; then `inner`. */
+/** Free text up to `close`, a token's id or a text, in which the output cannot end; then `inner`. */
 export class AfterReasoning implements TokenConstraint {
   readonly #inner: TokenConstraint;
   readonly #textOf: (id: number) => string;
   readonly #endIds: readonly number[];
-  readonly #close: string;
+  readonly #close: string | number;
   /** End of the text so far; null once it is closed. */
   #tail: string | null = "";
 
@@ -14,7 +14,7 @@ export class AfterReasoning implements TokenConstraint {
     inner: TokenConstraint,
     textOf: (id: number) => string,
     endIds: readonly number[],
-    close = "</think>",
+    close: string | number = "</think>",
   ) {
     this.#inner = inner;
     this.#textOf = textOf;
@@ -38,6 +38,10 @@ export class AfterReasoning implements TokenConstraint {
   accept(id: number): void {
     if (this.#tail === null) {
       this.#inner.accept(id);
+      return;
+    }
+    if (typeof this.#close === "number") {
+      if (id === this.#close) this.#tail = null;
       return;
     }
     const text = this.#tail + this.#textOf(id);

@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
+import { anyReply, splitById, testTokenizer, tokensOfReply } from "../chat/testing.ts";
+import { CALL_TOKENS, ToolCallParser, withoutCallTokens } from "../chat/tool-calls.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
@@ -221,5 +223,65 @@ describe("a call that breaks off, of a model without tool tokens", () => {
     expect(readBytes([bytes("a "), bytes("ü").subarray(0, 1)], { opensReasoning: true }).reasoning).toBe(
       "a \uFFFD",
     );
+  });
+});
+
+describe("control tokens", () => {
+  let thinker: Tokenizer;
+  beforeAll(async () => {
+    thinker = await testTokenizer("v3.1");
+  });
+
+  function readIds(ids: readonly number[], opensReasoning: boolean, logprobs = false) {
+    const names = ["<think>", "</think>", ...CALL_TOKENS];
+    const spoken = new Map(names.map((name) => [thinker.idOf(name)!, name]));
+    const choice = new ChoiceText(thinker, { ...chat({ spoken, opensReasoning }), logprobs });
+    const news = [...ids.map((id) => choice.push({ id, logprob: -1 })), choice.end()];
+    const calls: { name?: string; arguments: string }[] = [];
+    for (const { index, name, arguments: part = "" } of news.flatMap((item) => item?.toolCalls ?? [])) {
+      calls[index] ??= { name, arguments: "" };
+      calls[index].arguments += part;
+    }
+    return {
+      news,
+      calls,
+      content: news.map((item) => item?.content ?? "").join(""),
+      reasoning: news.map((item) => item?.reasoning ?? "").join(""),
+      scored: news.flatMap((item) => item?.logprobs ?? []).map(({ id }) => id),
+    };
+  }
+
+  it("count by their ids alone, in any mixture and any cut", () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(anyReply(), sizes, fc.boolean(), (parts, cuts, opensReasoning) => {
+        const { reasoning, rest, reveal } = splitById(parts, opensReasoning);
+        const parser = new ToolCallParser();
+        let content = "";
+        const calls: { name: string; arguments: string }[] = [];
+        for (const piece of [...parser.push(rest), ...parser.end()]) {
+          if (piece.kind === "content") content += withoutCallTokens(piece.text);
+          else if (piece.kind === "call") calls.push({ name: reveal(piece.name), arguments: "" });
+          else if (piece.kind === "arguments") calls[piece.index].arguments += reveal(piece.text);
+        }
+        const ids = tokensOfReply(thinker, parts, cuts);
+        const found = readIds(ids, opensReasoning, true);
+        expect(found.reasoning).toBe(reasoning);
+        expect(found.calls).toEqual(calls);
+        expect(found.scored).toEqual(ids);
+        // White space between calls is none of the content.
+        expect(found.content.replace(/\s/g, "")).toBe(reveal(content).replace(/\s/g, ""));
+        expect(JSON.stringify(found.news)).not.toMatch(/\\ud/i);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it("spelled in ordinary tokens are text: a whole call, and a tag within the reasoning", () => {
+    const call = `${TOKEN.toolCallsBegin}${TOKEN.toolCallBegin}f${TOKEN.toolSep}{}${TOKEN.toolCallEnd}${TOKEN.toolCallsEnd}`;
+    const spelled = (text: string) => tokensOfReply(thinker, [{ control: false, text }], [3]);
+    expect(readIds(spelled(`a ${call} b`), false)).toMatchObject({ content: `a ${call} b`, calls: [] });
+    const thought = [...spelled("as </think> says"), thinker.idOf("</think>")!, ...spelled("b")];
+    expect(readIds(thought, true)).toMatchObject({ reasoning: "as </think> says", content: "b" });
   });
 });

@@ -5,6 +5,7 @@
 import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
 import { type ReasoningPiece, ReasoningSplitter } from "../chat/reasoning.ts";
 import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../chat/tool-calls.ts";
+import { Marks, NO_MARKS } from "../generate/marks.ts";
 import { StopStrings } from "../generate/stop-strings.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
@@ -55,6 +56,7 @@ export class ChoiceText {
   readonly #tokenizer: Tokenizer;
   readonly #options: ChoiceOptions;
   readonly #decoder: StreamDecoder;
+  readonly #marks: Marks;
   readonly #stops: StopStrings;
   readonly #reasoning: ReasoningSplitter | null;
   readonly #tools: ToolCallParser | null;
@@ -75,11 +77,12 @@ export class ChoiceText {
     this.#tokenizer = tokenizer;
     this.#options = options;
     this.#decoder = tokenizer.streamDecoder();
-    this.#stops = new StopStrings(options.stop, includeStop);
+    this.#marks = chat ? new Marks(chat.spoken.values()) : NO_MARKS;
+    this.#stops = new StopStrings(options.stop, includeStop, this.#marks);
     this.#decoded = echo.length;
     this.#sure = echo.length;
-    this.#reasoning = chat ? new ReasoningSplitter(chat.opensReasoning) : null;
-    this.#tools = chat?.tools ? new ToolCallParser(chat.callId) : null;
+    this.#reasoning = chat ? new ReasoningSplitter(chat.opensReasoning, this.#marks) : null;
+    this.#tools = chat?.tools ? new ToolCallParser(chat.callId, this.#marks) : null;
     this.#stripSpace = chat?.stripsSpace ?? false;
   }
 
@@ -132,7 +135,7 @@ export class ChoiceText {
       ? ""
       : literal === undefined
         ? this.#decoder.push(token.id)
-        : this.#decoder.end() + (this.#means(literal) ? literal : "");
+        : this.#decoder.end() + (this.#means(literal) ? this.#marks.of(literal) : "");
     return this.#advance(text, false);
   }
 
@@ -149,11 +152,11 @@ export class ChoiceText {
 
   #advance(text: string, last: boolean): News | null {
     if (this.#cut) return null;
-    this.#decoded += text.length;
+    this.#decoded += this.#marks.spell(text).length;
     const early = !last && this.#tokens < (this.#options.minTokens ?? 0);
     let sure = early ? text : this.#stops.push(text);
     if (last) sure += this.#stops.end();
-    this.#sure += sure.length;
+    this.#sure += this.#marks.spell(sure).length;
     const growing: Growing = { content: "", reasoning: "", toolCalls: [] };
     this.#split(sure, last ? text : null, growing);
     return this.#news(growing, last && !this.over);
@@ -183,13 +186,14 @@ export class ChoiceText {
 
   #pieces(pieces: readonly ReasoningPiece[], growing: Growing): void {
     for (const piece of pieces) {
-      if (piece.kind === "reasoning") growing.reasoning += piece.text;
+      if (piece.kind === "reasoning") growing.reasoning += this.#marks.spell(piece.text);
       else if (this.#tools === null) this.#content(piece.text, growing);
       else for (const part of this.#tools.push(piece.text)) this.#toolPiece(part, growing);
     }
   }
 
-  #content(text: string, growing: Growing): void {
+  #content(piece: string, growing: Growing): void {
+    const text = this.#marks.spell(piece);
     growing.content += this.#stripSpace && text.startsWith(" ") ? text.slice(1) : text;
     this.#stripSpace = false;
   }
@@ -197,7 +201,7 @@ export class ChoiceText {
   #toolPiece(piece: ToolPiece, growing: Growing): void {
     if (this.#cut) return;
     if (piece.kind === "content") {
-      const text = piece.malformed ? withoutCallTokens(piece.text) : piece.text;
+      const text = piece.malformed ? withoutCallTokens(piece.text, this.#marks) : piece.text;
       // The line breaks around calls belong to the format.
       if (text !== "" && (this.#calls === 0 || text.trim() !== "")) this.#content(text, growing);
     } else if (piece.kind === "call") {
@@ -208,7 +212,7 @@ export class ChoiceText {
       this.#calls++;
       growing.toolCalls.push({ index: piece.index, id: piece.id, name: piece.name, arguments: "" });
     } else if (piece.kind === "arguments") {
-      growing.toolCalls.push({ index: piece.index, arguments: piece.text });
+      growing.toolCalls.push({ index: piece.index, arguments: this.#marks.spell(piece.text) });
     }
     // The end of a call says nothing new; where its arguments are no JSON, the client sees it in them.
   }

@@ -4,6 +4,7 @@
  */
 import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
 import type { Tool } from "../chat/messages.ts";
+import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
 import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../chat/template.ts";
 import { CALL_TOKENS } from "../chat/tool-calls.ts";
 import type { OutputPart } from "../generate/constraint/output-constraints.ts";
@@ -266,7 +267,7 @@ function constraintOf(
   if (!opensReasoning) return make;
   const { tokenizer } = model;
   const textOf = (id: number) => (tokenizer.tokenOf(id) === undefined ? "" : tokenizer.decode([id]));
-  return () => new AfterReasoning(make(), textOf, endIds);
+  return () => new AfterReasoning(make(), textOf, endIds, tokenizer.idOf(THINK_CLOSE) ?? THINK_CLOSE);
 }
 
 /** Moves a constraint over a text that is there already. @throws ApiError where it begins no output of the kind */
@@ -292,7 +293,7 @@ function acceptWritten(
 /** Control tokens that replies are taken apart at, by id; tools' only where there are some. */
 function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
   const spoken = new Map<number, string>();
-  for (const token of ["<think>", "</think>", ...(withTools ? CALL_TOKENS : [])]) {
+  for (const token of [THINK_OPEN, THINK_CLOSE, ...(withTools ? CALL_TOKENS : [])]) {
     const id = tokenizer.idOf(token);
     if (id !== undefined) spoken.set(id, token);
   }
