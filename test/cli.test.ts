@@ -437,13 +437,16 @@ describe("quantized and converted", () => {
     expect(q4.code).toBe(0);
     expect(q4.out).toMatch(/^saved {7}whole-q4: \d/);
 
-    for (const args of [
-      ["whole", "whole.gguf", "--type", "f32"],
-      ["whole-q8", "whole-q8.gguf"],
-      ["whole.gguf", "whole-again", "--type", "f32"],
-    ]) {
+    const leftOut =
+      /^left out {4}the layers that predict further tokens \(\d+ tensors\): GGUF has no place for them\n$/;
+    for (const [told, ...args] of [
+      [leftOut, "whole", "whole.gguf", "--type", "f32"],
+      [leftOut, "whole-q8", "whole-q8.gguf"],
+      [/^$/, "whole.gguf", "whole-again", "--type", "f32"],
+    ] as const) {
       const { code, err } = await run(["convert", ...args]);
-      expect({ code, err }).toEqual({ code: 0, err: "" });
+      expect(code).toBe(0);
+      expect(err).toMatch(told);
     }
     const [plain, gguf, again] = await Promise.all(["whole", "whole.gguf", "whole-again"].map(complete));
     expect([plain.err, gguf.err, again.err]).toEqual(["", "", ""]);
