@@ -16,7 +16,10 @@ const between = (low: number, high: number) => z.number().min(low).max(high).nul
 /** A number of tokens; -1: as many as there is room for. */
 const limit = z.int().min(-1).nullish();
 const bias = z.number().min(-100).max(100);
-const stopString = z.string().min(1, "a stop string must not be empty");
+const stopString = z
+  .string()
+  .min(1, "a stop string must not be empty")
+  .refine((text) => !/\p{Cs}/u.test(text), "a stop string must not hold half a character");
 
 /** The fields; beside OpenAI's those that servers of open models share. */
 export const samplingFields = {

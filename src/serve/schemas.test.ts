@@ -121,6 +121,7 @@ describe("chat bodies", () => {
     ["stop strings beyond any use", { messages, stop: new Array(1025).fill("a") }, "stop"],
     ["stop strings that are too long", { messages, stop: ["a".repeat(65_537)] }, "stop"],
     ["an empty stop string", { messages, stop: [""] }, "stop[0]"],
+    ["a stop string that would cut a character", { messages, stop: ["x", "\ud83d"] }, "stop[1]"],
     ["a bias too large", { messages, logit_bias: { 1: 101 } }, "logit_bias.1"],
     ["a bias of a word", { messages, logit_bias: { the: 1 } }, "logit_bias.the"],
     ["alternatives without logprobs", { messages, top_logprobs: 2 }, "top_logprobs"],
