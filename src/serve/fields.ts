@@ -64,9 +64,9 @@ const messageSchema = z.discriminatedUnion(
 
 /** An object that is handed on with its digits and the order of its keys, as `parseBody` reads it. */
 export const exactObject = z.unknown().transform((value, context): JsonObject => {
-  if (value instanceof Map) return value;
-  if (typeof value === "object" && value !== null && !Array.isArray(value))
-    return fromPlain(value) as JsonObject;
+  // A number that kept its digits is an object to JavaScript, but none to JSON.
+  const exact = typeof value === "object" && value !== null ? fromPlain(value) : null;
+  if (exact instanceof Map) return exact;
   context.addIssue({ code: "custom", message: "expected an object" });
   return z.NEVER;
 });
