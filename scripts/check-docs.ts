@@ -1,0 +1,224 @@
+/**
+ * Every command and TypeScript program of the documents: runs those that can run here, against a tiny model under the
+ * names that the documents use, and lists the others with the reason. One that is in neither list fails.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { root } from "./support/packed-package.ts";
+
+/** Commands that cannot run here, by their beginning, and why. */
+const skipped: readonly (readonly [begin: string, reason: string])[] = [
+  ["npm ci", "installs into this folder; CI begins with it"],
+  ["npm test", "a step of CI of its own"],
+  ["npm run check", "a step of CI of its own"],
+  ["npm run format", "changes files"],
+  ["npm run bench -- gemm", "a benchmark of minutes"],
+  ["npm run bench -- train", "a benchmark of minutes, and needs PyTorch"],
+  ["npm run bench -- peers/llama", "needs a build of llama.cpp"],
+  ["npm install --prefix bench/peers", "downloads 725 MB"],
+  ["python3 -m venv peer", "downloads PyTorch"],
+  ["peer/bin/pip", "downloads PyTorch"],
+  ["peer/bin/python", "needs PyTorch"],
+  ["DEEPSEEK_TS_PEER_PYTHON=", "needs PyTorch"],
+  ["lm_eval", "needs Python packages"],
+  ["npx deepseek-ts download", "needs the hub"],
+  ["npx deepseek-ts convert deepseek-ai/", "needs the hub"],
+  ["npx deepseek-ts bench --shape deepseek-v2-lite", "needs 12 GB of memory and of disk"],
+  ["npm run test:clients", "downloads SDKs"],
+];
+
+/** What documents name that is not here, and what stands in for it. */
+const stands: readonly (readonly [RegExp, string])[] = [
+  [/deepseek-ai\/DeepSeek-V2-Lite(-Chat)?/g, "./DeepSeek-V2-Lite"],
+  [/\bMODEL\b/g, "./v2-lite"],
+  [/~\/my-project --preset v3-small --seconds 600/, "texts --config tiny.json --steps 2"],
+  [/\bchat (\S+)/, "chat $1 --prompt Hello --max-tokens 4"],
+  [/\bcomplete (\S+)/, "complete $1 --max-tokens 4"],
+  [/\bfill (\S+)/, "fill $1 --max-tokens 4"],
+  [/--port 8080/, ""],
+  [/^(.*\bserve .*)$/, "$1 --port 0"],
+  [/--context 8192/, "--context 128"],
+];
+
+interface Block {
+  readonly file: string;
+  readonly language: string;
+  readonly text: string;
+}
+
+function blocks(): Block[] {
+  const files = ["README.md", "CONTRIBUTING.md", "bench/README.md"];
+  for (const name of readdirSync(join(root, "docs"))) if (name.endsWith(".md")) files.push(`docs/${name}`);
+  return files.flatMap((file) =>
+    [...readFileSync(join(root, file), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)].map(
+      ([, language, text]) => ({
+        file,
+        language,
+        text,
+      }),
+    ),
+  );
+}
+
+/** The commands of a block: continued lines joined, comments dropped, `a && b` apart. */
+function commandsOf(text: string): string[] {
+  const lines = text.replaceAll(/\\\n\s*/g, "").split("\n");
+  return lines
+    .flatMap((line) => line.replace(/(^|\s+)# .*$/, "").split(" && "))
+    .map((c) => c.trim())
+    .filter(Boolean);
+}
+
+const work = mkdtempSync(join(tmpdir(), "deepseek-ts-docs-"));
+const failures: string[] = [];
+const counts = { ran: 0, skipped: 0 };
+const env = { ...process.env, PATH: `${join(work, "bin")}:${process.env.PATH}` };
+
+function shell(command: string): { status: number | null; output: string } {
+  const { status, stdout, stderr } = spawnSync("bash", ["-c", command], {
+    ...{ cwd: work, env, encoding: "utf8", timeout: 120_000, input: "" },
+  });
+  return { status, output: `${stdout}${stderr}` };
+}
+
+function must(command: string): void {
+  const { status, output } = shell(command);
+  if (status !== 0) throw new Error(`${command}: status ${status}\n${output}`);
+}
+
+/** Starts a server, waits until it listens, and calls `use` with its address. */
+async function served(command: string, use: (url: string) => void): Promise<void> {
+  const child = spawn("bash", ["-c", `exec ${command}`], {
+    cwd: work,
+    env,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.setEncoding("utf8").on("data", (part: string) => {
+      text += part;
+      if (/listening on \S+/.test(text)) resolve();
+    });
+    child.on("exit", () => reject(new Error(`the server did not start: ${text}`)));
+  });
+  use(/listening on (\S+)\/v1/.exec(text)![1]);
+  child.removeAllListeners("exit");
+  const ended = new Promise((resolve) => child.on("exit", resolve));
+  child.kill("SIGTERM");
+  await ended;
+}
+
+function prepare(): void {
+  for (const name of ["bin", "texts", "src", "node_modules"]) mkdirSync(join(work, name));
+  const main = join(root, "dist/cli/main.js");
+  const program = `#!/usr/bin/env bash\nexec "${process.execPath}" "${main}" "$@"\n`;
+  writeFileSync(join(work, "bin/deepseek-ts"), program, { mode: 0o755 });
+  writeFileSync(join(work, "bin/npx"), '#!/usr/bin/env bash\nexec "$@"\n', { mode: 0o755 });
+  symlinkSync(root, join(work, "node_modules/deepseek-ts"));
+  symlinkSync(join(root, "node_modules/openai"), join(work, "node_modules/openai"));
+  writeFileSync(join(work, "package.json"), '{ "type": "module" }\n');
+  const lines = Array.from({ length: 40 }, (_, i) => `export const name_${i} = call(${(i * 7) % 31});`);
+  for (let i = 0; i < 12; i++)
+    writeFileSync(join(work, `texts/f${i}.ts`), lines.map((l) => `${l} // ${i}`).join("\n"));
+  writeFileSync(join(work, "src/a.ts"), lines.join("\n"));
+  writeFileSync(
+    join(work, "tiny.json"),
+    JSON.stringify({
+      vocabSize: 300,
+      model: { hidden_size: 64, num_hidden_layers: 2, intermediate_size: 96, max_position_embeddings: 256 },
+      data: { heldOut: 0.2 },
+      training: { sequenceLength: 32, batch: { size: 2 }, evaluateSequences: 4 },
+    }),
+  );
+  must("deepseek-ts train texts --config tiny.json --steps 2 --out runs/v3-small-1");
+  for (const name of ["DeepSeek-V2-Lite", "DeepSeek-V2-Lite-Chat", "v2-lite"]) {
+    cpSync(join(work, "runs/v3-small-1/model"), join(work, name), { recursive: true });
+  }
+  must("deepseek-ts convert ./v2-lite model.gguf --type q8_0");
+  const torch = join(root, "test/fixtures/pytorch");
+  const found = readdirSync(torch, { recursive: true, encoding: "utf8" }).find(
+    (name) => /pytorch_model\.bin$/.test(name) && !name.includes("hostile"),
+  );
+  cpSync(join(torch, found!), join(work, "pytorch_model.bin"));
+}
+
+async function runCommand(file: string, command: string): Promise<void> {
+  const reason = skipped.find(([begin]) => command.startsWith(begin))?.[1];
+  if (reason !== undefined) {
+    counts.skipped++;
+    console.log(`skipped  ${file}: ${command}  (${reason})`);
+    return;
+  }
+  const own = /^(npx )?deepseek-ts /.test(command);
+  const listed =
+    own ||
+    command === "npm run bench" ||
+    command === "npm start" ||
+    command.startsWith("curl http://127.0.0.1:8080") ||
+    command.startsWith("source <(deepseek-ts completion");
+  if (!listed) {
+    failures.push(`${file}: neither run nor listed as one that cannot: ${command}`);
+    return;
+  }
+  const actual = own ? stands.reduce((text, [from, to]) => text.replace(from, to), command) : command;
+  counts.ran++;
+  console.log(`runs     ${file}: ${command}`);
+  try {
+    if (/\bserve\b/.test(actual)) await served(actual.replace(/^npx /, ""), () => {});
+    else if (command === "npm run bench") must(`cd ${root} && npm run bench`);
+    else if (command === "npm start") must("deepseek-ts demo texts --steps 30 --out runs/demo");
+    else if (command.startsWith("curl")) {
+      await served("deepseek-ts serve ./v2-lite --port 0", (url) =>
+        must(command.replace("http://127.0.0.1:8080", `--fail-with-body -sS ${url}`)),
+      );
+    } else must(actual);
+  } catch (error) {
+    failures.push(`${file}: ${command}\n${(error as Error).message}`);
+  }
+}
+
+async function runProgram({ file, text }: Block, n: number): Promise<void> {
+  counts.ran++;
+  console.log(`runs     ${file}: program ${n}`);
+  const path = join(work, `program-${n}.ts`);
+  const local = text.replaceAll(/deepseek-ai\/DeepSeek-V2-Lite(-Chat)?/g, join(work, "v2-lite"));
+  try {
+    if (!local.includes("http://127.0.0.1:8080")) {
+      writeFileSync(path, local.replaceAll(/maxTokens: \d+/g, "maxTokens: 4"));
+      must(`"${process.execPath}" ${path}`);
+      return;
+    }
+    await served("deepseek-ts serve ./DeepSeek-V2-Lite-Chat --port 0", (url) => {
+      writeFileSync(path, local.replaceAll("http://127.0.0.1:8080", url));
+      must(`"${process.execPath}" ${path}`);
+    });
+  } catch (error) {
+    failures.push(`${file}: program ${n}\n${(error as Error).message}`);
+  }
+}
+
+try {
+  prepare();
+  let program = 0;
+  for (const block of blocks()) {
+    if (block.language === "sh")
+      for (const command of commandsOf(block.text)) await runCommand(block.file, command);
+    else if (block.language === "ts") await runProgram(block, ++program);
+  }
+} finally {
+  rmSync(work, { recursive: true, force: true });
+}
+for (const failure of failures) console.error(`\nfailed   ${failure}`);
+console.log(`\n${counts.ran} ran, ${counts.skipped} cannot run here, ${failures.length} failed`);
+if (failures.length > 0) process.exitCode = 1;
