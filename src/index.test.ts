@@ -45,7 +45,7 @@ describe("entries", () => {
     const { exports } = JSON.parse(readFileSync(join(source, "../package.json"), "utf8"));
     for (const target of Object.values(exports)) {
       if (typeof target === "string") continue;
-      const { types, import: code } = target as { types: string; import: string };
+      const { types, default: code } = target as { types: string; default: string };
       expect(types.replace(/\.d\.ts$/, "")).toBe(code.replace(/\.js$/, ""));
       expect(() =>
         readFileSync(join(source, code.replace("./dist/", "").replace(/\.js$/, ".ts"))),
