@@ -28,6 +28,7 @@ export {
   type StopReason,
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
+export type { Marks } from "./marks.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";
