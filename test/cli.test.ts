@@ -272,10 +272,16 @@ describe("train", () => {
       await reached(out, 1, child);
       const logged = () => metrics(out).filter(({ kind }) => kind === "step").length;
       const before = logged();
-      const noted = once(child.stdout, "data");
+      const noted = new Promise<void>((resolve) => {
+        // The line of the step before may still be on its way.
+        child.stdout.on(
+          "data",
+          (text: string) => text.includes("finishing this step and saving") && resolve(),
+        );
+      });
       child.kill(signal);
       child.kill(signal);
-      expect(String(await noted)).toContain("finishing this step and saving");
+      await noted;
       expect(logged()).toBe(before);
       const { code, err } = await ended;
       expect({ code, err }).toEqual({ code: { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal], err: "" });
