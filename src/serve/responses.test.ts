@@ -151,12 +151,12 @@ describe("responses", () => {
       ...{ status: 400, param: "previous_response_id", code: "unsupported_parameter" },
     });
     for (const asked of [
-      client.responses.retrieve("resp_1"),
-      client.responses.delete("resp_1"),
-      client.responses.cancel("resp_1"),
-      client.responses.inputItems.list("resp_1"),
+      () => client.responses.retrieve("resp_1"),
+      () => client.responses.delete("resp_1"),
+      () => client.responses.cancel("resp_1"),
+      () => client.responses.inputItems.list("resp_1"),
     ]) {
-      expect(await error(asked as Promise<unknown>)).toMatchObject({
+      expect(await error(asked() as Promise<unknown>)).toMatchObject({
         status: 404,
         code: "response_not_stored",
       });
