@@ -78,7 +78,7 @@ export class Device implements AsyncDisposable {
    * nothing is freed here: the backward pass needs it. @throws DeepseekError where the body is asynchronous
    */
   tidy<T>(body: () => T): T {
-    if (this.tape !== null) return body();
+    if (this.tape !== null) return refusePromise("tidy", body());
     using scope = new Scope(this);
     const result = refusePromise("tidy", body());
     for (const tensor of tensorsIn(result)) scope.keep(tensor);
