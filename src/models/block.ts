@@ -8,7 +8,7 @@ import type { Parameters } from "../nn/parameters.ts";
 import { add } from "../tensor/ops/elementwise.ts";
 import { rmsNorm } from "../tensor/ops/rms-norm.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { isMoeLayer, type LanguageConfig } from "./config.ts";
+import { isMoeLayer, type LanguageConfig } from "./language-config.ts";
 
 export class Block {
   readonly layer: number;

@@ -2,8 +2,8 @@
 import type { MhaConfig } from "../nn/attention.ts";
 import type { MlaConfig } from "../nn/mla.ts";
 import type { MoeConfig, RouterConfig } from "../nn/moe.ts";
-import type { LanguageConfig } from "./config.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";
+import type { LanguageConfig } from "./language-config.ts";
 
 /** Defaults of a reference class for keys that a file may leave out. */
 export interface Defaults {

@@ -1,54 +1,16 @@
 /**
- * The configuration of a language model as this package computes with it, read from an official `config.json` and
- * written back as one. What each `model_type` means is said in its folder; this file holds what they share.
+ * Official `config.json` files read as configurations and written back. What each `model_type` means is said in its
+ * folder; this file picks the folder and adds the keys that all share.
  */
-import type { MhaConfig } from "../nn/attention.ts";
-import type { MlaConfig } from "../nn/mla.ts";
-import type { MoeConfig } from "../nn/moe.ts";
-import type { RopeConfig } from "../nn/rotary.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { architectures } from "./architectures.ts";
 import { ConfigReader, type Json } from "./config-reader.ts";
 import { fromInferenceJson, isInferenceJson } from "./inference-json.ts";
+import type { Architecture, LanguageConfig, WeightDtype } from "./language-config.ts";
 import { writeRope } from "./rope-config.ts";
 
-export type ModelType = "llama" | "qwen2" | "deepseek" | "deepseek_v2" | "deepseek_v3";
-
-export interface LanguageConfig {
-  readonly modelType: ModelType;
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly layers: number;
-  readonly normEpsilon: number;
-  readonly maxPositions: number;
-  readonly tieEmbeddings: boolean;
-  readonly bosTokenIds: readonly number[];
-  readonly eosTokenIds: readonly number[];
-  readonly attention: MhaConfig | MlaConfig;
-  readonly rope: RopeConfig;
-  /** Inner width of dense feed-forward layers. */
-  readonly intermediateSize: number;
-  /** Null for dense models. */
-  readonly moe: MoeConfig | null;
-  /** Multi-token-prediction layers stored after the main ones. */
-  readonly mtpLayers: number;
-  /** FP8 weights with block scales, rows by columns; null where weights are stored plainly. */
-  readonly quantization: { readonly block: readonly [number, number] } | null;
-}
-
-/** How saved weights are stored. */
-export type WeightDtype = "float32" | "bfloat16" | "float16" | "fp8";
-
-/** One `model_type`: how its `config.json` is read and written. */
-export interface Architecture {
-  readonly modelType: ModelType;
-  /** Name in `architectures`. */
-  readonly className: string;
-  parse(reader: ConfigReader): LanguageConfig;
-  /** The keys that are this architecture's own; the shared ones are added by `toConfigJson`. */
-  write(config: LanguageConfig): Json;
-}
+export { isMoeLayer, type LanguageConfig, type ModelType, type WeightDtype } from "./language-config.ts";
 
 /**
  * Reads the parsed JSON of an official `config.json`, or of one of V3's `inference/configs`.
@@ -98,11 +60,6 @@ export function parseOwnConfig(json: unknown, where: string, prefix: string): La
 function architectureOf(modelType: unknown, reader: ConfigReader): Architecture {
   const found = architectures.find((architecture) => architecture.modelType === modelType);
   return found ?? reader.refuse("model_type", architectures.map((a) => a.modelType).join(" | "), modelType);
-}
-
-/** Whether layer `layer` (main or MTP) has experts. */
-export function isMoeLayer({ moe }: LanguageConfig, layer: number): boolean {
-  return moe !== null && layer >= moe.firstDenseLayers && layer % moe.layerFrequency === 0;
 }
 
 /**

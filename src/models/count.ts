@@ -1,7 +1,7 @@
 /** Parameter counts of a configuration, without allocating anything. */
 import type { GroupSpec } from "../nn/parameters.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import type { LanguageConfig } from "./config.ts";
+import type { LanguageConfig } from "./language-config.ts";
 import { attentionSpecs, mainSpecs, mtpSpecs } from "./specs.ts";
 
 export interface ParameterCounts {

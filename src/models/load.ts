@@ -5,7 +5,7 @@
 import { checkGroup } from "../nn/loading.ts";
 import type { Parameters, StorageRule, WeightSource } from "../nn/parameters.ts";
 import { FormatError } from "../tensor/errors.ts";
-import type { LanguageConfig } from "./config.ts";
+import type { LanguageConfig } from "./language-config.ts";
 import { withLatentHalves } from "./latent-weights.ts";
 import { resolveStorage } from "./quantization.ts";
 import { mainSpecs, mtpCopies, mtpSpecs } from "./specs.ts";

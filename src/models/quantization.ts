@@ -7,7 +7,7 @@ import type { GroupSpec, StorageFormat, StorageRule } from "../nn/parameters.ts"
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { quantizedBytes, TILE_ROWS } from "../tensor/quantized.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import type { LanguageConfig } from "./config.ts";
+import type { LanguageConfig } from "./language-config.ts";
 import { type LatentLayout, mainSpecs, mtpSpecs } from "./specs.ts";
 
 /** The storage rule that a dtype stands for. */

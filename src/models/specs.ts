@@ -5,7 +5,7 @@ import { mlpSpecs } from "../nn/mlp.ts";
 import { moeSpecs } from "../nn/moe.ts";
 import { type GroupSpec, matrix, vector } from "../nn/parameters.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { isMoeLayer, type LanguageConfig } from "./config.ts";
+import { isMoeLayer, type LanguageConfig } from "./language-config.ts";
 
 /**
  * How latent attention stores the projections that rebuild keys and values: as the official matrix, or as its two

@@ -1,9 +1,9 @@
 /** `config.json` of DeepSeekMoE: plain attention, softmax router, greedy choice, no scaling factor. */
 import type { MhaConfig } from "../../nn/attention.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
-import type { LanguageConfig } from "../config.ts";
 import { readCommon, readMha, readMoe, writeMha, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
 
 const defaults = {

@@ -3,9 +3,9 @@
  * attention with `use_mla: false`; three ways to choose experts.
  */
 import type { RouterConfig } from "../../nn/moe.ts";
-import type { LanguageConfig } from "../config.ts";
 import { readCommon, readMha, readMla, readMoe, writeMha, writeMla, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
 
 const defaults = {

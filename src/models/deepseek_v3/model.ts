@@ -1,5 +1,5 @@
 /** DeepSeek-V3 (arXiv 2412.19437): latent attention, loss-free balanced experts, multi-token prediction. */
-import type { Architecture } from "../config.ts";
+import type { Architecture } from "../language-config.ts";
 import { parse, write } from "./config.ts";
 
 export const deepseekV3: Architecture = {

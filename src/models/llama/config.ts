@@ -1,8 +1,8 @@
 /** `config.json` of DeepSeek LLM, DeepSeek-Coder and R1-Distill-Llama, which use transformers' Llama class. */
 import type { MhaConfig } from "../../nn/attention.ts";
-import type { LanguageConfig } from "../config.ts";
 import { readCommon, readMha, writeMha } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
 
 const defaults = {
