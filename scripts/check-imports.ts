@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 const source = join(dirname(fileURLToPath(import.meta.url)), "..", "src");
 /** Each layer imports from itself and from those before it. */
 const layers = [
+  "text",
   "json",
   "tensor",
   "files",

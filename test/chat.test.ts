@@ -88,7 +88,7 @@ describe.concurrent("chat", () => {
     expect(result).toMatchObject({ calls: [], malformed: false });
     // BOS, the message, and two tokens around it with </think>.
     expect(result.stats.promptTokens).toBeGreaterThan(4);
-    expect(err).toMatch(/^prompt \d+ tokens, 0 of them cached.*ended by (length|stop)\n$/);
+    expect(err).toMatch(/^prompt: \d+ tokens \(0 cached\).*finish reason: (length|stop)\n$/);
   });
 
   it("keeps thought out of the output", async () => {

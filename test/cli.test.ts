@@ -343,7 +343,7 @@ describe.concurrent("generation", () => {
     const plain = await complete();
     const drafted = await complete("--speculative", "--stats");
     expect(drafted.out).toBe(plain.out);
-    expect(drafted.err).toMatch(/drafts accepted \d+ of \d+ \(\d+\.\d %\)/);
+    expect(drafted.err).toMatch(/drafts accepted: \d+ of \d+ \(\d+\.\d%\)/);
   });
 
   it("--json writes one object", async () => {

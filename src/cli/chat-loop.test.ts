@@ -133,7 +133,7 @@ describe("talking", () => {
     expect(full.screen).toContain("the context is full");
     const refused = await play(["a"], ["the ".repeat(50), "/tokens", "u"], { context: 30 });
     expect(refused.screen).toMatch(/\[error: .*Free at least \d+ tokens/);
-    expect(refused.screen).toContain("[0 of 30 tokens (0.0 %)]");
+    expect(refused.screen).toContain("[0 of 30 tokens (0.0%)]");
     expect(refused.screen).toContain("> u\na\n");
     const limited = await play(["one two three"], ["/set max-tokens 2", "u"]);
     expect(limited.screen).toContain("--max-tokens reached");
@@ -253,9 +253,9 @@ describe("commands", () => {
   it("/stats and --stats", async () => {
     const { screen } = await play(["a b", "c"], ["/stats", "u", "/stats", "/tokens"], { stats: true });
     expect(screen).toContain("[no reply yet]");
-    expect(screen.match(/prompt \d+ tokens, 0 of them cached, at/g)).toHaveLength(2);
+    expect(screen.match(/prompt: \d+ tokens \(0 cached\) at/g)).toHaveLength(2);
     expect(screen).toMatch(/1 replies, \d+ tokens written in all/);
-    expect(screen).toMatch(/\[\d+ of 4096 tokens \(0\.\d %\)\]/);
+    expect(screen).toMatch(/\[\d+ of 4,096 tokens \(0\.\d%\)\]/);
   });
 
   it("/quit leaves", async () => {

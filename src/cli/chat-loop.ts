@@ -2,11 +2,13 @@
  * The conversation at a terminal: messages, commands that begin with a slash, replies as they are written. What it
  * reads from and writes to is given, so that tests can play the user.
  */
+
 import type { Conversation, Reply, ReplySettings, ReplyStream } from "../chat/conversation.ts";
 import type { Message } from "../chat/messages.ts";
 import { withoutMark } from "../files/utf8.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import { formatCount, formatPercent } from "../text/units.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
 
 export type Line =
@@ -400,6 +402,6 @@ class ChatLoop {
     const { context } = this.#conversation;
     const thinking = this.#settings.thinking ?? undefined;
     const used = this.#conversation.messages.length === 0 ? 0 : this.#conversation.countTokens({ thinking });
-    this.#note(`${used} of ${context} tokens (${((100 * used) / context).toFixed(1)} %)`);
+    this.#note(`${formatCount(used)} of ${formatCount(context)} tokens (${formatPercent(used / context)})`);
   }
 }

@@ -1,5 +1,6 @@
 /** What can be set in a conversation at the terminal, and the figures that are shown of a reply. */
 import type { Reply, ReplySettings } from "../chat/conversation.ts";
+import { formatCount, formatPercent, formatRate, plural } from "../text/units.ts";
 
 /** What `/set` changes. */
 export interface ChatSettings {
@@ -54,21 +55,24 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
 export const shown = (value: unknown) =>
   value === null ? "auto" : value === true ? "on" : value === false ? "off" : String(value);
 
-const perSecond = (count: number, ms: number) => (ms > 0 ? ((count / ms) * 1000).toFixed(0) : "-");
-
 /** One line of figures about a reply. */
 export function replyStats({ stats }: Pick<Reply, "stats">): string {
   const { promptTokens, cachedTokens, generatedTokens, prefillMs, decodeMs } = stats;
+  const reasoning = stats.reasoningTokens > 0 ? ` (${formatCount(stats.reasoningTokens)} reasoning)` : "";
   const parts = [
-    `prompt ${promptTokens} tokens, ${cachedTokens} of them cached, at ${perSecond(promptTokens - cachedTokens, prefillMs)}/s`,
+    `prompt: ${plural(promptTokens, "token")} (${formatCount(cachedTokens)} cached) ` +
+      `at ${formatRate(promptTokens - cachedTokens, prefillMs / 1000)} tokens/s`,
     // The first token comes with the prompt.
-    `wrote ${generatedTokens} tokens at ${perSecond(Math.max(0, generatedTokens - 1), decodeMs)}/s`,
+    `output: ${plural(generatedTokens, "token")}${reasoning} ` +
+      `at ${formatRate(Math.max(0, generatedTokens - 1), decodeMs / 1000)} tokens/s`,
   ];
-  if (stats.reasoningTokens > 0) parts.push(`${stats.reasoningTokens} of them thought`);
   const reason = stats.stopString === null ? stats.stopReason : `stop ${JSON.stringify(stats.stopString)}`;
-  parts.push(`ended by ${reason}`);
+  parts.push(`finish reason: ${reason}`);
   const drafts = stats.speculative;
-  if (drafts) parts.push(`drafts accepted ${drafts.accepted} of ${drafts.drafted}`);
+  if (drafts) {
+    const rate = formatPercent(drafts.acceptanceRate);
+    parts.push(`drafts accepted: ${drafts.accepted} of ${drafts.drafted} (${rate})`);
+  }
   return parts.join(", ");
 }
 

@@ -2,27 +2,12 @@
  * What a person sees while a model trains: one block that is redrawn in place on a terminal, plain lines now and
  * then elsewhere.
  */
+import { formatClock, formatCompact, formatCount, formatRate } from "../text/units.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
 import type { RunLength } from "./training-run.ts";
 
 const BLOCKS = "▁▂▃▄▅▆▇█";
-
-/** "1:05", "2:03:20". */
-export function clock(seconds: number): string {
-  const s = Math.max(0, Math.round(seconds));
-  const [h, m] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
-  const two = (n: number) => String(n).padStart(2, "0");
-  return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
-}
-
-/** "950", "12.3k", "4.56M". */
-export function short(n: number): string {
-  if (n < 1000) return String(Math.round(n));
-  if (n < 1e6) return `${(n / 1e3).toFixed(n < 1e4 ? 2 : 1)}k`;
-  if (n < 1e9) return `${(n / 1e6).toFixed(2)}M`;
-  return `${(n / 1e9).toFixed(2)}B`;
-}
 
 /** Values as a line of bars, scaled to `top` (default: the largest). */
 export function bars(values: readonly number[], top = Math.max(...values)): string {
@@ -107,15 +92,15 @@ export class LiveView {
   }
 
   #render(m: StepMetrics, { steps, seconds }: RunLength): string[] {
-    const of = steps === null ? "" : `/${steps}`;
-    const left = seconds === null ? "measuring speed" : `${clock(seconds)} left`;
-    const elapsed = clock((performance.now() - this.#began) / 1000);
+    const of = steps === null ? "" : `/${formatCount(steps)}`;
+    const left = seconds === null ? "measuring speed" : `${formatClock(seconds)} left`;
+    const elapsed = formatClock((performance.now() - this.#began) / 1000);
     const lines = [
-      `step ${m.step}${of}  loss ${m.loss.toFixed(3)}  ${short(this.#speed)} tokens/s  ${elapsed} passed, ${left}`,
+      `step ${formatCount(m.step)}${of}  loss ${m.loss.toFixed(3)}  ${formatRate(this.#speed, 1)} tokens/s  elapsed ${elapsed}, ${left}`,
     ];
-    const mtp = m.mtpLoss === null ? "" : `  next-but-one token ${m.mtpLoss.toFixed(3)}`;
+    const mtp = m.mtpLoss === null ? "" : `  MTP loss ${m.mtpLoss.toFixed(3)}`;
     lines.push(
-      `  ${short(m.tokens)} tokens  learning rate ${m.learningRate.toExponential(1)}  gradient norm ${m.gradientNorm.toFixed(2)}${mtp}`,
+      `  ${formatCompact(m.tokens)} tokens  learning rate ${m.learningRate.toExponential(1)}  gradient norm ${m.gradientNorm.toFixed(2)}${mtp}`,
     );
     const history = condense(this.#losses, 48);
     const low = Math.min(...history);
@@ -126,13 +111,13 @@ export class LiveView {
     for (const { layer, counts } of m.experts) {
       const mean = counts.reduce((a, b) => a + b, 0) / counts.length;
       const most = Math.max(...counts) / mean;
-      lines.push(`  layer ${layer} experts ${bars(counts, 2 * mean)} busiest ${most.toFixed(2)}x the mean`);
+      lines.push(`  layer ${layer} experts ${bars(counts, 2 * mean)} busiest ${most.toFixed(2)}x mean`);
     }
     return lines;
   }
 }
 
-/** "1.234 nats a token, 0.987 bits a byte". */
+/** "1.234 nats/token, 0.987 bits/byte". */
 export function evaluationText({ loss, bitsPerByte }: Evaluation): string {
-  return `${loss.toFixed(3)} nats a token${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits a byte`}`;
+  return `${loss.toFixed(3)} nats/token${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits/byte`}`;
 }

@@ -66,7 +66,7 @@ describe("the preparation of a run", () => {
     expect(texts.trainBytes).toBe(expected.train.reduce((sum, { text }) => sum + utf8Length(text), 0));
     expect(texts.duplicates).toBe(3);
     expect(texts.selection.kept).toBe(39);
-    expect(lines.at(-1)).toMatch(/39 of 42 files kept, 3 duplicates removed, \d+ to learn from/);
+    expect(lines.at(-1)).toMatch(/39 of 42 files kept, 3 duplicates removed, \d+ files for training/);
 
     const out = join(root, "run");
     const prepared = await prepareRun(texts, out, config, (stage) => lines.push(stage));
@@ -117,7 +117,7 @@ describe("the preparation of a run", () => {
     const texts = await selectTexts(folder, limited);
     const lines: string[] = [];
     const prepared = await prepareRun(texts, join(root, "run"), limited, (_, message) => lines.push(message));
-    expect(lines.find((line) => line.includes("count"))).toMatch(/a sample of \d\.\d kB, .* of [1-9] files/);
+    expect(lines.find((line) => line.includes("count"))).toMatch(/a sample of [\d.]+ kB, .* of [1-9] files/);
     // The tokens come from all files.
     expect(lines.at(-1)).toContain(`${texts.heldOut.files} of ${texts.heldOut.files} documents`);
     expect(prepared.trainTokens).toBeGreaterThan(2000);
@@ -134,7 +134,7 @@ describe("the preparation of a run", () => {
     const said: string[] = [];
     const texts = await selectTexts(join(root, "input.txt"), one, (_, message) => said.push(message));
     expect(said.at(-1)).toMatch(
-      /^1 of 1 file kept, 0 duplicates removed, 1 to learn from \(.* kB\), .* held out \(from the end of 1 long file\)$/,
+      /^1 of 1 file kept, 0 duplicates removed, 1 file for training \(.* kB\), .* held out \(from the end of 1 long file\)$/,
     );
     const prepared = await prepareRun(texts, join(root, "run"), one);
     expect(prepared.trainTokens / prepared.heldOutTokens).toBeGreaterThan(7);

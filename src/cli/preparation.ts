@@ -3,6 +3,7 @@
  * aside; `prepareRun` makes tokenizer and tokens of them. Both read the folder file by file, the training part project
  * by project, so a corpus may be larger than memory: paths, hashes and duplicate signatures are what is held.
  */
+
 import { join } from "node:path";
 import type { Corpus, Tokenizer as DataTokenizer } from "../data/corpus.ts";
 import { encodeCorpus } from "../data/fim.ts";
@@ -13,10 +14,10 @@ import { leftOutText, type SelectionReport } from "../data/select.ts";
 import { stageFolder } from "../files/folder-sink.ts";
 import { makeFolder } from "../files/temporary.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { formatBytes, formatCount, plural } from "../text/units.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
 import { writeJson } from "./json-file.ts";
-import { bytesText, counted } from "./progress-line.ts";
 import type { RunConfig } from "./run-config.ts";
 
 /** One line of progress while data are prepared. */
@@ -85,7 +86,7 @@ export async function selectTexts(
     onProgress: (p) =>
       progress(
         "select",
-        `reading ${folder}: ${p.files} of ${corpus.candidates} files, ${bytesText(p.bytes)}`,
+        `reading ${folder}: ${formatCount(p.files)} of ${plural(corpus.candidates, "file")}, ${formatBytes(p.bytes)}`,
       ),
   });
   const { train, heldOut, dedupe, dividedFiles, dividedProjects } = prepared;
@@ -94,12 +95,12 @@ export async function selectTexts(
   const duplicates = dedupe.exact + dedupe.near;
   const divided = dividedProjects.length;
   const left = leftOutText(selection);
-  const held = dividedFiles === 0 ? heldOut.files : bytesText(heldOut.bytes);
+  const held = dividedFiles === 0 ? formatCount(heldOut.files) : formatBytes(heldOut.bytes);
   progress(
     "select",
-    `${selection.kept} of ${counted(selection.seen, "file")} kept, ${counted(duplicates, "duplicate")} removed, ` +
-      `${train.files} to learn from (${bytesText(train.bytes)}), ${held} held out` +
-      (dividedFiles > 0 ? ` (from the end of ${counted(dividedFiles, "long file")})` : "") +
+    `${formatCount(selection.kept)} of ${plural(selection.seen, "file")} kept, ${plural(duplicates, "duplicate")} removed, ` +
+      `${plural(train.files, "file")} for training (${formatBytes(train.bytes)}), ${held} held out` +
+      (dividedFiles > 0 ? ` (from the end of ${plural(dividedFiles, "long file")})` : "") +
       (divided > 0 ? `; projects too large to be ordered as a whole, read in parts: ${divided}` : "") +
       (left === "" ? "" : `; left out: ${left}`),
   );
@@ -156,15 +157,15 @@ async function writeRun(
   const { folder, train, heldOut } = texts;
   const { data, seed, vocabSize } = config;
   const sample = train.sample(data.tokenizerBytes, seed);
-  const of = sample.files < train.files ? `a sample of ${bytesText(sample.bytes)}, ` : "";
+  const of = sample.files < train.files ? `a sample of ${formatBytes(sample.bytes)}, ` : "";
   const json = await trainBpe(textsOf(sample), {
     vocabSize,
     onProgress: (p) =>
       progress(
         "tokenizer",
         p.stage === "count"
-          ? `${of}count: ${p.texts} of ${sample.files} files, ${p.pieces} pieces`
-          : `${of}${p.stage}: ${p.pieces} pieces, ${p.merges} merges`,
+          ? `${of}count: ${formatCount(p.texts)} of ${plural(sample.files, "file")}, ${plural(p.pieces, "piece")}`
+          : `${of}${p.stage}: ${plural(p.pieces, "piece")}, ${plural(p.merges, "merge")}`,
       ),
   });
   const length = config.model.max_position_embeddings;
@@ -181,10 +182,10 @@ async function writeRun(
       vocabSize: tokenizer.vocabSize,
       eosId: encoder.eosId,
       onProgress: (p) => {
-        const skipped = texts.skipped > 0 ? `, ${texts.skipped} changed files skipped` : "";
+        const skipped = texts.skipped > 0 ? `, ${plural(texts.skipped, "changed file")} skipped` : "";
         progress(
           "tokens",
-          `${name}: ${p.documents} of ${files.files} documents, ${p.tokens} tokens${skipped}`,
+          `${name}: ${formatCount(p.documents)} of ${plural(files.files, "document")}, ${plural(p.tokens, "token")}${skipped}`,
         );
       },
     });

@@ -2,6 +2,7 @@
  * A model of a released shape with random weights, quantized, made and opened and run on this machine: what the real
  * one would need and how fast it would go, without its weights.
  */
+
 import { join } from "node:path";
 import { loadModel } from "../checkpoint/model.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
@@ -17,8 +18,8 @@ import { storageRule, weightBytes } from "../models/quantization.ts";
 import type { CacheDtype } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
+import { formatBytes, formatCompact, formatDuration, formatRate, plural } from "../text/units.ts";
 import { thisMachine } from "./memory-needs.ts";
-import { bytesText } from "./progress-line.ts";
 
 export interface ShapeOptions {
   readonly dtype: "q4" | "q8" | "bf16" | "f32";
@@ -93,8 +94,8 @@ export async function benchmarkShape(
     throw new ConfigError("the weights are larger than this machine's memory", {
       where: "bench",
       name: `--dtype ${dtype}`,
-      expected: `at most ${bytesText(memory)}`,
-      found: `${bytesText(bytes.total)}, ${counts.total} parameters`,
+      expected: `at most ${formatBytes(memory)}`,
+      found: `${formatBytes(bytes.total)}, ${formatCompact(counts.total)} parameters`,
       hint: "Choose a smaller shape, or fewer bits a weight.",
     });
   }
@@ -102,7 +103,9 @@ export async function benchmarkShape(
   let since = performance.now();
   let model = createModel({ ...configJson, num_nextn_predict_layers: 0 }, device, { dtype, seed, std: 0.02 });
   const makeSeconds = seconds(since);
-  log(`made     ${counts.total} parameters, ${bytesText(bytes.total)}, in ${makeSeconds.toFixed(1)} s`);
+  log(
+    `create   ${formatCompact(counts.total)} parameters, ${formatBytes(bytes.total)}, in ${formatDuration(makeSeconds)}`,
+  );
 
   let [saveSeconds, loadSeconds, firstTokenSeconds]: (number | null)[] = [null, null, null];
   if (options.reopen && (dtype === "q4" || dtype === "q8")) {
@@ -113,14 +116,14 @@ export async function benchmarkShape(
       await saveCheckpoint(sink, tiledEntries(model), { config: tiledConfig(model) });
       saveSeconds = seconds(since);
       model[Symbol.dispose]();
-      log(`saved    in ${saveSeconds.toFixed(1)} s`);
+      log(`save     ${formatDuration(saveSeconds)}`);
       since = performance.now();
       model = await loadModel(nodeFolder(path), device, { dtype: "auto" });
       loadSeconds = seconds(since);
       using cache = model.createCache(64, cacheDtype);
       await step(model, [cache], [Array.from({ length: 8 }, (_, i) => tokenAt(i, vocabulary))]);
       firstTokenSeconds = seconds(since);
-      log(`opened   in ${loadSeconds.toFixed(1)} s, first token after ${firstTokenSeconds.toFixed(1)} s`);
+      log(`load     ${formatDuration(loadSeconds)}, first token after ${formatDuration(firstTokenSeconds)}`);
     };
     await (options.folder === undefined
       ? withTemporaryFolder("deepseek-ts-shape-", reopen)
@@ -135,15 +138,15 @@ export async function benchmarkShape(
   since = performance.now();
   for (let at = 0; at < prompt.length; at += 512) await step(model, [cache], [prompt.slice(at, at + 512)]);
   const prefillTokensPerSecond = options.prompt / seconds(since);
-  log(`prefill  ${options.prompt} tokens at ${prefillTokensPerSecond.toFixed(1)} a second`);
+  log(`prefill  ${plural(options.prompt, "token")} at ${formatRate(prefillTokensPerSecond, 1)} tokens/s`);
 
   since = performance.now();
   for (let i = 0; i < options.tokens; i++) await step(model, [cache], [[tokenAt(i + 3, vocabulary)]]);
   const decodeTokensPerSecond = options.tokens / seconds(since);
   const decodeGigabytesPerSecond = (decodeTokensPerSecond * bytes.perToken) / 1e9;
   log(
-    `decode   ${options.tokens} tokens at ${decodeTokensPerSecond.toFixed(1)} a second, ` +
-      `${bytesText(Math.round(decodeGigabytesPerSecond * 1e9))} of weights a second`,
+    `decode   ${plural(options.tokens, "token")} at ${formatRate(decodeTokensPerSecond, 1)} tokens/s, ` +
+      `weights read at ${formatBytes(decodeGigabytesPerSecond * 1e9)}/s`,
   );
 
   let batchTokensPerSecond: number | null = null;
@@ -160,7 +163,9 @@ export async function benchmarkShape(
     for (let i = 0; i < steps; i++) await step(model, caches, each(i));
     batchTokensPerSecond = (steps * options.batch) / seconds(since);
     for (const one of caches) one[Symbol.dispose]();
-    log(`batch    ${options.batch} sequences at ${batchTokensPerSecond.toFixed(1)} tokens a second together`);
+    log(
+      `batch    ${plural(options.batch, "sequence")} at ${formatRate(batchTokensPerSecond, 1)} tokens/s in total`,
+    );
   }
   return {
     parameters: counts.total,

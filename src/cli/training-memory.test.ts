@@ -39,7 +39,7 @@ describe("estimateTraining", () => {
 describe("checkMemory", () => {
   it.each(Object.keys(presets))("lets %s through with its figures", (name) => {
     expect(checkMemory(preset(name), false, machine)).toMatch(
-      /^about \d+ MB \(weights \d+ MB, moments \d+ MB, .*\); 10\.0 GB of 16\.0 GB are free$/,
+      /^about \d+ MB \(weights [\d.]+ MB, moments [\d.]+ MB, .*\); 10\.0 GB of 16\.0 GB are free$/,
     );
   });
 
@@ -49,7 +49,7 @@ describe("checkMemory", () => {
 
   it("refuses what the machine does not have, unless asked to try", () => {
     expect(() => checkMemory(large, false, machine)).toThrow(
-      /more memory than this machine has; expected: at most 16\.0 GB; found: about \d+\.\d GB .*--ignore-memory/,
+      /more memory than this machine has; expected: at most 16\.0 GB; found: about [\d.]+ GB .*--ignore-memory/,
     );
     expect(checkMemory(large, true, machine)).toMatch(/or it will be slow$/);
   });

@@ -4,6 +4,7 @@ import { countParameters } from "../models/count.ts";
 import { mainSpecs, mtpSpecs } from "../models/specs.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { sizeOf } from "../tensor/tensor.ts";
+import { formatBytes } from "../text/units.ts";
 import { type Machine, thisMachine } from "./memory-needs.ts";
 import type { RunConfig } from "./run-settings.ts";
 
@@ -76,18 +77,13 @@ export function estimateTraining({ model, vocabSize, training }: RunConfig): Tra
   return { weights, moments, activations, total: weights + moments + activations, largest };
 }
 
-/** "793 MB", "12.3 GB". */
-function sizeText(bytes: number): string {
-  return bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-}
-
 /** One line about what the run needs and what there is. */
 export function estimateText(estimate: TrainingEstimate, machine: Machine): string {
   const { total, weights, moments, activations } = estimate;
   const short = total > machine.free ? ": close other programs, or it will be slow" : "";
   return (
-    `about ${sizeText(total)} (weights ${sizeText(weights)}, moments ${sizeText(moments)}, activations and gradients ` +
-    `${sizeText(activations)}); ${sizeText(machine.free)} of ${sizeText(machine.total)} are free${short}`
+    `about ${formatBytes(total)} (weights ${formatBytes(weights)}, moments ${formatBytes(moments)}, activations and gradients ` +
+    `${formatBytes(activations)}); ${formatBytes(machine.free)} of ${formatBytes(machine.total)} are free${short}`
   );
 }
 
@@ -104,15 +100,15 @@ export function checkMemory(config: RunConfig, force = false, machine: Machine =
     throw new ConfigError("a tensor would not fit in one WebAssembly memory", {
       where: "training",
       name: largest.what,
-      expected: `at most ${sizeText(ONE_MEMORY)}`,
-      found: sizeText(largest.bytes),
+      expected: `at most ${formatBytes(ONE_MEMORY)}`,
+      found: formatBytes(largest.bytes),
       hint: ADVICE,
     });
   }
   if (total > machine.total && !force) {
     throw new ConfigError("the run needs more memory than this machine has", {
       where: "training",
-      expected: `at most ${sizeText(machine.total)}`,
+      expected: `at most ${formatBytes(machine.total)}`,
       found: estimateText(estimate, machine),
       hint: `${ADVICE} --ignore-memory tries it all the same.`,
     });

@@ -1,8 +1,8 @@
 /** Training as a person at a terminal sees it: preparation, the live view, Ctrl-C, and what it all took. */
+import { formatBytes, formatCompact } from "../text/units.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { LiveView, type Output, short } from "./live-view.ts";
+import { LiveView, type Output } from "./live-view.ts";
 import { type Progress, prepareRun, type RunTexts, selectTexts } from "./preparation.ts";
-import { bytesText } from "./progress-line.ts";
 import type { RunConfig } from "./run-config.ts";
 import type { TrainingMemory } from "./training-run.ts";
 import { type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
@@ -51,8 +51,8 @@ export async function prepare(
 /** "peak memory 31.0 MB = weights 5.0 MB + ..". */
 export function memoryText({ peak, weights, gradients, moments, activations }: TrainingMemory): string {
   return (
-    `peak memory ${bytesText(peak)} = weights ${bytesText(weights)} + gradients ${bytesText(gradients)} + ` +
-    `moments ${bytesText(moments)} + activations ${bytesText(activations)}`
+    `peak memory ${formatBytes(peak)} = weights ${formatBytes(weights)} + gradients ${formatBytes(gradients)} + ` +
+    `moments ${formatBytes(moments)} + activations ${formatBytes(activations)}`
   );
 }
 
@@ -71,10 +71,10 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
     task,
     {
       opened({ modelType, parameters: { total, activated, mtp }, step }) {
-        const extra = mtp > 0 ? ` and ${short(mtp)} to predict a further token` : "";
+        const extra = mtp > 0 ? ` and ${formatCompact(mtp)} to predict a further token` : "";
         const begin = step > 0 ? `, continuing after step ${step}` : "";
         view.note(
-          `model     ${modelType}, ${short(total)} parameters (${short(activated)} per token)${extra}${begin}`,
+          `model     ${modelType}, ${formatCompact(total)} parameters (${formatCompact(activated)} per token)${extra}${begin}`,
         );
       },
       note: (text) => view.note(text),

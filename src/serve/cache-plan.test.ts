@@ -22,7 +22,7 @@ describe("a plan of caches", () => {
   it.each<[CacheWishes, RegExp]>([
     [{ context: 163_841 }, /max_position_embeddings = 163840 tokens; found: 163841/],
     [{ context: 2000, cacheTokens: 1999 }, /at least context = 2000 tokens; found: 1999/],
-    [{ cacheTokens: 524_289 }, /at most 524288 tokens \(32\.0 GiB\); found: 524289/],
+    [{ cacheTokens: 524_289 }, /at most 524288 tokens \(34\.4 GB\); found: 524289/],
     [{ context: 0 }, /context; expected: an integer, 1 or more; found: 0/],
     [{ context: Number.NaN }, /found: NaN/],
     [{ cacheTokens: 1.5 }, /cacheTokens; .*found: 1.5/],
@@ -32,11 +32,11 @@ describe("a plan of caches", () => {
     // DeepSeek LLM 7B: keys and values of all heads, a megabyte per token.
     const { context, cacheTokens, notice } = plan({}, { maxPositions: 4096, tokenBytes: 2 ** 20 });
     expect({ context, cacheTokens }).toEqual({ context: 4096, cacheTokens: 13_107 });
-    expect(notice).toContain("limited to 13107 tokens");
+    expect(notice).toContain("limited to 13,107 tokens");
     expect(plan({ context: 20_000 }, { tokenBytes: 2 ** 20 })).toMatchObject({
       context: 20_000,
       cacheTokens: 20_000,
-      notice: expect.stringContaining("19.5 GiB when they are full; 16.0 GiB"),
+      notice: expect.stringContaining("21.0 GB when full; 17.2 GB"),
     });
     expect(plan({}, { tokenBytes: 2 ** 30, freeBytes: 1 }).cacheTokens).toBe(1);
   });

@@ -1,5 +1,6 @@
 /** How many tokens a server reads and keeps: what was asked for, against the model and the machine's memory. */
 import { ConfigError } from "../tensor/errors.ts";
+import { formatBytes, formatCount } from "../text/units.ts";
 
 /** Cached tokens where neither they nor the context are given. */
 const CACHE_TOKENS = 32_768;
@@ -31,7 +32,6 @@ export interface CachePlan {
 }
 
 const where = "serve";
-const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
 function checkCount(name: string, value: number | undefined): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) return;
@@ -70,8 +70,8 @@ export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheL
     throw new ConfigError("the caches do not fit in this machine's memory", {
       where,
       name: cacheTokens === undefined ? "context" : "cacheTokens",
-      expected: `at most ${Math.floor(totalBytes / tokenBytes)} tokens (${gib(totalBytes)})`,
-      found: `${asked} tokens (${gib(asked * tokenBytes)})`,
+      expected: `at most ${Math.floor(totalBytes / tokenBytes)} tokens (${formatBytes(totalBytes)})`,
+      found: `${asked} tokens (${formatBytes(asked * tokenBytes)})`,
       hint: "Lower it, or store the caches in bf16 (cacheDtype).",
     });
   }
@@ -81,10 +81,10 @@ export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheL
   const tokens = cacheTokens ?? Math.max(context ?? 1, Math.min(wanted, room));
   const plan = { context: Math.min(context ?? maxPositions, tokens), cacheTokens: tokens };
   if (tokens > room) {
-    const need = `caches of ${tokens} tokens take ${gib(tokens * tokenBytes)} when they are full`;
-    return { ...plan, notice: `warning: ${need}; ${gib(freeBytes)} of memory are free` };
+    const need = `caches of ${formatCount(tokens)} tokens take ${formatBytes(tokens * tokenBytes)} when full`;
+    return { ...plan, notice: `warning: ${need}; ${formatBytes(freeBytes)} of memory is free` };
   }
   if (tokens >= wanted) return { ...plan, notice: null };
-  const limited = `caches limited to ${tokens} tokens (${gib(tokens * tokenBytes)}) by free memory`;
-  return { ...plan, notice: `${limited}; context ${plan.context} tokens` };
+  const limited = `caches limited to ${formatCount(tokens)} tokens (${formatBytes(tokens * tokenBytes)}) by free memory`;
+  return { ...plan, notice: `${limited}; context ${formatCount(plan.context)} tokens` };
 }

@@ -1,4 +1,5 @@
 /** Opens what a server needs of a model: weights on a device, tokenizer, templates, constraints. Node only. */
+
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
 import { builtinFor } from "../chat/builtin.ts";
@@ -12,6 +13,7 @@ import type { LoadDtype, LoadedModel } from "../pretrained/load.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
+import { formatPercent } from "../text/units.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { planCaches } from "./cache-plan.ts";
 import { type TextModel, toolTemplate } from "./job-plan.ts";
@@ -116,7 +118,7 @@ export async function openTextModel(
       onProgress: (progress) => {
         if (performance.now() - told < 2000) return;
         told = performance.now();
-        onProgress?.(`${progress.stage}: ${((100 * progress.done) / (progress.total || 1)).toFixed(0)} %`);
+        onProgress?.(`${progress.stage}: ${formatPercent(progress.done / (progress.total || 1), 0)}`);
       },
     });
     const { model, tokenizer } = loaded;

@@ -1,13 +1,14 @@
 /** `deepseek-ts bench`: how fast a model of a released shape runs on this machine. */
+
 import { Command, Option } from "commander";
 import { readJsonFile } from "../../files/text-file.ts";
 import { parseConfig } from "../../models/config.ts";
 import type { Json } from "../../models/config-reader.ts";
 import { presets } from "../../models/presets.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { formatBytes } from "../../text/units.ts";
 import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
-import { bytesText } from "../progress-line.ts";
 import { benchmarkShape, type ShapeOptions } from "../shape-benchmark.ts";
 import { naturalNumber, openDevice, positiveInteger, withThreads } from "./options.ts";
 
@@ -90,7 +91,7 @@ export function benchCommand(): Command {
       await using device = await openDevice(flags);
       const log = (line: string) => process[flags.json ? "stderr" : "stdout"].write(`${line}\n`);
       const figures = await benchmarkShape(config, device, flags, log);
-      log(`memory   ${bytesText(figures.peakResidentBytes)} at most`);
+      log(`memory   peak ${formatBytes(figures.peakResidentBytes)}`);
       if (flags.json) process.stdout.write(`${JSON.stringify({ shape: flags.shape, ...figures })}\n`);
     });
 }

@@ -1,4 +1,5 @@
 /** `deepseek-ts chat`: a conversation at the terminal, or one message from a pipe. */
+
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
@@ -9,6 +10,7 @@ import { withoutMark } from "../../files/utf8.ts";
 import { countParameters } from "../../models/count.ts";
 import type { GenerationConfig } from "../../pretrained/generation-config.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { formatCompact } from "../../text/units.ts";
 import { chatLoop } from "../chat-loop.ts";
 import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
 import { openTerminal } from "../chat-terminal.ts";
@@ -37,16 +39,6 @@ At a terminal, /help lists what else there is: taking back, trying again, editin
 the context, which is never shortened silently.`;
 
 const ADVISED = new Set(["--temperature", "--top-p", "--top-k", "--min-p", "--repetition-penalty"]);
-
-function count(n: number): string {
-  const units = [
-    [1e9, "B"],
-    [1e6, "M"],
-    [1e3, "K"],
-  ] as const;
-  const unit = units.find(([size]) => n >= size);
-  return unit ? `${(n / unit[0]).toPrecision(3)}${unit[1]}` : String(n);
-}
 
 /** The flags; where they say nothing, what the model's makers advise. */
 function settingsOf(command: Command, flags: ChatFlags, advised: GenerationConfig): ChatSettings {
@@ -185,7 +177,7 @@ export function chatCommand(): Command {
     using terminal = openTerminal();
     const parts = [
       `${opened.name}: ${config.modelType}`,
-      `${count(countParameters(config).total)} parameters`,
+      `${formatCompact(countParameters(config).total)} parameters`,
       `context ${config.maxPositions} tokens`,
       `${template.builtin === null ? "" : "built-in "}template ${template.name}`,
     ];

@@ -2,6 +2,7 @@
  * `deepseek-ts convert`: a model from one file format to another, streaming, without loading it: to a GGUF file for
  * llama.cpp, or from one to a folder in the Hugging Face layout; torch's files to safetensors.
  */
+
 import { Command, Option } from "commander";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
@@ -29,9 +30,10 @@ import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import { formatBytes, plural } from "../../text/units.ts";
 import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
 import { flowing } from "../help.ts";
-import { bytesText, counted, ProgressLine } from "../progress-line.ts";
+import { ProgressLine } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
@@ -85,7 +87,7 @@ export function lostInGguf({
   });
   const parts = [...companions];
   if (extra.length > 0)
-    parts.unshift(`the layers that predict further tokens (${counted(extra.length, "tensor")})`);
+    parts.unshift(`the layers that predict further tokens (${plural(extra.length, "tensor")})`);
   return parts.length === 0
     ? null
     : `left out    ${parts.join(", ")}: GGUF has no place for ${parts.length > 1 || extra.length > 0 ? "them" : "it"}`;
@@ -285,7 +287,7 @@ async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: 
 }
 
 async function convert(path: string, out: string, flags: Flags): Promise<void> {
-  const saved = (bytes: number) => process.stdout.write(`saved       ${out}: ${bytesText(bytes)}\n`);
+  const saved = (bytes: number) => process.stdout.write(`saved       ${out}: ${formatBytes(bytes)}\n`);
   if (/\.safetensors$/i.test(out)) {
     saved(await fileToSafetensors(path, out, flags));
     return;

@@ -1,6 +1,8 @@
 /** `deepseek-ts demo`: from nothing to a small model that knows some TypeScript, in about two minutes. */
+
 import { Command } from "commander";
 import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
+import { formatBytes, formatCount } from "../../text/units.ts";
 import { scoreTokens, trainNgram } from "../baseline.ts";
 import { exampleTexts } from "../example-texts.ts";
 import { flowing } from "../help.ts";
@@ -48,11 +50,11 @@ async function compare(run: Run, texts: RunTexts, out: Output): Promise<void> {
   const score = scoreTokens(ngram, await run.heldOutTokens(COMPARED_SEQUENCES), run.tokenizer);
   const figure = (bits: number) => bits.toFixed(3).padStart(6);
   out.write(
-    `\n${score.bytes} bytes of files that were held out, in bits per byte (8 before any learning; the view above ` +
+    `\n${formatCount(score.bytes)} bytes of held-out files, in bits per byte (8 before any learning; the view above ` +
       `shows the first ${run.config.training.evaluateSequences} of these ${COMPARED_SEQUENCES} sequences):\n` +
       `${figure(model.bitsPerByte!)}  this model\n` +
       `${figure(score.bitsPerByte)}  a byte-level 5-gram with modified Kneser-Ney smoothing, trained on the same ` +
-      `${(ngram.trainedBytes / 1e6).toFixed(1)} MB\n`,
+      `${formatBytes(ngram.trainedBytes)}\n`,
   );
 }
 

@@ -1,9 +1,11 @@
 /** `deepseek-ts download`: brings a model from the Hugging Face hub into the shared cache. */
+
 import { Command } from "commander";
 import { downloadModel } from "../../pretrained/hub.ts";
+import { formatBytes, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
-import { bytesText, ProgressLine } from "../progress-line.ts";
+import { ProgressLine } from "../progress-line.ts";
 import { positiveInteger } from "./options.ts";
 
 const help = `
@@ -55,9 +57,9 @@ export function downloadCommand(): Command {
         const { path, commit, files, fromCache } = model;
         if (json) process.stdout.write(`${JSON.stringify(model)}\n`);
         else {
-          const size = fromCache ? "from the cache" : bytesText(bytes);
+          const size = fromCache ? "from the cache" : formatBytes(bytes);
           if (process.stderr.isTTY)
-            process.stderr.write(`${files.length} files, ${size}, commit ${commit}\n`);
+            process.stderr.write(`${plural(files.length, "file")}, ${size}, commit ${commit}\n`);
           process.stdout.write(`${path}\n`);
         }
       } catch (error) {

@@ -1,7 +1,9 @@
 /** What `complete` and `fill` share: sampling options, streaming to standard output, statistics. */
+
 import type { Command } from "commander";
 import type { TextChunk, TextOptions, TextStats } from "../../generate/text.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
+import { formatPercent, formatRate, plural } from "../../text/units.ts";
 import { type ModelFlags, withModel } from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, positiveNumber, withThreads } from "./options.ts";
 
@@ -81,21 +83,19 @@ export function textOptions(flags: GenerationFlags, model: CausalLM, promptToken
   };
 }
 
-const perSecond = (count: number, ms: number) => (ms > 0 ? ((count / ms) * 1000).toFixed(0) : "-");
-
 /** One line of figures. */
 export function statsText(stats: TextStats): string {
   const { promptTokens, generatedTokens, prefillMs, decodeMs, speculative: drafts } = stats;
   const reason = stats.stopString === null ? stats.stopReason : `stop ${JSON.stringify(stats.stopString)}`;
   const parts = [
-    `prompt ${promptTokens} tokens at ${perSecond(promptTokens, prefillMs)}/s`,
+    `prompt: ${plural(promptTokens, "token")} at ${formatRate(promptTokens, prefillMs / 1000)} tokens/s`,
     // The first token comes with the prompt.
-    `wrote ${generatedTokens} tokens at ${perSecond(Math.max(0, generatedTokens - 1), decodeMs)}/s`,
-    `ended by ${reason}`,
+    `output: ${plural(generatedTokens, "token")} at ${formatRate(Math.max(0, generatedTokens - 1), decodeMs / 1000)} tokens/s`,
+    `finish reason: ${reason}`,
   ];
   if (drafts) {
-    const rate = (100 * drafts.acceptanceRate).toFixed(1);
-    parts.push(`drafts accepted ${drafts.accepted} of ${drafts.drafted} (${rate} %)`);
+    const rate = formatPercent(drafts.acceptanceRate);
+    parts.push(`drafts accepted: ${drafts.accepted} of ${drafts.drafted} (${rate})`);
   }
   return parts.join(", ");
 }

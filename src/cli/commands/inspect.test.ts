@@ -15,7 +15,7 @@ import { tinyConfigs } from "../../models/testing.ts";
 import { TestingHub } from "../../pretrained/testing-hub.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { cacheValues, memoryNeeds } from "../memory-needs.ts";
-import { bytesText, ProgressLine, progressText } from "../progress-line.ts";
+import { ProgressLine, progressText } from "../progress-line.ts";
 import { downloadCommand } from "./download.ts";
 import { inspect } from "./inspect.ts";
 
@@ -135,11 +135,10 @@ describe("memory", () => {
 
 describe("progress", () => {
   it("says what is done, how fast and for how long", () => {
-    expect(bytesText(999)).toBe("999 bytes");
     expect(progressText({ stage: "load", done: 5e8, total: 2e9 })).toBe("loading  0.50 of 2.00 GB");
     const base = { stage: "download", file: "a", fileDone: 1, fileTotal: 2, filesDone: 1, files: 3 } as const;
     expect(progressText({ ...base, done: 1e6, total: 61e6, bytesPerSecond: 1e6 })).toBe(
-      "downloading  1.00 of 61.00 MB  1.00 MB/s, 1:00 left  1 of 3 files  a",
+      "downloading  1.0 of 61.0 MB  1.00 MB/s, 1:00 left  1 of 3 files  a",
     );
     expect(progressText({ ...base, done: 1, total: 9, bytesPerSecond: 0 })).toContain(
       "1 of 9 bytes  0 bytes/s  1 of",

@@ -2,6 +2,7 @@
  * `deepseek-ts inspect`: what a model is and what it needs, read from its configuration and the headers of its files.
  * Of a model on the hub only those are fetched, unless it is in the cache. Of a single file of weights, its tensors.
  */
+
 import { Command } from "commander";
 import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
@@ -10,8 +11,8 @@ import { checkpointConfig } from "../../checkpoint/model.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
-import { short } from "../live-view.ts";
 import {
   activationBytes,
   cacheBytes,
@@ -21,7 +22,6 @@ import {
   memoryNeeds,
   thisMachine,
 } from "../memory-needs.ts";
-import { bytesText } from "../progress-line.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { fileReport, inspectFile, weightFileFormat } from "./weight-file.ts";
 
@@ -138,43 +138,54 @@ export async function inspect(
 
 function cacheText(i: Inspection): string {
   const own = i.cacheBytesPerToken;
-  const beside = (bytes: number) => `${bytes} (${(bytes / own).toFixed(1)} times)`;
-  const parts = [`${own} bytes per token (float32)`];
+  const compared = (bytes: number) => `${formatBytes(bytes)} (${(bytes / own).toFixed(1)}x)`;
+  const parts = [`${formatBytes(own)} per token (float32)`];
   const { multiHeadCacheBytesPerToken: multiHead, groupedQueryCacheBytesPerToken: grouped } = i;
-  if (multiHead !== own) parts.push(`multi-head attention would need ${beside(multiHead)}`);
-  if (grouped !== multiHead && grouped !== own) parts.push(`in 8 groups ${beside(grouped)}`);
+  if (multiHead !== own) parts.push(`multi-head attention would need ${compared(multiHead)}`);
+  if (grouped !== multiHead && grouped !== own) parts.push(`with 8 groups ${compared(grouped)}`);
   return parts.join("; ");
 }
 
 function needText({ weights, total, fits, contextThatFits }: MemoryNeed, maxPositions: number): string {
-  const sizes = `${bytesText(weights).padStart(10)}  with the full context ${bytesText(total).padStart(10)}  `;
+  const sizes = `${formatBytes(weights).padStart(10)}  with the full context ${formatBytes(total).padStart(10)}  `;
   if (fits === "yes") return `${sizes}fits`;
-  const part = contextThatFits > 0 ? `a context of ${contextThatFits} of ${maxPositions} tokens fits` : "";
+  const part =
+    contextThatFits > 0
+      ? `a context of ${formatCount(contextThatFits)} of ${formatCount(maxPositions)} tokens fits`
+      : "";
   if (fits === "tight") return `${sizes}fits once other programs are closed${part && `; now ${part}`}`;
   return `${sizes}${part || "does not fit"}`;
 }
 
 function report(config: LanguageConfig, i: Inspection): string {
   const { total, activated, mtp } = i.parameters;
-  const dtypes = Object.entries(i.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${bytesText(bytes)}`);
+  const dtypes = Object.entries(i.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const rows: [string, string][] = [
     [i.format === "gguf" ? "file" : "folder", i.folder],
     ["type", i.modelType],
-    ["parameters", `${short(total)} (${total}), ${short(activated)} per token`],
+    [
+      "parameters",
+      `${formatCompact(total)} (${formatCount(total)}), ${formatCompact(activated)} active per token`,
+    ],
     [
       "prediction",
-      mtp > 0 ? `${config.mtpLayers} further token, ${short(mtp)} parameters more` : "next token only",
+      mtp > 0
+        ? `${plural(config.mtpLayers, "MTP module")}, ${formatCompact(mtp)} further parameters`
+        : "next token only",
     ],
-    ["layers", `${config.layers} of width ${config.hiddenSize}, vocabulary ${config.vocabSize}`],
+    [
+      "layers",
+      `${config.layers} of width ${formatCount(config.hiddenSize)}, vocabulary ${formatCount(config.vocabSize)}`,
+    ],
     ["attention", attentionText(config)],
     ["experts", expertsText(config)],
     [
       "context",
-      `${config.maxPositions} tokens, ${bytesText(i.cacheBytesPerToken * config.maxPositions)} of cache`,
+      `${plural(config.maxPositions, "token")}, ${formatBytes(i.cacheBytesPerToken * config.maxPositions)} of KV cache`,
     ],
-    ["files", `${i.tensors} tensors, ${bytesText(i.bytes)}: ${dtypes.join(", ")}`],
-    ["cache", cacheText(i)],
-    ["machine", `${bytesText(i.machine.total)} of memory, ${bytesText(i.machine.free)} free`],
+    ["files", `${plural(i.tensors, "tensor")}, ${formatBytes(i.bytes)}: ${dtypes.join(", ")}`],
+    ["KV cache", cacheText(i)],
+    ["machine", `${formatBytes(i.machine.total)} of memory, ${formatBytes(i.machine.free)} free`],
     ...i.memory.map((need): [string, string] => [`as ${need.dtype}`, needText(need, config.maxPositions)]),
   ];
   return rows.map(([name, value]) => `${name.padEnd(11)} ${value}\n`).join("");

@@ -1,4 +1,5 @@
 /** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
+
 import { Command, Option } from "commander";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
@@ -13,9 +14,10 @@ import type { StorageFormat, StorageRule } from "../../nn/parameters.ts";
 import { load, locateModel } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
+import { formatBytes, formatPercent, plural } from "../../text/units.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { flowing } from "../help.ts";
-import { bytesText, ProgressLine } from "../progress-line.ts";
+import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
 import {
   type NamedRule,
@@ -80,11 +82,12 @@ async function measured(model: CausalLM, tokenizer: Tokenizer, flags: Flags): Pr
 }
 
 function reportText(d: Divergence): string {
-  const change = (100 * (d.perplexityAfter / d.perplexityBefore - 1)).toFixed(2);
+  const change = formatPercent(d.perplexityAfter / d.perplexityBefore - 1, 2);
   return (
-    `perplexity  ${d.perplexityBefore.toFixed(4)} before, ${d.perplexityAfter.toFixed(4)} after (${change} %)\n` +
-    `divergence  ${d.meanKl.toExponential(2)} nats a token on average, ${d.maxKl.toExponential(2)} at most\n` +
-    `same choice ${(100 * d.sameTop).toFixed(1)} % of ${d.tokens} tokens; logits differ by ${d.rmsLogits.toFixed(4)} (rms)\n`
+    `perplexity  ${d.perplexityBefore.toFixed(4)} before, ${d.perplexityAfter.toFixed(4)} after (${change})\n` +
+    `KL          mean ${d.meanKl.toExponential(2)} nats/token, maximum ${d.maxKl.toExponential(2)}\n` +
+    `top-1       same for ${formatPercent(d.sameTop)} of ${plural(d.tokens, "token")}\n` +
+    `logits      RMS difference ${d.rmsLogits.toFixed(4)}\n`
   );
 }
 
@@ -115,7 +118,7 @@ async function quantize(path: string, out: string, flags: Flags, device: Device)
     });
     const bits = (8 * totalSize) / model.parameters.count;
     const found = before && tokenizer && divergence(before, await measured(model, tokenizer, flags));
-    const size = `${bytesText(totalSize)}, ${bits.toFixed(2)} bits a weight`;
+    const size = `${formatBytes(totalSize)}, ${bits.toFixed(2)} bits/weight`;
     if (flags.json)
       process.stdout.write(`${JSON.stringify({ out, bytes: totalSize, bitsPerWeight: bits, ...found })}\n`);
     else process.stdout.write(`saved       ${out}: ${size}\n${found ? reportText(found) : ""}`);

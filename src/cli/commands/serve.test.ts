@@ -79,7 +79,7 @@ it("says what it serves and where, and ends with status 0 once its streams have"
   expect((await response.text()).endsWith("data: [DONE]\n\n")).toBe(true);
   const { code, out, err } = await ended;
   expect(code).toBe(0);
-  expect(out).toMatch(/^mine: deepseek_v3, [\d.]+ K parameters/);
+  expect(out).toMatch(/^mine: deepseek_v3, [\d.]+k parameters/);
   expect(out).toContain("/v1/chat/completions");
   expect(out).not.toContain("from-the-environment");
   expect(err).toContain("stopping");

@@ -1,4 +1,5 @@
 /** `deepseek-ts serve`: an OpenAI-compatible HTTP server for one model. */
+
 import { basename, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
@@ -6,6 +7,7 @@ import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
 import type { ModelInfo } from "../../serve/protocol.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
+import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withModel } from "./open-model.ts";
@@ -83,12 +85,6 @@ export function apiKeys(given: readonly string[], environment: string | undefine
   return { all, header: `"Authorization: Bearer ${shown}"` };
 }
 
-const scaled = (value: number, step: number, units: readonly string[]) => {
-  let unit = 0;
-  for (; value >= step && unit < units.length - 1; unit++) value /= step;
-  return `${value >= 100 || unit === 0 ? value.toFixed(0) : value.toFixed(1)}${units[unit]}`;
-};
-
 /** What is said once the model is open. */
 export function startupText(
   server: Pick<RunningServer, "url">,
@@ -99,11 +95,10 @@ export function startupText(
   const path = info.chat ? "chat/completions" : "completions";
   const input = info.chat ? '"messages": [{"role": "user", "content": "Hello"}]' : '"prompt": "Hello"';
   const body = `{"model": ${JSON.stringify(name)}, ${input}, "max_tokens": 64}`;
-  const parameters = scaled(info.parameters, 1000, ["", " K", " M", " B", " T"]);
-  const memory = scaled(info.weightBytes, 1024, [" bytes", " KiB", " MiB", " GiB"]);
   return [
-    `${name}: ${info.architecture}, ${parameters} parameters, loaded in ${info.loadSeconds.toFixed(1)} s`,
-    `weights ${memory}; context ${info.context} tokens; cache ${info.cacheTokens} tokens; ` +
+    `${name}: ${info.architecture}, ${formatCompact(info.parameters)} parameters, loaded in ${formatDuration(info.loadSeconds)}`,
+    `weights ${formatBytes(info.weightBytes)}; context ${formatCount(info.context)} tokens; ` +
+      `cache ${formatCount(info.cacheTokens)} tokens; ` +
       `max batch ${info.maxBatch}, queue ${info.maxQueue}`,
     `listening on ${server.url}/v1`,
     "",

@@ -1,4 +1,5 @@
 /** Single files of weights, without a configuration: what tensors they hold, and torch's files as safetensors. */
+
 import { stat } from "node:fs/promises";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { type Checkpoint, type WeightFormat, weightLayouts } from "../../checkpoint/folder.ts";
@@ -11,7 +12,8 @@ import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import type { PlaceOptions } from "../../files/place.ts";
 import { type JsonObject, parseJson, writeJson } from "../../json/index.ts";
-import { bytesText, ProgressLine } from "../progress-line.ts";
+import { formatBytes, formatCount } from "../../text/units.ts";
+import { ProgressLine } from "../progress-line.ts";
 
 /** Bytes copied at once. */
 const PIECE = 1 << 22;
@@ -71,19 +73,22 @@ const printable = (text: string) => (/^[\x20-\x7e]*$/.test(text) ? text : JSON.s
 
 /** What `inspect` prints of a file: totals, then every tensor. */
 export function fileReport({ file, format, tensors, bytes, bytesByDtype, metadata }: FileInspection): string {
-  const dtypes = Object.entries(bytesByDtype).map(([dtype, size]) => `${dtype} ${bytesText(size)}`);
+  const dtypes = Object.entries(bytesByDtype).map(([dtype, size]) => `${dtype} ${formatBytes(size)}`);
   const said = Object.entries(metadata).map(([key, value]) => `${printable(key)}=${printable(value)}`);
   const rows: [string, string][] = [
     ["file", file],
     ["format", format === "pytorch" ? "torch.save" : format],
-    ["tensors", `${tensors.length}, ${bytesText(bytes)}${dtypes.length > 0 ? `: ${dtypes.join(", ")}` : ""}`],
+    [
+      "tensors",
+      `${formatCount(tensors.length)}, ${formatBytes(bytes)}${dtypes.length > 0 ? `: ${dtypes.join(", ")}` : ""}`,
+    ],
     ...(said.length > 0 ? [["metadata", said.join(", ").slice(0, 400)] as [string, string]] : []),
   ];
   const cells = tensors.map(({ name, dtype, shape, bytes: size }) => [
     printable(name),
     dtype,
     `[${shape.join(", ")}]`,
-    `${size} bytes`,
+    `${formatCount(size)} bytes`,
   ]);
   const widths = [0, 1, 2].map((i) => cells.reduce((most, row) => Math.max(most, row[i].length), 0));
   const lines = cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  "));
