@@ -48,7 +48,7 @@ export function tensorEntry(name: string, tensor: Tensor): SafetensorsEntry {
 }
 
 /** A model's official tensors, ready to be saved. */
-export function* modelEntries(model: CausalLM): Generator<SafetensorsEntry> {
+export function* modelEntries(model: Pick<CausalLM, "parameters">): Generator<SafetensorsEntry> {
   for (const { name } of model.parameters.named()) yield tensorEntry(name, model.parameters.get(name));
 }
 

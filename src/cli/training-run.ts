@@ -309,11 +309,10 @@ export class Run {
   async #save(events: RunEvents): Promise<void> {
     await this.trainer.checkWeights();
     const folder = join(this.#checkpoints, stepFolder(this.trainer.step));
-    await saveTraining(
-      this.trainer,
-      await nodeFolderSink(folder, { kind: "state", force: true }),
-      this.#files,
-    );
+    await saveTraining(this.trainer, await nodeFolderSink(folder, { kind: "state", force: true }), {
+      config: toConfigJson(this.model.config),
+      files: this.#files,
+    });
     events.onSave?.(this.trainer.step, folder);
     const steps = await this.savedSteps();
     for (const step of steps.slice(0, -this.config.training.keep)) {

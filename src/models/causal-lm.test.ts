@@ -269,6 +269,13 @@ describe("multi-token prediction", () => {
     expect(distance(found, predict(model))).toBeLessThan(1e-11);
   });
 
+  it("takes embeddings of the next tokens for their ids", () => {
+    const found = evaluate(model, () =>
+      model.logits(model.mtp(model.hidden(model.ids(rows)), model.embed(model.ids(next))).normed),
+    );
+    expect(distance(found, predict(model))).toBe(0);
+  });
+
   it("depends on the order of the two halves", () => {
     using other = tiny("v3", device);
     const before = predict(other);

@@ -4,15 +4,7 @@
  * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm).
  */
 import { Cache, type CacheDtype } from "../nn/cache.ts";
-import {
-  type Capture,
-  captured,
-  type ForwardContext,
-  type MlaForm,
-  type PlacedSegment,
-  type Routing,
-  type Segment,
-} from "../nn/context.ts";
+import { captured, type ForwardContext, type PlacedSegment, type Segment } from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
 import { type ParameterGroup, Parameters, type StorageFormat, type StorageRule } from "../nn/parameters.ts";
 import { Rotary } from "../nn/rotary.ts";
@@ -26,34 +18,17 @@ import { concat } from "../tensor/ops/reshape.ts";
 import { rmsNorm } from "../tensor/ops/rms-norm.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import { Random } from "../tensor/random.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { Block, routerTensors } from "./block.ts";
 import { type LanguageConfig, parseConfig } from "./config.ts";
 import { withLatentHalves } from "./latent-weights.ts";
 import { checkNames } from "./load.ts";
 import { resolveStorage, storageRule } from "./quantization.ts";
 import { mainSpecs, mtpSpecs } from "./specs.ts";
+import type { ForwardOptions, LayeredOptions, TrainableModel } from "./token-model.ts";
 
 /** In parameters where latent attention stores its official matrices; every layer does as the first. */
 const officialLatent = "model.layers.0.self_attn.kv_b_proj.weight";
-
-export interface ForwardOptions {
-  /** Earlier tokens of the one sequence given; the new ones are added. Not while a tape records. */
-  readonly cache?: Cache | null;
-  /**
-   * Several sequences in one pass, instead of `cache`: the input is one row `[1, N]` with the tokens of the segments
-   * one after another. Every cache occurs once. Not while a tape records.
-   */
-  readonly segments?: readonly Segment[] | null;
-  /** Which form of latent attention runs; default `auto`. */
-  readonly mlaForm?: MlaForm;
-  /** Which kernel routers use; default `each`. The training objective asks for `batched`. */
-  readonly routing?: Routing;
-  /** Receives intermediate values under their fixture names (`hidden.0`, `router.1.topk_ids`, ..). */
-  readonly capture?: Capture | null;
-  /** Collects the routers' decisions; their tensors then live as long as the result. */
-  readonly routers?: RouterOutput[] | null;
-}
 
 export interface MtpOutput {
   /** Output of `eh_proj`, `[B, T, d]`. */
@@ -72,7 +47,7 @@ interface MtpModule {
   readonly headNorm: Tensor;
 }
 
-export class CausalLM implements Disposable {
+export class CausalLM implements TrainableModel, Disposable {
   readonly config: LanguageConfig;
   readonly device: Device;
   readonly parameters: Parameters;
@@ -235,32 +210,41 @@ export class CausalLM implements Disposable {
 
   /**
    * As `hidden` over caches and without gradients, with a turn for others between layers: what `between` returns is
-   * awaited before each. If it throws, the pass is given up, and the caches hold what they held before it. The result is
-   * the caller's. input: `[1, T]` i32. @throws ShapeError
+   * awaited before each. If it throws, the pass is given up, and the caches hold what they held before it. The result,
+   * and what `routers` collects, are the caller's. input: `[1, T]` i32 or `[1, T, d]` f32. @throws ShapeError
    */
   async hiddenByLayer(
     input: Tensor,
-    options: Pick<ForwardOptions, "mlaForm"> & { readonly segments: readonly Segment[] },
+    options: LayeredOptions,
     between: () => Promise<void> | null,
   ): Promise<Tensor> {
     const { device } = this;
+    const { routers = null } = options;
     const context = device.inference(() => this.#context(input, options));
     const longest = Math.max(...context.segments!.map(({ length }) => length));
-    let x = device.inference(() => this.embed(input)); // [1, T, d]
+    const collected: RouterOutput[] = [];
+    let x = input.dtype === "i32" ? device.inference(() => this.embed(input)) : input; // [1, T, d]
     try {
       for (const block of this.#blocks) {
         const turn = between();
         if (turn !== null) await turn;
         // Another pass may have made longer tables meanwhile.
         const own = { ...context, tables: this.#rotary.tables(longest) };
-        const y = device.inference(() => block.forward(x, own, block.layer, null)); // [1, T, d]
-        x.dispose();
-        x = y;
+        const made = device.inference(() => {
+          const decided: RouterOutput[] | null = routers && [];
+          return { y: block.forward(x, own, block.layer, decided), decided };
+        });
+        if (x !== input) x.dispose();
+        x = made.y; // [1, T, d]
+        collected.push(...(made.decided ?? []));
       }
       advance(context);
-      return device.inference(() => rmsNorm(x, this.#finalNorm, this.config.normEpsilon)); // [1, T, d]
+      const normed = device.inference(() => rmsNorm(x, this.#finalNorm, this.config.normEpsilon)); // [1, T, d]
+      routers?.push(...collected.splice(0));
+      return normed;
     } finally {
-      x.dispose();
+      if (x !== input) x.dispose();
+      disposeAll(collected.map(routerTensors));
       context.positions.dispose();
     }
   }
@@ -292,14 +276,11 @@ export class CausalLM implements Disposable {
 
   /**
    * Multi-token-prediction module `depth` (0 for the first): row i combines `hidden[i]` (after the final norm, or
-   * the previous module's `normed`) with the token after it, `nextIds[i]`, for the token after that one. `logits`
-   * of `normed` are the prediction. hidden `[B, T, d]`, nextIds `[B, T]` i32. @throws ConfigError
+   * the previous module's `normed`) with the token after it, `next[i]`, for the token after that one. `logits` of
+   * `normed` are the prediction. hidden `[B, T, d]`; next: ids `[B, T]` i32 or embeddings `[B, T, d]` f32.
+   * @throws ConfigError
    */
-  mtp(
-    hidden: Tensor,
-    nextIds: Tensor,
-    options: ForwardOptions & { readonly depth?: number } = {},
-  ): MtpOutput {
+  mtp(hidden: Tensor, next: Tensor, options: ForwardOptions & { readonly depth?: number } = {}): MtpOutput {
     const { depth = 0, capture = null, routers = null } = options;
     const module = this.#mtp[depth];
     if (!module) {
@@ -312,9 +293,10 @@ export class CausalLM implements Disposable {
     const epsilon = this.config.normEpsilon;
     const [input, output, normed] = this.device.tidy(() => {
       const context = this.#context(hidden, options);
-      const next = rmsNorm(this.embed(nextIds), module.embeddingNorm, epsilon); // [B, T, d]
+      const embedded = next.dtype === "i32" ? this.embed(next) : next; // [B, T, d]
+      const following = rmsNorm(embedded, module.embeddingNorm, epsilon); // [B, T, d]
       const current = rmsNorm(hidden, module.hiddenNorm, epsilon); // [B, T, d]
-      const combined = linear(concat([next, current]), module.projection); // [B, T, d]
+      const combined = linear(concat([following, current]), module.projection); // [B, T, d]
       const collected: RouterOutput[] | null = routers && [];
       const state = module.block.forward(combined, context, depth, collected); // [B, T, d]
       advance(context);

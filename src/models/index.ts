@@ -18,13 +18,7 @@ export type {
 } from "../nn/parameters.ts";
 export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";
 export type { BlockSource, RowReader, TileSource } from "../nn/weight-source.ts";
-export {
-  CausalLM,
-  type CreateOptions,
-  createModel,
-  type ForwardOptions,
-  type MtpOutput,
-} from "./causal-lm.ts";
+export { CausalLM, type CreateOptions, createModel, type MtpOutput } from "./causal-lm.ts";
 export {
   type LanguageConfig,
   type ModelType,
@@ -35,3 +29,10 @@ export {
 export type { Json } from "./config-reader.ts";
 export { countParameters, type ParameterCounts } from "./count.ts";
 export { type PresetName, presets } from "./presets.ts";
+export type {
+  ForwardOptions,
+  LayeredOptions,
+  TokenModel,
+  TokenModelConfig,
+  TrainableModel,
+} from "./token-model.ts";

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CacheDtype } from "../nn/cache.ts";
+import type { RouterOutput } from "../nn/moe.ts";
 import { Random } from "../tensor/random.ts";
-import { type Device, Scope } from "../tensor/tensor.ts";
+import { type Device, disposeAll, Scope, type Tensor } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
+import { routerTensors } from "./block.ts";
 import { type CausalLM, createModel } from "./causal-lm.ts";
 import { tinyConfigs } from "./testing.ts";
 
@@ -88,6 +90,45 @@ describe.each(Object.keys(tinyConfigs) as Name[])("%s on the CPU", (name) => {
     for (const i of sequences.keys()) {
       expect(largestDifference((await read(model, plan, i))[i], together[i])).toBeLessThan(2e-4);
     }
+  });
+
+  it("gives embeddings, layer by layer too, the bits of the ids they came from, and the same experts", async () => {
+    const { buffers } = device.backend.memory();
+    using model = createModel(tinyConfigs[name], device, { seed: 3, std: 0.2 });
+    const [row] = sequences;
+    const routers: RouterOutput[][] = [[], [], []];
+    const results: Tensor[] = [];
+    const caches = routers.map(() => model.createCache());
+    const segments = caches.map((cache) => [{ cache, tokens: 5 }]);
+    const ids = device.inference(() => model.ids([row.slice(0, 5)]));
+    const embeddings = device.inference(() => model.embed(ids));
+    const plain = { segments: segments[0], routers: routers[0] };
+    results.push(device.inference(() => [model.hidden(ids, plain), ...routers[0].map((r) => r.ids)])[0]);
+    for (const [i, input] of [ids, embeddings].entries()) {
+      const options = { segments: segments[i + 1], routers: routers[i + 1] };
+      results.push(await model.hiddenByLayer(input, options, () => Promise.resolve()));
+    }
+    const experts = model.config.moe === null ? 0 : model.config.layers - model.config.moe.firstDenseLayers;
+    const chosen = await Promise.all(
+      routers.map((each) => Promise.all(each.map(async (r) => [r.layer, await r.ids.data()]))),
+    );
+    expect(chosen[0].length).toBe(experts);
+    expect(new Set(chosen[0].map(String)).size).toBe(experts);
+    expect(chosen.slice(1)).toEqual([chosen[0], chosen[0]]);
+    const [first, ...others] = await Promise.all(results.map((result) => result.raw()));
+    expect(others).toEqual([first, first]);
+    // A pass that was given up leaves nothing behind.
+    let turns = 0;
+    const stopped = model.hiddenByLayer(embeddings, { segments: segments[0], routers: routers[0] }, () => {
+      if (++turns === model.config.layers) throw new Error("enough");
+      return null;
+    });
+    await expect(stopped).rejects.toThrow("enough");
+    expect(routers[0].length).toBe(experts);
+    expect(caches[0].length).toBe(5);
+    for (const router of routers.flat()) disposeAll(routerTensors(router));
+    for (const one of [...caches, ...results, ids, embeddings, model]) one[Symbol.dispose]();
+    expect(device.backend.memory().buffers).toBe(buffers);
   });
 
   it("takes caches of half the size for a little precision", async () => {

@@ -1,5 +1,5 @@
 /** Held-out loss, in nats per token and bits per byte of text. */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import { tokenLosses } from "../tensor/ops/cross-entropy.ts";
 import { inputsOf, type TokenBatch } from "./batches.ts";
 
@@ -19,7 +19,7 @@ export interface Evaluation {
  * target then costs bits and covers no bytes, so that no model gains by it
  */
 export async function evaluate(
-  model: CausalLM,
+  model: TokenModel,
   batches: Iterable<TokenBatch> | AsyncIterable<TokenBatch>,
   tokenBytes?: ArrayLike<number>,
 ): Promise<Evaluation> {

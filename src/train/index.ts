@@ -18,5 +18,5 @@ export {
   type Piecewise,
   piecewiseAt,
 } from "./schedule.ts";
-export { loadTraining, savedSteps, saveTraining, stepFolder } from "./state.ts";
+export { loadTraining, type SavedParts, savedSteps, saveTraining, stepFolder } from "./state.ts";
 export { type StepMetrics, Trainer, type TrainerState, type TrainOptions } from "./trainer.ts";

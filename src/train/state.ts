@@ -12,7 +12,7 @@ import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { writeSafetensors } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
-import { toConfigJson } from "../models/config.ts";
+import type { Json } from "../models/config-reader.ts";
 import { bytesPerElement, rawView } from "../tensor/dtype.ts";
 import { FormatError } from "../tensor/errors.ts";
 import type { Trainer, TrainerState } from "./trainer.ts";
@@ -40,11 +40,18 @@ export function savedSteps(names: Iterable<string>): number[] {
   return steps.sort((a, b) => a - b);
 }
 
-/** Saves weights, moments and state into `sink` and commits it. `files` are added as they are. */
+export interface SavedParts {
+  /** The model's official `config.json`. */
+  readonly config: Json;
+  /** Further files by name, added as they are. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** Saves weights, moments and state into `sink` and commits it. */
 export async function saveTraining(
   trainer: Trainer,
   sink: FolderSink,
-  files: Readonly<Record<string, string>> = {},
+  { config, files = {} }: SavedParts,
 ): Promise<void> {
   const state: SavedState = { format: FORMAT, ...trainer.state() };
   try {
@@ -55,7 +62,7 @@ export async function saveTraining(
     throw error;
   }
   await saveCheckpoint(sink, modelEntries(trainer.model), {
-    config: toConfigJson(trainer.model.config),
+    config,
     files: { ...files, "trainer.json": `${JSON.stringify(state, null, 2)}\n` },
   });
 }

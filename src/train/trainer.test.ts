@@ -6,6 +6,7 @@ import { modelWeights } from "../checkpoint/model.ts";
 import { nodeFileSource, nodeFolder } from "../checkpoint/node-files.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { createModel } from "../models/causal-lm.ts";
+import { toConfigJson } from "../models/config.ts";
 import { ConfigError, NotFiniteError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
@@ -240,7 +241,10 @@ describe("the loop", () => {
       const found: unknown[] = [];
       for (let i = 0; i < 5; i++) found.push(await losses(half));
       const files = new Map<string, Uint8Array>();
-      await saveTraining(half, memoryFolderSink(files), { "tokenizer.json": "{}" });
+      await saveTraining(half, memoryFolderSink(files), {
+        config: toConfigJson(half.model.config),
+        files: { "tokenizer.json": "{}" },
+      });
       const resumed = await start(momentDType);
       await loadTraining(resumed, memoryFolder(files));
       for (let i = 0; i < 5; i++) found.push(await losses(resumed));
@@ -269,7 +273,7 @@ describe("the loop", () => {
   it("refuses moments of another model by name", async () => {
     const trainer = await start();
     const files = new Map<string, Uint8Array>();
-    await saveTraining(trainer, memoryFolderSink(files));
+    await saveTraining(trainer, memoryFolderSink(files), { config: toConfigJson(trainer.model.config) });
     const other = await start("bf16");
     await expect(loadTraining(other, memoryFolder(files))).rejects.toThrow(
       /moments.*name: m\..*expected: BF16.*found: F32/,

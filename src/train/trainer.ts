@@ -6,7 +6,7 @@
  * The loop knows no files and no terminal: what happens is told through callbacks.
  */
 
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TrainableModel } from "../models/token-model.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { checkKeys, checkNumber, type Place, refuseValue } from "../tensor/check-value.ts";
 import { NotFiniteError } from "../tensor/errors.ts";
@@ -127,8 +127,8 @@ async function firstNotFinite(tensors: readonly Named[]): Promise<string | null>
   return null;
 }
 
-export class Trainer implements Disposable {
-  readonly model: CausalLM;
+export class Trainer<M extends TrainableModel = TrainableModel> implements Disposable {
+  readonly model: M;
   readonly optimizer: AdamW;
   readonly #batches: BatchSource;
   #options: TrainOptions;
@@ -138,7 +138,7 @@ export class Trainer implements Disposable {
   tokens = 0;
 
   /** @throws ConfigError where an option is out of range or the model's weights are not f32 */
-  constructor(model: CausalLM, batches: BatchSource, options: TrainOptions) {
+  constructor(model: M, batches: BatchSource, options: TrainOptions) {
     checkTrainOptions({ where: "Trainer" }, options);
     this.model = model;
     this.#options = options;

@@ -3,7 +3,7 @@
  * weighted loss of the multi-token-prediction modules, plus the weighted balance losses of the expert layers.
  */
 
-import type { CausalLM } from "../../models/causal-lm.ts";
+import type { TrainableModel } from "../../models/token-model.ts";
 import type { Capture, Routing } from "../../nn/context.ts";
 import type { RouterOutput } from "../../nn/moe.ts";
 import { ConfigError, ShapeError } from "../../tensor/errors.ts";
@@ -24,7 +24,7 @@ export interface LossBatch {
 }
 
 /** What a trainer minimises: all losses of a batch, of which `loss` is differentiated. */
-export type Objective = (model: CausalLM, batch: LossBatch, options: LossOptions) => LossOutput;
+export type Objective = (model: TrainableModel, batch: LossBatch, options: LossOptions) => LossOutput;
 
 export interface LossOptions {
   /** Weight of the multi-token-prediction loss (V3: 0.3, later 0.1); 0 leaves the modules out. Default 0. */
@@ -80,11 +80,15 @@ export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch
  * All losses of a batch; only they remain, the caller's to free. Gradients: `differentiate(device, () =>
  * nextTokenLoss(..))`. @throws ShapeError, ConfigError
  */
-export function nextTokenLoss(model: CausalLM, batch: LossBatch, options: LossOptions = {}): LossOutput {
+export function nextTokenLoss(
+  model: TrainableModel,
+  batch: LossBatch,
+  options: LossOptions = {},
+): LossOutput {
   return model.device.tidy(() => compute(model, batch, options));
 }
 
-function compute(model: CausalLM, batch: LossBatch, options: LossOptions): LossOutput {
+function compute(model: TrainableModel, batch: LossBatch, options: LossOptions): LossOutput {
   const { device, config } = model;
   const { sequences, ids, targets } = batch;
   const { mtpWeight = 0, balanceAlpha = 0, routing = "batched", capture = null } = options;
@@ -179,7 +183,7 @@ function shifted(values: Int32Array, length: number, fill: (index: number) => nu
   return values.map((_, i) => ((i + 1) % length === 0 ? fill(i) : values[i + 1]));
 }
 
-function balanceOf({ config }: CausalLM, router: RouterOutput, sequences: number) {
+function balanceOf({ config }: TrainableModel, router: RouterOutput, sequences: number) {
   const moe = config.moe!;
   const { topK, scoring } = moe.router;
   // V3 counts the plain top k of its sigmoid scores; earlier models count what the router chose.
