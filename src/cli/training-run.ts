@@ -26,7 +26,7 @@ import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Evaluation, evaluate } from "../train/evaluate.ts";
-import { MOST_STEPS } from "../train/schedule.ts";
+import { stepsWithin } from "../train/run-length.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
 import { type StepMetrics, Trainer } from "../train/trainer.ts";
 import { readJson, writeJson } from "./json-file.ts";
@@ -292,15 +292,11 @@ export class Run {
   /** Sets the number of steps from the speed of the first ones and writes it down for a later resume. */
   async #setLength(durations: readonly number[], began: number, step: number): Promise<void> {
     const { training } = this.config;
-    const elapsed = (performance.now() - began) / 1000;
-    // The first steps compile the kernels; the later half shows the speed.
-    const settled = durations.slice(durations.length >> 1).sort((a, b) => a - b);
-    const perStep = settled[settled.length >> 1];
-    // A forward pass is about a third of a step, and each evaluation is made of forward passes.
-    const perEvaluation = (training.evaluateSequences / training.batch.size) * (perStep / 3);
-    const left = Math.max(0, training.seconds! - elapsed - perEvaluation);
-    const more = Math.max(1, Math.floor(left / (perStep + perEvaluation / training.evaluateEvery)));
-    const steps = Math.min(MOST_STEPS, step + more);
+    const { seconds, batch, evaluateSequences, evaluateEvery } = training;
+    const steps = stepsWithin(
+      { seconds: seconds!, batchSize: batch.size, evaluateSequences, evaluateEvery },
+      { durations, elapsed: (performance.now() - began) / 1000, step },
+    );
     this.#config = { ...this.config, training: { ...training, steps } };
     this.trainer.setSteps(steps);
     await writeJson(join(this.folder, "run.json"), { folder: this.#source, ...this.#config });
