@@ -419,7 +419,7 @@ describe.concurrent("generation", () => {
     expect(code).toBe(0);
     expect(out).toContain("deepseek_v3");
     // Two layers of 16 + 8 floats against two heads of 8 + 8 + 8.
-    expect(out).toContain("192 bytes per token (float32); multi-head attention would need 384 (2.0 times)");
+    expect(out).toContain("192 bytes per token (float32); multi-head attention would need 384 bytes (2.0x)");
     const json = JSON.parse((await run(["inspect", "whole", "--json"])).out);
     expect(json.bytesByDtype).toEqual({ F32: json.bytes });
   });
