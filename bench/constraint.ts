@@ -8,9 +8,9 @@ import {
   type ConstraintOptions,
   jsonSchemaConstraint,
   outputConstraint,
-} from "../src/generate/constraint/output-constraints.ts";
-import { tokenTrie } from "../src/generate/constraint/token-trie.ts";
-import type { TokenConstraint } from "../src/generate/constraint.ts";
+} from "../src/engine/constraint/output-constraints.ts";
+import { tokenTrie } from "../src/engine/constraint/token-trie.ts";
+import type { TokenConstraint } from "../src/engine/constraint.ts";
 import { Random } from "../src/tensor/random.ts";
 import { BYTE_TO_CHAR, textToByteChars } from "../src/tokenizer/byte-alphabet.ts";
 import { loadTokenizer, type Tokenizer } from "../src/tokenizer/tokenizer.ts";

@@ -3,8 +3,8 @@
  * on a random V3-shaped model (hidden 256, 6 layers, 4096 tokens). Speculation is timed twice: with random weights,
  * where hardly a draft is right, and with weights under which every draft is.
  */
-import { type GenerateOptions, type GenerationStats, generate } from "../src/generate/generate.ts";
-import { makePredictable, smallV3 } from "../src/generate/testing.ts";
+import { type GenerateOptions, type GenerationStats, generate } from "../src/engine/generate.ts";
+import { makePredictable, smallV3 } from "../src/engine/testing.ts";
 import type { CausalLM } from "../src/models/causal-lm.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 

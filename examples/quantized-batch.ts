@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { saveCheckpoint, tiledConfig, tiledEntries } from "deepseek-ts/checkpoint";
-import { Engine } from "deepseek-ts/generate";
+import { Engine } from "deepseek-ts/engine";
 import {
   createCpuDevice,
   createModel,

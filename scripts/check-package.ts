@@ -30,7 +30,7 @@ const program = `
 import { createCpuDevice, createModel, generate, presets } from "deepseek-ts";
 import { nodeFolder, loadModel } from "deepseek-ts/node";
 import { differentiate, linear } from "deepseek-ts/tensor";
-for (const part of ["models", "checkpoint", "tokenizer", "generate", "train", "data"]) {
+for (const part of ["models", "checkpoint", "tokenizer", "engine", "train", "data"]) {
   const names = Object.keys(await import("deepseek-ts/" + part));
   if (names.length === 0) throw new Error(part + " exports nothing");
 }
@@ -54,7 +54,7 @@ ${[
   "tokenizer",
   "pretrained",
   "jobs",
-  "generate",
+  "engine",
   "chat",
   "train",
   "data",
@@ -62,7 +62,7 @@ ${[
 ]
   .map((part) => `import * as ${part} from "deepseek-ts/${part}";`)
   .join("\n")}
-export const all = [root, node, tensor, models, checkpoint, tokenizer, pretrained, jobs, generate, chat, train, data, serve];
+export const all = [root, node, tensor, models, checkpoint, tokenizer, pretrained, jobs, engine, chat, train, data, serve];
 `;
 
 /** Most that the packed archive may weigh, in bytes: a jump must be meant. */

@@ -21,12 +21,12 @@ function reached(entry: string): Map<string, string> {
 }
 
 describe("entries", () => {
-  const folders = ["tensor", "models", "checkpoint", "tokenizer", "pretrained", "generate", "train", "data"];
+  const folders = "json tensor models checkpoint tokenizer pretrained jobs chat engine data train".split(" ");
   it.each(["index.ts", ...folders.map((folder) => `${folder}/index.ts`)])(
     "%s can be imported by a browser",
     (entry) => {
       const texts = reached(entry);
-      expect(texts.size).toBeGreaterThan(3);
+      expect(texts.size).toBeGreaterThan(2);
       for (const [path, text] of texts) {
         expect(/^import\s(?!type\b)[^;]*?from "(?!\.)[^"]+"/m.exec(text)?.[0], path).toBeUndefined();
       }

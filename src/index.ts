@@ -26,7 +26,7 @@ export {
   type TextChunk,
   type TextOptions,
   type TextStats,
-} from "./generate/index.ts";
+} from "./engine/index.ts";
 export {
   CausalLM,
   type CreateOptions,

@@ -2,36 +2,35 @@
 export {
   builtinTemplate,
   type ChatTemplate,
-  Conversation,
   chatTemplate,
   type Message,
-  type Reply,
   type ReplyPiece,
   type Tool,
   type ToolCall,
 } from "./chat/index.ts";
 export { nodeFileSink, nodeFileSource, nodeFolder, nodeFolderSink } from "./checkpoint/node-files.ts";
-export type { DataConfig } from "./cli/data-config.ts";
-export type { ParityOptions } from "./cli/parity.ts";
-export { checkParity, type ParityOutput, type ParityReport } from "./cli/parity.ts";
+export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
+export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
+export { Conversation, type Reply } from "./engine/index.ts";
+export type { FolderOptions } from "./files/folder-sink.ts";
+export type { FolderKind } from "./files/manifest.ts";
+export type { FilePlaceOptions, PlaceOptions } from "./files/place.ts";
+export * from "./index.ts";
+export type { ParityOptions } from "./parity/parity.ts";
+export { checkParity, type ParityOutput, type ParityReport } from "./parity/parity.ts";
+export { type DownloadOptions, type DownloadProgress, downloadModel } from "./pretrained/hub.ts";
+export { HubError } from "./pretrained/hub-client.ts";
+export { hubTree } from "./pretrained/hub-tree.ts";
+export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrained/node-load.ts";
+export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./runs/config.ts";
+export type { DataConfig } from "./runs/data-config.ts";
 export {
   type PreparedRun,
   type Progress,
   prepareRun,
   type RunTexts,
   selectTexts,
-} from "./cli/preparation.ts";
-export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./cli/run-config.ts";
-export type { TrainingConfig } from "./cli/run-settings.ts";
-export type { OpenOptions, RunLength } from "./cli/training-run.ts";
-export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./cli/training-run.ts";
-export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
-export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
-export type { FolderOptions } from "./files/folder-sink.ts";
-export type { FolderKind } from "./files/manifest.ts";
-export type { FilePlaceOptions, PlaceOptions } from "./files/place.ts";
-export * from "./index.ts";
-export { type DownloadOptions, type DownloadProgress, downloadModel } from "./pretrained/hub.ts";
-export { HubError } from "./pretrained/hub-client.ts";
-export { hubTree } from "./pretrained/hub-tree.ts";
-export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrained/node-load.ts";
+} from "./runs/preparation.ts";
+export type { OpenOptions, RunLength } from "./runs/run.ts";
+export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./runs/run.ts";
+export type { TrainingConfig } from "./runs/settings.ts";

@@ -10,7 +10,7 @@ import { testTokenizerJson } from "../src/chat/testing.ts";
 import { modelEntries } from "../src/checkpoint/model.ts";
 import { nodeFolderSink } from "../src/checkpoint/node-files.ts";
 import { saveCheckpoint } from "../src/checkpoint/save.ts";
-import { smallV3 } from "../src/generate/testing.ts";
+import { smallV3 } from "../src/engine/testing.ts";
 import { toConfigJson } from "../src/models/config.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
 import { trainedTokenizerConfig } from "../src/tokenizer/train-bpe.ts";

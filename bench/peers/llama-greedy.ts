@@ -16,7 +16,7 @@ import {
   type WritableType,
 } from "../../src/checkpoint/gguf/index.ts";
 import { nodeFileSink, nodeFileSource } from "../../src/checkpoint/node-files.ts";
-import { generate } from "../../src/generate/generate.ts";
+import { generate } from "../../src/engine/generate.ts";
 import { type CausalLM, createModel } from "../../src/models/causal-lm.ts";
 import { weightsOf } from "../../src/models/model-weights.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";

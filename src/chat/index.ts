@@ -1,4 +1,4 @@
-/** Chat: messages, templates, tool calls, reasoning, conversations. */
+/** Chat: messages, templates, tool calls, reasoning. Conversations with a model are in `deepseek-ts/engine`. */
 export {
   BUILTIN_TEMPLATES,
   type BuiltinName,
@@ -6,17 +6,6 @@ export {
   CODER_PREAMBLE,
   type TemplateHints,
 } from "./builtin.ts";
-export type { SourceOptions } from "./conversation.ts";
-export {
-  Conversation,
-  type ConversationOptions,
-  ModelSource,
-  type Reply,
-  type ReplySettings,
-  type ReplyStream,
-  type TokenSource,
-  type TokenStream,
-} from "./conversation.ts";
 export { checkMessages, type Message, type Role, type Tool, type ToolCall } from "./messages.ts";
 export { type ReasoningPiece, ReasoningSplitter, splitReasoning } from "./reasoning.ts";
 export { type ReplyOptions, type ReplyPiece, ReplyReader, type ReplyText } from "./reply.ts";

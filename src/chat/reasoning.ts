@@ -1,9 +1,9 @@
 /**
  * Splits a streamed reply at `<think>..</think>` into reasoning and answer. What comes out does not depend on how the
  * stream is cut into pieces, and no half of a tag comes out. White space around the reasoning is dropped. Tags that come
- * as marks (generate/marks.ts) are dropped where they mean nothing.
+ * as marks (tokenizer/marks.ts) are dropped where they mean nothing.
  */
-import { type Marks, NO_MARKS } from "../generate/marks.ts";
+import { type Marks, NO_MARKS } from "../tokenizer/marks.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
 import { heldBack } from "./tool-calls.ts";
 

@@ -2,9 +2,8 @@
  * From the tokens of a reply to what a client shows: reasoning, text and tool calls, as they come. Tokens marked
  * special, and those that a template's reader names, are left out, except those of tool calls and `<think>`, which are read. Stop strings count in all of it.
  */
-import type { GeneratedToken } from "../generate/generate.ts";
-import { Marks } from "../generate/marks.ts";
-import { StopStrings } from "../generate/stop-strings.ts";
+import { Marks } from "../tokenizer/marks.ts";
+import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ToolCall } from "./messages.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
@@ -94,7 +93,7 @@ export class ReplyReader {
     return { reasoning: this.#reasoning, ...this.#collector.result };
   }
 
-  push(token: GeneratedToken | number): ReplyPiece[] {
+  push(token: { readonly id: number } | number): ReplyPiece[] {
     const id = typeof token === "number" ? token : token.id;
     if (this.#splitter.reasoning) this.reasoningTokens++;
     if (this.#silent.has(id)) return [];

@@ -1,10 +1,8 @@
-/** For tests of chat: small vocabularies with the special tokens of a family, and a source of scripted replies. */
+/** For tests of chat: small vocabularies with the special tokens of a family, and random replies. */
 import fc from "fast-check";
-import type { GenerateOptions, StopReason } from "../generate/generate.ts";
 import { FAMILIES, TOKEN } from "../tokenizer/families.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
-import type { TokenSource, TokenStream } from "./conversation.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
 import { CALL_TOKENS } from "./tool-calls.ts";
 
@@ -44,57 +42,6 @@ export async function testTokenizerJson(name: TestVocabulary): Promise<string> {
 /** A tokenizer with that vocabulary. */
 export async function testTokenizer(name: TestVocabulary, addBos = false): Promise<Tokenizer> {
   return loadTokenizer(await testTokenizerJson(name), { add_bos_token: addBos, add_eos_token: false });
-}
-
-/** A source that writes given replies, one after the other, and keeps what it was asked. */
-export interface ScriptedSource extends TokenSource {
-  /** Prompts as text. */
-  readonly prompts: string[];
-  readonly options: GenerateOptions[];
-}
-
-/** Writes `replies` in turn, each ended by EOS, as a model would. */
-export function scriptedSource(
-  tokenizer: Tokenizer,
-  replies: readonly string[],
-  pause: () => Promise<void> = async () => {},
-): ScriptedSource {
-  const prompts: string[] = [];
-  const asked: GenerateOptions[] = [];
-  let turn = 0;
-  return {
-    prompts,
-    options: asked,
-    context: 4096,
-    vocabularySize: tokenizer.vocabSize,
-    eosIds: [1],
-    generate(prompt, options): TokenStream {
-      prompts.push(tokenizer.decode(prompt));
-      asked.push(options);
-      let generatedTokens = 0;
-      let stopReason: StopReason = "aborted";
-      const tokens = (async function* () {
-        const ids = [...tokenizer.encode(replies[turn++] ?? "", { addSpecialTokens: false }), 1];
-        for (const id of ids.slice(0, options.maxTokens)) {
-          await pause();
-          if (options.signal?.aborted) return;
-          generatedTokens++;
-          yield { id };
-        }
-        stopReason = ids.length > options.maxTokens ? "length" : "stop";
-      })();
-      const stats = () => ({
-        promptTokens: prompt.length,
-        cachedTokens: 0,
-        generatedTokens,
-        prefillMs: 1,
-        decodeMs: 1,
-        stopReason,
-      });
-      return { tokens, stats };
-    },
-    [Symbol.dispose]() {},
-  };
 }
 
 /** A part of a reply: a control token by its id, or text that may spell one in ordinary tokens. */

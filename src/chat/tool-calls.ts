@@ -5,8 +5,9 @@
  * follow the format, or whose arguments are no JSON object, comes back as text with a flag; if its name is out
  * already, its end says so and carries that text.
  */
-import { type Marks, NO_MARKS } from "../generate/marks.ts";
+
 import { TOKEN } from "../tokenizer/families.ts";
+import { type Marks, NO_MARKS } from "../tokenizer/marks.ts";
 import type { ToolCall } from "./messages.ts";
 
 export type ToolPiece =
@@ -76,7 +77,7 @@ export class ToolCallParser {
 
   /**
    * @param nextId ids of calls; default `call_0`, `call_1`, ..
-   * @param marks control tokens that come by their ids (generate/marks.ts), in the pieces too; default: the text counts
+   * @param marks control tokens that come by their ids (tokenizer/marks.ts), in the pieces too; default: the text counts
    */
   constructor(nextId: (index: number) => string = (index) => `call_${index}`, marks = NO_MARKS) {
     this.#nextId = nextId;

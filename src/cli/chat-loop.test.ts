@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { Conversation } from "../chat/conversation.ts";
 import { builtinTemplate } from "../chat/template.ts";
-import { scriptedSource, testTokenizer } from "../chat/testing.ts";
+import { testTokenizer } from "../chat/testing.ts";
+import { Conversation } from "../engine/conversation.ts";
+import { scriptedSource } from "../engine/testing-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";

@@ -3,8 +3,8 @@
  * reads from and writes to is given, so that tests can play the user.
  */
 
-import type { Conversation, Reply, ReplySettings, ReplyStream } from "../chat/conversation.ts";
 import type { Message } from "../chat/messages.ts";
+import type { Conversation, Reply, ReplySettings, ReplyStream } from "../engine/conversation.ts";
 import { withoutMark } from "../files/utf8.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";

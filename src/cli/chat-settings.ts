@@ -1,5 +1,5 @@
 /** What can be set in a conversation at the terminal, and the figures that are shown of a reply. */
-import type { Reply, ReplySettings } from "../chat/conversation.ts";
+import type { Reply, ReplySettings } from "../engine/conversation.ts";
 import { formatCount, formatPercent, formatRate, plural } from "../text/units.ts";
 
 /** What `/set` changes. */

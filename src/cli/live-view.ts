@@ -2,10 +2,11 @@
  * What a person sees while a model trains: one block that is redrawn in place on a terminal, plain lines now and
  * then elsewhere.
  */
+
+import type { RunLength } from "../runs/run.ts";
 import { formatClock, formatCompact, formatCount, formatRate } from "../text/units.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
-import type { RunLength } from "./training-run.ts";
 
 const BLOCKS = "▁▂▃▄▅▆▇█";
 

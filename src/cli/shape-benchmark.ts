@@ -16,10 +16,10 @@ import type { Json } from "../models/config-reader.ts";
 import { countParameters } from "../models/count.ts";
 import { storageRule, weightBytes } from "../models/quantization.ts";
 import type { CacheDtype } from "../nn/cache.ts";
+import { thisMachine } from "../runs/machine.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { formatBytes, formatCompact, formatDuration, formatRate, plural } from "../text/units.ts";
-import { thisMachine } from "./memory-needs.ts";
 
 export interface ShapeOptions {
   readonly dtype: "q4" | "q8" | "bf16" | "f32";

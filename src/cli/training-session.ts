@@ -1,11 +1,12 @@
 /** Training as a person at a terminal sees it: preparation, the live view, Ctrl-C, and what it all took. */
+
+import type { RunConfig } from "../runs/config.ts";
+import { type Progress, prepareRun, type RunTexts, selectTexts } from "../runs/preparation.ts";
+import type { TrainingMemory } from "../runs/run.ts";
+import { type TrainedRun, type TrainingTask, trainInThread } from "../runs/training-thread.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { LiveView, type Output } from "./live-view.ts";
-import { type Progress, prepareRun, type RunTexts, selectTexts } from "./preparation.ts";
-import type { RunConfig } from "./run-config.ts";
-import type { TrainingMemory } from "./training-run.ts";
-import { type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
 export function progressLine(out: Output): { progress: Progress; end(): void } {

@@ -28,6 +28,7 @@ export {
 } from "./config.ts";
 export type { Json } from "./config-reader.ts";
 export { countParameters, type ParameterCounts } from "./count.ts";
+export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {
   ForwardOptions,

@@ -6,7 +6,7 @@ import { loadModel, modelEntries } from "../checkpoint/model.ts";
 import { type TestTensor, torchFile } from "../checkpoint/pytorch/testing.ts";
 import type { SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
-import { generate } from "../generate/generate.ts";
+import { generate } from "../engine/generate.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import type { Json } from "../models/config-reader.ts";
 import { tinyConfigs } from "../models/testing.ts";

@@ -5,8 +5,8 @@
 import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
 import { type ReasoningPiece, ReasoningSplitter } from "../chat/reasoning.ts";
 import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../chat/tool-calls.ts";
-import { Marks, NO_MARKS } from "../generate/marks.ts";
-import { StopStrings } from "../generate/stop-strings.ts";
+import { Marks, NO_MARKS } from "../tokenizer/marks.ts";
+import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
 

@@ -2,9 +2,9 @@
  * The engine's side of the protocol: takes jobs, runs a generation for each choice and sends the text that comes of
  * it, batched per step of the engine. Knows nothing of threads: `post` sends, `receive` is given what arrives.
  */
-import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../generate/engine.ts";
-import type { Generation } from "../generate/generation.ts";
-import { LogitsError } from "../generate/sampling.ts";
+import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../engine/engine.ts";
+import type { Generation } from "../engine/generation.ts";
+import { LogitsError } from "../engine/sampling.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import { ChoiceText } from "./choice-text.ts";
 import { ApiError, internal, queueFull } from "./errors.ts";

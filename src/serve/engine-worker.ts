@@ -1,6 +1,6 @@
 /** The engine's thread: opens the model, says so, and lets an `EngineHost` answer what arrives. Node only. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Engine } from "../generate/engine.ts";
+import { Engine } from "../engine/engine.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import { EngineHost } from "./engine-host.ts";
 import { openTextModel } from "./open-text-model.ts";

@@ -2,7 +2,7 @@
 import { modelEntries } from "../checkpoint/model.ts";
 import { nodeFolderSink } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
-import { type SmallModelOptions, smallV3 } from "../generate/testing.ts";
+import { type SmallModelOptions, smallV3 } from "../engine/testing.ts";
 import { toConfigJson } from "../models/config.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";

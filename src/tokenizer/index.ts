@@ -4,6 +4,7 @@ export type { FamilyToken, PreTokenizerName } from "./families.ts";
 export { FAMILIES, type FamilyName, TOKEN, type TokenizerFamily } from "./families.ts";
 export type { FimOptions } from "./fim.ts";
 export { fimPrompt } from "./fim.ts";
+export type { Marks } from "./marks.ts";
 export type { SpecialIds } from "./policy.ts";
 export type {
   AddedTokenJson,

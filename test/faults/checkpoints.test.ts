@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { loadModel } from "../../src/checkpoint/model.ts";
 import { nodeFolder } from "../../src/checkpoint/node-files.ts";
-import { generate } from "../../src/generate/generate.ts";
+import { generate } from "../../src/engine/generate.ts";
 import { load } from "../../src/pretrained/node-load.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { jsonSchemaConstraint } from "../../src/generate/constraint/output-constraints.ts";
+import { jsonSchemaConstraint } from "../../src/engine/constraint/output-constraints.ts";
 import { parseJson } from "../../src/json/index.ts";
 import { loadTokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { faults, tinyModel } from "./request-cases.ts";

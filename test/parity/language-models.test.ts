@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nodeFolder } from "../../src/checkpoint/node-files.ts";
-import { checkParity } from "../../src/cli/parity.ts";
 import type { CausalLM } from "../../src/models/causal-lm.ts";
+import { checkParity } from "../../src/parity/parity.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";

@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadModel, modelEntries } from "../../src/checkpoint/model.ts";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { type SaveOptions, saveCheckpoint } from "../../src/checkpoint/save.ts";
-import { generate } from "../../src/generate/generate.ts";
+import { generate } from "../../src/engine/generate.ts";
 import { createModel } from "../../src/models/causal-lm.ts";
 import { toConfigJson, type WeightDtype } from "../../src/models/config.ts";
 import { tinyConfigs } from "../../src/models/testing.ts";

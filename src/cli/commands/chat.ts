@@ -3,8 +3,8 @@
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
-import { Conversation } from "../../chat/conversation.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
+import { Conversation } from "../../engine/conversation.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
 import { countParameters } from "../../models/count.ts";

@@ -1,11 +1,11 @@
 /** `deepseek-ts check-parity`: compares this package with the reference implementation on a fixture folder. */
 import { Command, Option } from "commander";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { checkParity, type ParityOutput, type ParityReport } from "../../parity/parity.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { flowing } from "../help.ts";
-import { checkParity, type ParityOutput, type ParityReport } from "../parity.ts";
 
 interface ParityFlags {
   readonly json?: boolean;

@@ -1,6 +1,6 @@
 /** `deepseek-ts complete`: continues a text. */
 import { Command } from "commander";
-import { completeText } from "../../generate/text.ts";
+import { completeText } from "../../engine/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { flowing } from "../help.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";

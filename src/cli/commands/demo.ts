@@ -1,16 +1,16 @@
 /** `deepseek-ts demo`: from nothing to a small model that knows some TypeScript, in about two minutes. */
 
 import { Command } from "commander";
-import { completeText, fillText, type TextOptions } from "../../generate/text.ts";
+import { completeText, fillText, type TextOptions } from "../../engine/text.ts";
+import { scoreTokens, trainNgram } from "../../runs/baseline.ts";
+import { mergeConfig, preset } from "../../runs/config.ts";
+import { exampleTexts } from "../../runs/example-texts.ts";
+import type { RunTexts } from "../../runs/preparation.ts";
+import { Run } from "../../runs/run.ts";
+import { checkMemory } from "../../runs/training-memory.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
-import { scoreTokens, trainNgram } from "../baseline.ts";
-import { exampleTexts } from "../example-texts.ts";
 import { flowing } from "../help.ts";
 import type { Output } from "../live-view.ts";
-import type { RunTexts } from "../preparation.ts";
-import { mergeConfig, preset } from "../run-config.ts";
-import { checkMemory } from "../training-memory.ts";
-import { Run } from "../training-run.ts";
 import { prepare, trainWithView } from "../training-session.ts";
 import { nearestTypescript } from "../typescript-folder.ts";
 import { readAll, statsText } from "./generation.ts";

@@ -1,8 +1,8 @@
 /** `deepseek-ts fill`: writes what belongs between two texts, or at a place in a file. */
 import { Command, InvalidArgumentError } from "commander";
+import { fillText } from "../../engine/text.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
-import { fillText } from "../../generate/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { fimPrompt } from "../../tokenizer/fim.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";

@@ -1,7 +1,7 @@
 /** What `complete` and `fill` share: sampling options, streaming to standard output, statistics. */
 
 import type { Command } from "commander";
-import type { TextChunk, TextOptions, TextStats } from "../../generate/text.ts";
+import type { TextChunk, TextOptions, TextStats } from "../../engine/text.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { formatPercent, formatRate, plural } from "../../text/units.ts";
 import { type ModelFlags, withModel } from "./open-model.ts";

@@ -10,9 +10,6 @@ import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { checkpointConfig } from "../../checkpoint/model.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
-import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
-import { flowing } from "../help.ts";
 import {
   activationBytes,
   cacheBytes,
@@ -20,8 +17,11 @@ import {
   type Machine,
   type MemoryNeed,
   memoryNeeds,
-  thisMachine,
-} from "../memory-needs.ts";
+} from "../../models/memory-needs.ts";
+import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { thisMachine } from "../../runs/machine.ts";
+import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
+import { flowing } from "../help.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { fileReport, inspectFile, weightFileFormat } from "./weight-file.ts";
 

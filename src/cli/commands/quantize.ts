@@ -3,11 +3,11 @@
 import { Command, Option } from "commander";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
+import { type Divergence, divergence, type TextLogits, textLogits } from "../../engine/divergence.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
-import { type Divergence, divergence, type TextLogits, textLogits } from "../../generate/divergence.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { storageRule } from "../../models/quantization.ts";
 import type { StorageFormat, StorageRule } from "../../nn/parameters.ts";

@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { countParameters } from "../models/count.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { DeepseekError } from "../tensor/errors.ts";
-import { Run } from "./training-run.ts";
+import { Run } from "./run.ts";
 import type { FromTraining, ToTraining, TrainedRun, TrainingTask } from "./training-thread.ts";
 
 const port = parentPort!;

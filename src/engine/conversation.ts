@@ -3,20 +3,15 @@
  * with the turn before. Nothing is dropped when the context is full: positions are part of what a latent cache holds,
  * so that it cannot be shifted, and the caller decides what to forget.
  */
-import {
-  begin,
-  type GeneratedToken,
-  type GenerateOptions,
-  type GenerationStats,
-  run,
-} from "../generate/generate.ts";
+
+import { checkMessages, contentOf, type Message, type Tool } from "../chat/messages.ts";
+import type { ReplyPiece, ReplyText } from "../chat/reply.ts";
+import type { ChatTemplate, RenderOptions } from "../chat/template.ts";
 import { CausalLM } from "../models/causal-lm.ts";
 import type { Cache } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { checkMessages, contentOf, type Message, type Tool } from "./messages.ts";
-import type { ReplyPiece, ReplyText } from "./reply.ts";
-import type { ChatTemplate, RenderOptions } from "./template.ts";
+import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
 
 export type SourceOptions = Omit<GenerateOptions, "cache">;
 

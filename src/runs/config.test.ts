@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { parseConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { mergeConfig, preset, presets, savedConfig } from "./run-config.ts";
+import { mergeConfig, preset, presets, savedConfig } from "./config.ts";
 
 describe("presets", () => {
   it.each(Object.keys(presets))("%s is a model that can be built", (name) => {

@@ -7,7 +7,7 @@ import { checkKeys, checkNumber, checkSection, type Place, refuseValue } from ".
 import { SMALLEST_VOCABULARY } from "../tokenizer/train-bpe.ts";
 import { checkTrainOptions } from "../train/trainer.ts";
 import { checkData } from "./data-config.ts";
-import type { RunConfig, TrainingConfig } from "./run-settings.ts";
+import type { RunConfig, TrainingConfig } from "./settings.ts";
 
 const COUNT = { integer: true, min: 1, max: 1_000_000_000 } as const;
 /** Far beyond what one machine trains; smaller than what would fill memory by being described. */

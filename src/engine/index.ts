@@ -1,4 +1,4 @@
-/** Generation of tokens and of text, of one sequence or of many at once. */
+/** Generation of tokens and of text, of one sequence or of many at once; conversations. */
 export type { ChooserOptions, TokenLogprob } from "./chooser.ts";
 export type { JsonOptions } from "./constraint/json-schema.ts";
 export {
@@ -11,6 +11,17 @@ export {
 } from "./constraint/output-constraints.ts";
 export type { VocabularyOptions } from "./constraint/token-constraint.ts";
 export type { TokenConstraint } from "./constraint.ts";
+export type { SourceOptions } from "./conversation.ts";
+export {
+  Conversation,
+  type ConversationOptions,
+  ModelSource,
+  type Reply,
+  type ReplySettings,
+  type ReplyStream,
+  type TokenSource,
+  type TokenStream,
+} from "./conversation.ts";
 export {
   Engine,
   EngineFailedError,
@@ -28,7 +39,6 @@ export {
   type StopReason,
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
-export type { Marks } from "./marks.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";

@@ -1,8 +1,8 @@
 /** What a model needs of a machine's memory, from its configuration alone. */
-import { freemem, totalmem } from "node:os";
-import type { LanguageConfig } from "../models/config.ts";
-import { storageRule, weightBytes } from "../models/quantization.ts";
+
 import type { StorageFormat } from "../nn/parameters.ts";
+import type { LanguageConfig } from "./config.ts";
+import { storageRule, weightBytes } from "./quantization.ts";
 
 /** Bytes of a cached value: caches are float32 unless a program asks for less. */
 const CACHE_VALUE = 4;
@@ -55,17 +55,10 @@ export interface MemoryNeed {
   readonly contextThatFits: number;
 }
 
+/** The memory of a machine, in bytes. */
 export interface Machine {
   readonly total: number;
   readonly free: number;
-}
-
-/** This machine's memory, or what a container leaves of it. */
-export function thisMachine(): Machine {
-  const limit = process.constrainedMemory?.() ?? 0;
-  const total = limit > 0 ? Math.min(totalmem(), limit) : totalmem();
-  const free = process.availableMemory?.() ?? freemem();
-  return { total, free: Math.min(free, total) };
 }
 
 /** Bytes that one token adds to the cache. */

@@ -5,10 +5,10 @@
 import type { CausalLM } from "../models/causal-lm.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
+import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Engine } from "./engine.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
-import { StopStrings } from "./stop-strings.ts";
 
 /** What produces tokens: a model for one sequence, or an engine beside its other requests. */
 export type TextSource = CausalLM | Engine;

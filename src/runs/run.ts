@@ -29,10 +29,10 @@ import { type Evaluation, evaluate } from "../train/evaluate.ts";
 import { stepsWithin } from "../train/run-length.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
 import { type StepMetrics, Trainer } from "../train/trainer.ts";
+import { type RunConfig, savedConfig } from "./config.ts";
 import { readJson, writeJson } from "./json-file.ts";
+import { lockRun } from "./lock.ts";
 import { MetricsLog } from "./metrics-log.ts";
-import { type RunConfig, savedConfig } from "./run-config.ts";
-import { lockRun } from "./run-lock.ts";
 
 /** How long the run is; null while a run limited by time has not measured its speed. */
 export interface RunLength {

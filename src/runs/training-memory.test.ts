@@ -3,7 +3,7 @@ import { createModel } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";
 import { Trainer } from "../train/trainer.ts";
-import { mergeConfig, preset, presets } from "./run-config.ts";
+import { mergeConfig, preset, presets } from "./config.ts";
 import { checkMemory, estimateTraining } from "./training-memory.ts";
 
 const machine = { total: 16e9, free: 10e9 };

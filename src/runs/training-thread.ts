@@ -7,7 +7,7 @@ import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
-import type { RunLength, RunResult, TrainingMemory } from "./training-run.ts";
+import type { RunLength, RunResult, TrainingMemory } from "./run.ts";
 
 export interface TrainingTask {
   readonly folder: string;

@@ -6,11 +6,11 @@ import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
+import { StopStrings } from "../tokenizer/stop-strings.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
 import { Engine } from "./engine.ts";
 import { generate } from "./generate.ts";
-import { StopStrings } from "./stop-strings.ts";
 import { makePredictable, smallV3 } from "./testing.ts";
 import { completeText, fillText, type TextOptions, type TextStats } from "./text.ts";
 

@@ -9,8 +9,8 @@ import { prepareCorpus } from "../data/prepare.ts";
 import { utf8Length } from "../data/utf8-length.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
+import { mergeConfig, preset } from "./config.ts";
 import { dataTokenizer, prepareRun, selectTexts } from "./preparation.ts";
-import { mergeConfig, preset } from "./run-config.ts";
 
 let root = "";
 beforeEach(async () => {

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { generate } from "../generate/generate.ts";
-import { smallV3 } from "../generate/testing.ts";
+import type { Message } from "../chat/messages.ts";
+import { type ReplyPiece, ReplyReader } from "../chat/reply.ts";
+import { builtinTemplate } from "../chat/template.ts";
+import { testTokenizer } from "../chat/testing.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
@@ -8,10 +10,9 @@ import type { Device } from "../tensor/tensor.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Conversation, ModelSource, type Reply, type ReplyStream } from "./conversation.ts";
-import type { Message } from "./messages.ts";
-import { type ReplyPiece, ReplyReader } from "./reply.ts";
-import { builtinTemplate } from "./template.ts";
-import { scriptedSource, testTokenizer } from "./testing.ts";
+import { generate } from "./generate.ts";
+import { smallV3 } from "./testing.ts";
+import { scriptedSource } from "./testing-source.ts";
 
 let device: Device;
 let tokenizer: Tokenizer;

@@ -16,10 +16,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError, FormatError, NotFiniteError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
+import { mergeConfig, preset } from "./config.ts";
+import { RUN_LOCK } from "./lock.ts";
 import { prepareRun, selectTexts } from "./preparation.ts";
-import { mergeConfig, preset } from "./run-config.ts";
-import { RUN_LOCK } from "./run-lock.ts";
-import { Run } from "./training-run.ts";
+import { Run } from "./run.ts";
 
 const config = mergeConfig(preset("llm-small"), {
   vocabSize: 280,

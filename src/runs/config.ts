@@ -7,10 +7,10 @@ import type { LanguageConfig } from "../models/config.ts";
 import { checkKeys, refuseValue, shownValue } from "../tensor/check-value.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { withoutOtherShapes } from "../train/schedule.ts";
-import { checkRunConfig } from "./run-checks.ts";
-import type { DataConfig, RunConfig, TrainingConfig } from "./run-settings.ts";
+import { checkRunConfig } from "./checks.ts";
+import type { DataConfig, RunConfig, TrainingConfig } from "./settings.ts";
 
-export type { DataConfig, RunConfig, TrainingConfig } from "./run-settings.ts";
+export type { DataConfig, RunConfig, TrainingConfig } from "./settings.ts";
 
 const v3Router = {
   norm_topk_prob: true,

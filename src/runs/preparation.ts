@@ -17,8 +17,8 @@ import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { formatBytes, formatCount, plural } from "../text/units.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
+import type { RunConfig } from "./config.ts";
 import { writeJson } from "./json-file.ts";
-import type { RunConfig } from "./run-config.ts";
 
 /** One line of progress while data are prepared. */
 export type Progress = (stage: "select" | "tokenizer" | "tokens", message: string) => void;

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { openDataset } from "../data/node-dataset.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
+import { savedConfig } from "./config.ts";
 import { readJson } from "./json-file.ts";
-import { savedConfig } from "./run-config.ts";
 
 export interface ExampleTexts {
   /** A beginning to complete, without a space at its end: tokens begin with theirs. */

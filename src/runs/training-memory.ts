@@ -1,12 +1,13 @@
 /** What a training run needs of the machine's memory, estimated from its settings alone, and whether that can be had. */
 import { isMoeLayer, type LanguageConfig, parseConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
+import type { Machine } from "../models/memory-needs.ts";
 import { mainSpecs, mtpSpecs } from "../models/specs.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { formatBytes } from "../text/units.ts";
-import { type Machine, thisMachine } from "./memory-needs.ts";
-import type { RunConfig } from "./run-settings.ts";
+import { thisMachine } from "./machine.ts";
+import type { RunConfig } from "./settings.ts";
 
 /** Bytes of one WebAssembly memory, less what threads take of it: the operands of one call lie in one. */
 const ONE_MEMORY = 4 * 1024 ** 3 - 256 * 1024 ** 2;

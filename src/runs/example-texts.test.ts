@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { nextSteps } from "./commands/train.ts";
 import { examplesOf } from "./example-texts.ts";
 
 const python = `import os
@@ -59,13 +58,5 @@ describe("examples of what was trained", () => {
     const text =
       "@decorated = decorated(name, name)\n- item\n\u001b[2J escape name here\n--- something\nuser name\n";
     expect(examplesOf(text)).toEqual({ prompt: "user", fill: null });
-  });
-
-  it("are quoted for a shell, and left out where there are none", () => {
-    const done = { modelFolder: "r/model", evaluation: null };
-    const steps = nextSteps("my runs/r", done, { prompt: "it's", fill: { prefix: "a", suffix: '"b"' } });
-    expect(steps).toContain(`complete 'my runs/r' 'it'\\''s' --temperature`);
-    expect(steps).toContain(`fill 'my runs/r' --prefix a --suffix '"b"' --whole`);
-    expect(nextSteps("r", done, { prompt: null, fill: null })).not.toContain("fill");
   });
 });
