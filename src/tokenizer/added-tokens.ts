@@ -7,13 +7,18 @@
  */
 import { FormatError } from "../tensor/errors.ts";
 import type { AddedTokenJson } from "./schema.ts";
+import { LONG_TEXT, normalizeSlices, Pace, type Slices } from "./slices.ts";
+
+type OnText = (text: string) => void;
+type OnToken = (id: number) => void;
+type OnLongText = (text: string) => Slices<void>;
 
 /** Cuts a text into added tokens (their ids) and the stretches between them, in order. */
-export type AddedSplitter = (
-  text: string,
-  onText: (text: string) => void,
-  onToken: (id: number) => void,
-) => void;
+export interface AddedSplitter {
+  (text: string, onText: OnText, onToken: OnToken): void;
+  /** The same with pauses; stretches over `LONG_TEXT` go to `onLongText`. */
+  slices(text: string, onText: OnText, onLongText: OnLongText, onToken: OnToken): Slices<void>;
+}
 
 interface TrieNode {
   token: AddedTokenJson | null;
@@ -126,39 +131,97 @@ function standsAlone(text: string, from: number, end: number): boolean {
   return !WORD.test(text.slice(from - (pair ? 2 : 1), from)) && !WORD.test(text.slice(end, end + 2));
 }
 
+/** The places of added tokens in one text, from left to right. */
+class Search {
+  /** The token found: where it begins and ends, with the white space that it takes, and its id. */
+  from = 0;
+  end = 0;
+  id = -1;
+  /** Where the next search begins. */
+  at = 0;
+  readonly #text: string;
+  readonly #root: TrieNode;
+  /** All first units of tokens. */
+  readonly #start: RegExp;
+
+  constructor(text: string, root: TrieNode, start: RegExp) {
+    this.#text = text;
+    this.#root = root;
+    this.#start = start;
+  }
+
+  /** Looks at the next place where a token may begin: null where there is none, else whether one does. */
+  next(): boolean | null {
+    const text = this.#text;
+    this.#start.lastIndex = this.at;
+    if (!this.#start.test(text)) return null;
+    const done = this.end;
+    let from = this.#start.lastIndex - 1;
+    let node: TrieNode | undefined = this.#root;
+    let token: AddedTokenJson | null = null;
+    let end = from;
+    for (let i = from; i < text.length; i++) {
+      node = node.children.get(text.charCodeAt(i));
+      if (!node) break;
+      if (node.token) {
+        token = node.token;
+        end = i + 1;
+      }
+    }
+    this.at = token ? end : from + 1;
+    if (!token || (token.single_word && !standsAlone(text, from, end))) return false;
+    if (token.lstrip) while (from > done && SPACE.test(text[from - 1])) from--;
+    if (token.rstrip) while (end < text.length && SPACE.test(text[end])) end++;
+    this.from = from;
+    this.end = end;
+    this.id = token.id;
+    return true;
+  }
+}
+
 function splitterOf(tokens: readonly AddedTokenJson[]): AddedSplitter {
-  if (tokens.length === 0) return (text, onText) => onText(text);
+  if (tokens.length === 0) {
+    const whole = (text: string, onText: OnText) => onText(text);
+    return Object.assign(whole, {
+      slices: (text: string, _onText: OnText, onLongText: OnLongText) => onLongText(text),
+    });
+  }
   const root = buildTrie(tokens);
   const firsts = [...root.children.keys()];
   const start = new RegExp(`[${firsts.map((c) => `\\u${c.toString(16).padStart(4, "0")}`).join("")}]`, "g");
-  return (text, onText, onToken) => {
-    let done = 0;
-    let at = 0;
-    for (;;) {
-      start.lastIndex = at;
-      if (!start.test(text)) break;
-      let from = start.lastIndex - 1;
-      let node: TrieNode | undefined = root;
-      let token: AddedTokenJson | null = null;
-      let end = from;
-      for (let i = from; i < text.length; i++) {
-        node = node.children.get(text.charCodeAt(i));
-        if (!node) break;
-        if (node.token) {
-          token = node.token;
-          end = i + 1;
-        }
+  function split(text: string, onText: OnText, onToken: OnToken): void {
+    const search = new Search(text, root, start);
+    for (let done = 0; ; ) {
+      const found = search.next();
+      if (found === null) {
+        if (done < text.length) onText(done === 0 ? text : text.slice(done));
+        return;
       }
-      at = token ? end : from + 1;
-      if (!token || (token.single_word && !standsAlone(text, from, end))) continue;
-      if (token.lstrip) while (from > done && SPACE.test(text[from - 1])) from--;
-      if (token.rstrip) while (end < text.length && SPACE.test(text[end])) end++;
-      if (from > done) onText(text.slice(done, from));
-      onToken(token.id);
-      done = end;
+      if (!found) continue;
+      if (search.from > done) onText(text.slice(done, search.from));
+      onToken(search.id);
+      done = search.end;
     }
-    if (done < text.length) onText(done === 0 ? text : text.slice(done));
-  };
+  }
+  function* slices(text: string, onText: OnText, onLongText: OnLongText, onToken: OnToken): Slices<void> {
+    const search = new Search(text, root, start);
+    const pace = new Pace();
+    for (let done = 0; ; ) {
+      const found = search.next();
+      if (found === false) {
+        if (pace.due(1)) yield;
+        continue;
+      }
+      const to = found === null ? text.length : search.from;
+      if (to - done > LONG_TEXT) yield* onLongText(text.slice(done, to));
+      else if (to > done) onText(text.slice(done, to));
+      if (found === null) return;
+      onToken(search.id);
+      if (pace.due(search.end - done)) yield;
+      done = search.end;
+    }
+  }
+  return Object.assign(split, { slices });
 }
 
 /** A splitter over `tokens`; an empty text gives nothing. `normalize` is applied to what no raw token takes. */
@@ -171,10 +234,20 @@ export function buildAddedSplitter(
   const normalized = splitterOf(
     normalize === null ? others : others.map((token) => ({ ...token, content: normalize(token.content) })),
   );
-  return (text, onText, onToken) => {
+  function split(text: string, onText: OnText, onToken: OnToken): void {
     if (text === "") return;
     const inner = (between: string) =>
       normalized(normalize === null ? between : normalize(between), onText, onToken);
     raw(text, inner, onToken);
-  };
+  }
+  function slices(text: string, onText: OnText, onLongText: OnLongText, onToken: OnToken): Slices<void> {
+    const inner = (between: string) =>
+      normalized(normalize === null ? between : normalize(between), onText, onToken);
+    function* innerLong(between: string): Slices<void> {
+      const normal = normalize === null ? between : yield* normalizeSlices(between, normalize);
+      yield* normalized.slices(normal, onText, onLongText, onToken);
+    }
+    return raw.slices(text, inner, innerLong, onToken);
+  }
+  return Object.assign(split, { slices });
 }

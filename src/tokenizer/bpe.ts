@@ -1,13 +1,15 @@
 /**
  * Byte-level byte-pair encoding of one piece: repeatedly merges the adjacent pair of lowest rank, leftmost first, as
- * the Rust `tokenizers` library does. Short pieces rescan an array, long ones use a heap over a linked list, and a
- * bounded cache remembers the pieces seen.
+ * the Rust `tokenizers` library does. Short pieces rescan an array, long ones use a heap (heap-merge.ts), and a bounded
+ * cache remembers the pieces seen.
  * Left out: dropout, unknown tokens, byte fallback (a byte-level vocabulary needs none).
  */
 import { FormatError } from "../tensor/errors.ts";
 import { BYTE_TO_CHAR, textToByteChars } from "./byte-alphabet.ts";
+import { HeapMerge } from "./heap-merge.ts";
+import { MergeTable, NO_MERGE } from "./merge-table.ts";
+import { Pace, SLICE, type Slices, stretchesOf } from "./slices.ts";
 
-const NO_MERGE = 0x7fffffff;
 /** Up to this many symbols a rescan beats the heap. */
 const SCAN_LIMIT = 64;
 const CACHE_PIECES = 1 << 16;
@@ -20,83 +22,12 @@ export function detach(piece: string): string {
   return piece.length <= SHORT_STRING ? piece : ` ${piece}`.slice(1);
 }
 
-/** Ranks of pairs of token ids: an open-addressing table in flat arrays. */
-class MergeTable {
-  readonly #left: Int32Array;
-  readonly #right: Int32Array;
-  readonly #rank: Int32Array;
-  readonly #shift: number;
-  readonly #mask: number;
-
-  constructor(pairs: number) {
-    const bits = Math.max(4, Math.ceil(Math.log2(pairs * 2 + 1)));
-    this.#shift = 32 - bits;
-    this.#mask = (1 << bits) - 1;
-    this.#left = new Int32Array(1 << bits).fill(-1);
-    this.#right = new Int32Array(1 << bits);
-    this.#rank = new Int32Array(1 << bits);
-  }
-
-  #slot(left: number, right: number): number {
-    let slot = (Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b)) >>> this.#shift;
-    while (this.#left[slot] !== -1 && (this.#left[slot] !== left || this.#right[slot] !== right)) {
-      slot = (slot + 1) & this.#mask;
-    }
-    return slot;
-  }
-
-  set(left: number, right: number, rank: number): void {
-    const slot = this.#slot(left, right);
-    this.#left[slot] = left;
-    this.#right[slot] = right;
-    this.#rank[slot] = rank;
-  }
-
-  get(left: number, right: number): number {
-    const slot = this.#slot(left, right);
-    return this.#left[slot] === -1 ? NO_MERGE : this.#rank[slot];
-  }
-}
-
-/** A binary heap of numbers, smallest first. */
-class MinHeap {
-  readonly #items: number[] = [];
-
-  push(value: number): void {
-    const items = this.#items;
-    let i = items.length;
-    items.push(value);
-    while (i > 0) {
-      const parent = (i - 1) >> 1;
-      if (items[parent] <= value) break;
-      items[i] = items[parent];
-      i = parent;
-    }
-    items[i] = value;
-  }
-
-  /** Removes and returns the smallest, or undefined when empty. */
-  pop(): number | undefined {
-    const items = this.#items;
-    const top = items[0];
-    const last = items.pop();
-    if (last === undefined || items.length === 0) return top;
-    let i = 0;
-    for (;;) {
-      let child = 2 * i + 1;
-      if (child >= items.length) break;
-      if (child + 1 < items.length && items[child + 1] < items[child]) child++;
-      if (items[child] >= last) break;
-      items[i] = items[child];
-      i = child;
-    }
-    items[i] = last;
-    return top;
-  }
-}
-
 /** Appends the ids of one pre-tokenized, well-formed piece to `out`. */
-export type PieceEncoder = (piece: string, out: number[]) => void;
+export interface PieceEncoder {
+  (piece: string, out: number[]): void;
+  /** The same for a long piece, with pauses. */
+  slices(piece: string, out: number[]): Slices<void>;
+}
 
 /**
  * Builds the encoder of a vocabulary (token in the byte-level alphabet -> id) and its merges in rank order. Throws
@@ -124,6 +55,9 @@ export function buildBpe(
     table.set(ids[0], ids[1], rank);
     mergedId[rank] = ids[2];
   });
+  // A character of a piece is one or more of a token's.
+  let longest = 0;
+  if (ignoreMerges) for (const token of vocab.keys()) longest = Math.max(longest, token.length);
   const byteId = Int32Array.from(BYTE_TO_CHAR, (char) => vocab.get(char) ?? -1);
   const cache = new Map<string, number | number[]>();
   let symbols = new Int32Array(256);
@@ -139,32 +73,27 @@ export function buildBpe(
     });
   }
 
-  /** Writes the byte symbols of `piece` to `symbols` and returns their number. */
-  function spell(piece: string): number {
-    if (piece.length * 3 > symbols.length) {
-      symbols = new Int32Array(piece.length * 4);
-      ranks = new Int32Array(piece.length * 4);
-    }
-    let n = 0;
-    for (let i = 0; i < piece.length; i++) {
+  /** Writes the byte symbols of a part of `piece` to `target`, from number `n` on; returns how many are there then. */
+  function spell(piece: string, from: number, to: number, target: Int32Array, n: number): number {
+    for (let i = from; i < to; i++) {
       let code = piece.charCodeAt(i);
       if (code < 0x80) {
-        symbols[n++] = symbolOf(code);
+        target[n++] = symbolOf(code);
         continue;
       }
       if (code < 0x800) {
-        symbols[n++] = symbolOf(0xc0 | (code >> 6));
+        target[n++] = symbolOf(0xc0 | (code >> 6));
       } else {
         if (code >= 0xd800 && code <= 0xdbff) {
           code = 0x10000 + ((code & 0x3ff) << 10) + (piece.charCodeAt(++i) & 0x3ff);
-          symbols[n++] = symbolOf(0xf0 | (code >> 18));
-          symbols[n++] = symbolOf(0x80 | ((code >> 12) & 0x3f));
+          target[n++] = symbolOf(0xf0 | (code >> 18));
+          target[n++] = symbolOf(0x80 | ((code >> 12) & 0x3f));
         } else {
-          symbols[n++] = symbolOf(0xe0 | (code >> 12));
+          target[n++] = symbolOf(0xe0 | (code >> 12));
         }
-        symbols[n++] = symbolOf(0x80 | ((code >> 6) & 0x3f));
+        target[n++] = symbolOf(0x80 | ((code >> 6) & 0x3f));
       }
-      symbols[n++] = symbolOf(0x80 | (code & 0x3f));
+      target[n++] = symbolOf(0x80 | (code & 0x3f));
     }
     return n;
   }
@@ -191,45 +120,29 @@ export function buildBpe(
     }
   }
 
-  /** The same by a heap of (rank, position); stale entries are recognised by looking the pair up again. */
-  function mergeByHeap(n: number): number {
-    const next = Int32Array.from({ length: n }, (_, i) => (i + 1 < n ? i + 1 : -1));
-    const previous = Int32Array.from({ length: n }, (_, i) => i - 1);
-    const heap = new MinHeap();
-    const offer = (at: number) => {
-      if (at < 0 || next[at] < 0) return;
-      const rank = table.get(symbols[at], symbols[next[at]]);
-      if (rank !== NO_MERGE) heap.push(rank * 0x80000000 + at);
-    };
-    for (let i = 0; i < n; i++) offer(i);
-    for (let entry = heap.pop(); entry !== undefined; entry = heap.pop()) {
-      const rank = Math.floor(entry / 0x80000000);
-      const at = entry - rank * 0x80000000;
-      const right = next[at];
-      if (symbols[at] < 0 || right < 0 || table.get(symbols[at], symbols[right]) !== rank) continue;
-      symbols[at] = mergedId[rank];
-      symbols[right] = -1;
-      next[at] = next[right];
-      if (next[at] >= 0) previous[next[at]] = at;
-      offer(previous[at]);
-      offer(at);
-    }
-    let length = 0;
-    for (let i = 0; i >= 0; i = next[i]) symbols[length++] = symbols[i];
-    return length;
+  /** The token that the whole of a piece is, where the vocabulary goes before the merges. */
+  function wholeToken(piece: string): number | undefined {
+    return ignoreMerges && piece.length <= longest ? vocab.get(textToByteChars(piece)) : undefined;
   }
 
   function encodeFresh(piece: string): number | number[] {
-    if (ignoreMerges) {
-      const whole = vocab.get(textToByteChars(piece));
-      if (whole !== undefined) return whole;
+    const whole = wholeToken(piece);
+    if (whole !== undefined) return whole;
+    if (piece.length * 3 > symbols.length) {
+      symbols = new Int32Array(piece.length * 4);
+      ranks = new Int32Array(piece.length * 4);
     }
-    const n = spell(piece);
-    const length = n <= SCAN_LIMIT ? mergeByScan(n) : mergeByHeap(n);
+    const n = spell(piece, 0, piece.length, symbols, 0);
+    if (n > SCAN_LIMIT) {
+      const merge = new HeapMerge(symbols.slice(0, n), table, mergedId);
+      merge.advance(Number.POSITIVE_INFINITY);
+      return Array.from(merge.result());
+    }
+    const length = mergeByScan(n);
     return length === 1 ? symbols[0] : Array.from(symbols.subarray(0, length));
   }
 
-  return (piece, out) => {
+  function encode(piece: string, out: number[]): void {
     let ids = cache.get(piece);
     if (ids === undefined) {
       ids = encodeFresh(piece);
@@ -240,5 +153,28 @@ export function buildBpe(
     }
     if (typeof ids === "number") out.push(ids);
     else for (let i = 0; i < ids.length; i++) out.push(ids[i]);
-  };
+  }
+
+  function* slices(piece: string, out: number[]): Slices<void> {
+    const whole = wholeToken(piece);
+    if (whole !== undefined) {
+      out.push(whole);
+      return;
+    }
+    const pace = new Pace();
+    const spelled = new Int32Array(piece.length * 3);
+    let n = 0;
+    for (const [from, to] of stretchesOf(piece, SLICE)) {
+      n = spell(piece, from, to, spelled, n);
+      if (pace.due(to - from)) yield;
+    }
+    const merge = new HeapMerge(spelled.subarray(0, n), table, mergedId);
+    while (!merge.advance(SLICE)) yield;
+    for (const id of merge.result()) {
+      out.push(id);
+      if (pace.due(1)) yield;
+    }
+  }
+
+  return Object.assign(encode, { slices });
 }

@@ -232,9 +232,17 @@ export function translateOniguruma(pattern: string): string {
   return source;
 }
 
+/**
+ * White space at the end of a text, a stage of DeepSeek LLM and V2. Its leftmost match begins where a run of white space
+ * does; tried at every place within a run that other text follows, it would take time as the square of the run.
+ */
+const SPACE_AT_END = translateOniguruma("\\s+$");
+const SPACE_BEFORE = `(?<![${SHORTHAND.s}])`;
+
 /** A global `u` RegExp for an Oniguruma pattern (see translateOniguruma). */
 export function compileOniguruma(pattern: string): RegExp {
-  const source = translateOniguruma(pattern);
+  let source = translateOniguruma(pattern);
+  if (source === SPACE_AT_END) source = SPACE_BEFORE + source;
   try {
     return new RegExp(source, "gu");
   } catch (cause) {

@@ -7,18 +7,26 @@
 import { FormatError } from "../tensor/errors.ts";
 import { compileOniguruma } from "./oniguruma.ts";
 import type { SplitBehavior } from "./schema.ts";
+import { LONG_TEXT, Pace, type Slices } from "./slices.ts";
 
 type Emit = (piece: string) => void;
 
 /** Cuts `text` and hands each non-empty piece to `emit`, in order. */
-export type PreTokenizer = (text: string, emit: Emit) => void;
-
-type Stage = (next: Emit) => Emit;
-interface Span {
-  from: number;
-  to: number;
-  match: boolean;
+export interface PreTokenizer {
+  (text: string, emit: Emit): void;
+  /** The same with pauses; pieces over `LONG_TEXT` go to `emitLong`. */
+  slices(text: string, emit: Emit, emitLong: (piece: string) => Slices<void>): Slices<void>;
 }
+
+interface Stage {
+  run(text: string, next: Emit): void;
+  /** The same with pauses; parts over `LONG_TEXT` go to `nextLong`. */
+  slices(text: string, next: Emit, nextLong: (piece: string) => Slices<void>): Slices<void>;
+}
+
+/** Takes what lies from `from` to `to`: a match (a gap where the split is inverted) or what lies between. */
+type OnSpan = (from: number, to: number, match: boolean) => void;
+type OnPart = (from: number, to: number) => void;
 
 /** The pre-tokenizer of GPT-2, which ByteLevel applies when `use_regex` is true. */
 const GPT2_PATTERN = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
@@ -47,8 +55,7 @@ function flag(json: Record<string, unknown>, name: string, fallback: boolean): b
 }
 
 /** Matches and gaps of `regex` over `text`, together covering it. */
-function spans(text: string, regex: RegExp, invert: boolean): Span[] {
-  const out: Span[] = [];
+function spans(text: string, regex: RegExp, invert: boolean, onSpan: OnSpan): void {
   let end = 0;
   regex.lastIndex = 0;
   for (let found = regex.exec(text); found !== null; found = regex.exec(text)) {
@@ -58,54 +65,100 @@ function spans(text: string, regex: RegExp, invert: boolean): Span[] {
       regex.lastIndex += text.codePointAt(regex.lastIndex)! > 0xffff ? 2 : 1;
       continue;
     }
-    if (found.index > end) out.push({ from: end, to: found.index, match: invert });
+    if (found.index > end) onSpan(end, found.index, invert);
     end = found.index + length;
-    out.push({ from: found.index, to: end, match: !invert });
+    onSpan(found.index, end, !invert);
   }
-  if (end < text.length) out.push({ from: end, to: text.length, match: invert });
-  return out;
+  if (end < text.length) onSpan(end, text.length, invert);
 }
 
-/** Joins matches with their neighbours as the behaviour asks. */
-function arrange(list: Span[], behavior: SplitBehavior): Span[] {
-  if (behavior === "Isolated") return list;
-  if (behavior === "Removed") return list.filter((span) => !span.match);
-  const backwards = behavior === "MergedWithNext";
-  const out: Span[] = [];
-  let previous = false;
-  for (const span of backwards ? list.toReversed() : list) {
-    const joins = behavior === "Contiguous" ? span.match === previous : span.match && !previous;
-    const last = out.at(-1);
-    if (joins && last) {
-      if (backwards) last.from = span.from;
-      else last.to = span.to;
-    } else {
-      out.push({ ...span });
-    }
-    previous = span.match;
+/** The same, looking at one place after the other, so that no search over a long text is without a pause. */
+function* spansSlowly(text: string, sticky: RegExp, invert: boolean, onSpan: OnSpan): Slices<void> {
+  const pace = new Pace();
+  let end = 0;
+  for (let at = 0; at < text.length; ) {
+    const from = at;
+    sticky.lastIndex = at;
+    if (sticky.test(text) && sticky.lastIndex > at) {
+      if (at > end) onSpan(end, at, invert);
+      end = sticky.lastIndex;
+      onSpan(at, end, !invert);
+      at = end;
+    } else at += text.codePointAt(at)! > 0xffff ? 2 : 1;
+    if (pace.due(at - from)) yield;
   }
-  return backwards ? out.reverse() : out;
+  if (end < text.length) onSpan(end, text.length, invert);
+}
+
+/** Joins matches with their neighbours as the behaviour asks; to be ended after the last span. */
+function joining(behavior: SplitBehavior, onPart: OnPart): { onSpan: OnSpan; end: () => void } {
+  if (behavior === "Isolated") return { onSpan: onPart, end: () => {} };
+  if (behavior === "Removed") {
+    const onSpan: OnSpan = (from, to, match) => {
+      if (!match) onPart(from, to);
+    };
+    return { onSpan, end: () => {} };
+  }
+  // What waits to be joined to what comes, and whether it ends in a match.
+  let [first, last, matched] = [-1, -1, false];
+  const end = () => {
+    if (first >= 0) onPart(first, last);
+    first = -1;
+  };
+  const joins = (match: boolean) => {
+    if (behavior === "Contiguous") return match === matched;
+    return behavior === "MergedWithNext" ? matched && !match : match && !matched;
+  };
+  const onSpan: OnSpan = (from, to, match) => {
+    if (first < 0 || !joins(match)) {
+      end();
+      first = from;
+    }
+    [last, matched] = [to, match];
+  };
+  return { onSpan, end };
 }
 
 function split(regex: RegExp, behavior: SplitBehavior, invert: boolean): Stage {
-  return (next) => (text) => {
-    regex.lastIndex = 0;
-    if (!regex.test(text)) {
-      // No match: one gap (which `invert` turns into a match that Removed drops).
-      if (!(invert && behavior === "Removed")) next(text);
-      return;
-    }
-    if (behavior === "Isolated") {
-      // Several times faster than exec; positions are not needed when the matches leave no gap.
-      const matches = text.match(regex)!;
-      let covered = 0;
-      for (let i = 0; i < matches.length; i++) covered += matches[i].length;
-      if (covered === text.length) {
-        for (let i = 0; i < matches.length; i++) if (matches[i] !== "") next(matches[i]);
+  const sticky = new RegExp(regex.source, `${regex.flags.replace("g", "")}y`);
+  return {
+    run(text, next) {
+      regex.lastIndex = 0;
+      if (!regex.test(text)) {
+        // No match: one gap (which `invert` turns into a match that Removed drops).
+        if (!(invert && behavior === "Removed")) next(text);
         return;
       }
-    }
-    for (const span of arrange(spans(text, regex, invert), behavior)) next(text.slice(span.from, span.to));
+      if (behavior === "Isolated") {
+        // Several times faster than exec; positions are not needed when the matches leave no gap.
+        const matches = text.match(regex)!;
+        let covered = 0;
+        for (let i = 0; i < matches.length; i++) covered += matches[i].length;
+        if (covered === text.length) {
+          for (let i = 0; i < matches.length; i++) if (matches[i] !== "") next(matches[i]);
+          return;
+        }
+      }
+      const joined = joining(behavior, (from, to) => next(text.slice(from, to)));
+      spans(text, regex, invert, joined.onSpan);
+      joined.end();
+    },
+    *slices(text, next, nextLong) {
+      // At most a few parts come between two pauses, of which any may be long.
+      const parts: string[] = [];
+      const joined = joining(behavior, (from, to) => parts.push(text.slice(from, to)));
+      const search = spansSlowly(text, sticky, invert, joined.onSpan);
+      for (let over = false; !over; ) {
+        over = search.next().done === true;
+        if (over) joined.end();
+        for (const part of parts) {
+          if (part.length > LONG_TEXT) yield* nextLong(part);
+          else next(part);
+        }
+        parts.length = 0;
+        yield;
+      }
+    },
   };
 }
 
@@ -142,7 +195,11 @@ function splitStage(json: Record<string, unknown>): Stage {
 function byteLevelStages(json: Record<string, unknown>): Stage[] {
   const stages: Stage[] = [];
   if (flag(json, "add_prefix_space", true)) {
-    stages.push((next) => (text) => next(text.startsWith(" ") ? text : ` ${text}`));
+    const prefixed = (text: string) => (text.startsWith(" ") ? text : ` ${text}`);
+    stages.push({
+      run: (text, next) => next(prefixed(text)),
+      slices: (text, _next, nextLong) => nextLong(prefixed(text)),
+    });
   }
   if (flag(json, "use_regex", true)) stages.push(split(compileOniguruma(GPT2_PATTERN), "Isolated", false));
   return stages;
@@ -197,8 +254,18 @@ function collect(value: unknown, stages: Stage[], last: boolean): void {
 export function compilePreTokenizer(json: unknown): PreTokenizer {
   const stages: Stage[] = [];
   collect(json, stages, true);
-  return (text, emit) => {
-    if (text === "") return;
-    stages.reduceRight<Emit>((next, stage) => stage(next), emit)(text);
-  };
+  const after = (emit: Emit, from: number) =>
+    stages.slice(from).reduceRight<Emit>((next, stage) => (text) => stage.run(text, next), emit);
+  function preTokenize(text: string, emit: Emit): void {
+    if (text !== "") after(emit, 0)(text);
+  }
+  function slices(text: string, emit: Emit, emitLong: (piece: string) => Slices<void>): Slices<void> {
+    const nexts = [...stages, null].map((_, i) => after(emit, i));
+    const from = (i: number, part: string): Slices<void> =>
+      i === stages.length
+        ? emitLong(part)
+        : stages[i].slices(part, nexts[i + 1], (long) => from(i + 1, long));
+    return from(0, text);
+  }
+  return Object.assign(preTokenize, { slices });
 }

@@ -12,6 +12,7 @@ import { buildBpe } from "./bpe.ts";
 import { tokenToBytes } from "./byte-alphabet.ts";
 import { readPolicy, type SpecialIds } from "./policy.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
+import { LONG_TEXT, type Slices, wellFormed, wellFormedSlices } from "./slices.ts";
 
 export interface EncodeOptions {
   /** Whether to add what the tokenizer's policy adds (BOS for most of the family); default true. */
@@ -48,6 +49,8 @@ export interface Tokenizer {
   readonly suffixIds: readonly number[];
   /** Ids of a text. Lone surrogates count as U+FFFD. Throws FormatError for a byte without a symbol. */
   encode(text: string, options?: EncodeOptions): number[];
+  /** The same ids, with pauses in the work on a long text, for whoever has others to serve meanwhile. */
+  encodeSlices(text: string, options?: EncodeOptions): Slices<number[]>;
   /** Text of ids; invalid UTF-8 gives U+FFFD. Throws FormatError for an id without a token. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string;
   streamDecoder(options?: DecodeOptions): StreamDecoder;
@@ -223,6 +226,42 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
     return bytes.subarray(offsets[id], offsets[id + 1]);
   }
 
+  const splitterFor = (parseSpecial: boolean) => (parseSpecial ? splitAll : splitPlain);
+
+  function encode(
+    text: string,
+    { addSpecialTokens = true, parseSpecial = true }: EncodeOptions = {},
+  ): number[] {
+    if (typeof text !== "string") {
+      throw new ConfigError("text must be a string", { where: "encode", found: typeof text });
+    }
+    const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
+    const emit = (piece: string) => encodePiece(piece, out);
+    splitterFor(parseSpecial)(
+      wellFormed(text),
+      (between) => preTokenize(between, emit),
+      (id) => out.push(id),
+    );
+    if (addSpecialTokens) out.push(...policy.suffix);
+    return out;
+  }
+
+  function* encodeSlices(text: string, options: EncodeOptions = {}): Slices<number[]> {
+    if (typeof text !== "string" || text.length <= LONG_TEXT) return encode(text, options);
+    const { addSpecialTokens = true, parseSpecial = true } = options;
+    const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
+    const emit = (piece: string) => encodePiece(piece, out);
+    const emitLong = (piece: string) => encodePiece.slices(piece, out);
+    yield* splitterFor(parseSpecial).slices(
+      yield* wellFormedSlices(text),
+      (between) => preTokenize(between, emit),
+      (between) => preTokenize.slices(between, emit, emitLong),
+      (id) => out.push(id),
+    );
+    if (addSpecialTokens) out.push(...policy.suffix);
+    return out;
+  }
+
   function streamDecoder(options: DecodeOptions = {}): StreamDecoder {
     // ignoreBOM keeps U+FEFF in the text.
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -242,22 +281,8 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
     specialTokens,
     prefixIds: policy.prefix,
     suffixIds: policy.suffix,
-    encode(text, { addSpecialTokens = true, parseSpecial = true } = {}) {
-      if (typeof text !== "string") {
-        throw new ConfigError("text must be a string", { where: "encode", found: typeof text });
-      }
-      const wellFormed = /\p{Cs}/u.test(text) ? text.replace(/\p{Cs}/gu, "\uFFFD") : text;
-      const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
-      const emit = (piece: string) => encodePiece(piece, out);
-      const splitter = parseSpecial ? splitAll : splitPlain;
-      splitter(
-        wellFormed,
-        (between) => preTokenize(between, emit),
-        (id) => out.push(id),
-      );
-      if (addSpecialTokens) out.push(...policy.suffix);
-      return out;
-    },
+    encode,
+    encodeSlices,
     decode(list, options = {}) {
       const parts: Uint8Array[] = [];
       let length = 0;
