@@ -3,6 +3,7 @@
  * text, or a user could forge a system message. The rendered text knows of every character who wrote it, so that a
  * control token is one only where all of it is the template's.
  */
+import { Pace, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Str, TEMPLATE } from "./jinja/index.ts";
 
@@ -41,8 +42,13 @@ function addedTokens(tokenizer: Tokenizer, shape: RegExp): ReadonlyMap<string, n
 /** A stretch of plain text, or the id of a control token. */
 export type Piece = string | number;
 
+/** What a place that may begin a token costs, in the characters of `Pace`. */
+const PLACE = 16;
+
 /** Cuts rendered texts at control tokens. */
 export class ControlSplitter {
+  /** All first units of tokens. */
+  readonly #start: RegExp;
   readonly #byFirst = new Map<string, [token: string, id: number][]>();
   /** Tokens that the tokenizer finds in any text, since nothing marks them as control tokens. */
   readonly #always: ReadonlySet<string>;
@@ -53,20 +59,30 @@ export class ControlSplitter {
       if (list) list.push(entry);
       else this.#byFirst.set(entry[0][0], [entry]);
     }
+    const firsts = [...this.#byFirst.keys()].map(
+      (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    // Without any token it finds nothing.
+    this.#start = new RegExp(`[${firsts.join("")}]`, "g");
     const plain = { addSpecialTokens: false, parseSpecial: false };
     this.#always = new Set([...tokens.keys()].filter((token) => tokenizer.encode(token, plain).length === 1));
   }
 
   /** The pieces of a rendered text: the longest token at each place that the template wrote, and text between. */
-  split(rendered: Str): Piece[] {
+  *split(rendered: Str): Slices<Piece[]> {
     const { text } = rendered;
+    const pace = new Pace();
     const pieces: Piece[] = [];
     let done = 0;
     const cut = (at: number) => {
       if (at > done) pieces.push(text.slice(done, at));
       done = at;
     };
-    for (let at = 0; at < text.length; ) {
+    const start = new RegExp(this.#start);
+    for (let at = 0; ; ) {
+      start.lastIndex = at;
+      if (!start.test(text)) break;
+      at = start.lastIndex - 1;
       const matches = this.#byFirst.get(text[at])?.filter(([token]) => text.startsWith(token, at)) ?? [];
       const match = matches.find(([token]) => isTemplates(rendered, at, at + token.length));
       if (match === undefined) {
@@ -78,6 +94,7 @@ export class ControlSplitter {
         at += match[0].length;
         done = at;
       }
+      if (pace.due(PLACE)) yield;
     }
     cut(text.length);
     return pieces;
@@ -87,6 +104,6 @@ export class ControlSplitter {
 /** Whether the template wrote all characters from `from` to `to`. */
 export function isTemplates({ origin }: Str, from: number, to: number): boolean {
   if (typeof origin !== "string") return origin === TEMPLATE;
-  const data = origin.indexOf("1", from);
-  return data < 0 || data >= to;
+  for (let at = from; at < to; at++) if (origin[at] === "1") return false;
+  return true;
 }

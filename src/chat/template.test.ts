@@ -183,6 +183,54 @@ it.each(["llm", "coder"] as const)("%s: the real vocabulary gives the same ids",
   expect(template.encode(messages)[0]).toBe(tokenizer.specialIds.bos);
 });
 
+describe("promptSlices", () => {
+  const pausesOf = (work: ReturnType<ChatTemplate["promptSlices"]>) => {
+    for (let pauses = 0; ; pauses++) {
+      const { done, value } = work.next();
+      if (done) return { pauses, prompt: value };
+    }
+  };
+
+  it("pauses in long texts, between many messages and in large arguments, one conversation beside the other", () => {
+    const template = builtinTemplate(v3, "v3");
+    const long: Message[] = [{ role: "user", content: "a longer text, 你好. ".repeat(5000) }];
+    const many = dialogue(null, Array<readonly [string, string]>(3000).fill(["", "b"]), "c");
+    const call = { name: "f", arguments: JSON.stringify(Array.from({ length: 20_000 }, (_, i) => i)) };
+    const args: Message[] = [
+      { role: "user", content: "a" },
+      { role: "assistant", content: null, tool_calls: [{ id: "1", type: "function", function: call }] },
+      { role: "tool", content: "b", tool_call_id: "1" },
+    ];
+    for (const messages of [long, many, args]) {
+      const { pauses, prompt } = pausesOf(template.promptSlices(messages));
+      expect(pauses).toBeGreaterThan(20);
+      expect(prompt).toEqual(template.prompt(messages));
+    }
+    const works = [long, many].map((messages) => template.promptSlices(messages));
+    const prompts: unknown[] = [];
+    while (!prompts[0] || !prompts[1]) {
+      works.forEach((work, i) => {
+        const { done, value } = work.next();
+        if (done && value) prompts[i] = value;
+      });
+    }
+    expect(prompts).toEqual([template.prompt(long), template.prompt(many)]);
+  });
+
+  it("pauses within with and set blocks, branches, and loops inside of loops", () => {
+    const source = `{% with x = 1 %}{% set t %}{% if x %}{% for m in messages %}{% for n in [1, 2] -%}
+      {%- if n == 2 %}{% continue %}{% endif %}{{ m.content }}{% endfor %}{% if m.content == 'q' %}{% break %}{% endif -%}
+      {%- endfor %}{% endif %}{% endset %}[{{ t | replace('\n', '') | trim }}]{% endwith %}`;
+    const template = chatTemplate(v3, source);
+    const messages = Array.from({ length: 3000 }, (_, i): Message => {
+      return { role: "user", content: i === 2500 ? "q" : "a" };
+    });
+    const { pauses, prompt } = pausesOf(template.promptSlices(messages));
+    expect(pauses).toBeGreaterThan(5);
+    expect(prompt.text).toBe(`[${"a".repeat(2500)}q]`);
+  });
+});
+
 describe("templates of checkpoints", () => {
   const messages: Message[] = [{ role: "user", content: "u" }];
 

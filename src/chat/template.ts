@@ -7,6 +7,7 @@ import { fromPlain, parseJson } from "../json/index.ts";
 import type { ChatTemplateSource } from "../pretrained/chat-template-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
+import { finish, Pace, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { BUILTIN_TEMPLATES, type BuiltinName, builtinFor, type TemplateHints } from "./builtin.ts";
 import {
@@ -70,6 +71,8 @@ export interface ChatTemplate {
   encode(messages: readonly Message[], options?: RenderOptions): number[];
   /** Both at once. @throws ConfigError */
   prompt(messages: readonly Message[], options?: RenderOptions): ChatPrompt;
+  /** The same with pauses, for whoever has others to serve meanwhile. @throws ConfigError */
+  promptSlices(messages: readonly Message[], options?: RenderOptions): Slices<ChatPrompt>;
   /** Reads the reply to a prompt; generation has to end at `stopIds` and the configuration's EOS. @throws ConfigError */
   reader(prompt: Pick<ChatPrompt, "opensReasoning">, options?: ReaderOptions): ReplyReader;
 }
@@ -108,15 +111,20 @@ function parsedArguments(text: string): unknown {
   }
 }
 
+/** What a message costs, in the characters of `Pace`. */
+const MESSAGE = 32;
+
 /**
  * Messages as templates expect them: no empty lists, null instead of an empty text beside tool calls. Roles are of a
  * closed set, and templates make control tokens of them, so that they count as the template's own.
  */
-function normalise(messages: readonly Message[], form: ArgumentsForm): Record<string, unknown>[] {
-  return messages.map((message, index) => {
+function* normalise(messages: readonly Message[], form: ArgumentsForm): Slices<Record<string, unknown>[]> {
+  const pace = new Pace();
+  const normal: Record<string, unknown>[] = [];
+  for (const [index, message] of messages.entries()) {
     const { role, tool_calls: calls, reasoning_content: reasoning, tool_call_id: id, name } = message;
     const calling = calls !== undefined && calls.length > 0;
-    return {
+    normal.push({
       role: new Given(role, TEMPLATE),
       content: calling ? contentOf(message) || null : contentOf(message),
       ...(calling && {
@@ -129,16 +137,24 @@ function normalise(messages: readonly Message[], form: ArgumentsForm): Record<st
       ...(reasoning != null && { reasoning_content: reasoning }),
       ...(id !== undefined && { tool_call_id: id }),
       ...(name !== undefined && { name }),
-    };
-  });
+    });
+    if (pace.due(MESSAGE)) yield;
+  }
+  return normal;
 }
+
+const PRIVATE_USE = { first: 0xe000, last: 0xf8ff };
 
 /** A character that occurs nowhere in `texts`. */
 function unusedMark(texts: string): string {
-  for (let code = 0xe000; code <= 0xf8ff; code++) {
-    const mark = String.fromCharCode(code);
-    if (!texts.includes(mark)) return mark;
+  const { first, last } = PRIVATE_USE;
+  const used = new Uint8Array(last - first + 1);
+  for (let i = 0; i < texts.length; i++) {
+    const code = texts.charCodeAt(i);
+    if (code >= first && code <= last) used[code - first] = 1;
   }
+  const unused = used.indexOf(0);
+  if (unused >= 0) return String.fromCharCode(first + unused);
   throw new ConfigError(
     "messages hold every private-use character, so that none is left to mark the end with",
     {
@@ -211,10 +227,10 @@ class JinjaTemplate implements ChatTemplate {
    * Renders with the arguments of calls as objects, as transformers gets them from servers; as their text where the
    * template fails on an object, or prints one as Python would.
    */
-  #run(messages: readonly Message[], options: RenderOptions): Str {
+  *#run(messages: readonly Message[], options: RenderOptions): Slices<Str> {
     checkMessages(messages);
     if (!messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)) {
-      return this.#once(messages, options, asText);
+      return yield* this.#once(messages, options, asText);
     }
     const watch: Watch = { printed: false, asked: false };
     let broken: { index: number; text: string } | null = null;
@@ -226,7 +242,7 @@ class JinjaTemplate implements ChatTemplate {
     let rendered: Str | null = null;
     let problem: unknown;
     try {
-      rendered = this.#once(messages, options, asObject);
+      rendered = yield* this.#once(messages, options, asObject);
     } catch (error) {
       problem = error;
     }
@@ -242,22 +258,23 @@ class JinjaTemplate implements ChatTemplate {
       }
     }
     try {
-      return this.#once(messages, options, asText);
+      return yield* this.#once(messages, options, asText);
     } catch (error) {
       if (rendered !== null && noJson === null) return rendered;
       throw problem ?? error;
     }
   }
 
-  #once(messages: readonly Message[], options: RenderOptions, form: ArgumentsForm): Str {
+  *#once(messages: readonly Message[], options: RenderOptions, form: ArgumentsForm): Slices<Str> {
     const { tools = [], thinking, variables = {}, addGenerationPrompt = true } = options;
     const given = variables instanceof Map ? Object.fromEntries(variables) : variables;
+    const normal = yield* normalise(messages, form);
     try {
-      return this.#template.render({
+      return yield* this.#template.renderSlices({
         ...this.#special,
         ...(thinking !== undefined && { thinking, enable_thinking: thinking }),
         ...given,
-        messages: normalise(messages, form),
+        messages: normal,
         // As transformers has it, they are there also where nothing was given.
         tools: tools.length > 0 ? fromPlain(tools) : null,
         documents: (given as Record<string, unknown>).documents ?? null,
@@ -276,7 +293,7 @@ class JinjaTemplate implements ChatTemplate {
   }
 
   render(messages: readonly Message[], options: RenderOptions = {}): string {
-    return this.#for(options).#run(messages, options).text;
+    return finish(this.#for(options).#run(messages, options)).text;
   }
 
   encode(messages: readonly Message[], options: RenderOptions = {}): number[] {
@@ -284,20 +301,26 @@ class JinjaTemplate implements ChatTemplate {
   }
 
   prompt(messages: readonly Message[], options: RenderOptions = {}): ChatPrompt {
-    if (options.continueFinal) return this.#for(options).#continued(messages, options);
-    const rendered = this.#for(options).#run(messages, options);
+    return finish(this.promptSlices(messages, options));
+  }
+
+  *promptSlices(messages: readonly Message[], options: RenderOptions = {}): Slices<ChatPrompt> {
+    if (options.continueFinal) return yield* this.#for(options).#continued(messages, options);
+    const rendered = yield* this.#for(options).#run(messages, options);
     const { text } = rendered;
     const end = text.trimEnd().length;
     const open = end - THINK_OPEN.length;
     const opensReasoning = open >= 0 && text.startsWith(THINK_OPEN, open) && isTemplates(rendered, open, end);
-    return { text, ids: this.#ids(rendered), opensReasoning };
+    return { text, ids: yield* this.#ids(rendered), opensReasoning };
   }
 
-  #ids(rendered: Str): number[] {
+  *#ids(rendered: Str): Slices<number[]> {
+    const pace = new Pace();
     const ids: number[] = [];
-    for (const piece of this.#splitter.split(rendered)) {
+    for (const piece of yield* this.#splitter.split(rendered)) {
       if (typeof piece === "number") ids.push(piece);
-      else for (const id of this.#plain(piece)) ids.push(id);
+      else for (const id of yield* this.#plain(piece)) ids.push(id);
+      if (pace.due(typeof piece === "number" ? 1 : piece.length)) yield;
     }
     return ids;
   }
@@ -306,7 +329,7 @@ class JinjaTemplate implements ChatTemplate {
    * A prompt that ends where the content of the last message does. As in transformers a mark behind the content shows
    * the place, and where the template trims contents, the content is trimmed too.
    */
-  #continued(messages: readonly Message[], options: RenderOptions): ChatPrompt {
+  *#continued(messages: readonly Message[], options: RenderOptions): Slices<ChatPrompt> {
     const last = messages.at(-1);
     if (last?.role !== "assistant" || (last.tool_calls?.length ?? 0) > 0) {
       throw new ConfigError("there is no answer to continue", {
@@ -317,10 +340,10 @@ class JinjaTemplate implements ChatTemplate {
     }
     const content = contentOf(last);
     if (last.reasoning_content)
-      return this.#continuedReasoning(messages, last.reasoning_content, content, options);
+      return yield* this.#continuedReasoning(messages, last.reasoning_content, content, options);
     const mark = unusedMark(JSON.stringify([messages, this.source]));
     const marked = [...messages.slice(0, -1), { ...last, content: `${content}${mark} ` }];
-    const rendered = this.#run(marked, { ...options, addGenerationPrompt: false });
+    const rendered = yield* this.#run(marked, { ...options, addGenerationPrompt: false });
     const whole = rendered.text;
     const end = whole.lastIndexOf(mark);
     if (end < 0) {
@@ -331,18 +354,18 @@ class JinjaTemplate implements ChatTemplate {
     const kept = rendered.slice(0, end);
     const trimmed = whole[end + mark.length] !== " ";
     const prompt = trimmed ? kept.slice(0, kept.text.trimEnd().length) : kept;
-    return { text: prompt.text, ids: this.#ids(prompt), opensReasoning: false };
+    return { text: prompt.text, ids: yield* this.#ids(prompt), opensReasoning: false };
   }
 
   /** A prompt that ends inside the reasoning of the answer, or in the content behind it; templates render neither. */
-  #continuedReasoning(
+  *#continuedReasoning(
     messages: readonly Message[],
     reasoning: string,
     content: string,
     options: RenderOptions,
-  ): ChatPrompt {
+  ): Slices<ChatPrompt> {
     const { thinking = true } = options;
-    const begun = this.prompt(messages.slice(0, -1), {
+    const begun = yield* this.promptSlices(messages.slice(0, -1), {
       ...options,
       continueFinal: false,
       addGenerationPrompt: true,
@@ -357,10 +380,10 @@ class JinjaTemplate implements ChatTemplate {
     }
     const inside = content === "";
     const close = this.#control.get(THINK_CLOSE);
-    const closing = inside ? [] : close === undefined ? this.#plain(THINK_CLOSE) : [close];
+    const closing = inside ? [] : close === undefined ? yield* this.#plain(THINK_CLOSE) : [close];
     return {
       text: begun.text + reasoning + (inside ? "" : THINK_CLOSE + content),
-      ids: [...begun.ids, ...this.#plain(reasoning), ...closing, ...this.#plain(content)],
+      ids: [...begun.ids, ...(yield* this.#plain(reasoning)), ...closing, ...(yield* this.#plain(content))],
       opensReasoning: inside,
     };
   }
@@ -376,8 +399,8 @@ class JinjaTemplate implements ChatTemplate {
     });
   }
 
-  #plain(text: string): number[] {
-    return this.#tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false });
+  #plain(text: string): Slices<number[]> {
+    return this.#tokenizer.encodeSlices(text, { addSpecialTokens: false, parseSpecial: false });
   }
 }
 

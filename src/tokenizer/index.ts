@@ -14,6 +14,7 @@ export type {
   TokenizerConfigJson,
   TokenizerJson,
 } from "./schema.ts";
+export type { Slices } from "./slices.ts";
 export {
   type DecodeOptions,
   type EncodeOptions,

@@ -1,4 +1,5 @@
-/** Turns the statements of a template into functions. */
+/** Turns the statements of a template into functions, those with loops into generators too, which pause. */
+import type { Slices } from "../../tokenizer/slices.ts";
 import type { CallNode, Expression, ForNode, MacroNode, Node, OutputPart, Statement } from "./ast.ts";
 import { childrenOf } from "./ast.ts";
 import {
@@ -23,12 +24,31 @@ const BREAK = 1;
 const CONTINUE = 2;
 type End = typeof NEXT | typeof BREAK | typeof CONTINUE;
 
-type Execute = (frame: Frame) => End;
+interface Execute {
+  (frame: Frame): End;
+  /** The same with pauses, where there is a loop in it. */
+  slices?(frame: Frame): Slices<End>;
+}
+
+/** A statement that pauses where a part of it does. */
+function pausing(
+  parts: readonly Execute[],
+  run: (frame: Frame) => End,
+  slices: (frame: Frame) => Slices<End>,
+): Execute {
+  return parts.some((part) => part.slices !== undefined) ? Object.assign(run, { slices }) : run;
+}
+
+/** Runs a statement, with pauses if it has some. */
+function* paused(execute: Execute, frame: Frame): Slices<End> {
+  return execute.slices === undefined ? execute(frame) : yield* execute.slices(frame);
+}
+
 type Assign = (frame: Frame, value: Value) => void;
 
 /** The function that renders a template, and how many variables it has. @throws TemplateError */
 export function compileTemplate(statements: readonly Statement[]): {
-  render: (frame: Frame) => void;
+  render: (frame: Frame) => Slices<void>;
   size: () => number;
 } {
   if (undeclared(statements, ["self"]).has("self"))
@@ -39,9 +59,9 @@ export function compileTemplate(statements: readonly Statement[]): {
   const enter = entering(scope);
   const body = compileBody(statements, scope);
   return {
-    render: (frame) => {
+    *render(frame) {
       enter(frame);
-      body(frame);
+      yield* paused(body, frame);
     },
     size: () => unit.size,
   };
@@ -137,7 +157,7 @@ function compileBody(statements: readonly Statement[], scope: Scope): Execute {
     run: compileStatement(statement, scope),
     line: statement.line,
   }));
-  return (frame) => {
+  const body = (frame: Frame): End => {
     const { rt } = frame;
     rt.spend(weight);
     for (const { run, line } of all) {
@@ -147,6 +167,20 @@ function compileBody(statements: readonly Statement[], scope: Scope): Execute {
     }
     return NEXT;
   };
+  return pausing(
+    all.map(({ run }) => run),
+    body,
+    function* (frame) {
+      const { rt } = frame;
+      rt.spend(weight);
+      for (const { run, line } of all) {
+        rt.line = line;
+        const end = yield* paused(run, frame);
+        if (end !== NEXT) return end;
+      }
+      return NEXT;
+    },
+  );
 }
 
 function compileStatement(statement: Statement, scope: Scope): Execute {
@@ -255,10 +289,12 @@ function compileIf(statement: Extract<Statement, { kind: "if" }>, scope: Scope):
     body: compileBody(body, scope),
   }));
   const otherwise = compileBody(statement.otherwise, scope);
-  return (frame) => {
-    for (const { test, body } of branches) if (truth(test(frame))) return body(frame);
-    return otherwise(frame);
-  };
+  const taken = (frame: Frame): Execute => branches.find(({ test }) => truth(test(frame)))?.body ?? otherwise;
+  return pausing(
+    [...branches.map(({ body }) => body), otherwise],
+    (frame) => taken(frame)(frame),
+    (frame) => paused(taken(frame), frame),
+  );
 }
 
 function storer({ unit }: Scope, variable: string): Assign {
@@ -318,15 +354,8 @@ function capture(statements: readonly Statement[], scope: Scope) {
   const texts: Str[] = [];
   return {
     text: (() => texts[texts.length - 1]) as Evaluate,
-    around:
-      (use: (frame: Frame) => void): Execute =>
-      (frame) => {
-        enter(frame);
-        const before = frame.out;
-        frame.out = [];
-        const end = body(frame);
-        const parts = frame.out;
-        frame.out = before;
+    around(use: (frame: Frame) => void): Execute {
+      const captured = (frame: Frame, end: End, parts: readonly Str[]): End => {
         if (end !== NEXT) return end;
         texts.push(joined(frame, parts));
         try {
@@ -336,7 +365,28 @@ function capture(statements: readonly Statement[], scope: Scope) {
         }
         leave(frame);
         return NEXT;
-      },
+      };
+      const begin = (frame: Frame): Str[] => {
+        enter(frame);
+        const before = frame.out;
+        frame.out = [];
+        return before;
+      };
+      const run = (frame: Frame): End => {
+        const before = begin(frame);
+        const end = body(frame);
+        const parts = frame.out;
+        frame.out = before;
+        return captured(frame, end, parts);
+      };
+      return pausing([body], run, function* (frame) {
+        const before = begin(frame);
+        const end = yield* paused(body, frame);
+        const parts = frame.out;
+        frame.out = before;
+        return captured(frame, end, parts);
+      });
+    },
   };
 }
 
@@ -358,13 +408,22 @@ function compileWith(statement: Extract<Statement, { kind: "with" }>, scope: Sco
   }));
   const body = compileBody(statement.body, inner);
   const leave = leaving(inner);
-  return (frame) => {
+  const begin = (frame: Frame) => {
     enter(frame);
     for (const { assign, value } of steps) assign(frame, value(frame));
+  };
+  const run = (frame: Frame): End => {
+    begin(frame);
     const end = body(frame);
     leave(frame);
     return end;
   };
+  return pausing([body], run, function* (frame) {
+    begin(frame);
+    const end = yield* paused(body, frame);
+    leave(frame);
+    return end;
+  });
 }
 
 /** Makes the function that a macro or a call block is. */
@@ -492,17 +551,12 @@ function compileFor(node: ForNode, scope: Scope): Execute {
   const otherwise = compileBody(node.otherwise, other);
   const leaveOther = leaving(other);
 
-  /** Runs one item; false where the loop is over. */
-  const round = (frame: Frame, item: Value, state: { empty: boolean }): boolean => {
+  const begin = (frame: Frame, item: Value) => {
     frame.rt.spend(2);
     assign(frame, item);
     enter(frame);
-    const end = body(frame);
-    // As in Python, only a round that came to its end keeps `else` from running.
-    if (end === NEXT) state.empty = false;
-    return end !== BREAK;
   };
-  const finish = (frame: Frame, { empty }: { empty: boolean }): End => {
+  const finish = (frame: Frame, empty: boolean): End => {
     leave(frame);
     if (!empty || node.otherwise.length === 0) return NEXT;
     enterOther(frame);
@@ -510,23 +564,40 @@ function compileFor(node: ForNode, scope: Scope): Execute {
     leaveOther(frame);
     return end;
   };
-  if (!extended) {
-    return (frame) => {
-      const state = { empty: true };
-      for (const item of iterate(filtered(frame, items(frame)))) if (!round(frame, item, state)) break;
-      return finish(frame, state);
-    };
-  }
-  const run = (frame: Frame, sequence: Value, depth: number, recurse: Recurse): End => {
-    const state = { empty: true };
-    const loop = new LoopContext(frame.rt, filtered(frame, sequence), { depth, recurse });
+  /** The items, after each of which the frame is set up for its round. */
+  function* rounds(frame: Frame, sequence: Value, depth: number, recurse: Recurse): Generator<void, void> {
+    const source = filtered(frame, sequence);
+    if (!extended) {
+      for (const item of iterate(source)) yield begin(frame, item);
+      return;
+    }
+    const loop = new LoopContext(frame.rt, source, { depth, recurse });
     for (let item = loop.next(); item !== undefined; item = loop.next()) {
       frame.slots[loopSlot] = loop;
-      if (!round(frame, item, state)) break;
+      yield begin(frame, item);
     }
-    return finish(frame, state);
+  }
+  const run = (frame: Frame, sequence: Value, depth: number, recurse: Recurse): End => {
+    // As in Python, only a round that came to its end keeps `else` from running.
+    let empty = true;
+    for (const _ of rounds(frame, sequence, depth, recurse)) {
+      const end = body(frame);
+      if (end === NEXT) empty = false;
+      if (end === BREAK) break;
+    }
+    return finish(frame, empty);
   };
-  if (!node.recursive) return (frame) => run(frame, items(frame), 0, null);
+  function* slices(frame: Frame): Slices<End> {
+    let empty = true;
+    for (const _ of rounds(frame, items(frame), 0, null)) {
+      const end = yield* paused(body, frame);
+      if (end === NEXT) empty = false;
+      if (end === BREAK) break;
+      if (frame.rt.due()) yield;
+    }
+    return finish(frame, empty);
+  }
+  if (!node.recursive) return Object.assign((frame: Frame) => run(frame, items(frame), 0, null), { slices });
   return (parent) => {
     const recurse = (sequence: Value, depth: number): Str =>
       parent.rt.nested(() => {

@@ -1,5 +1,6 @@
 /** Data for a template, from ordinary JavaScript values or from JSON with its digits and the order of its keys. */
 import { JsonNumber } from "../../json/index.ts";
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import { TemplateError } from "./errors.ts";
 import { DATA, type Origin, Str } from "./text.ts";
 import { Dict, Float, type Key, List, type Value, type Watch } from "./values.ts";
@@ -20,14 +21,19 @@ export class Given {
   }
 }
 
+/** What a value costs, in the characters of `Pace`. */
+const VALUE = 8;
+
 /** Turns data into values, and measures it. */
 export class Converter {
   /** Characters, and eight for each value. */
   size = 0;
+  readonly #pace = new Pace();
 
   /** @param origin of the strings @throws TemplateError for functions and what is nested too deeply */
-  convert(value: unknown, origin: Origin = DATA, depth = 0, watch: Watch | null = null): Value {
-    this.size += 8;
+  *convert(value: unknown, origin: Origin = DATA, depth = 0, watch: Watch | null = null): Slices<Value> {
+    this.size += VALUE;
+    if (this.#pace.due(VALUE)) yield;
     switch (typeof value) {
       case "string":
         this.size += value.length;
@@ -43,15 +49,15 @@ export class Converter {
     if (typeof value !== "object")
       throw new TemplateError("runtime", `a ${typeof value} is no value of a template`);
     if (value instanceof JsonNumber) return numberOf(value);
-    if (value instanceof Given) return this.convert(value.value, value.origin, depth, value.watch);
+    if (value instanceof Given) return yield* this.convert(value.value, value.origin, depth, value.watch);
     if (depth >= DEEPEST) {
       throw new TemplateError("limit", `the data is nested deeper than ${DEEPEST} levels`);
     }
-    if (Array.isArray(value))
-      return new List(
-        value.map((item) => this.convert(item, origin, depth + 1)),
-        watch,
-      );
+    if (Array.isArray(value)) {
+      const items: Value[] = [];
+      for (const item of value) items.push(yield* this.convert(item, origin, depth + 1));
+      return new List(items, watch);
+    }
     const entries = new Map<Key, readonly [Value, Value]>();
     for (const [name, item] of value instanceof Map ? value : Object.entries(value)) {
       // As in JSON, what is undefined is not there.
@@ -59,7 +65,7 @@ export class Converter {
       const key = String(name);
       this.size += key.length;
       const id = key.charCodeAt(0) === 0 ? `\0s${key}` : key;
-      entries.set(id, [new Str(key, origin), this.convert(item, origin, depth + 1)]);
+      entries.set(id, [new Str(key, origin), yield* this.convert(item, origin, depth + 1)]);
     }
     return new Dict(entries, watch);
   }

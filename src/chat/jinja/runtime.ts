@@ -21,12 +21,17 @@ export const DEFAULT_LIMITS: Limits = { steps: 5_000_000, characters: 8_000_000,
 /** Characters that are scanned or copied in one step. */
 const CHARACTERS_PER_STEP = 8;
 
+/** Steps between two pauses: well under a millisecond of work. */
+const STEPS_PER_SLICE = 5_000;
+
 export class Runtime {
   /** Line of the template that is being rendered. */
   line = 1;
   readonly now: Date;
   readonly #limits: Limits;
   #steps: number;
+  /** What `#steps` was at the last pause. */
+  #paused: number;
   #room: number;
   readonly #longest: number;
   #depth = 0;
@@ -36,6 +41,7 @@ export class Runtime {
     this.#limits = limits;
     this.now = now;
     this.#steps = limits.steps + 2 * size;
+    this.#paused = this.#steps;
     this.#longest = limits.characters + 4 * size;
     this.#room = this.#longest;
   }
@@ -46,6 +52,13 @@ export class Runtime {
     if (this.#steps < 0) {
       throw new TemplateError("limit", `it was stopped after ${this.#limits.steps} steps`);
     }
+  }
+
+  /** Whether it is time to pause. */
+  due(): boolean {
+    if (this.#paused - this.#steps < STEPS_PER_SLICE) return false;
+    this.#paused = this.#steps;
+    return true;
   }
 
   /** Pays for work on `length` characters. @throws TemplateError */

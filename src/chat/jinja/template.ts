@@ -3,6 +3,7 @@
  * loop controls, the tag `generation`, `raise_exception`, `strftime_now` and a `tojson` of its own. What cannot be
  * rendered so is refused. Every character of the result is known to be the template's or the data's.
  */
+import { finish, type Slices } from "../../tokenizer/slices.ts";
 import { compileTemplate } from "./compile.ts";
 import { Converter } from "./convert.ts";
 import { TemplateError } from "./errors.ts";
@@ -39,16 +40,24 @@ export class JinjaTemplate {
    * @throws TemplateError with the line, for what Python raises at, what is not supported and what exceeds the limits
    */
   render(data: Readonly<Record<string, unknown>>, settings: RenderSettings = {}): Str {
+    return finish(this.renderSlices(data, settings));
+  }
+
+  /**
+   * The same with pauses: while data is converted, and in loops outside macros, from round to round. What one expression
+   * or one call of a macro does, it does without a pause. @throws TemplateError
+   */
+  *renderSlices(data: Readonly<Record<string, unknown>>, settings: RenderSettings = {}): Slices<Str> {
     const converter = new Converter();
     const context = new Map<string, Value>(GLOBALS);
     for (const [name, value] of Object.entries(data)) {
-      if (value !== undefined) context.set(name, converter.convert(value));
+      if (value !== undefined) context.set(name, yield* converter.convert(value));
     }
     const limits = { ...DEFAULT_LIMITS, ...settings.limits };
     const rt = new Runtime(limits, converter.size, settings.now ?? new Date());
     const out: Str[] = [];
     try {
-      this.#compiled.render(new Frame(rt, context, null, this.#compiled.size(), out));
+      yield* this.#compiled.render(new Frame(rt, context, null, this.#compiled.size(), out));
     } catch (error) {
       if (error instanceof TemplateError) error.line ??= rt.line;
       else if (error instanceof RangeError && /call stack/.test(error.message)) {
