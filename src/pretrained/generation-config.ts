@@ -11,13 +11,17 @@ export interface GenerationConfig {
   readonly minP: number | null;
   readonly repetitionPenalty: number | null;
   readonly maxNewTokens: number | null;
-  /** Tokens that end a text: those of this file and those of `config.json`. */
+  /**
+   * Tokens that end a text: those of this file, or those of `config.json` where it names none. As in transformers the
+   * two are not joined: `config.json` of the DeepSeek LLM base models says 2, which is `#` in their vocabulary.
+   */
   readonly eosTokenIds: readonly number[];
 }
 
 /** Reads the parsed file (null where there is none), with the end tokens of `config.json`. @throws ConfigError */
 export function readGenerationConfig(json: unknown, configEos: readonly number[]): GenerationConfig {
   const reader = new ConfigReader(json ?? {}, "generation_config.json");
+  const named = reader.tokens("eos_token_id");
   const number = (key: string) => (reader.raw(key) === undefined ? null : reader.number(key));
   return {
     doSample: reader.raw("do_sample") === undefined ? null : reader.boolean("do_sample", false),
@@ -27,6 +31,6 @@ export function readGenerationConfig(json: unknown, configEos: readonly number[]
     minP: number("min_p"),
     repetitionPenalty: number("repetition_penalty"),
     maxNewTokens: reader.optionalInteger("max_new_tokens", 1),
-    eosTokenIds: [...new Set([...configEos, ...reader.tokens("eos_token_id")])],
+    eosTokenIds: [...new Set(named.length > 0 ? named : configEos)],
   };
 }

@@ -45,7 +45,7 @@ beforeAll(async () => {
   await saveCheckpoint(memoryFolderSink(files), modelEntries(model), { config });
   files.set("tokenizer.json", text(tokenizer));
   files.set("tokenizer_config.json", text({ ...trainedTokenizerConfig(256), chat_template: "{{ 1 }}" }));
-  files.set("generation_config.json", text({ temperature: 0.6, do_sample: true, eos_token_id: [7, 1] }));
+  files.set("generation_config.json", text({ temperature: 0.6, do_sample: true, eos_token_id: [7, 3] }));
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
@@ -79,8 +79,8 @@ describe("load", () => {
     expect(loaded.source).toEqual({ kind: "folder", path: folder });
     expect(loaded.chatTemplate).toBe("{{ 1 }}");
     expect(loaded.generationConfig).toMatchObject({ temperature: 0.6, doSample: true, topP: null });
-    expect(loaded.generationConfig.eosTokenIds).toEqual([1, 7]);
-    expect(loaded.model.config.eosTokenIds).toEqual([1, 7]);
+    expect(loaded.generationConfig.eosTokenIds).toEqual([7, 3]);
+    expect(loaded.model.config.eosTokenIds).toEqual([7, 3]);
     expect(loaded.tokenizer!.decode(loaded.tokenizer!.encode("const a"))).toContain("const a");
     expect(progress.length).toBeGreaterThan(5);
     expect(progress.at(-1)).toEqual({ stage: "load", done: progress[0].total, total: progress[0].total });
@@ -286,15 +286,17 @@ describe("GGUF", () => {
 });
 
 describe("readGenerationConfig", () => {
-  it("joins end tokens and refuses what is malformed, by name", () => {
+  it("takes the end tokens of its file, else those of config.json; refuses what is malformed, by name", () => {
     expect(readGenerationConfig(null, [4])).toEqual({
       ...{ doSample: null, temperature: null, topP: null, topK: null, minP: null },
       ...{ repetitionPenalty: null, maxNewTokens: null, eosTokenIds: [4] },
     });
     expect(readGenerationConfig({ eos_token_id: 5, top_k: 50 }, [4])).toMatchObject({
       topK: 50,
-      eosTokenIds: [4, 5],
+      eosTokenIds: [5],
     });
+    expect(readGenerationConfig({ eos_token_id: [5, 6, 5] }, [4]).eosTokenIds).toEqual([5, 6]);
+    expect(readGenerationConfig({ eos_token_id: null }, [4]).eosTokenIds).toEqual([4]);
     expect(readGenerationConfig({ eos_token_id: null }, []).eosTokenIds).toEqual([]);
     expect(() => readGenerationConfig({ temperature: "hot" }, [])).toThrow(
       /generation_config.json.*temperature/,
