@@ -225,8 +225,9 @@ function tokenIds(reader: MetadataReader, rows: number): JsonObject {
     return id;
   };
   const [bos, eos] = [required("bos"), required("eos")];
-  const turn = reader.tokenId(key("eot"));
-  const ends = [...new Set([eos, turn !== null && turn < rows ? turn : null].filter((id) => id !== null))];
+  const optional = ["eot", "eom"].map((name) => reader.tokenId(key(name)));
+  const further = optional.filter((id) => id !== null && id < rows);
+  const ends = [...new Set([eos, ...further].filter((id) => id !== null))];
   return { bos_token_id: bos, eos_token_id: ends.length > 1 ? ends : (ends[0] ?? null) };
 }
 

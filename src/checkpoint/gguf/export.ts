@@ -269,13 +269,12 @@ function typeOf({ name, shape, plain }: Planned, { type, perTensor }: ExportOpti
 }
 
 function metadataOf(model: GgufModel, type: WritableType): Map<string, GgufValue> {
-  const metadata = ggufModelMetadata(model.config);
+  const metadata = ggufModelMetadata(model.config, model.tokenizer);
   metadata.set("general.name", text(model.name ?? model.config.modelType));
   metadata.set("general.file_type", u32(FILE_TYPES[type]));
   if (ggmlTypes[type].values > 1) metadata.set("general.quantization_version", u32(2));
   metadata.set(EXPORT_MARK, u32(1));
   if (!model.tokenizer) metadata.set("tokenizer.ggml.model", text("none"));
-  // The configuration's ids of special tokens win: they say where generation ends.
   for (const [key, value] of model.tokenizer ?? []) if (!metadata.has(key)) metadata.set(key, value);
   return metadata;
 }

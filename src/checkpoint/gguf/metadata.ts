@@ -11,7 +11,7 @@ import type { MoeConfig } from "../../nn/moe.ts";
 import { type RopeConfig, ropeMagnitude, yarnMscale } from "../../nn/rotary.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { GgufArchitecture } from "./config.ts";
-import { bool, f32, type GgufValue, text, u32 } from "./types.ts";
+import { bool, f32, type GgufMetadata, type GgufValue, MetadataReader, text, u32 } from "./types.ts";
 
 type Pair = readonly [string, GgufValue];
 
@@ -149,21 +149,33 @@ function denseLatentPairs(config: LanguageConfig): Pair[] {
   ];
 }
 
-function tokenPairs({ bosTokenIds, eosTokenIds }: LanguageConfig): [string, GgufValue][] {
-  if (bosTokenIds.length > 1) refuse("bos_token_id", "one id", bosTokenIds);
-  if (eosTokenIds.length > 2) refuse("eos_token_id", "at most two ids", eosTokenIds);
-  const pairs: [string, GgufValue][] = [];
-  if (bosTokenIds.length > 0) pairs.push(["tokenizer.ggml.bos_token_id", u32(bosTokenIds[0])]);
-  if (eosTokenIds.length > 0) pairs.push(["tokenizer.ggml.eos_token_id", u32(eosTokenIds[0])]);
-  if (eosTokenIds.length > 1) pairs.push(["tokenizer.ggml.eot_token_id", u32(eosTokenIds[1])]);
-  return pairs;
+/** Keys of the tokens that end a text; llama.cpp ends at all of them alike. */
+const END_KEYS = ["eos", "eot", "eom"] as const;
+
+/**
+ * Ids of special tokens. The tokenizer's BOS and EOS win, as in llama.cpp's converter: `config.json` may still name those
+ * of another model, as in R1-Distill-Qwen, where BOS has the id of EOS.
+ */
+function tokenPairs(config: LanguageConfig, tokenizer: GgufMetadata): [string, GgufValue][] {
+  const key = (name: string) => `tokenizer.ggml.${name}_token_id`;
+  const reader = new MetadataReader(tokenizer, "exportGguf");
+  const [bos, eos] = [reader.tokenId(key("bos")), reader.tokenId(key("eos"))];
+  const starts = bos === null ? config.bosTokenIds : [bos];
+  if (starts.length > 1) refuse("bos_token_id", "one id", starts);
+  const ends = [...new Set([...(eos === null ? [] : [eos]), ...config.eosTokenIds])];
+  if (ends.length > END_KEYS.length) refuse("eos_token_id", `at most ${END_KEYS.length} ids`, ends);
+  const pair = (name: string, id: number): [string, GgufValue] => [key(name), u32(id)];
+  return [...starts.map((id) => pair("bos", id)), ...ends.map((id, i) => pair(END_KEYS[i], id))];
 }
 
 /**
- * Metadata of a model, without its tokenizer's but with the ids of its special tokens. @throws ConfigError naming the
- * key that has no form in GGUF
+ * Metadata of a model, without its tokenizer's (`tokenizer`) but with the ids of its special tokens. @throws ConfigError
+ * naming the key that has no form in GGUF
  */
-export function ggufModelMetadata(config: LanguageConfig): Map<string, GgufValue> {
+export function ggufModelMetadata(
+  config: LanguageConfig,
+  tokenizer: GgufMetadata = new Map(),
+): Map<string, GgufValue> {
   const architecture = ggufArchitecture(config);
   const { attention, moe } = config;
   const pairs: Pair[] = [
@@ -183,6 +195,6 @@ export function ggufModelMetadata(config: LanguageConfig): Map<string, GgufValue
     ["general.architecture", text(architecture)],
     ["general.type", text("model")],
     ...pairs.map(([key, value]) => [`${architecture}.${key}`, value] as const),
-    ...tokenPairs(config),
+    ...tokenPairs(config, tokenizer),
   ]);
 }

@@ -549,19 +549,35 @@ describe("other layouts of the same model", () => {
     expect(names.some((name) => name.startsWith("model.layers.2."))).toBe(false);
   });
 
-  it("takes linear scaling by its old key and two ends of text", async () => {
+  it("takes linear scaling by its old key and three ends of text", async () => {
     const file = await rewritten(await blockModel("llama", "F32"), (metadata) => {
       metadata.delete("llama.rope.scaling.type");
       metadata.set("llama.rope.scale_linear", f32(4));
       metadata.set("tokenizer.ggml.eot_token_id", u32(7));
+      metadata.set("tokenizer.ggml.eom_token_id", u32(5));
     });
     expect(ggufConfig(file)).toMatchObject({
       rope_scaling: { type: "linear", factor: 4 },
-      eos_token_id: [1, 7],
+      eos_token_id: [1, 7, 5],
     });
     const config = parseConfig(ggufConfig(file));
     const again = await exported({ weights: ggufWeights(file), config }, { type: "F32" });
     expect(parseConfig(ggufConfig(again))).toEqual(config);
+  });
+
+  it("takes BOS and EOS from the tokenizer where config.json names others, and adds those ends", async () => {
+    const file = await blockModel("llama", "F32");
+    const config = { ...parseConfig(ggufConfig(file)), bosTokenIds: [3], eosTokenIds: [4, 6] };
+    const weights = ggufWeights(file);
+    const special = { bos: u32(9), eos: u32(6), padding: u32(4) };
+    const tokenizer = new Map(
+      Object.entries(special).map(([name, id]) => [`tokenizer.ggml.${name}_token_id`, id]),
+    );
+    const told = await exported({ weights, config, tokenizer }, { type: "F32" });
+    expect(ggufConfig(told)).toMatchObject({ bos_token_id: 9, eos_token_id: [6, 4] });
+    expect(told.metadata.get("tokenizer.ggml.padding_token_id")).toEqual(u32(4));
+    const alone = await exported({ weights, config }, { type: "F32" });
+    expect(ggufConfig(alone)).toMatchObject({ bos_token_id: 3, eos_token_id: [4, 6] });
   });
 });
 
@@ -608,7 +624,7 @@ describe("metadata that other converters write", () => {
           metadata.set(`tokenizer.ggml.${name}_token_id`, value);
       });
     const none = u32(2 ** 32 - 1);
-    expect(ggufConfig(await ids({ eot: none, padding: none, separator: u32(9999) }))).toEqual(
+    expect(ggufConfig(await ids({ eot: none, eom: u32(9999), padding: none, separator: u32(9999) }))).toEqual(
       ggufConfig(file),
     );
     expect(ggufConfig(await ids({ eot: u32(9999) }))).toEqual(ggufConfig(file));
@@ -683,7 +699,8 @@ describe("refusals of models, by name", () => {
     ["rope_scaling.mscale", json({})],
     ["q_lora_rank", json({ rope_scaling: null, num_hidden_layers: 27 })],
     ["moe_layer_freq", json({ rope_scaling: null, moe_layer_freq: 2 })],
-    ["eos_token_id", json({ rope_scaling: null, eos_token_id: [1, 2, 3] })],
+    ["eos_token_id", json({ rope_scaling: null, eos_token_id: [1, 2, 3, 4] })],
+    ["bos_token_id", json({ rope_scaling: null, bos_token_id: [1, 2] })],
     ["n_group", json({ rope_scaling: null, topk_method: "noaux_tc" }, tinyConfigs.v2)],
     ["norm_topk_prob", json({ norm_topk_prob: true }, tinyConfigs.deepseek)],
   ])("%s", async (name, config) => {

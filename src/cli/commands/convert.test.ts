@@ -1,9 +1,10 @@
 /** `convert`, from a folder to GGUF and back: values, tokenizer, refusals. */
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { openCheckpoint, readAllF32 } from "../../checkpoint/folder.ts";
+import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { modelEntries } from "../../checkpoint/model.ts";
@@ -90,6 +91,24 @@ describe("convert", () => {
     expect(tokenizer.encode(sample)).toEqual(first.encode(sample));
     await original.close();
     await back.close();
+  });
+
+  it("ends where generation_config.json and the tokenizer say, not where config.json does without them", async () => {
+    listen();
+    vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const ends = async (name: string) => {
+      await run("ends", name);
+      const file = await openGgufFiles(nodeFolder(folder), name);
+      const { bos_token_id, eos_token_id } = ggufConfig(file);
+      await file.close();
+      return [bos_token_id, eos_token_id];
+    };
+    await cp(at("model"), at("ends"), { recursive: true });
+    const json = JSON.parse(await readFile(at("ends/config.json"), "utf8"));
+    await writeFile(at("ends/config.json"), JSON.stringify({ ...json, bos_token_id: 4, eos_token_id: 2 }));
+    expect(await ends("named.gguf")).toEqual([0, [1, 2]]);
+    await writeFile(at("ends/generation_config.json"), JSON.stringify({ eos_token_id: [1, 7] }));
+    expect(await ends("generation.gguf")).toEqual([0, [1, 7]]);
   });
 
   it("quantizes, keeps what it is told to, and copies blocks from one file to another", async () => {

@@ -16,7 +16,7 @@ import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { checkpointConfig, loadModel, modelWeights } from "../../checkpoint/model.ts";
 import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
-import { isObject, type JsonObject } from "../../checkpoint/strict-json.ts";
+import { isObject, type JsonObject, parseJsonObject } from "../../checkpoint/strict-json.ts";
 import { TILED } from "../../checkpoint/tiles.ts";
 import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
@@ -27,6 +27,7 @@ import { weightsOf } from "../../models/model-weights.ts";
 import { storageRule } from "../../models/quantization.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
+import { readGenerationConfig } from "../../pretrained/generation-config.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -115,9 +116,13 @@ async function folderSource(
   if (!stored.tiles) checkStored(language, stored, storageRule("f32"));
   const { weights, close } = await folderWeights(tree, checkpoint);
   const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
+  const generation = await optional("generation_config.json");
+  const advised =
+    generation === null ? null : parseJsonObject(generation, `${tree.name}/generation_config.json`);
+  const { eosTokenIds } = readGenerationConfig(advised, language.eosTokenIds);
   return {
     config,
-    language,
+    language: { ...language, eosTokenIds },
     weights,
     async tokenizer() {
       const json = await optional("tokenizer.json");
@@ -129,7 +134,7 @@ async function folderSource(
       return ggufTokenizerMetadata(json, { ...settings, chat_template: templates }, language.vocabSize);
     },
     files: async () => ({}),
-    companions: (await tree.has("generation_config.json")) ? ["generation_config.json"] : [],
+    companions: generation === null ? [] : ["generation_config.json"],
     close,
   };
 }
