@@ -1,8 +1,13 @@
-/** `config.json` of DeepSeekMoE: plain attention, softmax router, greedy choice, no scaling factor. */
+/**
+ * `config.json` of DeepSeekMoE: plain attention, softmax router, greedy choice, no scaling factor. Two others have used
+ * its `model_type` in their first revisions: DeepSeek-V2, known by its latent attention, and the Provers, dense models
+ * whose keys of experts are null.
+ */
 import type { MhaConfig } from "../../nn/attention.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import { readCommon, readMha, readMoe, writeMha, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
+import { parse as parseV2 } from "../deepseek_v2/config.ts";
 import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
 
@@ -18,6 +23,8 @@ const defaults = {
 };
 
 export function parse(reader: ConfigReader): LanguageConfig {
+  // Files without such parts may say so with null, 0 or 1.
+  if (Number(reader.raw("kv_lora_rank") ?? 0) > 1) return parseV2(reader);
   const common = readCommon(reader, defaults);
   const attention = readMha(reader, common.hiddenSize, defaults.heads);
   const moe =
