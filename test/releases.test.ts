@@ -17,20 +17,31 @@ import { countParameters } from "../src/models/count.ts";
 import { memoryNeeds } from "../src/models/memory-needs.ts";
 import { ropeFrequencies } from "../src/nn/rotary.ts";
 import { readGenerationConfig } from "../src/pretrained/generation-config.ts";
-import { FAMILIES, preTokenizerJson, TOKEN } from "../src/tokenizer/families.ts";
+import { FAMILIES, type FamilyToken, preTokenizerJson, TOKEN } from "../src/tokenizer/families.ts";
 import { ggufTokenizerFiles } from "../src/tokenizer/gguf-tokenizer.ts";
+import type { AddedTokenJson } from "../src/tokenizer/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../src/tokenizer/tokenizer.ts";
 import { trainBpe } from "../src/tokenizer/train-bpe.ts";
 
-type TokenizerName = "llm" | "v2" | "coder" | "v3" | "v3.1" | "llama3" | "qwen2";
+/** Tokenizers on real vocabularies, then those with their rules and tokens only. */
+type RealName = "llm" | "v2" | "coder-v2" | "coder" | "coder-v1.5";
+type TokenizerName = RealName | "v3" | "v3.1" | "llama3" | "qwen2";
 
 interface Release {
   readonly name: string;
   readonly model: string;
   readonly tokenizer: TokenizerName;
   readonly template: BuiltinName | null;
+  /** Keys of `config.json` in which this release differs from its model. */
   readonly config?: object;
-  readonly generation?: { readonly temperature: number; readonly top_p: number; readonly do_sample: boolean };
+  /** What `generation_config.json` says; the ids where they are not those of `config.json`. */
+  readonly generation?: {
+    readonly temperature?: number;
+    readonly top_p?: number;
+    readonly do_sample?: boolean;
+    readonly bos_token_id?: number;
+    readonly eos_token_id?: number;
+  };
 }
 
 interface Model {
@@ -49,11 +60,13 @@ async function realVocabulary(name: "llm" | "coder") {
   return ggufTokenizerFiles(await openGguf(bytesSource(new Uint8Array(read(path)), path)));
 }
 
-/** The vocabulary of LLM with the tokens that V2 puts where LLM has letters. */
-async function v2Tokenizer(): Promise<Tokenizer> {
+type Token = Pick<FamilyToken, "content" | "id">;
+
+/** The vocabulary of LLM with other added tokens, at the ids that `change` gives them. */
+async function llmTokenizer(change: (own: AddedTokenJson[]) => readonly Token[]): Promise<Tokenizer> {
   const { tokenizer, config } = await realVocabulary("llm");
   const sides = { single_word: false, lstrip: false, rstrip: false, normalized: true };
-  const added_tokens = FAMILIES.v2.tokens.map(({ content, id }) => ({
+  const added_tokens = change(tokenizer.added_tokens).map(({ content, id }) => ({
     id,
     content,
     special: id < 100_002,
@@ -78,7 +91,11 @@ beforeAll(async () => {
     const { tokenizer, config } = await realVocabulary(name);
     tokenizers.set(name, loadTokenizer(tokenizer, config));
   }
-  tokenizers.set("v2", await v2Tokenizer());
+  tokenizers.set("v2", await llmTokenizer(() => FAMILIES.llm.tokens));
+  tokenizers.set("coder-v2", await llmTokenizer(() => FAMILIES.v2.tokens));
+  // Beside LLM's thirteen letters.
+  const eot = { content: TOKEN.eot, id: 100_015 };
+  tokenizers.set("coder-v1.5", await llmTokenizer((own) => [...own, eot]));
   for (const name of ["v3", "v3.1"] as const) tokenizers.set(name, await testTokenizer(name));
   for (const name of ["llama3", "qwen2"] as const) tokenizers.set(name, await distilledTokenizer(name));
 });
@@ -100,16 +117,30 @@ const rendered: Readonly<Record<BuiltinName, string>> = {
   "v3.1": `${bos}S${user}u1${assistant}</think>a1${eos}${user}u2${assistant}</think>`,
 };
 
-/** Ids of `text` in the families whose real vocabulary is here, and pieces elsewhere. */
-const digits: Readonly<Record<TokenizerName, readonly string[]>> = {
-  llm: ["1", "2", "3", "4", "5"],
-  v2: ["1", "2", "3", "4", "5"],
-  coder: ["1", "2", "3", "4", "5"],
-  v3: ["123", "45"],
-  "v3.1": ["123", "45"],
-  llama3: ["123", "45"],
-  qwen2: ["1", "2", "3", "4", "5"],
+/** Tokens by name at the ids of the released tokenizers; none are claimed of small vocabularies. */
+const placed: Readonly<Partial<Record<TokenizerName, readonly Token[]>>> = {
+  llm: FAMILIES.llm.tokens,
+  v2: FAMILIES.llm.tokens,
+  "coder-v2": FAMILIES.v2.tokens,
+  "coder-v1.5": [...FAMILIES.llm.tokens, ...FAMILIES.llm.letters, { content: TOKEN.eot, id: 100_015 }],
+  coder: FAMILIES.coder.tokens,
 };
+
+/** BOS and EOS in the released vocabularies. */
+const special: Readonly<Record<TokenizerName, readonly [number, number]>> = {
+  llm: [100_000, 100_001],
+  v2: [100_000, 100_001],
+  "coder-v2": [100_000, 100_001],
+  "coder-v1.5": [100_000, 100_001],
+  coder: [32_013, 32_014],
+  v3: [0, 1],
+  "v3.1": [0, 1],
+  llama3: [128_000, 128_001],
+  qwen2: [151_646, 151_643],
+};
+
+/** How many digits a piece takes. */
+const digits = (family: TokenizerName) => (/^(v3|llama3)/.test(family) ? 3 : 1);
 
 describe.each(releases)("$name", ({ name, model, tokenizer: family, template, config: own, generation }) => {
   const { parameters, published, config: shared } = models[model];
@@ -151,22 +182,17 @@ describe.each(releases)("$name", ({ name, model, tokenizer: family, template, co
   it("splits digits and numbers its special tokens as its family does", () => {
     const tokenizer = tokenizers.get(family)!;
     const ids = tokenizer.encode("12345", { addSpecialTokens: false });
-    if (family === "llm" || family === "v2" || family === "coder") {
-      expect(ids.map((id) => tokenizer.decode([id]))).toEqual(digits[family]);
-      expect(config.bosTokenIds).toEqual([tokenizer.idOf(bos)]);
-      const end = family === "coder" && template === "coder" ? TOKEN.eot : eos;
-      expect(config.eosTokenIds).toEqual([tokenizer.idOf(end)]);
-      expect(tokenizer.prefixIds).toEqual(config.bosTokenIds);
-      for (const { content, id } of FAMILIES[family].tokens) expect(tokenizer.idOf(content)).toBe(id);
+    const decoded = ids.map((id) => tokenizer.decode([id]));
+    expect(decoded.join("")).toBe("12345");
+    // No merge goes across pieces, so that no token holds more digits than a piece.
+    expect(decoded.every((piece) => piece.length <= digits(family))).toBe(true);
+    const tokens = placed[family];
+    if (tokens) {
+      for (const { content, id } of tokens) expect(tokenizer.idOf(content)).toBe(id);
+      expect(tokenizer.prefixIds).toEqual([tokenizer.idOf(bos)]);
+      expect([tokenizer.idOf(bos), tokenizer.idOf(eos)]).toEqual(special[family]);
       expect(tokenizer.vocabSize).toBeLessThanOrEqual(config.vocabSize);
-    } else {
-      // No merge goes across pieces, so that no token holds more digits than a piece.
-      const longest = Math.max(...digits[family].map((piece) => piece.length));
-      const decoded = ids.map((id) => tokenizer.decode([id]));
-      expect(decoded.join("")).toBe("12345");
-      expect(decoded.every((piece) => piece.length <= longest)).toBe(true);
     }
-    if (family === "v3") expect([config.bosTokenIds, config.eosTokenIds]).toEqual([[0], [1]]);
   });
 
   if (template !== null) {
@@ -180,20 +206,44 @@ describe.each(releases)("$name", ({ name, model, tokenizer: family, template, co
   }
 
   it("ends where its files say, and samples as they advise", () => {
-    const settings = readGenerationConfig(
-      {
-        _from_model_config: true,
-        ...generation,
-        bos_token_id: config.bosTokenIds[0],
-        eos_token_id: config.eosTokenIds[0],
-      },
-      config.eosTokenIds,
-    );
-    expect(settings.eosTokenIds).toEqual(config.eosTokenIds);
+    const advised = {
+      _from_model_config: true,
+      bos_token_id: config.bosTokenIds[0],
+      eos_token_id: config.eosTokenIds[0],
+      ...generation,
+    };
+    const settings = readGenerationConfig(advised, config.eosTokenIds);
+    const [start, end] = special[family];
+    const turn = template === "coder" ? tokenizers.get(family)!.idOf(TOKEN.eot) : end;
+    expect([advised.bos_token_id, settings.eosTokenIds]).toEqual([start, [turn]]);
     expect([settings.temperature, settings.topP]).toEqual([
       generation?.temperature ?? null,
       generation?.top_p ?? null,
     ]);
+  });
+});
+
+/** Files as they were published first; the repositories hold corrected ones now. */
+describe("first revisions", () => {
+  it("of V2 and V2-Chat call themselves deepseek", () => {
+    const { config } = models.v2;
+    expect(parseConfig({ ...config, model_type: "deepseek" })).toEqual(parseConfig(config));
+  });
+
+  it("of the Provers, too, with null for all that experts need", () => {
+    const { config, parameters } = models["llm-7b"];
+    const absent = [
+      ...["first_k_dense_replace", "kv_lora_rank", "moe_layer_freq", "n_routed_experts", "n_shared_experts"],
+      ...["norm_topk_prob", "num_experts_per_tok", "q_lora_rank", "qk_rope_head_dim", "scoring_func"],
+    ];
+    const first = parseConfig({
+      ...config,
+      ...Object.fromEntries(absent.map((key) => [key, null])),
+      ...{ model_type: "deepseek", moe_intermediate_size: 11008, n_group: 1, qk_nope_head_dim: 0 },
+      ...{ routed_scaling_factor: 1.0, seq_aux: true, aux_loss_alpha: 0.001, ep_size: 1 },
+    });
+    expect(first).toEqual({ ...parseConfig(config), modelType: "deepseek" });
+    expect(countParameters(first).total).toBe(parameters);
   });
 });
 

@@ -1,7 +1,8 @@
 /**
  * The tokenizer families as data: their pre-tokenizers in `tokenizer.json` form and their special-token tables.
- * DeepSeek LLM and V2 share one base vocabulary but not one added-token table: V2 reuses the ids at which LLM holds
- * thirteen letters (the characters of the bytes that UTF-8 never uses), so they are separate entries here.
+ * DeepSeek LLM and V2 share one base vocabulary but not one added-token table: Coder-V2 and V2.5 reuse the ids at which
+ * LLM holds thirteen letters (the characters of the bytes that UTF-8 never uses), so they are separate entries here. The
+ * first V2 models have neither, only BOS and EOS; Coder v1.5 has `<|EOT|>` after the letters.
  * Ids marked `verified: false` were not confirmed by a published file. Left out: the vocabularies themselves.
  */
 import type { PreTokenizerJson } from "./schema.ts";
