@@ -35,6 +35,8 @@ export {
   type LanguageConfig,
   parseConfig,
   presets,
+  type TokenModel,
+  type TrainableModel,
   toConfigJson,
 } from "./models/index.ts";
 export * from "./pretrained/index.ts";

@@ -7,7 +7,7 @@
 import { checkMessages, contentOf, type Message, type Tool } from "../chat/messages.ts";
 import type { ReplyPiece, ReplyText } from "../chat/reply.ts";
 import type { ChatTemplate, RenderOptions } from "../chat/template.ts";
-import { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { Cache } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -36,7 +36,7 @@ export interface TokenSource extends Disposable {
 
 /** Generates with one cache that keeps what the next prompt shares with the last. */
 export class ModelSource implements TokenSource {
-  readonly #model: CausalLM;
+  readonly #model: TokenModel;
   #cache: Cache | null = null;
   /** Tokens that the cache holds. */
   #held: readonly number[] = [];
@@ -44,7 +44,7 @@ export class ModelSource implements TokenSource {
   readonly vocabularySize: number;
   readonly eosIds: readonly number[];
 
-  constructor(model: CausalLM) {
+  constructor(model: TokenModel) {
     this.#model = model;
     this.context = model.config.maxPositions;
     this.vocabularySize = model.config.vocabSize;
@@ -132,12 +132,12 @@ export class Conversation implements Disposable {
 
   /** @param model a model, or what generates in its place; a source given is disposed with the conversation */
   constructor(
-    model: CausalLM | TokenSource,
+    model: TokenModel | TokenSource,
     tokenizer: Tokenizer,
     template: ChatTemplate,
     options: ConversationOptions = {},
   ) {
-    this.#source = model instanceof CausalLM ? new ModelSource(model) : model;
+    this.#source = "generate" in model ? model : new ModelSource(model);
     this.tokenizer = tokenizer;
     this.template = template;
     this.system = options.system ?? null;

@@ -2,7 +2,7 @@
  * What another storage of the same weights costs, measured on a text: perplexity before and after, and how far the
  * predicted distributions move. The two models need not be in memory together.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { logNorm } from "./chooser.ts";
 import { argmax } from "./sampling.ts";
@@ -34,7 +34,7 @@ const CHUNK = 256;
 
 /** The logits of `model` along `ids`, the first token being the start of a sequence. @throws ConfigError */
 export async function textLogits(
-  model: CausalLM,
+  model: TokenModel,
   ids: readonly number[],
   progress: (done: number, total: number) => void = () => {},
 ): Promise<TextLogits> {

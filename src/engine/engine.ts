@@ -6,7 +6,7 @@
  * Cached tokens have a budget. Where it runs out, stored prefixes go first; then the youngest sequence gives its cache
  * up, waits, and reads its tokens again. Left out: swapping caches to other memory, sharing pages between caches.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { CacheDtype } from "../nn/cache.ts";
 import { ConfigError, DeepseekError, DisposedError } from "../tensor/errors.ts";
 import { speculativeStats } from "./generate.ts";
@@ -114,7 +114,7 @@ interface Job {
 }
 
 export class Engine implements AsyncDisposable {
-  readonly model: CausalLM;
+  readonly model: TokenModel;
   readonly maxBatch: number;
   readonly maxQueue: number;
   readonly prefillChunk: number;
@@ -141,7 +141,7 @@ export class Engine implements AsyncDisposable {
   };
 
   /** The model stays the caller's. @throws ConfigError */
-  constructor(model: CausalLM, options: EngineOptions = {}) {
+  constructor(model: TokenModel, options: EngineOptions = {}) {
     const { maxBatch = 16, maxQueue = 256, prefillChunk = 512, cacheTokens = 32768 } = options;
     const where = "Engine";
     inRange(where, "maxBatch", maxBatch, 1, MOST_SEQUENCES);

@@ -3,7 +3,7 @@
  * over the cache. Works on any device; between tokens other work on the device and timers have their turn. Several
  * sequences at once are the engine's (`engine.ts`). Left out: beam search.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { Cache } from "../nn/cache.ts";
 import type { MlaForm } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
@@ -92,7 +92,7 @@ export class Tally {
 }
 
 /** Refuses what cannot be generated, with the numbers. @throws ConfigError */
-function check(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOptions): void {
+function check(model: TokenModel, prompt: ArrayLike<number>, options: GenerateOptions): void {
   const where = "generate";
   const { prefillChunk = 512, cache, speculative } = options;
   checkRequest(where, model.config, prompt, options);
@@ -122,7 +122,7 @@ class Stopped extends Error {}
 
 /** As `generate`, counting in `tally`. */
 export async function* run(
-  model: CausalLM,
+  model: TokenModel,
   prompt: ArrayLike<number>,
   options: GenerateOptions,
   tally: Tally,
@@ -177,7 +177,7 @@ export async function* run(
 }
 
 /** The tally for a generation, once its options are found valid. @throws ConfigError */
-export function begin(model: CausalLM, prompt: ArrayLike<number>, options: GenerateOptions): Tally {
+export function begin(model: TokenModel, prompt: ArrayLike<number>, options: GenerateOptions): Tally {
   check(model, prompt, options);
   return new Tally(prompt.length, options.cache?.length ?? 0);
 }
@@ -188,7 +188,7 @@ export function begin(model: CausalLM, prompt: ArrayLike<number>, options: Gener
  * options are out of range or prompt and new tokens exceed the model's context
  */
 export function generate(
-  model: CausalLM,
+  model: TokenModel,
   prompt: ArrayLike<number>,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStats> {

@@ -1,5 +1,5 @@
 /** Where a sequence starts: at the end of the longest beginning that some cache already holds, or at nothing. */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import { commonPrefix, type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
 import {
   createCaches,
@@ -47,7 +47,7 @@ export function findPrefix(
  * copy, else it stays and is copied, as is the beginning of a running sequence.
  */
 export function startCaches(
-  model: CausalLM,
+  model: TokenModel,
   drafts: boolean,
   found: FoundPrefix | null,
   store: PrefixStore,

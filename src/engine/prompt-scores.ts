@@ -2,7 +2,7 @@
  * Log-probabilities of a prompt's own tokens, each given those before it, for evaluations that compare texts. The head
  * runs over every row of the prompt, a slice at a time: the logits of a long prompt would fill the memory.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type GeneratedToken, scoredToken } from "./chooser.ts";
 
@@ -37,7 +37,7 @@ export class PromptScores {
   }
 
   /** Takes the states `[1, n, d]` that are due. @throws LogitsError */
-  async add(model: CausalLM, states: Tensor): Promise<void> {
+  async add(model: TokenModel, states: Tensor): Promise<void> {
     const [, total] = states.shape;
     for (let begin = 0; begin < total; begin += SLICE) {
       const rows = Array.from({ length: Math.min(SLICE, total - begin) }, (_, i) => begin + i);

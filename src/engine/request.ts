@@ -1,5 +1,5 @@
 /** What is asked of a generation, wherever it runs, and its refusal by name and number. */
-import type { LanguageConfig } from "../models/config.ts";
+import type { TokenModelConfig } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { ChooserOptions } from "./chooser.ts";
 import { checkSampling } from "./sampling.ts";
@@ -47,7 +47,7 @@ export function positive(where: string, name: string, value: number): void {
 /** Refuses what cannot be generated, fewer than `least` tokens among it, with the numbers. @throws ConfigError */
 export function checkRequest(
   where: string,
-  config: LanguageConfig,
+  config: TokenModelConfig,
   prompt: ArrayLike<number>,
   options: RequestOptions,
   least = 1,

@@ -2,7 +2,7 @@
  * One growing sequence: its tokens, the caches of what the model has read of them, and the rules by which further
  * tokens are chosen. `step.ts` moves sequences on, one or many in a pass.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { Cache, CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -23,7 +23,7 @@ export interface SequenceOptions extends RequestOptions {
 }
 
 export class Sequence implements Disposable {
-  readonly model: CausalLM;
+  readonly model: TokenModel;
   /** Prompt and output. */
   readonly tokens: number[];
   readonly promptTokens: number;
@@ -39,7 +39,7 @@ export class Sequence implements Disposable {
   readonly #stopIds: ReadonlySet<number>;
   #caches: SequenceCaches | null = null;
 
-  constructor(model: CausalLM, prompt: ArrayLike<number>, options: SequenceOptions) {
+  constructor(model: TokenModel, prompt: ArrayLike<number>, options: SequenceOptions) {
     const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0, promptLogprobs = false } = options;
     this.model = model;
     this.tokens = Array.from(prompt);
@@ -119,7 +119,7 @@ export interface RoomOptions {
 }
 
 /** Empty caches for a sequence. */
-export function createCaches(model: CausalLM, drafts: boolean, options: RoomOptions = {}): SequenceCaches {
+export function createCaches(model: TokenModel, drafts: boolean, options: RoomOptions = {}): SequenceCaches {
   const { capacity, dtype } = options;
   const cache = model.createCache(capacity, dtype);
   return { cache, draftCache: drafts ? model.createMtpCache(capacity, dtype) : null };

@@ -5,7 +5,7 @@
  *
  * The passes run outside the caller's scopes and tape, so that other work on the device may go on between steps.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import type { MlaForm, Segment } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -59,7 +59,7 @@ function draftsNext(sequence: Sequence): boolean {
 }
 
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
-function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
+function feedModule(model: TokenModel, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
   return model.device.inference(() => {
     const { device } = model;
     const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
@@ -79,7 +79,7 @@ function feedModule(model: CausalLM, feeding: readonly Sequence[], mlaForm: MlaF
 
 /** A drafted token for every sequence that can use one; what choosing it threw goes to `failed`. */
 async function draft(
-  model: CausalLM,
+  model: TokenModel,
   sequences: readonly Sequence[],
   mlaForm: MlaForm,
   buffers: SamplingBuffers | undefined,
@@ -140,7 +140,7 @@ function inputOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[
  * `scored`; those that the prediction module reads wait in their sequence. Returns logits of the wanted rows, `[n, V]`.
  */
 function useStates(
-  model: CausalLM,
+  model: TokenModel,
   hidden: Tensor,
   placed: readonly Placed[],
   wanted: readonly number[],
@@ -165,7 +165,7 @@ function useStates(
 
 /** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`; see `useStates`. */
 async function readTokens(
-  model: CausalLM,
+  model: TokenModel,
   placed: readonly Placed[],
   mlaForm: MlaForm,
   scored: Map<Sequence, Tensor>,
@@ -186,7 +186,7 @@ async function readTokens(
 
 /** Scores prompts' tokens by the states of their rows, which it frees; what that throws goes to `failed`. */
 async function scorePrompts(
-  model: CausalLM,
+  model: TokenModel,
   scored: ReadonlyMap<Sequence, Tensor>,
   failed: Map<Sequence, unknown>,
 ): Promise<void> {
@@ -243,7 +243,7 @@ function forgetDraft(sequence: Sequence): void {
  * it was cancelled) is left out. Throws only what the device or the model threw: then no sequence can go on.
  */
 export async function step(
-  model: CausalLM,
+  model: TokenModel,
   readings: readonly Reading[],
   { mlaForm = "auto", buffers, between }: StepOptions = {},
 ): Promise<Outcome[]> {

@@ -2,7 +2,7 @@
  * Text-level generation: completion and fill-in-the-middle (DeepSeek-Coder, arXiv 2401.14196 section 3.1) over a
  * tokenizer, with stop strings. Tokens marked special and FIM sentinels are never printed. Left out: chat templates.
  */
-import type { CausalLM } from "../models/causal-lm.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { fimPrompt } from "../tokenizer/fim.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
@@ -11,7 +11,7 @@ import { Engine } from "./engine.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
 
 /** What produces tokens: a model for one sequence, or an engine beside its other requests. */
-export type TextSource = CausalLM | Engine;
+export type TextSource = TokenModel | Engine;
 
 export interface TextOptions extends GenerateOptions {
   /** Texts before which the output ends; they may span tokens. */
@@ -83,7 +83,7 @@ function beginOn(source: TextSource, ids: readonly number[], options: GenerateOp
   return { tokens: generation, stats: () => generation.stats };
 }
 
-function modelOf(source: TextSource): CausalLM {
+function modelOf(source: TextSource): TokenModel {
   return source instanceof Engine ? source.model : source;
 }
 
