@@ -3,7 +3,7 @@
  * transformers' `apply_chat_template` gives, with one difference: control tokens that messages, tools or variables
  * spell out stay plain text (see provenance.ts). As there, the template alone decides about BOS; nothing is added.
  */
-import { fromPlain, parseJson } from "../json/index.ts";
+import { fromPlain, type JsonValue, parseJsonSlices } from "../json/index.ts";
 import type { ChatTemplateSource } from "../pretrained/chat-template-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
@@ -96,16 +96,14 @@ function compile(source: string, name: string): Jinja {
   }
 }
 
-/** How the arguments of a call reach a template; `index` is the message's. */
-type ArgumentsForm = (text: string, index: number) => unknown;
-
-const asText: ArgumentsForm = (text) => text;
+/** How the arguments of a call reach a template; `index` is the message's. Null: as their text. */
+type ArgumentsForm = ((text: string, index: number) => Slices<unknown>) | null;
 
 /** The arguments as an object; undefined where they are no JSON. Some clients send nothing for no arguments. */
-function parsedArguments(text: string): unknown {
-  if (text.trim() === "") return {};
+function* parsedArguments(text: string): Slices<JsonValue | undefined> {
+  if (text.trim() === "") return new Map();
   try {
-    return parseJson(text);
+    return yield* parseJsonSlices(text);
   } catch {
     return undefined;
   }
@@ -124,16 +122,15 @@ function* normalise(messages: readonly Message[], form: ArgumentsForm): Slices<R
   for (const [index, message] of messages.entries()) {
     const { role, tool_calls: calls, reasoning_content: reasoning, tool_call_id: id, name } = message;
     const calling = calls !== undefined && calls.length > 0;
+    const written: Record<string, unknown>[] = [];
+    for (const { id, function: call } of calls ?? []) {
+      const made = { name: call.name, arguments: form ? yield* form(call.arguments, index) : call.arguments };
+      written.push({ id, type: "function", function: made });
+    }
     normal.push({
       role: new Given(role, TEMPLATE),
       content: calling ? contentOf(message) || null : contentOf(message),
-      ...(calling && {
-        tool_calls: calls.map(({ id, function: { name, arguments: text } }) => ({
-          id,
-          type: "function",
-          function: { name, arguments: form(text, index) },
-        })),
-      }),
+      ...(calling && { tool_calls: written }),
       ...(reasoning != null && { reasoning_content: reasoning }),
       ...(id !== undefined && { tool_call_id: id }),
       ...(name !== undefined && { name }),
@@ -230,12 +227,12 @@ class JinjaTemplate implements ChatTemplate {
   *#run(messages: readonly Message[], options: RenderOptions): Slices<Str> {
     checkMessages(messages);
     if (!messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)) {
-      return yield* this.#once(messages, options, asText);
+      return yield* this.#once(messages, options, null);
     }
     const watch: Watch = { printed: false, asked: false };
     let broken: { index: number; text: string } | null = null;
-    const asObject: ArgumentsForm = (text, index) => {
-      const parsed = parsedArguments(text);
+    const asObject: ArgumentsForm = function* (text, index) {
+      const parsed = yield* parsedArguments(text);
       if (parsed === undefined) broken ??= { index, text };
       return new Given(parsed ?? {}, DATA, watch);
     };
@@ -258,7 +255,7 @@ class JinjaTemplate implements ChatTemplate {
       }
     }
     try {
-      return yield* this.#once(messages, options, asText);
+      return yield* this.#once(messages, options, null);
     } catch (error) {
       if (rendered !== null && noJson === null) return rendered;
       throw problem ?? error;

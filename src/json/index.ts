@@ -1,6 +1,6 @@
 /** JSON with its digits and the order of its keys: reading, writing, exact numbers. */
 export { type Decimal, JsonNumber } from "./number.ts";
-export { type JsonLimits, JsonSyntaxError, parseJson } from "./parse.ts";
+export { type JsonLimits, JsonSyntaxError, parseJson, parseJsonSlices } from "./parse.ts";
 export { type JsonPath, parsePlain } from "./plain.ts";
 export {
   canonicalJson,

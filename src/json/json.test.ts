@@ -9,6 +9,7 @@ import {
   type JsonValue,
   PYTHON,
   parseJson,
+  parseJsonSlices,
   parsePlain,
   pythonFloat,
   toPlain,
@@ -40,6 +41,23 @@ describe("reading", () => {
         expect(writeJson(parseJson(text), indent === undefined ? {} : { indent })).toBe(text);
       }),
     );
+  });
+
+  it("in slices gives the same, with pauses, and passes over thousands of unwanted keys", () => {
+    const text = JSON.stringify({
+      list: Array.from({ length: 10_000 }, (_, i) => [i, { i: -i }]),
+      end: null,
+    });
+    const work = parseJsonSlices(text);
+    let pauses = 0;
+    let result = work.next();
+    for (; !result.done; result = work.next()) pauses++;
+    expect(pauses).toBe(20);
+    expect(writeJson(result.value)).toBe(text);
+    expect(parseJsonSlices("null").next()).toEqual({ done: true, value: null });
+    const many = JSON.stringify(Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, i])));
+    expect(writeJson(parseJson(many, { only: new Set(["k7", "k99999"]) }))).toBe('{"k7":7,"k99999":99999}');
+    expect(writeJson(parseJson(many, { only: new Set(["k7"]) }))).toBe('{"k7":7}');
   });
 
   it("accepts and refuses what JSON.parse does", () => {

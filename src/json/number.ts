@@ -23,13 +23,17 @@ export class JsonNumber {
   readonly text: string;
   #decimal: Decimal | null = null;
 
-  /** @throws RangeError where `text` is no JSON number, or its exponent has more than nine digits */
-  constructor(text: string) {
+  /**
+   * @param digits whether `text` is known to be a whole number, so that it is not looked at
+   * @throws RangeError where `text` is no JSON number, or its exponent has more than nine digits
+   */
+  constructor(text: string, digits = false) {
+    this.text = text;
+    if (digits) return;
     const parts = SYNTAX.exec(text);
     if (parts === null || (parts[4] !== undefined && Math.abs(Number(parts[4])) > LARGEST_EXPONENT)) {
       throw new RangeError(`not a number of JSON: ${text.slice(0, 80)}`);
     }
-    this.text = text;
   }
 
   /**

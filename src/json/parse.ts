@@ -61,6 +61,11 @@ class Reader {
   readonly #only: ReadonlySet<string> | undefined;
   #values: number;
   #at = 0;
+  /** The objects and arrays that are open, and the keys whose values are read in those that are objects. */
+  readonly #open: (JsonValue[] | JsonObject)[] = [];
+  readonly #keys: string[] = [];
+  #begun = false;
+  #result: JsonValue | undefined;
 
   constructor(text: string, limits: JsonLimits) {
     const { maxDepth = 512, maxLength = 2 ** 28, maxValues = 8_000_000, maxNumberLength = 4300 } = limits;
@@ -73,11 +78,23 @@ class Reader {
   }
 
   read(): JsonValue {
-    if (this.#text.charCodeAt(0) === 0xfeff) this.#fail("a byte-order mark before the JSON");
-    const value = this.#value(0);
-    this.#space();
-    if (this.#at < this.#text.length) this.#fail(`${this.#found()} after the end of the JSON value`);
-    return value;
+    return this.advance(Number.POSITIVE_INFINITY) as JsonValue;
+  }
+
+  /** Reads at most `most` values more; undefined while there are others. */
+  advance(most: number): JsonValue | undefined {
+    const text = this.#text;
+    if (!this.#begun) {
+      this.#begun = true;
+      if (text.charCodeAt(0) === 0xfeff) this.#fail("a byte-order mark before the JSON");
+    }
+    for (let left = most; left > 0; left--) {
+      if (!this.#place(this.#value())) continue;
+      this.#space();
+      if (this.#at < text.length) this.#fail(`${this.#found()} after the end of the JSON value`);
+      return this.#result;
+    }
+    return undefined;
   }
 
   #fail(message: string, offset = this.#at): never {
@@ -114,15 +131,16 @@ class Reader {
     }
   }
 
-  #value(depth: number): JsonValue {
+  /** The next value; undefined for an object or array that was opened and holds something. */
+  #value(): JsonValue | undefined {
     this.#count(1);
     switch (this.#space()) {
       case QUOTE:
         return this.#string();
       case 0x7b:
-        return this.#object(depth + 1);
+        return this.#openObject();
       case 0x5b:
-        return this.#array(depth + 1);
+        return this.#openArray();
       case 0x74:
         return this.#word("true", true);
       case 0x66:
@@ -134,6 +152,31 @@ class Reader {
     }
   }
 
+  /** Puts a value where it belongs and goes to where the next one begins; true where it was the whole. */
+  #place(made: JsonValue | undefined): boolean {
+    if (made === undefined) return false;
+    let value = made;
+    for (;;) {
+      const depth = this.#open.length;
+      if (depth === 0) {
+        this.#result = value;
+        return true;
+      }
+      const top = this.#open[depth - 1];
+      if (Array.isArray(top)) {
+        top.push(value);
+        const code = this.#space();
+        if (code !== 0x2c && code !== 0x5d) this.#expected("',' or ']'");
+        this.#at++;
+        if (code === 0x2c) return false;
+      } else {
+        top.set(this.#keys[depth - 1], value);
+        if (this.#another() && this.#entry()) return false;
+      }
+      value = this.#open.pop() as JsonValue;
+    }
+  }
+
   #word<T>(word: string, value: T): T {
     if (!this.#text.startsWith(word, this.#at)) this.#expected("a value");
     this.#at += word.length;
@@ -141,12 +184,29 @@ class Reader {
   }
 
   #number(): JsonNumber {
+    const text = this.#text;
+    const from = this.#at;
+    const first = text.charCodeAt(from) === 0x2d ? from + 1 : from;
+    let to = first;
+    let code = text.charCodeAt(to);
+    while (code >= 0x30 && code <= 0x39) code = text.charCodeAt(++to);
+    const whole = to > first && (to === first + 1 || text.charCodeAt(first) !== 0x30);
+    if (!whole || code === 0x2e || code === 0x45 || code === 0x65) return this.#uncommonNumber();
+    if (to - from > this.#maxNumberLength) this.#tooManyDigits();
+    this.#at = to;
+    return new JsonNumber(text.slice(from, to), true);
+  }
+
+  #tooManyDigits(): never {
+    this.#fail(`a number of more than ${this.#maxNumberLength} characters`);
+  }
+
+  /** A number with a point or an exponent, or none. */
+  #uncommonNumber(): JsonNumber {
     NUMBER.lastIndex = this.#at;
     const text = NUMBER.exec(this.#text)?.[0];
     if (text === undefined) this.#expected("a value");
-    if (text.length > this.#maxNumberLength) {
-      this.#fail(`a number of more than ${this.#maxNumberLength} characters`);
-    }
+    if (text.length > this.#maxNumberLength) this.#tooManyDigits();
     try {
       const value = new JsonNumber(text);
       this.#at += text.length;
@@ -156,52 +216,60 @@ class Reader {
     }
   }
 
-  #enter(depth: number): void {
-    if (depth > this.#maxDepth) this.#fail(`nested deeper than ${this.#maxDepth} levels`);
+  #enter(): void {
+    if (this.#open.length >= this.#maxDepth) this.#fail(`nested deeper than ${this.#maxDepth} levels`);
     this.#at++;
   }
 
-  #array(depth: number): JsonValue[] {
-    this.#enter(depth);
-    const out: JsonValue[] = [];
+  #openArray(): JsonValue[] | undefined {
+    this.#enter();
     if (this.#space() === 0x5d) {
       this.#at++;
-      return out;
+      return [];
     }
-    for (;;) {
-      out.push(this.#value(depth));
-      const code = this.#space();
-      if (code === 0x5d) break;
-      if (code !== 0x2c) this.#expected("',' or ']'");
-      this.#at++;
-    }
-    this.#at++;
-    return out;
+    this.#open.push([]);
+    return undefined;
   }
 
-  #object(depth: number): JsonObject {
+  #openObject(): JsonObject | undefined {
     this.#count(8);
-    this.#enter(depth);
-    const out: JsonObject = new Map();
-    if (this.#space() === 0x7d) {
+    this.#enter();
+    const made: JsonObject = new Map();
+    const code = this.#space();
+    if (code === 0x7d) {
       this.#at++;
-      return out;
+      return made;
     }
-    const only = depth === 1 ? this.#only : undefined;
-    for (;;) {
-      if (this.#space() !== QUOTE) this.#expected(out.size === 0 ? "'\"' or '}'" : "'\"'");
+    if (code !== QUOTE) this.#expected("'\"' or '}'");
+    this.#open.push(made);
+    if (this.#entry()) return undefined;
+    return this.#open.pop() as JsonObject;
+  }
+
+  /** Reads keys up to the value of one that is wanted; false where the object ends before. */
+  #entry(): boolean {
+    const depth = this.#open.length;
+    do {
       const key = this.#string();
       if (this.#space() !== 0x3a) this.#expected("':'");
       this.#at++;
-      if (only !== undefined && !only.has(key)) this.#skip();
-      else out.set(key, this.#value(depth));
-      const code = this.#space();
-      if (code === 0x7d) break;
-      if (code !== 0x2c) this.#expected("',' or '}'");
-      this.#at++;
-    }
+      if (depth > 1 || this.#only === undefined || this.#only.has(key)) {
+        this.#keys[depth - 1] = key;
+        return true;
+      }
+      this.#skip();
+    } while (this.#another());
+    return false;
+  }
+
+  /** Goes on behind a value of an object, to the next key; false where the object ends. */
+  #another(): boolean {
+    const code = this.#space();
+    if (code !== 0x2c && code !== 0x7d) this.#expected("',' or '}'");
     this.#at++;
-    return out;
+    if (code === 0x7d) return false;
+    if (this.#space() !== QUOTE) this.#expected("'\"'");
+    return true;
   }
 
   #string(): string {
@@ -258,7 +326,7 @@ class Reader {
   #skip(): void {
     const opened = this.#space();
     if (opened !== 0x7b && opened !== 0x5b) {
-      this.#value(1);
+      this.#value();
       return;
     }
     const closers: number[] = [];
@@ -287,4 +355,17 @@ class Reader {
  */
 export function parseJson(text: string, limits: JsonLimits = {}): JsonValue {
   return new Reader(text, limits).read();
+}
+
+/** Values between two pauses: well under a millisecond of work. */
+const VALUES_PER_SLICE = 2000;
+
+/** The same with pauses, for whoever has others to serve meanwhile. @throws JsonSyntaxError */
+export function* parseJsonSlices(text: string, limits: JsonLimits = {}): Generator<void, JsonValue, void> {
+  const reader = new Reader(text, limits);
+  for (;;) {
+    const value = reader.advance(VALUES_PER_SLICE);
+    if (value !== undefined) return value;
+    yield;
+  }
 }

@@ -11,7 +11,14 @@ import { isControlToken, looksLikeControl, readAddedTokens } from "./added-token
 import { FAMILIES, GGUF_RULES, type GgufRules, preTokenizerJson, type TokenizerFamily } from "./families.ts";
 import { translateOniguruma } from "./oniguruma.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
-import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
+import { readObject, readTokenizerFile } from "./read-file.ts";
+import type {
+  AddedTokenJson,
+  BpeModelJson,
+  PreTokenizerJson,
+  TokenizerConfigJson,
+  TokenizerJson,
+} from "./schema.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Codes of `tokenizer.ggml.token_type`. */
@@ -327,9 +334,9 @@ export function ggufTokenizerMetadata(
   config: unknown,
   vocabSize: number,
 ): Map<string, GgufValue> {
-  const file = (typeof json === "string" ? JSON.parse(json) : json) as TokenizerJson;
-  const settings = typeof config === "string" ? (JSON.parse(config) as unknown) : config;
-  const tokenizer = loadTokenizer(file, settings);
+  const tokenizer = loadTokenizer(json, config);
+  const { file, model, vocab } = readTokenizerFile(json);
+  const settings = typeof config === "string" ? readObject(config, "tokenizer_config.json") : config;
   if (tokenizer.vocabSize > vocabSize) {
     throw new ConfigError("more tokens than the model has rows", {
       where: "tokenizer.json",
@@ -338,7 +345,6 @@ export function ggufTokenizerMetadata(
     });
   }
   const kinds = new Int32Array(vocabSize).fill(KIND.normal);
-  const vocab = new Map(Object.entries(file.model.vocab));
   const decoder = (settings as { added_tokens_decoder?: unknown } | null | undefined)?.added_tokens_decoder;
   for (const token of readAddedTokens(vocab, file.added_tokens, decoder)) {
     const side = (["lstrip", "rstrip", "single_word"] as const).find((name) => token[name]);
@@ -362,11 +368,13 @@ export function ggufTokenizerMetadata(
     } else seen.set(token, id);
     return token ?? `[PAD${id}]`;
   });
-  const merges = file.model.merges.map((pair) => (typeof pair === "string" ? pair : pair.join(" ")));
+  const merges = (model.merges as BpeModelJson["merges"]).map((pair) =>
+    typeof pair === "string" ? pair : pair.join(" "),
+  );
   const { specialIds: ids, prefixIds, suffixIds } = tokenizer;
   const pairs: [string, GgufValue][] = [
     ["model", text("gpt2")],
-    ["pre", text(preOf(file.pre_tokenizer, file.model.ignore_merges === true))],
+    ["pre", text(preOf(file.pre_tokenizer as PreTokenizerJson, model.ignore_merges === true))],
     ["tokens", strings(tokens)],
     ["token_type", i32s(kinds)],
     ["merges", strings(merges)],

@@ -44,6 +44,39 @@ const added = (id: number, content: string, rest: object = {}) => ({
   ...rest,
 });
 
+describe("the text of a file", () => {
+  const text = (vocab: string) =>
+    JSON.stringify({ ...json, model: { ...json.model, vocab: "here", merges: [] } }).replace(
+      '"here"',
+      () => `{${vocab}}`,
+    );
+  const ids = (vocab: string) => () => loadTokenizer(text(vocab));
+
+  it("keeps ids as they are written, and names in their order", () => {
+    expect(ids('"a":9007199254740993')).toThrow(/non-negative integer.*9007199254740993/);
+    expect(ids('"a":1.5')).toThrow("1.5");
+    expect(ids('"a":"1"')).toThrow(/non-negative integer.*a/);
+    expect(ids('"b":5,"7":5')).toThrow(/share an id.*b.*7/);
+    expect(loadTokenizer(text('"b":1.0,"7":2,"__proto__":0')).tokenOf(0)).toBe("__proto__");
+  });
+
+  it("says where it is no JSON", () => {
+    expect(() => loadTokenizer('{\n "model": {,}')).toThrow(
+      /tokenizer.json: not valid JSON: .*line 2, column 12/,
+    );
+    expect(() => loadTokenizer(json, "{]")).toThrow(/tokenizer_config.json: not valid JSON/);
+    expect(() => loadTokenizer("[]")).toThrow("not an object");
+    expect(() => loadTokenizer('{"model":{"vocab":[]}}')).toThrow(/model.vocab: not an object/);
+  });
+
+  it("gives the tokenizer that the parsed file gives", () => {
+    const [parsed, read] = [loadTokenizer(json), loadTokenizer(JSON.stringify(json))];
+    const sample = `héllo wörld 12 ${TOKEN.eos} 你好`;
+    expect(read.encode(sample)).toEqual(parsed.encode(sample));
+    expect(read.specialIds).toEqual(parsed.specialIds);
+  });
+});
+
 describe("encode and decode", () => {
   it("round-trip any text; a lone surrogate becomes U+FFFD", () => {
     const unit = fc.oneof(character, fc.constantFrom("\uFEFF", "\0", "<", "｜"));

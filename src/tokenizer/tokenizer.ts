@@ -12,6 +12,7 @@ import { buildBpe } from "./bpe.ts";
 import { tokenToBytes } from "./byte-alphabet.ts";
 import { readPolicy, type SpecialIds } from "./policy.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
+import { type Json, readObject, readTokenizerFile } from "./read-file.ts";
 import { LONG_TEXT, type Slices, wellFormed, wellFormedSlices } from "./slices.ts";
 
 export interface EncodeOptions {
@@ -62,23 +63,6 @@ export interface Tokenizer {
   bytesOf(id: number): Uint8Array;
 }
 
-type Json = Record<string, unknown>;
-
-function parse(json: unknown, where: string): Json {
-  let value = json;
-  if (typeof json === "string") {
-    try {
-      value = JSON.parse(json);
-    } catch (cause) {
-      throw new FormatError("not valid JSON", { where, cause });
-    }
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new FormatError("not an object", { where, found: Array.isArray(value) ? "a list" : typeof value });
-  }
-  return value as Json;
-}
-
 function refuseUnless(ok: boolean, where: string, expected: string, found: unknown): void {
   if (ok) return;
   const shown = typeof found === "object" && found !== null ? ((found as Json).type ?? "no type") : found;
@@ -114,17 +98,6 @@ function checkParts(file: Json, model: Json): void {
   for (const item of list.length === 0 ? [null] : list) {
     refuseUnless((item as Json | null)?.type === "ByteLevel", "decoder", "ByteLevel", item ?? "none");
   }
-}
-
-function readVocab(value: unknown): Map<string, number> {
-  const where = "tokenizer.json model.vocab";
-  const vocab = new Map(Object.entries(parse(value, where))) as Map<string, number>;
-  for (const [token, id] of vocab) {
-    if (!Number.isInteger(id) || id < 0) {
-      throw new FormatError("an id must be a non-negative integer", { where, name: token, found: id });
-    }
-  }
-  return vocab;
 }
 
 function readMerges(value: unknown): [string, string][] {
@@ -168,11 +141,9 @@ function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<
  * JSON or as text. Throws FormatError for a damaged file and, by name, for anything it asks for that is not supported.
  */
 export function loadTokenizer(json: unknown | string, config?: unknown): Tokenizer {
-  const file = parse(json, "tokenizer.json");
-  const model = parse(file.model, "tokenizer.json model");
+  const { file, model, vocab } = readTokenizerFile(json);
   checkParts(file, model);
-  const vocab = readVocab(model.vocab);
-  const settings = config === undefined ? undefined : parse(config, "tokenizer_config.json");
+  const settings = config === undefined ? undefined : readObject(config, "tokenizer_config.json");
   const added = readAddedTokens(vocab, file.added_tokens, settings?.added_tokens_decoder);
   const ids = new Map(vocab);
   for (const { content, id } of added) ids.set(content, id);
