@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { sampleTexts, writeModelFolder } from "../src/serve/testing.ts";
+import { sampleTexts, writeModelFolder } from "../src/engine/testing-folder.ts";
 import { Random } from "../src/tensor/random.ts";
 
 export const name = "serve-load";

@@ -2,10 +2,10 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { utf8Length } from "../text/utf8-length.ts";
 import { collect, type TextFile } from "./corpus.ts";
 import { type PrepareOptions, prepareCorpus } from "./prepare.ts";
 import { prepareStream, type RereadableCorpus, type StreamOptions } from "./prepare-stream.ts";
-import { utf8Length } from "./utf8-length.ts";
 
 /** A corpus in memory whose later reads can differ from the first pass. */
 function corpusOf(files: readonly TextFile[]): RereadableCorpus & { readonly texts: Map<string, string> } {

@@ -6,6 +6,7 @@
  */
 
 import { ConfigError } from "../tensor/errors.ts";
+import { utf8Length } from "../text/utf8-length.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
 import { type DedupeReport, Deduplicator, normaliseText } from "./dedupe.ts";
 import { hashHex, hashUnit } from "./hash.ts";
@@ -13,7 +14,6 @@ import type { PrepareOptions } from "./prepare.ts";
 import { groupByProject } from "./project.ts";
 import { pathComment, pathInProject, projectFiles, type RepositoryOptions } from "./repository-order.ts";
 import { contentKey, cutAt, planSplit, type SplitItem } from "./split.ts";
-import { utf8Length } from "./utf8-length.ts";
 
 /** A corpus whose texts can be had again by path; no two of its files share a path. */
 export interface RereadableCorpus extends AsyncIterable<TextFile> {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { utf8Length } from "../text/utf8-length.ts";
 import { collect } from "./corpus.ts";
 import { ALL_FILTERS, letterFraction, lineStatistics, rejectedBy, visibleHtmlText } from "./filters.ts";
 import { isIgnored, parseIgnoreFile } from "./gitignore.ts";
 import { hash128, hashUnit } from "./hash.ts";
 import { hasExtension, newReport, presetExtensions, selectCorpus } from "./select.ts";
-import { utf8Length } from "./utf8-length.ts";
 
 const code = "export const value = compute(first, second);\n".repeat(5);
 

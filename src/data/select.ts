@@ -4,10 +4,10 @@
  */
 
 import { ConfigError } from "../tensor/errors.ts";
+import { utf8Length } from "../text/utf8-length.ts";
 import { baseName, type Corpus, type TextFile } from "./corpus.ts";
 import { ALL_FILTERS, type ContentRule, type FilterSwitches, rejectedBy } from "./filters.ts";
 import { isSecretName, isSecretText } from "./secrets.ts";
-import { utf8Length } from "./utf8-length.ts";
 
 export const EXTENSION_PRESETS = ["code", "typescript", "text", "all"] as const;
 

@@ -6,10 +6,10 @@
  */
 
 import { ConfigError } from "../tensor/errors.ts";
+import { utf8Length } from "../text/utf8-length.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
 import { normaliseText } from "./dedupe.ts";
 import { hashHex, hashUnit } from "./hash.ts";
-import { utf8Length } from "./utf8-length.ts";
 
 export interface SplitOptions {
   /** Expected share of files, and of long files' text, that is held out, in [0, 1) (default 0.02). */

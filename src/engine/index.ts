@@ -1,4 +1,7 @@
-/** Generation of tokens and of text, of one sequence or of many at once; conversations. */
+/**
+ * Generation of tokens and of text, of one sequence or of many at once; conversations; a host that answers requests with
+ * text, in a thread of its own or in a page's worker.
+ */
 export type { ChooserOptions, TokenLogprob } from "./chooser.ts";
 export type { JsonOptions } from "./constraint/json-schema.ts";
 export {
@@ -39,6 +42,33 @@ export {
   type StopReason,
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
+export type { MachineMemory } from "./host/cache-plan.ts";
+export { type EngineChannel, EngineClient, type JobEvent, type JobStream } from "./host/engine-client.ts";
+export { type Fault, type FaultKind, RequestError } from "./host/errors.ts";
+export type { HistogramState } from "./host/histogram.ts";
+export { localChannel } from "./host/local-channel.ts";
+export { type PageWorker, type WorkerScope, workerChannel, workerPort } from "./host/page-worker.ts";
+export type {
+  ChatJob,
+  ChoiceUsage,
+  CompletionJob,
+  Delta,
+  EngineFigures,
+  FinishReason,
+  FromEngine,
+  HostSettings,
+  Job,
+  ModelInfo,
+  ResponseFormat,
+  SamplingRequest,
+  ToEngine,
+  TokenEntry,
+  TokenizeRequest,
+  TokenProbability,
+  ToolCallPart,
+  ToolChoice,
+} from "./host/protocol.ts";
+export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";

@@ -6,7 +6,7 @@ import { collect } from "../data/corpus.ts";
 import { openDataset } from "../data/node-dataset.ts";
 import { folderCorpus } from "../data/node-files.ts";
 import { prepareCorpus } from "../data/prepare.ts";
-import { utf8Length } from "../data/utf8-length.ts";
+import { utf8Length } from "../text/utf8-length.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
 import { trainBpe } from "../tokenizer/train-bpe.ts";
 import { mergeConfig, preset } from "./config.ts";

@@ -1,4 +1,6 @@
 /** What a training run needs of the machine's memory, estimated from its settings alone, and whether that can be had. */
+
+import { thisMachine } from "../files/machine.ts";
 import { isMoeLayer, type LanguageConfig, parseConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
 import type { Machine } from "../models/memory-needs.ts";
@@ -6,7 +8,6 @@ import { mainSpecs, mtpSpecs } from "../models/specs.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { formatBytes } from "../text/units.ts";
-import { thisMachine } from "./machine.ts";
 import type { RunConfig } from "./settings.ts";
 
 /** Bytes of one WebAssembly memory, less what threads take of it: the operands of one call lie in one. */

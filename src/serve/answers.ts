@@ -1,6 +1,8 @@
 /** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
-import type { JobStream } from "./engine-client.ts";
-import type { ChoiceUsage, FinishReason, TokenEntry } from "./protocol.ts";
+
+import type { JobStream } from "../engine/host/engine-client.ts";
+import type { ChoiceUsage, FinishReason, TokenEntry } from "../engine/host/protocol.ts";
+import { freshId } from "../text/ids.ts";
 
 /** What identifies an answer, the same in all its chunks. */
 export interface AnswerHead {
@@ -10,9 +12,6 @@ export interface AnswerHead {
   readonly model: string;
   readonly fingerprint: string;
 }
-
-/** An id that no other object has. */
-export const freshId = (prefix: string): string => prefix + crypto.randomUUID().replaceAll("-", "");
 
 /** @param prefix of the id, with what sets it apart */
 export function answerHead(prefix: string, model: string, fingerprint: string): AnswerHead {

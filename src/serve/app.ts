@@ -5,19 +5,19 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { getPath } from "hono/utils/url";
+import type { EngineClient, JobStream } from "../engine/host/engine-client.ts";
+import { checkLength } from "../engine/host/job-length.ts";
+import type { Job, ModelInfo } from "../engine/host/protocol.ts";
 import { keyCheck } from "./access.ts";
 import { answerHead } from "./answers.ts";
 import { parseBody } from "./body.ts";
 import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
-import type { EngineClient, JobStream } from "./engine-client.ts";
-import { ApiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
+import { ApiError, apiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
 import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-stream.ts";
-import { checkLength } from "./job-length.ts";
 import { Counter } from "./metrics.ts";
 import { pathNormalizer } from "./paths.ts";
-import type { Job, ModelInfo } from "./protocol.ts";
 import { bodyReader } from "./request-body.ts";
 import { responseBody, responseEvents } from "./responses-answer.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
@@ -77,10 +77,7 @@ function working(state: ServerState): EngineClient {
   if (state.phase === "loading") throw unavailable("The model is still loading.", "model_loading");
   if (state.phase === "draining") throw unavailable("The server is shutting down.", "shutting_down");
   if (state.phase === "failed" || state.engine === null) {
-    throw unavailable(
-      `The engine has failed and the server is about to end: ${state.reason}`,
-      "engine_failed",
-    );
+    throw unavailable(`The engine has failed: ${state.reason}`, "engine_failed");
   }
   return state.engine;
 }
@@ -141,8 +138,9 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   app.onError((error, c) => {
     // Who leaves in the middle of a body gets no answer, and it is nobody's fault here.
-    if (!(error instanceof ApiError) && !c.req.raw.signal.aborted) report(error);
-    const { shape } = error instanceof ApiError ? error : internal();
+    const known = apiError(error);
+    if (known === null && !c.req.raw.signal.aborted) report(error);
+    const { shape } = known ?? internal();
     if (shape.retryAfter !== undefined) c.header("retry-after", String(shape.retryAfter));
     if (shape.status === 401) c.header("www-authenticate", "Bearer");
     return c.json(errorBody(shape), shape.status as 500);

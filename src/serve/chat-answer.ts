@@ -1,6 +1,6 @@
 /** Answers of /v1/chat/completions: the whole body, or chunks as they come. */
-import { type AnswerHead, collect, usageBody, type WholeToolCall } from "./answers.ts";
-import type { JobStream } from "./engine-client.ts";
+
+import type { JobStream } from "../engine/host/engine-client.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -8,7 +8,8 @@ import type {
   TokenEntry,
   TokenProbability,
   ToolCallPart,
-} from "./protocol.ts";
+} from "../engine/host/protocol.ts";
+import { type AnswerHead, collect, usageBody, type WholeToolCall } from "./answers.ts";
 
 const tokenBody = ({ id, token, logprob, bytes }: TokenProbability, { tokenIds }: ChatShape) => ({
   token: tokenIds ? `token_id:${id}` : token,

@@ -1,7 +1,8 @@
 /** Answers of /v1/completions: the whole body, or chunks as they come. */
+
+import type { JobStream } from "../engine/host/engine-client.ts";
+import type { ChoiceUsage, TokenEntry, TokenProbability } from "../engine/host/protocol.ts";
 import { type AnswerHead, collect, usageBody } from "./answers.ts";
-import type { JobStream } from "./engine-client.ts";
-import type { ChoiceUsage, TokenEntry, TokenProbability } from "./protocol.ts";
 
 const utf8 = new TextEncoder();
 

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { writeModelFolder } from "../engine/testing-folder.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { post, user } from "./test-server.ts";
-import { writeModelFolder } from "./testing.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-control-"));
 let server: RunningServer;

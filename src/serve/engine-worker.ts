@@ -1,40 +1,53 @@
-/** The engine's thread: opens the model, says so, and lets an `EngineHost` answer what arrives. Node only. */
+/** The engine's thread of a server: opens the model and lets an engine's host answer what arrives. Node only. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Engine } from "../engine/engine.ts";
-import { DeepseekError } from "../tensor/errors.ts";
-import { EngineHost } from "./engine-host.ts";
-import { openTextModel } from "./open-text-model.ts";
-import type { EngineSettings, FromEngine, ToEngine } from "./protocol.ts";
-import { unpacked } from "./wire.ts";
+import { type HostPort, runHost } from "../engine/host/run-host.ts";
+import { thisMachine } from "../files/machine.ts";
+import type { LoadDtype, LoadedModel } from "../pretrained/load.ts";
+import { load } from "../pretrained/node-load.ts";
+import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { formatPercent } from "../text/units.ts";
+import type { EngineSettings } from "./engine-settings.ts";
 
-const port = parentPort!;
-const settings = workerData as EngineSettings;
-const send = (message: FromEngine) => port.postMessage(message);
+/** Milliseconds between two lines about how far loading is. */
+const TOLD_EVERY = 2000;
 
-const fail = (error: unknown) => {
-  const message = error instanceof Error ? error.message : String(error);
-  send({ type: "failed", message, foreseen: error instanceof DeepseekError });
-};
-
-try {
-  const opened = await openTextModel(settings, (text) => send({ type: "log", text }));
-  const { model } = opened.loaded;
-  const { maxBatch, maxQueue, prefillChunk, cacheDtype } = settings;
-  const { cacheTokens, vocabulary } = opened.info;
-  const engine = new Engine(model, {
-    ...{ maxBatch, maxQueue, prefillChunk, cacheDtype, cacheTokens },
-    vocabularySize: vocabulary,
-  });
-  const speculative = (settings.speculative ?? false) && model.config.mtpLayers > 0;
-  const host = new EngineHost(engine, opened.text, speculative, send, fail);
-  port.on("message", async (message: unknown) => {
-    if (!(await host.receive(unpacked(message) as ToEngine))) return;
-    await opened[Symbol.asyncDispose]();
-    send({ type: "stopped" });
-    port.close();
-  });
-  send({ type: "ready", info: { ...opened.info, maxBatch: engine.maxBatch, maxQueue: engine.maxQueue } });
-} catch (error) {
-  fail(error);
-  port.close();
+/** The model of `settings` on a device of its own. @throws ConfigError, FormatError, ShapeError, HubError */
+async function open(settings: EngineSettings, notice: (text: string) => void): Promise<LoadedModel> {
+  const device = await createCpuDevice({ threads: settings.threads });
+  try {
+    let told = performance.now();
+    const loaded = await load(settings.model, {
+      device,
+      revision: settings.revision,
+      file: settings.file,
+      offline: settings.offline,
+      dtype: (settings.dtype ?? "auto") as LoadDtype,
+      onNotice: notice,
+      onProgress: (progress) => {
+        if (performance.now() - told < TOLD_EVERY) return;
+        told = performance.now();
+        notice(`${progress.stage}: ${formatPercent(progress.done / (progress.total || 1), 0)}`);
+      },
+    });
+    const dispose = async () => {
+      await loaded.dispose();
+      await device[Symbol.asyncDispose]();
+    };
+    return { ...loaded, dispose, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await device[Symbol.asyncDispose]();
+    throw error;
+  }
 }
+
+const thread = parentPort!;
+const settings = workerData as EngineSettings;
+const port: HostPort = {
+  send: (message) => thread.postMessage(message),
+  listen: (onMessage) => thread.on("message", onMessage),
+  close: () => thread.close(),
+};
+await runHost(port, settings, (notice) => open(settings, notice), {
+  memory: thisMachine,
+  heapBytes: () => process.memoryUsage().heapUsed,
+});

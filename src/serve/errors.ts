@@ -1,7 +1,5 @@
-/**
- * Errors as OpenAI's interface reports them: an HTTP status and `{error: {message, type, param, code}}`. They cross
- * from the engine's thread as plain objects (`ErrorShape`).
- */
+/** Errors as OpenAI's interface reports them: an HTTP status and `{error: {message, type, param, code}}`. */
+import { type FaultKind, RequestError } from "../engine/host/errors.ts";
 
 export interface ErrorShape {
   readonly status: number;
@@ -25,6 +23,21 @@ export class ApiError extends Error {
   }
 }
 
+const PLACES: Readonly<Record<FaultKind, Pick<ErrorShape, "status" | "type">>> = {
+  invalid: { status: 400, type: "invalid_request_error" },
+  busy: { status: 429, type: "rate_limit_error" },
+  failed: { status: 500, type: "server_error" },
+  unavailable: { status: 503, type: "server_error" },
+};
+
+/** An error as clients get it; null where it is none of the interface's and none of the engine's host. */
+export function apiError(error: unknown): ApiError | null {
+  if (error instanceof ApiError) return error;
+  if (!(error instanceof RequestError)) return null;
+  const { kind, ...rest } = error.fault;
+  return new ApiError({ ...PLACES[kind], ...rest });
+}
+
 /** A request that cannot be served as it is: 400. */
 export function invalidRequest(
   message: string,
@@ -37,36 +50,6 @@ export function invalidRequest(
 /** A field or value that exists in OpenAI's interface and would change the answer, but is not served here: 400. */
 export function unsupported(param: string, why: string): ApiError {
   return invalidRequest(`'${param}' is not supported here: ${why}`, param, "unsupported_parameter");
-}
-
-/** Prompt and new tokens exceed the context: 400 `context_length_exceeded`. */
-export function contextExceeded(
-  limit: number,
-  promptTokens: number,
-  newTokens: number | null,
-  param: string,
-): ApiError {
-  const asked =
-    newTokens === null
-      ? `the prompt alone has ${promptTokens} tokens, and at least one more must fit`
-      : `${promptTokens + newTokens} tokens were asked for (${promptTokens} in the prompt, ${newTokens} to generate)`;
-  return invalidRequest(
-    `The maximum context length is ${limit} tokens, but ${asked}.`,
-    param,
-    "context_length_exceeded",
-  );
-}
-
-/** The queue is full: 429 with the time after which to try again. */
-export function queueFull(running: number, waiting: number, retryAfter: number): ApiError {
-  return new ApiError({
-    status: 429,
-    message: `The server is busy: ${running} generations run and ${waiting} wait, which is the most it queues. Try again later.`,
-    type: "rate_limit_error",
-    param: null,
-    code: "queue_full",
-    retryAfter,
-  });
 }
 
 /** The server cannot generate now: 503. */

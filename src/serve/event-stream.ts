@@ -1,5 +1,5 @@
 /** Server-sent events in the forms of OpenAI's interfaces, with comments while nothing comes. */
-import { ApiError, type ErrorShape, errorBody, internal } from "./errors.ts";
+import { apiError, type ErrorShape, errorBody, internal } from "./errors.ts";
 
 /** A comment is sent after this long without data, so that proxies keep the connection. */
 const QUIET_MS = 15_000;
@@ -65,8 +65,9 @@ export function eventStream(
         if (form.end !== "") controller.enqueue(encoder.encode(form.end));
       } catch (error) {
         if (cancelled) return;
-        if (!(error instanceof ApiError)) onError(error);
-        const { shape } = error instanceof ApiError ? error : internal();
+        const known = apiError(error);
+        if (known === null) onError(error);
+        const { shape } = known ?? internal();
         controller.enqueue(encoder.encode(form.failure(shape)));
       }
       clearInterval(quiet);

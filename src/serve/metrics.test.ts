@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { Counter, Histogram, MetricsText } from "./metrics.ts";
+import { Histogram } from "../engine/host/histogram.ts";
+import { Counter, MetricsText } from "./metrics.ts";
 
 it("writes counters, gauges and histograms as Prometheus reads them", () => {
   const requests = new Counter();

@@ -3,10 +3,10 @@
  * vLLM's `structured_outputs` and the older `guided_*`, llama.cpp's `json_schema`. One of them at a time.
  */
 import { z } from "zod";
+import { paramOf, type ResponseFormat } from "../engine/host/protocol.ts";
 import { JsonSyntaxError, type JsonValue, parseJson } from "../json/index.ts";
 import { invalidRequest } from "./errors.ts";
 import { exactObject, jsonSchemaFields } from "./fields.ts";
-import type { ResponseFormat } from "./protocol.ts";
 
 const schemaValue = z.union([z.boolean(), exactObject]);
 /** As text too, as some clients send it. */
@@ -109,10 +109,4 @@ export function formatOf(body: FormatBody): ResponseFormat {
   if (found.length <= 1) return found[0] ?? { type: "text" };
   const [first, second] = found.map(paramOf);
   throw invalidRequest(`'${first}' and '${second}' contradict each other: an answer has one format.`, second);
-}
-
-/** The field that asks for a format. */
-export function paramOf({ type, param }: ResponseFormat): string {
-  if (param !== undefined) return param;
-  return type === "json_schema" ? "response_format.json_schema.schema" : "response_format";
 }

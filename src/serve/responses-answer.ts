@@ -1,7 +1,6 @@
 /** Answers of POST /v1/responses: the news of a job as items and events, the whole body as what the events add up to. */
-import { type AnswerHead, freshId } from "./answers.ts";
-import type { JobStream } from "./engine-client.ts";
-import { ApiError, type ErrorShape } from "./errors.ts";
+
+import type { JobStream } from "../engine/host/engine-client.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -9,7 +8,10 @@ import type {
   TokenEntry,
   TokenProbability,
   ToolCallPart,
-} from "./protocol.ts";
+} from "../engine/host/protocol.ts";
+import { freshId } from "../text/ids.ts";
+import type { AnswerHead } from "./answers.ts";
+import { apiError, type ErrorShape } from "./errors.ts";
 import { carryReasoning } from "./responses-items.ts";
 import type {
   ItemStatus,
@@ -304,8 +306,9 @@ export async function* responseEvents(
       yield* event.type === "delta" ? writer.push(event.delta) : writer.finish(event.reason, event.usage);
     }
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    yield* writer.fail(error.shape);
+    const known = apiError(error);
+    if (known === null) throw error;
+    yield* writer.fail(known.shape);
   }
 }
 

@@ -3,10 +3,10 @@
  * is refused by name.
  */
 import type { Tool } from "../chat/messages.ts";
+import type { ChatJob, ResponseFormat, ToolChoice } from "../engine/host/protocol.ts";
 import { fromPlain, toPlain } from "../json/index.ts";
 import { type Body, object, read, refuseFields } from "./body.ts";
-import { ApiError, invalidRequest } from "./errors.ts";
-import type { ChatJob, ResponseFormat, ToolChoice } from "./protocol.ts";
+import { ApiError, apiError, invalidRequest } from "./errors.ts";
 import type { ResponseShape } from "./responses-answer.ts";
 import { type ResponsesBody, responsesSchema } from "./responses-fields.ts";
 import { messagesOf, qualified } from "./responses-items.ts";
@@ -206,8 +206,9 @@ const NAMES: readonly (readonly [RegExp, string])[] = [
 
 /** An error about the job that names the field of the request. */
 export function inResponsesTerms(error: unknown): unknown {
-  if (!(error instanceof ApiError) || error.shape.param === null) return error;
-  const { param } = error.shape;
+  const { shape = null } = apiError(error) ?? {};
+  if (shape === null || shape.param === null) return error;
+  const { param } = shape;
   const found = NAMES.find(([pattern]) => pattern.test(param));
-  return found ? new ApiError({ ...error.shape, param: param.replace(found[0], () => found[1]) }) : error;
+  return found ? new ApiError({ ...shape, param: param.replace(found[0], () => found[1]) }) : error;
 }

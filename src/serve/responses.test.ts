@@ -6,9 +6,9 @@ import OpenAI from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { writeModelFolder } from "../engine/testing-folder.ts";
 import { startServer } from "./server.ts";
 import { post, startTestServer, type TestServer, user } from "./test-server.ts";
-import { writeModelFolder } from "./testing.ts";
 
 let test: TestServer;
 let client: OpenAI;

@@ -1,7 +1,7 @@
 /** What every endpoint that generates takes: limits, sampling, what ends an answer, how it is told. */
 import { z } from "zod";
+import type { SamplingRequest } from "../engine/host/protocol.ts";
 import { invalidRequest } from "./errors.ts";
-import type { SamplingRequest } from "./protocol.ts";
 
 /** Most choices of a prompt, and of a request over all its prompts. */
 const MOST_CHOICES = 128;

@@ -4,12 +4,18 @@
  */
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
+import {
+  type ChatJob,
+  type CompletionJob,
+  paramOf,
+  type TokenizeRequest,
+  type ToolChoice,
+} from "../engine/host/protocol.ts";
 import { fromPlain, type JsonObject } from "../json/index.ts";
 import { type Body, object, read, refuseFields } from "./body.ts";
 import { invalidRequest } from "./errors.ts";
 import { chatFields, type functionFields } from "./fields.ts";
-import { formatFields, formatOf, paramOf } from "./output-format.ts";
-import type { ChatJob, CompletionJob, TokenizeRequest, ToolChoice } from "./protocol.ts";
+import { formatFields, formatOf } from "./output-format.ts";
 import { type Endpoint, REFUSED } from "./request-table.ts";
 import {
   checkChoices,

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import OpenAI from "openai";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { writeModelFolder } from "../engine/testing-folder.ts";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
 import { damageRow, post } from "./test-server.ts";
-import { writeModelFolder } from "./testing.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-"));
 const open: RunningServer[] = [];

@@ -1,6 +1,7 @@
 /** The text of GET /metrics: requests as the HTTP thread counts them, generation as the engine's thread does. */
+
+import type { EngineFigures } from "../engine/host/protocol.ts";
 import { type Counter, MetricsText } from "./metrics.ts";
-import type { EngineFigures } from "./protocol.ts";
 
 /** Prometheus' text of everything known; figures are left out before the engine has said any. */
 export function metricsText(requests: Counter, active: number, figures: EngineFigures | null): string {
@@ -47,7 +48,9 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
     text.gauge("deepseek_ts_cache_tokens_used", "Tokens in the cache.", figures.cacheTokensUsed);
     text.gauge("deepseek_ts_cache_bytes", "Bytes of the cache.", figures.cacheBytes);
     text.gauge("deepseek_ts_device_bytes", "Bytes of all tensors.", figures.deviceBytes);
-    text.gauge("deepseek_ts_engine_heap_bytes", "Heap of the engine's thread in use.", figures.heapBytes);
+    if (figures.heapBytes !== null) {
+      text.gauge("deepseek_ts_engine_heap_bytes", "Heap of the engine's thread in use.", figures.heapBytes);
+    }
     text.histogram(
       "deepseek_ts_first_token_seconds",
       "Time from a request to its first token.",

@@ -3,11 +3,12 @@
  * is open; a failed engine is not restarted, since its model would have to be loaded anew. Node only.
  */
 import type { AddressInfo } from "node:net";
+import { type EngineChannel, EngineClient } from "../engine/host/engine-client.ts";
+import type { ModelInfo } from "../engine/host/protocol.ts";
 import { checkKeys } from "./access.ts";
 import { type AppOptions, createApp, type ServerState } from "./app.ts";
-import { type EngineChannel, EngineClient } from "./engine-client.ts";
+import type { EngineSettings } from "./engine-settings.ts";
 import { closeHttp, createHttpServer, listen } from "./http-server.ts";
-import type { EngineSettings, ModelInfo } from "./protocol.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
 export interface ServerOptions extends Partial<AppOptions> {

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
 import { expect } from "vitest";
+import { writeModelFolder } from "../engine/testing-folder.ts";
 import { type RunningServer, startServer } from "./server.ts";
-import { writeModelFolder } from "./testing.ts";
 
 export const user = (content: string) => [{ role: "user" as const, content }];
 export const greedy = { model: "tiny", temperature: 0, max_tokens: 12 };

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
+import { writeModelFolder } from "../engine/testing-folder.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { post } from "./test-server.ts";
-import { writeModelFolder } from "./testing.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-thread-"));

@@ -1,9 +1,10 @@
 /** Starts the engine's thread. Node only. */
 import { Worker } from "node:worker_threads";
+import type { EngineChannel } from "../engine/host/engine-client.ts";
+import type { FromEngine } from "../engine/host/protocol.ts";
+import { packed } from "../engine/host/wire.ts";
 import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
-import type { EngineChannel } from "./engine-client.ts";
-import type { EngineSettings, FromEngine } from "./protocol.ts";
-import { packed } from "./wire.ts";
+import type { EngineSettings } from "./engine-settings.ts";
 
 /** A new thread that opens the model of `settings`; `file` is what it runs, so that tests can have it crash. */
 export function startEngineThread(

@@ -2,10 +2,13 @@
  * The built package in Chromium: it trains and generates with the same bits as in Node, in a worker and on the
  * page's own thread, and says what is missing where the page has no shared memory.
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeModelFolder } from "../../src/engine/testing-folder.ts";
+import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-job.ts";
 import { buildSite, findChromium, type Site, serveSite, site } from "./chromium.ts";
 import type { OnPage } from "./page.ts";
 import {
@@ -113,6 +116,34 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
     for (const threads of [1, 2]) {
       expect(await page.evaluate((n) => onPage.forward(n), threads), `${threads} threads`).toEqual(expected);
     }
+  });
+
+  describe("an engine's host in a worker of the page", () => {
+    it("answers a chat with Node's tokens and text", async () => {
+      const folder = join(site, "model");
+      await writeModelFolder(folder, { maxPositions: 256 });
+      const engine: EnginePackage = await import(
+        /* @vite-ignore */ pathToFileURL(join(site, "dist/engine/index.js")).href
+      );
+      const files = new Map(FILES.map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]));
+      const expected = await chatReport(
+        engine,
+        engine.localChannel({}, () => deepseek.loadFolder(deepseek.memoryFolder(files, "model"))),
+      );
+      expect(expected).toMatchObject({ completionTokens: LENGTH, reason: "length" });
+      expect(expected.ids).toHaveLength(LENGTH);
+      expect(expected.content.length).toBeGreaterThan(LENGTH / 2);
+      expect(expected.promptText).toContain("你好");
+      expect(expected.refusal[0]).toBe("invalid");
+      expect(await page.evaluate(() => onPage.chat("/host-worker.js"))).toEqual(expected);
+    });
+
+    it("is told where the model cannot be opened", async () => {
+      const told = await page.evaluate(() =>
+        onPage.chat("/host-worker.js?without=config.json").then(String, (error: Error) => error.message),
+      );
+      expect(told).toMatch(/config\.json/);
+    });
   });
 
   it("names the two headers where the page is not isolated", async () => {

@@ -1,9 +1,16 @@
 /** Loaded by the page itself: what runs on its own thread, without a worker in between. */
+import { type ChatReport, chatReport, type EnginePackage } from "./chat-job.ts";
 import { type DeepseekPackage, oneForward } from "./ten-steps.ts";
 
 const entry: string = "/dist/index.js";
+const engineEntry: string = "/dist/engine/index.js";
 
 const onPage = {
+  /** What the host in a worker of this page answers. */
+  chat: async (script: string): Promise<ChatReport> => {
+    const engine = (await import(engineEntry)) as EnginePackage;
+    return chatReport(engine, engine.workerChannel(new Worker(script, { type: "module" })));
+  },
   /** Logits of a small forward pass, as in `oneForward`. */
   forward: async (threads: number) => oneForward((await import(entry)) as DeepseekPackage, threads),
   /** The message with which a device refuses to start; null where it starts. */

@@ -8,6 +8,7 @@ import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkp
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { checkpointConfig } from "../../checkpoint/model.ts";
+import { thisMachine } from "../../files/machine.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
 import {
@@ -19,7 +20,6 @@ import {
   memoryNeeds,
 } from "../../models/memory-needs.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
-import { thisMachine } from "../../runs/machine.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
-import { writeModelFolder } from "../../serve/testing.ts";
+import { writeModelFolder } from "../../engine/testing-folder.ts";
 import { apiKeys, serveCommand } from "./serve.ts";
 
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-cli-"));

@@ -3,9 +3,9 @@
 import { basename, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
-import type { ModelInfo } from "../../serve/protocol.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
 import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";

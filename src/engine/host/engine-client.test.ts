@@ -4,7 +4,7 @@ import type { ChoiceUsage, FromEngine, Job, ModelInfo, ToEngine } from "./protoc
 
 const usage: ChoiceUsage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1, reasoningTokens: 0 };
 const job = { kind: "completion" } as Job;
-const refusal = { status: 429, message: "busy", type: "rate_limit_error", param: null, code: "queue_full" };
+const refusal = { kind: "busy", message: "busy", param: null, code: "queue_full" } as const;
 
 /** A client with the engine's side in the test's hands. */
 async function connected() {
@@ -93,12 +93,12 @@ it("passes on why a job was refused, at first or on its way", async () => {
   const { client, say } = await connected();
   const first = client.submit(job, 0);
   say({ type: "refused", id: 1, error: refusal });
-  await expect(first).rejects.toMatchObject({ shape: refusal });
+  await expect(first).rejects.toMatchObject({ fault: refusal });
   const second = client.submit(job, 0);
   say({ type: "accepted", id: 2, choices: 1 });
   const reading = read(await second);
   say({ type: "refused", id: 2, error: refusal });
-  await expect(reading).rejects.toMatchObject({ shape: { code: "queue_full" } });
+  await expect(reading).rejects.toMatchObject({ fault: { code: "queue_full" } });
 });
 
 it("ends everything where the engine ends, and tells once", async () => {
@@ -111,8 +111,8 @@ it("ends everything where the engine ends, and tells once", async () => {
   const asked = client.tokenize({ text: "a", addSpecialTokens: true, parseSpecial: false });
   say({ type: "failed", message: "no memory", foreseen: false });
   end("its thread ended");
-  await expect(reading).rejects.toMatchObject({ shape: { status: 503, code: "engine_failed" } });
-  await expect(asked).rejects.toMatchObject({ shape: { status: 503 } });
+  await expect(reading).rejects.toMatchObject({ fault: { kind: "unavailable", code: "engine_failed" } });
+  await expect(asked).rejects.toMatchObject({ fault: { kind: "unavailable" } });
   await expect(client.submit(job, 0)).rejects.toThrow(/no memory/);
   expect(told.mock.calls).toEqual([["no memory"]]);
   await client.shutdown();

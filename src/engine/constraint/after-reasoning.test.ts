@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { TokenConstraint } from "../engine/constraint.ts";
+import type { TokenConstraint } from "../constraint.ts";
 import { AfterReasoning } from "./after-reasoning.ts";
 
 /** Exactly these tokens, complete at the last. */

@@ -1,10 +1,10 @@
 import { beforeAll, expect, it } from "vitest";
-import { builtinTemplate, chatTemplate } from "../chat/template.ts";
-import { TOKEN } from "../tokenizer/families.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { DEFAULT_SPECIAL_TOKENS, trainBpe } from "../tokenizer/train-bpe.ts";
+import { builtinTemplate, chatTemplate } from "../../chat/template.ts";
+import { TOKEN } from "../../tokenizer/families.ts";
+import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { DEFAULT_SPECIAL_TOKENS, trainBpe } from "../../tokenizer/train-bpe.ts";
+import { sampleTexts } from "../testing-folder.ts";
 import { toolTemplate } from "./job-plan.ts";
-import { sampleTexts } from "./testing.ts";
 import { callFormat, rendersTools } from "./tool-format.ts";
 
 /** Refuses a message with two calls. */

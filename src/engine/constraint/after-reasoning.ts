@@ -1,5 +1,5 @@
 /** A constraint on the answer of a model that thinks first: its reasoning is free, what follows it is not. */
-import type { TokenConstraint } from "../engine/constraint.ts";
+import type { TokenConstraint } from "../constraint.ts";
 
 /** Free text up to `close`, a token's id or a text, in which the output cannot end; then `inner`. */
 export class AfterReasoning implements TokenConstraint {

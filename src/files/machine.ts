@@ -1,9 +1,8 @@
-/** The memory of the machine that this program runs on. */
+/** The memory of the machine that this program runs on. Node only. */
 import { freemem, totalmem } from "node:os";
-import type { Machine } from "../models/memory-needs.ts";
 
-/** This machine's memory, or what a container leaves of it. */
-export function thisMachine(): Machine {
+/** Bytes of this machine's memory, or of what a container leaves of it, and how many of them are free. */
+export function thisMachine(): { readonly total: number; readonly free: number } {
   const limit = process.constrainedMemory?.() ?? 0;
   const total = limit > 0 ? Math.min(totalmem(), limit) : totalmem();
   const free = process.availableMemory?.() ?? freemem();

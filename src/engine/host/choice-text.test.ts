@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { anyReply, splitById, testTokenizer, tokensOfReply } from "../chat/testing.ts";
-import { CALL_TOKENS, ToolCallParser, withoutCallTokens } from "../chat/tool-calls.ts";
-import { TOKEN } from "../tokenizer/families.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
-import { trainBpe } from "../tokenizer/train-bpe.ts";
+import { anyReply, splitById, testTokenizer, tokensOfReply } from "../../chat/testing.ts";
+import { CALL_TOKENS, ToolCallParser, withoutCallTokens } from "../../chat/tool-calls.ts";
+import { TOKEN } from "../../tokenizer/families.ts";
+import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { trainBpe } from "../../tokenizer/train-bpe.ts";
+import { sampleTexts } from "../testing-folder.ts";
 import { type ChoiceOptions, ChoiceText } from "./choice-text.ts";
 import type { Delta } from "./protocol.ts";
-import { sampleTexts } from "./testing.ts";
 
 let tokenizer: Tokenizer;
 const tools = Object.values(TOKEN).filter((token) => token.includes("tool"));

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { JsonNumber, parseJson, writeJson } from "../json/index.ts";
-import { parseBody } from "./body.ts";
-import { parseChat } from "./schemas.ts";
+import { JsonNumber, parseJson, writeJson } from "../../json/index.ts";
+import { parseBody } from "../../serve/body.ts";
+import { parseChat } from "../../serve/schemas.ts";
 import { packed, unpacked } from "./wire.ts";
 
 /** What the other thread gets. */

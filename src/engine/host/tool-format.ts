@@ -1,6 +1,6 @@
 /** What a chat template does with tools, found out by rendering a conversation with one. */
-import type { ChatTemplate } from "../chat/template.ts";
-import { TOKEN } from "../tokenizer/families.ts";
+import type { ChatTemplate } from "../../chat/template.ts";
+import { TOKEN } from "../../tokenizer/families.ts";
 
 /** How a template writes calls; a name stands where `name` says. */
 export interface CallFormat {

@@ -1,9 +1,9 @@
 /**
- * The HTTP thread's view of the engine's thread: submits jobs, hands their news to whoever answers the request, and
- * knows when the engine is gone. The thread itself is behind `EngineChannel`, so that tests can play it.
+ * The asking side of the protocol: submits jobs to an engine's host, hands their news on, and knows when the engine is
+ * gone. The thread that the host runs in is behind `EngineChannel`.
  */
-import { DeepseekError } from "../tensor/errors.ts";
-import { ApiError, unavailable } from "./errors.ts";
+import { DeepseekError } from "../../tensor/errors.ts";
+import { RequestError, unavailable } from "./errors.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -33,13 +33,13 @@ export type JobEvent =
       readonly usage: ChoiceUsage;
     };
 
-/** The news of one job, each once, in order; ends after the last choice. Throws ApiError where the job failed. */
+/** The news of one job, each once, in order; ends after the last choice. Throws RequestError where the job failed. */
 export class JobStream implements AsyncIterableIterator<JobEvent> {
   readonly choices: number;
   readonly #onCancel: () => void;
   #events: JobEvent[] = [];
   #open: number;
-  #error: ApiError | null = null;
+  #error: RequestError | null = null;
   #wake: (() => void) | null = null;
 
   constructor(choices: number, onCancel: () => void) {
@@ -60,7 +60,7 @@ export class JobStream implements AsyncIterableIterator<JobEvent> {
     this.#notify();
   }
 
-  fail(error: ApiError): void {
+  fail(error: RequestError): void {
     if (this.over) return;
     this.#error = error;
     this.#open = 0;
@@ -104,7 +104,7 @@ export class JobStream implements AsyncIterableIterator<JobEvent> {
 
 interface Waiting {
   resolve(value: unknown): void;
-  reject(error: ApiError): void;
+  reject(error: RequestError): void;
 }
 
 /** How long a question about figures may wait for a step of the engine to end. */
@@ -185,7 +185,7 @@ export class EngineClient {
         break;
       }
       case "refused": {
-        const error = new ApiError(message.error);
+        const error = new RequestError(message.error);
         this.#settle(message.id)?.reject(error);
         this.#jobs.get(message.id)?.fail(error);
         this.#jobs.delete(message.id);
@@ -236,13 +236,10 @@ export class EngineClient {
     for (const callback of this.#onFailure) callback(reason);
   }
 
-  #gone(): ApiError {
+  #gone(): RequestError {
     return this.#stopping
-      ? unavailable("The server is shutting down.", "shutting_down")
-      : unavailable(
-          `The engine has failed and the server is about to end: ${this.#failure}`,
-          "engine_failed",
-        );
+      ? unavailable("The engine is shutting down.", "shutting_down")
+      : unavailable(`The engine has failed: ${this.#failure}`, "engine_failed");
   }
 
   #ask(message: (id: number) => ToEngine): { id: number; answer: Promise<unknown> } {
@@ -257,7 +254,7 @@ export class EngineClient {
 
   /**
    * Gives the job to the engine; resolves once it is in the queue. Aborting `signal` cancels it, at any time.
-   * @throws ApiError where it cannot be served
+   * @throws RequestError where it cannot be served
    */
   async submit(job: Job, received: number, signal?: AbortSignal): Promise<JobStream> {
     const { id, answer } = this.#ask((id) => ({ type: "submit", id, job, received }));
@@ -269,23 +266,23 @@ export class EngineClient {
     return stream;
   }
 
-  /** Ids of a text or of rendered messages. @throws ApiError */
+  /** Ids of a text or of rendered messages. @throws RequestError */
   async tokenize(request: TokenizeRequest): Promise<readonly number[]> {
     return (await this.#ask((id) => ({ type: "tokenize", id, request })).answer) as number[];
   }
 
-  /** Text of ids. @throws ApiError */
+  /** Text of ids. @throws RequestError */
   async detokenize(tokens: readonly number[]): Promise<string> {
     return (await this.#ask((id) => ({ type: "detokenize", id, tokens })).answer) as string;
   }
 
-  /** The engine's figures; the last known ones where a step takes long; null before any. @throws ApiError */
+  /** The engine's figures; the last known ones where a step takes long; null before any. @throws RequestError */
   async figures(): Promise<EngineFigures | null> {
     const { answer } = this.#ask((id) => ({ type: "metrics", id }));
     const fresh = answer.then((value) => {
       this.#figures = value as EngineFigures;
     });
-    let timer: NodeJS.Timeout | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, FIGURES_MS);
     });

@@ -2,12 +2,13 @@
  * Measures requests before the engine's thread reads them: a text has at least as many tokens as its bytes over those of
  * the longest token. What certainly cannot fit is refused at once, so that reading it holds up nobody.
  */
-import { type ApiError, contextExceeded, invalidRequest } from "./errors.ts";
+import { utf8Length } from "../../text/utf8-length.ts";
+import { contextExceeded, invalidRequest, type RequestError } from "./errors.ts";
 import type { Job, ModelInfo, TokenizeRequest } from "./protocol.ts";
 
 type Limits = Pick<ModelInfo, "context" | "longestToken">;
 
-function textTooLong(bytes: number, { context, longestToken }: Limits, param: string): ApiError {
+function textTooLong(bytes: number, { context, longestToken }: Limits, param: string): RequestError {
   const least = Math.ceil(bytes / longestToken);
   return invalidRequest(
     `The maximum context length is ${context} tokens, but the prompt's ${bytes} bytes are ${least} tokens or more.`,
@@ -25,7 +26,7 @@ function printedTexts(job: Job | TokenizeRequest): readonly string[] {
   );
 }
 
-/** @throws ApiError 400 `context_length_exceeded` */
+/** @throws RequestError `context_length_exceeded` */
 export function checkLength(job: Job | TokenizeRequest, limits: Limits): void {
   const most = limits.context * limits.longestToken;
   if ("prompts" in job) {
@@ -35,11 +36,11 @@ export function checkLength(job: Job | TokenizeRequest, limits: Limits): void {
           throw contextExceeded(limits.context, prompt.length, null, "prompt");
         continue;
       }
-      const bytes = Buffer.byteLength(prompt) + (job.suffix === null ? 0 : Buffer.byteLength(job.suffix));
+      const bytes = utf8Length(prompt) + (job.suffix === null ? 0 : utf8Length(job.suffix));
       if (bytes > most) throw textTooLong(bytes, limits, "prompt");
     }
     return;
   }
-  const bytes = printedTexts(job).reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  const bytes = printedTexts(job).reduce((sum, text) => sum + utf8Length(text), 0);
   if (bytes > most) throw textTooLong(bytes, limits, "text" in job ? "text" : "messages");
 }

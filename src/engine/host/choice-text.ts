@@ -2,12 +2,12 @@
  * From the tokens of one choice to its deltas: text that no stop string and no incomplete character can change any
  * more, split into reasoning, content and tool calls, with the log-probabilities of the tokens that spell it.
  */
-import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
-import { type ReasoningPiece, ReasoningSplitter } from "../chat/reasoning.ts";
-import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../chat/tool-calls.ts";
-import { Marks, NO_MARKS } from "../tokenizer/marks.ts";
-import { StopStrings } from "../tokenizer/stop-strings.ts";
-import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { THINK_CLOSE, THINK_OPEN } from "../../chat/provenance.ts";
+import { type ReasoningPiece, ReasoningSplitter } from "../../chat/reasoning.ts";
+import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../../chat/tool-calls.ts";
+import { Marks, NO_MARKS } from "../../tokenizer/marks.ts";
+import { StopStrings } from "../../tokenizer/stop-strings.ts";
+import type { StreamDecoder, Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
 
 /** A decided token as the engine gives it. */

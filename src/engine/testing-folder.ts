@@ -2,13 +2,13 @@
 import { modelEntries } from "../checkpoint/model.ts";
 import { nodeFolderSink } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
-import { type SmallModelOptions, smallV3 } from "../engine/testing.ts";
 import { toConfigJson } from "../models/config.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
 import { DEFAULT_SPECIAL_TOKENS, trainBpe, trainedTokenizerConfig } from "../tokenizer/train-bpe.ts";
+import { type SmallModelOptions, smallV3 } from "./testing.ts";
 
 const WORDS =
   "the of and to in is that for it as was with on be by at from this have or one had not but".split(" ");

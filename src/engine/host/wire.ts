@@ -1,7 +1,7 @@
 /**
  * Messages on their way between threads. Structured cloning knows no JSON with its digits: such values travel as text.
  */
-import { JsonNumber, parseJson, writeJson } from "../json/index.ts";
+import { JsonNumber, parseJson, writeJson } from "../../json/index.ts";
 
 /** `value` as it can be posted: values of JSON inside it as text, in a map, which nothing else of the protocol is. */
 export function packed(value: unknown): unknown {

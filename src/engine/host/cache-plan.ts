@@ -1,6 +1,6 @@
-/** How many tokens a server reads and keeps: what was asked for, against the model and the machine's memory. */
-import { ConfigError } from "../tensor/errors.ts";
-import { formatBytes, formatCount } from "../text/units.ts";
+/** How many tokens an engine's host reads and keeps: what was asked for, against the model and the machine's memory. */
+import { ConfigError } from "../../tensor/errors.ts";
+import { formatBytes, formatCount } from "../../text/units.ts";
 
 /** Cached tokens where neither they nor the context are given. */
 const CACHE_TOKENS = 32_768;
@@ -14,14 +14,19 @@ export interface CacheWishes {
   readonly cacheTokens?: number;
 }
 
+/** Bytes of a machine's memory, and how many of them are free. */
+export interface MachineMemory {
+  readonly total: number;
+  readonly free: number;
+}
+
 export interface CacheLimits {
   /** Positions that the model was made for. */
   readonly maxPositions: number;
   /** Bytes that a token takes in the caches. */
   readonly tokenBytes: number;
-  /** Bytes of memory that are free, with the weights loaded, and that the machine has. */
-  readonly freeBytes: number;
-  readonly totalBytes: number;
+  /** Of the machine, with the weights loaded; null: not known, so that it limits nothing. */
+  readonly memory: MachineMemory | null;
 }
 
 export interface CachePlan {
@@ -45,7 +50,11 @@ function checkCount(name: string, value: number | undefined): void {
 
 /** @throws ConfigError where the wishes contradict each other, the model, or the machine */
 export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheLimits): CachePlan {
-  const { maxPositions, tokenBytes, freeBytes, totalBytes } = limits;
+  const { maxPositions, tokenBytes, memory } = limits;
+  const { total: totalBytes, free: freeBytes } = memory ?? {
+    total: Number.POSITIVE_INFINITY,
+    free: Number.POSITIVE_INFINITY,
+  };
   checkCount("context", context);
   checkCount("cacheTokens", cacheTokens);
   if (context !== undefined && context > maxPositions) {

@@ -1,15 +1,17 @@
 /**
  * The engine's side of the protocol: takes jobs, runs a generation for each choice and sends the text that comes of
- * it, batched per step of the engine. Knows nothing of threads: `post` sends, `receive` is given what arrives.
+ * it, batched per step of the engine. Knows nothing of threads: `send` sends, `receive` is given what arrives.
  */
-import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../engine/engine.ts";
-import type { Generation } from "../engine/generation.ts";
-import { LogitsError } from "../engine/sampling.ts";
-import { DeepseekError } from "../tensor/errors.ts";
+
+import { DeepseekError } from "../../tensor/errors.ts";
+import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../engine.ts";
+import type { Generation } from "../generation.ts";
+import { nextTask } from "../next-task.ts";
+import { LogitsError } from "../sampling.ts";
 import { ChoiceText } from "./choice-text.ts";
-import { ApiError, internal, queueFull } from "./errors.ts";
+import { internal, invalidRequest, queueFull, RequestError } from "./errors.ts";
+import { Histogram } from "./histogram.ts";
 import { type Plan, planJob, type TextModel, tokenizeRequest } from "./job-plan.ts";
-import { Histogram } from "./metrics.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -23,12 +25,20 @@ import type {
 /** What a refused client is told to wait: queues move within seconds. */
 const RETRY_SECONDS = 1;
 
+export interface HostOptions {
+  /** Whether generations draft with the multi-token-prediction module, where nothing constrains them. */
+  readonly speculative: boolean;
+  readonly send: (message: FromEngine) => void;
+  /** Called where the engine is beyond use. */
+  readonly onFailure: (error: Error) => void;
+  /** Bytes of the thread's heap in use, where that can be told. */
+  readonly heapBytes?: () => number;
+}
+
 export class EngineHost {
   readonly #engine: Engine;
   readonly #model: TextModel;
-  readonly #speculative: boolean;
-  readonly #send: (message: FromEngine) => void;
-  readonly #onFailure: (error: Error) => void;
+  readonly #options: HostOptions;
   readonly #jobs = new Map<number, readonly Generation[]>();
   readonly #firstToken = new Histogram();
   readonly #betweenTokens = new Histogram();
@@ -37,18 +47,10 @@ export class EngineHost {
   #later: FromEngine[] = [];
   #scheduled = false;
 
-  constructor(
-    engine: Engine,
-    model: TextModel,
-    speculative: boolean,
-    send: (message: FromEngine) => void,
-    onFailure: (error: Error) => void,
-  ) {
+  constructor(engine: Engine, model: TextModel, options: HostOptions) {
     this.#engine = engine;
     this.#model = model;
-    this.#speculative = speculative;
-    this.#send = send;
-    this.#onFailure = onFailure;
+    this.#options = options;
   }
 
   /** Takes a message; resolves to true where it was the last. */
@@ -62,7 +64,7 @@ export class EngineHost {
         return false;
       case "tokenize":
         this.#answer(message.id, () =>
-          this.#send({
+          this.#options.send({
             type: "answer",
             id: message.id,
             value: tokenizeRequest(this.#model, message.request),
@@ -71,11 +73,11 @@ export class EngineHost {
         return false;
       case "detokenize":
         this.#answer(message.id, () =>
-          this.#send({ type: "answer", id: message.id, value: this.#detokenize(message.tokens) }),
+          this.#options.send({ type: "answer", id: message.id, value: this.#detokenize(message.tokens) }),
         );
         return false;
       case "metrics":
-        this.#send({ type: "answer", id: message.id, value: this.figures() });
+        this.#options.send({ type: "answer", id: message.id, value: this.figures() });
         return false;
       case "shutdown":
         for (const id of [...this.#jobs.keys()]) this.#cancel(id);
@@ -92,7 +94,7 @@ export class EngineHost {
       cachedTokens: cachedPromptTokens,
       cacheTokens: this.#engine.cacheTokens,
       cacheTokensUsed: cacheTokens,
-      heapBytes: process.memoryUsage().heapUsed,
+      heapBytes: this.#options.heapBytes?.() ?? null,
       deviceBytes: this.#engine.model.device.backend.memory().bytes,
       ended: Object.fromEntries(this.#ended),
       firstToken: this.#firstToken.state,
@@ -111,16 +113,16 @@ export class EngineHost {
 
   #refuse(id: number, error: unknown): void {
     // Every request ends with it, and no further one could begin.
-    if (error instanceof EngineFailedError) this.#onFailure(error);
+    if (error instanceof EngineFailedError) this.#options.onFailure(error);
     this.#flush();
-    this.#send({ type: "refused", id, error: this.#asked(error).shape });
+    this.#options.send({ type: "refused", id, error: this.#asked(error).fault });
   }
 
   /** What the client is told; what is not for clients goes to the log. */
-  #asked(error: unknown): ApiError {
-    if (error instanceof ApiError) return error;
+  #asked(error: unknown): RequestError {
+    if (error instanceof RequestError) return error;
     if (error instanceof LogitsError) {
-      this.#send({ type: "log", text: `error: ${error.message}` });
+      this.#options.send({ type: "log", text: `error: ${error.message}` });
       return internal(`${error.message} Other requests go on.`, "logits_not_finite");
     }
     this.#log(error);
@@ -129,7 +131,7 @@ export class EngineHost {
 
   #log(error: unknown): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#send({ type: "log", text: `error: ${text}` });
+    this.#options.send({ type: "log", text: `error: ${text}` });
   }
 
   #detokenize(tokens: readonly number[]): string {
@@ -137,13 +139,7 @@ export class EngineHost {
       return this.#model.tokenizer.decode(tokens);
     } catch (error) {
       if (!(error instanceof DeepseekError)) throw error;
-      throw new ApiError({
-        status: 400,
-        message: error.message,
-        type: "invalid_request_error",
-        param: "tokens",
-        code: "invalid_token",
-      });
+      throw invalidRequest(error.message, "tokens", "invalid_token");
     }
   }
 
@@ -166,7 +162,7 @@ export class EngineHost {
       id,
       running.map(({ generation }) => generation),
     );
-    this.#send({ type: "accepted", id, choices: running.length });
+    this.#options.send({ type: "accepted", id, choices: running.length });
     let open = running.length;
     running.forEach(({ plan, generation }, choice) => {
       this.#run(id, choice, plan, generation, received)
@@ -199,7 +195,7 @@ export class EngineHost {
       ...(job.logprobs === null ? {} : { logprobs: job.logprobs }),
       ...(plan.scoresPrompt ? { promptLogprobs: job.logprobs ?? 0 } : {}),
       reusePrefix: job.reusePrefix,
-      speculative: this.#speculative && plan.constraint === null,
+      speculative: this.#options.speculative && plan.constraint === null,
       ...(plan.constraint ? { constraint: plan.constraint() } : {}),
     };
   }
@@ -275,7 +271,7 @@ export class EngineHost {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(() => this.#flush());
+    void nextTask().then(() => this.#flush());
   }
 
   #flush(): void {
@@ -283,7 +279,7 @@ export class EngineHost {
     const [deltas, later] = [this.#outbox, this.#later];
     this.#outbox = [];
     this.#later = [];
-    if (deltas.length > 0) this.#send({ type: "deltas", deltas });
-    for (const message of later) this.#send(message);
+    if (deltas.length > 0) this.#options.send({ type: "deltas", deltas });
+    for (const message of later) this.#options.send(message);
   }
 }

@@ -1,25 +1,18 @@
 /**
- * What the HTTP thread and the engine's thread say to each other. Jobs arrive validated (`schemas.ts`) as far as that
- * is possible without the tokenizer; what comes back is text, ready for either interface.
+ * What an engine's host and those who ask it say to each other, usually from thread to thread. Jobs arrive with the
+ * types that they have here; whether they make sense to the tokenizer and the template is the host's to see. What comes
+ * back is text.
  */
-import type { Message, Tool } from "../chat/messages.ts";
-import type { JsonObject } from "../json/index.ts";
-import type { CacheDtype } from "../nn/cache.ts";
-import type { ErrorShape } from "./errors.ts";
-import type { HistogramState } from "./metrics.ts";
+import type { Message, Tool } from "../../chat/messages.ts";
+import type { JsonObject } from "../../json/index.ts";
+import type { CacheDtype } from "../../nn/cache.ts";
+import type { Fault } from "./errors.ts";
+import type { HistogramState } from "./histogram.ts";
 
-/** How the engine's thread opens its model. */
-export interface EngineSettings {
-  /** What `load` takes: a folder, a hub repository, a GGUF file. */
-  readonly model: string;
-  /** Of a model on the hub: branch, tag or commit. */
-  readonly revision?: string;
-  /** Which GGUF file of several. */
-  readonly file?: string;
-  /** Use only what is in the hub's cache. */
-  readonly offline?: boolean;
+/** What an engine's host may use. */
+export interface HostSettings {
+  /** How the weights are stored, for the record: what the model was loaded with. */
   readonly dtype?: string;
-  readonly threads?: number;
   /** Most tokens of prompt and output together; default: the model's. */
   readonly context?: number;
   readonly maxBatch?: number;
@@ -31,7 +24,7 @@ export interface EngineSettings {
   readonly speculative?: boolean;
 }
 
-/** What the HTTP thread needs to know of the open model. */
+/** What the asking side needs to know of the open model. */
 export interface ModelInfo {
   /** Name from the folder or repository. */
   readonly name: string;
@@ -45,7 +38,7 @@ export interface ModelInfo {
   readonly maxBatch: number;
   readonly maxQueue: number;
   readonly cacheTokens: number;
-  /** Whether there is a chat template, so that /v1/chat/completions works. */
+  /** Whether there is a chat template. */
   readonly chat: boolean;
   readonly tools: boolean;
   /** Whether the tokenizer can fill in the middle. */
@@ -111,6 +104,12 @@ export type ResponseFormat = (
   /** The field that asks for it, where it is not `response_format`. */
   readonly param?: string;
 };
+
+/** The field that asks for a format. */
+export function paramOf({ type, param }: ResponseFormat): string {
+  if (param !== undefined) return param;
+  return type === "json_schema" ? "response_format.json_schema.schema" : "response_format";
+}
 
 export interface ChatJob extends SamplingRequest {
   readonly kind: "chat";
@@ -213,7 +212,7 @@ export type FromEngine =
   | { readonly type: "failed"; readonly message: string; readonly foreseen: boolean }
   | { readonly type: "accepted"; readonly id: number; readonly choices: number }
   /** Instead of `accepted`, or later where a generation failed; the job is over. */
-  | { readonly type: "refused"; readonly id: number; readonly error: ErrorShape }
+  | { readonly type: "refused"; readonly id: number; readonly error: Fault }
   | { readonly type: "deltas"; readonly deltas: readonly Delta[] }
   | {
       readonly type: "finished";
@@ -244,8 +243,8 @@ export interface EngineFigures {
   readonly cacheTokensUsed: number;
   readonly cacheBytes: number;
   readonly deviceBytes: number;
-  /** Of the thread's JavaScript heap, in use. */
-  readonly heapBytes: number;
+  /** Of the thread's JavaScript heap, in use; null where that is not known. */
+  readonly heapBytes: number | null;
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
   readonly firstToken: HistogramState;

@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { type CacheWishes, planCaches } from "./cache-plan.ts";
+import { type CacheWishes, type MachineMemory, planCaches } from "./cache-plan.ts";
 
 const GiB = 2 ** 30;
-const large = { maxPositions: 163_840, tokenBytes: 2 ** 16, freeBytes: 16 * GiB, totalBytes: 32 * GiB };
+const large = {
+  maxPositions: 163_840,
+  tokenBytes: 2 ** 16,
+  memory: { free: 16 * GiB, total: 32 * GiB } as MachineMemory | null,
+};
 const plan = (wishes: CacheWishes, more: Partial<typeof large> = {}) =>
   planCaches(wishes, { ...large, ...more });
 
@@ -38,6 +42,12 @@ describe("a plan of caches", () => {
       cacheTokens: 20_000,
       notice: expect.stringContaining("21.0 GB when full; 17.2 GB"),
     });
-    expect(plan({}, { tokenBytes: 2 ** 30, freeBytes: 1 }).cacheTokens).toBe(1);
+    expect(plan({}, { tokenBytes: 2 ** 30, memory: { ...large.memory!, free: 1 } }).cacheTokens).toBe(1);
+  });
+
+  it("has the default size where the memory is not known, or what is asked for", () => {
+    const unknown = { tokenBytes: 2 ** 30, memory: null };
+    expect(plan({}, unknown)).toEqual({ context: 32_768, cacheTokens: 32_768, notice: null });
+    expect(plan({ cacheTokens: 50_000 }, unknown)).toMatchObject({ context: 50_000, notice: null });
   });
 });

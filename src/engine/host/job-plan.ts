@@ -2,24 +2,29 @@
  * From a job to what the engine is asked for: prompts as token ids, what ends them, what constrains them and how their
  * text is read. All that can be wrong with a job and needs the tokenizer or the template to see is refused here.
  */
-import { builtinFor, type TemplateHints } from "../chat/builtin.ts";
-import type { Tool } from "../chat/messages.ts";
-import { THINK_CLOSE, THINK_OPEN } from "../chat/provenance.ts";
-import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../chat/template.ts";
-import { CALL_TOKENS } from "../chat/tool-calls.ts";
-import type { OutputPart } from "../engine/constraint/output-constraints.ts";
-import type { TokenConstraint } from "../engine/constraint.ts";
-import { fromPlain, type JsonObject, type JsonValue } from "../json/index.ts";
-import { ConfigError, DeepseekError } from "../tensor/errors.ts";
-import { fimPrompt } from "../tokenizer/fim.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { AfterReasoning } from "./after-reasoning.ts";
-import { freshId } from "./answers.ts";
+import { builtinFor, type TemplateHints } from "../../chat/builtin.ts";
+import type { Tool } from "../../chat/messages.ts";
+import { THINK_CLOSE, THINK_OPEN } from "../../chat/provenance.ts";
+import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../../chat/template.ts";
+import { CALL_TOKENS } from "../../chat/tool-calls.ts";
+import { fromPlain, type JsonObject, type JsonValue } from "../../json/index.ts";
+import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
+import { freshId } from "../../text/ids.ts";
+import { fimPrompt } from "../../tokenizer/fim.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { AfterReasoning } from "../constraint/after-reasoning.ts";
+import type { OutputPart } from "../constraint/output-constraints.ts";
+import type { TokenConstraint } from "../constraint.ts";
 import type { ChoiceOptions } from "./choice-text.ts";
 import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
-
-import { paramOf } from "./output-format.ts";
-import type { ChatJob, CompletionJob, Job, ResponseFormat, TokenizeRequest } from "./protocol.ts";
+import {
+  type ChatJob,
+  type CompletionJob,
+  type Job,
+  paramOf,
+  type ResponseFormat,
+  type TokenizeRequest,
+} from "./protocol.ts";
 import { type CallFormat, callFormat, rendersTools } from "./tool-format.ts";
 
 /** Everything about a model that plans depend on. */
@@ -91,7 +96,7 @@ function room(model: TextModel, job: Job, promptTokens: number, param: string): 
   return job.maxTokens ?? left;
 }
 
-/** @throws ApiError where a field names a token that does not exist */
+/** @throws RequestError where a field names a token that does not exist */
 function checkTokens(model: TextModel, job: Job): void {
   const named = { logit_bias: job.logitBias.map(([id]) => id), stop_token_ids: job.stopIds };
   for (const [field, ids] of Object.entries(named)) {
@@ -137,7 +142,7 @@ function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
 /**
  * Calls with arguments by what `argumentsFor` says. Where that cannot be followed, those of tools that are not strict
  * are any JSON object: one uncommon schema takes no whole request down.
- * @throws ApiError that names the tool, where it is strict
+ * @throws RequestError that names the tool, where it is strict
  */
 function callsBy(
   model: TextModel,
@@ -231,7 +236,7 @@ function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
   return { part, param: "tools" };
 }
 
-/** What the answer must be; null: anything. @throws ApiError for a schema that cannot be followed */
+/** What the answer must be; null: anything. @throws RequestError for a schema that cannot be followed */
 function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
   const forced = forcedCall(model, job);
   if (forced !== null) return forced;
@@ -248,7 +253,7 @@ function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
 
 /**
  * Makes the constraint of each choice, which begins behind `written`: what an answer that is continued begins with.
- * @throws ApiError for a schema that cannot be followed
+ * @throws RequestError for a schema that cannot be followed
  */
 function constraintOf(
   model: TextModel,
@@ -270,7 +275,7 @@ function constraintOf(
   return () => new AfterReasoning(make(), textOf, endIds, tokenizer.idOf(THINK_CLOSE) ?? THINK_CLOSE);
 }
 
-/** Moves a constraint over a text that is there already. @throws ApiError where it begins no output of the kind */
+/** Moves a constraint over a text that is there already. @throws RequestError where it begins no output of the kind */
 function acceptWritten(
   { tokenizer }: TextModel,
   constraint: TokenConstraint,
@@ -312,7 +317,7 @@ const stopping = (job: Job) => ({
   logprobs: job.logprobs !== null,
 });
 
-/** The template that renders a conversation, and what it makes of it. @throws ApiError */
+/** The template that renders a conversation, and what it makes of it. @throws RequestError */
 function promptOf(
   model: TextModel,
   job: Exclude<TokenizeRequest, { text: string }>,
@@ -431,13 +436,13 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
   });
 }
 
-/** What the engine is asked for, one plan per prompt. @throws ApiError */
+/** What the engine is asked for, one plan per prompt. @throws RequestError */
 export function planJob(model: TextModel, job: Job): Plan[] {
   checkTokens(model, job);
   return job.kind === "chat" ? [planChat(model, job)] : planCompletion(model, job);
 }
 
-/** Ids of a text or of messages as the chat endpoint would render them. @throws ApiError */
+/** Ids of a text or of messages as the chat endpoint would render them. @throws RequestError */
 export function tokenizeRequest(model: TextModel, request: TokenizeRequest): number[] {
   if ("text" in request) {
     const { text, addSpecialTokens, parseSpecial } = request;

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { ApiError } from "./errors.ts";
+import { parseChat, parseCompletion } from "../../serve/schemas.ts";
+import { RequestError } from "./errors.ts";
 import { checkLength } from "./job-length.ts";
-import { parseChat, parseCompletion } from "./schemas.ts";
 
 const limits = { context: 10, longestToken: 4 };
 const code = (body: object) => {
@@ -10,14 +10,14 @@ const code = (body: object) => {
     checkLength(job, limits);
     return null;
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return [error.shape.status, error.shape.code, error.shape.param];
+    if (!(error instanceof RequestError)) throw error;
+    return [error.fault.kind, error.fault.code, error.fault.param];
   }
 };
 const user = (content: string) => ({ messages: [{ role: "user", content }] });
 
 it("refuses what certainly has more tokens than the context, and nothing else", () => {
-  const refused = (param: string) => [400, "context_length_exceeded", param];
+  const refused = (param: string) => ["invalid", "context_length_exceeded", param];
   expect(code({ prompt: "a".repeat(40) })).toBeNull();
   expect(code({ prompt: "a".repeat(41) })).toEqual(refused("prompt"));
   expect(code({ prompt: "日".repeat(14) })).toEqual(refused("prompt"));

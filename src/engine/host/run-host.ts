@@ -1,0 +1,74 @@
+/** From an open model to a host that answers: what workers of Node and of pages have in common. */
+import type { LoadedModel } from "../../pretrained/load.ts";
+import { DeepseekError } from "../../tensor/errors.ts";
+import { Engine } from "../engine.ts";
+import type { MachineMemory } from "./cache-plan.ts";
+import { EngineHost } from "./engine-host.ts";
+import type { FromEngine, HostSettings, ToEngine } from "./protocol.ts";
+import { describeModel } from "./text-model.ts";
+import { unpacked } from "./wire.ts";
+
+/** How a host reaches those who ask it. */
+export interface HostPort {
+  send(message: FromEngine): void;
+  /** Called once, when the model is open, with what takes every message that arrives, as it was posted. */
+  listen(onMessage: (message: unknown) => void): void;
+  /** Called when nothing more is sent. */
+  close(): void;
+}
+
+export interface HostSurroundings {
+  /** The machine's memory, measured once the weights are loaded; without it caches have the default size. */
+  readonly memory?: () => MachineMemory;
+  /** Bytes of this thread's heap in use. */
+  readonly heapBytes?: () => number;
+}
+
+/**
+ * Opens a model, says that it is ready, and answers what arrives until it is told to shut down; then the model is
+ * disposed of. What fails before is said in a message of type `failed`, and nothing is thrown.
+ * @param open resolves to the model, which belongs to the host from then on; `notice` takes lines for the log
+ */
+export async function runHost(
+  port: HostPort,
+  settings: HostSettings,
+  open: (notice: (text: string) => void) => Promise<LoadedModel>,
+  { memory, heapBytes }: HostSurroundings = {},
+): Promise<void> {
+  const started = performance.now();
+  const notice = (text: string) => port.send({ type: "log", text });
+  const onFailure = (error: unknown) => {
+    const message = error instanceof Error ? error.message : String(error);
+    port.send({ type: "failed", message, foreseen: error instanceof DeepseekError });
+  };
+  let loaded: LoadedModel | null = null;
+  try {
+    loaded = await open(notice);
+    const { text, info } = await describeModel(loaded, settings, memory?.() ?? null, notice);
+    const { model } = loaded;
+    const { maxBatch, maxQueue, prefillChunk, cacheDtype } = settings;
+    const engine = new Engine(model, {
+      ...{ maxBatch, maxQueue, prefillChunk, cacheDtype },
+      cacheTokens: info.cacheTokens,
+      vocabularySize: info.vocabulary,
+    });
+    const speculative = (settings.speculative ?? false) && model.config.mtpLayers > 0;
+    const host = new EngineHost(engine, text, { speculative, send: port.send, onFailure, heapBytes });
+    const opened = loaded;
+    port.listen(async (message) => {
+      if (!(await host.receive(unpacked(message) as ToEngine))) return;
+      await opened.dispose();
+      port.send({ type: "stopped" });
+      port.close();
+    });
+    const loadSeconds = (performance.now() - started) / 1000;
+    port.send({
+      type: "ready",
+      info: { ...info, maxBatch: engine.maxBatch, maxQueue: engine.maxQueue, loadSeconds },
+    });
+  } catch (error) {
+    await loaded?.dispose();
+    onFailure(error);
+    port.close();
+  }
+}

@@ -1,0 +1,160 @@
+/** What an engine's host needs of a model beside its weights: tokenizer, templates, constraints, limits, a description. */
+import { builtinFor } from "../../chat/builtin.ts";
+import { controlTokens } from "../../chat/provenance.ts";
+import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
+import { fromPlain, writeJson } from "../../json/index.ts";
+import { countParameters } from "../../models/count.ts";
+import type { LoadedModel } from "../../pretrained/load.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { type OutputPart, outputConstraint } from "../constraint/output-constraints.ts";
+import type { TokenConstraint } from "../constraint.ts";
+import { type MachineMemory, planCaches } from "./cache-plan.ts";
+import { type TextModel, toolTemplate } from "./job-plan.ts";
+import type { HostSettings, ModelInfo } from "./protocol.ts";
+import { callFormat } from "./tool-format.ts";
+
+export interface DescribedModel {
+  readonly text: TextModel;
+  /** What is known before the engine is there. */
+  readonly info: Omit<ModelInfo, "maxBatch" | "maxQueue" | "loadSeconds">;
+}
+
+/** Compiled constraints kept: requests of one program repeat them. */
+const KEPT_CONSTRAINTS = 64;
+
+function constrainer(
+  tokenizer: Tokenizer,
+  vocabularySize: number,
+  endIds: readonly number[],
+): TextModel["constrain"] {
+  const options = { eosIds: endIds.filter((id) => id < vocabularySize), vocabularySize };
+  const kept = new Map<string, TokenConstraint>();
+  return (part: OutputPart) => {
+    const key = writeJson(fromPlain(part));
+    const constraint = kept.get(key) ?? outputConstraint(part, tokenizer, options);
+    // Taken out and put back at the end: the first is the one used longest ago.
+    kept.delete(key);
+    kept.set(key, constraint);
+    if (kept.size > KEPT_CONSTRAINTS) kept.delete(kept.keys().next().value!);
+    return constraint.clone();
+  };
+}
+
+/** The chat template: the checkpoint's, else the built-in one that fits; null where none does. */
+function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | null {
+  const hints = { modelType: loaded.model.config.modelType, name: loaded.name };
+  if (loaded.chatTemplate !== null) return chatTemplate(tokenizer, loaded.chatTemplate, hints);
+  try {
+    return builtinTemplate(tokenizer, builtinFor(tokenizer, hints));
+  } catch (error) {
+    // A base model: it completes texts and does not chat.
+    if (error instanceof ConfigError) return null;
+    throw error;
+  }
+}
+
+/** As tokenizer_config.json has it: programs that tokenize by this server read it there. */
+function tokenizerInfo(
+  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+  context: number,
+): Readonly<Record<string, unknown>> {
+  const { bos, eos, pad } = tokenizer.specialIds;
+  const token = (id: number | undefined) => (id === undefined ? null : (tokenizer.tokenOf(id) ?? null));
+  return {
+    tokenizer_class: "PreTrainedTokenizerFast",
+    bos_token: token(bos),
+    eos_token: token(eos),
+    pad_token: token(pad),
+    unk_token: null,
+    add_bos_token: bos !== undefined && tokenizer.prefixIds.includes(bos),
+    add_eos_token: tokenizer.suffixIds.length > 0,
+    model_max_length: context,
+    vocab_size: tokenizer.vocabSize,
+    chat_template: template?.source ?? null,
+  };
+}
+
+/** Bytes of the token that spells most. */
+function longestToken(tokenizer: Tokenizer): number {
+  let longest = 1;
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    if (tokenizer.tokenOf(id) !== undefined) longest = Math.max(longest, tokenizer.bytesOf(id).length);
+  }
+  return longest;
+}
+
+/** Twelve hexadecimal digits that change with the text. */
+async function digest(text: string): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Everything about an open model that its host has to know.
+ * @param memory of the machine, with the weights loaded; null where it is not known
+ * @throws ConfigError where it has no tokenizer, or the settings do not fit it or the machine
+ */
+export async function describeModel(
+  loaded: LoadedModel,
+  settings: HostSettings,
+  memory: MachineMemory | null,
+  onNotice?: (text: string) => void,
+): Promise<DescribedModel> {
+  const { model, tokenizer } = loaded;
+  const { config } = model;
+  if (tokenizer === null) {
+    throw new ConfigError("the model has no tokenizer, so that it cannot be served", {
+      where: loaded.source.path,
+      hint:
+        "Put a tokenizer.json beside config.json; transformers writes it from tokenizer.model or from vocab.json and " +
+        "merges.txt with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).",
+    });
+  }
+  const { context, cacheTokens, notice } = planCaches(settings, {
+    maxPositions: config.maxPositions,
+    tokenBytes: model.cacheTokenBytes(settings.cacheDtype, settings.speculative),
+    memory,
+  });
+  if (notice !== null) onNotice?.(notice);
+  const vocabulary = Math.min(tokenizer.vocabSize, config.vocabSize);
+  const { eos } = tokenizer.specialIds;
+  const endIds = [...new Set([...config.eosTokenIds, ...(eos === undefined ? [] : [eos])])];
+  const template = templateOf(loaded, tokenizer);
+  const hints = { modelType: config.modelType, name: loaded.name };
+  const withTools = toolTemplate(tokenizer, template, hints);
+  const stopIds = [...new Set([...endIds, ...(template?.stopIds ?? [])])];
+  const { specialIds } = tokenizer;
+  const dtype = settings.dtype ?? "auto";
+  const identity = JSON.stringify([loaded.name, loaded.source, dtype, config]);
+  return {
+    text: {
+      tokenizer,
+      template,
+      toolTemplate: withTools,
+      callFormat: withTools === null ? null : callFormat(withTools),
+      control: new Set([...controlTokens(tokenizer).values(), ...tokenizer.specialTokens]),
+      endIds,
+      vocabulary,
+      context,
+      constrain: constrainer(tokenizer, vocabulary, stopIds),
+    },
+    info: {
+      name: loaded.name,
+      architecture: config.modelType,
+      parameters: countParameters(config).total,
+      dtype,
+      weightBytes: model.parameters.bytes,
+      context,
+      cacheTokens,
+      vocabulary,
+      chat: template !== null,
+      tools: withTools !== null,
+      fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
+      fingerprint: `fp_${await digest(identity)}`,
+      tokenizer: tokenizerInfo(tokenizer, template, context),
+      longestToken: longestToken(tokenizer),
+    },
+  };
+}

@@ -1,0 +1,19 @@
+/** A worker of the page that runs an engine's host over the model at /model, but for the file that `?without=` names. */
+import { type EnginePackage, FILES } from "./chat-job.ts";
+import type { DeepseekPackage } from "./ten-steps.ts";
+
+const entry: string = "/dist/index.js";
+const engineEntry: string = "/dist/engine/index.js";
+
+const { loadFolder, memoryFolder } = (await import(entry)) as DeepseekPackage;
+const { runHost, workerPort } = (await import(engineEntry)) as EnginePackage;
+
+await runHost(workerPort(self), {}, async () => {
+  const files = new Map<string, Uint8Array>();
+  const without = new URL(self.location.href).searchParams.get("without");
+  for (const name of FILES) {
+    if (name === without) continue;
+    files.set(name, new Uint8Array(await (await fetch(`/model/${name}`)).arrayBuffer()));
+  }
+  return loadFolder(memoryFolder(files, "model"));
+});
