@@ -1,7 +1,7 @@
 /**
  * Speed of generation on the CPU: prefill, plain and speculative decoding, and the two forms of latent attention,
  * on a random V3-shaped model (hidden 256, 6 layers, 4096 tokens). Speculation is timed twice: with random weights,
- * where hardly a draft is right, and with weights under which every draft is.
+ * if hardly a draft is right, and with weights under which every draft is.
  */
 import { type GenerateOptions, type GenerationStats, generate } from "../src/engine/generate.ts";
 import { makePredictable, smallV3 } from "../src/engine/testing.ts";

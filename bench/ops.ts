@@ -101,7 +101,7 @@ export async function run(
     using to = device.zeros([elements]);
     return (8 * elements) / fastest(() => copy(from, to)) / 1e6;
   };
-  // In and out of the caches: 4 MB and 128 MB in all.
+  // In and out of the caches: 4 MB and 128 MB in total.
   const near = copyBandwidth(2 ** 19);
   const far = copyBandwidth(2 ** 24);
   metrics["copy 4 MB GB/s"] = near;

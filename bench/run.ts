@@ -30,7 +30,7 @@ function names(): string[] {
     .concat("peers/llama");
 }
 
-/** Short hash of the commit, with `+changes` where files differ from it; null outside a repository. */
+/** Short hash of the commit, with `+changes` if files differ from it; null outside a repository. */
 function commit(): string | null {
   const git = (...args: string[]) =>
     execFileSync("git", args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();

@@ -1,7 +1,7 @@
 /**
  * The server under load: `node bench/run.ts serve-load [minutes] [streams]`, default 10 minutes of 64 streams. A random
- * model of 33 million parameters, stored in 8 bits, is served by a process of its own; clients stream, some leave midway,
- * some ask nonsense. Every prompt has a marker of its own and is asked again and again: greedily the answer must be the
+ * model of 33 million parameters, stored in 8 bits, is served by its own process; clients stream, some leave midway,
+ * some ask nonsense. Every prompt has its own marker and is asked again and again: greedily the answer must be the
  * one recorded at first. A prompt that gave several is asked at the end of a new server, alone: once with an empty cache
  * and once from its cached beginning, whose last bits differ and may send a token to another expert. What is neither of
  * these two answers was mixed up with another's.
@@ -200,7 +200,7 @@ class Client {
   }
 }
 
-/** Of the prompts that gave several answers: answers in all, and those that a server without load does not give. */
+/** Of the prompts that gave several answers: answers in total, and those that a server without load does not give. */
 async function verify(
   folder: string,
   prompts: readonly Prompt[],

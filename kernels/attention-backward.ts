@@ -30,7 +30,7 @@ const LOG2E: f32 = 1.4426950408889634;
 /**
  * Arguments: q, k, v, y, lse, dy, delta, partial?, dq?, dk?, dv?; batch, tokens, keys, heads, kvHeads,
  * width, valueWidth, splits, addQ, addK, addV; scale. `delta` [B, H, T] is memory for the row sums of dy y;
- * `partial` [splits, B, T, H, D] for the parts of dq where there are several.
+ * `partial` [splits, B, T, H, D] for the parts of dq if there are several.
  */
 export function attention_backward(a: usize): void {
   const q = load<usize>(a);

@@ -81,7 +81,7 @@ function scoresOf(
     k2 += 8 * size;
     k3 += 8 * size;
   }
-  // The sums leave through memory, pair beside pair: engines that join vectors start from neighbouring stores.
+  // The sums leave through memory, pair beside pair: engines that join vectors start from neighboring stores.
   const sums = room + 64;
   v128.store(sums, s0);
   v128.store(sums, t0, 16);

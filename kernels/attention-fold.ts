@@ -59,7 +59,7 @@ export function attention_fold(a: usize): void {
   }
 }
 
-/** y = output / total row by row, 0 where the total is. Arguments: output, total, y; rows, width. */
+/** y = output / total row by row, 0 if the total is. Arguments: output, total, y; rows, width. */
 export function attention_finish(a: usize): void {
   const output = load<usize>(a);
   const total = load<usize>(a, 4);

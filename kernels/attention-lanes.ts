@@ -2,7 +2,7 @@
  * Panels of sixteen query rows for the forward pass of attention: rows are lanes, keys and channels come as splats.
  *
  * A panel [n][16] is one operand of `tile6x16`; engines that do not join vectors take it as two halves of eight, and
- * so does everyone where only eight rows are there. Each sum runs in the same order in all three, so the bits are
+ * so does everyone if only eight rows are there. Each sum runs in the same order in all three, so the bits are
  * the same. Keys and values in f16 or bf16 are widened to f32 block by block before they meet the panels.
  */
 import { tile6x8 } from "./attention-tiles";

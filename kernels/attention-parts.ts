@@ -20,14 +20,14 @@ export function partBegin(index: i32, base: i32, count: i32): i32 {
   return level == 0 ? at * base : (base << (level - 1)) * (count + at);
 }
 
-/** Parts that have some of the first `limit` keys; one where there is none, for the zeros. */
+/** Parts that have some of the first `limit` keys; one if there is none, for the zeros. */
 export function partsOf(limit: i32, base: i32, count: i32): i32 {
   let parts = 1;
   while (partBegin(parts, base, count) < limit) parts++;
   return parts;
 }
 
-/** 2^x for x <= 0, 0 where x is below -125. */
+/** 2^x for x <= 0, 0 if x is below -125. */
 // @ts-ignore: decorator
 @inline
 function weightOf(x: f32): f32 {
@@ -44,7 +44,7 @@ function weightOf(x: f32): f32 {
 
 /**
  * Puts `parts` results of one row, `step` bytes apart from `from` on, together in their order: y gets the outputs
- * divided by the sum (0 where no key was seen). Returns the address of the largest score and the sum, in the first
+ * divided by the sum (0 if no key was seen). Returns the address of the largest score and the sum, in the first
  * part's row.
  */
 export function combineRow(from: usize, step: usize, parts: i32, valueWidth: i32, y: usize): usize {

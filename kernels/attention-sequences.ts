@@ -1,5 +1,5 @@
 /**
- * Attention of the new tokens of up to eight sequences, each over a cache of its own, as one call: all threads share
+ * Attention of the new tokens of up to eight sequences, each over its own cache, as one call: all threads share
  * the work of all of them. A sequence's results are those that attention_forward has for it alone, to the last bit.
  */
 import { emitPart } from "./attention";

@@ -28,7 +28,7 @@ export function exp2Negative4(x: v128): v128 {
 }
 
 /**
- * c[6][8] = a[6][n] b[n][8], plus c times `factors` (eight, one per lane) where it is not 0. Strides in
+ * c[6][8] = a[6][n] b[n][8], plus c times `factors` (eight, one per lane) if it is not 0. Strides in
  * bytes: `rs` and `cs` of a, `pitch` and `ldc` between rows of b and c.
  */
 export function tile6x8(
@@ -194,7 +194,7 @@ function tile4x8(
 
 /**
  * acc[c][0..8) = factors acc[c][0..8) + sum over j < n of p[j][0..8) x[j][c] for c < width, one factor per
- * lane. Reads up to 3 floats past a row of x and writes up to 3 rows past `width`, none where `width` is a
+ * lane. Reads up to 3 floats past a row of x and writes up to 3 rows past `width`, none if `width` is a
  * multiple of 4.
  */
 export function accumulate(
@@ -302,7 +302,7 @@ function put(y: usize, x: v128, factor: f32, add: i32): void {
 }
 
 /**
- * The first `n` of four lanes of a panel as rows: y_i[c] = f_i panel[c][i], added to y where `add` is not 0;
+ * The first `n` of four lanes of a panel as rows: y_i[c] = f_i panel[c][i], added to y if `add` is not 0;
  * `factors` has one factor per lane.
  */
 export function unpackLanes(
@@ -376,7 +376,7 @@ export function zero(y: usize, n: i32): void {
   }
 }
 
-/** Address of row (query, head of the group) where `base` is that of row 0. */
+/** Address of row (query, head of the group) if `base` is that of row 0. */
 // @ts-ignore: decorator
 @inline
 export function rowAt(base: usize, row: i32, group: i32, heads: i32, bytes: usize): usize {

@@ -57,7 +57,7 @@ let outPanelBytes: usize = 0;
 /** Outputs lie row by row and not as panels. */
 let byRow: bool = false;
 
-/** Sets what the units of a call have in common. `values` is 0 where a key's first channels are its value. */
+/** Sets what the units of a call have in common. `values` is 0 if a key's first channels are its value. */
 export function prepareUnits(
   headCount: i32,
   kvHeads: i32,
@@ -91,7 +91,7 @@ export function prepareUnits(
   writeConstants(constants);
 }
 
-/** Address of row (query, head of the group) where `base` is that of row 0 and a query has `heads` rows. */
+/** Address of row (query, head of the group) if `base` is that of row 0 and a query has `heads` rows. */
 // @ts-ignore: decorator
 @inline
 export function rowOf(base: usize, row: i32, bytes: usize): usize {
@@ -239,7 +239,7 @@ export function fewRows(
   }
 }
 
-/** The largest score, times log2 e, of row i of the unit, or LOWEST where it saw no key. */
+/** The largest score, times log2 e, of row i of the unit, or LOWEST if it saw no key. */
 // @ts-ignore: decorator
 @inline
 export function largestOf(i: i32): f32 {
@@ -254,7 +254,7 @@ export function sumOf(i: i32): f32 {
 }
 
 /**
- * Writes the unit's outputs to rows `bytes` apart, of which row 0 lies at `to`; with `divide`, by their sums (0 where
+ * Writes the unit's outputs to rows `bytes` apart, of which row 0 lies at `to`; with `divide`, by their sums (0 if
  * no key was seen).
  */
 export function emit(to: usize, bytes: usize, first: i32, n: i32, divide: bool): void {

@@ -1,5 +1,5 @@
 /**
- * Causal attention, forward, over keys in one tensor: of a sequence of its own (training, prefill) or of a cache with
+ * Causal attention, forward, over keys in one tensor: of one sequence (training, prefill) or of a cache with
  * a number of valid keys per row. Where there are few rows the keys are cut in parts (attention-parts.ts) whose
  * results are put together in order.
  */
@@ -40,7 +40,7 @@ function lseOf(largest: f32, sum: f32): f32 {
 /**
  * Arguments: q, k, v?, lengths?, partial?, y, lse?; batch, tokens, keys, heads, kvHeads, width, valueWidth, parts,
  * base, count (of parts; see attention-parts.ts), dtype of k and v; scale. `partial` is f32 [batch, parts, tokens,
- * heads, valueWidth + 4] where there is more than one part.
+ * heads, valueWidth + 4] if there is more than one part.
  */
 export function attention_forward(a: usize): void {
   const q = load<usize>(a);

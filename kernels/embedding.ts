@@ -6,7 +6,7 @@ const UNIT: i32 = 16384;
 /** Columns of a unit of the gradient: two cache lines. */
 const SLICE: i32 = 32;
 
-/** y[r] = w[ids[r]], NaN where the id is out of range. Arguments: w, ids, y; rows, vocabulary, n, dtype of w. */
+/** y[r] = w[ids[r]], NaN if the id is out of range. Arguments: w, ids, y; rows, vocabulary, n, dtype of w. */
 export function embedding(a: usize): void {
   const w = load<usize>(a);
   const ids = load<usize>(a, 4);

@@ -2,7 +2,7 @@
  * Matrix products c (+)= a b in f32 with b in f32, bf16 or f16, by any strides.
  *
  * A unit of work is a block of c. Its thread packs the columns of b once and keeps them while units of the same
- * columns follow; a is read in place where its rows are contiguous and packed where its columns are. k runs in
+ * columns follow; a is read in place where its rows are contiguous and packed if its columns are. k runs in
  * blocks whose size depends on k only, so the order of every sum is the same for any number of threads. Where c is
  * small and k long (weight gradients), k is cut into `chunks` whose sums meet in a second phase.
  */
@@ -310,7 +310,7 @@ function combine(partial: usize, c: usize, m: i32, n: i32, rowC: i32, chunks: i3
 
 /**
  * Measures the tiles on data in the first-level cache. Arguments: c (f32 [units], written so that the work is
- * seen); units, repeats of a 6 x 16 x 256 product (two 6 x 8 where `wide` is 0), wide.
+ * seen); units, repeats of a 6 x 16 x 256 product (two 6 x 8 if `wide` is 0), wide.
  */
 export function gemm_peak(a: usize): void {
   const c = load<usize>(a);

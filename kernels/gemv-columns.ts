@@ -7,7 +7,7 @@ import { BEHIND_NUMBERS, maskNumber, powerNumber, weight, weights4, writeConstan
 import { madd } from "./math";
 import { nextUnit, scratch } from "./runtime";
 
-/** Columns of a unit: wide ones where the batch alone makes enough units. */
+/** Columns of a unit: wide ones if the batch alone makes enough units. */
 const STRIP: i32 = 128;
 const WIDE_STRIP: i32 = 512;
 const MANY: i32 = 16;

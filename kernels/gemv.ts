@@ -1,7 +1,7 @@
 /**
  * Products of a few rows (at most 8) with a weight matrix whose rows are contiguous: y[m][n] (+)= x[m][k] w[n][k].
  * Every weight is read once from memory and widened for two or four rows of x; sums run in eight lanes and meet at the
- * end, in an order that does not depend on m: a row has the same bits alone and beside others.
+ * end, in an order that does not depend on m: a row has the same bits alone or batched with others.
  */
 import {
   fourByTwoBf16,
@@ -51,7 +51,7 @@ function sum8(at: usize): f32 {
   return hsum(f32x4.add(v128.load(at), v128.load(at, 16)));
 }
 
-// The sums leave through memory, pair beside pair: engines that join vectors start from neighbouring stores.
+// The sums leave through memory, pair beside pair: engines that join vectors start from neighboring stores.
 
 /** One row of x against four rows of w, `row` bytes apart, of which the first `n` are stored. */
 // @ts-ignore: decorator

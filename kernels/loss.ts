@@ -48,7 +48,7 @@ function blockSum(x: usize, n: i32, shift: f32): f64 {
 
 /**
  * stats[r] = largest logit of a row and the sum of exp(logit - largest) (stats may be absent); losses[r] = log of
- * that sum - (logit of the target - largest): 0 where the target is negative, NaN where it is past the row.
+ * that sum - (logit of the target - largest): 0 if the target is negative, NaN if it is past the row.
  * Arguments: logits, targets, stats, losses; rows, n.
  */
 export function cross_entropy(a: usize): void {
@@ -98,7 +98,7 @@ export function cross_entropy(a: usize): void {
 }
 
 /**
- * loss = sum of losses in row order / denominator, or / number of targets >= 0 (at least 1) where it is 0;
+ * loss = sum of losses in row order / denominator, or / number of targets >= 0 (at least 1) if it is 0;
  * inverse = 1 / what was divided by. Arguments: losses, targets, loss, inverse; rows; denominator.
  */
 export function cross_entropy_total(a: usize): void {

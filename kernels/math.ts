@@ -4,7 +4,7 @@
  * ln 2 in two parts, polynomial of degree 5); no other transcendental functions are here.
  */
 
-/** a b + c: fused where the build has relaxed SIMD and the processor fuses. */
+/** a b + c: fused if the build has relaxed SIMD and the processor fuses. */
 // @ts-ignore: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {
@@ -22,7 +22,7 @@ export function nmadd(a: v128, b: v128, c: v128): v128 {
 
 /*
  * Constants of exp and of rounding as globals: V8 builds a vector constant anew, in three or four instructions, wherever a loop uses
- * it, while a global is one load. `pin` keeps the optimiser from folding them back; without it exp is 1.4 to
+ * it, while a global is one load. `pin` keeps the optimizer from folding them back; without it exp is 1.4 to
  * 1.7 times slower.
  */
 let LOG2E: v128 = f32x4.splat(1.4426950408889634);
@@ -174,7 +174,7 @@ export function hsum(x: v128): f32 {
   return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1);
 }
 
-/** Largest of the four lanes; NaN where a lane is NaN. */
+/** Largest of the four lanes; NaN if a lane is NaN. */
 // @ts-ignore: decorator
 @inline
 export function hmax(x: v128): f32 {

@@ -1,4 +1,4 @@
-/** Root-mean-square normalisation of rows, forward and backward. */
+/** Root-mean-square normalization of rows, forward and backward. */
 import { hsum, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, nmadd } from "./math";
 import { barrier, nextUnit } from "./runtime";
 

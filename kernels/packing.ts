@@ -2,7 +2,7 @@
  * Copies of matrix blocks in the order in which the tiles read them.
  *
  * b (k x n) is cut into panels of `width` columns (8 or 16), each panel k x width contiguous and filled up with
- * zeros; a (m x k) where its rows are not contiguous into panels of 6 rows, each k x 6. Narrow floats are decoded
+ * zeros; a (m x k) if its rows are not contiguous into panels of 6 rows, each k x 6. Narrow floats are decoded
  * on the way. Strides are in elements.
  */
 import { loadBf16, loadBf16x4, loadF16, loadF16x4 } from "./math";

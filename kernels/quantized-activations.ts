@@ -1,7 +1,7 @@
 /**
  * Activations as integers with one scale per block of 32, the left side of products with quantized weights.
  *
- * Beside q4 weights an activation has 8 bits (scale = largest magnitude / 127), beside q8 weights 16 bits
+ * Beside q4 weights an activation has 8 bits (scale = largest magnitude / 127), with q8 weights 16 bits
  * (/ 32767). A block is its scale (f32), for q4 also -8 times the sum of its integers, which is what the offset 8
  * of stored weights adds up to, and the 32 integers: 40 bytes and 68 bytes. Beyond k stand zeros.
  * A block with a NaN or an infinity has a scale that is one, so that it shows in the result.

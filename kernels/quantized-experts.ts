@@ -2,7 +2,7 @@
  * The feed-forward network of experts with quantized weights in two kernels: gate, up and SwiGLU; then down and the
  * weighted sum per token. A token is quantized once for all its experts, rows are gathered by address.
  *
- * A token's sum runs over its experts in ascending order whatever other tokens are there, and stacks that lie in
+ * A token's sum runs over its experts in ascending order regardless of the other tokens, and stacks that lie in
  * several pieces go on where the piece before ended: the same bits in every case.
  */
 import { madd, sigmoid4 } from "./math";
@@ -14,7 +14,7 @@ import { barrier, nextUnit } from "./runtime";
 
 /** Bytes of private results: three MiB are there. */
 const RESULT_BYTES: usize = 3 << 20;
-/** Groups of 8 outputs of a unit of the sum over experts, where they fit. */
+/** Groups of 8 outputs of a unit of the sum over experts, if they fit. */
 const DOWN_GROUPS: usize = 8;
 /** Columns of a unit of the sum alone. */
 const SUM_COLUMNS: i32 = 256;
@@ -30,8 +30,8 @@ function gate(gates: usize, ups: usize, to: usize, n: i32): void {
 
 /**
  * y[r] = silu(gate x[row r]) up x[row r]. Arguments: x (f32 [tokens, k]), offsets (i32 [groups + 1], absent for one
- * group of all tokens), index (i32: token of each row, absent where row r is token r), w (gate over up, f each),
- * y (f32 [rows, f]), rows (memory for quantized tokens; absent where they are few and fit private memory); format,
+ * group of all tokens), index (i32: token of each row, absent if row r is token r), w (gate over up, f each),
+ * y (f32 [rows, f]), rows (memory for quantized tokens; absent if they are few and fit private memory); format,
  * groups, tokens, f (a multiple of 8), k, count (rows, for the estimate of work only).
  */
 export function quantized_gate_up(a: usize): void {
@@ -157,7 +157,7 @@ function combine(a: usize, j: i32, n: i32, results: usize, step: usize, start: i
  * y[t] (+)= sum over the choices c of token t of weights[t][c] w[ids[t][c]] x[slots[t][c]], for the experts of one
  * piece of the stack. Arguments: x (f32 [rows, k], sorted by expert), offsets (i32 [experts of the piece + 1]), ids,
  * weights, slots (each [tokens, topK]), w, y (f32 [tokens, n]), rows (memory for quantized x), partial (f32 [rows,
- * n rounded up to 8], where rows are few: units are then parts of one expert, and the sum comes after); format, begin (first
+ * n rounded up to 8], if rows are few: units are then parts of one expert, and the sum comes after); format, begin (first
  * expert of the piece), experts (of the piece), tokens, topK, n, k, accumulate.
  */
 export function quantized_down(a: usize): void {

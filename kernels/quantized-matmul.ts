@@ -1,7 +1,7 @@
 /**
  * Products with quantized weight matrices: plain and batched, and with rows sorted by group. Activations are
  * quantized first: few of them by every thread for itself, more by all threads together into memory that the caller
- * lends. Every result has the same bits whatever the number of rows, groups and threads.
+ * lends. Every result has the same bits regardless of the number of rows, groups and threads.
  */
 import { activationBytes, quantizeRow, quantizeRows } from "./quantized-activations";
 import { groupSize, padding, prepareTiles, privateRows } from "./quantized-lanes";
@@ -18,7 +18,7 @@ const MOST_WEIGHTS: usize = 393216;
 const UNIT_ACTIVATIONS: usize = 393216;
 
 /**
- * Groups of 8 weight rows of a unit, an even number, of `groups` in all. It may depend on the number of threads, since
+ * Groups of 8 weight rows of a unit, an even number, of `groups` in total. It may depend on the number of threads, since
  * no result depends on how rows are grouped.
  */
 export function unitGroups(groupBytes: usize, groups: i32): i32 {
@@ -33,7 +33,7 @@ export function unitTokens(rowBytes: usize): i32 {
 }
 
 /**
- * y[g] = x[g] w[g]^T. Arguments: x, w, y, rows (memory for batch m rows of quantized activations; absent where m
+ * y[g] = x[g] w[g]^T. Arguments: x, w, y, rows (memory for batch m rows of quantized activations; absent if m
  * rows fit private memory and are few); format, m, n, k, batch, strides of x (row, batch) and y (row, batch) in
  * elements.
  */

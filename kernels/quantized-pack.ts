@@ -110,7 +110,7 @@ function errorOf(x: usize, d: f32): f32 {
   return hsum(sum);
 }
 
-/** The largest magnitude of a block, 0 where it is not finite. */
+/** The largest magnitude of a block, 0 if it is not finite. */
 function topOf(x: usize): f32 {
   let most = f32x4.splat(0);
   for (let i: usize = 0; i < 128; i += 16) most = f32x4.max(most, f32x4.abs(v128.load(x + i)));

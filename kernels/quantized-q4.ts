@@ -3,10 +3,10 @@
  * activations (quantized-activations.ts) against one or two groups of 8 weight rows, each weight row in a lane.
  *
  * Shaped for engines that join two adjacent vectors into one of eight lanes: all is in pairs, results leave through
- * neighbouring stores, and constants come from memory, since engines build a constant anew at every use. The dot
+ * neighboring stores, and constants come from memory, since engines build a constant anew at every use. The dot
  * instruction has a long latency, so that four to eight chains of sums run side by side. With two groups the f32 sums
  * live in memory, so that all else fits 16 registers. Written out in full: the language has no arrays of registers. The
- * loops over a block's columns stay loops where sums fill the registers: straight code would be reordered, all loads
+ * loops over a block's columns stay loops if sums fill the registers: straight code would be reordered, all loads
  * first, and spill (a third of the speed).
  */
 import { addRow, clear, dot, scaled, scales } from "./quantized-lanes";

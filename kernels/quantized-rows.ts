@@ -101,7 +101,7 @@ function decodeColumns(
 }
 
 /**
- * Rows `first` to `first` + `rows` of a matrix. Arguments: w (its tiles), y (f32 [rows, k], or [k, rows] where
+ * Rows `first` to `first` + `rows` of a matrix. Arguments: w (its tiles), y (f32 [rows, k], or [k, rows] if
  * `transpose`); format, first, rows, k, transpose.
  */
 export function dequantize_rows(a: usize): void {
@@ -137,7 +137,7 @@ export function dequantize_rows(a: usize): void {
 }
 
 /**
- * y[i] = row ids[i] of a table, NaN where the id is out of range. Arguments: w, ids, y; format, rows (ids),
+ * y[i] = row ids[i] of a table, NaN if the id is out of range. Arguments: w, ids, y; format, rows (ids),
  * vocabulary, k.
  */
 export function quantized_embedding(a: usize): void {

@@ -48,7 +48,7 @@ function streamTwo(format: i32, x0: usize, x1: usize, w: usize, n: i32, k: i32, 
 
 /**
  * y[i][j] = x[i] w[j] for `m` rows of quantized activations and `n` weight rows from `w` on, which begins a group.
- * Row i is the i-th from `x`, or where there is an `index` the one that its i-th number names. Results are `step`
+ * Row i is the i-th from `x`, or if there is an `index` the one that its i-th number names. Results are `step`
  * bytes apart.
  *
  * The first two rows pass all weights in one long stream, as fast as memory delivers: processors fetch ahead in a

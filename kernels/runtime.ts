@@ -74,7 +74,7 @@ export function wideVectors(): bool {
   return wide != 0;
 }
 
-/** Called once per instance. `joins` is 1 where the engine joins pairs of vectors. */
+/** Called once per instance. `joins` is 1 if the engine joins pairs of vectors. */
 export function init_thread(index: i32, base: usize, size: usize, joins: i32): void {
   thread = index;
   scratchBase = base;
@@ -107,7 +107,7 @@ export function nextUnit(counter: i32 = 0): i32 {
   return atomic.add<i32>(UNITS + ((<usize>counter) << 6), 1);
 }
 
-/** All threads of the call meet here. Traps where one of them will never come. */
+/** All threads of the call meet here. Traps if one of them will never come. */
 export function barrier(): void {
   if (threadCount == 1) return;
   const phase = atomic.load<i32>(PHASE);
@@ -160,7 +160,7 @@ export function post(kernel: i32, args: usize, count: i32, arena: i32): void {
   if (atomic.load<i32>(SLEEPERS) > 0) atomic.notify(EPOCH, -1);
 }
 
-/** Waits until all `workers` finished the call; returns 0 where one does not answer. */
+/** Waits until all `workers` finished the call; returns 0 if one does not answer. */
 export function join(workers: i32): i32 {
   let turns: i64 = 0;
   let done = atomic.load<i32>(DONE);

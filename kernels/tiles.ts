@@ -3,7 +3,7 @@
  *
  * `tile6x8` fits the 16 registers of 128-bit engines: 12 sums, two vectors of b, one of a. `tile6x16` is the same
  * shape for engines that join pairs of adjacent vectors into one of eight lanes; elsewhere its sums would spill.
- * Joining starts from neighbouring stores with nothing between them that reads or writes memory, hence the order of
+ * Joining starts from neighboring stores with nothing between them that reads or writes memory, hence the order of
  * loads and stores at the end. Every element sums in the order of k, so both give the same bits. Written out in
  * full: the language has no arrays of registers.
  */

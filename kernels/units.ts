@@ -1,4 +1,4 @@
-/** How row-wise kernels cut their work: units of about as many elements, whatever the number of threads. */
+/** How row-wise kernels cut their work: units of about as many elements, regardless of the number of threads. */
 
 /** Elements visited per unit. */
 const UNIT: i32 = 8192;

@@ -1,4 +1,4 @@
-/** Runs every program of examples/ with the package as built, and fails where one does. */
+/** Runs every program of examples/ with the package as built, and fails if one does. */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";

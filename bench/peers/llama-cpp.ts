@@ -31,7 +31,7 @@ export interface Llama {
   dispose(): Promise<void>;
 }
 
-/** Starts llama.cpp on the processor. @throws where `npm install --prefix bench/peers` has not been run */
+/** Starts llama.cpp on the processor. @throws if `npm install --prefix bench/peers` has not been run */
 export async function startLlama(threads: number): Promise<Llama> {
   const path = (() => {
     try {

@@ -20,7 +20,7 @@ function environment(path: string): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(own), PATH: path };
 }
 
-/** Runs a program to its end and returns what it wrote. @throws Error where it fails */
+/** Runs a program to its end and returns what it wrote. @throws Error if it fails */
 export function call(command: string, args: readonly string[], cwd: string, path: string): string {
   return execFileSync(command, args, {
     cwd,

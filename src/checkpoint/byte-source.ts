@@ -16,7 +16,7 @@ export interface ByteSource {
   readonly size: number;
   /**
    * Reads exactly `length` bytes at `offset` into memory that the caller owns; it may be the start of `into`, which
-   * spares new memory where large files are read piece by piece.
+   * spares new memory if large files are read piece by piece.
    */
   read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close?(): Promise<void>;
@@ -33,7 +33,7 @@ export interface FileTree {
   list(): Promise<string[]>;
 }
 
-/** Throws ShapeError unless [offset, offset + length) lies within `size` bytes. */
+/** @throws ShapeError unless [offset, offset + length) lies within `size` bytes. */
 export function checkRange(where: string, size: number, offset: number, length: number): void {
   const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
   if (!valid || offset > size - length) {
@@ -80,7 +80,7 @@ export function checkTextSize(where: string, name: string, size: number): void {
   });
 }
 
-/** Decodes UTF-8 strictly; throws FormatError on invalid bytes. */
+/** Decodes UTF-8 strictly. @throws FormatError on invalid bytes. */
 export function decodeUtf8(where: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);

@@ -1,6 +1,6 @@
 /**
  * Reads a checkpoint folder in the Hugging Face layout: `config.json` and `model.safetensors`, or
- * `model.safetensors.index.json` with shards; where there are none, `pytorch_model.bin` or its index, which older
+ * `model.safetensors.index.json` with shards; if there are none, `pytorch_model.bin` or its index, which older
  * releases ship alone. Weights are decoded to float32 in bounded chunks, FP8 ones together with their block scales.
  * Saving is in save.ts; names are not mapped here.
  */
@@ -49,7 +49,7 @@ export interface Checkpoint {
 }
 
 export interface OpenOptions {
-  /** Hears of metadata that contradict the tensors without hiding any of them, in one line each. */
+  /** Called with metadata that contradict the tensors without hiding any of them, in one line each. */
   readonly onNotice?: (text: string) => void;
 }
 
@@ -125,7 +125,7 @@ async function openShard(
   }
 }
 
-/** The file of every tensor; throws FormatError when a tensor is in two shards. */
+/** The file of every tensor. @throws FormatError if a tensor is in two shards. */
 function locate(where: string, files: Files): Map<string, string> {
   const home = new Map<string, string>();
   for (const [path, file] of files) {
@@ -251,7 +251,7 @@ async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Pr
   });
 }
 
-/** Block size of FP8 weights by the config; 128x128 when it says nothing. Throws ConfigError when malformed. */
+/** Block size of FP8 weights by the config; 128x128 when it says nothing. @throws ConfigError if malformed. */
 function blockOf(where: string, config: JsonObject | null): BlockSize {
   const quantization = config?.quantization_config;
   const size = isObject(quantization) ? quantization.weight_block_size : undefined;
@@ -269,7 +269,7 @@ function blockOf(where: string, config: JsonObject | null): BlockSize {
   return [size[0], size[1]];
 }
 
-/** Opens a checkpoint folder and checks its headers, no data. Throws FormatError or ConfigError. */
+/** Opens a checkpoint folder and checks its headers, no data. @throws FormatError or ConfigError. */
 export async function openCheckpoint(tree: FileTree, options: OpenOptions = {}): Promise<Checkpoint> {
   const files: Files = new Map();
   const close = async () => {

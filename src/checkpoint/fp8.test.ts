@@ -1,4 +1,4 @@
-/** Block scales against a plain double loop, partial edge blocks, and quantisation error bounds. */
+/** Block scales against a plain double loop, partial edge blocks, and quantization error bounds. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FormatError, ShapeError } from "../tensor/errors.ts";

@@ -1,7 +1,7 @@
 /**
  * Block scales of FP8 weights (language-models.md §7): a weight [rows, cols] of e4m3 codes has one float32
  * multiplier per block of 128x128, stored as `<weight>_scale_inv` of [ceil(rows/128), ceil(cols/128)]. Blocks at
- * the edges are partial and keep their own scale. Activation quantisation belongs to the kernels.
+ * the edges are partial and keep their own scale. Activation quantization belongs to the kernels.
  */
 import { FormatError, ShapeError } from "../tensor/errors.ts";
 import { e4m3ToF32, f32ToE4m3 } from "../tensor/float-formats.ts";
@@ -60,14 +60,14 @@ export function dequantizeBlocks(
 export interface QuantizedBlocks {
   /** e4m3 codes, [rows, cols]. */
   readonly codes: Uint8Array;
-  /** Multipliers that undo the quantisation, of `scaleShape`. */
+  /** Multipliers that undo the quantization, of `scaleShape`. */
   readonly scales: Float32Array;
   readonly scaleShape: [number, number];
 }
 
 /**
  * Quantises a row-major float32 matrix [rows, cols] to e4m3 with one scale per block, the largest magnitude of the
- * block over 448 (1 for a block of zeros). Throws FormatError on values that are not finite.
+ * block over 448 (1 for a block of zeros). @throws FormatError on values that are not finite.
  */
 export function quantizeBlocks(
   values: Float32Array,

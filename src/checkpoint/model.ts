@@ -60,9 +60,9 @@ export interface LoadOptions {
   readonly dtype?: StorageFormat | "auto";
   /** Storage of each matrix, in place of `dtype`. */
   readonly storage?: StorageRule;
-  /** Hears of the bytes in memory, filled and in all, after every group of tensors. */
+  /** Called with the bytes in memory, filled and in total, after every group of tensors. */
   readonly progress?: (done: number, total: number) => void;
-  /** Hears of what the files lack without need, in one line each. */
+  /** Called with what the files lack without need, in one line each. */
   readonly onNotice?: (text: string) => void;
 }
 
@@ -95,7 +95,7 @@ function storedConfig(
 
 /**
  * The configuration of a checkpoint, its counts compared with what the files hold; of prediction layers it names those
- * that are there, with a notice where they are fewer. @throws ConfigError where there is none, FormatError
+ * that are there, with a notice if they are fewer. @throws ConfigError if there is none, FormatError
  */
 export function checkpointConfig(
   checkpoint: Checkpoint,

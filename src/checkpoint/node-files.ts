@@ -30,7 +30,7 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Opens a file for random access; close it when done. Throws FormatError when it is missing or no file. */
+/** Opens a file for random access; close it when done. @throws FormatError if it is missing or no file. */
 export async function nodeFileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle;
   try {

@@ -15,7 +15,7 @@ export interface SafetensorsEntry {
   readonly data: () => Promise<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
-/** Size of a tensor's data in bytes; throws ShapeError for a bad shape or dtype. */
+/** Size of a tensor's data in bytes. @throws ShapeError for a bad shape or dtype. */
 export function entryBytes(entry: Pick<SafetensorsEntry, "name" | "dtype" | "shape">): number {
   const count = elementCount(entry.shape);
   if (count === undefined || !Object.hasOwn(safetensorsDtypes, entry.dtype)) {
@@ -75,7 +75,7 @@ function headerOf(ordered: readonly SafetensorsEntry[], metadata: Record<string,
 
 /**
  * Writes a safetensors file and commits the sink; on any error aborts it, so that an earlier file stays. Returns
- * the file's size in bytes. Throws FormatError on duplicate names, ShapeError when data do not fill their shape.
+ * the file's size in bytes. @throws FormatError on duplicate names, ShapeError when data do not fill their shape.
  */
 export async function writeSafetensors(
   sink: ByteSink,

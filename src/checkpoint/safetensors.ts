@@ -64,7 +64,7 @@ function torchError(where: string, found: string): FormatError {
   });
 }
 
-/** Names what a file that is no safetensors file looks like; undefined when unknown. */
+/** Names what a file that is not a safetensors file looks like; undefined when unknown. */
 function refuseKnownFormat(where: string, start: Uint8Array): void {
   const text = String.fromCharCode(...start);
   if (text.startsWith("PK")) throw torchError(where, "a ZIP archive");
@@ -157,7 +157,7 @@ function parseMetadata(where: string, value: unknown): Record<string, string> {
   return value as Record<string, string>;
 }
 
-/** Throws FormatError when tensors overlap or leave bytes between or after them. */
+/** @throws FormatError if tensors overlap or leave bytes between or after them. */
 function checkLayout(where: string, tensors: Iterable<SafetensorsTensor>, data: number, size: number): void {
   const ordered = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = data;
@@ -206,7 +206,7 @@ async function readHeader(source: ByteSource): Promise<{ text: string; data: num
 }
 
 /**
- * Opens a safetensors file: reads and checks its header, no data. Throws FormatError (file, tensor, expected,
+ * Opens a safetensors file: reads and checks its header, no data. @throws FormatError (file, tensor, expected,
  * found) on anything the format forbids, and on files of torch.save.
  */
 export async function openSafetensors(source: ByteSource): Promise<SafetensorsFile> {

@@ -14,7 +14,7 @@ import { entryBytes, pieces, type SafetensorsEntry, writeSafetensors } from "./s
 export interface SaveOptions {
   /** `config.json` as it is to be written, or its text; `torch_dtype` is the caller's to set. */
   config: Record<string, unknown> | string;
-  /** Largest size of a shard's tensors, 5 GB by default; one larger tensor gets a shard of its own. */
+  /** Largest size of a shard's tensors, 5 GB by default; one larger tensor gets its own shard. */
   maxShardBytes?: number;
   /** Float tensors (F32, BF16, F16) are stored in this dtype; by default as they come. Others stay as they are. */
   dtype?: "F32" | "BF16" | "F16";
@@ -128,10 +128,10 @@ const REAL_KEYS = [
   "rope_theta",
   "routed_scaling_factor",
 ];
-// Indented JSON has each key on a line of its own, and no string holds a line break.
+// Indented JSON has each key on its own line, and no string holds a line break.
 const WHOLE_REAL = new RegExp(`^( *"(?:${REAL_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
-/** The text of `config.json`. transformers refuses `4` where its class declares a float, so it reads `4.0`. */
+/** The text of `config.json`. transformers refuses `4` if its class declares a float, so it reads `4.0`. */
 function configText(config: Record<string, unknown> | string): string {
   if (typeof config === "string") return config;
   return `${JSON.stringify(config, null, 2).replace(WHOLE_REAL, "$1.0$2")}\n`;
@@ -139,7 +139,7 @@ function configText(config: Record<string, unknown> | string): string {
 
 /**
  * Saves a checkpoint into `sink` and commits it; on any error aborts, so that an earlier folder stays (what happens
- * to an existing target is described at `nodeFolderSink`). Throws ConfigError, ShapeError or FormatError.
+ * to an existing target is described at `nodeFolderSink`). @throws ConfigError, ShapeError or FormatError.
  */
 export async function saveCheckpoint(
   sink: FolderSink,

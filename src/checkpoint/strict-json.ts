@@ -27,7 +27,7 @@ function stringEnd(text: string, open: number): number {
   return at;
 }
 
-/** Throws FormatError at the first duplicate or `__proto__` key of `text`, which JSON.parse has accepted. */
+/** @throws FormatError at the first duplicate or `__proto__` key of `text`, which JSON.parse has accepted. */
 function checkKeys(text: string, where: string): void {
   // One entry per open bracket: the keys of an object, or null for an array.
   const open: (Set<string> | null)[] = [];
@@ -67,7 +67,7 @@ function checkKeys(text: string, where: string): void {
   }
 }
 
-/** Parses a JSON object; throws FormatError when it is not one, or has duplicate or `__proto__` keys. */
+/** Parses a JSON object. @throws FormatError if it is not one, or has duplicate or `__proto__` keys. */
 export function parseJsonObject(text: string, where: string): JsonObject {
   let value: unknown;
   try {

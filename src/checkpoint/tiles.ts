@@ -25,7 +25,7 @@ export function isTiled(name: string): boolean {
   return SUFFIX.test(name);
 }
 
-/** The tiles in a checkpoint; null where it has none. @throws FormatError */
+/** The tiles in a checkpoint; null if it has none. @throws FormatError */
 export function tilesOf(checkpoint: Checkpoint): TileSource | null {
   const stored = new Map<string, { name: string; format: QuantFormat; bytes: number }>();
   for (const name of checkpoint.names()) {

@@ -31,7 +31,7 @@ export class CountTable {
     return this.#mask + 1;
   }
 
-  /** Adds to the count of a key; throws ConfigError beyond the entry limit. */
+  /** Adds to the count of a key. @throws ConfigError beyond the entry limit. */
   add(high: number, low: number, amount: number): void {
     const slots = this.#slots;
     const h = high >>> 0;

@@ -21,11 +21,11 @@ export interface DatasetLayout {
   readonly rowLength: number | null;
   readonly eosId: number | null;
   readonly vocabSize: number | null;
-  /** UTF-8 bytes of the source texts, for bits per byte; null where unknown. */
+  /** UTF-8 bytes of the source texts, for bits per byte; null if unknown. */
   readonly sourceBytes: number | null;
 }
 
-/** A tokenised corpus. */
+/** A tokenized corpus. */
 export class TokenDataset {
   readonly layout: DatasetLayout;
   readonly #store: TokenStore;
@@ -47,7 +47,7 @@ export class TokenDataset {
     return this.#store.tokenCount;
   }
 
-  /** Number of sequences of `length` inputs; throws ConfigError where packed rows have another length. */
+  /** Number of sequences of `length` inputs. @throws ConfigError if packed rows have another length. */
   sequenceCount(length: number): number {
     if (!Number.isInteger(length) || length < 1) {
       throw new ConfigError("must be a positive integer", { where: "TokenDataset.length", found: length });
@@ -146,7 +146,7 @@ export function copyTokens(data: Uint16Array | Uint32Array, out: Int32Array, off
   for (let i = 0; i < data.length; i++) out[offset + i] = data[i] === padding ? IGNORE : data[i];
 }
 
-/** Collects documents into one array: Uint16 where `vocabSize` allows (ids up to 65534), else Uint32. */
+/** Collects documents into one array: Uint16 if `vocabSize` allows (ids up to 65534), else Uint32. */
 export async function tokenArray(
   documents:
     | AsyncIterable<{ readonly ids: ArrayLike<number> }>
@@ -171,7 +171,7 @@ export function newTokenArray(vocabSize: number, length: number): Uint16Array | 
   return vocabSize <= 0xffff ? new Uint16Array(length) : new Uint32Array(length);
 }
 
-/** The id itself; throws FormatError outside [0, vocabSize). */
+/** The id itself. @throws FormatError outside [0, vocabSize). */
 export function checkedId(id: number, vocabSize: number): number {
   if (!(id >= 0 && id < vocabSize)) {
     throw new FormatError("token id outside the vocabulary", {
@@ -185,9 +185,9 @@ export function checkedId(id: number, vocabSize: number): number {
 }
 
 export interface Batch {
-  /** [batch * (length + 1)] ids, row after row; padding holds the end-of-text id (0 where unknown). */
+  /** [batch * (length + 1)] ids, row after row; padding holds the end-of-text id (0 if unknown). */
   readonly tokens: Int32Array;
-  /** [batch * length] targets, `tokens` one later; -1 where the target is padding. */
+  /** [batch * length] targets, `tokens` one later; -1 if the target is padding. */
   readonly targets: Int32Array;
   readonly batch: number;
   readonly length: number;
@@ -298,7 +298,7 @@ export class BatchIterator {
     };
   }
 
-  /** Continues from a saved state; throws ConfigError where dataset, length, seed or shuffling differ. */
+  /** Continues from a saved state. @throws ConfigError if dataset, length, seed or shuffling differ. */
   restore(state: BatchState): void {
     const here = this.state();
     for (const name of ["version", "seed", "shuffle", "length", "sequences"] as const) {

@@ -7,7 +7,7 @@ import {
   Deduplicator,
   dedupe,
   jaccard,
-  normaliseText,
+  normalizeText,
   shingleHashes,
 } from "./dedupe.ts";
 
@@ -97,7 +97,7 @@ describe("deduplication", () => {
       of: "a",
     });
     expect(deduplicator.report).toEqual({ seen: 4, kept: 1, exact: 2, near: 1 });
-    expect(normaliseText(" a \n\n")).toBe("a");
+    expect(normalizeText(" a \n\n")).toBe("a");
   });
 
   it("handles short and wordless texts, other units, and near: false", () => {

@@ -1,5 +1,5 @@
 /**
- * Removal of exact and near duplicates: a hash of the normalised text, then MinHash signatures over word or
+ * Removal of exact and near duplicates: a hash of the normalized text, then MinHash signatures over word or
  * character shingles with LSH banding (Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3).
  * Streaming: signatures of the kept texts stay in memory (4 bytes per hash), texts do not.
  */
@@ -35,7 +35,7 @@ export interface DedupeReport {
 }
 
 /** Text with unified line ends and without trailing spaces, what exact comparison looks at. */
-export function normaliseText(text: string): string {
+export function normalizeText(text: string): string {
   return text.replace(/[ \t\r]+$/gm, "").trim();
 }
 
@@ -124,8 +124,8 @@ export class Deduplicator {
     this.#bands = Array.from({ length: bands }, () => new Map());
   }
 
-  /** Tells whether the text is new; a new text is remembered under its path. `normal` is its normalised form. */
-  add(file: TextFile, normal = normaliseText(file.text)): DedupeVerdict {
+  /** Tells whether the text is new; a new text is remembered under its path. `normal` is its normalized form. */
+  add(file: TextFile, normal = normalizeText(file.text)): DedupeVerdict {
     this.report.seen++;
     const key = hashHex(normal);
     const same = this.#exact.get(key);
@@ -169,7 +169,7 @@ export class Deduplicator {
     return { kind: "unique" };
   }
 
-  /** MinHash signature of an already normalised text: `hashes` minima of 32-bit permuted shingle hashes. */
+  /** MinHash signature of an already normalized text: `hashes` minima of 32-bit permuted shingle hashes. */
   signature(normalText: string): Uint32Array {
     const shingles = shingleHashes(normalText, this.#unit, this.#size);
     const signature = new Uint32Array(this.#hashes);

@@ -34,7 +34,7 @@ export const ALL_FILTERS: FilterSwitches = {
 
 const PROSE = /^(?:txt|md|markdown|mdx|rst|adoc|org|tex)$/;
 
-/** The first content rule that rejects the text, or null where it passes all that are switched on. */
+/** The first content rule that rejects the text, or null if it passes all that are switched on. */
 export function rejectedBy(
   path: string,
   text: string,

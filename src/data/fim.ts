@@ -61,7 +61,7 @@ function position(text: string, random: Random): number {
 /**
  * Encodes one document: `text eos`, or `begin prefix hole suffix end middle eos` with the three parts encoded
  * separately. The choice depends on the seed and `path` only, not on the order of documents.
- * Throws ConfigError for a positive rate with a tokenizer without sentinels.
+ * @throws ConfigError for a positive rate with a tokenizer without sentinels.
  */
 export function encodeDocument(
   tokenizer: Tokenizer,

@@ -26,7 +26,7 @@ export function parseIgnoreFile(text: string, base = ""): IgnoreFile {
   return { base, rules };
 }
 
-/** True where the entry `path` (relative to the root) is ignored; later files and later rules win. */
+/** True if the entry `path` (relative to the root) is ignored; later files and later rules win. */
 export function isIgnored(files: readonly IgnoreFile[], path: string, isDirectory: boolean): boolean {
   for (let f = files.length - 1; f >= 0; f--) {
     const { base, rules } = files[f];

@@ -1,6 +1,6 @@
 /**
  * Non-cryptographic hashing of text: MurmurHash3 x86_128 (Appleby) over UTF-16 code units, and its 32-bit
- * finaliser as an integer mixer. Used for content identity, held-out splits and permutation rounds.
+ * finalizer as an integer mixer. Used for content identity, held-out splits and permutation rounds.
  */
 
 /** A well-mixed 32-bit value from a 32-bit value (a bijection; murmur3's fmix32). */

@@ -286,7 +286,7 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...text.matchAll(pattern)].map((m) => m[1]);
 }
 
-/** Joins and normalises; null where the path leaves the corpus. */
+/** Joins and normalizes; null if the path leaves the corpus. */
 function joinPaths(folder: string, target: string): string | null {
   const out: string[] = [];
   const all = target.startsWith("/") ? target : joinPath(folder, target);

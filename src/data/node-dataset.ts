@@ -1,7 +1,7 @@
 /**
  * Token datasets on disk (Node only): shards of little-endian Uint16 or Uint32 ids and an `index.json`, in a folder that
  * appears when it is whole, so that an interrupted build is never mistaken for a complete one. Building and reading
- * hold one buffer, whatever the size of the corpus.
+ * hold one buffer, regardless of the size of the corpus.
  */
 
 import { type FileHandle, readFile, stat } from "node:fs/promises";
@@ -69,8 +69,8 @@ export interface BuildOptions {
 }
 
 /**
- * Writes documents as a dataset to `directory` and returns the index. Throws ConfigError where something is there that
- * is not to be replaced, FormatError for ids outside the vocabulary, and the signal's reason where it is aborted.
+ * Writes documents as a dataset to `directory` and returns the index. @throws ConfigError if something is there that
+ * is not to be replaced, FormatError for ids outside the vocabulary, and the signal's reason if it is aborted.
  */
 export async function buildDataset(
   directory: string,
@@ -139,7 +139,7 @@ export async function buildDataset(
   }
 }
 
-/** Opens a dataset written by `buildDataset`; throws FormatError where it is missing, incomplete or damaged. */
+/** Opens a dataset written by `buildDataset`. @throws FormatError if it is missing, incomplete or damaged. */
 export async function openDataset(directory: string): Promise<TokenDataset> {
   const index = await readIndex(directory);
   const size = index.dtype === "uint16" ? 2 : 4;

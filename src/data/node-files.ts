@@ -1,5 +1,5 @@
 /**
- * A folder on disk as a corpus (Node only): walks it in a fixed order, honours `.gitignore` files, detects
+ * A folder on disk as a corpus (Node only): walks it in a fixed order, honors `.gitignore` files, detects
  * binaries and symbolic link loops, leaves out what this program made, and applies the rules of `select.ts`. Paths are
  * listed first and texts read one at a time, files above 4 MiB in sections, so memory grows with the number of files
  * only.
@@ -36,7 +36,7 @@ import {
 } from "./select.ts";
 
 interface Candidate {
-  /** Path of the text: the file's, with a number where it is a section. */
+  /** Path of the text: the file's, with a number if it is a section. */
   readonly path: string;
   readonly file: string;
   readonly section: Section | null;
@@ -52,14 +52,14 @@ export interface FolderCorpus extends AsyncIterable<TextFile> {
   /** Texts that passed the rules on paths and sizes. */
   readonly candidates: number;
   readonly report: SelectionReport;
-  /** Reads the text at a path again, or gives null where there is no longer a text of permitted size. */
+  /** Reads the text at a path again, or gives null if there is no longer a text of permitted size. */
   read(path: string): Promise<string | null>;
 }
 
 const NO_FILTERS = Object.fromEntries(Object.keys(ALL_FILTERS).map((name) => [name, false]));
 const SECTION_BYTES = 4 * 1024 * 1024;
 
-/** The size of the sections of a file, or null where it is read whole. */
+/** The size of the sections of a file, or null if it is read whole. */
 function sectionSize(bytes: number, { maxBytes }: ResolvedSelection): number | null {
   // A file beyond the limit of the whole corpus gives some of its sections.
   if (bytes > maxBytes) return Math.max(4096, Math.min(SECTION_BYTES, Math.floor(maxBytes / 8)));
@@ -77,7 +77,7 @@ function candidatesOf(file: string, bytes: number, selection: ResolvedSelection)
   }));
 }
 
-/** Lists a folder (or a single file) and returns it as a corpus; throws FormatError where the root is missing. */
+/** Lists a folder (or a single file) and returns it as a corpus. @throws FormatError if the root is missing. */
 export async function folderCorpus(root: string, options: SelectOptions = {}): Promise<FolderCorpus> {
   const listed = newReport();
   const top = await realpath(resolve(root)).catch((cause: unknown) => {

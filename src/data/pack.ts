@@ -1,7 +1,7 @@
 /**
  * Packs token documents into rows of T + 1 tokens: T inputs and the T targets one position later.
  * `stream` concatenates and cuts (rows overlap by one token, so every token but the first is a target once);
- * `best-fit` keeps documents whole where they fit (Ding et al. 2024, arXiv 2404.10830, as DeepSeek-V3 cites it)
+ * `best-fit` keeps documents whole if they fit (Ding et al. 2024, arXiv 2404.10830, as DeepSeek-V3 cites it)
  * with a bounded number of open rows, and pads what remains free. No attention mask is built here; the starts of
  * documents are reported for those who want one.
  */
@@ -14,7 +14,7 @@ export const IGNORE = -1;
 export interface PackedSequence {
   /** [T + 1] ids; positions from `length` on hold `padId`. */
   readonly tokens: Int32Array;
-  /** [T] ids, `tokens` one later; -1 where that is padding. */
+  /** [T] ids, `tokens` one later; -1 if that is padding. */
   readonly targets: Int32Array;
   /**
    * Ascending positions in `tokens` where a document begins or, after another one, the rest of a cut document.
@@ -136,7 +136,7 @@ async function* packBestFit(
       yield row.finish();
     }
     if (ids.length === 0) continue;
-    // The rest of a cut document goes without the overlap behind another one, where its predecessor is no context.
+    // The rest of a cut document goes without the overlap behind another one, because its predecessor is not its context.
     const rest = from > 0 ? from + 1 : 0;
     let best = -1;
     for (let r = 0; r < open.length; r++) {

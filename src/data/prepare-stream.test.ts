@@ -176,7 +176,7 @@ describe("prepareStream", () => {
   it("holds the texts of one project at a time, however large the corpus", { timeout: 60_000 }, async () => {
     setFlagsFromString("--expose-gc");
     const gc = runInNewContext("gc") as () => void;
-    // 100 projects of 3 files of 200 KB, 60 MB in all, made on demand.
+    // 100 projects of 3 files of 200 KB, 60 MB in total, made on demand.
     const line = "export const value = compute(first, second, third); // the same for every file of them\n";
     const body = line.repeat(Math.ceil(200_000 / line.length));
     const make = (path: string) => Buffer.from(`${path}\n${body}`).toString("latin1");

@@ -8,7 +8,7 @@
 import { ConfigError } from "../tensor/errors.ts";
 import { utf8Length } from "../text/utf8-length.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
-import { type DedupeReport, Deduplicator, normaliseText } from "./dedupe.ts";
+import { type DedupeReport, Deduplicator, normalizeText } from "./dedupe.ts";
 import { hashHex, hashUnit } from "./hash.ts";
 import type { PrepareOptions } from "./prepare.ts";
 import { groupByProject } from "./project.ts";
@@ -17,7 +17,7 @@ import { contentKey, cutAt, planSplit, type SplitItem } from "./split.ts";
 
 /** A corpus whose texts can be had again by path; no two of its files share a path. */
 export interface RereadableCorpus extends AsyncIterable<TextFile> {
-  /** The text at a path of this corpus, or null where it is gone. */
+  /** The text at a path of this corpus, or null if it is gone. */
   read(path: string): Promise<string | null>;
 }
 
@@ -39,8 +39,8 @@ export interface TextStream extends AsyncIterable<TextFile> {
 
 export interface TrainingStream extends TextStream {
   /**
-   * At most `maxBytes` of these texts, in their order: all where they fit, else files drawn by a hash of path and
-   * seed. @throws ConfigError where not one file fits
+   * At most `maxBytes` of these texts, in their order: all if they fit, else files drawn by a hash of path and
+   * seed. @throws ConfigError if not one file fits
    */
   sample(maxBytes: number, seed: number): TextStream;
 }
@@ -69,7 +69,7 @@ interface Entry {
   readonly to?: number;
 }
 
-/** Files that are held at once; `project` is null where they keep their order and are read one by one. */
+/** Files that are held at once; `project` is null if they keep their order and are read one by one. */
 interface Part {
   readonly project: string | null;
   readonly entries: readonly Entry[];
@@ -94,7 +94,7 @@ export async function prepareStream(
     const size = utf8Length(file.text);
     bytes += size;
     if (++files % PROGRESS_FILES === 0) options.onProgress?.({ files, bytes });
-    const normal = normaliseText(file.text);
+    const normal = normalizeText(file.text);
     if (options.dedupe !== false && deduplicator.add(file, normal).kind !== "unique") continue;
     const { path, section } = file;
     entries.push({ path, section, bytes: size, hash: hashHex(file.text), key: contentKey(normal) });
@@ -162,7 +162,7 @@ async function splitEntries(
   return { train, heldOut, divided: divided.size };
 }
 
-/** Cuts a list into runs of at most `limit` bytes; a larger file is a run of its own. */
+/** Cuts a list into runs of at most `limit` bytes; a larger file is its own run. */
 function divide(entries: readonly Entry[], limit: number): Entry[][] {
   const runs: Entry[][] = [];
   let held = Number.POSITIVE_INFINITY;

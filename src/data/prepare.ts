@@ -19,7 +19,7 @@ export interface PrepareOptions {
 export interface PreparedCorpus {
   readonly train: TextFile[];
   readonly heldOut: TextFile[];
-  /** Counts of the removal of duplicates; all 0 where it was switched off. */
+  /** Counts of the removal of duplicates; all 0 if it was switched off. */
   readonly dedupe: DedupeReport;
 }
 

@@ -36,7 +36,7 @@ describe("topologicalOrder", () => {
         const order = topologicalOrder(n, dependencies);
         expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: n }, (_, i) => i));
         const place = new Map(order.map((node, i) => [node, i]));
-        // Warshall's closure: an edge lies on a cycle exactly where its target reaches its source.
+        // Warshall's closure: an edge lies on a cycle exactly if its target reaches its source.
         const reach = dependencies.map((list) => Array.from({ length: n }, (_, j) => list.includes(j)));
         for (let k = 0; k < n; k++)
           for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) reach[i][j] ||= reach[i][k] && reach[k][j];

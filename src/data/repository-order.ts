@@ -181,7 +181,7 @@ const COMMENTS: readonly [RegExp, string, string][] = [
   [/\.(?:clj|lisp|el|scm)$/i, "; ", ""],
 ];
 
-/** The path as a comment of the file's language, or null where the language has no comments. */
+/** The path as a comment of the file's language, or null if the language has no comments. */
 export function pathComment(path: string): string | null {
   const style = COMMENTS.find(([pattern]) => pattern.test(path));
   return style ? style[1] + path + style[2] : null;

@@ -1,6 +1,6 @@
 /**
- * Long files in sections: a file of any size is read a few megabytes at a time, each section a text of its own that
- * begins and ends with a line where lines are of ordinary length, and never inside a character.
+ * Long files in sections: a file of any size is read a few megabytes at a time, each section its own text that
+ * begins and ends with a line if lines are of ordinary length, and never inside a character.
  */
 import type { FileHandle } from "node:fs/promises";
 

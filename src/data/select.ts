@@ -37,7 +37,7 @@ export interface SelectOptions {
   readonly extensions?: ExtensionPreset | readonly string[];
   /** Enter `node_modules` folders found below the root (default false; the root itself may always be one). */
   readonly includeNodeModules?: boolean;
-  /** Honour `.gitignore` files (default true). */
+  /** Honor `.gitignore` files (default true). */
   readonly gitignore?: boolean;
   /** Further patterns in `.gitignore` syntax, relative to the root. */
   readonly ignore?: readonly string[];
@@ -149,7 +149,7 @@ export interface EntryPlace {
   readonly atRoot: boolean;
 }
 
-/** The rule that keeps a walker out of the folder called `name`, or null where it may enter. */
+/** The rule that keeps a walker out of the folder called `name`, or null if it may enter. */
 export function folderRule(name: string, context: EntryPlace): DropRule | null {
   if (NEVER.has(name)) return "ignoredFolder";
   if (name === "runs" && context.atRoot) return "run";
@@ -175,7 +175,7 @@ export function included(path: string, include: readonly string[]): "inside" | "
   return result;
 }
 
-/** True where the file name ends in one of the extensions (`d.ts` matches `a.d.ts` only). */
+/** True if the file name ends in one of the extensions (`d.ts` matches `a.d.ts` only). */
 export function hasExtension(path: string, extensions: readonly string[] | null): boolean {
   if (extensions === null) return true;
   const name = baseName(path).toLowerCase();
@@ -189,7 +189,7 @@ export interface ResolvedSelection {
   readonly gitignore: boolean;
   readonly ignore: readonly string[];
   readonly include: readonly string[];
-  /** Null where it depends on the file. */
+  /** Null if it depends on the file. */
   readonly maxFileBytes: number | null;
   readonly maxBytes: number;
   readonly sampleSeed: number | null;
@@ -197,7 +197,7 @@ export interface ResolvedSelection {
   readonly followSymlinks: boolean;
 }
 
-/** Fills in defaults; throws ConfigError for limits that are not positive or unknown presets. */
+/** Fills in defaults. @throws ConfigError for limits that are not positive or unknown presets. */
 export function resolveSelection(options: SelectOptions = {}): ResolvedSelection {
   for (const name of ["maxFileBytes", "maxBytes"] as const) {
     const value = options[name];
@@ -224,7 +224,7 @@ export function fileLimit(path: string, { maxFileBytes }: ResolvedSelection): nu
   return maxFileBytes ?? (hasExtension(path, TEXT) ? Number.POSITIVE_INFINITY : MAX_FILE_BYTES);
 }
 
-/** The rule that drops a decoded text, or null where it is kept. */
+/** The rule that drops a decoded text, or null if it is kept. */
 export function contentDrop(path: string, text: string, selection: ResolvedSelection): DropRule | null {
   if (text.trim() === "") return "empty";
   if (text.includes("\0")) return "binary";
@@ -290,7 +290,7 @@ const WORDS: Partial<Record<DropRule, (count: number) => string>> = {
   cap: (n) => `${n} beyond data.maxBytes`,
 };
 
-/** What was left out that a person may not expect, in words; "" where there is nothing to say. */
+/** What was left out that a person may not expect, in words; "" if there is nothing to say. */
 export function leftOutText({ dropped }: SelectionReport): string {
   const parts = Object.entries(WORDS).flatMap(([rule, words]) => {
     const count = dropped[rule as DropRule] ?? 0;

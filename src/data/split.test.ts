@@ -47,7 +47,7 @@ describe("held-out split", () => {
       expect(share).toBeLessThan(0.2);
     }
     const one = splitFiles([{ path: "a", text: "😀".repeat(500) }], { fraction: 0.1 });
-    // A line's beginning that is far away is no place to cut.
+    // A line's beginning that is far away is not a place to cut.
     for (const text of [`short\n${"word ".repeat(2000)}`, `${"word ".repeat(2000)}\nshort`]) {
       const [held] = splitFiles([{ path: "a", text }], { fraction: 0.1 }).heldOut;
       expect(Math.abs(held.text.length / text.length - 0.1)).toBeLessThan(0.01);

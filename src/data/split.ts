@@ -1,20 +1,20 @@
 /**
  * Held-out split by file: a hash of the path and a seed decides, so the split does not change when files are
  * added. Files above a tenth of the corpus are divided by position instead: their ends are held out. Files with the
- * same normalised content always fall on the same side; near duplicates are the business of `dedupe.ts`, to be run
+ * same normalized content always fall on the same side; near duplicates are the business of `dedupe.ts`, to be run
  * before.
  */
 
 import { ConfigError } from "../tensor/errors.ts";
 import { utf8Length } from "../text/utf8-length.ts";
 import { comparePaths, type TextFile } from "./corpus.ts";
-import { normaliseText } from "./dedupe.ts";
+import { normalizeText } from "./dedupe.ts";
 import { hashHex, hashUnit } from "./hash.ts";
 
 export interface SplitOptions {
   /** Expected share of files, and of long files' text, that is held out, in [0, 1) (default 0.02). */
   readonly fraction?: number;
-  /** Hold out at least this many distinct texts where the corpus has more than that (default 1). */
+  /** Hold out at least this many distinct texts if the corpus has more than that (default 1). */
   readonly atLeast?: number;
   readonly seed?: number;
 }
@@ -37,7 +37,7 @@ export function splitFiles<T extends TextFile>(
       path: file.path,
       section: file.section,
       bytes: utf8Length(file.text),
-      key: contentKey(normaliseText(file.text)),
+      key: contentKey(normalizeText(file.text)),
     })),
     options,
   );
@@ -55,7 +55,7 @@ export function splitFiles<T extends TextFile>(
   return { train, heldOut };
 }
 
-/** What stands for a normalised text (see `normaliseText`) when it is gone: its hash. */
+/** What stands for a normalized text (see `normalizeText`) when it is gone: its hash. */
 export function contentKey(normalText: string): string {
   return hashHex(normalText);
 }
@@ -124,7 +124,7 @@ export function planSplit(items: readonly SplitItem[], options: SplitOptions = {
 const indexOf = ({ section }: SplitItem) => section?.index ?? 0;
 
 /**
- * Where a text is cut whose last `share` is held out: at the beginning of a line near by, where there is one, and never
+ * Where a text is cut whose last `share` is held out: at the beginning of a line near by, if there is one, and never
  * inside a character.
  */
 export function cutAt(text: string, share: number): number {

@@ -80,7 +80,7 @@ export function codeOf(error: unknown): string {
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : "";
 }
 
-/** True where the error says that nothing is at a path. */
+/** True if the error says that nothing is at a path. */
 export function isMissing(error: unknown): boolean {
   return ["ENOENT", "ENOTDIR"].includes(codeOf(error));
 }

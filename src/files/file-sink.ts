@@ -31,7 +31,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Gives `path` the rights of `like`, where the disk has rights. */
+/** Gives `path` the rights of `like`, if the disk has rights. */
 export async function copyRights(like: string, path: string): Promise<void> {
   await chmod(path, (await stat(like)).mode & 0o777).catch(unlessItCannot);
 }
@@ -88,7 +88,7 @@ export class FileWriter {
 /** Gives a finished file its name unless there is one of that name. */
 async function place(temporary: string, path: string): Promise<void> {
   try {
-    // Unlike a rename, a second name is refused where the first is taken.
+    // Unlike a rename, a second name is refused if the first is taken.
     await link(temporary, path);
     await discard(temporary);
   } catch (error) {
@@ -101,7 +101,7 @@ async function place(temporary: string, path: string): Promise<void> {
 /**
  * A sink for the file `path`. A symbolic link is followed and stays. Of an existing file that may be replaced the
  * rights are kept.
- * @throws ConfigError where something is there that is not to be replaced, FileError
+ * @throws ConfigError if something is there that is not to be replaced, FileError
  */
 export async function nodeFileSink(path: string, options: FilePlaceOptions = {}): Promise<ByteSink> {
   const full = await realPlace(path);
@@ -137,7 +137,7 @@ export async function nodeFileSink(path: string, options: FilePlaceOptions = {})
   };
 }
 
-/** Writes a whole text file. @throws ConfigError where something is there that is not to be replaced, FileError */
+/** Writes a whole text file. @throws ConfigError if something is there that is not to be replaced, FileError */
 export async function writeTextFile(
   path: string,
   text: string,

@@ -206,7 +206,7 @@ describe("what is not ours", () => {
     const bytes = new Uint8Array(size).map((_, i) => i % 251);
     const sink = await nodeFolderSink(path);
     const file = await sink.file("model.safetensors");
-    // Pieces that straddle whatever the mark is taken of.
+    // Pieces that straddle the sampled ranges.
     for (let at = 0; at < size; at += 1_234_567) await file.write(bytes.subarray(at, at + 1_234_567));
     await file.commit();
     await sink.commit();

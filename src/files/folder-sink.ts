@@ -52,7 +52,7 @@ const SWAP_MS = 2000;
 
 /**
  * Undoes a replacement of `dir` that was killed between its two renames. Returns whether it did.
- * @throws ConfigError where more than one earlier folder is left
+ * @throws ConfigError if more than one earlier folder is left
  */
 export async function recoverFolder(dir: string): Promise<boolean> {
   const full = await realPlace(dir);
@@ -76,7 +76,7 @@ export async function recoverFolder(dir: string): Promise<boolean> {
   return false;
 }
 
-/** Deletes a folder that was set aside, unless somebody put a file of their own into it. */
+/** Deletes a folder that was set aside, unless it holds a file that this program did not write. */
 async function dropAside(aside: string): Promise<void> {
   if ((await foreignEntries(aside)).length > 0) return;
   const doomed = temporaryName(aside.replace(/\.old-[^/\\]*$/, ""), "tmp");
@@ -84,7 +84,7 @@ async function dropAside(aside: string): Promise<void> {
   await discard(doomed);
 }
 
-/** Gives a staged folder its name where there is none, or an empty folder. */
+/** Gives a staged folder its name if there is none, or an empty folder. */
 async function takeName(staged: string, full: string): Promise<void> {
   // Windows renames over nothing.
   if (process.platform === "win32") await rmdir(full).catch(() => {});
@@ -93,7 +93,7 @@ async function takeName(staged: string, full: string): Promise<void> {
 
 /**
  * Stages a folder for `dir`, whose parents are made. A symbolic link is followed and stays.
- * @throws ConfigError where something is there that is not to be replaced, FileError
+ * @throws ConfigError if something is there that is not to be replaced, FileError
  */
 export async function stageFolder(dir: string, options: FolderOptions = {}): Promise<StagedFolder> {
   const full = await realPlace(dir);
@@ -162,8 +162,8 @@ export async function stageFolder(dir: string, options: FolderOptions = {}): Pro
 
 /**
  * A sink that stages a folder and puts it at `dir` on commit, with the list of its files by which this program
- * recognises it later. A symbolic link is followed and stays.
- * @throws ConfigError where something is there that is not to be replaced, FileError
+ * recognizes it later. A symbolic link is followed and stays.
+ * @throws ConfigError if something is there that is not to be replaced, FileError
  */
 export async function nodeFolderSink(dir: string, options: FolderOptions = {}): Promise<FolderSink> {
   const staged = await stageFolder(dir, options);

@@ -1,7 +1,7 @@
 /**
- * How this program recognises a folder of its own: `.deepseek-ts.json` in it lists every file that was written, with
- * size and a SHA-256 (of long files: of samples all over them). A folder may be replaced or deleted only where it holds these files, unchanged, and
- * nothing else. A `config.json` proves nothing: every second project has one.
+ * How this program recognizes its own folder: `.deepseek-ts.json` in it lists every file that was written, with
+ * size and a SHA-256 (of long files: of samples all over them). A folder may be replaced or deleted only if it holds
+ * these files, unchanged, and nothing else. A `config.json` proves nothing: many projects have one.
  */
 import { createHash, type Hash } from "node:crypto";
 import type { Dirent } from "node:fs";
@@ -73,7 +73,7 @@ export function manifestText(kind: FolderKind, files: ReadonlyMap<string, FileMa
   return `${JSON.stringify(manifest, null, 1)}\n`;
 }
 
-/** Also true only where all paths stay inside the folder: what is listed may be deleted. */
+/** Also true only if all paths stay inside the folder: what is listed may be deleted. */
 function isManifest(value: Partial<Manifest> | null): value is Manifest {
   if (value?.format !== FORMAT || typeof value.files !== "object" || value.files === null) return false;
   return Object.entries(value.files).every(
@@ -81,7 +81,7 @@ function isManifest(value: Partial<Manifest> | null): value is Manifest {
   );
 }
 
-/** The manifest of a folder, or null where it has none that can be read. */
+/** The manifest of a folder, or null if it has none that can be read. */
 export async function readManifest(folder: string): Promise<Manifest | null> {
   const path = join(folder, MANIFEST);
   try {

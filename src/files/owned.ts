@@ -37,7 +37,7 @@ export async function rewriteOwnFile(
   }
 }
 
-/** Adds text at the end of a file of ours, which is made where it is missing. */
+/** Adds text at the end of a file of ours, which is made if it is missing. */
 export async function appendToOwnFile(path: string, text: string): Promise<void> {
   await explained(path, "write", () => appendFile(path, text));
 }
@@ -63,7 +63,7 @@ export async function removeOwnFolder(path: string): Promise<string[]> {
   });
 }
 
-/** Renames something in a folder of ours to `damaged-NAME`, with a number where that is taken. Returns its new path. */
+/** Renames something in a folder of ours to `damaged-NAME`, with a number if that is taken. Returns its new path. */
 export async function setAside(path: string): Promise<string> {
   const name = `damaged-${basename(path)}`;
   let aside = join(dirname(path), name);

@@ -1,6 +1,6 @@
 /**
  * Whether a path may be written to: the one rule that nothing of the user's is replaced. A new name and an empty folder
- * are free; what this program made is replaced where that was asked for; everything else is refused, whatever was asked.
+ * are free; what this program made is replaced if that was asked for; everything else is refused, whatever was asked.
  */
 import type { Stats } from "node:fs";
 import { access, constants, lstat, realpath, stat } from "node:fs/promises";
@@ -140,7 +140,7 @@ export async function checkFolderPlace(
 }
 
 export interface FilePlaceOptions extends PlaceOptions {
-  /** Whether this program wrote the file; where that cannot be told, nothing is replaced. */
+  /** Whether this program wrote the file; if that cannot be told, nothing is replaced. */
   readonly isOurs?: (path: string) => Promise<boolean>;
 }
 

@@ -10,11 +10,11 @@ import { promisify } from "node:util";
 export interface ProcessIdentity {
   readonly pid: number;
   readonly host: string;
-  /** When the process started, in the system's own notation; null where the system does not tell. */
+  /** When the process started, in the system's own notation; null if the system does not tell. */
   readonly started: string | null;
 }
 
-/** When process `pid` of this machine started; null where there is none or the system does not tell. */
+/** When process `pid` of this machine started; null if there is none or the system does not tell. */
 async function startOf(pid: number): Promise<string | null> {
   if (process.platform === "linux") {
     try {
@@ -50,7 +50,7 @@ export function lives(pid: number): boolean {
   }
 }
 
-/** Whether the process still runs: `unknown` where it ran on another machine, or its id may belong to another now. */
+/** Whether the process still runs: `unknown` if it ran on another machine, or its id may belong to another now. */
 export async function fateOf(identity: Partial<ProcessIdentity>): Promise<"runs" | "gone" | "unknown"> {
   const { pid, host, started } = identity;
   if (host !== hostname() || typeof pid !== "number") return "unknown";

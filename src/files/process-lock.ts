@@ -1,6 +1,6 @@
 /**
  * A lock between processes: a file that one of them creates and keeps fresh. A lock whose owner has died counts no
- * more: at once where this machine can tell, else after a while without a sign of life (network disks, containers that
+ * more: at once if this machine can tell, else after a while without a sign of life (network disks, containers that
  * share a folder). Should an owner on another machine that only slept lose its lock so, both write: users of a lock
  * make sure that this does no harm, or ask for a long silence. Node offers no `flock`, so the Python library's own
  * locks are not seen; names of files being written therefore differ from its. Node only.
@@ -43,7 +43,7 @@ const ignoreMissing = (error: NodeJS.ErrnoException) => {
   return null;
 };
 
-/** The owner of a lock and whether it is gone; null where there is no lock. */
+/** The owner of a lock and whether it is gone; null if there is no lock. */
 async function lookAt(path: string, dead: number): Promise<{ owner: LockOwner; abandoned: boolean } | null> {
   const text = await readFile(path, "utf8").catch(ignoreMissing);
   const info = await stat(path).catch(ignoreMissing);

@@ -25,7 +25,7 @@ export function isInnerPath(path: string): boolean {
   return !leaves && !/[\\:\0]/.test(path);
 }
 
-/** Throws FormatError unless `path` is relative and stays inside its folder. */
+/** @throws FormatError unless `path` is relative and stays inside its folder. */
 export function checkInnerPath(where: string, path: string): void {
   if (isInnerPath(path)) return;
   throw new FormatError("file path leaves the checkpoint folder", {

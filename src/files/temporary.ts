@@ -32,7 +32,7 @@ export function ownedTarget(name: string): string | null {
   return match && name.slice(0, match.index);
 }
 
-/** Whether the process that gave `path` its name is gone; false where that cannot be known, as for another machine. */
+/** Whether the process that gave `path` its name is gone; false if that cannot be known, as for another machine. */
 export async function isAbandoned(path: string): Promise<boolean> {
   const match = OWNED.exec(path);
   if (match === null || match[3] !== machine) return false;
@@ -57,7 +57,7 @@ export async function temporariesOf(target: string, kind: TemporaryKind): Promis
   }
 }
 
-// What this process is writing now: cleared where it ends in the middle of it.
+// What this process is writing now: cleared if it ends in the middle of it.
 const active = new Set<string>();
 let watching = false;
 let tell: (writing: boolean) => void = () => {};
@@ -114,9 +114,9 @@ export async function makeFolder(path: string, shown = path): Promise<void> {
   await explained(shown, "write", () => mkdir(path));
 }
 
-/** Makes a folder and those above it where they are missing; errors name `shown`. */
+/** Makes a folder and those above it if they are missing; errors name `shown`. */
 export async function makeFolders(path: string, shown = path): Promise<void> {
-  // Node's own `recursive` never returns where the system refuses as in /proc.
+  // Node's own `recursive` never returns if the system refuses as in /proc.
   const missing: string[] = [];
   for (let at = path; !(await explained(shown, "read", () => isTaken(at))); at = dirname(at))
     missing.push(at);

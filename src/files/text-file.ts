@@ -32,7 +32,7 @@ export async function readTextFile(path: string): Promise<string> {
   return strictText(path, bytes);
 }
 
-/** The text of a file, or null where there is none. */
+/** The text of a file, or null if there is none. */
 export async function readTextIfThere(path: string): Promise<string | null> {
   try {
     return await readTextFile(path);

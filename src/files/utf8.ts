@@ -1,7 +1,7 @@
 /** UTF-8 read strictly: a byte that is none is named by its place, never replaced. */
 import { FormatError } from "../tensor/errors.ts";
 
-/** Where the first bytes that are no UTF-8 begin, and what they are; null where all is. */
+/** Where the first bytes that are no UTF-8 begin, and what they are; null if all is. */
 export function firstInvalid(bytes: Uint8Array): { at: number; cut: boolean } | null {
   for (let i = 0; i < bytes.length; ) {
     const first = bytes[i];

@@ -1,6 +1,6 @@
 /**
  * Numbers as JSON writes them. The text is kept, since a double holds neither 64-bit integers nor the difference
- * between 1 and 1.0; arithmetic is done on decimal digits, exactly, whatever their count. Work grows with the digits
+ * between 1 and 1.0; arithmetic is done on decimal digits, exactly, regardless of their count. Work grows with the digits
  * written, never with the size of the number: 1e999999999 costs no more than 1e9.
  */
 
@@ -25,7 +25,7 @@ export class JsonNumber {
 
   /**
    * @param digits whether `text` is known to be a whole number, so that it is not looked at
-   * @throws RangeError where `text` is no JSON number, or its exponent has more than nine digits
+   * @throws RangeError if `text` is no JSON number, or its exponent has more than nine digits
    */
   constructor(text: string, digits = false) {
     this.text = text;
@@ -63,12 +63,12 @@ export class JsonNumber {
     return digits.length <= Math.max(0, point);
   }
 
-  /** The value, as far as a double holds it: infinite where it is too large. */
+  /** The value, as far as a double holds it: infinite if it is too large. */
   toNumber(): number {
     return Number(this.text);
   }
 
-  /** The value of a whole number. @throws RangeError where it is not whole, or has more than 100,000 digits */
+  /** The value of a whole number. @throws RangeError if it is not whole, or has more than 100,000 digits */
   toBigInt(): bigint {
     const { negative, digits, point } = this.decimal;
     if (!this.isInteger) throw new RangeError(`not a whole number: ${this.text.slice(0, 80)}`);
@@ -93,7 +93,7 @@ export class JsonNumber {
     return this.compare(other) === 0;
   }
 
-  /** Whether it is a whole number of times `step`. @throws RangeError where `step` is 0 */
+  /** Whether it is a whole number of times `step`. @throws RangeError if `step` is 0 */
   isMultipleOf(step: JsonNumber): boolean {
     const [a, b] = [this.decimal, step.decimal];
     if (b.digits === "") throw new RangeError("a multiple of 0");

@@ -351,7 +351,7 @@ class Reader {
 
 /**
  * The value of a JSON text. With `only`, values that are passed over are not checked beyond their brackets and strings.
- * @throws JsonSyntaxError with line and column where the text is no JSON or exceeds a limit
+ * @throws JsonSyntaxError with line and column if the text is no JSON or exceeds a limit
  */
 export function parseJson(text: string, limits: JsonLimits = {}): JsonValue {
   return new Reader(text, limits).read();

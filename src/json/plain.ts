@@ -10,7 +10,7 @@ export type JsonPath = readonly string[];
 
 /**
  * The value of a JSON text as JSON.parse gives it, except that what stands at `paths` is a `JsonValue`.
- * @throws JsonSyntaxError where the text is no JSON or exceeds a limit
+ * @throws JsonSyntaxError if the text is no JSON or exceeds a limit
  */
 export function parsePlain(text: string, paths: readonly JsonPath[], limits: JsonLimits = {}): unknown {
   // Checks limits on the way, before anything is made of what is not asked for.

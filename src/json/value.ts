@@ -36,7 +36,7 @@ export interface FromPlainOptions {
 /**
  * A program's values as JSON.stringify sees them (undefined left out of objects and null in lists, `toJSON` called),
  * with bigints as whole numbers; values that are `JsonValue` already stay as they are.
- * @throws TypeError for NaN, infinities, functions, and where a limit is exceeded
+ * @throws TypeError for NaN, infinities, functions, and if a limit is exceeded
  */
 export function fromPlain(value: unknown, options: FromPlainOptions = {}): JsonValue {
   const { maxDepth = 1000, maxValues = 8_000_000, number = (given) => JsonNumber.from(given) } = options;
@@ -83,7 +83,7 @@ export function canonicalJson(value: JsonValue): string {
   return `{${entries.sort().join(",")}}`;
 }
 
-/** Whether two values are equal as JSON Schema has it: numbers by value (1 is 1.0), objects whatever their order. */
+/** Whether two values are equal as JSON Schema has it: numbers by value (1 is 1.0), objects regardless of their order. */
 export function equalJson(a: JsonValue, b: JsonValue): boolean {
   if (a instanceof JsonNumber) return b instanceof JsonNumber && a.equals(b);
   if (Array.isArray(a)) {

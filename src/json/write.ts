@@ -3,7 +3,7 @@ import { JsonNumber } from "./number.ts";
 import type { JsonValue } from "./value.ts";
 
 export interface JsonStyle {
-  /** Spaces for each level, or the text that indents it; entries then stand on lines of their own. */
+  /** Spaces for each level, or the text that indents it; entries then stand on their own lines. */
   readonly indent?: number | string;
   /** Between entries; default ",". */
   readonly comma?: string;

@@ -7,7 +7,7 @@ import type { GgufMetadata } from "../checkpoint/gguf/types.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import { ConfigError } from "../tensor/errors.ts";
 
-/** Jinja source, or several by name (`default`, `tool_use`); null where there is none. */
+/** Jinja source, or several by name (`default`, `tool_use`); null if there is none. */
 export type ChatTemplateSource = string | Readonly<Record<string, string>> | null;
 
 function sourceOf(value: unknown, where: string): ChatTemplateSource {

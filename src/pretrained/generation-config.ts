@@ -1,9 +1,9 @@
 /** `generation_config.json`: what a model's makers advise for sampling, and the tokens that end a text. */
 import { ConfigReader } from "../models/config-reader.ts";
 
-/** Null where the file says nothing. */
+/** Null if the file says nothing. */
 export interface GenerationConfig {
-  /** Whether to sample at all; where false the likeliest token is always taken. */
+  /** Whether to sample at all; if false the likeliest token is always taken. */
   readonly doSample: boolean | null;
   readonly temperature: number | null;
   readonly topP: number | null;
@@ -18,7 +18,7 @@ export interface GenerationConfig {
   readonly eosTokenIds: readonly number[];
 }
 
-/** Reads the parsed file (null where there is none), with the end tokens of `config.json`. @throws ConfigError */
+/** Reads the parsed file (null if there is none), with the end tokens of `config.json`. @throws ConfigError */
 export function readGenerationConfig(json: unknown, configEos: readonly number[]): GenerationConfig {
   const reader = new ConfigReader(json ?? {}, "generation_config.json");
   const named = reader.tokens("eos_token_id");

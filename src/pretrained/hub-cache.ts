@@ -55,7 +55,7 @@ export class RepoCache {
     return join(this.folder, "snapshots", commit);
   }
 
-  /** Where a file's content belongs. @throws FormatError on an etag that is no plain name */
+  /** Where a file's content belongs. @throws FormatError on an etag that is not a plain name */
   blob(file: HubFile): string {
     if (!/^[\w-]{1,128}$/.test(file.etag)) {
       throw new FormatError("the hub gave a file no usable etag", {
@@ -114,7 +114,7 @@ export class RepoCache {
     return (await sizeOnDisk(join(this.snapshot(commit), file.path))) === file.size;
   }
 
-  /** Makes the file's blob visible in a snapshot: a relative link, where the system has none a hard link or a copy. */
+  /** Makes the file's blob visible in a snapshot: a relative link, if the system has none a hard link or a copy. */
   async place(commit: string, file: HubFile): Promise<void> {
     checkInnerPath(this.name, file.path);
     const path = join(this.snapshot(commit), file.path);

@@ -12,7 +12,7 @@ export type RequestHeaders = Readonly<Record<string, string>> | Headers;
 /** A request to the hub that failed. */
 export class HubError extends DeepseekError {
   override name = "HubError";
-  /** HTTP status; null where there was no answer. */
+  /** HTTP status; null if there was no answer. */
   readonly status: number | null;
   /** Whether the same request may succeed later. */
   readonly passing: boolean;

@@ -26,7 +26,7 @@ const READ_CHUNK = 1 << 22;
 /** Written at once: fewer and larger writes than the network's pieces. */
 const WRITE_CHUNK = 1 << 20;
 
-/** The hash that the etag is of; null where the etag is neither SHA-256 nor a Git blob id. */
+/** The hash that the etag is of; null if the etag is neither SHA-256 nor a Git blob id. */
 function hashFor(file: HubFile): Hash | null {
   if (/^[0-9a-f]{64}$/.test(file.etag)) return createHash("sha256");
   if (/^[0-9a-f]{40}$/.test(file.etag)) return createHash("sha1").update(`blob ${file.size}\0`);
@@ -107,7 +107,7 @@ class Partial {
   }
 }
 
-/** One request for what is missing. @throws HubError where the connection ended early */
+/** One request for what is missing. @throws HubError if the connection ended early */
 async function fetchRest(
   client: HubClient,
   url: string,

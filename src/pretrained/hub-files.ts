@@ -1,5 +1,5 @@
 /**
- * Which files of a repository a model needs: configuration, tokenizer and safetensors (torch's files only where there
+ * Which files of a repository a model needs: configuration, tokenizer and safetensors (torch's files only if there
  * are none), or one GGUF file. States of optimizers, settings of training runs and the original releases' own formats
  * have other names and are never among them.
  */
@@ -12,14 +12,14 @@ const SMALL =
 
 export interface NeededFiles {
   readonly kind: WeightFormat | "gguf";
-  /** Files to fetch whatever the weights are. */
+  /** Files to fetch with any kind of weights. */
   readonly small: readonly string[];
-  /** Weight files, the parts of a split one in order; where `index` is set they are known once that file is read (`indexedShards`). */
+  /** Weight files, parts in order; with an `index` they are known once that file is read (`indexedShards`). */
   readonly weights: readonly string[];
   readonly index: string | null;
 }
 
-/** The GGUF models among paths: each its parts in order, one where the file is not split. */
+/** The GGUF models among paths: each its parts in order, one if the file is not split. */
 function ggufModels(paths: readonly string[]): string[][] {
   const models = new Map<string, string[]>();
   for (const path of [...paths].sort()) {
@@ -48,7 +48,7 @@ function findGguf(where: string, models: readonly string[][], wanted: string): s
 
 /**
  * Chooses from the paths of a repository: `file` names one GGUF file; without it safetensors come first, then torch's
- * files, then the only GGUF file. @throws ConfigError where there is a choice to make, FormatError where there is
+ * files, then the only GGUF file. @throws ConfigError if there is a choice to make, FormatError if there is
  * nothing to load
  */
 export function neededFiles(where: string, paths: readonly string[], file?: string): NeededFiles {

@@ -63,7 +63,7 @@ async function tokenOf(env: Env): Promise<string | null> {
   }
 }
 
-/** Options, completed from the environment. @throws ConfigError on an endpoint that is no address */
+/** Options, completed from the environment. @throws ConfigError on an endpoint that is not an address */
 export async function hubSettings(options: HubOptions = {}, env: Env = process.env): Promise<HubSettings> {
   const endpoint = (options.endpoint ?? (env.HF_ENDPOINT || "https://huggingface.co")).replace(/\/+$/, "");
   if (!URL.canParse(endpoint) || !/^https?:/.test(endpoint)) {

@@ -1,6 +1,6 @@
 /**
  * Models from the Hugging Face hub in the cache that the Python library shares. Only what a model needs is fetched:
- * configuration, tokenizer and safetensors (torch's files where there are none), or one GGUF file. Node only.
+ * configuration, tokenizer and safetensors (torch's files if there are none), or one GGUF file. Node only.
  *
  * `@huggingface/hub` tells commit and files; its own download neither continues, verifies, reports nor stops, so
  * that part is hub-download.ts (docs/decisions/0007).
@@ -18,11 +18,11 @@ import { type HubOptions, type HubSettings, hubSettings } from "./hub-settings.t
 export interface HubName {
   /** `org/name`. */
   readonly repo: string;
-  /** Branch, tag or commit; `main` where the name has none. */
+  /** Branch, tag or commit; `main` if the name has none. */
   readonly revision: string;
 }
 
-/** Splits `org/name[@revision]`; null where the text is no such name. */
+/** Splits `org/name[@revision]`; null if the text is no such name. */
 export function parseHubName(text: string): HubName | null {
   const match = /^([A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?$/.exec(text);
   if (!match || /--|\.\.|\.git$|\.gguf$/i.test(match[1])) return null;

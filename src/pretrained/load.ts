@@ -26,7 +26,7 @@ export type LoadDtype = StorageFormat | "auto";
 
 export interface LoadProgress {
   readonly stage: "load";
-  /** Bytes in memory that hold their values, and in all. */
+  /** Bytes in memory that hold their values, and in total. */
   readonly done: number;
   readonly total: number;
 }
@@ -36,11 +36,11 @@ export interface LoadFilesOptions {
   readonly dtype?: LoadDtype;
   /** Storage of each matrix, in place of `dtype`. */
   readonly storage?: StorageRule;
-  /** Default: a CPU device of its own, which `dispose` closes. */
+  /** Default: its own CPU device, which `dispose` closes. */
   readonly device?: Device;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
-  /** Hears of oddities of the files that do not stop the loading, in one line each. */
+  /** Called with oddities of the files that do not stop the loading, in one line each. */
   readonly onNotice?: (text: string) => void;
 }
 
@@ -56,7 +56,7 @@ export interface ModelOrigin {
 
 export interface LoadedModel extends AsyncDisposable {
   readonly model: CausalLM;
-  /** Null where the files hold none. */
+  /** Null if the files hold none. */
   readonly tokenizer: Tokenizer | null;
   /** Jinja source of the chat template, several by name, or null. */
   readonly chatTemplate: ChatTemplateSource;
@@ -65,7 +65,7 @@ export interface LoadedModel extends AsyncDisposable {
   readonly name: string;
   readonly source: ModelOrigin;
   readonly device: Device;
-  /** Frees the model, and the device where `load` made it. */
+  /** Frees the model, and the device if `load` made it. */
   dispose(): Promise<void>;
 }
 

@@ -25,7 +25,7 @@ import {
 export interface LoadOptions
   extends Omit<DownloadOptions, "onProgress">,
     Omit<LoadFilesOptions, "onProgress"> {
-  /** Hears of the download, then of the loading. */
+  /** Called during the download, then during loading. */
   readonly onProgress?: (progress: DownloadProgress | LoadProgress) => void;
 }
 
@@ -104,7 +104,7 @@ async function downloadedPlace(name: string, options: DownloadOptions): Promise<
 
 /**
  * Finds the files of `name`: an existing path wins over a name on the hub. What lies on the hub is downloaded, or with
- * `download: false` read in place. @throws ConfigError where it is neither, HubError, FormatError
+ * `download: false` read in place. @throws ConfigError if it is neither, HubError, FormatError
  */
 export async function locateModel(
   name: string,

@@ -42,7 +42,7 @@ export const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).
 /** The servers, until disposed. */
 export class TestingHub implements AsyncDisposable {
   readonly repos = new Map<string, TestingRepo>();
-  /** Branches: `org/name@main` to a commit; where missing every revision is the repository's commit. */
+  /** Branches: `org/name@main` to a commit; if missing every revision is the repository's commit. */
   readonly faults: Fault[] = [];
   readonly seen: SeenRequest[] = [];
   /** Entries of a page of the file listing. */

@@ -1,13 +1,13 @@
 /**
- * The seam between the tensor layer and what computes. A backend allocates buffers, moves data in and out and
+ * The interface between the tensor layer and what computes. A backend allocates buffers, moves data in and out and
  * runs kernels by name; everything else (shapes, gradients, memory scopes) is above it and the same for all.
  *
- * Two backends stand behind it: `reference` (plain double precision, the oracle) and `cpu` (WebAssembly). Calls
+ * There are two backends: `reference` (plain double precision, the oracle) and `cpu` (WebAssembly). Calls
  * return at once; work runs in the order of the calls; only `read` waits.
  */
 import type { DType, RawArray } from "./dtype.ts";
 
-/** Memory owned by a backend; what it holds besides is the backend's own business. */
+/** Memory owned by a backend, which may keep further fields here. */
 export interface Buffer {
   readonly dtype: DType;
   /** Elements. */
@@ -52,19 +52,19 @@ export interface Backend {
   /** Threads that share one kernel. Results do not depend on it. */
   readonly threads: number;
   /**
-   * Uninitialised memory. `weights` marks long-lived storage, which may be placed in another arena. `near` names a
-   * buffer that will be used together with this one: a hint, followed where there is room.
+   * Uninitialized memory. `weights` marks long-lived storage, which may be placed in another arena. `near` names a
+   * buffer that will be used together with this one: a hint, followed if there is room.
    */
   alloc(dtype: DType, length: number, weights?: boolean, near?: Buffer): Buffer;
   free(buffer: Buffer): void;
   /** Copies raw elements in; `data` has the raw type of the buffer's dtype. */
   write(buffer: Buffer, offset: number, data: RawArray): void;
   /**
-   * The bytes of elements where the host can write them in place, so that files are read without a copy; null
-   * elsewhere. No queued work may use them meanwhile.
+   * The bytes of elements if the host can write them in place, so that files are read without a copy; null
+   * elsewhere. No queued work may use them at that time.
    */
   window?(buffer: Buffer, offset: number, length: number): Uint8Array | null;
-  /** Number of the memory that holds the buffer, where a backend has several: one call for each spares copies. */
+  /** Number of the memory that holds the buffer, if a backend has several: one call for each spares copies. */
   home?(buffer: Buffer): number;
   /** Copies raw elements out, after all work queued so far. */
   read(buffer: Buffer, offset: number, length: number): Promise<RawArray>;

@@ -24,7 +24,7 @@ describe("checkNumber", () => {
 
   it("names setting, range and value", () => {
     expect(() => checkNumber(place, "b", Number.NaN, { integer: true, min: 1 })).toThrow(
-      "x.json: setting out of range or of the wrong kind; name: a.b; expected: an integer of at least 1; found: NaN",
+      "x.json: invalid setting; name: a.b; expected: an integer of at least 1; found: NaN",
     );
   });
 

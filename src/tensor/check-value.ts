@@ -30,7 +30,7 @@ export function rangeText({ integer = false, min, above, max, below }: Range): s
   return `${kind} ${[low, high].filter((part) => part !== null).join(" and ")}`;
 }
 
-/** A value as an error shows it, cut where it is long. */
+/** A value as an error shows it, cut if it is long. */
 export function shownValue(value: unknown): string {
   if (value === undefined) return "nothing";
   const text =
@@ -47,7 +47,7 @@ export function refuseValue(
   found: unknown,
   hint?: string,
 ): never {
-  throw new ConfigError("setting out of range or of the wrong kind", {
+  throw new ConfigError("invalid setting", {
     where: place.where,
     name: `${place.prefix ?? ""}${name}`,
     expected,
@@ -56,7 +56,7 @@ export function refuseValue(
   });
 }
 
-/** @throws ConfigError where `value` is no finite number in `range` */
+/** @throws ConfigError if `value` is not a finite number in `range` */
 export function checkNumber(
   place: Place,
   name: string,
@@ -75,7 +75,7 @@ export function checkNumber(
   if (!valid) refuseValue(place, name, rangeText(range), value);
 }
 
-/** The fields of an object and the place of its own settings. @throws ConfigError where `value` is no object */
+/** The fields of an object and the place of its own settings. @throws ConfigError if `value` is not an object */
 export function checkSection(
   place: Place,
   name: string,
@@ -88,7 +88,7 @@ export function checkSection(
   return { fields: value as Record<string, unknown>, at };
 }
 
-/** @throws ConfigError where `value` is none of `choices` */
+/** @throws ConfigError if `value` is none of `choices` */
 export function checkChoice<T extends string>(
   place: Place,
   name: string,
@@ -135,10 +135,10 @@ const wordsOf = (name: string) => new Set(name.toLowerCase().split(/[-_ .]+/));
 
 /**
  * The one of `names` that was meant by `given`: one that differs in a third of its letters at most, else the shortest
- * that has all its words; null where none is near.
+ * that has all its words; null if none is near.
  */
 export function nearestName(given: string, names: readonly string[]): string | null {
-  // Long texts are no misspelt names.
+  // Long texts are not misspelled names.
   if (given.length > 100) return null;
   const plain = (name: string) => name.toLowerCase().replaceAll(/[-_ ]/g, "");
   let best: { name: string; distance: number } | null = null;

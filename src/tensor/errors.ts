@@ -1,6 +1,6 @@
 /**
- * The typed errors of the package. Each message says what was asked, what was expected, what was found and,
- * where there is one, the next step; the parts are kept as fields for programs.
+ * The typed errors of the package. A message states the fault, then expected and found values and, if there is one, the
+ * next step; the parts are kept as fields for programs.
  */
 
 export interface ErrorDetail {

@@ -1,4 +1,4 @@
-/** Every bfloat16, half and e4m3 pattern, the midpoints between neighbours, and the special values. */
+/** Every bfloat16, half and e4m3 pattern, the midpoints between neighbors, and the special values. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ShapeError } from "./errors.ts";

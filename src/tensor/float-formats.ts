@@ -15,7 +15,7 @@ function bitsOf(values: Float32Array): Uint32Array {
 
 function checkLength(where: string, src: { length: number }, dst: { length: number }): void {
   if (dst.length !== src.length) {
-    throw new ShapeError("destination length differs from source", {
+    throw new ShapeError("destination and source differ in length", {
       where,
       expected: src.length,
       found: dst.length,

@@ -98,7 +98,7 @@ export function defineKernel<
         const tensor = operands[operandNames[i]] as Tensor | null;
         if (tensor === null) {
           if (!operandKinds[i].endsWith("?")) {
-            throw new ShapeError("an operand is missing", { where: spec.name, name: operandNames[i] });
+            throw new ShapeError("operand missing", { where: spec.name, name: operandNames[i] });
           }
           resolved[i] = null;
           continue;
@@ -121,5 +121,5 @@ function checkDType(where: string, name: string, wanted: string, tensor: Tensor)
   const { dtype } = tensor;
   const fits = wanted === "float" ? dtype === "f32" || dtype === "bf16" || dtype === "f16" : dtype === wanted;
   if (!fits)
-    throw new ShapeError("an operand has the wrong dtype", { where, name, expected: wanted, found: dtype });
+    throw new ShapeError("operand has the wrong dtype", { where, name, expected: wanted, found: dtype });
 }

@@ -7,7 +7,7 @@
  *   q4, 144 bytes: 4 pieces of 8 rows by 4 bytes; byte b of piece p holds columns 4p + b (low half) and 16 + 4p + b
  *       (high half), each stored as value + 8, so that value = scale (stored - 8);
  *   q8, 272 bytes: 16 pieces of 8 rows by 2 columns, signed bytes; value = scale stored.
- * Rows and columns are padded with zeros to whole tiles. Of stacked experts each expert begins a row group.
+ * Rows and columns are padded with zeros to whole tiles. Each of stacked experts begins a row group.
  */
 import { ShapeError } from "./errors.ts";
 import type { Device, Shape, Tensor } from "./tensor.ts";
@@ -52,7 +52,10 @@ export class QuantizedTensor implements Disposable {
   /** Allocates without values. @throws ShapeError unless `shape` has two or three axes */
   constructor(device: Device, format: QuantFormat, shape: Shape, shardBytes = SHARD_BYTES) {
     if (shape.length !== 2 && shape.length !== 3) {
-      throw new ShapeError("a matrix or a stack of matrices", { where: "QuantizedTensor", found: shape });
+      throw new ShapeError("must be a matrix or a stack of matrices", {
+        where: "QuantizedTensor",
+        found: shape,
+      });
     }
     this.device = device;
     this.format = format;

@@ -31,14 +31,14 @@ interface Node {
 
 interface Entry {
   tensor: Tensor;
-  /** False while the tensor is somebody else's and must not be changed. */
+  /** False while the tensor is borrowed and must not be changed. */
   owned: boolean;
 }
 
 /**
  * Runs `body` while operations are recorded, and adds the gradients of the scalar that it returns, alone or as `loss`,
  * to `grad` of every parameter that it depends on. What it returns is kept, as by `Device.tidy`; everything else made
- * on the way is freed. @throws ShapeError where the loss is no scalar, DeepseekError where the body is asynchronous
+ * on the way is freed. @throws ShapeError if the loss is not a scalar, DeepseekError if the body is asynchronous
  */
 export function differentiate<T extends Tensor | { readonly loss: Tensor }>(
   device: Device,
@@ -63,7 +63,7 @@ export class Tape implements Recorder, Disposable {
   readonly #kept = new Set<Tensor>();
   #mark = 0;
 
-  /** Starts recording on `device`. @throws DeepseekError where another tape records */
+  /** Starts recording on `device`. @throws DeepseekError if another tape records */
   constructor(device: Device) {
     if (device.tape !== null)
       throw new DeepseekError("another tape is recording on this device", { where: "Tape" });
@@ -91,7 +91,7 @@ export class Tape implements Recorder, Disposable {
    */
   backward(loss: Tensor): void {
     if (loss.size !== 1)
-      throw new ShapeError("backward starts at a scalar", { where: "backward", found: loss.shape });
+      throw new ShapeError("the loss must be a scalar", { where: "backward", found: loss.shape });
     using one = this.device.unscoped(() => fill(this.device.empty(loss.shape), 1));
     this.backwardFrom([loss], [one]);
   }
@@ -146,7 +146,7 @@ export class Tape implements Recorder, Disposable {
         store(input, { tensor, owned: true });
         return { tensor, accumulate: 0 };
       }
-      // A borrowed gradient may be changed once its lender has let go.
+      // A borrowed gradient may be changed once its owner has released it.
       if (!entry.owned && entry.tensor.shared) {
         const own = fresh(input);
         copy(entry.tensor, own);
@@ -163,7 +163,7 @@ export class Tape implements Recorder, Disposable {
         const input = node.inputs[i];
         if (!input.requiresGrad) return;
         if (gradient.size !== input.size) {
-          throw new ShapeError("a gradient has its input's shape", {
+          throw new ShapeError("the gradient differs in shape from its input", {
             where: "backward",
             expected: input.shape,
             found: gradient.shape,
@@ -182,7 +182,7 @@ export class Tape implements Recorder, Disposable {
     };
   }
 
-  /** Hands what is kept to the enclosing body or the caller. */
+  /** Passes what is kept to the enclosing body or the caller. */
   handOver(): void {
     for (const tensor of this.#kept) this.#scope.keep(tensor);
     this.#kept.clear();

@@ -40,7 +40,7 @@ export class Scope implements Disposable {
     device.scopes.push(this);
   }
 
-  /** Hands `tensor` to the enclosing scope, or to the caller where there is none. */
+  /** Hands `tensor` to the enclosing scope, or to the caller if there is none. */
   keep<T extends Tensor>(tensor: T): T {
     const index = this.tensors.lastIndexOf(tensor);
     if (index >= 0) {
@@ -75,7 +75,7 @@ export class Device implements AsyncDisposable {
   /**
    * Runs `body` and frees the tensors that it made, except those in its result, which go to the enclosing body or the
    * caller. The result is a tensor or holds tensors in arrays, maps and plain objects. While `differentiate` records,
-   * nothing is freed here: the backward pass needs it. @throws DeepseekError where the body is asynchronous
+   * nothing is freed here: the backward pass needs it. @throws DeepseekError if the body is asynchronous
    */
   tidy<T>(body: () => T): T {
     if (this.tape !== null) return refusePromise("tidy", body());
@@ -117,22 +117,22 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Uninitialised tensor. `weights` marks long-lived storage that may be placed in another arena; `near` is a tensor
-   * beside which this one had better lie, because kernels use both.
+   * Uninitialized tensor. `weights` marks long-lived storage that may be placed in another arena; `near`
+   * asks for the same memory as another tensor that kernels use together with this one.
    */
   empty(shape: Shape, dtype: DType = "f32", weights = false, near?: Tensor): Tensor {
     for (const n of shape) {
       if (!Number.isSafeInteger(n) || n < 0)
-        throw new ShapeError("not a shape", { where: "empty", found: shape });
+        throw new ShapeError("invalid shape", { where: "empty", found: shape });
     }
     const buffer = this.backend.alloc(dtype, sizeOf(shape), weights, near?.operand().buffer);
     return new Tensor(this, { buffer, references: 0 }, 0, shape);
   }
 
-  /** A tensor of `values`; floats round to nearest even where `dtype` is narrower. @throws ShapeError */
+  /** A tensor of `values`; floats round to nearest even if `dtype` is narrower. @throws ShapeError */
   tensor(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = "f32"): Tensor {
     if (values.length !== sizeOf(shape)) {
-      throw new ShapeError("as many values as the shape holds", {
+      throw new ShapeError("number of values differs from the shape's", {
         where: "tensor",
         expected: sizeOf(shape),
         found: values.length,
@@ -188,7 +188,7 @@ export class Tensor implements Disposable {
 
   #alive(): Storage {
     if (this.#storage === null) {
-      throw new DisposedError("this tensor was freed", {
+      throw new DisposedError("tensor was already freed", {
         found: `shape [${this.shape}]`,
         hint: "Return it from the body of device.tidy or differentiate to keep it.",
       });
@@ -212,7 +212,7 @@ export class Tensor implements Disposable {
     const full = shape.map((n) => (n < 0 ? this.size / known : n));
     const fits = full.every((n) => Number.isSafeInteger(n)) && sizeOf(full) === this.size;
     if (!fits || shape.filter((n) => n < 0).length > 1) {
-      throw new ShapeError("a view has as many elements", {
+      throw new ShapeError("a view must have the same number of elements", {
         where: "view",
         expected: this.shape,
         found: shape,
@@ -249,13 +249,13 @@ export class Tensor implements Disposable {
     this.device.backend.write(buffer, this.offset + offset, toRaw(buffer.dtype, values));
   }
 
-  /** The bytes of `length` elements from `offset` on, to be written in place; null where the device has none. */
+  /** The bytes of `length` elements from `offset` on, to be written in place; null if the device has none. */
   window(offset: number, length: number): Uint8Array | null {
     const { buffer } = this.#alive();
     return this.device.backend.window?.(buffer, this.offset + offset, length) ?? null;
   }
 
-  /** Number of the memory that holds the elements, where the device has several. */
+  /** Number of the memory that holds the elements, if the device has several. */
   get home(): number {
     return this.device.backend.home?.(this.#alive().buffer) ?? 0;
   }
@@ -274,7 +274,7 @@ export class Tensor implements Disposable {
   /** The only element of a one-element tensor. */
   async item(): Promise<number> {
     if (this.size !== 1)
-      throw new ShapeError("item() needs one element", { where: "item", found: this.shape });
+      throw new ShapeError("item() needs a tensor of one element", { where: "item", found: this.shape });
     return (await this.data())[0];
   }
 
@@ -309,7 +309,7 @@ export function disposeAll(value: unknown): void {
   for (const tensor of tensorsIn(value)) tensor.dispose();
 }
 
-/** @throws DeepseekError where a body that must end in its turn gave a promise */
+/** @throws DeepseekError if a body that must end in its turn gave a promise */
 export function refusePromise<T>(where: string, result: T): T {
   if (typeof (result as { then?: unknown } | null)?.then !== "function") return result;
   throw new DeepseekError("the body is asynchronous", {
@@ -324,8 +324,8 @@ export interface Gradients {
   /** Whether input `i` needs a gradient at all. */
   wants(i: number): boolean;
   /**
-   * Where to put input `i`'s gradient (f32, the input's shape): overwrite `tensor` where `accumulate` is 0, add to
-   * it where it is 1.
+   * Where to put input `i`'s gradient (f32, the input's shape): overwrite `tensor` if `accumulate` is 0, add to
+   * it if it is 1.
    */
   target(i: number): { tensor: Tensor; accumulate: 0 | 1 };
   /** Adds a gradient that is already computed; it may share memory with others and is not changed. */

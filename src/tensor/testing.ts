@@ -15,7 +15,7 @@ export type InputSpec =
       readonly shape: Shape;
       readonly dtype?: "f32" | "i32" | "bf16" | "f16";
       readonly values?: ArrayLike<number>;
-      /** False where no gradient is to be checked; default: true for f32. */
+      /** False if no gradient is to be checked; default: true for f32. */
       readonly gradient?: boolean;
     };
 

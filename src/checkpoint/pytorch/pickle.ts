@@ -32,7 +32,7 @@ export interface Unpickled {
   readonly storages: ReadonlyMap<string, StorageRef>;
 }
 
-/** Values that a pickle may build, enough for 100,000 tensors: some hundreds of megabytes at the most. */
+/** Values that a pickle may build, enough for 100,000 tensors: some hundreds of megabytes at most. */
 const MAX_VALUES = 1 << 22;
 /** Bytes of an integer. */
 const MAX_INTEGER = 32;
@@ -254,7 +254,7 @@ class Machine {
     return { value, length: this.#at, storages: this.#context.storages };
   }
 
-  /** What each opcode does, by its code; where that gives a value, it is pushed. */
+  /** What each opcode does, by its code; if that gives a value, it is pushed. */
   #actions(): (Action | undefined)[] {
     const actions: [number, Action][] = [
       // Frames only group opcodes for readers of streams; a wrong length shows where its bytes are missing.
@@ -320,7 +320,7 @@ class Machine {
 
 /**
  * Reads the pickle at the start of `bytes`. `part` says in errors where it lies; `fileSize` bounds what its tensors may
- * claim. @throws ShortPickle where it does not end within the bytes, FormatError
+ * claim. @throws ShortPickle if it does not end within the bytes, FormatError
  */
 export function unpickle(
   bytes: Uint8Array,

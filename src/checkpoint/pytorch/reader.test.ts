@@ -19,7 +19,7 @@ const json = (path: string) => JSON.parse(readFileSync(join(root, path), "utf8")
 const bytesOf = (path: string) => new Uint8Array(readFileSync(join(root, path)));
 const open = (path: string) => openPytorch(bytesSource(bytesOf(path), path));
 
-/** A source that counts what is read, and fails where that lies outside. */
+/** A source that counts what is read, and fails if that lies outside. */
 function counting(bytes: Uint8Array, name = "test.bin"): ByteSource & { total: number } {
   const inner = bytesSource(bytes, name);
   return {

@@ -259,7 +259,7 @@ class TensorReader {
 
 /**
  * Opens a file of `torch.save` and gives the tensors of its state dict; one that lies under `state_dict`,
- * `model_state_dict`, `model` or `module` beside other things is found. Nothing in the file is run. Throws FormatError
+ * `model_state_dict`, `model` or `module` beside other things is found. Nothing in the file is run. @throws FormatError
  * with the file, and the place in its pickle, on anything that rebuilds no tensor, on damage, and on tensors that
  * claim more than their storage or the file holds.
  */

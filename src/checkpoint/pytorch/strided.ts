@@ -30,7 +30,7 @@ const NEAR = 1 << 16;
 /** Largest part of a storage that is held to turn a view around. */
 const MOST_HELD = 2 ** 31;
 
-/** The axes without those of one element, neighbours joined where they are one run. */
+/** The axes without those of one element, neighbors joined if they are one run. */
 export function stridedView(
   shape: readonly number[],
   strides: readonly number[],
@@ -92,7 +92,7 @@ function copyStrided(
   }
 }
 
-/** The part of the storage that a view covers, whole. @throws FormatError where that is too large */
+/** The part of the storage that a view covers, whole. @throws FormatError if that is too large */
 export async function hold(
   view: StridedView,
   read: StorageReader,

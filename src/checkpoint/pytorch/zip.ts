@@ -43,7 +43,7 @@ const REFUSED_FLAGS = 0x2061;
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** An unsigned 64-bit number; FULL where it is larger than any file. */
+/** An unsigned 64-bit number; FULL if it is larger than any file. */
 function u64(view: DataView, at: number): number {
   const value = view.getBigUint64(at, true);
   return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(value);
@@ -99,7 +99,7 @@ function readEnd(where: string, size: number, tail: Uint8Array): End {
   return { ...wide, closing: base + end64 };
 }
 
-/** Values of the ZIP64 extra field, in the order of APPNOTE 4.5.3; null where there is none. */
+/** Values of the ZIP64 extra field, in the order of APPNOTE 4.5.3; null if there is none. */
 function wideFields(where: string, view: DataView, begin: number, end: number): number | null {
   for (let at = begin; at + 4 <= end; ) {
     const length = view.getUint16(at + 2, true);
@@ -184,7 +184,7 @@ function readCentral(where: string, directory: Uint8Array, count: number): Centr
   return entries;
 }
 
-/** Puts every entry between its neighbours, and strips the folder that all are in. */
+/** Puts every entry between its neighbors, and strips the folder that all are in. */
 function arrange(where: string, found: readonly Central[], directory: number): ZipDirectory {
   const ordered = [...found].sort((a, b) => a.header - b.header);
   const folder = ordered[0].name.split("/")[0];
@@ -214,7 +214,7 @@ function arrange(where: string, found: readonly Central[], directory: number): Z
   return { folder, entries };
 }
 
-/** Reads the directory of an archive. @throws FormatError naming the file, and the entry where there is one */
+/** Reads the directory of an archive. @throws FormatError naming the file, and the entry if there is one */
 export async function readZipDirectory(source: ByteSource): Promise<ZipDirectory> {
   const { name: where, size } = source;
   const tail = await readExactly(source, size - Math.min(TAIL, size), Math.min(TAIL, size));

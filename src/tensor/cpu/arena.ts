@@ -38,7 +38,7 @@ export class Arena {
     return this.#free.reduce((most, b) => Math.max(most, b.end - b.begin), this.#limit - this.#top);
   }
 
-  /** Address of `bytes` bytes, or 0 where they do not fit. @throws DeepseekError where the system gives no memory */
+  /** Address of `bytes` bytes, or 0 if they do not fit. @throws DeepseekError if the system gives no memory */
   alloc(bytes: number): number {
     const size = Math.max(ALIGN, Math.ceil(bytes / ALIGN) * ALIGN);
     let best = -1;
@@ -93,7 +93,7 @@ export class Arena {
     try {
       this.memory.grow(Math.ceil((wanted - have) / PAGE));
     } catch (cause) {
-      throw new DeepseekError("the system gave no more memory", {
+      throw new DeepseekError("out of memory", {
         where: "cpu",
         expected: `${wanted} bytes in one WebAssembly memory`,
         found: `${have} bytes`,

@@ -1,11 +1,11 @@
 /**
  * The CPU backend: WebAssembly SIMD kernels on all cores over shared memory.
  *
- * What fits lives in the first memory ("home"); weights leave a part of each memory free for activations and go on
- * to further memories of up to 4 GiB each. A kernel runs where most of its operands are (see `placement.ts`).
+ * Tensors go to the first memory while they fit. Weights leave a part of each memory free for activations and spill
+ * over into further memories of up to 4 GiB each. A kernel runs where most of its operands are (see `placement.ts`).
  *
- * A kernel that traps fails its call with an error on all threads, and the device goes on. A thread that is gone
- * breaks the device: every later call says so, while its tensors can still be read.
+ * A kernel that traps fails its call with an error on all threads, and the device goes on. A thread that stops
+ * makes the device unusable: every later call fails, but its tensors can still be read.
  */
 import type { Backend, Buffer, Kernel, MemoryUse, Operand } from "../backend.ts";
 import { bytesPerElement, type DType, type RawArray, rawView } from "../dtype.ts";
@@ -38,21 +38,21 @@ const ARGS_WORDS = (65536 - ARGS) >> 2;
 const SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Calls cheaper than this many element visits stay on one thread: waking the others would cost more. */
 const PARALLEL_WORK = 60_000;
-/** Part of each memory that weights leave to activations. */
+/** Part of each memory that weights leave free for activations. */
 const RESERVE = 1 / 4;
 const NAPS_PER_SECOND = 20_000;
 /** Threads beyond the cores only wait for each other, and each costs the memory of a JavaScript engine. */
 const MOST_THREADS = 64;
-/** So many threads' scratch memories leave most of the first memory to tensors, whatever the machine has. */
+/** Upper bound on any machine: the scratch memory of more threads would leave too little of the first memory. */
 const MOST_CORES = 256;
 
 export interface CpuOptions {
   /** Threads including the caller's, 1 to 64 or one per core; default: the machine's cores. */
   readonly threads?: number;
-  /** Relaxed SIMD kernels (fused multiply-add); default: where the engine has them. */
+  /** Relaxed SIMD kernels (fused multiply-add); default: if the engine supports them. */
   readonly relaxed?: boolean;
   /**
-   * Let the engine join pairs of 128-bit vectors into one of 256 bits, with the same results; default: where Node
+   * Let the engine join pairs of 128-bit vectors into one of 256 bits, with the same results; default: if Node
    * is known to do it well (`joinVectors`). Only with relaxed kernels.
    */
   readonly wide?: boolean;
@@ -61,7 +61,7 @@ export interface CpuOptions {
   /** Calls cheaper than this many element visits stay on one thread; default 60,000. */
   readonly parallelWork?: number;
   /** Seconds without an answer (at least) after which a kernel thread counts as dead; default 30. */
-  readonly patience?: number;
+  readonly timeout?: number;
 }
 
 class CpuBuffer implements Buffer {
@@ -111,7 +111,7 @@ class CpuBackend implements Backend {
   #arenas: Memory[] = [];
   #arenaBytes: number | undefined;
   #parallelWork: number;
-  #patience: number;
+  #timeoutNaps: number;
   /** Why no kernel can run any more. */
   #broken: Error | null = null;
   #disposal: Promise<void> | null = null;
@@ -136,10 +136,10 @@ class CpuBackend implements Backend {
     this.#numbers = numbers;
     this.#arenaBytes = options.arenaBytes;
     this.#parallelWork = options.parallelWork ?? PARALLEL_WORK;
-    this.#patience = Math.ceil((options.patience ?? 30) * NAPS_PER_SECOND);
+    this.#timeoutNaps = Math.ceil((options.timeout ?? 30) * NAPS_PER_SECOND);
   }
 
-  /** @throws DeepseekError where a thread does not start */
+  /** @throws DeepseekError if a thread does not start */
   async start(): Promise<void> {
     this.#workers = await Promise.all(Array.from({ length: this.threads - 1 }, () => startWorker()));
     try {
@@ -158,10 +158,10 @@ class CpuBackend implements Backend {
     }
   }
 
-  /** @throws DisposedError, DeepseekError where a thread is gone */
+  /** @throws DisposedError, DeepseekError if a thread has stopped */
   #check(running: boolean): void {
     if (this.#disposal !== null) {
-      throw new DisposedError("this device was disposed", {
+      throw new DisposedError("device was already disposed", {
         where: "cpu",
         hint: "Dispose a device after everything that uses it.",
       });
@@ -169,7 +169,7 @@ class CpuBackend implements Backend {
     if (!running) return;
     for (const worker of this.#workers) this.#broken ??= worker.failure;
     if (this.#broken === null) return;
-    throw new DeepseekError("this device is broken: one of its threads is gone", {
+    throw new DeepseekError("device is unusable: one of its threads has stopped", {
       where: "cpu",
       found: this.#broken.message,
       hint: "Its tensors can still be read; create another device to compute.",
@@ -193,7 +193,7 @@ class CpuBackend implements Backend {
       scratch[0],
       SCRATCH_BYTES,
       this.wide,
-      this.#patience,
+      this.#timeoutNaps,
     );
     if (isPage()) kernels.forbid_sleep();
     this.#arenas.push({ arena, kernels, ...argumentViews(arena) });
@@ -203,7 +203,7 @@ class CpuBackend implements Backend {
         thread: i + 1,
         arenas: [{ memory: arena.memory, scratch: scratch[i + 1], scratchBytes: SCRATCH_BYTES }],
         wide: this.wide,
-        patience: this.#patience,
+        timeoutNaps: this.#timeoutNaps,
         seen: this.#calls,
       };
       worker.post(message);
@@ -297,7 +297,7 @@ class CpuBackend implements Backend {
     this.#check(true);
     const number = this.#numbers[kernel.name];
     if (number === undefined) {
-      throw new DeepseekError("no such kernel in this build", {
+      throw new DeepseekError("unknown kernel", {
         where: "cpu",
         name: kernel.name,
         hint: "Run `npm run build:kernels`.",
@@ -387,7 +387,7 @@ class CpuBackend implements Backend {
     this.#arenas[0].kernels.post(kernel, ARGS, threads, arena);
   }
 
-  /** Sends the workers back to their event loops. @throws DeepseekError where one does not answer */
+  /** Sends the workers back to their event loops. @throws DeepseekError if one does not answer */
   #recall(): void {
     if (this.#workers.length === 0) return;
     this.#post(0, LEAVE, this.threads);
@@ -407,7 +407,7 @@ class CpuBackend implements Backend {
 
   async #end(): Promise<void> {
     const gone = this.#broken !== null || this.#workers.some((worker) => worker.failure !== null);
-    // A thread that waits in WebAssembly may not hear that it is to end.
+    // A thread that waits in WebAssembly does not receive messages.
     if (!gone && this.#workers.length > 0) {
       this.#post(0, LEAVE, this.threads);
       this.#arenas[0].kernels.join(this.#workers.length);
@@ -433,7 +433,7 @@ function threadCount(asked: number | undefined, cores: number): number {
   const most = Math.max(MOST_THREADS, usable);
   const threads = asked ?? usable;
   if (Number.isInteger(threads) && threads >= 1 && threads <= most) return threads;
-  throw new ConfigError("not a number of threads to compute with", {
+  throw new ConfigError("invalid number of threads", {
     where: "cpu",
     name: "threads",
     expected: `an integer from 1 to ${most}`,
@@ -443,12 +443,12 @@ function threadCount(asked: number | undefined, cores: number): number {
 }
 
 /**
- * Starts the CPU backend. @throws ConfigError for a number of threads out of range, DeepseekError where the page is
+ * Starts the CPU backend. @throws ConfigError for a number of threads out of range, DeepseekError if the page is
  * not cross-origin isolated and therefore has no shared memory
  */
 export async function createCpuDevice(options: CpuOptions = {}): Promise<Device> {
   if (typeof SharedArrayBuffer === "undefined") {
-    throw new DeepseekError("this page has no shared memory", {
+    throw new DeepseekError("SharedArrayBuffer is not available on this page", {
       where: "cpu",
       hint: "Serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp.",
     });

@@ -7,7 +7,7 @@ export interface WorkerHandle {
   post(message: unknown): void;
   /** Resolves at the worker's next message, rejects when it fails. */
   next(): Promise<unknown>;
-  /** Why the worker is gone, or null while it runs; known once its event had a turn. */
+  /** Why the worker stopped, or null while it runs; set when its event is handled. */
   readonly failure: Error | null;
   terminate(): Promise<void>;
 }
@@ -24,7 +24,7 @@ export function isPage(): boolean {
 /**
  * Switches on V8's joining of adjacent 128-bit vectors into 256-bit ones, for the whole process and everything
  * compiled from now on: the matrix kernels then run nearly twice as fast, with the same bits. Off before Node 26,
- * outside x64, where AVX2 is not known to be there, and with DEEPSEEK_TS_WIDE=0. Returns whether it is on.
+ * outside x64, if AVX2 may be missing, and with DEEPSEEK_TS_WIDE=0. Returns whether it is on.
  * @param force skips the check of version and processor
  */
 export async function joinVectors(force = false): Promise<boolean> {
@@ -74,7 +74,7 @@ export async function startWorker(): Promise<WorkerHandle> {
     });
     let ending = false;
     worker.on("message", (message) => {
-      // From its first answer on: a device that nobody disposed must not keep the process alive.
+      // From its first answer on: a device that was never disposed must not keep the process alive.
       if (!ending) worker.unref();
       receive(message);
     });

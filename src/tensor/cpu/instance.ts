@@ -5,7 +5,7 @@ export interface KernelInstance {
   forbid_sleep(): void;
   prepare(threads: number): void;
   post(kernel: number, args: number, threads: number, arena: number): void;
-  /** 0 where a worker does not answer. */
+  /** 0 if a worker does not answer. */
   join(workers: number): number;
   set_patience(naps: number): void;
   fail(): number;
@@ -24,7 +24,7 @@ export interface KernelInstance {
 /** Kernel number that sends workers back to their event loop. */
 export const LEAVE = -1;
 
-/** What `failed` returns where a thread does not answer. */
+/** What `failed` returns if a thread does not answer. */
 export const STALLED = 2;
 
 /** Where the first thread that fails leaves its error's text, behind its length in bytes. */
@@ -55,7 +55,7 @@ export interface WorkerMessage {
   /** Whether the engine joins pairs of vectors into one of 256 bits. */
   readonly wide: boolean;
   /** Naps after which a thread that is waited for counts as dead. */
-  readonly patience: number;
+  readonly timeoutNaps: number;
   /** Number of the last call that this worker must not take part in. */
   readonly seen: number;
 }
@@ -67,11 +67,11 @@ export function instantiate(
   scratch: number,
   scratchBytes: number,
   wide: boolean,
-  patience: number,
+  timeoutNaps: number,
 ): KernelInstance {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = instance.exports as unknown as KernelInstance;
   kernels.init_thread(thread, scratch, scratchBytes, wide ? 1 : 0);
-  kernels.set_patience(patience);
+  kernels.set_patience(timeoutNaps);
   return kernels;
 }

@@ -36,7 +36,7 @@ function bytesAt(arena: Arena, begin: number, end: number): Uint8Array {
   return new Uint8Array(arena.memory.buffer, begin, end - begin);
 }
 
-/** Brings all of `spans` into memory `target`; null where they do not fit beside what is there. */
+/** Brings all of `spans` into memory `target`; null if they do not fit beside what is there. */
 function bring(arenas: readonly Arena[], spans: readonly (Span | null)[], target: number): Placement | null {
   const copies = new Map<object, Copy>();
   for (const span of spans) {
@@ -82,7 +82,7 @@ function bring(arenas: readonly Arena[], spans: readonly (Span | null)[], target
   };
 }
 
-/** Places a call in the memory that holds most of its bytes and has room for the rest; null where none has. */
+/** Places a call in the memory that holds most of its bytes and has room for the rest; null if none has. */
 export function place(arenas: readonly Arena[], spans: readonly (Span | null)[]): Placement | null {
   const held = arenas.map(() => 0);
   for (const span of spans) if (span) held[span.arena] += span.end - span.begin;

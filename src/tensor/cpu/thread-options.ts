@@ -1,7 +1,7 @@
 /** What threads of Node are started with. */
 
 /**
- * `execArgv` of a thread that runs a file. Undefined where it may inherit the program's options, those of V8 too, which
+ * `execArgv` of a thread that runs a file. Undefined if it may inherit the program's options, those of V8 too, which
  * may not be given to a thread. A program given by --eval names its kind in an option that threads of files refuse:
  * only then the others are listed one by one.
  */

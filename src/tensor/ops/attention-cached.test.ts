@@ -31,7 +31,7 @@ const allDevices = async () => [
   ...(await Promise.all([cpuDevice(1, false), cpuDevice(2, false), cpuDevice(1, true), cpuDevice(3, true)])),
 ];
 
-// Tokens, keys, query heads, key heads, width, width of values; 0 where the keys hold them.
+// Tokens, keys, query heads, key heads, width, width of values; 0 if the keys hold them.
 const cases = [
   [1, 1, 1, 1, 3, 2],
   [1, 300, 2, 2, 12, 8],
@@ -106,10 +106,10 @@ describe("attention over caches in narrow types", () => {
     const device = createReferenceDevice();
     const q = device.zeros([1, 1, 1, 4]);
     const half = device.zeros([1, 1, 1, 4], "f16");
-    expect(() => attention(q, half, q, { scale: 1 })).toThrow(/one dtype.*f16.*f32/);
+    expect(() => attention(q, half, q, { scale: 1 })).toThrow(/different dtypes.*f16.*f32/);
     q.requiresGrad = true;
     using _tape = new Tape(device);
-    expect(() => attention(q, half, half, { scale: 1 })).toThrow(/needs keys and values in f32/);
+    expect(() => attention(q, half, half, { scale: 1 })).toThrow(/gradients need keys and values in f32/);
   });
 
   it("needs little memory for long caches and many heads", async () => {
@@ -233,7 +233,7 @@ describe("foldAttention", () => {
       /at least 3; found: 2/,
     );
     expect(() => foldAttention(state, z(1, 2, 4, 5), z(1, 2, 1, 5), z(1, 2, 1, 4), at)).toThrow(
-      /state's width/,
+      /the state in width/,
     );
     const late = { ...at, firstKey: 2 ** 31 };
     expect(() => foldAttention(state, z(1, 2, 4, 5), z(1, 2, 1, 5), null, late)).toThrow(/below 2\^31/);
@@ -346,10 +346,14 @@ describe("attentionSequences", () => {
     const refused = (change: Partial<SequenceCache>, q = z(1, 4, 3)) =>
       expect(() => attentionSequences(q, [{ ...cache, ...change }], options));
     refused({ length: 9 }).toThrow(/sequence 0; expected: 1 to 8; found: 9/);
-    refused({ rows: 2 }).toThrow(/as many rows as the sequences have; expected: 1; found: 2/);
-    refused({ values: device.zeros([8, 10], "f16") }).toThrow(/capacity and dtype/);
+    refused({ rows: 2 }).toThrow(
+      /q has a different number of rows than the sequences; expected: 1; found: 2/,
+    );
+    refused({ values: device.zeros([8, 10], "f16") }).toThrow(/dtype or capacity/);
     refused({}, z(1, 3, 4)).toThrow(/a divisor of 3; found: 2/);
     const second = { ...cache, values: null };
-    expect(() => attentionSequences(z(2, 4, 3), [cache, second], options)).toThrow(/caches of one kind/);
+    expect(() => attentionSequences(z(2, 4, 3), [cache, second], options)).toThrow(
+      /caches differ in dtype or layout/,
+    );
   });
 });

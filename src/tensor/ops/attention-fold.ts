@@ -81,7 +81,7 @@ export class AttentionState implements Disposable {
   readonly max: Tensor;
   /** Sum of 2^(score log2 e - max), `[B, T, H]`. */
   readonly sum: Tensor;
-  /** No block was folded in yet: the tensors hold nothing. */
+  /** No block was folded in yet: the tensors are uninitialized. */
   fresh = true;
 
   constructor(device: Device, batch: number, tokens: number, heads: number, valueWidth: number) {
@@ -125,33 +125,43 @@ export function foldAttention(
   const { device } = q;
   const valueWidth = state.output.shape[3];
   if (q.shape.length !== 4 || q.shape.slice(0, 3).some((n, i) => n !== state.max.shape[i])) {
-    refuse("q is [batch, tokens, heads, width] of the state's queries", state.max.shape, q.shape);
+    refuse(
+      "q does not have the shape of the state's queries [batch, tokens, heads, width]",
+      state.max.shape,
+      q.shape,
+    );
   }
   const [batch, tokens, heads, width] = q.shape;
   if (k.shape.length !== 4 || k.shape[0] !== batch || k.shape[3] !== width) {
-    refuse("k is [batch, keys, kvHeads, width]", [batch, "keys", "kvHeads", width], k.shape);
+    refuse(
+      "k must be [batch, keys, kvHeads, width] with the batch and width of q",
+      [batch, "keys", "kvHeads", width],
+      k.shape,
+    );
   }
   const [, keys, kvHeads] = k.shape;
   if (kvHeads === 0 || heads % kvHeads !== 0) {
-    refuse("heads are a multiple of key heads", `a divisor of ${heads}`, kvHeads);
+    refuse("query heads are not a multiple of key heads", `a divisor of ${heads}`, kvHeads);
   }
   if (v && (v.dtype !== k.dtype || [batch, keys, kvHeads, valueWidth].some((n, i) => n !== v.shape[i]))) {
     const expected = `${k.dtype} [${batch}, ${keys}, ${kvHeads}, ${valueWidth}]`;
     refuse(
-      "v has the keys' dtype and leading axes and the state's width",
+      "v differs from the keys in dtype or leading axes, or from the state in width",
       expected,
       `${v.dtype} [${v.shape}]`,
     );
   }
-  if (!v && width < valueWidth) refuse("keys as wide as their values", `at least ${valueWidth}`, width);
-  if (Math.max(width, valueWidth) > MAX_WIDTH) refuse("a head width in range", `at most ${MAX_WIDTH}`, width);
+  if (!v && width < valueWidth)
+    refuse("keys are narrower than their values", `at least ${valueWidth}`, width);
+  if (Math.max(width, valueWidth) > MAX_WIDTH)
+    refuse("head width out of range", `at most ${MAX_WIDTH}`, width);
   for (const position of [firstKey, firstQuery]) {
     if (!Number.isInteger(position) || position < 0 || position + keys + tokens > 2 ** 31 - 1) {
-      refuse("positions that count from 0", "an integer below 2^31", position);
+      refuse("not a position", "an integer below 2^31", position);
     }
   }
   if (device.tape !== null && [q, k, ...(v ? [v] : [])].some((t) => t.requiresGrad)) {
-    refuse("no gradient through a state", "attention(), or no tape that records", "a tape");
+    refuse("foldAttention has no gradient", "attention(), or no tape that records", "a tape");
   }
   if (state.output.size === 0 || (keys === 0 && !state.fresh)) return;
   foldKernel.run(
@@ -167,13 +177,13 @@ export function foldAttention(
   state.fresh = false;
 }
 
-/** Attention over all keys that were folded in: [B,T,H,Dv]; a query that met none gives 0. The state stays as it is. */
+/** Attention over all keys that were folded in: [B,T,H,Dv]; a query that saw none gives 0. The state is not changed. */
 export function finishAttention(state: AttentionState): Tensor {
   const { output, sum: total } = state;
   const y = output.device.empty(output.shape);
   const width = output.shape[3];
   if (state.fresh) {
-    throw new ShapeError("a state that met keys", {
+    throw new ShapeError("the state holds no keys", {
       where: "finishAttention",
       expected: "foldAttention first",
     });

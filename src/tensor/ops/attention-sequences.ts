@@ -1,6 +1,6 @@
 /**
- * One step of several sequences, each over a cache of its own: the attention of their new tokens in one call for eight
- * of them (whose caches lie in one memory), so that all threads share the work whatever the lengths. No gradients.
+ * One step of several sequences, each over its own cache: the attention of their new tokens in one call for eight
+ * of them (whose caches lie in one memory), so that all threads share the work regardless of the lengths. No gradients.
  */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
@@ -65,7 +65,7 @@ const kernel = defineKernel({
 export interface SequenceCache {
   /** `[capacity, kvHeads width]` (any shape of as many elements), f32, bf16 or f16; the new tokens are written. */
   readonly keys: Tensor;
-  /** `[capacity, kvHeads valueWidth]` of the same dtype; null where a key's first channels are its value. */
+  /** `[capacity, kvHeads valueWidth]` of the same dtype; null if a key's first channels are its value. */
   readonly values: Tensor | null;
   /** Rows of q that belong to the sequence: its new tokens. */
   readonly rows: number;
@@ -89,41 +89,43 @@ function refuse(message: string, expected: unknown, found: unknown, name?: strin
 function valueWidthOf(q: Tensor, sequences: readonly SequenceCache[], options: SequenceOptions): number {
   const [count, heads, width] = q.shape;
   const { keyValueHeads: kvHeads } = options;
-  if (q.shape.length !== 3) refuse("q is [rows, heads, width]", "3 axes", q.shape);
+  if (q.shape.length !== 3) refuse("q must be [rows, heads, width]", "3 axes", q.shape);
   if (!(kvHeads > 0) || heads % kvHeads !== 0) {
-    refuse("heads are a multiple of key heads", `a divisor of ${heads}`, kvHeads);
+    refuse("query heads are not a multiple of key heads", `a divisor of ${heads}`, kvHeads);
   }
   const total = sequences.reduce((sum, { rows }) => sum + rows, 0);
-  if (total !== count) refuse("as many rows as the sequences have", count, total);
+  if (total !== count) refuse("q has a different number of rows than the sequences", count, total);
   const first = sequences[0];
   let valueWidth = options.valueWidth ?? width;
   for (const [i, { keys, values, rows, length }] of sequences.entries()) {
     const name = `sequence ${i}`;
     const capacity = keys.size / (kvHeads * width);
-    if (!Number.isInteger(rows) || rows < 0) refuse("a number of rows", "at least 0", rows, name);
+    if (!Number.isInteger(rows) || rows < 0) refuse("not a number of rows", "at least 0", rows, name);
     if (!Number.isInteger(length) || length < rows || length > capacity) {
-      refuse("a length within the cache", `${rows} to ${Math.floor(capacity)}`, length, name);
+      refuse("length outside the cache", `${rows} to ${Math.floor(capacity)}`, length, name);
     }
     if ((values === null) !== (first.values === null) || keys.dtype !== first.keys.dtype) {
-      refuse("caches of one kind", first.keys.dtype, keys.dtype, name);
+      refuse("caches differ in dtype or layout", first.keys.dtype, keys.dtype, name);
     }
     if (values === null) continue;
     // The longest common capacity: both streams grow together.
     const own = values.size / capacity / kvHeads;
     if (i === 0 && options.valueWidth === undefined) valueWidth = own;
     if (own !== valueWidth || values.dtype !== keys.dtype) {
-      refuse("values of the keys' capacity and dtype", `${keys.dtype}, width ${valueWidth}`, own, name);
+      refuse("values differ from keys in dtype or capacity", `${keys.dtype}, width ${valueWidth}`, own, name);
     }
   }
-  if (first?.values === null && width < valueWidth) refuse("keys as wide as values", valueWidth, width);
-  if (Math.max(width, valueWidth) > MAX_WIDTH) refuse("a head width in range", `at most ${MAX_WIDTH}`, width);
+  if (first?.values === null && width < valueWidth)
+    refuse("keys are narrower than their values", valueWidth, width);
+  if (Math.max(width, valueWidth) > MAX_WIDTH)
+    refuse("head width out of range", `at most ${MAX_WIDTH}`, width);
   return valueWidth;
 }
 
 /**
  * Causal attention of the rows of q [N, H, D] f32, sorted by sequence, over the sequences' caches: [N, H, Dv]. Row t of
- * a sequence sees its keys 0 to length - rows + t. On the CPU a row has the same bits whatever other sequences there
- * are, and those of `attention` with `lengths`. No gradients. @throws ShapeError
+ * a sequence sees its keys 0 to length - rows + t. On the CPU a row has the same bits whatever other sequences are in the
+ * call, and the same bits as with `attention` with `lengths`. No gradients. @throws ShapeError
  */
 export function attentionSequences(
   q: Tensor,

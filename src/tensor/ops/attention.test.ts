@@ -332,14 +332,14 @@ describe("attention refuses", () => {
       /at least 3 keys; found: 2/,
     );
     expect(() => attention(z(1, 2, 2, 4), z(1, 2, 2, 5), z(1, 2, 2, 4), { scale })).toThrow(
-      /share batch and width/,
+      /differ in batch or width/,
     );
     expect(() => attention(z(1, 2, 2, 4), z(1, 2, 2, 4), z(1, 3, 2, 4), { scale })).toThrow(/leading axes/);
     expect(() => attention(z(1, 2, 2, 4), z(1, 2, 2, 4), null, { scale, valueWidth: 5 })).toThrow(
       /at most 4; found: 5/,
     );
     expect(() => attention(z(1, 2, 2, 4), z(1, 2, 2, 4), null, { scale, lengths: z(1) })).toThrow(
-      /lengths is i32/,
+      /lengths must be i32/,
     );
   });
 

@@ -160,37 +160,38 @@ function refuse(message: string, expected: unknown, found: unknown): never {
 }
 
 function sizesOf(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptions): Sizes {
-  if (q.shape.length !== 4) refuse("q is [batch, tokens, heads, width]", "4 axes", q.shape);
-  if (k.shape.length !== 4) refuse("k is [batch, keys, kvHeads, width]", "4 axes", k.shape);
+  if (q.shape.length !== 4) refuse("q must be [batch, tokens, heads, width]", "4 axes", q.shape);
+  if (k.shape.length !== 4) refuse("k must be [batch, keys, kvHeads, width]", "4 axes", k.shape);
   const [batch, tokens, heads, width] = q.shape;
   const [, keys, kvHeads] = k.shape;
   if (k.shape[0] !== batch || k.shape[3] !== width) {
-    refuse("q and k share batch and width", [batch, "keys", "kvHeads", width], k.shape);
+    refuse("q and k differ in batch or width", [batch, "keys", "kvHeads", width], k.shape);
   }
   if (kvHeads === 0 || heads % kvHeads !== 0) {
-    refuse("heads are a multiple of key heads", `a divisor of ${heads}`, kvHeads);
+    refuse("query heads are not a multiple of key heads", `a divisor of ${heads}`, kvHeads);
   }
   if (v && (v.shape.length !== 4 || v.shape.slice(0, 3).some((n, i) => n !== k.shape[i]))) {
-    refuse("v has the keys' leading axes", [batch, keys, kvHeads, "valueWidth"], v.shape);
+    refuse("v and k differ in leading axes", [batch, keys, kvHeads, "valueWidth"], v.shape);
   }
   const valueWidth = v ? v.shape[3] : (options.valueWidth ?? width);
   if (options.valueWidth !== undefined && (v ? valueWidth : width) < options.valueWidth) {
-    refuse("values as wide as asked", `at most ${v ? valueWidth : width}`, options.valueWidth);
+    refuse("valueWidth out of range", `at most ${v ? valueWidth : width}`, options.valueWidth);
   }
   if (v && options.valueWidth !== undefined && options.valueWidth !== valueWidth) {
-    refuse("valueWidth is the width of v", valueWidth, options.valueWidth);
+    refuse("valueWidth differs from the width of v", valueWidth, options.valueWidth);
   }
-  if (Math.max(width, valueWidth) > MAX_WIDTH) refuse("a head width in range", `at most ${MAX_WIDTH}`, width);
-  if (v && v.dtype !== k.dtype) refuse("keys and values of one dtype", k.dtype, v.dtype);
+  if (Math.max(width, valueWidth) > MAX_WIDTH)
+    refuse("head width out of range", `at most ${MAX_WIDTH}`, width);
+  if (v && v.dtype !== k.dtype) refuse("keys and values have different dtypes", k.dtype, v.dtype);
   const { lengths } = options;
   if (lengths && (lengths.dtype !== "i32" || lengths.size !== batch)) {
-    refuse("lengths is i32 with one entry per row", [batch], lengths.shape);
+    refuse("lengths must be i32 with one entry per row", [batch], lengths.shape);
   }
-  if (!lengths && keys < tokens) refuse("queries are the last of the keys", `at least ${tokens} keys`, keys);
+  if (!lengths && keys < tokens) refuse("more queries than keys", `at least ${tokens} keys`, keys);
   return { batch, tokens, keys, heads, kvHeads, width, valueWidth };
 }
 
-/** How keys are cut: `parts` in all, `count` of them of `base` keys, and so on (kernels/attention-parts.ts). */
+/** How keys are cut: `parts` in total, `count` of them of `base` keys, and so on (kernels/attention-parts.ts). */
 export interface KeyParts {
   readonly parts: number;
   readonly base: number;
@@ -207,7 +208,7 @@ export function keyParts(
 ): KeyParts {
   const rows = ((tokens <= FEW_QUERIES ? 1 : tokens) * heads) / kvHeads;
   const blocks = batch * kvHeads * Math.ceil(rows / UNIT_ROWS);
-  if (keys > MOST_KEYS) refuse("keys that 32 bits count, parts and all", `at most ${MOST_KEYS}`, keys);
+  if (keys > MOST_KEYS) refuse("too many keys", `at most ${MOST_KEYS}`, keys);
   if (blocks >= ENOUGH_UNITS) return { parts: 1, base: PART_KEYS, count: 0 };
   const count = blocks >= 8 ? 4 : blocks >= 2 ? 8 : 16;
   let parts = 1;
@@ -224,7 +225,7 @@ export function partRow(valueWidth: number): number {
   return valueWidth + PART_EXTRA;
 }
 
-/** Runs the forward kernel, rows of the batch in groups where the parts' results would take much memory. */
+/** Runs the forward kernel, rows of the batch in groups if the parts' results would take much memory. */
 function runForward(
   operands: { q: Tensor; k: Tensor; v: Tensor | null; lengths: Tensor | null; y: Tensor; lse: Tensor | null },
   sizes: Sizes,
@@ -262,7 +263,7 @@ function runForward(
  * be f16 or bf16 (of one dtype, without gradients). The queries are the last T of the valid keys: query t of row b sees keys 0 to lengths[b]-T+t (`lengths` defaults to S); a query that
  * sees no key gives 0. Query heads h*H/Hkv to (h+1)*H/Hkv - 1 share key head h. With v null the value of a key is
  * its own first `valueWidth` channels (absorbed MLA over a latent cache). Gradients flow to q, k and v unless
- * `lengths` is given or v is null. On the CPU a query has the same bits alone and beside one other. @throws ShapeError
+ * `lengths` is given or v is null. On the CPU a query has the same bits alone or batched with one other. @throws ShapeError
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: AttentionOptions): Tensor {
   const sizes = sizesOf(q, k, v, options);
@@ -278,7 +279,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor | null, options: Atten
     );
   }
   if (tracked && (k.dtype !== "f32" || v?.dtype !== "f32")) {
-    refuse("a gradient needs keys and values in f32", "f32", [k.dtype, v?.dtype]);
+    refuse("gradients need keys and values in f32", "f32", [k.dtype, v?.dtype]);
   }
   const y = device.empty([batch, tokens, heads, valueWidth]);
   if (y.size === 0 && !tracked) return y;

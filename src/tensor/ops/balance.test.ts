@@ -180,7 +180,7 @@ describe("router bias", () => {
       const bias = device.tensor([0, 1, -1, 0.5]);
       updateRouterBias(bias, device.tensor([5, 3, 0, 4], [4], "i32"), 0.25);
       expect(Array.from(await bias.data())).toEqual([-0.25, 1, -0.75, 0.25]);
-      // The mean 7/3 is no integer: nobody stays.
+      // The mean 7/3 is not an integer: nobody stays.
       const three = device.tensor([0, 0, 0]);
       updateRouterBias(three, device.tensor([2, 3, 2], [3], "i32"), 1);
       expect(Array.from(await three.data())).toEqual([1, -1, 1]);

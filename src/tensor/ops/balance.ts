@@ -3,8 +3,8 @@
  * level), the sequence-wise loss of V3, and V3's router bias that needs no loss.
  *
  * Every loss is `mean over sequences of sum_i w_i P_i`: P_i is the mean score of expert i and carries the
- * gradient, w_i is a load that is counted and carries none. Coefficients (alpha) are the caller's. Rows of
- * different length are not handled: every sequence has N / B rows.
+ * gradient, w_i is a load that is counted and carries none. Coefficients (alpha) are applied by the caller. All
+ * sequences have the same length, N / B rows.
  */
 import { ConfigError, ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
@@ -148,18 +148,22 @@ function loss(
 ): Tensor {
   const { sequences, topK } = options;
   if (scores.shape.length !== 2) {
-    throw new ShapeError("scores of tokens and experts", { where, expected: "[N, E]", found: scores.shape });
+    throw new ShapeError("scores must be [tokens, experts]", {
+      where,
+      expected: "[N, E]",
+      found: scores.shape,
+    });
   }
   const [rows, experts] = scores.shape;
   if (!Number.isInteger(sequences) || sequences < 1 || rows % sequences !== 0) {
-    throw new ShapeError("sequences of equal length", {
+    throw new ShapeError("tokens do not divide into sequences of equal length", {
       where,
       expected: `a divisor of ${rows} rows`,
       found: sequences,
     });
   }
   if (!Number.isInteger(devices) || devices < 1 || experts % devices !== 0) {
-    throw new ConfigError("devices hold equally many experts", {
+    throw new ConfigError("experts do not divide evenly among devices", {
       where,
       name: "devices",
       expected: `a divisor of ${experts}`,
@@ -167,7 +171,7 @@ function loss(
     });
   }
   if (!Number.isInteger(topK) || topK < 1 || topK > experts) {
-    throw new ConfigError("topK experts exist", {
+    throw new ConfigError("topK out of range", {
       where,
       name: "topK",
       expected: `1 to ${experts}`,
@@ -176,7 +180,11 @@ function loss(
   }
   const given = options.ids;
   if (given && !sameShape(given.shape, [rows, topK])) {
-    throw new ShapeError("the ids of every token", { where, expected: [rows, topK], found: given.shape });
+    throw new ShapeError("expert ids must be [tokens, topK]", {
+      where,
+      expected: [rows, topK],
+      found: given.shape,
+    });
   }
   const { device } = scores;
   const normalize = options.normalizeScores ? 1 : 0;
@@ -210,7 +218,7 @@ function loss(
 /**
  * Expert-level balance loss, without its alpha: scores [N, E] -> [1], the mean over sequences of sum_i f_i P_i with
  * f_i = E / (K T) times the tokens that chose expert i. 1 at perfect balance of scores that sum to 1. MoE and V2
- * pass the router's ids; V3 passes none and normalises. @throws ShapeError, ConfigError
+ * pass the router's ids; V3 passes none and normalizes. @throws ShapeError, ConfigError
  */
 export function sequenceBalanceLoss(scores: Tensor, options: BalanceOptions): Tensor {
   const { topK } = options;
@@ -241,7 +249,7 @@ export function communicationBalanceLoss(
   const { devices, devicesPerToken } = options;
   const where = "communicationBalanceLoss";
   if (!(devicesPerToken >= 1 && devicesPerToken <= devices)) {
-    throw new ConfigError("a token reaches some of the devices", {
+    throw new ConfigError("devicesPerToken out of range", {
       where,
       name: "devicesPerToken",
       expected: `1 to ${devices}`,
@@ -253,7 +261,11 @@ export function communicationBalanceLoss(
 
 function checkCounts(where: string, values: Tensor, counts: Tensor): void {
   if (values.shape.length !== 1 || !sameShape(values.shape, counts.shape)) {
-    throw new ShapeError("one count per expert", { where, expected: values.shape, found: counts.shape });
+    throw new ShapeError("values and counts have different shapes", {
+      where,
+      expected: values.shape,
+      found: counts.shape,
+    });
   }
 }
 
@@ -272,7 +284,7 @@ export function addCounts(total: Tensor, counts: Tensor): void {
   addCountsKernel.run(total.device, { total, counts }, { experts: total.size });
 }
 
-/** MaxVio of the Loss-Free Balancing paper: (largest count - mean) / mean; 0 where nothing was routed. */
+/** MaxVio of the Loss-Free Balancing paper: (largest count - mean) / mean; 0 if nothing was routed. */
 export function maxViolation(counts: ArrayLike<number>): number {
   let total = 0;
   let largest = 0;

@@ -85,8 +85,8 @@ export interface CrossEntropyOptions {
   /** What the sum of losses is divided by; default: the number of targets that are not ignored (at least 1). */
   readonly denominator?: number;
   /**
-   * Lets the backward pass write the gradient over the logits, which saves an [N, V] array. Only where nothing
-   * else reads the logits after this op: not for a leaf, nor where another op uses them as its saved input.
+   * Lets the backward pass write the gradient over the logits, which saves an [N, V] array. Only if nothing
+   * else reads the logits after this op: not for a leaf, nor if another op uses them as its saved input.
    */
   readonly consumeLogits?: boolean;
 }
@@ -95,7 +95,7 @@ function rowsOf(where: string, logits: Tensor, targets: Tensor): { rows: number;
   const n = logits.shape.at(-1) ?? 0;
   const rows = n === 0 ? 0 : logits.size / n;
   if (n === 0 || targets.size !== rows) {
-    throw new ShapeError("one target for each row of logits", {
+    throw new ShapeError("targets and rows of logits differ in number", {
       where,
       expected: `${rows} targets for logits [${logits.shape}]`,
       found: targets.shape,
@@ -112,7 +112,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
   const { denominator = 0, consumeLogits = false } = options;
   const { rows, n } = rowsOf("crossEntropy", logits, targets);
   if (!(denominator >= 0 && denominator < Number.POSITIVE_INFINITY)) {
-    throw new ShapeError("a positive denominator", { where: "crossEntropy", found: denominator });
+    throw new ShapeError("denominator must be positive", { where: "crossEntropy", found: denominator });
   }
   const { device } = logits;
   const loss = device.empty([1]);
@@ -140,7 +140,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
 }
 
 /**
- * -log softmax(logits)[target] of every row, 0 where the target is negative: [N, V] (or [.., V]), i32 [N] -> [N].
+ * -log softmax(logits)[target] of every row, 0 if the target is negative: [N, V] (or [.., V]), i32 [N] -> [N].
  * No gradient. @throws ShapeError
  */
 export function tokenLosses(logits: Tensor, targets: Tensor): Tensor {

@@ -28,7 +28,7 @@ const scaleKernel = defineKernel({
 
 function checkShapes(where: string, a: Tensor, b: Tensor): void {
   if (!sameShape(a.shape, b.shape)) {
-    throw new ShapeError("operands of one shape", { where, expected: a.shape, found: b.shape });
+    throw new ShapeError("shapes differ", { where, expected: a.shape, found: b.shape });
   }
 }
 

@@ -1,4 +1,4 @@
-/** Rows of a table by token id. Ids live on the device, so a bad one shows as NaN, not as an exception. */
+/** Rows of a table by token id. Ids are on the device, so an invalid one gives NaN rather than an exception. */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
@@ -34,11 +34,11 @@ const embeddingGradKernel = defineKernel({
   },
 });
 
-/** Checks ids where they are known on the host. @throws ShapeError with the first id outside 0 to vocabulary - 1 */
+/** Checks ids if they are known on the host. @throws ShapeError with the first id outside 0 to vocabulary - 1 */
 export function checkIds(ids: ArrayLike<number>, vocabulary: number, where = "embedding"): void {
   for (let i = 0; i < ids.length; i++) {
     if (!(ids[i] >= 0 && ids[i] < vocabulary)) {
-      throw new ShapeError("a token id out of range", {
+      throw new ShapeError("token id out of range", {
         where,
         name: `ids[${i}]`,
         expected: `0 to ${vocabulary - 1}`,
@@ -57,7 +57,7 @@ export function checkIds(ids: ArrayLike<number>, vocabulary: number, where = "em
 export function embedding(weight: Weight, ids: Tensor): Tensor {
   if (isQuantized(weight)) return quantizedEmbedding(weight, ids);
   if (weight.shape.length !== 2) {
-    throw new ShapeError("a table with two axes", {
+    throw new ShapeError("an embedding table must be [V, d]", {
       where: "embedding",
       name: "weight",
       expected: "[V, d]",
@@ -65,7 +65,10 @@ export function embedding(weight: Weight, ids: Tensor): Tensor {
     });
   }
   if (weight.requiresGrad && weight.dtype !== "f32") {
-    throw new ShapeError("a table that needs a gradient is f32", { where: "embedding", found: weight.dtype });
+    throw new ShapeError("a trained embedding table must be f32", {
+      where: "embedding",
+      found: weight.dtype,
+    });
   }
   const { device } = weight;
   const [vocabulary, n] = weight.shape;

@@ -25,10 +25,10 @@ export function experts(
   const where = "experts";
   if (isQuantized(gateUp) && isQuantized(down)) return quantizedExperts(x, { ids, weights }, gateUp, down);
   if (isQuantized(gateUp) || isQuantized(down)) {
-    throw new ShapeError("gate, up and down are all quantized or none is", { where });
+    throw new ShapeError("quantized and float expert weights are mixed", { where });
   }
   if (down.shape.length !== 3) {
-    throw new ShapeError("stacked expert weights", {
+    throw new ShapeError("down must be [experts, d, f]", {
       where,
       name: "down",
       expected: "[E, d, f]",
@@ -37,7 +37,7 @@ export function experts(
   }
   const [count, width, inner] = down.shape;
   if (!sameShape(gateUp.shape, [count, 2 * inner, width])) {
-    throw new ShapeError("gate over up for each expert", {
+    throw new ShapeError("gateUp does not fit down", {
       where,
       name: "gateUp",
       expected: [count, 2 * inner, width],
@@ -45,7 +45,7 @@ export function experts(
     });
   }
   if (x.shape.length !== 2 || x.shape[1] !== width || x.shape[0] !== ids.shape[0]) {
-    throw new ShapeError("one row per routed token", {
+    throw new ShapeError("x does not have one row per routed token", {
       where,
       name: "x",
       expected: [ids.shape[0], width],

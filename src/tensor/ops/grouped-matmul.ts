@@ -1,4 +1,4 @@
-/** The linear layers of experts: rows sorted by group, each group with a weight matrix of its own. */
+/** The linear layers of experts: rows sorted by group, each group with its own weight matrix. */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
@@ -47,13 +47,13 @@ const outerKernel = defineKernel({
 /**
  * x W[g]^T for the rows of each group g: x [rows, k] f32 sorted by group, offsets i32 [groups + 1] (group g has
  * rows offsets[g] to offsets[g + 1]; the last is `rows`), weight [groups, n, k] float; result [rows, n]. A group
- * without rows has a weight gradient of exact zeros. The weight gets a gradient only where it is f32.
+ * without rows has a weight gradient of exact zeros. The weight gets a gradient only if it is f32.
  * @throws ShapeError
  */
 export function groupedLinear(x: Tensor, offsets: Tensor, weight: Tensor): Tensor {
   const where = "groupedLinear";
   if (x.shape.length !== 2 || weight.shape.length !== 3 || x.shape[1] !== weight.shape[2]) {
-    throw new ShapeError("rows [rows, k] and weights [groups, n, k]", {
+    throw new ShapeError("x [rows, k] and weights [groups, n, k] differ in k", {
       where,
       expected: "equal k",
       found: `[${x.shape}] and [${weight.shape}]`,
@@ -62,10 +62,14 @@ export function groupedLinear(x: Tensor, offsets: Tensor, weight: Tensor): Tenso
   const [groups, n, k] = weight.shape;
   const rows = x.shape[0];
   if (offsets.size !== groups + 1) {
-    throw new ShapeError("one offset more than groups", { where, expected: groups + 1, found: offsets.size });
+    throw new ShapeError("offsets must have one entry more than groups", {
+      where,
+      expected: groups + 1,
+      found: offsets.size,
+    });
   }
   if (weight.requiresGrad && weight.dtype !== "f32") {
-    throw new ShapeError("a weight that is trained is f32", { where, expected: "f32", found: weight.dtype });
+    throw new ShapeError("a trained weight must be f32", { where, expected: "f32", found: weight.dtype });
   }
   const { device } = x;
   const dtype = dtypeCode(weight.dtype);

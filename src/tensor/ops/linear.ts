@@ -12,7 +12,7 @@ import { quantizedLinear, refuseGradient } from "./quantized-linear.ts";
 function addToRows(y: Tensor, bias: Tensor): void {
   const n = y.shape.at(-1)!;
   if (bias.dtype !== "f32" || bias.shape.length !== 1 || bias.size !== n) {
-    throw new ShapeError("a bias with an element for each row of the weight", {
+    throw new ShapeError("the bias must have one element per row of the weight", {
       where: "linear",
       expected: `f32 [${n}]`,
       found: `${bias.dtype} [${bias.shape}]`,
@@ -26,7 +26,7 @@ function addToRows(y: Tensor, bias: Tensor): void {
 
 /**
  * x W^T + bias: x [.., k] f32, weight [n, k] float or quantized, bias [n] f32 or none, result [.., n]. The weight gets
- * a gradient only where it is f32; through quantized weights there is none at all. @throws ShapeError
+ * a gradient only if it is f32; through quantized weights there is none at all. @throws ShapeError
  */
 export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): Tensor {
   if (isQuantized(weight)) {
@@ -37,14 +37,14 @@ export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): T
   }
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.shape[1]) {
-    throw new ShapeError("a weight [n, k] for an input [.., k]", {
+    throw new ShapeError("weight and input differ in their last axis", {
       where: "linear",
       expected: `[n, ${k}]`,
       found: weight.shape,
     });
   }
   if (weight.requiresGrad && weight.dtype !== "f32") {
-    throw new ShapeError("a weight that is trained is f32", {
+    throw new ShapeError("a trained weight must be f32", {
       where: "linear",
       expected: "f32",
       found: weight.dtype,
@@ -79,7 +79,7 @@ export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): T
   return y;
 }
 
-/** The gradients of x W^T, for whatever computed it: x [.., k] f32, weight [n, k] f32. */
+/** The gradients of x W^T, however it was computed: x [.., k] f32, weight [n, k] f32. */
 export function linearBackward(x: Tensor, weight: Tensor): Backward {
   const { device } = x;
   const [n, k] = weight.shape;

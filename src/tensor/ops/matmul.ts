@@ -1,6 +1,6 @@
 /**
  * Matrix products, plain and batched, and the strided form that other ops build on. Products of a few rows go
- * to kernels of their own, which read each weight once: one for weights that are contiguous along k, one along n.
+ * to their own kernels, which read each weight once: one for weights that are contiguous along k, one along n.
  */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
@@ -121,7 +121,7 @@ function checkBounds(view: MatrixView, name: string, rows: number, columns: numb
   const { tensor, offset = 0, row, column = 1, batch: step = 0 } = view;
   const last = offset + (batch - 1) * step + (rows - 1) * row + (columns - 1) * column;
   if (rows > 0 && columns > 0 && batch > 0 && (last >= tensor.size || offset < 0)) {
-    throw new ShapeError("a matrix lies inside its tensor", {
+    throw new ShapeError("the matrix reaches beyond its tensor", {
       where: "matmulInto",
       name,
       expected: `${tensor.size} elements`,
@@ -141,14 +141,14 @@ export function within<T>(view: MatrixView, body: (tensor: Tensor) => T): T {
   });
 }
 
-/** Pieces that a long k is cut into where c alone would give too few units of work; depends on the shape only. */
+/** Pieces that a long k is cut into if c alone would give too few units of work; depends on the shape only. */
 function chunksOf(m: number, n: number, k: number, batch: number): number {
   return batch === 1 && m * n <= 131072 && k >= 1024 ? Math.min(8, Math.floor(k / 512)) : 1;
 }
 
 /**
- * c = a b, or c += a b where `accumulate`: a [m, k] f32, b [k, n] float, c [m, n] f32 by any strides (c's column
- * stride is 1), `batch` times. No gradient. Views that overlap c are the caller's fault. @throws ShapeError
+ * c = a b, or c += a b if `accumulate`: a [m, k] f32, b [k, n] float, c [m, n] f32 by any strides (c's column
+ * stride is 1), `batch` times. No gradient. Views that overlap c are not detected. @throws ShapeError
  */
 export function matmulInto(
   device: Device,
@@ -167,7 +167,7 @@ export function matmulInto(
   const { row: rowB, column: columnB = 1, batch: batchB = 0 } = b;
   const { row: rowC, column: columnC = 1, batch: batchC = 0 } = c;
   if (columnC !== 1) {
-    throw new ShapeError("a result with contiguous rows", {
+    throw new ShapeError("rows of the result must be contiguous", {
       where: "matmulInto",
       expected: 1,
       found: columnC,
@@ -246,14 +246,14 @@ export interface MatmulOptions {
 
 /**
  * a b: [m, k] [k, n], or [G, m, k] [G, k, n], or [G, m, k] [k, n] with one b for all; a f32, b float. b gets a
- * gradient only where it is f32, and so does a transposed a. @throws ShapeError
+ * gradient only if it is f32, and so does a transposed a. @throws ShapeError
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false } = options;
   const where = "matmul";
   const rank = a.shape.length;
   if ((rank !== 2 && rank !== 3) || (b.shape.length !== 2 && b.shape.length !== rank)) {
-    throw new ShapeError("two matrices or batches of them", {
+    throw new ShapeError("operands must be two matrices or two batches of matrices", {
       where,
       found: `[${a.shape}] and [${b.shape}]`,
     });
@@ -265,14 +265,14 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const [m, k] = transposeA ? [columnsA, rowsA] : [rowsA, columnsA];
   const [kB, n] = transposeB ? [columnsB, rowsB] : [rowsB, columnsB];
   if (k !== kB || (rank === 3 && !shared && b.shape[0] !== batch)) {
-    throw new ShapeError("operands that fit", {
+    throw new ShapeError("matrix sizes do not match", {
       where,
       expected: `inner sizes and batches equal (transposeA ${transposeA}, transposeB ${transposeB})`,
       found: `[${a.shape}] and [${b.shape}]`,
     });
   }
   if (b.dtype !== "f32" && (b.requiresGrad || (transposeA && a.requiresGrad))) {
-    throw new ShapeError("a gradient through this operand needs f32", { where, name: "b", found: b.dtype });
+    throw new ShapeError("a trained operand must be f32", { where, name: "b", found: b.dtype });
   }
   // One b for rows that follow each other is one product.
   const fold = shared && !transposeA;

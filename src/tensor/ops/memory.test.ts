@@ -27,7 +27,7 @@ function numbers(): Float32Array {
   for (let e = -30; e <= 17; e++) {
     for (let i = 0; i < 40; i++)
       values.push((random.uniform() < 0.5 ? -1 : 1) * (1 + random.uniform()) * 2 ** e);
-    // Ties of f16 and of bf16, and their neighbours.
+    // Ties of f16 and of bf16, and their neighbors.
     for (const bits of [11, 12, 25, 8, 9]) {
       for (const odd of [1, 3, 5]) {
         const tie = 2 ** e * (1 + odd * 2 ** -bits);

@@ -64,7 +64,7 @@ export function fill(y: Tensor, value: number): Tensor {
 /** Copies `x` into `y`, floats of one shape; narrowing rounds to nearest even. @throws ShapeError */
 export function copy(x: Tensor, y: Tensor): Tensor {
   if (!sameShape(x.shape, y.shape)) {
-    throw new ShapeError("copy between equal shapes", { where: "copy", expected: y.shape, found: x.shape });
+    throw new ShapeError("shapes differ", { where: "copy", expected: y.shape, found: x.shape });
   }
   runCopy(x, y, { rows: 1, n: x.size, xStride: x.size, yStride: x.size });
   return y;
@@ -77,7 +77,8 @@ function runCopy(x: Tensor, y: Tensor, sizes: Record<"rows" | "n" | "xStride" | 
 
 /**
  * Copies `rows` rows of `n` float elements between buffers of different row strides (in elements), starting at the
- * operands' first elements; from f32 to bf16 or f16 rounded to nearest even, back exactly. The caller answers for the bounds; ops use it, models do not.
+ * operands' first elements; from f32 to bf16 or f16 rounded to nearest even, back exactly. For ops, not for models.
+ * @throws ShapeError if a row reaches beyond its tensor
  */
 export function copyRows(
   x: Tensor,

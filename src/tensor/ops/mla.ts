@@ -55,7 +55,7 @@ const backwardKernel = defineKernel({
 export function mlaExpand(kv: Tensor, kRope: Tensor, nope: number): [k: Tensor, v: Tensor] {
   const [batch, tokens, heads, both] = kv.shape;
   if (kv.shape.length !== 4 || !(nope >= 0 && nope <= both)) {
-    throw new ShapeError("kv is [B, S, H, nope + v]", {
+    throw new ShapeError("kv must be [B, S, H, nope + v]", {
       where: "mlaExpand",
       expected: `[B, S, H, at least ${nope}]`,
       found: kv.shape,
@@ -63,7 +63,7 @@ export function mlaExpand(kv: Tensor, kRope: Tensor, nope: number): [k: Tensor, 
   }
   const rope = kRope.shape[2];
   if (kRope.shape.length !== 3 || kRope.shape[0] !== batch || kRope.shape[1] !== tokens) {
-    throw new ShapeError("kRope is [B, S, R] of the same tokens", {
+    throw new ShapeError("kRope does not have the tokens of kv", {
       where: "mlaExpand",
       expected: [batch, tokens, "R"],
       found: kRope.shape,

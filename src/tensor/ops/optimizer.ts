@@ -50,7 +50,7 @@ export interface AdamWOptions {
 /**
  * One AdamW step in place on `param` (f32) and its moments `m` and `v` (both f32 or both bf16, same shape). A null
  * gradient counts as zero: the parameter is still decayed and moved by its moments. Gradients are multiplied by
- * the device scalar `gradientScale` where it is given. @throws ShapeError, ConfigError
+ * the device scalar `gradientScale` if it is given. @throws ShapeError, ConfigError
  */
 export function adamw(
   param: Tensor,
@@ -63,7 +63,7 @@ export function adamw(
   const { learningRate, beta1, beta2, epsilon, weightDecay, step } = options;
   for (const [name, tensor] of Object.entries({ grad, m, v })) {
     if (tensor !== null && tensor.size !== param.size) {
-      throw new ShapeError("as many elements as the parameter", {
+      throw new ShapeError("sizes differ from the parameter's", {
         where: "adamw",
         name,
         expected: param.shape,
@@ -72,17 +72,24 @@ export function adamw(
     }
   }
   if (m.dtype !== v.dtype || m.dtype === "f16") {
-    throw new ShapeError("moments of one dtype", {
+    throw new ShapeError("moments must have one dtype", {
       where: "adamw",
       expected: "f32 or bf16",
       found: [m.dtype, v.dtype],
     });
   }
   if (gradientScale !== null && gradientScale.size !== 1) {
-    throw new ShapeError("a scalar gradient scale", { where: "adamw", found: gradientScale.shape });
+    throw new ShapeError("the gradient scale must be a scalar", {
+      where: "adamw",
+      found: gradientScale.shape,
+    });
   }
   if (!(Number.isInteger(step) && step >= 1)) {
-    throw new ConfigError("steps count from 1", { where: "adamw", name: "step", found: step });
+    throw new ConfigError("step must be an integer of at least 1", {
+      where: "adamw",
+      name: "step",
+      found: step,
+    });
   }
   // Differences and powers in double precision here: 1 - 0.999 in f32 would be off by 1e-5 of itself.
   adamwKernel.run(
@@ -105,7 +112,11 @@ export function adamw(
 /** min(1, maxNorm / (norm + 1e-6)) of a squared norm, both on the device: [1] -> [1]. @throws ConfigError */
 export function clipScale(squaredNorm: Tensor, maxNorm: number): Tensor {
   if (!(maxNorm > 0)) {
-    throw new ConfigError("a positive norm", { where: "clipScale", name: "maxNorm", found: maxNorm });
+    throw new ConfigError("maxNorm must be positive", {
+      where: "clipScale",
+      name: "maxNorm",
+      found: maxNorm,
+    });
   }
   const y = squaredNorm.device.empty([1]);
   clipScaleKernel.run(squaredNorm.device, { x: squaredNorm, y }, {}, { limit: maxNorm });

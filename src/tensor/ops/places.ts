@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor.ts";
 
 export const places = [0, 1, 2, 3, 4, 5, 6, 7] as const;
 
-/** Tensors that a call takes at the most. */
+/** Most tensors of a call. */
 export const PLACES = places.length;
 
 export type Place = (typeof places)[number];

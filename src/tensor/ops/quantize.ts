@@ -159,7 +159,7 @@ function withTiles<T>(
 ): T {
   const shard = weight.shards.find(({ begin, end }) => matrix >= begin && matrix < end);
   if (!shard || row < 0 || rows < 0 || row + rows > weight.rows) {
-    throw new ShapeError("rows inside a matrix", {
+    throw new ShapeError("rows reach beyond the matrix", {
       where,
       expected: weight.shape,
       found: `rows ${row} to ${row + rows} of matrix ${matrix}`,
@@ -177,7 +177,7 @@ function withTiles<T>(
 /** Rows that are written replace whole groups of tiles. @throws ShapeError */
 function checkGroups(where: string, weight: QuantizedTensor, row: number, rows: number): void {
   if (row % TILE_ROWS === 0 && (rows % TILE_ROWS === 0 || row + rows === weight.rows)) return;
-  throw new ShapeError("whole groups of rows", {
+  throw new ShapeError("rows do not form whole groups", {
     where,
     expected: `multiples of ${TILE_ROWS}, or up to row ${weight.rows}`,
     found: `rows ${row} to ${row + rows}`,
@@ -194,7 +194,11 @@ export function quantizeInto(target: QuantizedTensor, matrix: number, row: numbe
   const where = "quantizeInto";
   const { device, columns } = target;
   if (values.shape.length !== 2 || values.shape[1] !== columns) {
-    throw new ShapeError("rows of the matrix", { where, expected: `[r, ${columns}]`, found: values.shape });
+    throw new ShapeError("values do not have the columns of the matrix", {
+      where,
+      expected: `[r, ${columns}]`,
+      found: values.shape,
+    });
   }
   const rows = values.shape[0];
   checkGroups(where, target, row, rows);
@@ -207,7 +211,11 @@ export function quantizeInto(target: QuantizedTensor, matrix: number, row: numbe
 function blocksBytes(where: string, weight: QuantizedTensor, rows: number): number {
   const { columns, format } = weight;
   if (columns % 32 !== 0) {
-    throw new ShapeError("rows of whole blocks", { where, expected: "a multiple of 32", found: columns });
+    throw new ShapeError("columns do not form whole blocks", {
+      where,
+      expected: "a multiple of 32",
+      found: columns,
+    });
   }
   return rows * (columns / 32) * blockBytes[format];
 }
@@ -227,7 +235,7 @@ export function repackInto(
   const { device, columns } = target;
   const bytes = blocksBytes(where, target, rows);
   if (blocks.size !== bytes) {
-    throw new ShapeError("one block per 32 values", { where, expected: bytes, found: blocks.size });
+    throw new ShapeError("block bytes do not fill the rows", { where, expected: bytes, found: blocks.size });
   }
   checkGroups(where, target, row, rows);
   withTiles(where, target, matrix, row, rows, (w) =>
@@ -241,7 +249,7 @@ export function unpackBlocks(source: QuantizedTensor, matrix: number, row: numbe
   const { device, columns } = source;
   const bytes = blocksBytes(where, source, rows);
   if (row % TILE_ROWS !== 0) {
-    throw new ShapeError("rows from the start of a group", {
+    throw new ShapeError("rows do not start at a group", {
       where,
       expected: `a multiple of ${TILE_ROWS}`,
       found: row,
@@ -255,7 +263,7 @@ export function unpackBlocks(source: QuantizedTensor, matrix: number, row: numbe
 }
 
 /**
- * Rows `row` to `row` + `rows` (any) of one matrix as f32, exact: [rows, k], or [k, rows] where `transpose`.
+ * Rows `row` to `row` + `rows` (any) of one matrix as f32, exact: [rows, k], or [k, rows] if `transpose`.
  * @throws ShapeError
  */
 export function dequantizeRows(
@@ -281,7 +289,7 @@ export function dequantizeRows(
  */
 export function quantizedEmbedding(weight: QuantizedTensor, ids: Tensor): Tensor {
   if (weight.shape.length !== 2) {
-    throw new ShapeError("a table with two axes", {
+    throw new ShapeError("an embedding table must be [V, d]", {
       where: "quantizedEmbedding",
       expected: "[V, d]",
       found: weight.shape,

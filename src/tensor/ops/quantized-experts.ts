@@ -86,7 +86,7 @@ const downKernel = defineKernel({
 /** Gate over up whose halves begin a row group each. @throws ShapeError */
 function checkHalves(where: string, gateUp: QuantizedTensor, f: number): void {
   if (gateUp.rows === 2 * f && f % TILE_ROWS === 0) return;
-  throw new ShapeError("gate over up, each in whole groups of rows", {
+  throw new ShapeError("gateUp must hold gate over up, each in whole groups of rows", {
     where,
     name: "gateUp",
     expected: `${2 * f} rows, the half a multiple of ${TILE_ROWS}`,
@@ -96,13 +96,13 @@ function checkHalves(where: string, gateUp: QuantizedTensor, f: number): void {
 
 /**
  * down(silu(gate x) * up x): x [.., d]; gateUp [2f, d] holds gate over up; down [d, f]; output [.., d]. Two kernels
- * where f is a multiple of 8. @throws ShapeError
+ * if f is a multiple of 8. @throws ShapeError
  */
 export function quantizedMlp(x: Tensor, gateUp: QuantizedTensor, down: QuantizedTensor): Tensor {
   const where = "quantizedMlp";
   const [f, k] = [down.columns, gateUp.columns];
   if (gateUp.shape.length !== 2 || down.shape.length !== 2 || gateUp.rows !== 2 * f || x.shape.at(-1) !== k) {
-    throw new ShapeError("an input [.., d], weights [2f, d] and [d, f]", {
+    throw new ShapeError("input and weights do not match", {
       where,
       expected: `[.., ${k}], [${2 * f}, ${k}], [${k}, ${f}]`,
       found: `[${x.shape}], [${gateUp.shape}], [${down.shape}]`,
@@ -195,7 +195,7 @@ export function quantizedExperts(
     gateUp.count !== count ||
     gateUp.columns !== d
   ) {
-    throw new ShapeError("stacked expert weights that fit", {
+    throw new ShapeError("gateUp and down do not match", {
       where,
       expected: "[E, 2f, d] and [E, d, f]",
       found: `[${gateUp.shape}] and [${down.shape}]`,
@@ -203,7 +203,7 @@ export function quantizedExperts(
   }
   checkHalves(where, gateUp, f);
   if (x.shape.length !== 2 || x.shape[1] !== d || x.shape[0] !== ids.shape[0]) {
-    throw new ShapeError("one row per routed token", {
+    throw new ShapeError("x does not have one row per routed token", {
       where,
       name: "x",
       expected: [ids.shape[0], d],
@@ -211,7 +211,11 @@ export function quantizedExperts(
     });
   }
   if (!sameShape(ids.shape, weights.shape)) {
-    throw new ShapeError("one weight per choice", { where, expected: ids.shape, found: weights.shape });
+    throw new ShapeError("weights and ids have different shapes", {
+      where,
+      expected: ids.shape,
+      found: weights.shape,
+    });
   }
   refuseGradient(where, x, weights);
   const { device } = x;

@@ -1,6 +1,6 @@
 /**
  * Products with quantized weights: the linear layer, the strided batched form under it, and rows sorted by group.
- * Activations are rounded per block of 32, to 8 bits beside q4 weights and 16 bits beside q8 weights; the sums of a
+ * Activations are rounded per block of 32, to 8 bits with q4 weights and 16 bits with q8 weights; the sums of a
  * block are exact. A result's bits depend on its row of x and its row of weights only. No gradients.
  */
 import { ShapeError } from "../errors.ts";
@@ -10,7 +10,7 @@ import type { Device, Tensor } from "../tensor.ts";
 import { type MatrixView, type ProductSize, within } from "./matmul.ts";
 import { decodeRow, dotProduct, matrixBytes, roundedActivations } from "./quantized-reference.ts";
 
-/** Elements that every thread rounds for itself rather than wait for the others. */
+/** Up to so many elements every thread rounds for itself rather than wait for the others. */
 const PRIVATE_ELEMENTS = 8192;
 
 /** Bytes of a row of `k` rounded activations (kernels/quantized-activations.ts). */
@@ -25,12 +25,12 @@ export function activationMemory(weight: QuantizedTensor, near: Tensor, rows: nu
   return device.unscoped(() => device.empty([bytes], "u8", false, near));
 }
 
-/** The same, or null where every thread had better round the rows for itself. */
+/** The same, or null if every thread should round the rows for itself. */
 export function lentMemory(weight: QuantizedTensor, near: Tensor, rows: number, batch = 1): Tensor | null {
   return rows * weight.columns <= PRIVATE_ELEMENTS ? null : activationMemory(weight, near, rows * batch);
 }
 
-/** Quantized weights are not trained. @throws ShapeError where a tape records and an input needs a gradient */
+/** Quantized weights are not trained. @throws ShapeError if a tape records and an input needs a gradient */
 export function refuseGradient(where: string, ...inputs: readonly Tensor[]): void {
   if (inputs[0].device.tape === null || !inputs.some((input) => input.requiresGrad)) return;
   throw new ShapeError("no gradients through quantized weights", {
@@ -82,7 +82,7 @@ function checkView(name: string, view: MatrixView, rows: number, columns: number
   const { tensor, offset = 0, row, column = 1, batch: step = 0 } = view;
   const last = offset + (batch - 1) * step + (rows - 1) * row + columns - 1;
   if (column !== 1 || offset < 0 || last >= tensor.size) {
-    throw new ShapeError("a matrix of contiguous rows inside its tensor", {
+    throw new ShapeError("the matrix reaches beyond its tensor or its rows are not contiguous", {
       where: "quantizedMatmulInto",
       name,
       expected: `${tensor.size} elements, column stride 1`,
@@ -93,7 +93,7 @@ function checkView(name: string, view: MatrixView, rows: number, columns: number
 
 /**
  * y[g] = x[g] w[g]^T: x [m, k] and y [m, n] f32 by strides of rows and batch, w a stack [batch, n, k] or one matrix
- * [n, k] where batch is 1. @throws ShapeError
+ * [n, k] if batch is 1. @throws ShapeError
  */
 export function quantizedMatmulInto(
   device: Device,
@@ -104,7 +104,7 @@ export function quantizedMatmulInto(
 ): void {
   const { m, n, k, batch = 1 } = size;
   if (weight.count !== batch || weight.rows !== n || weight.columns !== k) {
-    throw new ShapeError("as many matrices [n, k] as products", {
+    throw new ShapeError("weight must be one matrix [n, k] per product", {
       where: "quantizedMatmulInto",
       expected: [batch, n, k],
       found: weight.shape,
@@ -138,7 +138,7 @@ export function quantizedLinear(x: Tensor, weight: QuantizedTensor): Tensor {
   const where = "quantizedLinear";
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.columns) {
-    throw new ShapeError("a weight [n, k] for an input [.., k]", {
+    throw new ShapeError("weight and input differ in their last axis", {
       where,
       expected: `[n, ${k}]`,
       found: weight.shape,
@@ -163,14 +163,18 @@ export function quantizedGroupedLinear(x: Tensor, offsets: Tensor, weight: Quant
   const where = "quantizedGroupedLinear";
   const { count: groups, rows: n, columns: k } = weight;
   if (x.shape.length !== 2 || weight.shape.length !== 3 || x.shape[1] !== k) {
-    throw new ShapeError("rows [rows, k] and weights [groups, n, k]", {
+    throw new ShapeError("x [rows, k] and weights [groups, n, k] differ in k", {
       where,
       expected: "equal k",
       found: `[${x.shape}] and [${weight.shape}]`,
     });
   }
   if (offsets.size !== groups + 1) {
-    throw new ShapeError("one offset more than groups", { where, expected: groups + 1, found: offsets.size });
+    throw new ShapeError("offsets must have one entry more than groups", {
+      where,
+      expected: groups + 1,
+      found: offsets.size,
+    });
   }
   refuseGradient(where, x);
   const { device } = x;

@@ -67,7 +67,7 @@ function nearestEven(x: number): number {
   return down % 2 === 0 ? down : down + 1;
 }
 
-/** A row as the kernels see it: rounded to 8 bits (beside q4) or 16 bits (beside q8) per block of 32. */
+/** A row as the kernels see it: rounded to 8 bits (with q4) or 16 bits (with q8) per block of 32. */
 export function roundedActivations(format: number, x: ArrayLike<number>): Float64Array {
   const range = format === 0 ? 127 : 32767;
   const out = new Float64Array(x.length);

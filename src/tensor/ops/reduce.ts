@@ -53,7 +53,7 @@ const spreadKernel = defineKernel({
 });
 
 function total(tensors: readonly Tensor[], kernel: typeof sumKernel, alpha: number, where: string): Tensor {
-  if (tensors.length === 0) throw new ShapeError("at least one tensor", { where, found: 0 });
+  if (tensors.length === 0) throw new ShapeError("no tensors to sum", { where, found: 0 });
   const { device } = tensors[0];
   const blocks = tensors.reduce((sum, t) => sum + Math.ceil(t.size / BLOCK), 0);
   const y = device.empty([1]);
@@ -82,10 +82,9 @@ export function sumAll(x: Tensor): Tensor {
   return scaledSum(x, 1, "sumAll");
 }
 
-/** Mean of all elements: f32 [..] -> [1]. @throws ShapeError where there are none */
+/** Mean of all elements: f32 [..] -> [1]. @throws ShapeError if there are none */
 export function meanAll(x: Tensor): Tensor {
-  if (x.size === 0)
-    throw new ShapeError("a mean of at least one element", { where: "meanAll", found: x.shape });
+  if (x.size === 0) throw new ShapeError("mean of an empty tensor", { where: "meanAll", found: x.shape });
   return scaledSum(x, 1 / x.size, "meanAll");
 }
 
@@ -97,14 +96,15 @@ export function squaredNorm(tensors: readonly Tensor[]): Tensor {
 /** sum of weights[i] scalars[i], each [1] -> [1]: how losses are added. @throws ShapeError */
 export function weightedSum(scalars: readonly Tensor[], weights: readonly number[]): Tensor {
   if (scalars.length === 0 || scalars.length !== weights.length) {
-    throw new ShapeError("one weight for each of at least one scalar", {
+    throw new ShapeError("scalars and weights differ in number, or there are none", {
       where: "weightedSum",
       expected: scalars.length,
       found: weights.length,
     });
   }
   for (const scalar of scalars) {
-    if (scalar.size !== 1) throw new ShapeError("scalars", { where: "weightedSum", found: scalar.shape });
+    if (scalar.size !== 1)
+      throw new ShapeError("not a scalar", { where: "weightedSum", found: scalar.shape });
   }
   const { device } = scalars[0];
   const y = device.empty([1]);

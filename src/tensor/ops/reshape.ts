@@ -16,7 +16,11 @@ export function split(x: Tensor, sizes: readonly number[]): Tensor[] {
   const width = x.shape.at(-1) ?? 0;
   const total = sizes.reduce((a, b) => a + b, 0);
   if (total !== width) {
-    throw new ShapeError("parts that fill the last axis", { where: "split", expected: width, found: sizes });
+    throw new ShapeError("sizes do not sum to the last axis", {
+      where: "split",
+      expected: width,
+      found: sizes,
+    });
   }
   const lead = x.shape.slice(0, -1);
   const rows = width === 0 ? 0 : x.size / width;
@@ -46,7 +50,7 @@ export function concat(parts: readonly Tensor[]): Tensor {
   const lead = parts[0].shape.slice(0, -1);
   for (const part of parts) {
     if (!sameShape(part.shape.slice(0, -1), lead)) {
-      throw new ShapeError("parts with equal leading axes", {
+      throw new ShapeError("leading axes differ", {
         where: "concat",
         expected: lead,
         found: part.shape,

@@ -1,4 +1,4 @@
-/** Root-mean-square normalisation over the last axis (Zhang and Sennrich 2019), without bias or centring. */
+/** Root-mean-square normalization over the last axis (Zhang and Sennrich 2019), without bias or centering. */
 import { dtypeCode } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
@@ -51,19 +51,19 @@ const rmsNormGradKernel = defineKernel({
   },
 });
 
-/** Rows of one partial sum of the weight gradient: at most 64 partials, whatever the number of rows. */
+/** Rows of one partial sum of the weight gradient: at most 64 partials, regardless of the number of rows. */
 function blockRowsFor(rows: number): number {
   return Math.max(16, Math.ceil(rows / 64));
 }
 
 /**
- * x weight / sqrt(mean(x^2) + eps) over the last axis: [.., n], [n] -> [.., n]; the weight may be bf16 or f16 where
+ * x weight / sqrt(mean(x^2) + eps) over the last axis: [.., n], [n] -> [.., n]; the weight may be bf16 or f16 if
  * it needs no gradient. @throws ShapeError
  */
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
   const n = x.shape.at(-1) ?? 0;
   if (n === 0 || !sameShape(weight.shape, [n])) {
-    throw new ShapeError("a weight as long as the last axis", {
+    throw new ShapeError("the weight does not match the last axis", {
       where: "rmsNorm",
       name: "weight",
       expected: [n],
@@ -71,7 +71,7 @@ export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
     });
   }
   if (weight.requiresGrad && weight.dtype !== "f32") {
-    throw new ShapeError("a weight that needs a gradient is f32", { where: "rmsNorm", found: weight.dtype });
+    throw new ShapeError("a trained weight must be f32", { where: "rmsNorm", found: weight.dtype });
   }
   const { device } = x;
   const rows = x.size / n;

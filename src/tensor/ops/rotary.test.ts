@@ -82,7 +82,7 @@ describe("rotary", () => {
     const tables = rotaryTables(frequencies(2), 4, 1, device);
     expect(() => rotary(x, tables, positions, { start: 3, pairing: "half" })).toThrow(/found: 3 to 7/);
     expect(() => rotary(x, tables, positions.slice(0, 1), { start: 0, pairing: "half" })).toThrow(
-      /one i32 position per token/,
+      /positions must be i32 with one entry per token/,
     );
   });
 });
@@ -118,7 +118,9 @@ describe("mlaExpand", () => {
 
   it("refuses other tokens", () => {
     const device = createReferenceDevice();
-    expect(() => mlaExpand(device.zeros([1, 2, 1, 4]), device.zeros([1, 3, 2]), 2)).toThrow(/same tokens/);
+    expect(() => mlaExpand(device.zeros([1, 2, 1, 4]), device.zeros([1, 3, 2]), 2)).toThrow(
+      /the tokens of kv/,
+    );
     expect(() => mlaExpand(device.zeros([1, 2, 1, 4]), device.zeros([1, 2, 2]), 5)).toThrow(/at least 5/);
   });
 });

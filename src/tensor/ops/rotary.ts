@@ -88,16 +88,17 @@ export function rotary(x: Tensor, tables: RotaryTables, positions: Tensor, optio
   const [batch, tokens, heads, width] = x.shape;
   const { start, pairing } = options;
   const half = tables.cos.shape[1];
-  if (x.shape.length !== 4) throw new ShapeError("x is [B, T, H, D]", { where: "rotary", found: x.shape });
+  if (x.shape.length !== 4)
+    throw new ShapeError("x must be [B, T, H, D]", { where: "rotary", found: x.shape });
   if (positions.dtype !== "i32" || positions.size !== batch * tokens) {
-    throw new ShapeError("one i32 position per token", {
+    throw new ShapeError("positions must be i32 with one entry per token", {
       where: "rotary",
       expected: [batch * tokens],
       found: `${positions.dtype} [${positions.shape}]`,
     });
   }
   if (!Number.isInteger(start) || start < 0 || start + 2 * half > width) {
-    throw new ShapeError("rotated channels within the head", {
+    throw new ShapeError("rotated channels reach beyond the head", {
       where: "rotary",
       expected: `within 0 to ${width}`,
       found: `${start} to ${start + 2 * half}`,

@@ -18,7 +18,7 @@ const v3: RouteOptions = {
 };
 const routers = { greedy, v2, v3, v3Zero: { ...v3, maskWith: "zero" } } as Record<string, RouteOptions>;
 
-/** Index of the largest value that is not yet taken; the lowest one where several are equal. */
+/** Index of the largest value that is not yet taken; the lowest one if several are equal. */
 function argmax(values: readonly number[], taken: ReadonlySet<number>): number {
   let at = -1;
   values.forEach((v, i) => {
@@ -72,7 +72,7 @@ const matrix = (rows: number, columns: number, seed = 1) => {
 describe("route", () => {
   it("chooses and weighs as the released code does, ties included", async () => {
     const devices = [createReferenceDevice(), await cpuDevice(1, false), await cpuDevice(2, true)];
-    // A grid of few values makes ties common. Positive logits: sums of two sigmoids then tie only where they are equal.
+    // A grid of few values makes ties common. Positive logits: sums of two sigmoids then tie only if they are equal.
     const option = fc
       .record({
         ...{

@@ -23,12 +23,12 @@ export interface RouteOptions {
   readonly groupScore: "max" | "top2";
   /**
    * What replaces the biased scores of groups that lost: "-inf" as the V3 script does, "zero" as the V2 and VL2
-   * code does. They choose differently where biased scores are negative.
+   * code does. They choose differently if biased scores are negative.
    */
   readonly maskWith: "-inf" | "zero";
   /** Divides the chosen scores by their sum + 1e-20 (`norm_topk_prob`). */
   readonly normalize: boolean;
-  /** Multiplies the weights, after normalisation (`routed_scaling_factor`). */
+  /** Multiplies the weights, after normalization (`routed_scaling_factor`). */
   readonly scale: number;
 }
 
@@ -134,14 +134,14 @@ function checkOptions(experts: number, o: RouteOptions): void {
   const where = "route";
   const size = experts / o.groups;
   if (!Number.isInteger(o.groups) || o.groups < 1 || !Number.isInteger(size)) {
-    throw new ConfigError("groups divide the experts", {
+    throw new ConfigError("experts do not divide evenly into groups", {
       where,
       expected: `a divisor of ${experts}`,
       found: o.groups,
     });
   }
   if (!Number.isInteger(o.topGroups) || o.topGroups < 1 || o.topGroups > o.groups) {
-    throw new ConfigError("a token uses some of the groups", {
+    throw new ConfigError("topGroups out of range", {
       where,
       name: "topGroups",
       expected: `1 to ${o.groups}`,
@@ -149,7 +149,7 @@ function checkOptions(experts: number, o: RouteOptions): void {
     });
   }
   if (!Number.isInteger(o.topK) || o.topK < 1 || o.topK > o.topGroups * size) {
-    throw new ConfigError("the kept groups hold topK experts", {
+    throw new ConfigError("topK exceeds the experts of the kept groups", {
       where,
       name: "topK",
       expected: `1 to ${o.topGroups * size}`,
@@ -157,7 +157,7 @@ function checkOptions(experts: number, o: RouteOptions): void {
     });
   }
   if (o.groupScore === "top2" && o.groups > 1 && size < 2) {
-    throw new ConfigError("a group ranked by its two best has two experts", {
+    throw new ConfigError("groups ranked by their two best scores need at least two experts", {
       where,
       name: "groups",
       expected: `at most ${Math.floor(experts / 2)}`,
@@ -174,11 +174,15 @@ function checkOptions(experts: number, o: RouteOptions): void {
 export function route(logits: Tensor, bias: Tensor | null, options: RouteOptions): Routing {
   const where = "route";
   if (logits.shape.length !== 2) {
-    throw new ShapeError("logits of tokens and experts", { where, expected: "[N, E]", found: logits.shape });
+    throw new ShapeError("logits must be [tokens, experts]", {
+      where,
+      expected: "[N, E]",
+      found: logits.shape,
+    });
   }
   const [rows, experts] = logits.shape;
   if (bias !== null && !sameShape(bias.shape, [experts])) {
-    throw new ShapeError("one bias per expert", {
+    throw new ShapeError("the bias must have one element per expert", {
       where,
       name: "bias",
       expected: [experts],
@@ -239,7 +243,7 @@ const planKernel = defineKernel({
     const pairs = range(rows * topK);
     for (const i of pairs) {
       if (ids[i] < 0 || ids[i] >= experts) {
-        throw new ShapeError("an expert id is out of range", {
+        throw new ShapeError("expert id out of range", {
           where: "expertPlan",
           expected: `0 to ${experts - 1}`,
           found: ids[i],
@@ -265,7 +269,7 @@ const planKernel = defineKernel({
  */
 export function expertPlan(ids: Tensor, experts: number): ExpertPlan {
   if (ids.shape.length !== 2) {
-    throw new ShapeError("ids of tokens and choices", {
+    throw new ShapeError("expert ids must be [tokens, topK]", {
       where: "expertPlan",
       expected: "[N, K]",
       found: ids.shape,
@@ -342,7 +346,7 @@ const combineBackwardKernel = defineKernel({
 export function gatherRows(x: Tensor, plan: ExpertPlan): Tensor {
   const [rows, topK] = plan.slots.shape;
   if (x.shape.length !== 2 || x.shape[0] !== rows) {
-    throw new ShapeError("one row per token of the plan", {
+    throw new ShapeError("x does not have one row per token of the plan", {
       where: "gatherRows",
       expected: `[${rows}, d]`,
       found: x.shape,
@@ -370,14 +374,14 @@ export function combineRows(y: Tensor, weights: Tensor, plan: ExpertPlan): Tenso
   const { slots } = plan;
   const [rows, topK] = slots.shape;
   if (y.shape.length !== 2 || y.shape[0] !== rows * topK) {
-    throw new ShapeError("one row per pair of the plan", {
+    throw new ShapeError("y does not have one row per pair of the plan", {
       where,
       expected: `[${rows * topK}, d]`,
       found: y.shape,
     });
   }
   if (!sameShape(weights.shape, slots.shape)) {
-    throw new ShapeError("one weight per pair of the plan", {
+    throw new ShapeError("weights do not match the plan", {
       where,
       expected: slots.shape,
       found: weights.shape,

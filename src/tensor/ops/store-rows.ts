@@ -58,7 +58,7 @@ export function storeRows(x: Tensor, targets: readonly RowTarget[], channel = 0)
     const [capacity, own] = tensor.shape;
     const fits = from >= 0 && rows >= 0 && from + rows <= count && to >= 0 && to + rows <= capacity;
     if (!fits || own !== width || tensor.dtype !== dtype || channel < 0 || channel + n > width) {
-      throw new ShapeError("rows that fit their target", {
+      throw new ShapeError("rows do not fit the target", {
         where: "storeRows",
         expected: `rows within ${count}, then within ${capacity}; ${n} channels within ${width} of ${dtype}`,
         found: `${from} to ${from + rows}, then ${to} to ${to + rows}; from channel ${channel} of ${own} of ${tensor.dtype}`,

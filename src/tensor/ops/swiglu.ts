@@ -42,12 +42,16 @@ const swigluGradKernel = defineKernel({
 
 /**
  * silu(first half) * second half of the last axis: [.., 2f] -> [.., f]. The gradient is computed from the input;
- * nothing else is saved. @throws ShapeError where the last axis is odd
+ * nothing else is saved. @throws ShapeError if the last axis is odd
  */
 export function swiglu(gateUp: Tensor): Tensor {
   const width = gateUp.shape.at(-1) ?? 0;
   if (width === 0 || width % 2 !== 0) {
-    throw new ShapeError("an even last axis", { where: "swiglu", expected: "[.., 2f]", found: gateUp.shape });
+    throw new ShapeError("the last axis must be even", {
+      where: "swiglu",
+      expected: "[.., 2f]",
+      found: gateUp.shape,
+    });
   }
   const { device } = gateUp;
   const f = width / 2;
