@@ -2,34 +2,33 @@
  * Every type in an exported signature can be imported: walks the declarations that the package's entries export, as
  * `tsc` emits them, and lists types of ours that stand in them and that no entry exports. Run after `npm run build`.
  */
-import { readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
+import { entries } from "./support/entries.ts";
 
 const root = join(fileURLToPath(new URL(".", import.meta.url)), "..");
-const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
-  exports: Record<string, { types?: string }>;
-};
-const entries = Object.values(exports).flatMap(({ types }) => (types ? [join(root, types)] : []));
-const program = ts.createProgram(entries, {
-  target: ts.ScriptTarget.ES2022,
-  module: ts.ModuleKind.NodeNext,
-  moduleResolution: ts.ModuleResolutionKind.NodeNext,
-  skipLibCheck: true,
-  noEmit: true,
-  types: ["node"],
-  lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts", "lib.dom.d.ts"],
-});
+const program = ts.createProgram(
+  entries.map(({ types }) => types),
+  {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    skipLibCheck: true,
+    noEmit: true,
+    types: ["node"],
+    lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts", "lib.dom.d.ts"],
+  },
+);
 const checker = program.getTypeChecker();
 const resolved = (symbol: ts.Symbol) =>
   symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
 
 const exported = new Set<ts.Symbol>();
-for (const entry of entries) {
-  const file = program.getSourceFile(entry);
+for (const { types } of entries) {
+  const file = program.getSourceFile(types);
   const module = file && checker.getSymbolAtLocation(file);
-  if (!module) throw new Error(`no declarations at ${entry}: run npm run build`);
+  if (!module) throw new Error(`no declarations at ${types}: run npm run build`);
   for (const symbol of checker.getExportsOfModule(module)) exported.add(resolved(symbol));
 }
 

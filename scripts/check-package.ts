@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, delimiter, dirname, join } from "node:path";
+import { entries } from "./support/entries.ts";
 import { call, onWindows, packPackage, root, systemPath } from "./support/packed-package.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-package-"));
@@ -30,9 +31,9 @@ const program = `
 import { createCpuDevice, createModel, generate, presets } from "deepseek-ts";
 import { nodeFolder, loadModel } from "deepseek-ts/node";
 import { differentiate, linear } from "deepseek-ts/tensor";
-for (const part of ["models", "checkpoint", "tokenizer", "engine", "train", "data"]) {
-  const names = Object.keys(await import("deepseek-ts/" + part));
-  if (names.length === 0) throw new Error(part + " exports nothing");
+for (const entry of ${JSON.stringify(entries.map(({ specifier }) => specifier))}) {
+  const names = Object.keys(await import(entry));
+  if (names.length === 0) throw new Error(entry + " exports nothing");
 }
 const device = await createCpuDevice({ threads: 2, relaxed: false });
 const model = await loadModel(nodeFolder(process.argv[2]), device);
@@ -45,24 +46,8 @@ console.log("imported");
 
 /** Imports of every entry, compiled without DOM types and with declarations checked. */
 const typed = `
-import * as root from "deepseek-ts";
-${[
-  "node",
-  "tensor",
-  "models",
-  "checkpoint",
-  "tokenizer",
-  "pretrained",
-  "jobs",
-  "engine",
-  "chat",
-  "train",
-  "data",
-  "serve",
-]
-  .map((part) => `import * as ${part} from "deepseek-ts/${part}";`)
-  .join("\n")}
-export const all = [root, node, tensor, models, checkpoint, tokenizer, pretrained, jobs, engine, chat, train, data, serve];
+${entries.map(({ specifier, name }) => `import * as ${name} from "${specifier}";`).join("\n")}
+export const all = [${entries.map(({ name }) => name).join(", ")}];
 `;
 
 /** Most that the packed archive may weigh, in bytes: a jump must be meant. */
