@@ -111,6 +111,19 @@ describe("the preparation of a run", () => {
     await expect(readFile(join(root, "other", "run.json"))).rejects.toThrow(/ENOENT/);
   });
 
+  it("refuses a batch of more sequences than the text makes, and writes nothing", async () => {
+    const texts = await selectTexts(await fill(), config);
+    const prepared = await prepareRun(texts, join(root, "run"), config);
+    const sequenceLength = 100;
+    const sequences = Math.floor((prepared.trainTokens - 1) / sequenceLength);
+    const sized = (size: number) => mergeConfig(config, { training: { sequenceLength, batch: { size } } });
+    await expect(prepareRun(texts, join(root, "large"), sized(sequences + 1))).rejects.toThrow(
+      `at most ${sequences}: so many sequences of 100 tokens are in ${prepared.trainTokens} tokens; found: ${sequences + 1}`,
+    );
+    expect(await readdir(root)).not.toContain("large");
+    await prepareRun(texts, join(root, "fits"), sized(sequences));
+  });
+
   it("trains the tokenizer on a sample where the training part is larger than its limit", async () => {
     const folder = await fill();
     const limited = mergeConfig(config, { data: { tokenizerBytes: 2000 } });

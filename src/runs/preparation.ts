@@ -202,7 +202,7 @@ async function writeRun(
   };
   const trained = await build("train", train, data.fimRate);
   const held = await build("held-out", heldOut, 0);
-  const { sequenceLength } = config.training;
+  const { sequenceLength, batch } = config.training;
   if (trained.tokens <= sequenceLength || held.tokens < 2) {
     throw new ConfigError("too little text for one sequence", {
       where: folder,
@@ -210,6 +210,16 @@ async function writeRun(
       expected: `more than ${sequenceLength} tokens to learn from, and 2 that are held out`,
       found: `${trained.tokens} and ${held.tokens}`,
       hint: "Use more text, or a shorter sequence.",
+    });
+  }
+  const sequences = Math.floor((trained.tokens - 1) / sequenceLength);
+  if (batch.size > sequences) {
+    throw new ConfigError("a batch would hold the same text several times", {
+      where: folder,
+      name: "training.batch.size",
+      expected: `at most ${sequences}: so many sequences of ${sequenceLength} tokens are in ${trained.tokens} tokens`,
+      found: batch.size,
+      hint: "Use a smaller batch, more text, or a shorter sequence.",
     });
   }
   await writeJson(join(out, "run.json"), { folder, ...config });
