@@ -9,7 +9,7 @@ import { openCheckpoint, readAllF32 } from "./folder.ts";
 import { dequantizeBlocks, quantizeBlocks } from "./fp8.ts";
 import { nodeFolder } from "./node-files.ts";
 import { type TestTensor, torchFile } from "./pytorch/testing.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
+import type { SafetensorsDtype } from "./safetensors-dtype.ts";
 import { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 import { saveCheckpoint } from "./save.ts";
 

@@ -9,7 +9,8 @@ import { bf16ToF32, e8m0ToF32, f16ToF32 } from "../tensor/float-formats.ts";
 import { type ByteSource, checkInnerPath, type FileTree } from "./byte-source.ts";
 import { type BlockSize, defaultBlock, dequantizeBlocks, scaleShape } from "./fp8.ts";
 import { openPytorch } from "./pytorch/reader.ts";
-import { isKnownDtype, openSafetensors, safetensorsDtypes } from "./safetensors.ts";
+import { openSafetensors } from "./safetensors.ts";
+import { isKnownDtype, safetensorsDtypes } from "./safetensors-dtype.ts";
 import { excerpt, isObject, type JsonObject, parseJsonObject } from "./strict-json.ts";
 import type { TensorFile, TensorInfo } from "./tensor-file.ts";
 

@@ -36,12 +36,8 @@ export type { GgufWeights } from "./gguf/weights.ts";
 export type { GgufEntry } from "./gguf/writer.ts";
 export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
 export { openPytorch } from "./pytorch/index.ts";
-export {
-  openSafetensors,
-  type SafetensorsDtype,
-  type SafetensorsFile,
-  type SafetensorsTensor,
-} from "./safetensors.ts";
+export { openSafetensors, type SafetensorsFile, type SafetensorsTensor } from "./safetensors.ts";
+export type { SafetensorsDtype } from "./safetensors-dtype.ts";
 export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
 export type { JsonObject } from "./strict-json.ts";

@@ -4,7 +4,8 @@
  */
 import { FormatError, ShapeError } from "../tensor/errors.ts";
 import type { ByteSink } from "./byte-source.ts";
-import { elementCount, type SafetensorsDtype, safetensorsDtypes } from "./safetensors.ts";
+import { elementCount } from "./safetensors.ts";
+import { type SafetensorsDtype, safetensorsDtypes } from "./safetensors-dtype.ts";
 
 /** A tensor to write; `data` is called once, when its turn comes. */
 export interface SafetensorsEntry {

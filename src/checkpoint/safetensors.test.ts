@@ -6,7 +6,8 @@ import { describe, expect, it } from "vitest";
 import { FormatError, ShapeError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import { type ByteSource, blobSource, bytesSource, memorySink } from "./byte-source.ts";
-import { openSafetensors, type SafetensorsDtype, safetensorsDtypes } from "./safetensors.ts";
+import { openSafetensors } from "./safetensors.ts";
+import { type SafetensorsDtype, safetensorsDtypes } from "./safetensors-dtype.ts";
 import { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 
 const encoder = new TextEncoder();

@@ -8,7 +8,7 @@ import { type FolderSink, writeWhole } from "../files/sink.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { f32ToBf16, f32ToF16 } from "../tensor/float-formats.ts";
 import { decodeFloats } from "./folder.ts";
-import { safetensorsDtypes } from "./safetensors.ts";
+import { safetensorsDtypes } from "./safetensors-dtype.ts";
 import { entryBytes, pieces, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 
 export interface SaveOptions {

@@ -1,6 +1,6 @@
 /** What files of tensors have in common, regardless of their format: names, shapes, dtypes, and bytes on demand. */
 import type { ByteSource } from "./byte-source.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
+import type { SafetensorsDtype } from "./safetensors-dtype.ts";
 
 export interface TensorInfo {
   readonly name: string;

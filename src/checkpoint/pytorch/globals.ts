@@ -3,7 +3,7 @@
  * a rule in rebuild.ts. What torch.save writes for tensors, parameters and the plain values beside them is here;
  * everything else is refused where it is named, whether or not it would be called.
  */
-import type { SafetensorsDtype } from "../safetensors.ts";
+import type { SafetensorsDtype } from "../safetensors-dtype.ts";
 import { Global, type GlobalRole } from "./values.ts";
 
 const storages: Readonly<Record<string, SafetensorsDtype>> = {

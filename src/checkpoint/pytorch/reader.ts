@@ -6,7 +6,7 @@
  */
 import { FormatError } from "../../tensor/errors.ts";
 import { type ByteSource, checkRange, readExactly } from "../byte-source.ts";
-import { safetensorsDtypes } from "../safetensors.ts";
+import { safetensorsDtypes } from "../safetensors-dtype.ts";
 import type { TensorFile, TensorInfo } from "../tensor-file.ts";
 import { unpickle } from "./pickle.ts";
 import { MAX_PICKLE, readStream, streamedData } from "./stream.ts";

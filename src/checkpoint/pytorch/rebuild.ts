@@ -2,7 +2,7 @@
  * What the allowed names stand for: dicts, tensors and parameters out of the arguments that torch's own functions take
  * (`torch/_utils.py`). Tensors are checked here to lie inside their storages.
  */
-import { safetensorsDtypes } from "../safetensors.ts";
+import { safetensorsDtypes } from "../safetensors-dtype.ts";
 import { Dict, Global, List, Opaque, PickledTensor, type PickleValue, StorageRef, Tuple } from "./values.ts";
 
 export interface BuildContext {

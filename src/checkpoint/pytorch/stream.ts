@@ -4,7 +4,7 @@
  */
 import { FormatError } from "../../tensor/errors.ts";
 import { type ByteSource, readExactly } from "../byte-source.ts";
-import { safetensorsDtypes } from "../safetensors.ts";
+import { safetensorsDtypes } from "../safetensors-dtype.ts";
 import { ShortPickle, type Unpickled, unpickle } from "./pickle.ts";
 import { Dict, List, type PickleValue, type StorageRef } from "./values.ts";
 

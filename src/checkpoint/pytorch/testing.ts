@@ -1,5 +1,5 @@
 /** Writers of what `torch.save` writes, for tests: pickles opcode by opcode, archives, and the older stream. */
-import type { SafetensorsDtype } from "../safetensors.ts";
+import type { SafetensorsDtype } from "../safetensors-dtype.ts";
 import { opcodes as op } from "./opcodes.ts";
 
 export interface TestTensor {

@@ -1,5 +1,5 @@
 /** What a pickle of tensors can build here: plain values, and descriptions of tensors that hold no data. */
-import type { SafetensorsDtype } from "../safetensors.ts";
+import type { SafetensorsDtype } from "../safetensors-dtype.ts";
 
 export type PickleValue =
   | null

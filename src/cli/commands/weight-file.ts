@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { type Checkpoint, type WeightFormat, weightLayouts } from "../../checkpoint/folder.ts";
 import { nodeFileSource } from "../../checkpoint/node-files.ts";
-import type { SafetensorsDtype } from "../../checkpoint/safetensors.ts";
+import type { SafetensorsDtype } from "../../checkpoint/safetensors-dtype.ts";
 import { type SafetensorsEntry, writeSafetensors } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import type { TensorFile, TensorInfo } from "../../checkpoint/tensor-file.ts";
