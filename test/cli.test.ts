@@ -257,7 +257,11 @@ describe("train", () => {
     "answers %s within a long step, takes a second one with it as the same, and saves",
     async (signal) => {
       const out = `long-${signal}`;
-      const long = { ...tiny, training: { ...tiny.training, sequenceLength: 256, batch: { size: 128 } } };
+      const long = {
+        ...tiny,
+        model: { ...tiny.model, num_hidden_layers: 16, hidden_size: 64 },
+        training: { ...tiny.training, sequenceLength: 256, batch: { size: 16 } },
+      };
       writeFileSync(join(work, "long.json"), JSON.stringify(long));
       const { child, ended } = start([
         "train",
