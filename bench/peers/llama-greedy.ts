@@ -18,7 +18,7 @@ import {
 import { nodeFileSink, nodeFileSource } from "../../src/checkpoint/node-files.ts";
 import { generate } from "../../src/engine/generate.ts";
 import { type CausalLM, createModel } from "../../src/models/causal-lm.ts";
-import { weightsOf } from "../../src/models/model-weights.ts";
+import { weightsOf } from "../../src/nn/model-weights.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import { ggufTokenizerMetadata } from "../../src/tokenizer/gguf-tokenizer.ts";

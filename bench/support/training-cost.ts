@@ -3,7 +3,7 @@
  * that measured ones are held against.
  */
 import { isMoeLayer, type LanguageConfig } from "../../src/models/config.ts";
-import { mainSpecs } from "../../src/models/specs.ts";
+import { describeDecoder } from "../../src/models/decoder.ts";
 import { sizeOf } from "../../src/tensor/tensor.ts";
 
 export interface TrainingCost {
@@ -28,12 +28,12 @@ export function trainingCost(config: LanguageConfig, batch: number, length: numb
   let parameters = 0;
   let trained = 0;
   let multiplied = 0;
-  for (const spec of mainSpecs(config)) {
+  for (const spec of describeDecoder(config).mainParameters.groups()) {
     const size = sizeOf(spec.shape);
     parameters += size;
-    if (spec.kind !== "bias") trained += size;
-    if ((spec.kind !== "matrix" && spec.kind !== "router") || spec.key.includes("embed_tokens")) continue;
-    multiplied += spec.experts && moe ? (size * moe.router.topK) / spec.experts : size;
+    if (spec.trained) trained += size;
+    if (spec.shape.length === 1 || spec.role === "embedding") continue;
+    multiplied += spec.routed ? (size * spec.routed.perToken) / spec.routed.experts : size;
   }
   const pairs = (batch * H * length * (length + 1)) / 2;
   const attended = layers * pairs * (N + R + V);

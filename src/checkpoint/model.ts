@@ -2,10 +2,11 @@
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { type LanguageConfig, parseConfig, toConfigJson } from "../models/config.ts";
 import { absentMtpText, checkCounts, checkStored, storedMtpLayers } from "../models/load.ts";
-import { weightsOf } from "../models/model-weights.ts";
-import { groupBytes, storageOf, storageRule, weightBytes } from "../models/quantization.ts";
-import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
-import type { WeightSource } from "../nn/weight-source.ts";
+import { weightsOf } from "../nn/model-weights.ts";
+import { storedBytes } from "../nn/parameter-group.ts";
+import type { Parameters } from "../nn/parameters.ts";
+import { type StorageFormat, type StorageRule, storageRule } from "../nn/storage.ts";
+import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
@@ -47,15 +48,19 @@ export function tensorEntry(name: string, tensor: Tensor): SafetensorsEntry {
   return { name, dtype: safetensorsDtypeOf(tensor), shape: tensor.shape, data };
 }
 
-/** A model's official tensors, ready to be saved. */
-export function* modelEntries(model: Pick<CausalLM, "parameters">): Generator<SafetensorsEntry> {
-  for (const { name } of model.parameters.named()) yield tensorEntry(name, model.parameters.get(name));
+/** The official tensors of a model, or of modules that share a checkpoint, ready to be saved. */
+export function* modelEntries({
+  parameters,
+}: {
+  readonly parameters: Parameters;
+}): Generator<SafetensorsEntry> {
+  for (const { name } of parameters.named()) yield tensorEntry(name, parameters.get(name));
 }
 
 export interface LoadOptions {
   /**
    * Storage of the matrices. `q4` and `q8` quantize while reading, `q4` with the exceptions of
-   * `models/quantization.ts`; `auto` keeps what is stored, f32 for FP8; default f32.
+   * `nn/storage.ts`; `auto` keeps what is stored, f32 for FP8; default f32.
    */
   readonly dtype?: StorageFormat | "auto";
   /** Storage of each matrix, in place of `dtype`. */
@@ -123,18 +128,18 @@ export async function modelFrom(
   if (source.tiles && (dtype !== "auto" || options.storage)) {
     // Tiles are read as they are; another storage is made from a model that has them.
     using tiled = await modelFrom(configJson, source, device, { dtype: "auto" });
-    const { tiles: _, blocks, ...floats } = weightsOf(tiled);
-    return modelFrom(toConfigJson(tiled.config), { ...floats, blocks }, device, { ...options, dtype });
+    const stored = new WithoutTiles(weightsOf(tiled));
+    return await modelFrom(toConfigJson(tiled.config), stored, device, { ...options, dtype });
   }
   const storage = options.storage ?? (dtype === "auto" ? auto : storageRule(dtype));
   const config = storedConfig(configJson, source, onNotice);
   checkStored(config, source, storage);
   const model = createModel(configJson, device, { storage, mtpLayers: config.mtpLayers });
   try {
-    const { total } = weightBytes(model.config, storage);
+    const total = model.parameters.bytes;
     let done = 0;
     await model.load(source, (group) => {
-      done += groupBytes(group, storageOf(group, storage));
+      done += storedBytes(group);
       progress?.(done, total);
     });
   } catch (error) {

@@ -6,7 +6,8 @@
 import type { CausalLM } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
-import { weightsOf } from "../models/model-weights.ts";
+import { weightsOf } from "../nn/model-weights.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import type { TileSource } from "../nn/weight-source.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { isQuantized, type QuantFormat, TILE_COLUMNS, TILE_ROWS } from "../tensor/quantized.ts";
@@ -59,12 +60,12 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
 }
 
 /** The tensors of a quantized model as they are saved: tiles, and what is not quantized under its official name. */
-export function* tiledEntries(model: CausalLM): Generator<SafetensorsEntry> {
-  const { tiles, readF32 } = weightsOf(model);
+export function* tiledEntries(model: { readonly parameters: Parameters }): Generator<SafetensorsEntry> {
+  const weights = weightsOf(model);
   for (const { key, weight, parts } of model.parameters.groups()) {
     if (isQuantized(weight)) {
       const data = async function* () {
-        for await (const { bytes } of tiles!.readTiles(key)) yield bytes;
+        for await (const { bytes } of weights.tiles!.readTiles(key)) yield bytes;
       };
       const shape = [weight.count, weight.matrixBytes];
       yield { name: `${key}.${weight.format}_tiles`, dtype: "U8", shape, data };
@@ -72,7 +73,7 @@ export function* tiledEntries(model: CausalLM): Generator<SafetensorsEntry> {
     }
     for (const { name, shape } of parts) {
       const data = async function* () {
-        for await (const { values } of readF32(name)) {
+        for await (const { values } of weights.readF32(name)) {
           yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
         }
       };

@@ -1,38 +1,42 @@
 /** The pre-norm block that all families share: `x + attention(norm x)`, then `x + feedForward(norm x)`. */
-import { MhaAttention } from "../nn/attention.ts";
+import { MhaAttention } from "../nn/attention/causal.ts";
+import { MlaAttention } from "../nn/attention/mla/attention.ts";
 import { captured, type ForwardContext } from "../nn/context.ts";
-import { MlaAttention } from "../nn/mla.ts";
 import { Mlp } from "../nn/mlp.ts";
 import { Moe, type RouterOutput } from "../nn/moe.ts";
-import type { Parameters } from "../nn/parameters.ts";
+import { RmsNorm } from "../nn/norm.ts";
+import type { ParameterScope } from "../nn/scope.ts";
 import { add } from "../tensor/ops/elementwise.ts";
-import { rmsNorm } from "../tensor/ops/rms-norm.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { isMoeLayer, type LanguageConfig } from "./language-config.ts";
 
+/** The attention of one layer, which is alike in all of them. */
+export function layerAttention(scope: ParameterScope, config: LanguageConfig): MhaAttention | MlaAttention {
+  const { attention, rope, hiddenSize } = config;
+  return attention.kind === "mla"
+    ? new MlaAttention(scope, attention, rope, hiddenSize)
+    : new MhaAttention(scope, attention, hiddenSize);
+}
+
 export class Block {
   readonly layer: number;
-  readonly #epsilon: number;
-  readonly #attention: MhaAttention | MlaAttention;
+  readonly attention: MhaAttention | MlaAttention;
   readonly #feedForward: Mlp | Moe;
-  readonly #inputNorm: Tensor;
-  readonly #postNorm: Tensor;
+  readonly #inputNorm: RmsNorm;
+  readonly #postNorm: RmsNorm;
 
-  constructor(parameters: Parameters, config: LanguageConfig, layer: number) {
-    const prefix = `model.layers.${layer}.`;
-    const { attention, rope, moe } = config;
+  /** @param layer index of the layer, counting all layers */
+  constructor(scope: ParameterScope, config: LanguageConfig, layer: number) {
+    const { hiddenSize, intermediateSize, moe, normEpsilon } = config;
+    const mlp = scope.child("mlp");
     this.layer = layer;
-    this.#epsilon = config.normEpsilon;
-    this.#attention =
-      attention.kind === "mla"
-        ? new MlaAttention(parameters, `${prefix}self_attn.`, attention, rope)
-        : new MhaAttention(parameters, `${prefix}self_attn.`, attention);
+    this.attention = layerAttention(scope.child("self_attn"), config);
     this.#feedForward =
       moe !== null && isMoeLayer(config, layer)
-        ? new Moe(parameters, `${prefix}mlp.`, moe, layer)
-        : new Mlp(parameters, `${prefix}mlp.`);
-    this.#inputNorm = parameters.group(`${prefix}input_layernorm.weight`).tensor;
-    this.#postNorm = parameters.group(`${prefix}post_attention_layernorm.weight`).tensor;
+        ? new Moe(mlp, moe, hiddenSize, layer)
+        : new Mlp(mlp, hiddenSize, intermediateSize);
+    this.#inputNorm = new RmsNorm(scope.child("input_layernorm"), hiddenSize, normEpsilon);
+    this.#postNorm = new RmsNorm(scope.child("post_attention_layernorm"), hiddenSize, normEpsilon);
   }
 
   /**
@@ -42,11 +46,11 @@ export class Block {
   forward(x: Tensor, context: ForwardContext, cached: number, routers: RouterOutput[] | null): Tensor {
     const { device } = x;
     const middle = device.tidy(() => {
-      const normed = rmsNorm(x, this.#inputNorm, this.#epsilon); // [B, T, d]
-      return add(x, this.#attention.forward(normed, context, cached)); // [B, T, d]
+      const normed = this.#inputNorm.forward(x); // [B, T, d]
+      return add(x, this.attention.forward(normed, context, cached)); // [B, T, d]
     });
     const [y] = device.tidy(() => {
-      const normed = rmsNorm(middle, this.#postNorm, this.#epsilon); // [B, T, d]
+      const normed = this.#postNorm.forward(middle); // [B, T, d]
       if (this.#feedForward instanceof Mlp) return [add(middle, this.#feedForward.forward(normed))]; // [B, T, d]
       const { output, router } = this.#feedForward.forward(normed, context.routing);
       captured(context.capture, `router.${this.layer}.topk_ids`, router.ids);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MlaForm } from "../nn/context.ts";
-import type { WeightSource } from "../nn/parameters.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError, FormatError, ShapeError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
@@ -26,7 +26,7 @@ function tiny(name: Name, device: Device): CausalLM {
   const model = createModel(tinyConfigs[name], device, { seed: 3, std: 0.3 });
   const random = new Random(11);
   for (const group of model.parameters.groups()) {
-    if (group.kind === "bias")
+    if (!group.trained)
       group.tensor.set(Array.from({ length: group.tensor.size }, () => random.normal() / 4));
   }
   return model;
@@ -205,8 +205,8 @@ describe("gradients", () => {
       return doubles(nextTokenLoss(model, batch, options).loss)[0];
     };
     let compared = 0;
-    for (const { key, tensor, trainable } of model.parameters.groups()) {
-      if (!trainable) {
+    for (const { key, tensor, trained } of model.parameters.groups()) {
+      if (!trained) {
         expect(tensor.grad).toBe(null);
         continue;
       }

@@ -1,34 +1,30 @@
 /**
- * The decoder-only language model of every family: embedding, blocks, final norm, head, and V3's multi-token
- * prediction modules (arXiv 2412.19437 section 2.2, wired as the released weights expect: `eh_proj` on
- * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm).
+ * The decoder-only language model of every family, run over whole sequences or caches. V3's multi-token-prediction
+ * modules (arXiv 2412.19437 section 2.2) are wired as the released weights expect: `eh_proj` on
+ * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm.
  */
 import { Cache, type CacheDtype } from "../nn/cache.ts";
+import { checkNames } from "../nn/check-names.ts";
 import { captured, type ForwardContext, type PlacedSegment, type Segment } from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
-import { type ParameterGroup, Parameters, type StorageFormat, type StorageRule } from "../nn/parameters.ts";
+import type { ParameterGroup } from "../nn/parameter-group.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import { Rotary } from "../nn/rotary.ts";
+import { allocateModule, type ParameterScope } from "../nn/scope.ts";
+import type { StorageFormat, StorageRule } from "../nn/storage.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
-import { checkIds, embedding } from "../tensor/ops/embedding.ts";
-import { linear } from "../tensor/ops/linear.ts";
+import { checkIds } from "../tensor/ops/embedding.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { concat } from "../tensor/ops/reshape.ts";
-import { rmsNorm } from "../tensor/ops/rms-norm.ts";
-import type { Weight } from "../tensor/quantized.ts";
 import { Random } from "../tensor/random.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
-import { Block, routerTensors } from "./block.ts";
+import { type Block, routerTensors } from "./block.ts";
 import { type LanguageConfig, parseConfig } from "./config.ts";
-import { withLatentHalves } from "./latent-weights.ts";
-import { checkNames } from "./load.ts";
-import { resolveStorage, storageRule } from "./quantization.ts";
-import { mainSpecs, mtpSpecs } from "./specs.ts";
+import { Decoder } from "./decoder.ts";
+import { checkMtpStored } from "./load.ts";
 import type { ForwardOptions, LayeredOptions, TrainableModel } from "./token-model.ts";
-
-/** In parameters where latent attention stores its official matrices; every layer does as the first. */
-const officialLatent = "model.layers.0.self_attn.kv_b_proj.weight";
 
 export interface MtpOutput {
   /** Output of `eh_proj`, `[B, T, d]`. */
@@ -39,57 +35,27 @@ export interface MtpOutput {
   readonly normed: Tensor;
 }
 
-interface MtpModule {
-  readonly block: Block;
-  readonly embeddingNorm: Tensor;
-  readonly hiddenNorm: Tensor;
-  readonly projection: Weight;
-  readonly headNorm: Tensor;
-}
-
 export class CausalLM implements TrainableModel, Disposable {
   readonly config: LanguageConfig;
-  readonly device: Device;
   readonly parameters: Parameters;
-  readonly #blocks: readonly Block[];
-  readonly #mtp: readonly MtpModule[];
-  readonly #rotary: Rotary;
-  readonly #embedding: Weight;
-  readonly #finalNorm: Tensor;
-  readonly #head: Weight;
+  readonly #scope: ParameterScope;
+  readonly #decoder: Decoder;
+  #tables: Rotary | null = null;
 
-  /** Allocates the parameters without values: follow with `load` or `parameters.initialise`. */
-  constructor(config: LanguageConfig, device: Device, storage: StorageRule = storageRule("f32")) {
+  /**
+   * Declares the parameters in `scope`, whose prefix precedes `model.` and `lm_head.`. `createModel` makes a model that
+   * stands alone; one that is a part of another gets its scope from that. @throws ConfigError on counts beyond reason
+   */
+  constructor(scope: ParameterScope, config: LanguageConfig) {
     this.config = config;
-    this.device = device;
-    const { rule, layout } = resolveStorage(config, storage);
-    const parameters = new Parameters(
-      device,
-      [...mainSpecs(config, layout), ...mtpSpecs(config, layout)],
-      rule,
-    );
-    this.parameters = parameters;
-    const { attention, layers, mtpLayers } = config;
-    this.#rotary = new Rotary(
-      device,
-      config.rope,
-      attention.kind === "mla" ? attention.ropeDim : attention.headDim,
-    );
-    this.#blocks = Array.from({ length: layers }, (_, layer) => new Block(parameters, config, layer));
-    this.#mtp = Array.from({ length: mtpLayers }, (_, k) => {
-      const prefix = `model.layers.${layers + k}.`;
-      const stored = (name: string) => parameters.group(prefix + name);
-      return {
-        block: new Block(parameters, config, layers + k),
-        embeddingNorm: stored("enorm.weight").tensor,
-        hiddenNorm: stored("hnorm.weight").tensor,
-        projection: stored("eh_proj.weight").weight,
-        headNorm: stored("shared_head.norm.weight").tensor,
-      };
-    });
-    this.#embedding = parameters.group("model.embed_tokens.weight").weight;
-    this.#finalNorm = parameters.group("model.norm.weight").tensor;
-    this.#head = config.tieEmbeddings ? this.#embedding : parameters.group("lm_head.weight").weight;
+    this.#scope = scope;
+    this.#decoder = new Decoder(scope, config);
+    this.parameters = this.#decoder.parameters;
+  }
+
+  /** @throws ConfigError where the model is only described */
+  get device(): Device {
+    return this.#scope.device;
   }
 
   /** Token ids of `rows` (all of one length) as `[B, T]` i32. @throws ShapeError */
@@ -113,35 +79,41 @@ export class CausalLM implements TrainableModel, Disposable {
 
   /** Rows of the embedding: ids `[..]` i32 to `[.., d]`. */
   embed(ids: Tensor): Tensor {
-    return embedding(this.#embedding, ids);
+    return this.#decoder.embedding.forward(ids);
   }
 
   /** Room for the past of one sequence in the main model. */
   createCache(capacity?: number, dtype?: CacheDtype): Cache {
-    return this.#cache(this.#blocks.length, capacity, dtype);
+    return this.#cache(this.#decoder.blocks, capacity, dtype);
   }
 
   /** Room for the past of one sequence in the multi-token-prediction modules. */
   createMtpCache(capacity?: number, dtype?: CacheDtype): Cache {
-    return this.#cache(this.#mtp.length, capacity, dtype);
+    return this.#cache(
+      this.#decoder.modules.map(({ block }) => block),
+      capacity,
+      dtype,
+    );
   }
 
   /** Bytes that one token takes in the cache, and with `drafts` in that of the prediction module too. */
   cacheTokenBytes(dtype: CacheDtype = "f32", drafts = false): number {
-    const width = this.#cacheWidths().reduce((sum, values) => sum + values, 0);
-    return bytesPerElement[dtype] * width * (this.#blocks.length + (drafts ? this.#mtp.length : 0));
+    const { blocks, modules } = this.#decoder;
+    const own = [...blocks, ...(drafts ? modules.map(({ block }) => block) : [])];
+    const width = own.flatMap(({ attention }) => attention.cacheWidths).reduce((sum, each) => sum + each, 0);
+    return bytesPerElement[dtype] * width;
   }
 
-  #cache(layers: number, capacity: number | undefined, dtype: CacheDtype | undefined): Cache {
-    const widths = Array.from({ length: layers }, () => this.#cacheWidths());
+  #cache(blocks: readonly Block[], capacity: number | undefined, dtype: CacheDtype | undefined): Cache {
+    const widths = blocks.map(({ attention }) => attention.cacheWidths);
     return new Cache(this.device, widths, { capacity, dtype });
   }
 
-  #cacheWidths(): readonly number[] {
-    const { attention } = this.config;
-    if (attention.kind === "mla") return [attention.latentRank + attention.ropeDim];
-    const width = attention.keyValueHeads * attention.headDim;
-    return [width, width];
+  get #rotary(): Rotary {
+    const { attention, rope } = this.config;
+    const dim = attention.kind === "mla" ? attention.ropeDim : attention.headDim;
+    this.#tables ??= new Rotary(this.device, rope, dim);
+    return this.#tables;
   }
 
   #context(x: Tensor, options: ForwardOptions): ForwardContext {
@@ -193,14 +165,14 @@ export class CausalLM implements TrainableModel, Disposable {
       const collected: RouterOutput[] | null = routers && [];
       let x = input.dtype === "i32" ? this.embed(input) : input; // [B, T, d]
       captured(capture, "hidden.0", x);
-      for (const block of this.#blocks) {
+      for (const block of this.#decoder.blocks) {
         const y = block.forward(x, context, block.layer, collected); // [B, T, d]
         if (x !== input) device.release(x);
         x = y;
         captured(capture, `hidden.${block.layer + 1}`, x);
       }
       advance(context);
-      const normed = rmsNorm(x, this.#finalNorm, this.config.normEpsilon); // [B, T, d]
+      const normed = this.#decoder.finalNorm.forward(x); // [B, T, d]
       captured(capture, "final_norm", normed);
       routers?.push(...collected!);
       return [normed, ...(collected ?? []).flatMap(routerTensors)];
@@ -225,7 +197,7 @@ export class CausalLM implements TrainableModel, Disposable {
     const collected: RouterOutput[] = [];
     let x = input.dtype === "i32" ? device.inference(() => this.embed(input)) : input; // [1, T, d]
     try {
-      for (const block of this.#blocks) {
+      for (const block of this.#decoder.blocks) {
         const turn = between();
         if (turn !== null) await turn;
         // Another pass may have made longer tables meanwhile.
@@ -239,7 +211,7 @@ export class CausalLM implements TrainableModel, Disposable {
         collected.push(...(made.decided ?? []));
       }
       advance(context);
-      const normed = device.inference(() => rmsNorm(x, this.#finalNorm, this.config.normEpsilon)); // [1, T, d]
+      const normed = device.inference(() => this.#decoder.finalNorm.forward(x)); // [1, T, d]
       routers?.push(...collected.splice(0));
       return normed;
     } finally {
@@ -251,7 +223,7 @@ export class CausalLM implements TrainableModel, Disposable {
 
   /** Logits of normed states: `[.., d]` to `[.., V]`. */
   logits(hidden: Tensor): Tensor {
-    return linear(hidden, this.#head); // [.., V]
+    return this.#decoder.logits(hidden); // [.., V]
   }
 
   /** Rows `places` of all tokens' states: `[B, T, d]` to `[places.length, d]`, no gradient. */
@@ -282,27 +254,26 @@ export class CausalLM implements TrainableModel, Disposable {
    */
   mtp(hidden: Tensor, next: Tensor, options: ForwardOptions & { readonly depth?: number } = {}): MtpOutput {
     const { depth = 0, capture = null, routers = null } = options;
-    const module = this.#mtp[depth];
+    const module = this.#decoder.modules[depth];
     if (!module) {
       throw new ConfigError("no such multi-token-prediction module", {
         where: "CausalLM.mtp",
-        expected: `depth below ${this.#mtp.length}`,
+        expected: `depth below ${this.#decoder.modules.length}`,
         found: depth,
       });
     }
-    const epsilon = this.config.normEpsilon;
     const [input, output, normed] = this.device.tidy(() => {
       const context = this.#context(hidden, options);
       const embedded = next.dtype === "i32" ? this.embed(next) : next; // [B, T, d]
-      const following = rmsNorm(embedded, module.embeddingNorm, epsilon); // [B, T, d]
-      const current = rmsNorm(hidden, module.hiddenNorm, epsilon); // [B, T, d]
-      const combined = linear(concat([following, current]), module.projection); // [B, T, d]
+      const following = module.embeddingNorm.forward(embedded); // [B, T, d]
+      const current = module.hiddenNorm.forward(hidden); // [B, T, d]
+      const combined = module.projection.forward(concat([following, current])); // [B, T, d]
       const collected: RouterOutput[] | null = routers && [];
       const state = module.block.forward(combined, context, depth, collected); // [B, T, d]
       advance(context);
       captured(capture, "mtp.input", combined);
       captured(capture, "mtp.hidden", state);
-      const ready = rmsNorm(state, module.headNorm, epsilon); // [B, T, d]
+      const ready = module.headNorm.forward(state); // [B, T, d]
       routers?.push(...collected!);
       return [combined, state, ready, ...(collected ?? []).flatMap(routerTensors)];
     });
@@ -314,15 +285,18 @@ export class CausalLM implements TrainableModel, Disposable {
    * saves them. @throws FormatError, ShapeError naming the tensor that is missing, unexpected or misshapen
    */
   async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
-    const { attention } = this.config;
-    const halved = attention.kind === "mla" && !this.parameters.has(officialLatent);
-    const weights = halved ? withLatentHalves(source, attention) : source;
-    checkNames(this.config, this.parameters, weights);
-    await this.parameters.load(weights, progress);
+    checkMtpStored(this.#decoder, source);
+    checkNames([this], source, this.#decoder.prefix);
+    await this.parameters.load(source, progress);
+  }
+
+  /** Whether a checkpoint may hold this tensor though the model does not read it. */
+  ignores(name: string): boolean {
+    return this.#decoder.ignores(name);
   }
 
   [Symbol.dispose](): void {
-    this.#rotary[Symbol.dispose]();
+    this.#tables?.[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
 }
@@ -355,7 +329,7 @@ function advance({ segments }: ForwardContext): void {
 }
 
 export interface CreateOptions {
-  /** Storage of matrices (`models/quantization.ts`); default f32. Only f32 can be trained. */
+  /** Storage of matrices (`nn/storage.ts`); default f32. Only f32 can be trained. */
   readonly dtype?: StorageFormat;
   /** Storage of each matrix, in place of `dtype`. */
   readonly storage?: StorageRule;
@@ -379,8 +353,8 @@ export function createModel(configJson: unknown, device: Device, options: Create
       found: mtpLayers,
     });
   }
-  const storage = options.storage ?? storageRule(options.dtype ?? "f32");
-  const model = new CausalLM({ ...parsed, mtpLayers }, device, storage);
+  const storage = options.storage ?? options.dtype ?? "f32";
+  const model = allocateModule(device, storage, (scope) => new CausalLM(scope, { ...parsed, mtpLayers }));
   if (options.seed !== undefined) model.parameters.initialise(new Random(options.seed), options.std);
   return model;
 }

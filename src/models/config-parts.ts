@@ -1,6 +1,6 @@
 /** Parts of `config.json` that several `model_type`s share: sizes, attention, experts, FP8. */
-import type { MhaConfig } from "../nn/attention.ts";
-import type { MlaConfig } from "../nn/mla.ts";
+import type { MhaConfig } from "../nn/attention/causal.ts";
+import type { MlaConfig } from "../nn/attention/mla/config.ts";
 import type { MoeConfig, RouterConfig } from "../nn/moe.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";
 import type { LanguageConfig } from "./language-config.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { storageRule } from "../nn/storage.ts";
 import { parseConfig } from "./config.ts";
-import { countParameters } from "./count.ts";
+import { countParameters, weightBytes } from "./count.ts";
 import { type PresetName, presets } from "./presets.ts";
-import { storageRule, weightBytes } from "./quantization.ts";
 
 const count = (name: PresetName) => countParameters(parseConfig(presets[name]));
 

@@ -1,8 +1,11 @@
-/** Parameter counts of a configuration, without allocating anything. */
-import type { GroupSpec } from "../nn/parameters.ts";
+/** Parameter counts and bytes of a configuration, without allocating anything. */
+import type { GroupSpec } from "../nn/parameter-group.ts";
+import { describeModule } from "../nn/scope.ts";
+import { groupBytes, plannedGroups, resolveStorage, type StorageRule } from "../nn/storage.ts";
 import { sizeOf } from "../tensor/tensor.ts";
+import { layerAttention } from "./block.ts";
+import { describeDecoder } from "./decoder.ts";
 import type { LanguageConfig } from "./language-config.ts";
-import { attentionSpecs, mainSpecs, mtpSpecs } from "./specs.ts";
 
 export interface ParameterCounts {
   /** The main model, norms and router biases included. */
@@ -21,24 +24,51 @@ export interface ParameterCounts {
   readonly checkpoint: number;
 }
 
+/** @throws ConfigError on counts beyond reason */
 export function countParameters(config: LanguageConfig): ParameterCounts {
-  const { vocabSize, hiddenSize, mtpLayers, moe } = config;
-  const share = (spec: GroupSpec) => (spec.experts && moe ? moe.router.topK / spec.experts : 1);
-  const sum = (specs: readonly GroupSpec[], part: (spec: GroupSpec) => number) =>
-    specs.reduce((total, spec) => total + sizeOf(spec.shape) * part(spec), 0);
-  const all = () => 1;
-  const main = mainSpecs(config);
-  const extra = mtpSpecs(config);
-  const total = sum(main, all);
-  const activated = sum(main, share);
+  const { vocabSize, hiddenSize, mtpLayers } = config;
+  const sum = (groups: Iterable<GroupSpec>, part: (spec: GroupSpec) => number) => {
+    let total = 0;
+    for (const group of groups) total += sizeOf(group.shape) * part(group);
+    return total;
+  };
+  const share = ({ routed }: GroupSpec) => (routed ? routed.perToken / routed.experts : 1);
+  const { mainParameters, mtpParameters } = describeDecoder(config);
+  const total = mainParameters.count;
+  const mtp = mtpParameters.count;
+  const activated = sum(mainParameters.groups(), share);
   const table = vocabSize * hiddenSize;
   return {
     total,
     activated,
     activatedWithoutEmbedding: activated - table,
-    attentionPerLayer: sum(attentionSpecs(config, 0), all),
-    mtp: sum(extra, all),
-    mtpActivated: sum(extra, share),
-    checkpoint: total + sum(extra, all) + 2 * mtpLayers * table,
+    attentionPerLayer: describeModule((scope) => layerAttention(scope, config)).parameters.count,
+    mtp,
+    mtpActivated: sum(mtpParameters.groups(), share),
+    checkpoint: total + mtp + 2 * mtpLayers * table,
   };
+}
+
+/** Bytes of a model's weights under a rule, and those that one token reads, the embedding's table not among them. */
+export function weightBytes(config: LanguageConfig, rule: StorageRule): { total: number; perToken: number } {
+  const { parameters, mainParameters, mtpParameters } = describeDecoder(config);
+  const plan = resolveStorage(parameters.groups(), rule);
+  let total = 0;
+  let perToken = 0;
+  for (const group of plannedGroups(mainParameters.groups(), plan)) {
+    const bytes = groupBytes(group, plan.format(group));
+    total += bytes;
+    if (group.role === "embedding" && !config.tieEmbeddings) continue;
+    perToken += group.routed ? (bytes * group.routed.perToken) / group.routed.experts : bytes;
+  }
+  for (const group of plannedGroups(mtpParameters.groups(), plan)) {
+    total += groupBytes(group, plan.format(group));
+  }
+  return { total, perToken };
+}
+
+/** Values that one token adds to the cache of one layer. */
+export function cacheWidth(config: LanguageConfig): number {
+  const { module } = describeModule((scope) => layerAttention(scope, config));
+  return module.cacheWidths.reduce((sum, width) => sum + width, 0);
 }

@@ -1,23 +1,15 @@
 /** Configurations and models of every family. */
 
-export type { MhaConfig } from "../nn/attention.ts";
+export type { MhaConfig } from "../nn/attention/causal.ts";
+export type { MlaConfig } from "../nn/attention/mla/config.ts";
 export type { Cache, CacheDtype, CacheOptions, LayerCache } from "../nn/cache.ts";
 export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
-export type { MlaConfig } from "../nn/mla.ts";
 export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
-export type {
-  GroupSpec,
-  MatrixRole,
-  NamedParameter,
-  ParameterGroup,
-  Parameters,
-  PartSpec,
-  StorageFormat,
-  StorageRule,
-  WeightSource,
-} from "../nn/parameters.ts";
+export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
+export type { NamedParameter, Parameters } from "../nn/parameters.ts";
 export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";
-export type { BlockSource, RowReader, TileSource } from "../nn/weight-source.ts";
+export type { StorageFormat, StorageRule } from "../nn/storage.ts";
+export type { BlockSource, RowReader, TileSource, WeightSource } from "../nn/weight-source.ts";
 export { CausalLM, type CreateOptions, createModel, type MtpOutput } from "./causal-lm.ts";
 export {
   type LanguageConfig,

@@ -1,6 +1,6 @@
 /** The configuration of a language model as this package computes with it, and what an architecture adds to read it. */
-import type { MhaConfig } from "../nn/attention.ts";
-import type { MlaConfig } from "../nn/mla.ts";
+import type { MhaConfig } from "../nn/attention/causal.ts";
+import type { MlaConfig } from "../nn/attention/mla/config.ts";
 import type { MoeConfig } from "../nn/moe.ts";
 import type { RopeConfig } from "../nn/rotary.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";

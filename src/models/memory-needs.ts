@@ -1,8 +1,8 @@
 /** What a model needs of a machine's memory, from its configuration alone. */
 
-import type { StorageFormat } from "../nn/parameters.ts";
+import { type StorageFormat, storageRule } from "../nn/storage.ts";
 import type { LanguageConfig } from "./config.ts";
-import { storageRule, weightBytes } from "./quantization.ts";
+import { cacheWidth, weightBytes } from "./count.ts";
 
 /** Bytes of a cached value: caches are float32 unless a program asks for less. */
 const CACHE_VALUE = 4;
@@ -18,17 +18,15 @@ export interface CacheValues {
   readonly groupedQuery: number;
 }
 
-export function cacheValues({ attention, layers }: LanguageConfig): CacheValues {
-  const groups = Math.min(8, attention.heads);
-  if (attention.kind === "mla") {
-    const { heads, latentRank, nopeDim, ropeDim, valueDim } = attention;
-    const each = layers * (nopeDim + ropeDim + valueDim);
-    const own = layers * (latentRank + ropeDim);
-    return { own, multiHead: heads * each, groupedQuery: groups * each };
-  }
-  const { heads, keyValueHeads, headDim } = attention;
-  const each = 2 * layers * headDim;
-  return { own: keyValueHeads * each, multiHead: heads * each, groupedQuery: groups * each };
+export function cacheValues(config: LanguageConfig): CacheValues {
+  const { attention: a, layers } = config;
+  // Keys and values of one head.
+  const each = layers * (a.kind === "mla" ? a.nopeDim + a.ropeDim + a.valueDim : 2 * a.headDim);
+  return {
+    own: layers * cacheWidth(config),
+    multiHead: a.heads * each,
+    groupedQuery: Math.min(8, a.heads) * each,
+  };
 }
 
 /** Bytes of the intermediate values of one pass: the widest layer for a piece of the prompt, and the logits. */

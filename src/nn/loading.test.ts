@@ -7,47 +7,44 @@ import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
-import { fused, type GroupSpec, matrix, Parameters } from "./parameters.ts";
+import type { Parameters } from "./parameters.ts";
+import { allocateModule, alone, type Declaration } from "./scope.ts";
 import type { RowReader, WeightSource } from "./weight-source.ts";
 
 const blockBytes = { q4: 18, q8: 34 };
 /** Bytes of one chunk at most, and chunks at a time. */
 const [CHUNK, READS] = [1 << 22, 4];
 
-const stack = (key: string, shape: readonly [number, number, number], rows: readonly number[]): GroupSpec => {
+/** Matrices `[.., columns]` of these rows end to end, as the group `key` of `shape`. */
+const group = (key: string, shape: readonly number[], rows: readonly number[], letters = ""): Declaration => {
+  const columns = shape.at(-1)!;
   let offset = 0;
   const parts = rows.map((count, i) => {
-    const part = { name: `${key}.${i}`, shape: [count, shape[2]], offset };
-    offset += count * shape[2];
+    const part = { name: `${key}.${letters[i] ?? i}`, shape: [count, columns], offset };
+    offset += count * columns;
     return part;
   });
-  return { key, shape, kind: "matrix", experts: shape[0], parts };
+  return { key, shape, parts };
 };
 
-const specs: readonly GroupSpec[] = [
-  matrix("odd", 13, 64),
-  matrix("row", 1, 32),
+const specs: readonly Declaration[] = [
+  alone("odd", [13, 64]),
+  alone("row", [1, 32]),
   // Parts that end within a group of rows.
-  fused("joined", 96, [
-    ["joined.a", 13],
-    ["joined.b", 3],
-    ["joined.c", 24],
-  ]),
-  stack("experts", [3, 40, 64], [20, 20, 20, 20, 20, 20]),
-  stack("odd.experts", [2, 11, 32], [11, 11]),
+  group("joined", [40, 96], [13, 3, 24], "abc"),
+  group("experts", [3, 40, 64], [20, 20, 20, 20, 20, 20]),
+  group("odd.experts", [2, 11, 32], [11, 11]),
   // Halves of latent attention: the matrices of all heads are one tensor.
-  {
-    key: "latent",
-    shape: [4, 24, 32],
-    kind: "matrix",
-    parts: [{ name: "k", shape: [4, 24, 32], offset: 0 }],
-  },
+  { ...alone("k", [4, 24, 32]), key: "latent" },
   // Several chunks, of which one holds rows of both parts.
-  fused("large", 4096, [
-    ["large.a", 1201],
-    ["large.b", 1300],
-  ]),
+  group("large", [2501, 4096], [1201, 1300], "ab"),
 ];
+
+const make = (device: Device, format: QuantFormat, declared = specs): Parameters =>
+  allocateModule(device, format, (scope) => {
+    for (const declaration of declared) scope.declare(declaration);
+    return scope.parameters;
+  });
 
 /** Blocks of some bytes under the names of the parts; `wrap` changes how they are read in place. */
 function sourceOf(
@@ -96,7 +93,7 @@ function sourceOf(
 }
 
 async function tiles(device: Device, format: QuantFormat, source: WeightSource): Promise<Uint8Array[]> {
-  using parameters = new Parameters(device, specs, format);
+  using parameters = make(device, format);
   await parameters.load(source);
   const found: Uint8Array[] = [];
   for (const { weight } of parameters.groups()) {
@@ -132,7 +129,7 @@ describe("blocks read in place", () => {
 
   it("hold a few chunks beside the weights, and free them", async () => {
     await using device = await createCpuDevice({ threads: 1 });
-    using parameters = new Parameters(device, specs, "q8");
+    using parameters = make(device, "q8");
     const before = device.backend.memory();
     await parameters.load(sourceOf("q8", (_, read) => read));
     const { buffers, bytes, peakBytes } = device.backend.memory();
@@ -158,7 +155,7 @@ describe("blocks read in place", () => {
       ...[false, false, true, true],
     ]);
     const none = sourceOf("q4", () => () => expect.fail("read in place"));
-    using parameters = new Parameters(createReferenceDevice(), specs.slice(0, 2), "q4");
+    using parameters = make(createReferenceDevice(), "q4", specs.slice(0, 2));
     await parameters.load(none);
     const weights = [...parameters.groups()].map(({ weight }) => weight);
     for (const [i, weight] of weights.entries()) {
@@ -169,7 +166,7 @@ describe("blocks read in place", () => {
 
   it("fail as the first failing read does, once no other is under way, with nothing left behind", async () => {
     await using device = await createCpuDevice({ threads: 1 });
-    using parameters = new Parameters(device, [specs[3]], "q4");
+    using parameters = make(device, "q4", [specs[3]]);
     const { buffers, bytes } = device.backend.memory();
     const reason = new Error("disk gone");
     const started: string[] = [];
@@ -194,7 +191,7 @@ describe("blocks read in place", () => {
   it("refuse a part of another shape before anything is read", async () => {
     const device = await cpuDevice(1, true);
     const source = sourceOf("q4", () => () => expect.fail("read"));
-    using parameters = new Parameters(device, [specs[2]], "q4");
+    using parameters = make(device, "q4", [specs[2]]);
     const other: WeightSource = {
       ...source,
       shape: (name) => (name === "joined.c" ? [25, 96] : source.shape(name)),
@@ -207,7 +204,7 @@ describe("blocks read in place", () => {
 describe("tiles read in place", () => {
   it("wait for reads under way before they fail", async () => {
     await using device = await createCpuDevice({ threads: 1 });
-    using parameters = new Parameters(device, [specs[6]], "q8");
+    using parameters = make(device, "q8", [specs[6]]);
     const [{ weight }] = parameters.groups();
     let open = 0;
     const source: WeightSource = {

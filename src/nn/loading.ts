@@ -7,7 +7,8 @@ import { FormatError, ShapeError } from "../tensor/errors.ts";
 import { quantizeInto, repackInto } from "../tensor/ops/quantize.ts";
 import { isQuantized, type QuantizedTensor, quantizedBytes, TILE_ROWS } from "../tensor/quantized.ts";
 import { type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
-import type { GroupSpec, ParameterGroup } from "./parameters.ts";
+import { withPieces } from "./layouts.ts";
+import type { GroupSpec, ParameterGroup } from "./parameter-group.ts";
 import type { RowReader, TileSource, WeightSource } from "./weight-source.ts";
 
 /** Values quantized at once, about. */
@@ -46,10 +47,15 @@ function storedParts({ stackedName, shape, parts }: GroupSpec, source: WeightSou
 }
 
 /**
- * Compares a group with what the source holds, before memory is taken for it: a configuration may claim any size.
+ * Compares groups with what the source holds, before memory is taken for them: a configuration may claim any size.
  * @throws FormatError for a tensor that is missing, ShapeError for one of another size
  */
-export function checkGroup(spec: GroupSpec, source: WeightSource): void {
+export function checkGroups(groups: readonly GroupSpec[], source: WeightSource): void {
+  const stored = withPieces(source, groups);
+  for (const group of groups) checkGroup(group, stored);
+}
+
+function checkGroup(spec: GroupSpec, source: WeightSource): void {
   const { key, shape } = spec;
   const format = source.tiles?.tileFormat(key);
   if (!format) {

@@ -1,35 +1,27 @@
 /** The SiLU-gated feed-forward layer: `down(silu(gate x) * up x)`, gate and up stored as one matrix. */
-import { linear } from "../tensor/ops/linear.ts";
 import { quantizedMlp } from "../tensor/ops/quantized-experts.ts";
 import { swiglu } from "../tensor/ops/swiglu.ts";
-import { isQuantized, type Weight } from "../tensor/quantized.ts";
+import { isQuantized } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { fused, type GroupSpec, matrix, type Parameters } from "./parameters.ts";
-
-/** Parameters of one layer of inner width `width`; `prefix` ends with a dot. */
-export function mlpSpecs(prefix: string, hidden: number, width: number): GroupSpec[] {
-  return [
-    fused(`${prefix}gate_up_proj`, hidden, [
-      [`${prefix}gate_proj.weight`, width],
-      [`${prefix}up_proj.weight`, width],
-    ]),
-    matrix(`${prefix}down_proj.weight`, hidden, width),
-  ];
-}
+import { Linear } from "./linear.ts";
+import type { ParameterScope } from "./scope.ts";
 
 export class Mlp {
-  readonly #gateUp: Weight;
-  readonly #down: Weight;
+  readonly #gateUp: Linear;
+  readonly #down: Linear;
 
-  constructor(parameters: Parameters, prefix: string) {
-    this.#gateUp = parameters.group(`${prefix}gate_up_proj`).weight;
-    this.#down = parameters.group(`${prefix}down_proj.weight`).weight;
+  /** @param hidden width of `x` and of the result @param width inner width */
+  constructor(scope: ParameterScope, hidden: number, width: number) {
+    const parts = ["gate_proj", "up_proj"].map((name) => ({ name, rows: width }));
+    this.#gateUp = new Linear(scope, hidden, { key: "gate_up", parts });
+    this.#down = new Linear(scope.child("down_proj"), width, hidden);
   }
 
   /** `x: [.., d]` to `[.., d]`. */
   forward(x: Tensor): Tensor {
-    if (isQuantized(this.#gateUp) && isQuantized(this.#down))
-      return quantizedMlp(x, this.#gateUp, this.#down); // [.., d]
-    return linear(swiglu(linear(x, this.#gateUp)), this.#down); // [.., d]
+    const { weight: gateUp } = this.#gateUp;
+    const { weight: down } = this.#down;
+    if (isQuantized(gateUp) && isQuantized(down)) return quantizedMlp(x, gateUp, down); // [.., d]
+    return this.#down.forward(swiglu(this.#gateUp.forward(x))); // [.., d]
   }
 }

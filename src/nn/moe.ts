@@ -7,12 +7,13 @@ import { add } from "../tensor/ops/elementwise.ts";
 import { experts } from "../tensor/ops/experts.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
 import { route } from "../tensor/ops/routing.ts";
-import type { Weight } from "../tensor/quantized.ts";
+import { TILE_ROWS } from "../tensor/quantized.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import type { Routing } from "./context.ts";
-import { Mlp, mlpSpecs } from "./mlp.ts";
-import { type GroupSpec, matrix, type Parameters, type PartSpec, vector } from "./parameters.ts";
+import { Mlp } from "./mlp.ts";
+import type { ParameterGroup, PartSpec } from "./parameter-group.ts";
 import { routerLogits } from "./router-logits.ts";
+import type { ParameterScope } from "./scope.ts";
 
 export interface RouterConfig {
   readonly topK: number;
@@ -57,58 +58,65 @@ export interface RouterOutput {
   readonly bias: Tensor | null;
 }
 
-/** Parameters of one layer; `prefix` ends with `mlp.`. */
-export function moeSpecs(prefix: string, config: MoeConfig, hidden: number): GroupSpec[] {
-  const { experts: E, sharedExperts, expertWidth: f } = config;
-  const specs: GroupSpec[] = [matrix(`${prefix}gate.weight`, E, hidden, { kind: "router" })];
-  if (config.router.bias) specs.push(vector(`${prefix}gate.e_score_correction_bias`, E, "bias"));
+/** Declares the stacked matrices of all experts, `[E, 2 f, hidden]` and `[E, hidden, f]`. */
+function stackedExperts(scope: ParameterScope, config: MoeConfig, hidden: number) {
+  const { experts: E, expertWidth: f, router } = config;
   const gateUp: PartSpec[] = [];
   const down: PartSpec[] = [];
-  for (let e = 0; e < E; e++) {
-    const at = `${prefix}experts.${e}.`;
-    const offset = e * 2 * f * hidden;
-    gateUp.push({ name: `${at}gate_proj.weight`, shape: [f, hidden], offset });
-    gateUp.push({ name: `${at}up_proj.weight`, shape: [f, hidden], offset: offset + f * hidden });
-    down.push({ name: `${at}down_proj.weight`, shape: [hidden, f], offset: e * hidden * f });
+  for (let expert = 0; expert < E; expert++) {
+    const at = `experts.${expert}`;
+    const offset = expert * 2 * f * hidden;
+    gateUp.push({ name: `${at}.gate_proj.weight`, shape: [f, hidden], offset, expert });
+    gateUp.push({ name: `${at}.up_proj.weight`, shape: [f, hidden], offset: offset + f * hidden, expert });
+    down.push({ name: `${at}.down_proj.weight`, shape: [hidden, f], offset: expert * hidden * f, expert });
   }
-  const stacked = (name: string, shape: number[], parts: PartSpec[]): GroupSpec => {
-    const key = `${prefix}experts.${name}`;
-    return { key, shape, parts, kind: "matrix", stackedName: key, experts: E, role: "experts" };
+  const stacked = (key: string, shape: number[], parts: PartSpec[]) =>
+    scope.declare({
+      ...{ key, shape, parts, stackedName: key, role: "experts" },
+      routed: { experts: E, perToken: router.topK },
+      // One kernel reads both, gate and up in whole groups of rows.
+      alike: `${scope.prefix}experts`,
+      unquantizable: f % TILE_ROWS !== 0,
+    });
+  return {
+    gateUp: stacked("experts.gate_up_proj", [E, 2 * f, hidden], gateUp),
+    down: stacked("experts.down_proj", [E, hidden, f], down),
   };
-  specs.push(stacked("gate_up_proj", [E, 2 * f, hidden], gateUp), stacked("down_proj", [E, hidden, f], down));
-  if (config.sharedExperts > 0)
-    specs.push(...mlpSpecs(`${prefix}shared_experts.`, hidden, sharedExperts * f));
-  return specs;
 }
 
 export class Moe {
   readonly #config: MoeConfig;
   readonly #layer: number;
-  readonly #gate: Tensor;
-  readonly #bias: Tensor | null;
-  readonly #gateUp: Weight;
-  readonly #down: Weight;
+  readonly #gate: ParameterGroup;
+  /** Moves the router's choice; set by the balancing of the training loop, not by gradients. */
+  readonly #bias: ParameterGroup | null;
+  readonly #experts: { readonly gateUp: ParameterGroup; readonly down: ParameterGroup };
   readonly #shared: Mlp | null;
 
-  constructor(parameters: Parameters, prefix: string, config: MoeConfig, layer: number) {
+  /** @param hidden width of `x` and of the result @param layer index of the layer, counting all layers */
+  constructor(scope: ParameterScope, config: MoeConfig, hidden: number, layer: number) {
+    const { experts: E, sharedExperts, expertWidth } = config;
     this.#config = config;
     this.#layer = layer;
-    const stored = (name: string) => parameters.group(prefix + name).tensor;
-    this.#gate = stored("gate.weight");
-    this.#bias = config.router.bias ? stored("gate.e_score_correction_bias") : null;
-    this.#gateUp = parameters.group(`${prefix}experts.gate_up_proj`).weight;
-    this.#down = parameters.group(`${prefix}experts.down_proj`).weight;
-    this.#shared = config.sharedExperts > 0 ? new Mlp(parameters, `${prefix}shared_experts.`) : null;
+    this.#gate = scope.matrix("gate.weight", E, hidden, { alwaysF32: true });
+    this.#bias = config.router.bias
+      ? scope.vector("gate.e_score_correction_bias", E, { initial: "zeros", trained: false })
+      : null;
+    this.#experts = stackedExperts(scope, config, hidden);
+    this.#shared =
+      sharedExperts > 0 ? new Mlp(scope.child("shared_experts"), hidden, sharedExperts * expertWidth) : null;
   }
 
   /** `x: [B, T, d]` (already normed) to the layer's output `[B, T, d]` and the router's decisions. */
   forward(x: Tensor, routing: Routing): { output: Tensor; router: RouterOutput } {
     const d = x.shape.at(-1)!;
     const flat = reshape(x, [sizeOf(x.shape) / d, d]); // [N, d]
-    const routed = route(routerLogits(flat, this.#gate, routing), this.#bias, this.#config.router); // [N, K]
-    const { output, plan } = experts(flat, routed, this.#gateUp, this.#down); // [N, d]
+    const { gateUp, down } = this.#experts;
+    const bias = this.#bias?.tensor ?? null;
+    const routed = route(routerLogits(flat, this.#gate.tensor, routing), bias, this.#config.router); // [N, K]
+    const { output, plan } = experts(flat, routed, gateUp.weight, down.weight); // [N, d]
     const mixed = this.#shared ? add(output, this.#shared.forward(flat)) : output; // [N, d]
-    const router = { layer: this.#layer, ...routed, counts: plan.counts, bias: this.#bias };
+    const router = { layer: this.#layer, ...routed, counts: plan.counts, bias };
     return { output: reshape(mixed, x.shape), router };
   }
 }

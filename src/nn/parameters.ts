@@ -1,108 +1,16 @@
 /**
- * Model parameters under their official checkpoint names. Tensors that are multiplied with the same input are
- * stored as one (gate and up, query and key-value down-projections, all experts of a layer), so that kernels see
- * one large matrix; every official tensor is a named contiguous view of such a group, and so is its gradient.
- *
- * The groups are described before they are allocated: counting parameters needs no memory.
+ * The parameters of a module under their official checkpoint names. Every official tensor is a named contiguous view
+ * of the group that is stored, and so is its gradient.
  */
-import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { isQuantized, type QuantFormat, QuantizedTensor, type Weight } from "../tensor/quantized.ts";
+import { isQuantized, type QuantFormat } from "../tensor/quantized.ts";
 import type { Random } from "../tensor/random.ts";
 import { type Device, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { withPieces } from "./layouts.ts";
 import { loadGroup } from "./loading.ts";
+import { type ParameterGroup, storedBytes } from "./parameter-group.ts";
 import { fillTiles, tilePool } from "./random-tiles.ts";
 import type { WeightSource } from "./weight-source.ts";
-
-export type { BlockSource, TileSource, WeightSource } from "./weight-source.ts";
-
-/** How a matrix is stored: as floats, or quantized. */
-export type StorageFormat = "f32" | "bf16" | "f16" | QuantFormat;
-
-/** Storage of each group. */
-export type StorageRule = (spec: GroupSpec) => StorageFormat;
-
-/** What a matrix does, as far as its storage depends on it. `latent` ones make or expand low-rank projections. */
-export type MatrixRole = "embedding" | "head" | "latent" | "experts";
-
-/** An official tensor inside a group: `offset` in elements from the group's start. */
-export interface PartSpec {
-  readonly name: string;
-  readonly shape: Shape;
-  readonly offset: number;
-}
-
-export interface GroupSpec {
-  /** How the model asks for the stored tensor. */
-  readonly key: string;
-  readonly shape: Shape;
-  readonly parts: readonly PartSpec[];
-  /**
-   * "matrix" takes the weight dtype and decays; "norm" starts at one; "offset", a linear layer's bias, starts at zero;
-   * "bias", which moves a router's choice, starts at zero and is not trained.
-   */
-  readonly kind: "matrix" | "router" | "norm" | "offset" | "bias";
-  /** Name under which other programs save the whole group as one tensor of `shape`. */
-  readonly stackedName?: string;
-  /** Routed experts in the group; 0 for what every token uses. */
-  readonly experts?: number;
-  readonly role?: MatrixRole;
-}
-
-/** One official matrix `[rows, columns]` that stands alone. */
-export function matrix(
-  name: string,
-  rows: number,
-  columns: number,
-  options: { readonly kind?: GroupSpec["kind"]; readonly role?: MatrixRole } = {},
-): GroupSpec {
-  const shape = [rows, columns];
-  return { key: name, shape, parts: [{ name, shape, offset: 0 }], kind: "matrix", ...options };
-}
-
-/** One official vector: a norm weight or a bias. */
-export function vector(name: string, size: number, kind: "norm" | "bias" = "norm"): GroupSpec {
-  return { key: name, shape: [size], parts: [{ name, shape: [size], offset: 0 }], kind };
-}
-
-/** Official matrices of one input width stored below each other as `[sum of rows, columns]`. */
-export function fused(
-  key: string,
-  columns: number,
-  parts: readonly (readonly [string, number])[],
-  role?: MatrixRole,
-): GroupSpec {
-  let rows = 0;
-  const specs = parts.map(([name, count]) => {
-    const part = { name, shape: [count, columns], offset: rows * columns };
-    rows += count;
-    return part;
-  });
-  return { key, shape: [rows, columns], parts: specs, kind: "matrix", role };
-}
-
-/** Biases of linear layers that read the same input, end to end: `[sum of rows]`. */
-export function joinedBias(key: string, parts: readonly (readonly [string, number])[]): GroupSpec {
-  let size = 0;
-  const specs = parts.map(([name, count]) => {
-    const part = { name, shape: [count], offset: size };
-    size += count;
-    return part;
-  });
-  return { key, shape: [size], parts: specs, kind: "offset" };
-}
-
-/** A described group with its storage. */
-export interface ParameterGroup extends GroupSpec {
-  /** What layers multiply with. */
-  readonly weight: Weight;
-  /** The same as a float tensor. Reading it throws ConfigError where the weight is quantized. */
-  readonly tensor: Tensor;
-  /** Whether weight decay applies: the official tensors have two axes. */
-  readonly decay: boolean;
-  /** Whether gradients and the optimizer reach it; false for router biases. */
-  readonly trainable: boolean;
-}
 
 export interface NamedParameter {
   readonly name: string;
@@ -111,88 +19,49 @@ export interface NamedParameter {
   readonly offset: number;
 }
 
-/** A group with its storage. */
-class StoredGroup implements ParameterGroup {
-  readonly key: string;
-  readonly shape: Shape;
-  readonly parts: readonly PartSpec[];
-  readonly kind: GroupSpec["kind"];
-  readonly stackedName?: string;
-  readonly experts?: number;
-  readonly role?: MatrixRole;
-  readonly weight: Weight;
-  readonly decay: boolean;
-  readonly trainable: boolean;
-
-  constructor(spec: GroupSpec, weight: Weight) {
-    this.key = spec.key;
-    this.shape = spec.shape;
-    this.parts = spec.parts;
-    this.kind = spec.kind;
-    this.stackedName = spec.stackedName;
-    this.experts = spec.experts;
-    this.role = spec.role;
-    this.weight = weight;
-    this.decay = spec.kind === "matrix" || spec.kind === "router";
-    this.trainable = spec.kind !== "bias";
-  }
-
-  get tensor(): Tensor {
-    if (!isQuantized(this.weight)) return this.weight;
-    throw new ConfigError("a quantized weight is no float tensor", {
-      where: "Parameters",
-      name: this.key,
-      expected: "f32, bf16 or f16",
-      found: this.weight.format,
-      hint: "Load the model with dtype f32 to train it or to read single weights.",
-    });
-  }
-}
+/** Elements initialised at once. */
+const chunkElements = 1 << 20;
 
 export class Parameters implements Disposable {
-  readonly device: Device;
-  readonly #groups = new Map<string, ParameterGroup>();
-  readonly #named = new Map<string, NamedParameter>();
+  readonly #groups: readonly ParameterGroup[];
+  readonly #device: Device | null;
+  readonly #owned: boolean;
   readonly #views = new Map<string, Tensor>();
+  #byKey: ReadonlyMap<string, ParameterGroup> | null = null;
+  #byName: ReadonlyMap<string, NamedParameter> | null = null;
 
-  /**
-   * Allocates the groups without values. Matrices are stored by `storage`; norms, routers and biases stay f32.
-   * Gradients reach f32 groups only. @throws ConfigError on a name used twice
-   */
-  constructor(device: Device, specs: readonly GroupSpec[], storage: StorageFormat | StorageRule = "f32") {
-    this.device = device;
-    const rule = typeof storage === "function" ? storage : () => storage;
-    for (const spec of specs) {
-      const group = new StoredGroup(spec, allocate(device, spec, rule));
-      if (this.#groups.has(spec.key)) throw new ConfigError("two groups of one key", { name: spec.key });
-      this.#groups.set(spec.key, group);
-      for (const part of spec.parts) {
-        if (this.#named.has(part.name))
-          throw new ConfigError("two parameters of one name", { name: part.name });
-        this.#named.set(part.name, { name: part.name, shape: part.shape, group, offset: part.offset });
-      }
-    }
+  /** @param device null where the groups are only described @param owned whether disposing frees the groups */
+  constructor(groups: readonly ParameterGroup[], device: Device | null, owned = true) {
+    this.#groups = groups;
+    this.#device = device;
+    this.#owned = owned;
+  }
+
+  /** @throws ConfigError where the parameters are only described */
+  get device(): Device {
+    if (this.#device !== null) return this.#device;
+    throw new ConfigError("described parameters have no device", { where: "Parameters" });
   }
 
   /** Stored groups, in checkpoint order. */
   groups(): Iterable<ParameterGroup> {
-    return this.#groups.values();
+    return this.#groups;
   }
 
   /** The stored tensor that the model computes with. @throws ConfigError */
   group(key: string): ParameterGroup {
-    const group = this.#groups.get(key);
+    const group = this.#keyed().get(key);
     if (!group) throw new ConfigError("no such parameter group", { where: "Parameters.group", name: key });
     return group;
   }
 
   /** Whether there is a group of this key. */
   hasGroup(key: string): boolean {
-    return this.#groups.has(key);
+    return this.#keyed().has(key);
   }
 
   has(name: string): boolean {
-    return this.#named.has(name);
+    return this.#places().has(name);
   }
 
   /** Where an official tensor is stored. @throws ConfigError */
@@ -202,7 +71,7 @@ export class Parameters implements Disposable {
 
   /** Whether all matrices are stored in f32, as training needs. */
   get trainable(): boolean {
-    for (const { weight } of this.#groups.values()) {
+    for (const { weight } of this.#groups) {
       if (isQuantized(weight) || weight.dtype !== "f32") return false;
     }
     return true;
@@ -210,7 +79,7 @@ export class Parameters implements Disposable {
 
   /** Official tensors, in checkpoint order. `get` gives their values. */
   named(): Iterable<NamedParameter> {
-    return this.#named.values();
+    return this.#places().values();
   }
 
   /** The official tensor `name` as a view that lives as long as the parameters. @throws ConfigError */
@@ -234,7 +103,7 @@ export class Parameters implements Disposable {
 
   /** Frees all gradients. */
   clearGradients(): void {
-    for (const { weight } of this.#groups.values()) {
+    for (const { weight } of this.#groups) {
       if (isQuantized(weight)) continue;
       weight.grad?.dispose();
       weight.grad = null;
@@ -244,25 +113,24 @@ export class Parameters implements Disposable {
   /** Number of elements. */
   get count(): number {
     let total = 0;
-    for (const { shape } of this.#groups.values()) total += sizeOf(shape);
+    for (const { shape } of this.#groups) total += sizeOf(shape);
     return total;
   }
 
+  /** Bytes of the stored groups. */
   get bytes(): number {
     let total = 0;
-    for (const { weight } of this.#groups.values()) {
-      total += isQuantized(weight) ? weight.bytes : weight.size * bytesPerElement[weight.dtype];
-    }
+    for (const group of this.#groups) total += storedBytes(group);
     return total;
   }
 
   /**
-   * Normal values of standard deviation `std` (V2 and V3: 0.006) for matrices, ones for norms, zeros for biases.
+   * First values as the layers declare them, normal ones with standard deviation `std` (V2 and V3: 0.006).
    * Quantized weights repeat random tiles (`random-tiles.ts`).
    */
   initialise(random: Random, std = 0.006): void {
     const pools = new Map<QuantFormat, Uint8Array>();
-    for (const { weight, kind, parts } of this.#groups.values()) {
+    for (const { weight, initial, parts } of this.#groups) {
       if (isQuantized(weight)) {
         const pool = pools.get(weight.format) ?? tilePool(weight.format, random, std);
         pools.set(weight.format, pool);
@@ -273,8 +141,8 @@ export class Parameters implements Disposable {
         const size = sizeOf(shape);
         for (let begin = 0; begin < size; begin += chunkElements) {
           const values = new Float32Array(Math.min(chunkElements, size - begin));
-          if (kind === "norm") values.fill(1);
-          else if (kind !== "bias" && kind !== "offset")
+          if (initial === "ones") values.fill(1);
+          else if (initial === "normal")
             for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
           weight.set(values, offset + begin);
         }
@@ -288,34 +156,41 @@ export class Parameters implements Disposable {
    * @throws FormatError, ShapeError
    */
   async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
-    for (const group of this.#groups.values()) {
-      await loadGroup(group, source);
+    const stored = withPieces(source, this.#groups);
+    for (const group of this.#groups) {
+      await loadGroup(group, stored);
       progress?.(group);
     }
   }
 
+  #keyed(): ReadonlyMap<string, ParameterGroup> {
+    this.#byKey ??= new Map(this.#groups.map((group) => [group.key, group]));
+    return this.#byKey;
+  }
+
+  #places(): ReadonlyMap<string, NamedParameter> {
+    if (this.#byName === null) {
+      const places = new Map<string, NamedParameter>();
+      for (const group of this.#groups) {
+        for (const { name, shape, offset } of group.parts) places.set(name, { name, shape, group, offset });
+      }
+      this.#byName = places;
+    }
+    return this.#byName;
+  }
+
   #find(name: string): NamedParameter {
-    const part = this.#named.get(name);
+    const part = this.#places().get(name);
     if (!part) throw new ConfigError("no parameter of this name", { where: "Parameters", name });
     return part;
   }
 
   [Symbol.dispose](): void {
-    this.clearGradients();
     for (const view of this.#views.values()) view.dispose();
-    for (const { weight } of this.#groups.values()) weight[Symbol.dispose]();
+    if (!this.#owned) return;
+    this.clearGradients();
+    for (const { weight } of this.#groups) weight[Symbol.dispose]();
   }
-}
-
-/** Elements initialised at once. */
-const chunkElements = 1 << 20;
-
-function allocate(device: Device, spec: GroupSpec, rule: StorageRule): Weight {
-  const storage = spec.kind === "matrix" ? rule(spec) : "f32";
-  if (storage === "q4" || storage === "q8") return new QuantizedTensor(device, storage, spec.shape);
-  const tensor = device.unscoped(() => device.empty(spec.shape, storage, true));
-  tensor.requiresGrad = spec.kind !== "bias" && storage === "f32";
-  return tensor;
 }
 
 function partOf(stored: Tensor, { offset, shape }: { offset: number; shape: Shape }): Tensor {

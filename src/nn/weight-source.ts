@@ -42,3 +42,50 @@ export interface TileSource {
   /** Bytes that are stored for the group. */
   tileBytes(key: string): number;
 }
+
+/**
+ * A source that passes everything on to another one, for subclasses that change a part of it. A copy by spread would
+ * lose the methods of a source that is a class.
+ */
+export class WrappedSource implements WeightSource {
+  protected readonly inner: WeightSource;
+
+  constructor(inner: WeightSource) {
+    this.inner = inner;
+  }
+
+  get where(): string | undefined {
+    return this.inner.where;
+  }
+
+  get blocks(): BlockSource | undefined {
+    return this.inner.blocks;
+  }
+
+  get tiles(): TileSource | undefined {
+    return this.inner.tiles;
+  }
+
+  names(): Iterable<string> {
+    return this.inner.names();
+  }
+
+  has(name: string): boolean {
+    return this.inner.has(name);
+  }
+
+  shape(name: string): Shape {
+    return this.inner.shape(name);
+  }
+
+  readF32(name: string): AsyncIterable<{ offset: number; values: Float32Array }> {
+    return this.inner.readF32(name);
+  }
+}
+
+/** A source without its tiles, whose weights are read as floats or blocks. */
+export class WithoutTiles extends WrappedSource {
+  override get tiles(): undefined {
+    return undefined;
+  }
+}

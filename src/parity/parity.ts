@@ -108,7 +108,7 @@ function reportMissing({ model, expected, gradients, comparison }: Run): void {
     if (!compared.has(name) && !notCompared.has(name)) comparison.missing(name);
   if (gradients === null) return;
   for (const { name, group } of model.parameters.named()) {
-    if (group.trainable && !gradients.has(name)) comparison.missing(`grad.${name}`);
+    if (group.trained && !gradients.has(name)) comparison.missing(`grad.${name}`);
   }
 }
 

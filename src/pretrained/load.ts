@@ -12,7 +12,7 @@ import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.t
 import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
-import type { StorageFormat, StorageRule } from "../nn/parameters.ts";
+import type { StorageFormat, StorageRule } from "../nn/storage.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import type { Device } from "../tensor/tensor.ts";

@@ -385,8 +385,7 @@ export class Run {
     const { model, trainer } = this;
     const weights = model.parameters.bytes;
     let gradients = 0;
-    for (const { trainable, tensor } of model.parameters.groups())
-      if (trainable) gradients += 4 * tensor.size;
+    for (const { trained, tensor } of model.parameters.groups()) if (trained) gradients += 4 * tensor.size;
     const moments = trainer.optimizer.bytes;
     const { peakBytes } = model.device.backend.memory();
     const activations = Math.max(0, peakBytes - weights - gradients - moments);

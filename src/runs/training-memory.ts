@@ -3,8 +3,8 @@
 import { thisMachine } from "../files/machine.ts";
 import { isMoeLayer, type LanguageConfig, parseConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
+import { describeDecoder } from "../models/decoder.ts";
 import type { Machine } from "../models/memory-needs.ts";
-import { mainSpecs, mtpSpecs } from "../models/specs.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { formatBytes } from "../text/units.ts";
@@ -61,7 +61,7 @@ export function estimateTraining({ model, vocabSize, training }: RunConfig): Tra
   for (let layer = 0; layer < layers + withMtp; layer++) values += UNCOUNTED * valuesOfLayer(config, layer);
   const activations = Math.max(4 * tokens * values, weights);
   const head = vocabSize * hiddenSize;
-  const groups = [...mainSpecs(config), ...mtpSpecs(config)].map(({ key, shape }) => ({
+  const groups = [...describeDecoder(config).parameters.groups()].map(({ key, shape }) => ({
     what: `the weights of ${key}`,
     bytes: 4 * sizeOf(shape),
   }));

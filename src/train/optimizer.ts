@@ -2,7 +2,8 @@
  * AdamW over a model's parameter groups, in place, with global-norm clipping on the device. Weight decay reaches
  * official tensors of two axes only.
  */
-import type { ParameterGroup, Parameters } from "../nn/parameters.ts";
+import type { ParameterGroup } from "../nn/parameter-group.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import {
   checkChoice,
   checkKeys,
@@ -74,7 +75,7 @@ export class AdamW implements Disposable {
     this.#parameters = parameters;
     const dtype: DType = this.options.momentDType;
     for (const group of parameters.groups()) {
-      if (!group.trainable) continue;
+      if (!group.trained) continue;
       const { tensor } = group;
       if (tensor.dtype !== "f32") {
         throw new ConfigError("training keeps its weights in f32", {

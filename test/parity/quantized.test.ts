@@ -15,8 +15,8 @@ import { saveCheckpoint } from "../../src/checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../src/checkpoint/tiles.ts";
 import type { CausalLM } from "../../src/models/causal-lm.ts";
 import { toConfigJson } from "../../src/models/config.ts";
-import { weightsOf } from "../../src/models/model-weights.ts";
-import type { WeightSource } from "../../src/nn/weight-source.ts";
+import { weightsOf } from "../../src/nn/model-weights.ts";
+import { WrappedSource } from "../../src/nn/weight-source.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { type Device, Scope, sizeOf } from "../../src/tensor/tensor.ts";
 
@@ -54,9 +54,14 @@ async function expectedLogits(name: string): Promise<Float32Array> {
 }
 
 /** The weights of a quantized model as floats only. */
-function floatsOf(model: CausalLM): WeightSource {
-  const { names, has, shape, readF32 } = weightsOf(model);
-  return { names, has, shape, readF32 };
+class Floats extends WrappedSource {
+  override get blocks(): undefined {
+    return undefined;
+  }
+
+  override get tiles(): undefined {
+    return undefined;
+  }
 }
 
 interface Inputs {
@@ -119,7 +124,7 @@ describe("quantized weights", () => {
 
         // The same values in floats: what differs is the rounding of activations alone.
         const config = toConfigJson(model.config);
-        using twin = await modelFrom(config, floatsOf(model), device);
+        using twin = await modelFrom(config, new Floats(weightsOf(model)), device);
         expect(relative(found, await logitsOf(twin, ids), inputs)).toBeLessThan(TWIN[dtype]);
 
         // Saved and opened again, the weights are the same bits.

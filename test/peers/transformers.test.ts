@@ -131,7 +131,7 @@ async function save(dir: string, one: Case, tokenizerJson: TokenizerJson, device
     using model = createModel(one.config, device, { seed: 3, std: 0.3 });
     const random = new Random(11);
     for (const group of model.parameters.groups()) {
-      if (group.kind !== "bias") continue;
+      if (group.trained) continue;
       group.tensor.set(Array.from({ length: group.tensor.size }, () => random.normal() / 4));
     }
     const config = toConfigJson(model.config, one.dtype);

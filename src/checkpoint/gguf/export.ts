@@ -6,14 +6,14 @@
  */
 
 import type { LanguageConfig } from "../../models/config.ts";
-import { transposed } from "../../models/latent-weights.ts";
-import { mainSpecs } from "../../models/specs.ts";
-import type { MlaConfig } from "../../nn/mla.ts";
+import { describeDecoder } from "../../models/decoder.ts";
+import type { Layout, PartSpec } from "../../nn/parameter-group.ts";
+import { eachUnit, inUnits } from "../../nn/units.ts";
 import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
 import { ggufArchitecture, ggufModelMetadata } from "./metadata.ts";
-import { ggufPlace, isInterleaved, ROPE_FACTORS, reorderHeads } from "./names.ts";
+import { ggufName, interleavedRows, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import { quantize, type WritableType } from "./quantize.ts";
 import { ropeFactors } from "./rope-factors.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
@@ -50,13 +50,11 @@ export interface ExportOptions {
   readonly onProgress?: (progress: ExportProgress) => void;
 }
 
-/** Part of an official tensor's head: the transposed keys or the values of `kv_b_proj`. */
-type Half = "k_b_proj" | "v_b_proj";
-
 interface Part {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly half: Half | null;
+  /** Of which layout it is a piece, derived from the official tensor `name` where the source does not hold it. */
+  readonly mapped: { readonly layout: Layout; readonly piece: number } | null;
   /** Rows of a head where they are to be interleaved, else 0. */
   readonly headRows: number;
   /** The tensor that newer transformers saves instead of single experts, and this one's place in it. */
@@ -71,61 +69,39 @@ interface Planned {
   readonly parts: readonly Part[];
 }
 
+function nameOf(part: Pick<PartSpec, "name" | "expert">): string {
+  const name = ggufName(part);
+  if (name !== null) return name;
+  throw new FormatError("GGUF has no place for a tensor", { where: "exportGguf", name: part.name });
+}
+
 /** Tensors of the file in order, with the official tensors that they are made of. */
 function plan(config: LanguageConfig): Planned[] {
   const architecture = ggufArchitecture(config);
-  const { attention, moe } = config;
   const planned = new Map<string, Planned>();
-  for (const spec of mainSpecs(config)) {
-    for (const { name, shape, offset } of spec.parts) {
-      const place = ggufPlace(name);
-      if (!place) throw new FormatError("GGUF has no place for a tensor", { where: "exportGguf", name });
-      const plain = spec.kind !== "matrix";
-      if (name.endsWith(".kv_b_proj.weight")) {
-        const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = attention as MlaConfig;
-        for (const half of ["k_b_proj", "v_b_proj"] as const) {
-          const tensor = ggufPlace(name.replace("kv_b_proj", half))!.tensor;
-          const part = { name, shape, half, headRows: 0, stacked: null };
-          planned.set(tensor, {
-            name: tensor,
-            shape: half === "k_b_proj" ? [H, C, N] : [H, V, C],
-            plain,
-            parts: [part],
-          });
-        }
-        continue;
+  for (const spec of describeDecoder(config).mainParameters.groups()) {
+    const { layout, stackedName, routed, alwaysF32: plain } = spec;
+    if (layout) {
+      for (const [piece, { key, shape }] of layout.pieces.entries()) {
+        const official = { name: layout.official.key, shape: layout.official.shape };
+        const part = { ...official, mapped: { layout, piece }, headRows: 0, stacked: null };
+        const name = nameOf({ name: key });
+        planned.set(name, { name, shape, plain, parts: [part] });
       }
-      const headRows = isInterleaved(architecture, name) && attention.kind === "mha" ? attention.headDim : 0;
-      const stacked = spec.stackedName === undefined ? null : { name: spec.stackedName, offset };
-      const part: Part = { name, shape, half: null, headRows, stacked };
-      const whole = place.expert === null ? shape : [moe!.experts, ...shape];
-      const parts = [...(planned.get(place.tensor)?.parts ?? []), part];
-      planned.set(place.tensor, { name: place.tensor, shape: whole, plain, parts });
+      continue;
+    }
+    for (const each of spec.parts) {
+      const { name, shape, offset, expert } = each;
+      const headRows = interleavedRows(architecture, each);
+      const stacked = stackedName === undefined ? null : { name: stackedName, offset };
+      const part: Part = { name, shape, mapped: null, headRows, stacked };
+      const tensor = nameOf(each);
+      const whole = expert === undefined ? shape : [routed!.experts, ...shape];
+      const parts = [...(planned.get(tensor)?.parts ?? []), part];
+      planned.set(tensor, { name: tensor, shape: whole, plain, parts });
     }
   }
   return [...planned.values()];
-}
-
-/** Consecutive values in pieces that are multiples of `unit`; what is left at the end comes as it is. */
-async function* inUnits(values: AsyncIterable<Float32Array>, unit: number): AsyncGenerator<Float32Array> {
-  const held = new Float32Array(unit);
-  let count = 0;
-  for await (const chunk of values) {
-    let at = 0;
-    if (count > 0) {
-      at = Math.min(unit - count, chunk.length);
-      held.set(chunk.subarray(0, at), count);
-      count += at;
-      if (count < unit) continue;
-      yield held.slice();
-      count = 0;
-    }
-    const end = chunk.length - ((chunk.length - at) % unit);
-    if (end > at) yield chunk.subarray(at, end);
-    held.set(chunk.subarray(end));
-    count = chunk.length - end;
-  }
-  if (count > 0) yield held.subarray(0, count);
 }
 
 /** The values of a tensor in order; FormatError when its source skips or repeats some. */
@@ -197,8 +173,8 @@ class Exporter {
   }
 
   /** Under which name the source has this part in the form in which it is written, or null. */
-  #storedName({ name, half }: Part): string | null {
-    const stored = half === null ? name : name.replace("kv_b_proj", half);
+  #storedName({ name, mapped }: Part): string | null {
+    const stored = mapped === null ? name : mapped.layout.pieces[mapped.piece].key;
     return this.#model.weights.has(stored) ? stored : null;
   }
 
@@ -222,8 +198,8 @@ class Exporter {
   }
 
   async *#values(part: Part): AsyncGenerator<Float32Array> {
-    const { weights, config } = this.#model;
-    const { name, shape, half, headRows } = part;
+    const { weights } = this.#model;
+    const { name, shape, mapped, headRows } = part;
     const stored = this.#storedName(part);
     if (stored !== null) {
       const values = inOrder(weights, stored);
@@ -236,16 +212,12 @@ class Exporter {
       }
       return;
     }
-    if (half === null || !weights.has(name)) {
+    if (mapped === null || !weights.has(name)) {
       throw new FormatError("the model lacks a tensor", { where: "exportGguf", name, expected: shape });
     }
-    const { latentRank: C, nopeDim: N, valueDim: V } = config.attention as MlaConfig;
-    const size = (N + V) * C;
-    for await (const heads of inUnits(inOrder(weights, name), size)) {
-      for (let at = 0; at + size <= heads.length; at += size) {
-        yield half === "k_b_proj" ? transposed(heads, at, N, C) : heads.subarray(at + N * C, at + size);
-      }
-    }
+    const { layout, piece } = mapped;
+    const unit = shape.reduce((a, b) => a * b, 1) / layout.units;
+    for await (const values of eachUnit(inOrder(weights, name), unit)) yield layout.split(values, piece);
   }
 
   async *#encode(

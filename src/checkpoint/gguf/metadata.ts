@@ -5,8 +5,8 @@
  * instead of their best one. Latent norms take the epsilon of all others in llama.cpp; released files agree.
  */
 import type { LanguageConfig } from "../../models/config.ts";
-import type { MhaConfig } from "../../nn/attention.ts";
-import type { MlaConfig } from "../../nn/mla.ts";
+import type { MhaConfig } from "../../nn/attention/causal.ts";
+import type { MlaConfig } from "../../nn/attention/mla/config.ts";
 import type { MoeConfig } from "../../nn/moe.ts";
 import { type RopeConfig, ropeMagnitude, yarnMscale } from "../../nn/rotary.ts";
 import { ConfigError } from "../../tensor/errors.ts";

@@ -3,8 +3,9 @@
  * the order of rotary rows: llama.cpp pairs adjacent rows for all but qwen2, so its converter interleaves the halves of
  * query and key heads of llama and deepseek (gguf.md section 2).
  */
+import type { PartSpec } from "../../nn/parameter-group.ts";
 
-/** What the tensors of a layer are called: after `model.layers.{i}.`, and after `blk.{i}.`. */
+/** What the tensors of a layer are called: after `model.layers.{i}.` without experts' numbers, and after `blk.{i}.`. */
 const layerNames: Readonly<Record<string, string>> = {
   "input_layernorm.weight": "attn_norm.weight",
   "post_attention_layernorm.weight": "ffn_norm.weight",
@@ -26,6 +27,9 @@ const layerNames: Readonly<Record<string, string>> = {
   "mlp.gate_proj.weight": "ffn_gate.weight",
   "mlp.up_proj.weight": "ffn_up.weight",
   "mlp.down_proj.weight": "ffn_down.weight",
+  "mlp.experts.gate_proj.weight": "ffn_gate_exps.weight",
+  "mlp.experts.up_proj.weight": "ffn_up_exps.weight",
+  "mlp.experts.down_proj.weight": "ffn_down_exps.weight",
   "mlp.gate.weight": "ffn_gate_inp.weight",
   "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
   "mlp.shared_experts.gate_proj.weight": "ffn_gate_shexp.weight",
@@ -42,34 +46,30 @@ const globalNames: Readonly<Record<string, string>> = {
 /** What llama.cpp divides the rotary frequencies by, `[dim / 2]`. */
 export const ROPE_FACTORS = "rope_freqs.weight";
 
-const EXPERT = /^mlp\.experts\.(\d+)\.(gate|up|down)_proj\.weight$/;
+/** What files call gate and up of all experts where they hold them as one tensor. */
+const MERGED = "ffn_gate_up_exps.weight";
 
-/** Where an official tensor lies: the GGUF tensor and, of stacked experts, which one. */
-export interface GgufPlace {
-  readonly tensor: string;
-  /** Index of the layer, or null outside layers. */
-  readonly layer: number | null;
-  readonly expert: number | null;
+/** The GGUF tensor that holds an official one; of experts the stack of all. Null where GGUF has no place for it. */
+export function ggufName({ name, expert }: Pick<PartSpec, "name" | "expert">): string | null {
+  if (Object.hasOwn(globalNames, name)) return globalNames[name];
+  const [, layer, rest] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
+  if (layer === undefined) return null;
+  const key = expert === undefined ? rest : rest.replace(`.experts.${expert}.`, ".experts.");
+  return Object.hasOwn(layerNames, key) ? `blk.${layer}.${layerNames[key]}` : null;
 }
 
-/** The place of an official name, or null where GGUF has none. */
-export function ggufPlace(name: string): GgufPlace | null {
-  if (Object.hasOwn(globalNames, name)) return { tensor: globalNames[name], layer: null, expert: null };
-  const [, digits, rest] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-  if (digits === undefined) return null;
-  const layer = Number(digits);
-  const [, expert, part] = EXPERT.exec(rest) ?? [];
-  if (expert !== undefined) {
-    return { tensor: `blk.${layer}.ffn_${part}_exps.weight`, layer, expert: Number(expert) };
-  }
-  if (!Object.hasOwn(layerNames, rest)) return null;
-  return { tensor: `blk.${layer}.${layerNames[rest]}`, layer, expert: null };
+/** The tensor in which newer files hold gate and up of all experts, if `tensor` is one of these; else null. */
+export function mergedExperts(tensor: string): { readonly name: string; readonly half: 0 | 1 } | null {
+  const [, block, which] = /^(blk\.\d+\.)ffn_(gate|up)_exps\.weight$/.exec(tensor) ?? [];
+  return block === undefined ? null : { name: block + MERGED, half: which === "gate" ? 0 : 1 };
 }
 
-/** Whether the rows of an official tensor are interleaved within heads in files of `architecture`. */
-export function isInterleaved(architecture: string, name: string): boolean {
-  const interleaved = architecture === "llama" || architecture === "deepseek";
-  return interleaved && /\.self_attn\.[qk]_proj\.weight$/.test(name);
+/**
+ * Rows of a head whose halves files of `architecture` interleave in an official tensor, else 0. llama.cpp pairs
+ * adjacent rows in all architectures but qwen2.
+ */
+export function interleavedRows(architecture: string, { rotaryRows = 0 }: PartSpec): number {
+  return architecture === "llama" || architecture === "deepseek" ? rotaryRows : 0;
 }
 
 /**

@@ -3,8 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { createModel } from "../../models/causal-lm.ts";
 import { parseConfig } from "../../models/config.ts";
-import { weightsOf } from "../../models/model-weights.ts";
 import { tinyConfigs } from "../../models/testing.ts";
+import { weightsOf } from "../../nn/model-weights.ts";
 import { ropeFrequencies, ropeMagnitude } from "../../nn/rotary.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { Scope } from "../../tensor/tensor.ts";

@@ -5,15 +5,14 @@
  */
 
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
-import { transposed } from "../../models/latent-weights.ts";
-import { mainSpecs } from "../../models/specs.ts";
-import type { MlaConfig } from "../../nn/mla.ts";
+import { describeDecoder } from "../../models/decoder.ts";
+import type { GroupSpec, Layout, PartSpec } from "../../nn/parameter-group.ts";
 import type { BlockSource, RowReader, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { checkRange } from "../byte-source.ts";
 import { dequantize } from "./blocks.ts";
 import { architectureOf, ggufConfig } from "./config.ts";
-import { ggufPlace, isInterleaved, ROPE_FACTORS, reorderHeads } from "./names.ts";
+import { ggufName, interleavedRows, mergedExperts, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
 
 /** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */
@@ -35,15 +34,18 @@ interface RowsEntry {
   readonly headRows: number;
 }
 
-/** `kv_b_proj` from its halves, or the key half of a whole one. */
-interface LatentEntry {
-  readonly kind: "joined" | "keys";
+/** An official tensor from its pieces, or one piece of a whole one. */
+interface MappedEntry {
+  readonly kind: "joined" | "piece";
   readonly shape: readonly number[];
+  readonly layout: Layout;
+  /** The pieces, or the whole tensor. */
   readonly tensors: readonly GgufTensor[];
-  readonly mla: MlaConfig;
+  /** Which piece is wanted. */
+  readonly piece: number;
 }
 
-type Entry = RowsEntry | LatentEntry;
+type Entry = RowsEntry | MappedEntry;
 
 const withoutOnes = (sizes: readonly number[]) => {
   let length = sizes.length;
@@ -93,36 +95,33 @@ class GgufWeightSource implements WeightSource, BlockSource {
     const architecture = architectureOf(file);
     // Part of the configuration where llama.cpp reads it.
     const used = new Set(architecture === "llama" ? [ROPE_FACTORS] : []);
-    for (const spec of mainSpecs(config)) {
-      for (const { name, shape } of spec.parts) this.#add(name, shape, config, architecture, used);
+    for (const spec of describeDecoder(config).mainParameters.groups()) {
+      for (const part of spec.parts) this.#add(part, spec, architecture, used);
     }
     this.#checkUnused(config, used);
   }
 
-  #add(
-    name: string,
-    shape: readonly number[],
-    config: LanguageConfig,
-    architecture: string,
-    used: Set<string>,
-  ) {
+  #add(part: PartSpec, { layout, routed }: GroupSpec, architecture: string, used: Set<string>): void {
     const file = this.#file;
-    const place = ggufPlace(name);
-    if (!place) throw new FormatError("GGUF has no place for a tensor", { where: file.name, name });
-    const { attention, moe } = config;
+    const { name, shape, expert } = part;
     const find = (tensor: string, sizes: readonly number[]) => {
       used.add(tensor);
       return tensorOf(file, tensor, sizes, name);
     };
-    if (place.expert !== null) {
+    const own = this.#nameOf(part);
+    if (layout) {
+      this.#addLayout(layout, own, find);
+    } else if (expert === undefined) {
+      const headRows = interleavedRows(architecture, part);
+      this.#official.set(name, wholeRows(find(own, shape), shape, headRows));
+    } else {
       const [rows, columns] = shape;
-      const merged = `blk.${place.layer}.ffn_gate_up_exps.weight`;
-      const both =
-        !file.tensors.has(place.tensor) && file.tensors.has(merged) && !/_down_exps/.test(place.tensor);
+      const merged = file.tensors.has(own) ? null : mergedExperts(own);
+      const both = merged !== null && file.tensors.has(merged.name) ? merged : null;
       const stride = both ? 2 * rows : rows;
-      const tensor = find(both ? merged : place.tensor, [moe!.experts, stride, columns]);
-      const first = place.expert * stride + (both && /_up_exps/.test(place.tensor) ? rows : 0);
-      const entry: RowsEntry = {
+      const tensor = find(both?.name ?? own, [routed!.experts, stride, columns]);
+      const first = expert * stride + (both?.half ?? 0) * rows;
+      const entry = {
         kind: "rows",
         shape,
         tensor,
@@ -131,39 +130,44 @@ class GgufWeightSource implements WeightSource, BlockSource {
         size: rows,
         stride,
         headRows: 0,
-      };
+      } as const;
       this.#official.set(name, entry);
-    } else if (name.endsWith(".self_attn.kv_b_proj.weight")) {
-      this.#addLatent(name, shape, attention as MlaConfig, find);
-    } else {
-      const headRows = isInterleaved(architecture, name) && attention.kind === "mha" ? attention.headDim : 0;
-      this.#official.set(name, wholeRows(find(place.tensor, shape), shape, headRows));
     }
   }
 
-  #addLatent(
-    name: string,
-    shape: readonly number[],
-    mla: MlaConfig,
+  #nameOf(part: Pick<PartSpec, "name" | "expert">): string {
+    const name = ggufName(part);
+    if (name !== null) return name;
+    throw new FormatError("GGUF has no place for a tensor", { where: this.#file.name, name: part.name });
+  }
+
+  /** An official tensor that the file holds whole, under `own`, or in pieces; either way it is given as both. */
+  #addLayout(
+    layout: Layout,
+    own: string,
     find: (tensor: string, sizes: readonly number[]) => GgufTensor,
   ): void {
-    const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = mla;
-    const keys = { name: name.replace("kv_b_proj", "k_b_proj"), shape: [H, C, N] };
-    const values = { name: name.replace("kv_b_proj", "v_b_proj"), shape: [H, V, C] };
-    const whole = ggufPlace(name)!.tensor;
-    if (this.#file.tensors.has(whole)) {
-      const tensor = find(whole, shape);
-      this.#official.set(name, wholeRows(tensor, shape));
-      this.#virtual.set(keys.name, { kind: "keys", shape: keys.shape, tensors: [tensor], mla });
-      const rows = { first: N, count: H, size: V, stride: N + V, headRows: 0 };
-      this.#virtual.set(values.name, { kind: "rows", shape: values.shape, tensor, ...rows });
+    const { official, pieces, units, plainRows } = layout;
+    const { key: name, shape } = official;
+    if (!this.#file.tensors.has(own)) {
+      const tensors = pieces.map(({ key, shape }) => find(this.#nameOf({ name: key }), shape));
+      this.#official.set(name, { kind: "joined", shape, layout, tensors, piece: 0 });
+      for (const [i, { key, shape }] of pieces.entries())
+        this.#virtual.set(key, wholeRows(tensors[i], shape));
       return;
     }
-    const k = find(ggufPlace(keys.name)!.tensor, keys.shape);
-    const v = find(ggufPlace(values.name)!.tensor, values.shape);
-    this.#official.set(name, { kind: "joined", shape, tensors: [k, v], mla });
-    this.#virtual.set(keys.name, wholeRows(k, keys.shape));
-    this.#virtual.set(values.name, wholeRows(v, values.shape));
+    const tensor = find(own, shape);
+    this.#official.set(name, wholeRows(tensor, shape));
+    for (const [piece, { key, shape: sizes }] of pieces.entries()) {
+      const plain = plainRows[piece];
+      if (plain === null) {
+        this.#virtual.set(key, { kind: "piece", shape: sizes, layout, tensors: [tensor], piece });
+        continue;
+      }
+      const { first, count: size } = plain;
+      const rows = { first, count: units, size, stride: shape[0] / units, headRows: 0 };
+      this.#virtual.set(key, { kind: "rows", shape: sizes, tensor, ...rows });
+    }
   }
 
   /** Refuses tensors that no part of the model reads; those of layers after the main ones are left out knowingly. */
@@ -200,7 +204,7 @@ class GgufWeightSource implements WeightSource, BlockSource {
   async *readF32(name: string): AsyncGenerator<{ offset: number; values: Float32Array }> {
     const entry = this.#entry(name);
     let offset = 0;
-    const parts = entry.kind === "rows" ? this.#floats(entry) : this.#latent(entry);
+    const parts = entry.kind === "rows" ? this.#floats(entry) : this.#mapped(entry);
     for await (const values of parts) {
       yield { offset, values };
       offset += values.length;
@@ -263,23 +267,19 @@ class GgufWeightSource implements WeightSource, BlockSource {
     for await (const bytes of this.#rows(entry)) yield dequantize(entry.tensor.type, bytes);
   }
 
-  /** Matrix `index` of consecutive ones of `rows` rows. */
-  async #matrix(tensor: GgufTensor, index: number, rows: number): Promise<Float32Array> {
-    const bytes = rows * tensor.rowBytes;
+  /** Unit `index` of the `units` of a tensor. */
+  async #unit(tensor: GgufTensor, index: number, units: number): Promise<Float32Array> {
+    const rows = tensor.ne.slice(1).reduce((a, b) => a * b, 1);
+    const bytes = (rows / units) * tensor.rowBytes;
     return dequantize(tensor.type, await this.#file.read(tensor, index * bytes, bytes));
   }
 
-  /** Head by head: `[N + V, C]` from a transposed and a plain half, or the transposed `[C, N]` of a whole one. */
-  async *#latent({ kind, tensors, mla }: LatentEntry): AsyncGenerator<Float32Array> {
-    const { heads, latentRank: C, nopeDim: N, valueDim: V } = mla;
-    for (let head = 0; head < heads; head++) {
-      if (kind === "keys") {
-        const both = await this.#matrix(tensors[0], head, N + V); // [N + V, C]
-        yield transposed(both, 0, N, C);
-        continue;
-      }
-      yield transposed(await this.#matrix(tensors[0], head, C), 0, C, N);
-      yield await this.#matrix(tensors[1], head, V);
+  /** Unit by unit through the layout, which holds both directions of the mapping. */
+  async *#mapped({ kind, layout, tensors, piece }: MappedEntry): AsyncGenerator<Float32Array> {
+    for (let unit = 0; unit < layout.units; unit++) {
+      const read: Float32Array[] = [];
+      for (const tensor of tensors) read.push(await this.#unit(tensor, unit, layout.units));
+      yield kind === "joined" ? layout.join(read) : layout.split(read[0], piece);
     }
   }
 }

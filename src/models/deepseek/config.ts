@@ -3,7 +3,7 @@
  * its `model_type` in their first revisions: DeepSeek-V2, known by its latent attention, and the Provers, dense models
  * whose keys of experts are null.
  */
-import type { MhaConfig } from "../../nn/attention.ts";
+import type { MhaConfig } from "../../nn/attention/causal.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import { readCommon, readMha, readMoe, writeMha, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";

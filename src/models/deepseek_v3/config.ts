@@ -1,5 +1,5 @@
 /** `config.json` of DeepSeek-V3, V3-0324, V3.1 and R1: sigmoid router with a correction bias, MTP layers, FP8. */
-import type { MlaConfig } from "../../nn/mla.ts";
+import type { MlaConfig } from "../../nn/attention/mla/config.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import { readCommon, readMla, readMoe, writeMla, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";

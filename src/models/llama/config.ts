@@ -1,5 +1,5 @@
 /** `config.json` of DeepSeek LLM, DeepSeek-Coder and R1-Distill-Llama, which use transformers' Llama class. */
-import type { MhaConfig } from "../../nn/attention.ts";
+import type { MhaConfig } from "../../nn/attention/causal.ts";
 import { readCommon, readMha, writeMha } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
 import type { LanguageConfig } from "../language-config.ts";

@@ -1,5 +1,5 @@
 /** `config.json` of R1-Distill-Qwen, which uses transformers' Qwen2 class. Sliding windows, off in its files, are refused. */
-import type { MhaConfig } from "../../nn/attention.ts";
+import type { MhaConfig } from "../../nn/attention/causal.ts";
 import { readCommon, readMha, writeMha } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
 import type { LanguageConfig } from "../language-config.ts";

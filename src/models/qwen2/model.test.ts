@@ -13,6 +13,7 @@ import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { loadModel, modelEntries, modelFrom } from "../../checkpoint/model.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
+import { weightsOf } from "../../nn/model-weights.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { Random } from "../../tensor/random.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
@@ -22,8 +23,6 @@ import { doubles } from "../../tensor/testing.ts";
 import { nextTokenBatch, nextTokenLoss } from "../../train/objectives/next-token.ts";
 import { type CausalLM, createModel } from "../causal-lm.ts";
 import { parseConfig, toConfigJson } from "../config.ts";
-
-import { weightsOf } from "../model-weights.ts";
 import { tinyConfigs } from "../testing.ts";
 
 const config = { ...tinyConfigs.qwen2, hidden_size: 96, rope_theta: 1e6, rms_norm_eps: 1e-6 };
@@ -168,7 +167,7 @@ describe("Qwen2", () => {
     for (const which of ["q_proj", "k_proj", "v_proj"]) {
       const name = `model.layers.0.self_attn.${which}.bias`;
       const part = model.parameters.place(name);
-      expect(part.group).toMatchObject({ kind: "offset", decay: false, trainable: true });
+      expect(part.group).toMatchObject({ initial: "zeros", decay: false, trained: true });
       using gradient = model.parameters.gradient(name)!;
       const found = await valuesOf(gradient);
       const stored = model.parameters.get(name);

@@ -1,11 +1,12 @@
 /** A model's weights as a checkpoint would give them: official names, floats or the blocks and tiles they are stored in. */
-import type { ParameterGroup, Parameters } from "../nn/parameters.ts";
-import type { WeightSource } from "../nn/weight-source.ts";
+
 import { dequantizeRows, unpackBlocks } from "../tensor/ops/quantize.ts";
 import { isQuantized, type QuantizedTensor, TILE_COLUMNS, TILE_ROWS } from "../tensor/quantized.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import type { CausalLM } from "./causal-lm.ts";
-import { withOfficialLatents } from "./latent-weights.ts";
+import { withOfficial } from "./layouts.ts";
+import type { ParameterGroup } from "./parameter-group.ts";
+import type { Parameters } from "./parameters.ts";
+import type { WeightSource } from "./weight-source.ts";
 
 /** Values or bytes given at once, about. */
 const CHUNK = 1 << 20;
@@ -54,25 +55,18 @@ function storedWeights(parameters: Parameters): WeightSource {
       const stored = rowsOf(name);
       if (stored === null) {
         const tensor = parameters.get(name);
-        const flat = tensor.device.unscoped(() => tensor.view([tensor.size]));
-        try {
-          for (let offset = 0; offset < tensor.size; offset += CHUNK) {
-            const piece = tensor.device.unscoped(() =>
-              flat.slice(offset, Math.min(tensor.size, offset + CHUNK)),
-            );
-            yield { offset, values: (await piece.data()) as Float32Array };
-            piece.dispose();
-          }
-        } finally {
-          flat.dispose();
+        using flat = tensor.device.unscoped(() => tensor.view([tensor.size]));
+        for (let offset = 0; offset < tensor.size; offset += CHUNK) {
+          const end = Math.min(tensor.size, offset + CHUNK);
+          using piece = tensor.device.unscoped(() => flat.slice(offset, end));
+          yield { offset, values: (await piece.data()) as Float32Array };
         }
         return;
       }
       const { weight, first, count } = stored;
       for (const { matrix, row, rows, done } of ranges(weight, first, count)) {
-        const piece = weight.device.unscoped(() => dequantizeRows(weight, matrix, row, rows));
+        using piece = weight.device.unscoped(() => dequantizeRows(weight, matrix, row, rows));
         yield { offset: done * weight.columns, values: (await piece.data()) as Float32Array };
-        piece.dispose();
       }
     },
     blocks: {
@@ -86,9 +80,8 @@ function storedWeights(parameters: Parameters): WeightSource {
       async *readBlocks(name) {
         const { weight, first, count } = rowsOf(name)!;
         for (const { matrix, row, rows, done } of ranges(weight, first, count)) {
-          const piece = weight.device.unscoped(() => unpackBlocks(weight, matrix, row, rows));
+          using piece = weight.device.unscoped(() => unpackBlocks(weight, matrix, row, rows));
           yield { row: done, rows, bytes: (await piece.data()) as Uint8Array };
-          piece.dispose();
         }
       },
     },
@@ -104,9 +97,8 @@ function storedWeights(parameters: Parameters): WeightSource {
           const base = begin * weight.matrixBytes;
           for (let offset = 0; offset < tiles.size; offset += 4 * CHUNK) {
             const end = Math.min(tiles.size, offset + 4 * CHUNK);
-            const piece = weight.device.unscoped(() => tiles.slice(offset, end));
+            using piece = weight.device.unscoped(() => tiles.slice(offset, end));
             yield { offset: base + offset, bytes: (await piece.data()) as Uint8Array };
-            piece.dispose();
           }
         }
       },
@@ -114,9 +106,7 @@ function storedWeights(parameters: Parameters): WeightSource {
   };
 }
 
-/** The weights of `model` under official names; nothing is copied before it is read. */
-export function weightsOf(model: CausalLM): WeightSource {
-  const stored = storedWeights(model.parameters);
-  const { attention } = model.config;
-  return attention.kind === "mla" ? withOfficialLatents(stored, attention) : stored;
+/** The weights of a module under official names; nothing is copied before it is read. */
+export function weightsOf({ parameters }: { readonly parameters: Parameters }): WeightSource {
+  return withOfficial(storedWeights(parameters), parameters.groups());
 }

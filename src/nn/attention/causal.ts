@@ -3,17 +3,16 @@
  * DeepSeek LLM, Coder, DeepSeekMoE and V2 with `use_mla: false` use, and in Qwen2, which adds biases. Query, key and value
  * projections are one matrix.
  */
-import { attention } from "../tensor/ops/attention.ts";
-import { attentionSequences } from "../tensor/ops/attention-sequences.ts";
-import { linear } from "../tensor/ops/linear.ts";
-import { reshape, split } from "../tensor/ops/reshape.ts";
-import { rotary } from "../tensor/ops/rotary.ts";
-import type { Weight } from "../tensor/quantized.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { writeCaches } from "./cache.ts";
-import type { ForwardContext, PlacedSegment } from "./context.ts";
-import { fused, type GroupSpec, joinedBias, matrix, type Parameters } from "./parameters.ts";
-import { attendSegments, rowsOf } from "./segments.ts";
+import { attention } from "../../tensor/ops/attention.ts";
+import { attentionSequences } from "../../tensor/ops/attention-sequences.ts";
+import { reshape, split } from "../../tensor/ops/reshape.ts";
+import { rotary } from "../../tensor/ops/rotary.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { writeCaches } from "../cache.ts";
+import type { ForwardContext, PlacedSegment } from "../context.ts";
+import { Linear } from "../linear.ts";
+import type { ParameterScope } from "../scope.ts";
+import { attendSegments, rowsOf } from "../segments.ts";
 
 export interface MhaConfig {
   readonly kind: "mha";
@@ -24,34 +23,26 @@ export interface MhaConfig {
   readonly queryKeyValueBias: boolean;
 }
 
-/** Parameters of one layer; `prefix` ends with `self_attn.`. */
-export function mhaSpecs(prefix: string, config: MhaConfig, hidden: number): GroupSpec[] {
-  const { heads, keyValueHeads, headDim } = config;
-  const rows = [
-    ["q_proj", heads * headDim],
-    ["k_proj", keyValueHeads * headDim],
-    ["v_proj", keyValueHeads * headDim],
-  ] as const;
-  const parts = (what: string) => rows.map(([name, count]) => [`${prefix}${name}.${what}`, count] as const);
-  return [
-    fused(`${prefix}qkv_proj`, hidden, parts("weight")),
-    ...(config.queryKeyValueBias ? [joinedBias(`${prefix}qkv_bias`, parts("bias"))] : []),
-    matrix(`${prefix}o_proj.weight`, hidden, heads * headDim),
-  ];
-}
-
 /** Attention of one layer over `x: [B, T, d]` (already normed), with the residual left to the caller. */
 export class MhaAttention {
+  /** Widths of what a token leaves in the cache: its keys, its values. */
+  readonly cacheWidths: readonly number[];
   readonly #config: MhaConfig;
-  readonly #qkv: Weight;
-  readonly #bias: Tensor | null;
-  readonly #output: Weight;
+  readonly #qkv: Linear;
+  readonly #output: Linear;
 
-  constructor(parameters: Parameters, prefix: string, config: MhaConfig) {
+  /** @param hidden width of `x` and of the result */
+  constructor(scope: ParameterScope, config: MhaConfig, hidden: number) {
+    const { heads, keyValueHeads, headDim, queryKeyValueBias: bias } = config;
     this.#config = config;
-    this.#qkv = parameters.group(`${prefix}qkv_proj`).weight;
-    this.#bias = config.queryKeyValueBias ? parameters.group(`${prefix}qkv_bias`).tensor : null;
-    this.#output = parameters.group(`${prefix}o_proj.weight`).weight;
+    this.cacheWidths = [keyValueHeads * headDim, keyValueHeads * headDim];
+    const parts = [
+      { name: "q_proj", rows: heads * headDim, rotaryRows: headDim },
+      { name: "k_proj", rows: keyValueHeads * headDim, rotaryRows: headDim },
+      { name: "v_proj", rows: keyValueHeads * headDim },
+    ];
+    this.#qkv = new Linear(scope, hidden, { key: "qkv", parts }, { bias });
+    this.#output = new Linear(scope.child("o_proj"), heads * headDim, hidden);
   }
 
   /** @param layer index of the layer in the caches */
@@ -59,7 +50,7 @@ export class MhaAttention {
     const { heads: H, keyValueHeads: G, headDim: D } = this.#config;
     const { batch: B, tokens: T, tables, positions, segments } = context;
     const turn = { start: 0, pairing: "half" as const };
-    const [queries, keys, values] = split(linear(x, this.#qkv, this.#bias), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
+    const [queries, keys, values] = split(this.#qkv.forward(x), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
     const q = rotary(reshape(queries, [B, T, H, D]), tables, positions, turn); // [B, T, H, D]
     const k = rotary(reshape(keys, [B, T, G, D]), tables, positions, turn); // [B, T, G, D]
     const v = reshape(values, [B, T, G, D]); // [B, T, G, D]
@@ -68,8 +59,9 @@ export class MhaAttention {
       segments === null
         ? attention(q, k, v, { scale }) // [B, T, H, D]
         : this.#overCaches(q, k, v, segments, layer, scale); // [1, N, H, D]
-    return linear(reshape(mixed, [B, T, H * D]), this.#output); // [B, T, d]
+    return this.#output.forward(reshape(mixed, [B, T, H * D])); // [B, T, d]
   }
+
   /** Every sequence over its cache, which the new tokens join. */
   #overCaches(
     q: Tensor,

@@ -5,34 +5,23 @@
  * inference/model.py (`attn_impl = "absorb"`). The cache holds `[latent after its norm; rotated key]`, adjacent
  * channels being a rotary pair. The down-projections of queries and latents are one matrix.
  */
-import { attention } from "../tensor/ops/attention.ts";
-import { AttentionState, finishAttention, foldAttention } from "../tensor/ops/attention-fold.ts";
-import { attentionSequences } from "../tensor/ops/attention-sequences.ts";
-import { linear } from "../tensor/ops/linear.ts";
-import { copyRows } from "../tensor/ops/memory.ts";
-import { mlaExpand } from "../tensor/ops/mla.ts";
-import { reshape, split } from "../tensor/ops/reshape.ts";
-import { rmsNorm } from "../tensor/ops/rms-norm.ts";
-import { rotary } from "../tensor/ops/rotary.ts";
-import type { Weight } from "../tensor/quantized.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { type LayerCache, writeCaches } from "./cache.ts";
-import type { ForwardContext, MlaForm, PlacedSegment } from "./context.ts";
-import { type LatentUp, latentUp } from "./latent-up.ts";
-import { fused, type GroupSpec, matrix, type Parameters, vector } from "./parameters.ts";
-import { mlaSoftmaxScale, type RopeConfig } from "./rotary.ts";
-import { attendSegments, rowsOf } from "./segments.ts";
-
-export interface MlaConfig {
-  readonly kind: "mla";
-  readonly heads: number;
-  /** Width of the compressed queries; null where queries are not compressed (V2-Lite). */
-  readonly queryRank: number | null;
-  readonly latentRank: number;
-  readonly nopeDim: number;
-  readonly ropeDim: number;
-  readonly valueDim: number;
-}
+import { attention } from "../../../tensor/ops/attention.ts";
+import { AttentionState, finishAttention, foldAttention } from "../../../tensor/ops/attention-fold.ts";
+import { attentionSequences } from "../../../tensor/ops/attention-sequences.ts";
+import { copyRows } from "../../../tensor/ops/memory.ts";
+import { mlaExpand } from "../../../tensor/ops/mla.ts";
+import { reshape, split } from "../../../tensor/ops/reshape.ts";
+import { rotary } from "../../../tensor/ops/rotary.ts";
+import type { Tensor } from "../../../tensor/tensor.ts";
+import { type LayerCache, writeCaches } from "../../cache.ts";
+import type { ForwardContext, MlaForm, PlacedSegment } from "../../context.ts";
+import { Linear } from "../../linear.ts";
+import { RmsNorm } from "../../norm.ts";
+import { mlaSoftmaxScale, type RopeConfig } from "../../rotary.ts";
+import type { ParameterScope } from "../../scope.ts";
+import { attendSegments, rowsOf } from "../../segments.ts";
+import type { MlaConfig } from "./config.ts";
+import { type LatentUp, latentUp } from "./up.ts";
 
 /** The latent norms are built with this epsilon whatever `rms_norm_eps` says. */
 const latentEpsilon = 1e-6;
@@ -62,65 +51,41 @@ export function absorbs(config: MlaConfig, tokens: number, length: number): bool
   return absorbedCost * absorbed < expanded;
 }
 
-/**
- * Parameters of one layer; `prefix` ends with `self_attn.`. Where `absorbed` is set, `kv_b_proj` is stored as what
- * the absorbed form multiplies with: per head the transposed key half `[H, C, N]` and the value half `[H, V, C]`,
- * under the names of GGUF's `attn_k_b` and `attn_v_b`.
- */
-export function mlaSpecs(prefix: string, config: MlaConfig, hidden: number, absorbed = false): GroupSpec[] {
-  const { heads, queryRank, latentRank, nopeDim, ropeDim, valueDim } = config;
-  const role = "latent" as const;
-  const latent = [`${prefix}kv_a_proj_with_mqa.weight`, latentRank + ropeDim] as const;
-  const queryRows = heads * (nopeDim + ropeDim);
-  const key = `${prefix}down_proj`;
-  const queries: GroupSpec[] =
-    queryRank === null
-      ? [fused(key, hidden, [[`${prefix}q_proj.weight`, queryRows], latent], role)]
-      : [
-          fused(key, hidden, [[`${prefix}q_a_proj.weight`, queryRank], latent], role),
-          vector(`${prefix}q_a_layernorm.weight`, queryRank),
-          matrix(`${prefix}q_b_proj.weight`, queryRows, queryRank, { role }),
-        ];
-  const stack = (name: string, shape: number[]): GroupSpec => {
-    return { key: name, shape, parts: [{ name, shape, offset: 0 }], kind: "matrix", role };
-  };
-  const up = absorbed
-    ? [
-        stack(`${prefix}k_b_proj.weight`, [heads, latentRank, nopeDim]),
-        stack(`${prefix}v_b_proj.weight`, [heads, valueDim, latentRank]),
-      ]
-    : [matrix(`${prefix}kv_b_proj.weight`, heads * (nopeDim + valueDim), latentRank, { role })];
-  return [
-    ...queries,
-    vector(`${prefix}kv_a_layernorm.weight`, latentRank),
-    ...up,
-    matrix(`${prefix}o_proj.weight`, hidden, heads * valueDim),
-  ];
-}
-
 /** Latent attention of one layer over `x: [B, T, d]` (already normed), with the residual left to the caller. */
 export class MlaAttention {
+  /** Width of what a token leaves in the cache: its latent and its rotated key. */
+  readonly cacheWidths: readonly number[];
   readonly #config: MlaConfig;
   readonly #scale: number;
-  readonly #down: Weight;
-  readonly #queryNorm: Tensor | null = null;
-  readonly #queryUp: Weight | null = null;
-  readonly #latentNorm: Tensor;
+  readonly #down: Linear;
+  /** Null where queries are not compressed. */
+  readonly #queryUp: { readonly norm: RmsNorm; readonly projection: Linear } | null;
+  readonly #latentNorm: RmsNorm;
   readonly #up: LatentUp;
-  readonly #output: Weight;
+  readonly #output: Linear;
 
-  constructor(parameters: Parameters, prefix: string, config: MlaConfig, rope: RopeConfig) {
+  /** @param hidden width of `x` and of the result */
+  constructor(scope: ParameterScope, config: MlaConfig, rope: RopeConfig, hidden: number) {
+    const { heads, queryRank, latentRank, nopeDim, ropeDim, valueDim } = config;
     this.#config = config;
-    this.#scale = mlaSoftmaxScale(rope, config.nopeDim + config.ropeDim);
-    const stored = (name: string) => parameters.group(prefix + name);
-    this.#down = stored("down_proj").weight;
-    if (config.queryRank !== null) {
-      this.#queryNorm = stored("q_a_layernorm.weight").tensor;
-      this.#queryUp = stored("q_b_proj.weight").weight;
-    }
-    this.#latentNorm = stored("kv_a_layernorm.weight").tensor;
-    this.#up = latentUp(parameters, prefix, config);
-    this.#output = stored("o_proj.weight").weight;
+    this.cacheWidths = [latentRank + ropeDim];
+    this.#scale = mlaSoftmaxScale(rope, nopeDim + ropeDim);
+    const role = "latent" as const;
+    const queryRows = heads * (nopeDim + ropeDim);
+    const queries =
+      queryRank === null ? { name: "q_proj", rows: queryRows } : { name: "q_a_proj", rows: queryRank };
+    const parts = [queries, { name: "kv_a_proj_with_mqa", rows: latentRank + ropeDim }];
+    this.#down = new Linear(scope, hidden, { key: "down", parts }, { role });
+    this.#queryUp =
+      queryRank === null
+        ? null
+        : {
+            norm: new RmsNorm(scope.child("q_a_layernorm"), queryRank, latentEpsilon),
+            projection: new Linear(scope.child("q_b_proj"), queryRank, queryRows, { role }),
+          };
+    this.#latentNorm = new RmsNorm(scope.child("kv_a_layernorm"), latentRank, latentEpsilon);
+    this.#up = latentUp(scope, config);
+    this.#output = new Linear(scope.child("o_proj"), heads * valueDim, hidden);
   }
 
   /** @param layer index of the layer in the caches */
@@ -128,19 +93,19 @@ export class MlaAttention {
     const { heads: H, queryRank, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
     const { batch: B, tokens: T, tables, positions, segments, mlaForm } = context;
     const width = queryRank ?? H * (N + R);
-    const [down, compressed, shared] = split(linear(x, this.#down), [width, C, R]); // [B, T, (width | C | R)]
-    const flat =
-      queryRank === null ? down : linear(rmsNorm(down, this.#queryNorm!, latentEpsilon), this.#queryUp!); // [B, T, H (N + R)]
+    const [down, compressed, shared] = split(this.#down.forward(x), [width, C, R]); // [B, T, (width | C | R)]
+    const up = this.#queryUp;
+    const flat = up === null ? down : up.projection.forward(up.norm.forward(down)); // [B, T, H (N + R)]
     const pairing = "interleaved" as const;
     const q = rotary(reshape(flat, [B, T, H, N + R]), tables, positions, { start: N, pairing }); // [B, T, H, N + R]
     const turned = rotary(reshape(shared, [B, T, 1, R]), tables, positions, { start: 0, pairing });
     const kRope = reshape(turned, [B, T, R]); // [B, T, R]
-    const latent = rmsNorm(compressed, this.#latentNorm, latentEpsilon); // [B, T, C]
+    const latent = this.#latentNorm.forward(compressed); // [B, T, C]
     let mixed: Tensor; // [B, T, H, V]
     if (segments !== null) mixed = this.#overCaches(q, latent, kRope, segments, layer, mlaForm);
     else if (mlaForm === "absorbed") mixed = this.#overLatents(q, latent, kRope);
     else mixed = this.#expanded(q, latent, kRope);
-    return linear(reshape(mixed, [B, T, H * V]), this.#output); // [B, T, d]
+    return this.#output.forward(reshape(mixed, [B, T, H * V])); // [B, T, d]
   }
 
   /** Keys and values rebuilt: queries `[B, T, H, N + R]` over latents `[B, S, C]` and keys `[B, S, R]`. */

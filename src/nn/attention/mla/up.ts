@@ -4,17 +4,19 @@
  * models hold. Both rebuild keys and values (expanded form) and move to queries and outputs (absorbed form).
  */
 
-import { ConfigError } from "../tensor/errors.ts";
-import { linear } from "../tensor/ops/linear.ts";
-import { matmulInto } from "../tensor/ops/matmul.ts";
-import { copyRows } from "../tensor/ops/memory.ts";
-import { dequantizeRows } from "../tensor/ops/quantize.ts";
-import { quantizedMatmulInto } from "../tensor/ops/quantized-linear.ts";
-import { reshape } from "../tensor/ops/reshape.ts";
-import { isQuantized, type QuantizedTensor, type Weight } from "../tensor/quantized.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import type { MlaConfig } from "./mla.ts";
-import type { Parameters } from "./parameters.ts";
+import { ConfigError } from "../../../tensor/errors.ts";
+import { linear } from "../../../tensor/ops/linear.ts";
+import { matmulInto } from "../../../tensor/ops/matmul.ts";
+import { copyRows } from "../../../tensor/ops/memory.ts";
+import { dequantizeRows } from "../../../tensor/ops/quantize.ts";
+import { quantizedMatmulInto } from "../../../tensor/ops/quantized-linear.ts";
+import { reshape } from "../../../tensor/ops/reshape.ts";
+import { isQuantized, type QuantizedTensor } from "../../../tensor/quantized.ts";
+import type { Tensor } from "../../../tensor/tensor.ts";
+import type { ParameterGroup } from "../../parameter-group.ts";
+import type { ParameterScope } from "../../scope.ts";
+import type { MlaConfig } from "./config.ts";
+import { latentLayout } from "./layout.ts";
 
 export interface LatentUp {
   /** Latents `[B, S, C]` to keys beside values `[B, S, H, N + V]`. */
@@ -25,26 +27,26 @@ export interface LatentUp {
   values(mixed: Tensor): Tensor;
 }
 
-/** The up-projections of the layer at `prefix`, as its parameters store them. */
-export function latentUp(parameters: Parameters, prefix: string, config: MlaConfig): LatentUp {
-  if (!parameters.hasGroup(`${prefix}k_b_proj.weight`)) {
-    return new OfficialUp(parameters.group(`${prefix}kv_b_proj.weight`).tensor, config);
-  }
-  const half = (name: string) => quantized(parameters.group(prefix + name).weight, prefix + name);
-  return new HalvedUp(half("k_b_proj.weight"), half("v_b_proj.weight"), config);
+/** Declares the up-projections of a layer: one matrix, or the two halves where they are quantized. */
+export function latentUp(scope: ParameterScope, config: MlaConfig): LatentUp {
+  const [first, values] = scope.layout(latentLayout(config));
+  return values === undefined ? new OfficialUp(first, config) : new HalvedUp(first, values, config);
 }
 
-function quantized(weight: Weight, name: string): QuantizedTensor {
+function quantized({ weight, key }: ParameterGroup): QuantizedTensor {
   if (isQuantized(weight)) return weight;
-  throw new ConfigError("halves of the latent projection are quantized", { where: "latentUp", name });
+  throw new ConfigError("the halves of the latent projection are not quantized", {
+    where: "latentUp",
+    name: key,
+  });
 }
 
 /** `kv_b_proj [H (N + V), C]` in floats. */
 class OfficialUp implements LatentUp {
-  readonly #weight: Tensor;
+  readonly #weight: ParameterGroup;
   readonly #config: MlaConfig;
 
-  constructor(weight: Tensor, config: MlaConfig) {
+  constructor(weight: ParameterGroup, config: MlaConfig) {
     this.#weight = weight;
     this.#config = config;
   }
@@ -52,7 +54,7 @@ class OfficialUp implements LatentUp {
   expand(latents: Tensor): Tensor {
     const { heads: H, nopeDim: N, valueDim: V } = this.#config;
     const [B, S] = latents.shape;
-    return reshape(linear(latents, this.#weight), [B, S, H, N + V]); // [B, S, H, N + V]
+    return reshape(linear(latents, this.#weight.tensor), [B, S, H, N + V]); // [B, S, H, N + V]
   }
 
   absorbQueries(q: Tensor, target: Tensor): void {
@@ -62,7 +64,7 @@ class OfficialUp implements LatentUp {
       q.device,
       { m: B * T, n: C, k: N, batch: H },
       { tensor: q, row: H * (N + R), batch: N + R },
-      { tensor: this.#weight, row: C, batch: (N + V) * C },
+      { tensor: this.#weight.tensor, row: C, batch: (N + V) * C },
       { tensor: target, row: H * (C + R), batch: C + R },
     );
   }
@@ -75,7 +77,7 @@ class OfficialUp implements LatentUp {
       mixed.device,
       { m: B * T, n: V, k: C, batch: H },
       { tensor: mixed, row: H * C, batch: C },
-      { tensor: this.#weight, offset: N * C, row: 1, column: C, batch: (N + V) * C },
+      { tensor: this.#weight.tensor, offset: N * C, row: 1, column: C, batch: (N + V) * C },
       { tensor: values, row: H * V, batch: V },
     );
     return values;
@@ -84,11 +86,11 @@ class OfficialUp implements LatentUp {
 
 /** Keys `[H, C, N]` (transposed) and values `[H, V, C]`, quantized. */
 class HalvedUp implements LatentUp {
-  readonly #keys: QuantizedTensor;
-  readonly #values: QuantizedTensor;
+  readonly #keys: ParameterGroup;
+  readonly #values: ParameterGroup;
   readonly #config: MlaConfig;
 
-  constructor(keys: QuantizedTensor, values: QuantizedTensor, config: MlaConfig) {
+  constructor(keys: ParameterGroup, values: ParameterGroup, config: MlaConfig) {
     this.#keys = keys;
     this.#values = values;
     this.#config = config;
@@ -100,9 +102,10 @@ class HalvedUp implements LatentUp {
     const [B, S] = latents.shape;
     const { device } = latents;
     const weight = device.empty([H * (N + V), C]);
+    const [allKeys, allValues] = [quantized(this.#keys), quantized(this.#values)];
     for (let h = 0; h < H; h++) {
-      using keys = dequantizeRows(this.#keys, h, 0, C, { transpose: true }); // [N, C]
-      using values = dequantizeRows(this.#values, h, 0, V); // [V, C]
+      using keys = dequantizeRows(allKeys, h, 0, C, { transpose: true }); // [N, C]
+      using values = dequantizeRows(allValues, h, 0, V); // [V, C]
       copyRows(keys, weight, 1, N * C, N * C, N * C, 0, h * (N + V) * C);
       copyRows(values, weight, 1, V * C, V * C, V * C, 0, (h * (N + V) + N) * C);
     }
@@ -116,7 +119,7 @@ class HalvedUp implements LatentUp {
       q.device,
       { m: B * T, n: C, k: N, batch: H },
       { tensor: q, row: H * (N + R), batch: N + R },
-      this.#keys,
+      quantized(this.#keys),
       { tensor: target, row: H * (C + R), batch: C + R },
     );
   }
@@ -129,7 +132,7 @@ class HalvedUp implements LatentUp {
       mixed.device,
       { m: B * T, n: V, k: C, batch: H },
       { tensor: mixed, row: H * C, batch: C },
-      this.#values,
+      quantized(this.#values),
       { tensor: values, row: H * V, batch: V },
     );
     return values;

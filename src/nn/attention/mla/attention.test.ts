@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { absorbs, type MlaConfig } from "./mla.ts";
+import { absorbs } from "./attention.ts";
+import type { MlaConfig } from "./config.ts";
 
 describe("the choice between the forms of latent attention", () => {
   const v3: MlaConfig = {

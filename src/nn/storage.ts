@@ -1,0 +1,71 @@
+/**
+ * Which format each parameter group is stored in. Routers, norms and biases are always f32. At 4 bits, what all tokens
+ * pass through and what is small beside the experts keeps 8: the low-rank attention matrices, where an error reaches
+ * every head, the embedding and the output head.
+ */
+import { bytesPerElement } from "../tensor/dtype.ts";
+import { type QuantFormat, quantizedBytes } from "../tensor/quantized.ts";
+import { sizeOf } from "../tensor/tensor.ts";
+import type { GroupSpec, Layout } from "./parameter-group.ts";
+
+/** How a matrix is stored: as floats, or quantized. */
+export type StorageFormat = "f32" | "bf16" | "f16" | QuantFormat;
+
+/** Storage of each group; not asked for groups that are always f32. */
+export type StorageRule = (spec: GroupSpec) => StorageFormat;
+
+/** The storage rule that a dtype stands for. */
+export function storageRule(dtype: StorageFormat): StorageRule {
+  if (dtype !== "q4") return () => dtype;
+  return ({ role }) => (role === "latent" || role === "embedding" || role === "head" ? "q8" : "q4");
+}
+
+const isQuantizedFormat = (format: StorageFormat) => format === "q4" || format === "q8";
+
+/** A rule settled for one module. */
+export interface StoragePlan {
+  /** Format of a group of the module. */
+  format(spec: GroupSpec): StorageFormat;
+  /** Whether the module stores the pieces of a layout in place of its official tensor. */
+  usesPieces(layout: Layout): boolean;
+}
+
+/**
+ * Settles `wanted` for a module with these groups. Where the rule quantizes one of the groups that are `alike`, all of
+ * them are quantized, in 8 bits where the rule says floats; those that no kernel reads quantized are f32. Layouts whose
+ * groups are quantized are stored in pieces.
+ */
+export function resolveStorage(groups: Iterable<GroupSpec>, wanted: StorageRule): StoragePlan {
+  const quantized = new Set<string>();
+  for (const group of groups) {
+    if (group.alike === undefined) continue;
+    const forms = group.layout ? [group.layout.official, ...group.layout.pieces] : [group];
+    if (forms.some((form) => isQuantizedFormat(wanted(form)))) quantized.add(group.alike);
+  }
+  const together = ({ alike }: GroupSpec) => alike !== undefined && quantized.has(alike);
+  return {
+    format(spec) {
+      if (spec.alwaysF32) return "f32";
+      const format = wanted(spec);
+      if (!together(spec)) return format;
+      if (spec.unquantizable) return "f32";
+      return isQuantizedFormat(format) ? format : "q8";
+    },
+    usesPieces: ({ official }) => together(official),
+  };
+}
+
+/** The groups that a module with these official groups stores under a plan. */
+export function* plannedGroups(groups: Iterable<GroupSpec>, plan: StoragePlan): Generator<GroupSpec> {
+  for (const group of groups) {
+    if (group.layout && plan.usesPieces(group.layout)) yield* group.layout.pieces;
+    else yield group;
+  }
+}
+
+/** Bytes of one group. */
+export function groupBytes({ shape }: GroupSpec, format: StorageFormat): number {
+  if (format !== "q4" && format !== "q8") return sizeOf(shape) * bytesPerElement[format];
+  const [rows, columns] = shape.slice(-2);
+  return (shape.length === 3 ? shape[0] : 1) * quantizedBytes(format, rows, columns);
+}
