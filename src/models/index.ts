@@ -8,7 +8,16 @@ export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
 export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
 export type { NamedParameter, Parameters } from "../nn/parameters.ts";
 export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";
-export type { StorageFormat, StorageRule } from "../nn/storage.ts";
+export {
+  allocateModule,
+  type Declaration,
+  describeModule,
+  type FusedPart,
+  type GroupOptions,
+  type LayoutDeclaration,
+  ParameterScope,
+} from "../nn/scope.ts";
+export type { StorageFormat, StoragePlan, StorageRule } from "../nn/storage.ts";
 export type { BlockSource, RowReader, TileSource, WeightSource } from "../nn/weight-source.ts";
 export { CausalLM, type CreateOptions, createModel, type MtpOutput } from "./causal-lm.ts";
 export {
