@@ -12,6 +12,7 @@ import type { Cache } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
+import { beginningOf, type Contents, commonPrefix, contentsOf, type Prompt } from "./prompt.ts";
 
 export type SourceOptions = Omit<GenerateOptions, "cache">;
 
@@ -31,15 +32,15 @@ export interface TokenSource extends Disposable {
   readonly vocabularySize: number;
   readonly eosIds: readonly number[];
   /** Nothing happens before the first token is asked for. @throws ConfigError at once */
-  generate(prompt: readonly number[], options: SourceOptions): TokenStream;
+  generate(prompt: Prompt, options: SourceOptions): TokenStream;
 }
 
 /** Generates with one cache that keeps what the next prompt shares with the last. */
 export class ModelSource implements TokenSource {
   readonly #model: TokenModel;
   #cache: Cache | null = null;
-  /** Tokens that the cache holds. */
-  #held: readonly number[] = [];
+  /** What the cache holds. */
+  #held: Contents = { tokens: [], spans: [] };
   readonly context: number;
   readonly vocabularySize: number;
   readonly eosIds: readonly number[];
@@ -52,38 +53,36 @@ export class ModelSource implements TokenSource {
   }
 
   /** The cache, cut to what it shares with `prompt`; the last token is always read anew, for its logits. */
-  #prepare(prompt: readonly number[]): Cache {
-    this.#cache ??= this.#model.createCache(Math.min(this.context, prompt.length + 256));
-    let common = 0;
-    const most = Math.min(this.#held.length, prompt.length - 1);
-    while (common < most && this.#held[common] === prompt[common]) common++;
-    this.#cache.truncate(common);
+  #prepare(prompt: Contents): Cache {
+    const { length } = prompt.tokens;
+    this.#cache ??= this.#model.createCache(Math.min(this.context, length + 256));
+    this.#cache.truncate(Math.min(commonPrefix(this.#held, prompt), length - 1));
     return this.#cache;
   }
 
   /** Drafting needs the states of the whole prompt and goes without the cache. @throws ConfigError at once */
-  generate(prompt: readonly number[], options: SourceOptions): TokenStream {
+  generate(prompt: Prompt, options: SourceOptions): TokenStream {
     const model = this.#model;
     let tally = begin(model, prompt, options);
     if (options.speculative) {
       return { tokens: run(model, prompt, options, tally), stats: () => tally.stats() };
     }
-    const prepare = () => this.#prepare(prompt);
-    const keep = (seen: readonly number[], cache: Cache) => {
-      this.#held = seen.slice(0, cache.length);
+    const seen = contentsOf(prompt);
+    const prepare = () => this.#prepare(seen);
+    const keep = (cache: Cache) => {
+      this.#held = beginningOf(seen, cache.length);
     };
     const tokens = (async function* () {
       const cache = prepare();
       const settings = { ...options, cache };
       tally = begin(model, prompt, settings);
-      const seen = [...prompt];
       try {
         for await (const token of run(model, prompt, settings, tally)) {
-          seen.push(token.id);
+          seen.tokens.push(token.id);
           yield token;
         }
       } finally {
-        keep(seen, cache);
+        keep(cache);
       }
     })();
     return { tokens, stats: () => tally.stats() };
@@ -92,7 +91,7 @@ export class ModelSource implements TokenSource {
   [Symbol.dispose](): void {
     this.#cache?.[Symbol.dispose]();
     this.#cache = null;
-    this.#held = [];
+    this.#held = { tokens: [], spans: [] };
   }
 }
 

@@ -34,7 +34,12 @@ function promptOf(random: Random, length: number, vocabulary: number): number[] 
 }
 
 /** Requests of many lengths and kinds. */
-function requests(model: TokenModel, count: number, seed: number, longest = 40): EngineRequest[] {
+function requests(
+  model: TokenModel,
+  count: number,
+  seed: number,
+  longest = 40,
+): (EngineRequest & { readonly prompt: number[] })[] {
   const random = new Random(seed);
   const { vocabSize, mtpLayers } = model.config;
   return Array.from({ length: count }, (_, i) => ({

@@ -14,6 +14,7 @@ import { type EngineStats, Generation } from "./generation.ts";
 import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
+import { contentsOf, type Prompt } from "./prompt.ts";
 import { checkRequest, inRange, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
@@ -36,7 +37,7 @@ export interface EngineOptions {
 }
 
 export interface EngineRequest extends SequenceOptions {
-  readonly prompt: ArrayLike<number>;
+  readonly prompt: Prompt;
   /** Whether the prompt may start from what other requests left in caches; default true, false where it is scored. */
   readonly reusePrefix?: boolean;
 }
@@ -165,14 +166,16 @@ export class Engine implements AsyncDisposable {
   submit(request: EngineRequest): Generation {
     if (this.#failure) throw this.#failure;
     if (this.#closed) throw new DisposedError("this engine was closed", { where: "Engine.submit" });
-    const { vocabularySize = this.#vocabularySize, prompt, maxTokens, signal } = request;
+    const { vocabularySize = this.#vocabularySize, maxTokens, signal } = request;
     const options = { ...request, vocabularySize };
-    checkRequest("Engine.submit", this.model.config, prompt, options, 0);
-    if (prompt.length + maxTokens > this.cacheTokens) {
+    const prompt = contentsOf(request.prompt);
+    const { length } = prompt.tokens;
+    checkRequest("Engine.submit", this.model, prompt, options, 0);
+    if (length + maxTokens > this.cacheTokens) {
       throw new ConfigError("prompt and new tokens do not fit the engine's caches", {
         where: "Engine.submit",
         expected: `at most cacheTokens = ${this.cacheTokens} tokens`,
-        found: `${prompt.length} + ${maxTokens}`,
+        found: `${length} + ${maxTokens}`,
         hint: "Lower maxTokens, or give the engine more cacheTokens.",
       });
     }
@@ -288,7 +291,7 @@ export class Engine implements AsyncDisposable {
       const drafts = job.request.speculative ?? false;
       const reuse = (job.request.reusePrefix ?? true) && (sequence.scoring?.complete ?? true);
       const others = this.#running.map((other) => other.sequence);
-      const found = reuse ? findPrefix(sequence.tokens, drafts, this.#store, others) : null;
+      const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
       this.#store.shrink(Math.max(0, room), found?.stored);
       const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
       sequence.attach(
@@ -333,9 +336,10 @@ export class Engine implements AsyncDisposable {
     const caches = sequence.detach();
     if (failure) disposeCaches(caches);
     else if (caches) {
-      this.#store.add(sequence.tokens, caches);
+      this.#store.add(sequence, caches);
       this.#store.shrink(Math.max(0, this.cacheTokens - this.#committed()));
     }
+    sequence[Symbol.dispose]();
     job.generation.end(failure);
   }
 

@@ -9,6 +9,7 @@ import type { MlaForm } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { GeneratedToken } from "./chooser.ts";
 import { nextTask } from "./next-task.ts";
+import { contentsOf, type Prompt, type PromptContents } from "./prompt.ts";
 import { checkRequest, type DraftCounts, positive, type RequestOptions, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { createCaches, Sequence } from "./sequence.ts";
@@ -92,10 +93,11 @@ export class Tally {
 }
 
 /** Refuses what cannot be generated, with the numbers. @throws ConfigError */
-function check(model: TokenModel, prompt: ArrayLike<number>, options: GenerateOptions): void {
+function check(model: TokenModel, prompt: PromptContents, options: GenerateOptions): void {
   const where = "generate";
   const { prefillChunk = 512, cache, speculative } = options;
-  checkRequest(where, model.config, prompt, options);
+  const { length } = prompt.tokens;
+  checkRequest(where, model, prompt, options);
   positive(where, "prefillChunk", prefillChunk);
   if (cache && speculative) {
     throw new ConfigError("drafting needs the states of the whole prompt, which a cache does not hold", {
@@ -103,11 +105,11 @@ function check(model: TokenModel, prompt: ArrayLike<number>, options: GenerateOp
       name: "cache",
     });
   }
-  if (cache && cache.length >= prompt.length) {
+  if (cache && cache.length >= length) {
     throw new ConfigError("a cache with fewer tokens than the prompt", {
       where,
       name: "cache",
-      expected: `at most ${prompt.length - 1} tokens`,
+      expected: `at most ${length - 1} tokens`,
       found: `${cache.length} tokens`,
       hint: "cache.truncate(n) keeps the first n tokens.",
     });
@@ -123,17 +125,17 @@ class Stopped extends Error {}
 /** As `generate`, counting in `tally`. */
 export async function* run(
   model: TokenModel,
-  prompt: ArrayLike<number>,
+  prompt: Prompt,
   options: GenerateOptions,
   tally: Tally,
 ): AsyncGenerator<GeneratedToken, void> {
   const { maxTokens, signal, speculative = false, cache, mlaForm, prefillChunk = 512 } = options;
-  const sequence = new Sequence(model, prompt, options);
+  const sequence = new Sequence(model, contentsOf(prompt), options);
   const buffers = new SamplingBuffers();
   tally.counts = speculative ? sequence.drafts : null;
   tally.start();
   try {
-    const capacity = prompt.length + Math.min(maxTokens, 256);
+    const capacity = sequence.promptTokens + Math.min(maxTokens, 256);
     sequence.attach(cache ? { cache, draftCache: null } : createCaches(model, speculative, { capacity }));
     let breathed = Number.NEGATIVE_INFINITY;
     // A long prompt on a large model takes seconds for one pass: whoever wants to stop it is heard between layers.
@@ -177,9 +179,10 @@ export async function* run(
 }
 
 /** The tally for a generation, once its options are found valid. @throws ConfigError */
-export function begin(model: TokenModel, prompt: ArrayLike<number>, options: GenerateOptions): Tally {
-  check(model, prompt, options);
-  return new Tally(prompt.length, options.cache?.length ?? 0);
+export function begin(model: TokenModel, prompt: Prompt, options: GenerateOptions): Tally {
+  const contents = contentsOf(prompt);
+  check(model, contents, options);
+  return new Tally(contents.tokens.length, options.cache?.length ?? 0);
 }
 
 /**
@@ -189,7 +192,7 @@ export function begin(model: TokenModel, prompt: ArrayLike<number>, options: Gen
  */
 export function generate(
   model: TokenModel,
-  prompt: ArrayLike<number>,
+  prompt: Prompt,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStats> {
   const tally = begin(model, prompt, options);

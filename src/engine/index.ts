@@ -69,6 +69,7 @@ export type {
   ToolChoice,
 } from "./host/protocol.ts";
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
+export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";

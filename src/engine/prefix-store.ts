@@ -2,20 +2,12 @@
  * Caches of sequences that have ended, kept for prompts that begin alike: the next turn of a conversation, another
  * question under the same instructions. The longest unused goes first where room is needed.
  */
+import { beginningOf, type Contents, commonPrefix } from "./prompt.ts";
 import { disposeCaches, type SequenceCaches } from "./sequence.ts";
 
-export interface StoredPrefix {
-  /** What the caches hold. */
-  readonly tokens: readonly number[];
+/** What caches hold, and the caches. */
+export interface StoredPrefix extends Contents {
   readonly caches: SequenceCaches;
-}
-
-/** Length of the common beginning. */
-export function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const end = Math.min(a.length, b.length);
-  let length = 0;
-  while (length < end && a[length] === b[length]) length++;
-  return length;
 }
 
 /** Tokens of the prefix that a sequence with or without drafts could start from. */
@@ -36,23 +28,24 @@ export class PrefixStore implements Disposable {
     return this.#entries;
   }
 
-  /** Takes over the caches of a sequence of `tokens`, or frees them where another entry holds as much. */
-  add(tokens: readonly number[], caches: SequenceCaches): void {
+  /** Takes over the caches of a sequence of `contents`, or frees them where another entry holds as much. */
+  add(contents: Contents, caches: SequenceCaches): void {
     // A draft that nobody decided on may be the last in the cache.
-    const held = tokens.slice(0, caches.cache.length);
-    caches.cache.truncate(held.length);
+    const held = beginningOf(contents, caches.cache.length);
+    const { length } = held.tokens;
+    caches.cache.truncate(length);
     const drafts = caches.draftCache !== null;
     const room = usable(caches, drafts);
     const covers = (entry: StoredPrefix) =>
-      commonPrefix(entry.tokens, held) >= held.length && usable(entry.caches, drafts) >= room;
-    if (held.length === 0 || this.#entries.some(covers)) {
+      commonPrefix(entry, held) >= length && usable(entry.caches, drafts) >= room;
+    if (length === 0 || this.#entries.some(covers)) {
       disposeCaches(caches);
       return;
     }
-    const entry = { tokens: held, caches };
+    const entry = { ...held, caches };
     // What the new one begins with needs no entry of its own.
     for (const old of [...this.#entries]) {
-      const inside = commonPrefix(old.tokens, held) === old.tokens.length;
+      const inside = commonPrefix(old, held) === old.tokens.length;
       const oldDrafts = old.caches.draftCache !== null;
       if (inside && usable(caches, oldDrafts) >= usable(old.caches, oldDrafts)) this.#drop(old);
     }

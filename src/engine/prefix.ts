@@ -1,6 +1,7 @@
 /** Where a sequence starts: at the end of the longest beginning that some cache already holds, or at nothing. */
 import type { TokenModel } from "../models/token-model.ts";
-import { commonPrefix, type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
+import { type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
+import { type Contents, commonPrefix } from "./prompt.ts";
 import {
   createCaches,
   disposeCaches,
@@ -23,22 +24,23 @@ export interface FoundPrefix {
 }
 
 /**
- * The longest beginning of `tokens`, their last one excepted, that a stored or running sequence holds; null below 16
+ * The longest beginning of `wanted`, its last token excepted, that a stored or running sequence holds; null below 16
  * tokens. With `drafts` the drafting module must hold it too.
  */
 export function findPrefix(
-  tokens: readonly number[],
+  wanted: Contents,
   drafts: boolean,
   store: PrefixStore,
   running: readonly Sequence[],
 ): FoundPrefix | null {
   let found: FoundPrefix | null = null;
-  const consider = (held: readonly number[], caches: SequenceCaches, stored: StoredPrefix | null) => {
-    const length = Math.min(commonPrefix(held, tokens), usable(caches, drafts), tokens.length - 1);
+  const consider = (held: Contents, caches: SequenceCaches, stored: StoredPrefix | null) => {
+    const common = commonPrefix(held, wanted);
+    const length = Math.min(common, usable(caches, drafts), wanted.tokens.length - 1);
     if (length > (found?.length ?? SHORTEST - 1)) found = { length, caches, stored };
   };
-  for (const entry of store.entries) consider(entry.tokens, entry.caches, entry);
-  for (const { tokens: held, cache, draftCache } of running) consider(held, { cache, draftCache }, null);
+  for (const entry of store.entries) consider(entry, entry.caches, entry);
+  for (const sequence of running) consider(sequence, sequence, null);
   return found;
 }
 

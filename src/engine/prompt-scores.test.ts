@@ -6,6 +6,7 @@ import type { Device } from "../tensor/tensor.ts";
 import { logProbability } from "./chooser.ts";
 import { Engine, type EngineRequest } from "./engine.ts";
 import { nextTask } from "./next-task.ts";
+import { contentsOf } from "./prompt.ts";
 import { PromptScores, rowsOfLogits } from "./prompt-scores.ts";
 import { LogitsError } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
@@ -124,7 +125,7 @@ describe("scores of prompts", () => {
 });
 
 it("knows which rows of a pass are due", () => {
-  const scores = new PromptScores([1, 2, 3, 4, 5], 0, 9);
+  const scores = new PromptScores(contentsOf([1, 2, 3, 4, 5]), 0, 9);
   expect(scores.due(0, 2)).toEqual({ first: 0, rows: 2 });
   expect(scores.due(0, 5)).toEqual({ first: 0, rows: 4 });
   scores.scores.push({ id: 2 }, { id: 3 });

@@ -5,19 +5,20 @@
 import type { TokenModel } from "../models/token-model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type GeneratedToken, scoredToken } from "./chooser.ts";
+import { type Contents, spanAt } from "./prompt.ts";
 
 /** Rows whose logits are in memory at once: 33 MB for 129,280 tokens. */
 const SLICE = 64;
 
 export class PromptScores {
-  /** Of the prompt's second token, the third, and so on: nothing comes before the first. */
+  /** Of the prompt's second token, the third, and so on: nothing comes before the first. Embeddings have none. */
   readonly scores: GeneratedToken[] = [];
-  readonly #prompt: readonly number[];
+  readonly #prompt: Contents;
   readonly #alternatives: boolean | number;
   readonly #count: number;
 
   /** @param count tokens that exist: rows of a padded head beyond it count for nothing */
-  constructor(prompt: readonly number[], alternatives: boolean | number, count: number) {
+  constructor(prompt: Contents, alternatives: boolean | number, count: number) {
     this.#prompt = prompt;
     this.#alternatives = alternatives;
     this.#count = count;
@@ -25,25 +26,35 @@ export class PromptScores {
 
   /** Whether all tokens have their score. */
   get complete(): boolean {
-    return this.scores.length >= this.#prompt.length - 1;
+    return this.scores.length >= this.#prompt.tokens.length - 1;
   }
 
   /** Of a pass over `tokens` tokens from position `start` on: the first row whose logits score a token, and their number. */
   due(start: number, tokens: number): { first: number; rows: number } {
     // The row at a position scores the token after it; what was scored before the cache was lost stays.
     const from = Math.max(start, this.scores.length);
-    const to = Math.min(start + tokens, this.#prompt.length - 1);
+    const to = Math.min(start + tokens, this.#prompt.tokens.length - 1);
     return { first: from - start, rows: Math.max(0, to - from) };
   }
 
   /** Takes the states `[1, n, d]` that are due. @throws LogitsError */
   async add(model: TokenModel, states: Tensor): Promise<void> {
     const [, total] = states.shape;
-    for (let begin = 0; begin < total; begin += SLICE) {
-      const rows = Array.from({ length: Math.min(SLICE, total - begin) }, (_, i) => begin + i);
+    const { tokens, spans } = this.#prompt;
+    for (let begin = 0, end = 0; begin < total; begin = end) {
+      const position = this.scores.length + 1;
+      const span = spanAt(this.#prompt, position);
+      if (span !== null) {
+        end = Math.min(total, begin + span.start + span.length - position);
+        for (let i = begin; i < end; i++) this.scores.push({ id: tokens[this.scores.length + 1] });
+        continue;
+      }
+      const next = spans.find(({ start }) => start > position)?.start ?? Number.POSITIVE_INFINITY;
+      end = Math.min(total, begin + SLICE, begin + next - position);
+      const rows = Array.from({ length: end - begin }, (_, i) => begin + i);
       using output = model.device.inference(() => model.logits(model.rows(states, rows))); // [n, V]
       for (const logits of await rowsOfLogits(output)) {
-        const id = this.#prompt[this.scores.length + 1];
+        const id = tokens[this.scores.length + 1];
         this.scores.push(scoredToken(logits, id, this.#alternatives, this.#count));
       }
     }

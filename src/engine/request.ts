@@ -1,7 +1,8 @@
 /** What is asked of a generation, wherever it runs, and its refusal by name and number. */
-import type { TokenModelConfig } from "../models/token-model.ts";
+import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { ChooserOptions } from "./chooser.ts";
+import type { PromptContents } from "./prompt.ts";
 import { checkSampling } from "./sampling.ts";
 
 export interface RequestOptions extends ChooserOptions {
@@ -44,14 +45,43 @@ export function positive(where: string, name: string, value: number): void {
   inRange(where, name, value, 1, Number.MAX_SAFE_INTEGER);
 }
 
+/** @throws ConfigError where a part's embeddings are not what the model reads, or have no hash */
+function checkEmbeddings(where: string, { config, device }: TokenModel, { spans }: PromptContents): void {
+  for (const { embeddings, hash, start } of spans) {
+    const { shape, dtype } = embeddings;
+    const name = `embeddings at position ${start}`;
+    if (shape.length !== 2 || shape[1] !== config.hiddenSize || dtype !== "f32") {
+      throw new ConfigError("embeddings that the model cannot read", {
+        where,
+        name,
+        expected: `f32 [n, ${config.hiddenSize}]`,
+        found: `${dtype} [${shape.join(", ")}]`,
+      });
+    }
+    if (embeddings.device !== device) {
+      throw new ConfigError("embeddings on another device than the model", { where, name });
+    }
+    if (typeof hash !== "string" || hash === "") {
+      throw new ConfigError("embeddings without a content hash", {
+        where,
+        name,
+        expected: "a text that no other content has, such as SHA-256 of the image and its preprocessing",
+        found: hash,
+      });
+    }
+  }
+}
+
 /** Refuses what cannot be generated, fewer than `least` tokens among it, with the numbers. @throws ConfigError */
 export function checkRequest(
   where: string,
-  config: TokenModelConfig,
-  prompt: ArrayLike<number>,
+  model: TokenModel,
+  prompt: PromptContents,
   options: RequestOptions,
   least = 1,
 ): void {
+  const { config } = model;
+  const { length } = prompt.tokens;
   const { maxTokens, minTokens = 0, vocabularySize = config.vocabSize, speculative } = options;
   const { logprobs, logitBias = [], stopIds = [] } = options;
   checkSampling(options);
@@ -74,7 +104,8 @@ export function checkRequest(
       found: logprobs,
     });
   }
-  if (prompt.length === 0) {
+  checkEmbeddings(where, model, prompt);
+  if (length === 0) {
     throw new ConfigError("an empty prompt", {
       where,
       expected: "at least one token",
@@ -84,7 +115,7 @@ export function checkRequest(
   }
   const known = (id: number) => Number.isInteger(id) && id >= 0 && id < config.vocabSize;
   const given: [string, readonly number[]][] = [
-    ["prompt", Array.from(prompt)],
+    ["prompt", prompt.tokens],
     ["logitBias", logitBias.map(([id]) => id)],
     ...(minTokens > 0 ? [["stopIds", stopIds] as [string, readonly number[]]] : []),
   ];
@@ -98,15 +129,15 @@ export function checkRequest(
       found: outside,
     });
   }
-  if (prompt.length + maxTokens > config.maxPositions) {
+  if (length + maxTokens > config.maxPositions) {
     throw new ConfigError("prompt and new tokens do not fit the model's context", {
       where,
       expected: `at most max_position_embeddings = ${config.maxPositions} tokens`,
-      found: `${prompt.length} + ${maxTokens}`,
+      found: `${length} + ${maxTokens}`,
       hint:
-        prompt.length < config.maxPositions
-          ? `Set maxTokens to at most ${config.maxPositions - prompt.length}, or shorten the prompt.`
-          : `Shorten the prompt by at least ${prompt.length + 1 - config.maxPositions} tokens.`,
+        length < config.maxPositions
+          ? `Set maxTokens to at most ${config.maxPositions - length}, or shorten the prompt.`
+          : `Shorten the prompt by at least ${length + 1 - config.maxPositions} tokens.`,
     });
   }
   if (speculative && config.mtpLayers === 0) {

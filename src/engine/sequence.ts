@@ -7,6 +7,7 @@ import type { Cache, CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Chooser, type GeneratedToken } from "./chooser.ts";
+import { beginningOf, type Contents, type EmbeddingSpan, idsIn, type PromptContents } from "./prompt.ts";
 import { PromptScores } from "./prompt-scores.ts";
 import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
 
@@ -22,10 +23,19 @@ export interface SequenceOptions extends RequestOptions {
   readonly promptLogprobs?: boolean | number;
 }
 
-export class Sequence implements Disposable {
+/** Embeddings that a pass reads. */
+export interface EmbeddedRows {
+  /** `[n, d]`. */
+  readonly rows: Tensor;
+  /** Row of the pass where the first belongs. */
+  readonly at: number;
+}
+
+export class Sequence implements Contents, Disposable {
   readonly model: TokenModel;
   /** Prompt and output. */
   readonly tokens: number[];
+  readonly spans: readonly EmbeddingSpan[];
   readonly promptTokens: number;
   readonly chooser: Chooser;
   readonly drafts: DraftCounts = { drafted: 0, accepted: 0 };
@@ -38,18 +48,24 @@ export class Sequence implements Disposable {
   readonly #maxTokens: number;
   readonly #stopIds: ReadonlySet<number>;
   #caches: SequenceCaches | null = null;
+  /** Of each span, `[length, d]`: kept for a sequence that has to read its prompt again. */
+  readonly #embeddings: readonly Tensor[];
 
-  constructor(model: TokenModel, prompt: ArrayLike<number>, options: SequenceOptions) {
+  /** Goes on in the tokens of `prompt`, and takes views of its embeddings. */
+  constructor(model: TokenModel, prompt: PromptContents, options: SequenceOptions) {
     const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0, promptLogprobs = false } = options;
     this.model = model;
-    this.tokens = Array.from(prompt);
-    this.promptTokens = prompt.length;
+    this.tokens = prompt.tokens;
+    this.promptTokens = prompt.tokens.length;
+    const contents = beginningOf(prompt, this.promptTokens);
+    this.spans = contents.spans;
+    const views = () => prompt.spans.map(({ embeddings }) => embeddings.view(embeddings.shape));
+    this.#embeddings = model.device.unscoped(views);
     this.#maxTokens = maxTokens;
     this.#stopIds = new Set(stopIds);
     const count = options.vocabularySize ?? model.config.vocabSize;
-    this.chooser = new Chooser({ ...options, stopIds }, new Random(seed), prompt, count);
-    this.scoring =
-      promptLogprobs === false ? null : new PromptScores(Array.from(prompt), promptLogprobs, count);
+    this.chooser = new Chooser({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
+    this.scoring = promptLogprobs === false ? null : new PromptScores(contents, promptLogprobs, count);
   }
 
   /** Gives the sequence its caches, which it owns from here on. */
@@ -107,8 +123,21 @@ export class Sequence implements Disposable {
     return token;
   }
 
+  /**
+   * The embeddings among the positions from `from` to `to`, for a pass in which the first of these is row `row`. Views
+   * of the open scope.
+   */
+  embeddedRows(from: number, to: number, row: number): EmbeddedRows[] {
+    return this.spans.flatMap(({ start, length }, i) => {
+      const [begin, end] = [Math.max(from, start), Math.min(to, start + length)];
+      if (begin >= end) return [];
+      return [{ rows: this.#embeddings[i].slice(begin - start, end - start), at: row + begin - from }];
+    });
+  }
+
   [Symbol.dispose](): void {
     disposeCaches(this.detach());
+    for (const view of this.#embeddings) view.dispose();
   }
 }
 

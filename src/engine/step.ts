@@ -8,11 +8,12 @@
 import type { TokenModel } from "../models/token-model.ts";
 import type { MlaForm, Segment } from "../nn/context.ts";
 import { joinRows } from "../nn/segments.ts";
+import { copyRows } from "../tensor/ops/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
 import { rowsOfLogits } from "./prompt-scores.ts";
 import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
-import type { Sequence } from "./sequence.ts";
+import type { EmbeddedRows, Sequence } from "./sequence.ts";
 import { verify } from "./speculative.ts";
 
 /** How many tokens a sequence reads in a step, at most as many as it has unread. */
@@ -58,21 +59,35 @@ function draftsNext(sequence: Sequence): boolean {
   return pending !== null && unread === 1 && generatedTokens > 0 && !ending(sequence);
 }
 
+/** What a pass reads: ids `[1, N]`; where embeddings are among them, the embeddings of all, `[1, N, d]`. */
+function inputOf(model: TokenModel, ids: readonly number[], embedded: readonly EmbeddedRows[]): Tensor {
+  const input = model.ids([ids]);
+  if (embedded.length === 0) return input;
+  const y = model.embed(input); // [1, N, d]
+  for (const { rows, at } of embedded) {
+    copyRows(rows, y, 1, rows.size, rows.size, rows.size, 0, at * y.shape[2]);
+  }
+  return y;
+}
+
 /** Gives the module the states that wait for it; the logits of the last of each sequence that drafts, `[n, V]`. */
 function feedModule(model: TokenModel, feeding: readonly Sequence[], mlaForm: MlaForm): Tensor {
   return model.device.inference(() => {
     const { device } = model;
     const states = joinRows(feeding.map(({ pending }) => pending!.view([1, ...pending!.shape]))); // [1, n, d]
     const next: number[] = [];
+    const embedded: EmbeddedRows[] = [];
     const last: number[] = [];
     const segments = feeding.map((sequence) => {
       const cache = sequence.draftCache!;
       const tokens = sequence.pending!.shape[0];
-      next.push(...sequence.tokens.slice(cache.length + 1, cache.length + 1 + tokens));
+      const [from, to] = [cache.length + 1, cache.length + 1 + tokens];
+      embedded.push(...sequence.embeddedRows(from, to, next.length));
+      next.push(...sequence.tokens.slice(from, to));
       if (draftsNext(sequence)) last.push(next.length - 1);
       return { cache, tokens };
     });
-    const { normed } = model.mtp(states, model.ids([next]), { segments, mlaForm });
+    const { normed } = model.mtp(states, inputOf(model, next, embedded), { segments, mlaForm });
     return last.length === 0 ? device.empty([0, 0]) : model.logits(model.rows(normed, last)); // [n, V]
   });
 }
@@ -121,8 +136,8 @@ interface Placed extends Reading {
 
 const NONE = { first: 0, rows: 0 };
 
-/** What the main model reads: the ids of all readings, their segments, and the rows whose logits are wanted. */
-function inputOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[]; wanted: number[] } {
+/** A pass of the main model: the ids of all readings, their segments, and the rows whose logits are wanted. */
+function passOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[]; wanted: number[] } {
   const ids: number[] = [];
   const wanted: number[] = [];
   const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
@@ -172,14 +187,19 @@ async function readTokens(
   between: StepOptions["between"],
 ): Promise<Tensor> {
   const { device } = model;
-  const { ids, segments, wanted } = inputOf(placed);
+  const { ids, segments, wanted } = passOf(placed);
+  const embedded = () =>
+    placed.flatMap(({ sequence, tokens, row }) => {
+      const { length } = sequence.cache;
+      return sequence.embeddedRows(length, length + tokens, row);
+    });
   if (between === undefined) {
     return device.inference(() => {
-      const hidden = model.hidden(model.ids([ids]), { segments, mlaForm }); // [1, N, d]
+      const hidden = model.hidden(inputOf(model, ids, embedded()), { segments, mlaForm }); // [1, N, d]
       return useStates(model, hidden, placed, wanted, scored);
     });
   }
-  using input = device.inference(() => model.ids([ids]));
+  using input = device.inference(() => inputOf(model, ids, embedded()));
   using hidden = await model.hiddenByLayer(input, { segments, mlaForm }, between); // [1, N, d]
   return device.inference(() => useStates(model, hidden, placed, wanted, scored));
 }

@@ -2,6 +2,7 @@
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { TokenSource, TokenStream } from "./conversation.ts";
 import type { GenerateOptions, StopReason } from "./generate.ts";
+import { contentsOf } from "./prompt.ts";
 
 /** A source that writes given replies, one after the other, and keeps what it was asked. */
 export interface ScriptedSource extends TokenSource {
@@ -26,22 +27,23 @@ export function scriptedSource(
     vocabularySize: tokenizer.vocabSize,
     eosIds: [1],
     generate(prompt, options): TokenStream {
-      prompts.push(tokenizer.decode(prompt));
+      const { tokens: ids } = contentsOf(prompt);
+      prompts.push(tokenizer.decode(ids));
       asked.push(options);
       let generatedTokens = 0;
       let stopReason: StopReason = "aborted";
       const tokens = (async function* () {
-        const ids = [...tokenizer.encode(replies[turn++] ?? "", { addSpecialTokens: false }), 1];
-        for (const id of ids.slice(0, options.maxTokens)) {
+        const reply = [...tokenizer.encode(replies[turn++] ?? "", { addSpecialTokens: false }), 1];
+        for (const id of reply.slice(0, options.maxTokens)) {
           await pause();
           if (options.signal?.aborted) return;
           generatedTokens++;
           yield { id };
         }
-        stopReason = ids.length > options.maxTokens ? "length" : "stop";
+        stopReason = reply.length > options.maxTokens ? "length" : "stop";
       })();
       const stats = () => ({
-        promptTokens: prompt.length,
+        promptTokens: ids.length,
         cachedTokens: 0,
         generatedTokens,
         prefillMs: 1,

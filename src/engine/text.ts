@@ -9,6 +9,7 @@ import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Engine } from "./engine.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
+import type { Prompt } from "./prompt.ts";
 
 /** What produces tokens: a model for one sequence, or an engine beside its other requests. */
 export type TextSource = TokenModel | Engine;
@@ -70,16 +71,16 @@ interface Begun {
   stats(): GenerationStats;
 }
 
-function beginOn(source: TextSource, ids: readonly number[], options: GenerateOptions): Begun {
+function beginOn(source: TextSource, prompt: Prompt, options: GenerateOptions): Begun {
   if (!(source instanceof Engine)) {
-    const tally = begin(source, ids, options);
-    return { tokens: run(source, ids, options, tally), stats: () => tally.stats() };
+    const tally = begin(source, prompt, options);
+    return { tokens: run(source, prompt, options, tally), stats: () => tally.stats() };
   }
   for (const name of ["cache", "prefillChunk", "mlaForm"] as const) {
     if (options[name] === undefined) continue;
     throw new ConfigError("an engine decides this itself", { where: "Engine", name, found: options[name] });
   }
-  const generation = source.submit({ ...options, prompt: ids });
+  const generation = source.submit({ ...options, prompt });
   return { tokens: generation, stats: () => generation.stats };
 }
 
@@ -90,7 +91,7 @@ function modelOf(source: TextSource): TokenModel {
 function stream(
   source: TextSource,
   tokenizer: Tokenizer,
-  ids: readonly number[],
+  prompt: Prompt,
   options: TextOptions,
   stopIds: readonly number[],
 ): AsyncGenerator<TextChunk, TextStats> {
@@ -98,7 +99,7 @@ function stream(
   const vocabularySize = options.vocabularySize ?? Math.min(tokenizer.vocabSize, vocabSize);
   const { stop = [], bos: _bos, parseSpecial: _parseSpecial, ...rest } = options;
   const stops = new StopStrings(typeof stop === "string" ? [stop] : stop);
-  const begun = beginOn(source, ids, { ...rest, stopIds, vocabularySize });
+  const begun = beginOn(source, prompt, { ...rest, stopIds, vocabularySize });
   const silent = new Set([...stopIds, ...sentinels(tokenizer)]);
 
   return (async function* () {
@@ -123,18 +124,18 @@ function stream(
 }
 
 /**
- * Continues `prompt` (text, or ids that are taken as they are) until EOS, a stop string or the token limit; the
+ * Continues `prompt` (text, or ids and embeddings that are taken as they are) until EOS, a stop string or the token limit; the
  * return value says what was done. Stop ids default to the EOS tokens of configuration and tokenizer. An engine
  * starts at once, whether or not the text is read. @throws ConfigError at once: see `generate`; QueueFullError
  */
 export function completeText(
   source: TextSource,
   tokenizer: Tokenizer,
-  prompt: string | readonly number[],
+  prompt: string | Prompt,
   options: TextOptions,
 ): AsyncGenerator<TextChunk, TextStats> {
-  const ids = typeof prompt === "string" ? promptIds(tokenizer, prompt, options) : prompt;
-  return stream(source, tokenizer, ids, options, options.stopIds ?? endings(source, tokenizer));
+  const given = typeof prompt === "string" ? promptIds(tokenizer, prompt, options) : prompt;
+  return stream(source, tokenizer, given, options, options.stopIds ?? endings(source, tokenizer));
 }
 
 /**
