@@ -25,7 +25,7 @@ export interface FoundPrefix {
 
 /**
  * The longest beginning of `wanted`, its last token excepted, that a stored or running sequence holds; null below 16
- * tokens. With `drafts` the drafting module must hold it too.
+ * tokens. With `drafts` the drafting module must hold it too, made of the same tokens.
  */
 export function findPrefix(
   wanted: Contents,
@@ -35,7 +35,8 @@ export function findPrefix(
 ): FoundPrefix | null {
   let found: FoundPrefix | null = null;
   const consider = (held: Contents, caches: SequenceCaches, stored: StoredPrefix | null) => {
-    const common = commonPrefix(held, wanted);
+    // The module's state at a position depends on the token after it, which must be common too.
+    const common = commonPrefix(held, wanted) - (drafts ? 1 : 0);
     const length = Math.min(common, usable(caches, drafts), wanted.tokens.length - 1);
     if (length > (found?.length ?? SHORTEST - 1)) found = { length, caches, stored };
   };

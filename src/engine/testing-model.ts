@@ -83,19 +83,25 @@ export class FakeModel implements TokenModel {
     );
   }
 
-  /** Predicts the main model's next state, every third time wrongly. */
+  /**
+   * Predicts the main model's next state, every third time wrongly; always wrongly after a row of the cache that did not
+   * predict the state that came.
+   */
   mtp(hidden: Tensor, next: Tensor, { segments }: ForwardOptions = {}): { normed: Tensor } {
-    const embeddings = doubles(next);
-    const states = Array.from(doubles(hidden), (state, i) => this.#after(state, embeddings[i]));
-    let row = 0;
+    const [states, embeddings] = [doubles(hidden), doubles(next)];
+    const guesses: number[] = [];
     for (const { cache, tokens } of segments!) {
       const { length } = cache;
       cache.reserve(length + tokens);
-      doubles(cache.layers[0].streams[0]).set(states.slice(row, row + tokens), length);
+      const held = doubles(cache.layers[0].streams[0]);
+      for (let i = length; i < length + tokens; i++) {
+        const row = guesses.length;
+        const right = this.#after(states[row], embeddings[row]);
+        held[i] = i === 0 || held[i - 1] === states[row] ? right : -1;
+        guesses.push(held[i] < 0 || right % 3 === 0 ? right + 1 : right);
+      }
       cache.advance(tokens);
-      row += tokens;
     }
-    const guesses = states.map((state) => (state % 3 === 0 ? state + 1 : state));
     return { normed: this.device.tensor(guesses, hidden.shape) };
   }
 }
