@@ -15,6 +15,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import { generate } from "../../src/engine/generate.ts";
 import { type CausalLM, createModel } from "../../src/models/causal-lm.ts";
 import { weightBytes } from "../../src/models/count.ts";
+import { describeDecoder } from "../../src/models/decoder.ts";
 import { weightsOf } from "../../src/nn/model-weights.ts";
 import { load } from "../../src/pretrained/node-load.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
@@ -166,7 +167,7 @@ export const run: Benchmark["run"] = async (log, args = []) => {
   const loadMs = performance.now() - opening;
   await generate(model, prompt(8, 1), { maxTokens: 1 }).next();
   const firstTokenMs = performance.now() - opening;
-  const { total, perToken } = weightBytes(model.config, () => "q4");
+  const { total, perToken } = weightBytes(describeDecoder(model.config), () => "q4");
 
   const llama = await startLlama(threads);
   const { repo, release } = llama.llamaCppRelease;

@@ -15,6 +15,7 @@ import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
 import { countParameters, weightBytes } from "../models/count.ts";
+import { describeDecoder } from "../models/decoder.ts";
 import type { CacheDtype } from "../nn/cache.ts";
 import { storageRule } from "../nn/storage.ts";
 import { ConfigError } from "../tensor/errors.ts";
@@ -87,7 +88,7 @@ export async function benchmarkShape(
   const { dtype, seed, cacheDtype } = options;
   const config = parseConfig({ ...configJson, num_nextn_predict_layers: 0 });
   const counts = countParameters(config);
-  const bytes = weightBytes(config, storageRule(dtype));
+  const bytes = weightBytes(describeDecoder(config), storageRule(dtype));
   const vocabulary = config.vocabSize;
   const { total: memory } = thisMachine();
   if (bytes.total > memory) {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { storageRule } from "../nn/storage.ts";
 import { parseConfig } from "./config.ts";
 import { countParameters, weightBytes } from "./count.ts";
+import { describeDecoder } from "./decoder.ts";
 import { type PresetName, presets } from "./presets.ts";
 
 const count = (name: PresetName) => countParameters(parseConfig(presets[name]));
@@ -56,13 +57,17 @@ describe("countParameters", () => {
     for (const dtype of ["f32", "bf16"] as const) {
       const { mtp, total } = count("deepseek-v3");
       const width = dtype === "f32" ? 4 : 2;
-      const bytes = weightBytes(parseConfig(presets["deepseek-v3"]), storageRule(dtype)).total;
+      const bytes = weightBytes(
+        describeDecoder(parseConfig(presets["deepseek-v3"])),
+        storageRule(dtype),
+      ).total;
       // Norms, routers and their biases are f32 at every dtype.
       expect(bytes).toBeGreaterThanOrEqual(width * (total + mtp));
       expect(bytes).toBeLessThan(1.001 * width * (total + mtp));
     }
     const without = parseConfig({ ...presets["deepseek-v3"], num_nextn_predict_layers: 0 });
-    const quantized = (config: typeof without) => weightBytes(config, storageRule("q4")).total;
+    const quantized = (config: typeof without) =>
+      weightBytes(describeDecoder(config), storageRule("q4")).total;
     const added = quantized(parseConfig(presets["deepseek-v3"])) - quantized(without);
     expect(added / count("deepseek-v3").mtp).toBeCloseTo(quantized(without) / count("deepseek-v3").total, 1);
   });

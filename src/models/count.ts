@@ -4,7 +4,7 @@ import { describeModule } from "../nn/scope.ts";
 import { groupBytes, plannedGroups, resolveStorage, type StorageRule } from "../nn/storage.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { layerAttention } from "./block.ts";
-import { describeDecoder } from "./decoder.ts";
+import { type Decoder, describeDecoder } from "./decoder.ts";
 import type { LanguageConfig } from "./language-config.ts";
 
 export interface ParameterCounts {
@@ -50,8 +50,8 @@ export function countParameters(config: LanguageConfig): ParameterCounts {
 }
 
 /** Bytes of a model's weights under a rule, and those that one token reads, the embedding's table not among them. */
-export function weightBytes(config: LanguageConfig, rule: StorageRule): { total: number; perToken: number } {
-  const { parameters, mainParameters, mtpParameters } = describeDecoder(config);
+export function weightBytes(decoder: Decoder, rule: StorageRule): { total: number; perToken: number } {
+  const { config, parameters, mainParameters, mtpParameters } = decoder;
   const plan = resolveStorage(parameters.groups(), rule);
   let total = 0;
   let perToken = 0;

@@ -3,6 +3,7 @@
 import { type StorageFormat, storageRule } from "../nn/storage.ts";
 import type { LanguageConfig } from "./config.ts";
 import { cacheWidth, weightBytes } from "./count.ts";
+import { describeDecoder } from "./decoder.ts";
 
 /** Bytes of a cached value: caches are float32 unless a program asks for less. */
 const CACHE_VALUE = 4;
@@ -68,8 +69,9 @@ export function cacheBytes(config: LanguageConfig): number {
 export function memoryNeeds(config: LanguageConfig, machine: Machine): MemoryNeed[] {
   const perToken = cacheBytes(config);
   const activations = activationBytes(config);
+  const decoder = describeDecoder(config);
   return (["f32", "bf16", "q8", "q4"] as const).map((dtype) => {
-    const weights = weightBytes(config, storageRule(dtype));
+    const weights = weightBytes(decoder, storageRule(dtype));
     const fixed = weights.total + activations;
     const total = fixed + perToken * config.maxPositions;
     return {
