@@ -1,5 +1,5 @@
 /**
- * Fails on an import that goes up the list of layers, or around in a circle within one (docs/decisions/0003), and on a
+ * Fails on an import that goes up the list of layers, or around in a circle, types included (docs/decisions/0003), and on a
  * file that writes or deletes on its own instead of through `src/files` (docs/decisions/0009).
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -49,7 +49,7 @@ for (const file of files) {
   const layer = file.includes("/") ? file.split("/")[0] : "";
   const targets: string[] = [];
   for (const match of text.matchAll(
-    /^\s*(?:import|export)\s(?!type\b)[^;]*?from "(\.[^"]+)"|import\("(\.[^"]+)"\)/gm,
+    /^\s*(?:import|export)\s[^;]*?from "(\.[^"]+)"|import\("(\.[^"]+)"\)/gm,
   )) {
     targets.push(relative(source, resolve(dirname(path), match[1] ?? match[2])));
   }
