@@ -43,8 +43,15 @@ export {
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
 export type { MachineMemory } from "./host/cache-plan.ts";
-export { type EngineChannel, EngineClient, type JobEvent, type JobStream } from "./host/engine-client.ts";
+export { type EngineChannel, EngineClient, type GenerateJobOptions } from "./host/engine-client.ts";
 export { type Fault, type FaultKind, RequestError } from "./host/errors.ts";
+export {
+  type ChoiceEnd,
+  type GenerationEvent,
+  GenerationJob,
+  type GenerationNews,
+  type GenerationReader,
+} from "./host/generation-job.ts";
 export type { HistogramState } from "./host/histogram.ts";
 export { localChannel } from "./host/local-channel.ts";
 export { type PageWorker, type WorkerScope, workerChannel, workerPort } from "./host/page-worker.ts";

@@ -1,6 +1,6 @@
 /** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
 
-import type { JobStream } from "../engine/host/engine-client.ts";
+import type { GenerationReader } from "../engine/host/generation-job.ts";
 import type { ChoiceUsage, FinishReason, TokenEntry } from "../engine/host/protocol.ts";
 import { freshId } from "../text/ids.ts";
 
@@ -60,8 +60,8 @@ export interface WholeChoice {
 
 const nothing: ChoiceUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
 
-/** Reads a job to its end. @throws ApiError where it fails */
-export async function collect(stream: JobStream): Promise<WholeChoice[]> {
+/** Reads a generation to its end. @throws RequestError where it fails, JobCancelledError */
+export async function collect(stream: GenerationReader): Promise<WholeChoice[]> {
   const choices = Array.from(
     { length: stream.choices },
     (): WholeChoice => ({

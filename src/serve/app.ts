@@ -5,11 +5,12 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { getPath } from "hono/utils/url";
-import type { EngineClient, JobStream } from "../engine/host/engine-client.ts";
+import type { EngineClient } from "../engine/host/engine-client.ts";
+import type { GenerationReader } from "../engine/host/generation-job.ts";
 import { checkLength } from "../engine/host/job-length.ts";
 import type { Job, ModelInfo } from "../engine/host/protocol.ts";
 import { keyCheck } from "./access.ts";
-import { answerHead } from "./answers.ts";
+import { type AnswerHead, answerHead } from "./answers.ts";
 import { parseBody } from "./body.ts";
 import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
@@ -168,21 +169,36 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   const json = async (c: Context) => parseBody(await readBody(c.req.raw));
 
-  /** Gives the job to the engine and answers in one piece or as events. */
+  /**
+   * Gives the request to the engine and answers in one piece or as events. The generation is a job with the answer's id.
+   * Here nobody can come back for it, so that the end of the connection cancels it.
+   */
   async function respond<J extends Job>(
     c: Context,
     received: number,
     { job, model, stream }: Parsed<J>,
-    whole: (events: JobStream, name: string) => Promise<object>,
-    chunks: (events: JobStream, name: string) => AsyncGenerator<object, void>,
+    idPrefix: string,
+    whole: (news: GenerationReader, head: AnswerHead) => Promise<object>,
+    chunks: (news: GenerationReader, head: AnswerHead) => AsyncGenerator<object, void>,
     form: EventForm = plainEvents(),
   ): Promise<Response> {
     const engine = working(state);
     const name = checkModel(engine, model);
     checkLength(job, engine.info);
-    const events = await engine.submit(job, received, c.req.raw.signal);
-    if (!stream) return c.json(await whole(events, name));
-    const body = eventStream(chunks(events, name), form, () => events.cancel(), report);
+    const head = answerHead(idPrefix, name, engine.info.fingerprint);
+    const generation = await engine.generate(job, { id: head.id, received });
+    const leave = () => void generation.cancel("the client left");
+    const { signal } = c.req.raw;
+    signal.addEventListener("abort", leave, { once: true });
+    if (signal.aborted) leave();
+    try {
+      await generation.accepted();
+      if (!stream) return c.json(await whole(generation, head));
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    const body = eventStream(chunks(generation, head), form, leave, report);
     return new Response(body, { headers: streamHeaders });
   }
 
@@ -198,13 +214,13 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     checkChat(info, "messages");
     const { includeUsage, oldForm, tokenIds } = parsed;
     const shape = { logprobs: parsed.job.logprobs !== null, oldForm, tokenIds, includeUsage };
-    const head = (name: string) => answerHead("chatcmpl-", name, info.fingerprint);
     return respond(
       c,
       received,
       parsed,
-      (events, name) => chatBody(events, head(name), shape),
-      (events, name) => chatChunks(events, head(name), shape),
+      "chatcmpl-",
+      (news, head) => chatBody(news, head, shape),
+      (news, head) => chatChunks(news, head, shape),
     );
   });
 
@@ -213,13 +229,13 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const parsed = parseResponses(await json(c));
     const { info } = working(state);
     checkChat(info, "input");
-    const head = (name: string) => answerHead("resp_", name, info.fingerprint);
     return respond(
       c,
       received,
       parsed,
-      (events, name) => responseBody(events, head(name), parsed.shape),
-      (events, name) => responseEvents(events, head(name), parsed.shape),
+      "resp_",
+      (news, head) => responseBody(news, head, parsed.shape),
+      (news, head) => responseEvents(news, head, parsed.shape),
       namedEvents(),
     ).catch((error: unknown) => {
       throw inResponsesTerms(error);
@@ -247,13 +263,13 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
       throw invalidRequest("This model's tokenizer has no tokens to fill in the middle.", "suffix");
     }
     const shape = { logprobs: job.logprobs !== null, tokenIds, choicesPerPrompt: job.n, includeUsage };
-    const head = (name: string) => answerHead("cmpl-", name, info.fingerprint);
     return respond(
       c,
       received,
       parsed,
-      (events, name) => completionBody(events, head(name), shape),
-      (events, name) => completionChunks(events, head(name), shape),
+      "cmpl-",
+      (news, head) => completionBody(news, head, shape),
+      (news, head) => completionChunks(news, head, shape),
     );
   });
 

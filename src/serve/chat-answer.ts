@@ -1,6 +1,6 @@
 /** Answers of /v1/chat/completions: the whole body, or chunks as they come. */
 
-import type { JobStream } from "../engine/host/engine-client.ts";
+import type { GenerationReader } from "../engine/host/generation-job.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -50,7 +50,7 @@ const reasonOf = (reason: FinishReason, { oldForm }: ChatShape) =>
 
 /** The body of an answer that is not streamed. @throws ApiError */
 export async function chatBody(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: ChatShape,
 ): Promise<Record<string, unknown>> {
@@ -109,7 +109,7 @@ function deltaBody({ content, reasoning, toolCalls }: Delta, shape: ChatShape): 
 
 /** The chunks of a streamed answer: the role of each choice, its deltas, its end, and the usage where asked for. */
 export async function* chatChunks(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: ChatShape & { readonly includeUsage: boolean },
 ): AsyncGenerator<Record<string, unknown>, void> {

@@ -1,6 +1,6 @@
 /** Answers of /v1/completions: the whole body, or chunks as they come. */
 
-import type { JobStream } from "../engine/host/engine-client.ts";
+import type { GenerationReader } from "../engine/host/generation-job.ts";
 import type { ChoiceUsage, TokenEntry, TokenProbability } from "../engine/host/protocol.ts";
 import { type AnswerHead, collect, usageBody } from "./answers.ts";
 
@@ -51,7 +51,7 @@ export interface CompletionShape {
 
 /** The body of an answer that is not streamed. @throws ApiError */
 export async function completionBody(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: CompletionShape,
 ): Promise<Record<string, unknown>> {
@@ -77,7 +77,7 @@ export async function completionBody(
 
 /** The chunks of a streamed answer. */
 export async function* completionChunks(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: CompletionShape & { readonly includeUsage: boolean },
 ): AsyncGenerator<Record<string, unknown>, void> {

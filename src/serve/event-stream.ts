@@ -35,8 +35,8 @@ export function namedEvents(): EventForm {
 }
 
 /**
- * The chunks as a body that is read at the client's pace; `onCancel` is called where the client goes away before the
- * end. An error on the way becomes the last event.
+ * The chunks as a body that is read at the client's pace; `onCancel` is called where they end before their end: where
+ * the client goes away, or with an error, which becomes the last event.
  */
 export function eventStream(
   chunks: AsyncGenerator<object, void>,
@@ -65,6 +65,7 @@ export function eventStream(
         if (form.end !== "") controller.enqueue(encoder.encode(form.end));
       } catch (error) {
         if (cancelled) return;
+        onCancel();
         const known = apiError(error);
         if (known === null) onError(error);
         const { shape } = known ?? internal();

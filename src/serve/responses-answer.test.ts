@@ -3,8 +3,8 @@ import fc from "fast-check";
 import type OpenAI from "openai";
 import { ResponseStream } from "openai/lib/responses/ResponseStream";
 import { describe, expect, it } from "vitest";
-import { JobStream } from "../engine/host/engine-client.ts";
-import { internal } from "../engine/host/errors.ts";
+import { requestFailed } from "../engine/host/errors.ts";
+import type { GenerationNews, GenerationReader } from "../engine/host/generation-job.ts";
 import type { Delta, FinishReason } from "../engine/host/protocol.ts";
 import { eventStream, namedEvents } from "./event-stream.ts";
 import { type ResponseShape, ResponseWriter, responseEvents } from "./responses-answer.ts";
@@ -230,16 +230,26 @@ it("add up to the body in the official client, whatever comes", async () => {
 });
 
 describe("a stream", () => {
-  async function textOf(stream: JobStream, onError: (error: unknown) => void = () => {}): Promise<string[]> {
+  /** News that end with an error, where one is given. */
+  const reader = (news: readonly GenerationNews[], error: unknown = null): GenerationReader => ({
+    choices: 1,
+    async *[Symbol.asyncIterator]() {
+      yield* news;
+      if (error !== null) throw error;
+    },
+  });
+  const begun: GenerationNews = { type: "delta", delta: delta({ content: "a" }) };
+
+  async function textOf(
+    stream: GenerationReader,
+    onError: (error: unknown) => void = () => {},
+  ): Promise<string[]> {
     const body = eventStream(responseEvents(stream, head, shapeOf()), namedEvents(), () => {}, onError);
     return (await new Response(body).text()).split("\n\n").slice(0, -1);
   }
 
   it("names its events by their type, and numbers them", async () => {
-    const stream = new JobStream(1, () => {});
-    stream.push({ type: "delta", delta: delta({ content: "a" }) });
-    stream.push({ type: "finished", choice: 0, reason: "stop", usage });
-    const events = await textOf(stream);
+    const events = await textOf(reader([begun, { type: "finished", choice: 0, reason: "stop", usage }]));
     expect(events.length).toBe(9);
     events.forEach((event, i) => {
       const [, name, data] = /^event: (.+)\ndata: (.+)$/.exec(event)!;
@@ -248,12 +258,8 @@ describe("a stream", () => {
   });
 
   it("ends with response.failed where the engine fails", async () => {
-    const stream = new JobStream(1, () => {});
-    stream.push({ type: "delta", delta: delta({ content: "a" }) });
-    const error = internal("It broke.");
-    const events = textOf(stream);
-    stream.fail(error);
-    const last = JSON.parse((await events).at(-1)!.split("\ndata: ")[1]);
+    const events = await textOf(reader([begun], requestFailed("It broke.")));
+    const last = JSON.parse(events.at(-1)!.split("\ndata: ")[1]);
     expect(last).toMatchObject({
       type: "response.failed",
       sequence_number: 5,
@@ -262,10 +268,8 @@ describe("a stream", () => {
   });
 
   it("ends with error where the fault is here, and says it to the log", async () => {
-    const stream = new JobStream(1, () => {});
-    stream.next = () => Promise.reject(new TypeError("a defect"));
     const problems: unknown[] = [];
-    const events = await textOf(stream, (error) => problems.push(error));
+    const events = await textOf(reader([], new TypeError("a defect")), (error) => problems.push(error));
     expect(events.at(-1)).toMatch(/^event: error\ndata: /);
     const last = JSON.parse(events.at(-1)!.split("\ndata: ")[1]);
     expect(last).toMatchObject({ type: "error", sequence_number: 2, code: "internal_error", param: null });

@@ -1,6 +1,6 @@
 /** Answers of POST /v1/responses: the news of a job as items and events, the whole body as what the events add up to. */
 
-import type { JobStream } from "../engine/host/engine-client.ts";
+import type { GenerationReader } from "../engine/host/generation-job.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -295,7 +295,7 @@ export class ResponseWriter {
 
 /** The events of a streamed answer; where the job fails, the last of them says so. */
 export async function* responseEvents(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: ResponseShape,
 ): AsyncGenerator<ResponseEvent, void> {
@@ -314,7 +314,7 @@ export async function* responseEvents(
 
 /** The body of an answer that is not streamed. @throws ApiError */
 export async function responseBody(
-  stream: JobStream,
+  stream: GenerationReader,
   head: AnswerHead,
   shape: ResponseShape,
 ): Promise<ResponseBody> {

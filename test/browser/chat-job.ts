@@ -65,7 +65,7 @@ export async function chatReport(engine: EnginePackage, channel: EngineChannel):
   const client = await engine.EngineClient.connect(channel);
   let [content, reason, completionTokens] = ["", "", 0];
   const ids: number[] = [];
-  for await (const event of await client.submit(job, Date.now())) {
+  for await (const event of await client.generate(job)) {
     if (event.type === "finished") {
       ({ reason } = event);
       ({ completionTokens } = event.usage);
@@ -77,7 +77,8 @@ export async function chatReport(engine: EnginePackage, channel: EngineChannel):
   const prompt = await client.tokenize(job);
   const promptText = await client.detokenize(prompt);
   const refusal = await client
-    .submit({ ...job, maxTokens: client.info.context + 1 }, Date.now())
+    .generate({ ...job, maxTokens: client.info.context + 1 })
+    .then((refused) => refused.accepted())
     .then(() => ["", ""] as const)
     .catch((error: unknown) => {
       if (!(error instanceof engine.RequestError)) throw error;

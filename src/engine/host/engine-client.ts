@@ -1,14 +1,15 @@
 /**
- * The asking side of the protocol: submits jobs to an engine's host, hands their news on, and knows when the engine is
- * gone. The thread that the host runs in is behind `EngineChannel`.
+ * The asking side of the protocol: gives requests to an engine's host, runs each as a job whose events are the host's
+ * news, and knows when the engine is gone. The thread that the host runs in is behind `EngineChannel`.
  */
+import type { JobContext } from "../../jobs/job.ts";
+import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import { RequestError, unavailable } from "./errors.ts";
+import { type ChoiceEnd, type GenerationEvent, GenerationJob } from "./generation-job.ts";
 import type {
-  ChoiceUsage,
   Delta,
   EngineFigures,
-  FinishReason,
   FromEngine,
   Job,
   ModelInfo,
@@ -24,96 +25,65 @@ export interface EngineChannel {
   terminate(): Promise<void>;
 }
 
-export type JobEvent =
-  | { readonly type: "delta"; readonly delta: Delta }
-  | {
-      readonly type: "finished";
-      readonly choice: number;
-      readonly reason: FinishReason;
-      readonly usage: ChoiceUsage;
-    };
-
-/** The news of one job, each once, in order; ends after the last choice. Throws RequestError where the job failed. */
-export class JobStream implements AsyncIterableIterator<JobEvent> {
-  readonly choices: number;
-  readonly #onCancel: () => void;
-  #events: JobEvent[] = [];
-  #open: number;
-  #error: RequestError | null = null;
-  #wake: (() => void) | null = null;
-
-  constructor(choices: number, onCancel: () => void) {
-    this.choices = choices;
-    this.#open = choices;
-    this.#onCancel = onCancel;
-  }
-
-  /** Whether nothing more will come from the engine. */
-  get over(): boolean {
-    return this.#open === 0;
-  }
-
-  push(event: JobEvent): void {
-    if (this.over) return;
-    this.#events.push(event);
-    if (event.type === "finished") this.#open--;
-    this.#notify();
-  }
-
-  fail(error: RequestError): void {
-    if (this.over) return;
-    this.#error = error;
-    this.#open = 0;
-    this.#notify();
-  }
-
-  /** Tells the engine to stop; the iteration ends without an error. Does nothing once the job is over. */
-  cancel(): void {
-    if (this.over) return;
-    this.#open = 0;
-    this.#events = [];
-    this.#onCancel();
-    this.#notify();
-  }
-
-  #notify(): void {
-    this.#wake?.();
-    this.#wake = null;
-  }
-
-  async next(): Promise<IteratorResult<JobEvent, undefined>> {
-    while (this.#events.length === 0) {
-      if (this.#error) throw this.#error;
-      if (this.over) return { done: true, value: undefined };
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    return { done: false, value: this.#events.shift()! };
-  }
-
-  async return(): Promise<IteratorResult<JobEvent, undefined>> {
-    this.cancel();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-}
-
 interface Waiting {
   resolve(value: unknown): void;
   reject(error: RequestError): void;
 }
 
+/** A job's way from its request to the host and back. */
+interface Relay {
+  /** Choices that go on. */
+  open: number;
+  readonly ends: ChoiceEnd[];
+  emit(event: GenerationEvent): void;
+  resolve(ends: readonly ChoiceEnd[]): void;
+  reject(error: unknown): void;
+}
+
+interface Asked {
+  readonly request: Job;
+  readonly received: number;
+}
+
+export interface GenerateJobOptions {
+  /** Of the job; default: a fresh one. With the id of a job that is still kept, that job. */
+  readonly id?: string;
+  /** `Date.now()` when the request came in: what the time to the first token counts from. */
+  readonly received?: number;
+}
+
+const KIND = "generate";
+
+/**
+ * The engine has a queue of its own and refuses what it does not hold. Events of one job are kept up to 16 Mi characters,
+ * those of a few ended jobs until others end.
+ */
+const LIMITS = { maxEvents: 2 ** 20, maxQueued: 2 ** 20, maxEnded: 16 };
+const ALL = Number.MAX_SAFE_INTEGER;
+
 /** How long a question about figures may wait for a step of the engine to end. */
 const FIGURES_MS = 1000;
+
+/** Choices of a request: `n` for each prompt. */
+const choicesOf = (request: Job) => request.n * (request.kind === "chat" ? 1 : request.prompts.length);
+
+/** What a step gave, by the job that it belongs to. */
+function byJob(deltas: readonly Delta[]): Map<number, Delta[]> {
+  const jobs = new Map<number, Delta[]>();
+  for (const delta of deltas) {
+    const known = jobs.get(delta.id);
+    if (known) known.push(delta);
+    else jobs.set(delta.id, [delta]);
+  }
+  return jobs;
+}
 
 export class EngineClient {
   readonly #channel: EngineChannel;
   readonly #log: (line: string) => void;
-  readonly #jobs = new Map<number, JobStream>();
+  readonly #queue = new MemoryQueue(LIMITS);
+  readonly #generations = new WeakMap<object, GenerationJob>();
+  readonly #relays = new Map<number, Relay>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #onFailure = new Set<(reason: string) => void>();
   #info: ModelInfo | null = null;
@@ -127,6 +97,13 @@ export class EngineClient {
   private constructor(channel: EngineChannel, log: (line: string) => void) {
     this.#channel = channel;
     this.#log = log;
+    this.#queue.process(
+      KIND,
+      (asked: Asked, context: JobContext<GenerationEvent>) => this.#relay(asked, context),
+      {
+        concurrency: ALL,
+      },
+    );
     channel.listen(
       (message) => this.#receive(message),
       (reason) => this.#end(reason),
@@ -154,9 +131,9 @@ export class EngineClient {
     return this.#failure;
   }
 
-  /** Jobs whose answers are under way. */
+  /** Jobs that the host has not ended. */
   get active(): number {
-    return this.#jobs.size;
+    return this.#relays.size;
   }
 
   /** Calls back once where the engine ends without having been asked to. */
@@ -178,30 +155,37 @@ export class EngineClient {
       case "log":
         this.#log(message.text);
         break;
-      case "accepted": {
-        const stream = new JobStream(message.choices, () => this.#cancel(message.id));
-        this.#jobs.set(message.id, stream);
-        this.#settle(message.id)?.resolve(stream);
+      case "accepted":
+        this.#relays.get(message.id)?.emit({ type: "accepted" });
         break;
-      }
       case "refused": {
         const error = new RequestError(message.error);
         this.#settle(message.id)?.reject(error);
-        this.#jobs.get(message.id)?.fail(error);
-        this.#jobs.delete(message.id);
+        this.#relays.get(message.id)?.reject(error);
+        this.#relays.delete(message.id);
         break;
       }
+      case "cancelled":
+        this.#relays.get(message.id)?.reject(new DOMException("The job was cancelled.", "AbortError"));
+        this.#relays.delete(message.id);
+        break;
       case "answer":
         this.#settle(message.id)?.resolve(message.value);
         break;
       case "deltas":
-        for (const delta of message.deltas) this.#jobs.get(delta.id)?.push({ type: "delta", delta });
+        for (const [id, deltas] of byJob(message.deltas))
+          this.#relays.get(id)?.emit({ type: "deltas", deltas });
         break;
       case "finished": {
-        const job = this.#jobs.get(message.id);
-        const { choice, reason, usage } = message;
-        job?.push({ type: "finished", choice, reason, usage });
-        if (job?.over) this.#jobs.delete(message.id);
+        const { id, ...end } = message;
+        const relay = this.#relays.get(id);
+        if (relay === undefined) break;
+        relay.emit(end);
+        const { type: _, ...rest } = end;
+        relay.ends.push(rest);
+        if (--relay.open > 0) break;
+        this.#relays.delete(id);
+        relay.resolve(relay.ends.sort((a, b) => a.choice - b.choice));
         break;
       }
       case "stopped":
@@ -216,11 +200,6 @@ export class EngineClient {
     return waiting;
   }
 
-  #cancel(id: number): void {
-    this.#jobs.delete(id);
-    if (this.#failure === null) this.#channel.post({ type: "cancel", id });
-  }
-
   #end(reason: string, foreseen = false): void {
     if (this.#failure !== null) return;
     this.#failure = reason;
@@ -229,11 +208,15 @@ export class EngineClient {
     this.#ready = null;
     const error = this.#gone();
     for (const { reject } of this.#waiting.values()) reject(error);
-    for (const job of this.#jobs.values()) job.fail(error);
+    this.#failJobs(error);
     this.#waiting.clear();
-    this.#jobs.clear();
     if (this.#stopping) return;
     for (const callback of this.#onFailure) callback(reason);
+  }
+
+  #failJobs(error: RequestError): void {
+    for (const { reject } of this.#relays.values()) reject(error);
+    this.#relays.clear();
   }
 
   #gone(): RequestError {
@@ -242,43 +225,78 @@ export class EngineClient {
       : unavailable(`The engine has failed: ${this.#failure}`, "engine_failed");
   }
 
-  #ask(message: (id: number) => ToEngine): { id: number; answer: Promise<unknown> } {
-    if (this.#failure !== null) throw this.#gone();
+  #check(): void {
+    if (this.#stopping || this.#failure !== null) throw this.#gone();
+  }
+
+  #ask(message: (id: number) => ToEngine): Promise<unknown> {
+    this.#check();
     const id = this.#next++;
     const answer = new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
     });
     this.#channel.post(message(id));
-    return { id, answer };
+    return answer;
+  }
+
+  /** The work of a job: the host does it, this passes on what it says. */
+  #relay(
+    { request, received }: Asked,
+    { signal, emit }: JobContext<GenerationEvent>,
+  ): Promise<readonly ChoiceEnd[]> {
+    return new Promise((resolve, reject) => {
+      if (this.#stopping || this.#failure !== null) throw this.#gone();
+      const id = this.#next++;
+      this.#relays.set(id, { open: choicesOf(request), ends: [], emit, resolve, reject });
+      this.#channel.post({ type: "submit", id, job: request, received });
+      const cancel = () => {
+        if (this.#relays.has(id)) this.#channel.post({ type: "cancel", id });
+      };
+      if (signal.aborted) cancel();
+      else signal.addEventListener("abort", cancel, { once: true });
+    });
   }
 
   /**
-   * Gives the job to the engine; resolves once it is in the queue. Aborting `signal` cancels it, at any time.
-   * @throws RequestError where it cannot be served
+   * Adds a generation, which runs to its end whether or not it is read; `GenerationJob.accepted` says whether the engine
+   * takes it, `cancel` ends it. @throws RequestError where the engine is gone, ConfigError for an id in other use
    */
-  async submit(job: Job, received: number, signal?: AbortSignal): Promise<JobStream> {
-    const { id, answer } = this.#ask((id) => ({ type: "submit", id, job, received }));
-    let stream: JobStream | null = null;
-    const abort = () => (stream === null ? this.#cancel(id) : stream.cancel());
-    signal?.addEventListener("abort", abort, { once: true });
-    stream = (await answer) as JobStream;
-    if (signal?.aborted) stream.cancel();
-    return stream;
+  async generate(
+    request: Job,
+    { id, received = Date.now() }: GenerateJobOptions = {},
+  ): Promise<GenerationJob> {
+    this.#check();
+    const job = await this.#queue.add<Asked, GenerationEvent, readonly ChoiceEnd[]>(
+      KIND,
+      { request, received },
+      { id },
+    );
+    const known = this.#generations.get(job);
+    if (known !== undefined) return known;
+    const generation = new GenerationJob(job, choicesOf(request));
+    this.#generations.set(job, generation);
+    return generation;
+  }
+
+  /** The generation of an id, also one that has ended, while it is kept; null for any other. */
+  async generation(id: string): Promise<GenerationJob | null> {
+    const job = await this.#queue.get(id);
+    return job === null ? null : (this.#generations.get(job) ?? null);
   }
 
   /** Ids of a text or of rendered messages. @throws RequestError */
   async tokenize(request: TokenizeRequest): Promise<readonly number[]> {
-    return (await this.#ask((id) => ({ type: "tokenize", id, request })).answer) as number[];
+    return (await this.#ask((id) => ({ type: "tokenize", id, request }))) as number[];
   }
 
   /** Text of ids. @throws RequestError */
   async detokenize(tokens: readonly number[]): Promise<string> {
-    return (await this.#ask((id) => ({ type: "detokenize", id, tokens })).answer) as string;
+    return (await this.#ask((id) => ({ type: "detokenize", id, tokens }))) as string;
   }
 
   /** The engine's figures; the last known ones where a step takes long; null before any. @throws RequestError */
   async figures(): Promise<EngineFigures | null> {
-    const { answer } = this.#ask((id) => ({ type: "metrics", id }));
+    const answer = this.#ask((id) => ({ type: "metrics", id }));
     const fresh = answer.then((value) => {
       this.#figures = value as EngineFigures;
     });
@@ -294,8 +312,7 @@ export class EngineClient {
   /** Cancels what runs, frees the model and ends the thread. */
   async shutdown(): Promise<void> {
     this.#stopping = true;
-    for (const job of this.#jobs.values()) job.fail(this.#gone());
-    this.#jobs.clear();
+    this.#failJobs(this.#gone());
     if (this.#failure === null) {
       await new Promise<void>((resolve) => {
         this.#stopped = resolve;
@@ -303,6 +320,7 @@ export class EngineClient {
       });
     }
     await this.terminate();
+    await this.#queue.close();
   }
 
   /** Ends the thread at once, whatever it does: without `shutdown` before, as a failure. */

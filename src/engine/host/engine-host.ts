@@ -9,7 +9,7 @@ import type { Generation } from "../generation.ts";
 import { nextTask } from "../next-task.ts";
 import { LogitsError } from "../sampling.ts";
 import { ChoiceText } from "./choice-text.ts";
-import { internal, invalidRequest, queueFull, RequestError } from "./errors.ts";
+import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
 import { type Plan, planJob, type TextModel, tokenizeRequest } from "./job-plan.ts";
 import type {
@@ -61,6 +61,8 @@ export class EngineHost {
         return false;
       case "cancel":
         this.#cancel(message.id);
+        this.#flush();
+        this.#options.send({ type: "cancelled", id: message.id });
         return false;
       case "tokenize":
         this.#answer(message.id, () =>
@@ -123,10 +125,10 @@ export class EngineHost {
     if (error instanceof RequestError) return error;
     if (error instanceof LogitsError) {
       this.#options.send({ type: "log", text: `error: ${error.message}` });
-      return internal(`${error.message} Other requests go on.`, "logits_not_finite");
+      return requestFailed(`${error.message} Other requests go on.`, "logits_not_finite");
     }
     this.#log(error);
-    return internal();
+    return requestFailed();
   }
 
   #log(error: unknown): void {
@@ -245,7 +247,7 @@ export class EngineHost {
       reasoningTokens: text.reasoningTokens,
     };
     if (!this.#jobs.has(id)) return;
-    if (aborted) throw internal("The generation was cancelled by the engine.");
+    if (aborted) throw requestFailed("The generation was cancelled by the engine.");
     this.#later.push({ type: "finished", id, choice, reason, usage });
     this.#schedule();
   }

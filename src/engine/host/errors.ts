@@ -80,7 +80,7 @@ export function unavailable(message: string, code: string): RequestError {
 }
 
 /** Something failed that should not have. The cause is for the log, not for the client. */
-export function internal(
+export function requestFailed(
   message = "The engine failed to answer this request; its log says why.",
   code = "internal_error",
 ): RequestError {

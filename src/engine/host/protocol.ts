@@ -221,6 +221,8 @@ export type FromEngine =
       readonly reason: FinishReason;
       readonly usage: ChoiceUsage;
     }
+  /** The answer to `cancel`, once the job's places are free; nothing of the job comes after it. */
+  | { readonly type: "cancelled"; readonly id: number }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }
   | { readonly type: "log"; readonly text: string }
   | { readonly type: "stopped" };
