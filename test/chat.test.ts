@@ -109,7 +109,7 @@ describe.concurrent("chat", () => {
   it.each([
     [["tiny", "--prompt", " "], "the message is empty"],
     [["tiny", "--prompt", "x", "--template", "nowhere.jinja"], "nowhere.jinja"],
-    [["tiny", "--prompt", "x", "--template", "v3", "--thinking"], "no choice whether to think"],
+    [["tiny", "--prompt", "x", "--template", "v3", "--thinking"], "does not support switching reasoning"],
     [["tiny", "--prompt", "the weather ".repeat(100)], "Free at least"],
   ])("%# fails in one line", async (args, message) => {
     const { code, out, err } = await chat(args);
@@ -121,11 +121,11 @@ describe.concurrent("chat", () => {
   it("refuses --bos, which is the template's to say, and has help", async () => {
     const { code, err } = await chat(["tiny", "--bos"]);
     expect(code).toBe(2);
-    expect(err).toContain("the template says whether a text begins with BOS");
+    expect(err).toContain("the chat template decides about BOS");
     const help = await chat(["--help"]);
     expect(help.code).toBe(0);
     expect(help.out).toContain("Examples:\n  deepseek-ts chat");
     expect(help.out).not.toContain("--bos");
-    expect(help.out).toContain("as the model's makers advise, or 0");
+    expect(help.out).toContain("as the model recommends, else 0");
   });
 });

@@ -147,8 +147,8 @@ describe.concurrent("usage", () => {
     [["complete", "x", "y", "--max-tokens", "0"], "Expected an integer, 1 or more"],
     [["finish"], "unknown command 'finish'"],
     [["train"], "no folder given"],
-    [["train", "texts", "--steps", "2", "--seconds", "2"], "exclude each other"],
-    [["train", "--resume", "whole", "--seed", "2"], "leave out seed"],
+    [["train", "texts", "--steps", "2", "--seconds", "2"], "mutually exclusive"],
+    [["train", "--resume", "whole", "--seed", "2"], "remove seed"],
     [["fill", "whole"], "--prefix and --suffix, or --file and --at"],
   ])("%j is wrong usage", async (args, message) => {
     const { code, out, err } = await run(args);

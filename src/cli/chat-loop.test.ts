@@ -120,24 +120,24 @@ describe("talking", () => {
     const stopped = await play(["one two three four five six"], ["u", CTRL_C, "/history", CTRL_C, CTRL_C], {
       stopAfter: 6,
     });
-    expect(stopped.screen).toMatch(/> u\none.*\n\[\(stopped\)\]\n\[Ctrl-C again/);
+    expect(stopped.screen).toMatch(/> u\none.*\n\[\(stopped\)\]\n\[Press Ctrl-C again/);
     const kept = stopped.conversation.messages[1].content!;
     expect(kept.length).toBeGreaterThan(0);
     expect("one two three four five six".startsWith(kept)).toBe(true);
     const none = await play(["one"], ["u"], { stopAfter: 0 });
-    expect(none.screen).toContain("the message was taken back");
+    expect(none.screen).toContain("the message was removed");
     expect(none.conversation.messages).toEqual([]);
   });
 
   it("says that the context is full, or the limit reached, and goes on", async () => {
     const full = await play(["one two three four five six"], ["u", "/undo"], { context: 10 });
-    expect(full.screen).toContain("the context is full");
+    expect(full.screen).toContain("(context full;");
     const refused = await play(["a"], ["the ".repeat(50), "/tokens", "u"], { context: 30 });
     expect(refused.screen).toMatch(/\[error: .*Free at least \d+ tokens/);
     expect(refused.screen).toContain("[0 of 30 tokens (0.0%)]");
     expect(refused.screen).toContain("> u\na\n");
     const limited = await play(["one two three"], ["/set max-tokens 2", "u"]);
-    expect(limited.screen).toContain("--max-tokens reached");
+    expect(limited.screen).toContain("(token limit reached;");
   });
 
   it("does not hide errors that nobody foresaw", async () => {
@@ -181,12 +181,10 @@ describe("commands", () => {
       ["a1", "a2", "b2", "c"],
       ["u1", "u2", "/retry", "/undo", "/undo", "/undo", "/retry", "/reset", "v"],
     );
-    expect(played.screen).toContain("at temperature 0 the reply is the same");
+    expect(played.screen).toContain("at temperature 0 the reply will be the same");
     expect(played.source.prompts[2]).toBe(played.source.prompts[1]);
     expect(played.source.options.map(({ seed }) => seed)).toEqual([7, 8, 9, 10]);
-    expect(played.screen).toContain(
-      "[taken back: u2]\n> /undo\n[taken back: u1]\n> /undo\n[nothing to take back]",
-    );
+    expect(played.screen).toContain("[removed: u2]\n> /undo\n[removed: u1]\n> /undo\n[nothing to undo]");
     expect(played.screen).toContain("[error: Conversation: there is no message to answer again]");
     expect(last(played)).toBe(`${bos}${turn("v")}`);
   });
@@ -197,9 +195,9 @@ describe("commands", () => {
       ["/edit", "u1", "u2", "/edit 1", "v1", "/edit 5", "/edit", "", "/edit", "w1"],
     );
     expect(played.initial).toContain("u1");
-    expect(played.screen).toContain("[no message yet]");
+    expect(played.screen).toContain("[no messages yet]");
     expect(played.screen).toContain("[messages are numbered 1 to 1]");
-    expect(played.screen).toContain("[left as it was]");
+    expect(played.screen).toContain("[unchanged]");
     expect(played.source.prompts[2]).toBe(`${bos}${turn("v1")}`);
     expect(last(played)).toBe(`${bos}${turn("w1")}`);
   });
@@ -211,14 +209,14 @@ describe("commands", () => {
     );
     expect(last(first)).toBe(`${bos}S${turn("u")}a${eos}${turn("v")}`);
     expect(JSON.parse(first.files.get("talk.json")!).messages).toHaveLength(3);
-    expect(first.screen).toContain("[3 messages written to talk.json]");
+    expect(first.screen).toContain("[saved 3 messages to talk.json]");
     const again = await play(["a"], ["u", "/save t.json", "/undo", "/save t.json", "/save --force t.json"]);
     expect(again.screen).toContain("[error: t.json: there is something already]");
     expect(JSON.parse(again.files.get("t.json")!).messages).toHaveLength(0);
     const { screen } = await play([], ["/load nowhere", "/load", "/save", "/save --force", "/history"]);
     expect(screen).toContain("[error: no such file: nowhere]");
-    expect(screen).toContain("[/save needs a file's name]");
-    expect(screen).toContain("[nothing yet]");
+    expect(screen).toContain("[usage: /save [--force] FILE]");
+    expect(screen).toContain("[no messages yet]");
   });
 
   it("/history shows all of it", async () => {
@@ -255,7 +253,7 @@ describe("commands", () => {
     const { screen } = await play(["a b", "c"], ["/stats", "u", "/stats", "/tokens"], { stats: true });
     expect(screen).toContain("[no reply yet]");
     expect(screen.match(/prompt: \d+ tokens \(0 cached\) at/g)).toHaveLength(2);
-    expect(screen).toMatch(/1 replies, \d+ tokens written in all/);
+    expect(screen).toMatch(/total: 1 reply, \d+ tokens/);
     expect(screen).toMatch(/\[\d+ of 4,096 tokens \(0\.\d%\)\]/);
   });
 

@@ -1,6 +1,6 @@
 /**
- * The conversation at a terminal: messages, commands that begin with a slash, replies as they are written. What it
- * reads from and writes to is given, so that tests can play the user.
+ * A conversation in the terminal: messages, slash commands, replies as they are generated. Input and output are passed
+ * in, so that tests can play the user.
  */
 
 import type { Message } from "../chat/messages.ts";
@@ -8,7 +8,7 @@ import type { Conversation, Reply, ReplySettings, ReplyStream } from "../engine/
 import { withoutMark } from "../files/utf8.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
-import { formatCount, formatPercent } from "../text/units.ts";
+import { formatCount, formatPercent, plural } from "../text/units.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
 
 export type Line =
@@ -82,7 +82,10 @@ function savedMessages(text: string, path: string): readonly Message[] {
   }
   const messages = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
   if (!Array.isArray(messages)) {
-    throw new ConfigError("no messages", { where: path, expected: "a list, or an object with messages" });
+    throw new ConfigError("no messages", {
+      where: path,
+      expected: "a list of messages, or an object with one",
+    });
   }
   return messages as Message[];
 }
@@ -132,53 +135,53 @@ class ChatLoop {
     this.#commands = {
       help: command(
         "/help",
-        "this list",
+        "show this list",
         going(() => this.#help()),
       ),
       system: command(
         "/system [TEXT]",
-        "set the system message, or show it; - removes it",
+        "show or set the system message; - removes it",
         going((text) => this.#system(text)),
       ),
       reset: command(
         "/reset",
-        "forget the conversation",
+        "start over; keeps the system message",
         going(() => this.#reset()),
       ),
       undo: command(
         "/undo",
-        "take back the last message and its reply",
+        "remove the last message and its reply",
         going(() => this.#undo()),
       ),
-      retry: command("/retry", "another reply to the last message", () => this.#retry()),
-      edit: command("/edit [N]", "change message N (default: the last) and go on from there", (n) =>
+      retry: command("/retry", "generate another reply to the last message", () => this.#retry()),
+      edit: command("/edit [N]", "edit message N (default: the last) and continue from there", (n) =>
         this.#edit(n),
       ),
       history: command(
         "/history",
-        "the conversation so far",
+        "show the conversation",
         going(() => this.#history()),
       ),
-      save: command("/save [--force] FILE", "write the conversation to a new file (JSON)", (path) =>
+      save: command("/save [--force] FILE", "save the conversation as a JSON file", (path) =>
         this.#save(path),
       ),
-      load: command("/load FILE", "read a conversation from a file", (path) => this.#load(path)),
+      load: command("/load FILE", "load a conversation from a file", (path) => this.#load(path)),
       stats: command(
         "/stats",
-        "figures of the last reply",
+        "show token counts and speeds of the last reply",
         going(() => this.#stats()),
       ),
       set: command(
         "/set [NAME VALUE]",
-        "change a setting, or show all",
+        "show all settings, or change one",
         going((text) => this.#set(text)),
       ),
       tokens: command(
         "/tokens",
-        "how full the context is",
+        "show how much of the context is used",
         going(() => this.#tokens()),
       ),
-      quit: command("/quit", "leave (Ctrl-D too)", () => false),
+      quit: command("/quit", "exit (also Ctrl-D)", () => false),
     };
   }
 
@@ -190,7 +193,7 @@ class ChatLoop {
       if (line.kind === "end" || (line.kind === "interrupt" && interrupted)) break;
       interrupted = line.kind === "interrupt";
       if (line.kind === "interrupt") {
-        this.#note("Ctrl-C again, Ctrl-D or /quit leaves.");
+        this.#note("Press Ctrl-C again, or Ctrl-D, to exit.");
         continue;
       }
       try {
@@ -273,10 +276,12 @@ class ChatLoop {
     else if (stopReason === "length") {
       const full = reply.stats.promptTokens + reply.stats.generatedTokens >= this.#conversation.context;
       this.#note(
-        full ? "(the context is full: /undo, /edit or /reset frees some)" : "(--max-tokens reached)",
+        full
+          ? "(context full; /undo, /edit or /reset frees space)"
+          : "(token limit reached; see /set max-tokens)",
       );
     }
-    if (reply.message === null) this.#note("(no answer; the message was taken back)");
+    if (reply.message === null) this.#note("(no reply; the message was removed)");
     if (this.#options.stats) this.#note(replyStats(reply));
   }
 
@@ -284,9 +289,7 @@ class ChatLoop {
     const all = Object.values(this.#commands);
     const width = Math.max(...all.map(({ usage }) => usage.length));
     this.#note(all.map(({ usage, help }) => `  ${usage.padEnd(width)}  ${help}`).join("\n"));
-    this.#note(
-      'A line that ends with \\ goes on in the next; """ begins and ends a block of lines. Ctrl-C stops a reply.',
-    );
+    this.#note('End a line with \\ to continue it, or put several lines between """. Ctrl-C stops a reply.');
   }
 
   #system(text: string): void {
@@ -299,17 +302,17 @@ class ChatLoop {
 
   #reset(): void {
     this.#conversation.reset();
-    this.#note("conversation forgotten; the system message stays");
+    this.#note("conversation cleared; system message kept");
   }
 
   #undo(): void {
     const taken = this.#conversation.undo();
-    this.#note(taken === null ? "nothing to take back" : `taken back: ${taken.content}`);
+    this.#note(taken === null ? "nothing to undo" : `removed: ${taken.content}`);
   }
 
   async #retry(): Promise<boolean> {
     if (this.#settings.temperature === 0) {
-      this.#note("(at temperature 0 the reply is the same: /set temperature 0.7)");
+      this.#note("(at temperature 0 the reply will be the same; try /set temperature 0.7)");
     }
     await this.#reply((settings) => this.#conversation.regenerate(settings));
     return true;
@@ -320,7 +323,7 @@ class ChatLoop {
     const turn = argument === "" ? turns.length : Number(argument);
     const old = Number.isInteger(turn) ? turns[turn - 1] : undefined;
     if (old === undefined) {
-      this.#note(turns.length === 0 ? "no message yet" : `messages are numbered 1 to ${turns.length}`);
+      this.#note(turns.length === 0 ? "no messages yet" : `messages are numbered 1 to ${turns.length}`);
       return true;
     }
     const content = old.content ?? "";
@@ -329,7 +332,7 @@ class ChatLoop {
     if (several) this.#note(content);
     const line = await this.#message(`${turn}> `, several ? undefined : content);
     if (line.kind !== "line" || line.text.trim() === "") {
-      this.#note("left as it was");
+      this.#note("unchanged");
       return true;
     }
     await this.#reply((settings) => this.#conversation.edit(turn, line.text, settings));
@@ -338,7 +341,7 @@ class ChatLoop {
 
   #history(): void {
     const { messages } = this.#conversation;
-    if (messages.length === 0) this.#note("nothing yet");
+    if (messages.length === 0) this.#note("no messages yet");
     let turn = 0;
     for (const { role, content, tool_calls: calls = [] } of messages) {
       const label = role === "user" ? `${++turn}> ` : role === "assistant" ? "" : `(${role}) `;
@@ -349,21 +352,21 @@ class ChatLoop {
 
   async #save(argument: string): Promise<boolean> {
     const [, force, path] = /^(--force(?:\s+|$))?([\s\S]*)$/.exec(argument)!;
-    if (path === "") this.#note("/save needs a file's name");
+    if (path === "") this.#note("usage: /save [--force] FILE");
     else {
       const { messages } = this.#conversation;
       await this.#terminal.writeFile(path, savedText(messages), force !== undefined);
-      this.#note(`${messages.length} messages written to ${path}`);
+      this.#note(`saved ${plural(messages.length, "message")} to ${path}`);
     }
     return true;
   }
 
   async #load(path: string): Promise<boolean> {
-    if (path === "") this.#note("/load needs a file's name");
+    if (path === "") this.#note("usage: /load FILE");
     else {
       const messages = savedMessages(await this.#terminal.readFile(path), path);
       this.#conversation.load(messages);
-      this.#note(`${messages.length} messages read; /history shows them`);
+      this.#note(`loaded ${plural(messages.length, "message")}; /history shows them`);
     }
     return true;
   }
@@ -372,7 +375,7 @@ class ChatLoop {
     if (this.#last === null) this.#note("no reply yet");
     else
       this.#note(
-        `${replyStats(this.#last)}\n${this.#replies} replies, ${this.#written} tokens written in all`,
+        `${replyStats(this.#last)}\ntotal: ${this.#replies === 1 ? "1 reply" : `${formatCount(this.#replies)} replies`}, ${plural(this.#written, "token")}`,
       );
   }
 
@@ -386,7 +389,7 @@ class ChatLoop {
     }
     const setting = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
     if (setting === undefined) {
-      this.#note(`no such setting: ${name}. There are ${Object.keys(SETTINGS).join(", ")}.`);
+      this.#note(`no such setting: ${name}. Settings: ${Object.keys(SETTINGS).join(", ")}.`);
       return;
     }
     const parsed = rest.length > 0 ? undefined : setting.parse(value ?? "");

@@ -382,11 +382,11 @@ describe("a conversation", () => {
     press("half", CTRL_C);
     await shows("\n. |");
     press(CTRL_C);
-    await shows("leaves.\n> |");
+    await shows(" to exit.\n> |");
     press(paste('"""\rthree\r\r\tfour\r"""\r'));
     await shows("\nb\n> |");
     press(CTRL_C);
-    await shows("leaves.\n> |");
+    await shows(" to exit.\n> |");
     press(CTRL_C);
     await over;
     expect(sent()).toEqual(["one\ntwo", "three\n\n\tfour"]);
@@ -498,7 +498,7 @@ describe("a conversation", () => {
     press(CTRL_C);
     await shows("1> |");
     press(CTRL_C);
-    await shows("left as it was\n> |");
+    await shows("unchanged\n> |");
     press("/edit", ENTER);
     await shows("1> The wether|");
     press(...Array(4).fill(LEFT), "a", ENTER);

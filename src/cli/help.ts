@@ -1,7 +1,8 @@
 /**
- * Help that flows at the width of the terminal. Texts are written as they read in the source: paragraphs, headings that
- * end in a colon, and indented rows of a command and, two or more spaces behind it, what it does.
+ * Help laid out for the width of the terminal. Its source consists of paragraphs, headings that end in a colon, and
+ * indented rows: a command and, after two or more spaces, what it does.
  */
+import type { Option } from "commander";
 
 /** Wider lines are hard to read. */
 const WIDEST = 110;
@@ -87,6 +88,16 @@ export function laidOut(text: string, width: number): string {
   }
   flush();
   return out.join("\n");
+}
+
+/** The description of an option with its choices and, unless it is empty, its default. */
+export function optionText(option: Option): string {
+  const { description, argChoices, defaultValue, defaultValueDescription } = option;
+  const notes = argChoices === undefined ? [] : [`choices: ${argChoices.join(", ")}`];
+  const empty = defaultValue === undefined || (Array.isArray(defaultValue) && defaultValue.length === 0);
+  const shown = defaultValueDescription ?? (empty || option.isBoolean() ? undefined : String(defaultValue));
+  if (shown !== undefined) notes.push(`default: ${shown}`);
+  return notes.length === 0 ? description : `${description} (${notes.join("; ")})`;
 }
 
 /** For commander's `addHelpText`: the text laid out for where it goes. */

@@ -17,7 +17,7 @@ import { inspectCommand } from "./commands/inspect.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
-import { flowing, helpWidth } from "./help.ts";
+import { flowing, helpWidth, optionText } from "./help.ts";
 import { endOnSignalWhile } from "./interrupt.ts";
 import { endWithReader, errorText } from "./report-error.ts";
 
@@ -27,15 +27,16 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 
 const examples = `
 Examples:
-  deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    talk to a model from the hub
+  deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    chat with a model from the hub
   deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
-  deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, and what they cost
-  deepseek-ts demo                                                 train a small model in two minutes and use it
-  deepseek-ts train src --seconds 600                              train on your own folder
+  deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
+  deepseek-ts demo                                                 train a small model in two minutes and try it
+  deepseek-ts train src --seconds 600                              train on your own files
   deepseek-ts complete runs/demo-1 "export "                       continue a text
-  deepseek-ts COMMAND --help                                       options and examples of a command
+  deepseek-ts COMMAND --help                                       show the options and examples of a command
 
-Exit status: 0 success, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. DEBUG=1 shows where an error came from.`;
+Exit status: 0 success, 1 error, 2 usage error, 130 interrupted by Ctrl-C. DEBUG=1 prints the stack
+trace of an error.`;
 
 const program = new Command("deepseek-ts")
   .description("The DeepSeek model family in TypeScript: chat, serve, complete, quantize, convert, train.")
@@ -61,6 +62,7 @@ for (const command of [program, ...commands]) {
   command
     .exitOverride()
     .showHelpAfterError(false)
+    .configureHelp({ optionDescription: optionText })
     .configureOutput({
       getOutHelpWidth: () => helpWidth(process.stdout),
       getErrHelpWidth: () => helpWidth(process.stderr),
@@ -75,7 +77,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
-    // Commander has written its message; asked-for help and version are no error.
+    // Commander has written its message; help and version were asked for and are not errors.
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     process.stderr.write(`${errorText(error, process.env.DEBUG === "1")}\n`);

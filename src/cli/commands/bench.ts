@@ -1,4 +1,4 @@
-/** `deepseek-ts bench`: how fast a model of a released shape runs on this machine. */
+/** `deepseek-ts bench`: how fast a released architecture runs on this machine. */
 
 import { Command, Option } from "commander";
 import { readJsonFile } from "../../files/text-file.ts";
@@ -14,7 +14,7 @@ import { naturalNumber, openDevice, positiveInteger, withThreads } from "./optio
 
 const examples = `
 Examples:
-  deepseek-ts bench --shape deepseek-v2-lite               16B parameters in 4 bits: needs 12 GB of memory and of disk
+  deepseek-ts bench --shape deepseek-v2-lite               16B parameters in 4 bits: needs 12 GB of memory and disk
   deepseek-ts bench --shape deepseek-coder-1.3b --dtype q8 --no-reopen
   deepseek-ts bench --shape ./my-model/config.json --prompt 1024 --batch 8 --json`;
 
@@ -52,9 +52,10 @@ export async function shapeConfig(shape: string): Promise<Json> {
 
 export function benchCommand(): Command {
   const command = new Command("bench")
-    .summary("measure a released model's shape on this machine")
+    .summary("benchmark a released model's architecture on this machine")
     .description(
-      "Makes a model of a released shape with random weights, saves and opens it, and measures prefill and decoding.",
+      "Creates a model with a released architecture and random weights, saves and loads it, and measures prefill and " +
+        "decoding.",
     )
     .addOption(
       suggesting(
@@ -67,23 +68,19 @@ export function benchCommand(): Command {
       ),
     )
     .addOption(
-      new Option("--dtype <dtype>", "storage of the weights")
-        .choices(["q4", "q8", "bf16", "f32"])
-        .default("q4"),
+      new Option("--dtype <dtype>", "weight format").choices(["q4", "q8", "bf16", "f32"]).default("q4"),
     )
-    .option("--prompt <n>", "tokens of the prompt", positiveInteger, 256)
-    .option("--tokens <n>", "tokens decoded after it", positiveInteger, 32)
-    .option("--batch <n>", "sequences decoded together at the end; 1 leaves it out", positiveInteger, 8)
+    .option("--prompt <n>", "prompt tokens", positiveInteger, 256)
+    .option("--tokens <n>", "tokens to decode", positiveInteger, 32)
+    .option("--batch <n>", "batch size of the final measurement; 1 skips it", positiveInteger, 8)
     .addOption(
-      new Option("--cache-dtype <dtype>", "storage of the cache")
-        .choices(["f32", "bf16", "f16"])
-        .default("f16"),
+      new Option("--cache-dtype <dtype>", "KV cache format").choices(["f32", "bf16", "f16"]).default("f16"),
     )
-    .option("--no-reopen", "do not save the model and open it again")
-    .option("--folder <path>", "where the model is saved (default: a temporary folder, removed afterwards)")
-    .option("--force", "replace a model that an earlier run left in --folder")
-    .option("--seed <n>", "seed of the weights", naturalNumber, 1)
-    .option("--json", "write one JSON object at the end");
+    .option("--no-reopen", "skip saving and loading the model")
+    .option("--folder <path>", "where to save the model (default: a temporary folder, removed afterwards)")
+    .option("--force", "replace a model from an earlier run in --folder")
+    .option("--seed <n>", "seed for the weights", naturalNumber, 1)
+    .option("--json", "print one JSON object at the end");
   return withThreads(command)
     .addHelpText("after", flowing(examples))
     .action(async (flags: Flags & { readonly seed: number }) => {

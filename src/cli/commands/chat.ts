@@ -10,7 +10,7 @@ import { withoutMark } from "../../files/utf8.ts";
 import { countParameters } from "../../models/count.ts";
 import type { GenerationConfig } from "../../pretrained/generation-config.ts";
 import { ConfigError } from "../../tensor/errors.ts";
-import { formatCompact } from "../../text/units.ts";
+import { formatCompact, formatCount } from "../../text/units.ts";
 import { chatLoop } from "../chat-loop.ts";
 import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
 import { openTerminal } from "../chat-terminal.ts";
@@ -33,14 +33,14 @@ Examples:
   deepseek-ts chat ./DeepSeek-V2-Lite-Chat
   deepseek-ts chat ./DeepSeek-V3 --system "Answer in one sentence." --temperature 0.7 --top-p 0.95
   deepseek-ts chat ./DeepSeek-V2-Lite-Chat --prompt "What is a monad?" --stats
-  git diff | deepseek-ts chat ./DeepSeek-Coder-V2-Lite-Instruct --system "Summarise this change." > summary.txt
+  git diff | deepseek-ts chat ./DeepSeek-Coder-V2-Lite-Instruct --system "Summarize this change." > summary.txt
 
-At a terminal, /help lists what else there is: taking back, trying again, editing, saving. Replies have no limit but
-the context, which is never shortened silently.`;
+Type /help in a conversation for its commands: undo, retry, edit, save and others. Replies are limited only by the
+context, which is never truncated silently.`;
 
 const ADVISED = new Set(["--temperature", "--top-p", "--top-k", "--min-p", "--repetition-penalty"]);
 
-/** The flags; where they say nothing, what the model's makers advise. */
+/** The flags, with the model's recommended settings for those that were not given. */
 function settingsOf(command: Command, flags: ChatFlags, advised: GenerationConfig): ChatSettings {
   const { maxTokens, seed, stop, speculative, thinking } = flags;
   const pick = (name: "temperature" | "topP" | "topK" | "minP" | "repetitionPenalty") => {
@@ -74,7 +74,7 @@ function checkThinking(template: ChatTemplate, thinking: boolean | undefined): v
   const message = [{ role: "user", content: "a" }] as const;
   const [on, off] = [true, false].map((choice) => template.render(message, { thinking: choice }));
   if (on !== off) return;
-  throw new ConfigError("the template leaves no choice whether to think", {
+  throw new ConfigError("the template does not support switching reasoning on or off", {
     where: `chat template "${template.name}"`,
     name: thinking ? "--thinking" : "--no-thinking",
     hint: "Leave the option out.",
@@ -122,44 +122,45 @@ async function answerOnce(
 
 export function chatCommand(): Command {
   const command = new Command("chat")
-    .summary("talk with a model")
+    .summary("chat with a model")
     .description(
-      "Talks with a model at the terminal, with commands to take back, retry, edit and save (/help). Where standard " +
-        "input is a pipe, all of it is one message, and only the reply is written to standard output.",
+      "Starts a conversation in the terminal; /help lists its commands. If standard input is a pipe, it is read as one " +
+        "message and only the reply is written to standard output.",
     )
     .argument("<model>", MODEL_ARGUMENT)
-    .option("--system <text>", "the system message")
-    .option("-p, --prompt <text>", "one message instead of a conversation")
+    .option("--system <text>", "system message")
+    .option("-p, --prompt <text>", "send this one message and exit")
     .addOption(
       suggesting(
         new Option(
           "--template <template>",
-          `a Jinja file, or ${Object.keys(BUILTIN_TEMPLATES).join(", ")} (default: the model's own, or the one that fits)`,
+          `chat template: a Jinja file, or ${Object.keys(BUILTIN_TEMPLATES).join(", ")} (default: the model's own, or one that fits)`,
         ),
         Object.keys(BUILTIN_TEMPLATES),
         "files",
       ),
     )
-    .option("--thinking", "think before answering, where the template has the choice")
-    .option("--no-thinking", "answer at once (default: as the template has it)");
+    .option("--thinking", "reason before answering, if the template supports it")
+    .option("--no-thinking", "answer without reasoning (default: as the template decides)");
   command.setOptionValueWithSource("thinking", undefined, "default");
   withGeneration(command);
   for (const option of command.options) {
     if (option.long === "--max-tokens") {
-      option.description = "most tokens of one reply (default: what the context has room for)";
+      option.description = "maximum number of tokens per reply (default: up to the context limit)";
     }
     if (ADVISED.has(option.long ?? "")) {
-      option.defaultValueDescription = `as the model's makers advise, or ${option.defaultValue}`;
+      option.defaultValueDescription = `as the model recommends, else ${option.defaultValue}`;
     }
-    // The template says how a text begins.
+    // The template decides how a text begins.
     if (option.long === "--bos" || option.long === "--no-bos") option.hideHelp();
   }
   return command.addHelpText("after", flowing(examples)).action(async (path: string, flags: ChatFlags) => {
-    if (flags.bos !== undefined) usageError(command, "the template says whether a text begins with BOS");
+    if (flags.bos !== undefined)
+      usageError(command, "the chat template decides about BOS; leave out --bos and --no-bos");
     const talking = flags.prompt === undefined && process.stdin.isTTY;
-    if (talking && flags.json) usageError(command, "--json needs --prompt or a message from a pipe");
+    if (talking && flags.json) usageError(command, "--json requires --prompt or a message from a pipe");
     if (talking && !process.stdout.isTTY)
-      usageError(command, "give --prompt where the output is no terminal");
+      usageError(command, "--prompt is required if the output is not a terminal");
     const message = talking ? "" : (flags.prompt ?? (await readStdin()));
     if (!talking && message.trim() === "") throw new ConfigError("the message is empty", { where: "chat" });
     await using device = await openDevice(flags);
@@ -178,7 +179,7 @@ export function chatCommand(): Command {
     const parts = [
       `${opened.name}: ${config.modelType}`,
       `${formatCompact(countParameters(config).total)} parameters`,
-      `context ${config.maxPositions} tokens`,
+      `context ${formatCount(config.maxPositions)} tokens`,
       `${template.builtin === null ? "" : "built-in "}template ${template.name}`,
     ];
     await chatLoop(conversation, terminal, settings, {

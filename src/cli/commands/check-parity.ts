@@ -56,15 +56,15 @@ function table({ outputs, within, device }: ParityReport, name: string): string 
 
 export function checkParityCommand(): Command {
   return new Command("check-parity")
-    .summary("compare with the reference implementation on a fixture folder")
+    .summary("compare a model with recorded reference outputs")
     .description(
-      "Loads a model with inputs and the reference's outputs, runs it in every form (training, with and without a " +
-        "cache, greedy generation) and prints for each named output the largest absolute and relative error.",
+      "Loads a model with recorded inputs and reference outputs, runs it in every form (training, with and without a " +
+        "cache, greedy generation) and prints the largest absolute and relative error of each named output.",
     )
-    .argument("<folder>", "a folder in the fixtures' layout")
-    .option("--json", "write one JSON object")
-    .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
-    .option("--all-devices", "every backend in turn: cpu, cpu without relaxed SIMD and threads, reference")
+    .argument("<folder>", "folder in the layout of test/fixtures")
+    .option("--json", "print one JSON object")
+    .addOption(new Option("--device <name>", "backend").choices(["cpu", "reference"]).default("cpu"))
+    .option("--all-devices", "run on every backend: cpu, cpu without relaxed SIMD and threads, reference")
     .addHelpText("after", flowing(examples))
     .action(async (folder: string, flags: ParityFlags) => {
       const chosen = flags.allDevices ? Object.values(devices) : [devices[flags.device]];

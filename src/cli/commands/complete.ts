@@ -17,11 +17,9 @@ Examples:
 export function completeCommand(): Command {
   const command = new Command("complete")
     .summary("continue a text with a model")
-    .description(
-      "Continues a text. Written text goes to standard output as it comes, without the prompt before it.",
-    )
+    .description("Continues a text. Generated text is streamed to standard output, without the prompt.")
     .argument("<model>", MODEL_ARGUMENT)
-    .argument("[prompt]", "the text to continue; - or nothing reads it from standard input");
+    .argument("[prompt]", "text to continue; if absent or -, read from standard input");
   return withGeneration(command)
     .addHelpText("after", flowing(examples))
     .action(async (path: string, argument: string | undefined, flags: GenerationFlags) => {

@@ -12,10 +12,8 @@ Examples:
 /** @param program gives the program whose commands are completed */
 export function completionCommand(program: () => Command): Command {
   return new Command("completion")
-    .summary("write a completion script for bash, zsh or fish")
-    .description(
-      "Writes a script with which a shell completes commands, options, their choices, files and folders.",
-    )
+    .summary("print a completion script for bash, zsh or fish")
+    .description("Prints a shell script that completes commands, options, option values, files and folders.")
     .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
     .addHelpText("after", flowing(help))
     .action((shell: Shell) => {

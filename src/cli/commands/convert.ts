@@ -1,6 +1,6 @@
 /**
  * `deepseek-ts convert`: a model from one file format to another, streaming, without loading it: to a GGUF file for
- * llama.cpp, or from one to a folder in the Hugging Face layout; torch's files to safetensors.
+ * llama.cpp, or from one to a folder in the Hugging Face layout; PyTorch files to safetensors.
  */
 
 import { Command, Option } from "commander";
@@ -45,7 +45,7 @@ Examples:
   deepseek-ts convert ./DeepSeek-V2-Lite v2-lite.gguf --type q4_0
   deepseek-ts convert ./model mixed.gguf --type q4_0 --keep "attn_.*=q8_0" --keep "^output=f16"
   deepseek-ts convert model-Q4_0.gguf ./model --type bf16
-  deepseek-ts convert deepseek-ai/deepseek-llm-7b-chat ./llm-7b              torch's files to safetensors
+  deepseek-ts convert deepseek-ai/deepseek-llm-7b-chat ./llm-7b              PyTorch files to safetensors
   deepseek-ts convert pytorch_model.bin model.safetensors`;
 
 const TYPES: Readonly<Record<string, WritableType>> = {
@@ -270,7 +270,7 @@ async function fileToSafetensors(path: string, out: string, flags: Flags): Promi
   return torchFileToSafetensors(path, out, place);
 }
 
-/** A folder of torch's files. @throws ConfigError for one that is safetensors already */
+/** A folder of PyTorch files. @throws ConfigError for one that is safetensors already */
 async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: Flags): Promise<number> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
@@ -324,27 +324,26 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
 
 export function convertCommand(): Command {
   const command = new Command("convert")
-    .summary("convert a model: GGUF, torch's files, safetensors")
+    .summary("convert between GGUF, PyTorch files and safetensors")
     .description(
-      "Writes a model as a GGUF file, which llama.cpp loads, or a GGUF file as a folder in the Hugging Face layout; a " +
-        "folder of torch's files (pytorch_model*.bin) as one of safetensors, and a single such file as one. Weights stream from one to the other; blocks of the same type are copied as they are. Layers that predict " +
-        "further tokens have no place in GGUF and are left out.",
+      "Converts a model to a GGUF file for llama.cpp, a GGUF file to a folder in the Hugging Face layout, and PyTorch " +
+        "files (a folder with pytorch_model*.bin, or a single file) to safetensors. Weights are streamed; blocks of the " +
+        "same type are copied unchanged. GGUF has no place for multi-token-prediction layers: they are left out.",
     )
-    .argument("<model>", `${MODEL_ARGUMENT}; or one file of torch`)
-    .argument("<out>", "the file to write (NAME.gguf, NAME.safetensors), or a folder")
+    .argument("<model>", `${MODEL_ARGUMENT}; or a single PyTorch file`)
+    .argument("<out>", "output file (NAME.gguf, NAME.safetensors) or folder")
     .addOption(
-      new Option(
-        "--type <type>",
-        "storage of the matrices (default: as they are; quantized ones to folders as f32)",
-      ).choices(Object.keys(TYPES)),
+      new Option("--type <type>", "weight format")
+        .choices(Object.keys(TYPES))
+        .default(undefined, "unchanged; to a folder, quantized weights as f32"),
     )
     .option(
       "--keep <pattern=type>",
-      "another type for tensors whose GGUF name matches; may be repeated, the first match counts",
+      "type for tensors whose GGUF name matches; may be repeated, the first match wins",
       namedRules("TYPE", TYPES),
       [],
     )
-    .option("--force", "replace a model that this program wrote there");
+    .option("--force", "replace existing output, if this program wrote it");
   return withHub(command)
     .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {

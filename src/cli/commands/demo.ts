@@ -45,13 +45,13 @@ const sampling: TextOptions = { maxTokens: 90, temperature: 0.3, topP: 0.95, see
 /** Bits per byte of the model and of a 5-gram on the same held-out bytes. */
 async function compare(run: Run, texts: RunTexts, out: Output): Promise<void> {
   const model = await run.evaluate(COMPARED_SEQUENCES);
-  out.write("\ncounting 5-grams of the training part ..\n");
+  out.write("\ntraining a 5-gram model on the same data ..\n");
   const ngram = await trainNgram(texts);
   const score = scoreTokens(ngram, await run.heldOutTokens(COMPARED_SEQUENCES), run.tokenizer);
   const figure = (bits: number) => bits.toFixed(3).padStart(6);
   out.write(
-    `\n${formatCount(score.bytes)} bytes of held-out files, in bits per byte (8 before any learning; the view above ` +
-      `shows the first ${run.config.training.evaluateSequences} of these ${COMPARED_SEQUENCES} sequences):\n` +
+    `\n${formatCount(score.bytes)} bytes of held-out files, in bits per byte (8 for an untrained model; the ` +
+      `evaluation above uses the first ${run.config.training.evaluateSequences} of these ${COMPARED_SEQUENCES} sequences):\n` +
       `${figure(model.bitsPerByte!)}  this model\n` +
       `${figure(score.bitsPerByte)}  a byte-level 5-gram with modified Kneser-Ney smoothing, trained on the same ` +
       `${formatBytes(ngram.trainedBytes)}\n`,
@@ -63,7 +63,7 @@ const indent = (text: string) => text.replace(/^/gm, "  | ");
 /** Three completions and one text filled in; what the model wrote stands between » and «. */
 async function show(run: Run, out: Output): Promise<void> {
   const { model, tokenizer } = run;
-  out.write("\nWhat it writes, between » and «:\n");
+  out.write("\nGenerated text, between » and «:\n");
   for (const prompt of prompts) {
     const { text } = await readAll(completeText(model, tokenizer, prompt, sampling));
     out.write(`\n${indent(`${prompt}»${text}«`)}\n`);
@@ -81,21 +81,21 @@ async function show(run: Run, out: Output): Promise<void> {
     speculative: model.config.mtpLayers > 0,
   };
   const { stats } = await readAll(completeText(model, tokenizer, prompts[0], drafting));
-  out.write(`\nDrafting with its own second prediction: ${statsText(stats)}\n\n`);
+  out.write(`\nSpeculative decoding with its own MTP module: ${statsText(stats)}\n\n`);
 }
 
 export function demoCommand(): Command {
   const command = new Command("demo")
-    .summary("train a small model on the TypeScript lying around, and use it")
+    .summary("train a small model on TypeScript found on this machine, and try it")
     .description(
-      "Trains a small DeepSeek-V3 (latent attention, experts, two-token prediction) for about two minutes on the " +
-        "TypeScript of the nearest node_modules folder, compares it with a 5-gram model and shows what it writes.",
+      "Trains a small DeepSeek-V3 (latent attention, mixture of experts, multi-token prediction) for about two minutes on the " +
+        "TypeScript files of the nearest node_modules folder, compares it with a 5-gram model and shows sample output.",
     )
-    .argument("[folder]", "learn from the TypeScript in this folder instead")
-    .option("--out <folder>", "where the run goes (default: runs/demo-<n>)")
-    .option("--steps <n>", "updates to make", positiveInteger)
-    .option("--seconds <s>", "how long to train", positiveNumber)
-    .option("--seed <n>", "seed of data order, split and weights", naturalNumber);
+    .argument("[folder]", "folder with TypeScript files to train on instead")
+    .option("--out <folder>", "run folder (default: runs/demo-<n>)")
+    .option("--steps <n>", "number of optimizer steps", positiveInteger)
+    .option("--seconds <s>", "training time", positiveNumber)
+    .option("--seed <n>", "seed for data order, split and weights", naturalNumber);
   return withThreads(command)
     .addHelpText(
       "after",
@@ -107,7 +107,7 @@ export function demoCommand(): Command {
       const { stdout } = process;
       const { steps, seconds, seed } = flags;
       if (steps !== undefined && seconds !== undefined) {
-        usageError(command, "--steps and --seconds exclude each other");
+        usageError(command, "--steps and --seconds are mutually exclusive");
       }
       const folder = given ?? (await nearestTypescript(process.cwd()));
       let config = preset("demo");
@@ -116,7 +116,7 @@ export function demoCommand(): Command {
       if (seconds !== undefined) config = mergeConfig(config, { training: { seconds } }, "--seconds");
       const out = flags.out ?? (await freeRunFolder("demo"));
       await checkFree(out);
-      stdout.write(`demo      learning from the TypeScript in ${folder}\n`);
+      stdout.write(`demo      training on the TypeScript files in ${folder}\n`);
       stdout.write(`memory    ${checkMemory(config)}\n`);
       const texts = await prepare(folder, out, config, stdout);
       stdout.write(`run       ${out}\n`);

@@ -9,9 +9,9 @@ import { ProgressLine } from "../progress-line.ts";
 import { positiveInteger } from "./options.ts";
 
 const help = `
-What is there already is not fetched again, and an interrupted download is continued by the same command. Files are
-checked against the hub's hashes. The cache is the one of the Python library: HF_HOME or HF_HUB_CACHE say where.
-HF_TOKEN, or the login of \`hf auth login\`, opens gated and private models; HF_ENDPOINT names another hub.
+Cached files are not downloaded again, and the same command resumes an interrupted download. Files are verified by
+hash. The cache is shared with the Python library (HF_HOME, HF_HUB_CACHE). HF_TOKEN or the login of \`hf auth login\`
+gives access to gated and private models; HF_ENDPOINT selects another hub.
 
 Examples:
   deepseek-ts download deepseek-ai/DeepSeek-V2-Lite-Chat
@@ -27,21 +27,21 @@ interface DownloadFlags {
 
 export function downloadCommand(): Command {
   return new Command("download")
-    .summary("fetch a model from the Hugging Face hub")
+    .summary("download a model from the Hugging Face hub")
     .description(
-      "Downloads what a model needs (configuration, tokenizer, safetensors, or torch's files where there are none; or " +
-        "one GGUF file) and prints its path.",
+      "Downloads the files a model needs (configuration, tokenizer, and safetensors, PyTorch files or one GGUF file) and " +
+        "prints the path.",
     )
     .argument("<name>", "org/name or org/name@revision")
     .option("--revision <revision>", "branch, tag or commit (default: main)")
-    .option("--file <file>", "one GGUF file: its name or a part of it, such as Q4_0")
-    .option("--parallel <n>", "files at a time (default: 3)", positiveInteger)
-    .option("--json", "write one JSON object: path, commit, files")
+    .option("--file <file>", "GGUF file to download: its name or part of it, such as Q4_0")
+    .option("--parallel <n>", "number of parallel downloads (default: 3)", positiveInteger)
+    .option("--json", "print one JSON object: path, commit, files")
     .addHelpText("after", flowing(help))
     .action(async (name: string, { revision, file, parallel, json }: DownloadFlags) => {
       const line = new ProgressLine(process.stderr, 0);
       using interrupt = listenForInterrupt(() =>
-        line.note("Stopping. What came is kept; the same command continues."),
+        line.note("Stopping. Run the same command again to resume."),
       );
       const { signal } = interrupt;
       let bytes = 0;

@@ -103,17 +103,17 @@ export function fitTexts(
 
 export function fillCommand(): Command {
   const command = new Command("fill")
-    .summary("write what belongs between two texts")
+    .summary("fill in the middle between two texts")
     .description(
-      "Fills in the middle: writes what belongs between a prefix and a suffix. The model's tokenizer needs the " +
-        "fill-in-the-middle tokens of DeepSeek-Coder, Coder-V2, V3, or of a training run.",
+      "Generates the text between a prefix and a suffix. Requires a tokenizer with the fill-in-the-middle tokens of " +
+        "DeepSeek-Coder, Coder-V2, V3 or a training run of this package.",
     )
     .argument("<model>", MODEL_ARGUMENT)
-    .option("--prefix <text>", "what comes before; @FILE reads it from a file")
-    .option("--suffix <text>", "what comes after; @FILE reads it from a file")
-    .option("--file <file>", "fill at a place of this file instead")
-    .option("--at <line:column>", "that place, both counted from 1; columns as in editors", place)
-    .option("--whole", "also write prefix and suffix around the middle");
+    .option("--prefix <text>", "text before the gap; @FILE reads it from a file")
+    .option("--suffix <text>", "text after the gap; @FILE reads it from a file")
+    .option("--file <file>", "fill at a position in this file instead")
+    .option("--at <line:column>", "position in --file, counted from 1; columns as in editors", place)
+    .option("--whole", "also print the prefix and suffix");
   return withGeneration(command)
     .addHelpText("after", flowing(examples))
     .action(async (path: string, flags: FillFlags) => {

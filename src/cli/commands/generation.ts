@@ -34,40 +34,47 @@ export function withGeneration(command: Command): Command {
   command
     .option(
       "--max-tokens <n>",
-      `most tokens to write (default: ${DEFAULT_TOKENS}, or what the context has room for)`,
+      `maximum number of tokens to generate (default: ${DEFAULT_TOKENS}, or up to the context limit)`,
       positiveInteger,
     )
     .option(
       "--temperature <t>",
-      "0 always takes the likeliest token",
+      "sampling temperature; 0 is greedy",
       numberThat("0 or more", (n) => n >= 0),
       0,
     )
-    .option("--top-p <p>", "keep the likeliest tokens that together have this probability", positiveNumber, 1)
-    .option("--top-k <k>", "keep the k likeliest tokens; 0 keeps all", naturalNumber, 0)
+    .option(
+      "--top-p <p>",
+      "nucleus sampling: keep the most likely tokens up to this total probability",
+      positiveNumber,
+      1,
+    )
+    .option("--top-k <k>", "keep only the k most likely tokens; 0 keeps all", naturalNumber, 0)
     .option(
       "--min-p <p>",
-      "keep tokens at least this fraction as likely as the likeliest",
+      "drop tokens below this fraction of the highest probability",
       numberThat("0 to 1", (n) => n >= 0 && n <= 1),
       0,
     )
-    .option("--repetition-penalty <r>", "above 1: makes tokens already there less likely", positiveNumber, 1)
+    .option(
+      "--repetition-penalty <r>",
+      "above 1: makes tokens less likely that already occur",
+      positiveNumber,
+      1,
+    )
     .option(
       "--stop <text>",
-      "end before this text; may be repeated; \\n and \\t are understood",
+      "stop before this text (\\n and \\t are escapes); may be repeated",
       (text: string, all: string[]) => [...all, unescaped(text)],
       [] as string[],
     )
-    .option("--seed <n>", "seed of the random choices; the same seed gives the same text", naturalNumber, 0)
-    .option("--speculative", "draft with the model's multi-token-prediction module")
-    .option("--no-speculative", "one token at a time (the default)")
-    .option(
-      "--bos",
-      "begin with the beginning-of-text token (default: as the tokenizer's configuration says)",
-    )
-    .option("--no-bos", "do not begin with it")
-    .option("--stats", "write tokens and speeds to standard error")
-    .option("--json", "write one JSON object (text, stopReason, stats) at the end instead of the text");
+    .option("--seed <n>", "sampling seed; the same seed gives the same text", naturalNumber, 0)
+    .option("--speculative", "speculative decoding with the model's multi-token-prediction module")
+    .option("--no-speculative", "decode one token at a time (default)")
+    .option("--bos", "start with the beginning-of-text token (default: as the tokenizer is configured)")
+    .option("--no-bos", "start without it")
+    .option("--stats", "print token counts and speeds to standard error")
+    .option("--json", "print one JSON object (text, stopReason, stats) at the end instead of the text");
   command.setOptionValueWithSource("speculative", false, "default");
   command.setOptionValueWithSource("bos", undefined, "default");
   return withThreads(withModel(command));

@@ -193,14 +193,14 @@ function report(config: LanguageConfig, i: Inspection): string {
 
 export function inspectCommand(): Command {
   return withHub(new Command("inspect"))
-    .summary("show what a model is and needs")
+    .summary("show a model's architecture, size and memory needs")
     .description(
-      "Shows architecture, sizes, cache and memory of a model without reading its weights; of a model on the hub " +
-        "only the headers are fetched. Of one file of weights (.safetensors, .bin, .pt, .pth), which needs no " +
-        "configuration, it lists the tensors.",
+      "Shows the architecture, size, KV cache and memory needs of a model without reading its weights; for a model on " +
+        "the hub, only headers are downloaded. For a single weight file (.safetensors, .bin, .pt, .pth), lists the " +
+        "tensors.",
     )
-    .argument("<model>", `${MODEL_ARGUMENT}; or a file of weights`)
-    .option("--json", "write one JSON object")
+    .argument("<model>", `${MODEL_ARGUMENT}; or a weight file`)
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       flowing(

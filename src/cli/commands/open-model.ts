@@ -17,7 +17,7 @@ import { ProgressLine } from "../progress-line.ts";
 
 /** What `<model>` may be, for the help of commands. */
 export const MODEL_ARGUMENT =
-  "a model's folder, a training run's (also while it trains), a .gguf file, or org/name on the Hugging Face hub";
+  "a model folder, a training run (even while it trains), a .gguf file, or org/name on the Hugging Face hub";
 
 async function exists(path: string): Promise<boolean> {
   return access(path).then(
@@ -34,7 +34,7 @@ export async function modelFolder(path: string): Promise<string> {
   if (!(await exists(path))) {
     throw new ConfigError("no such folder", {
       where: path,
-      hint: "Give a model's folder (config.json, model.safetensors, tokenizer.json) or a training run's.",
+      hint: "Pass a model folder (config.json, model.safetensors, tokenizer.json) or a training run.",
     });
   }
   if (await exists(join(path, "config.json"))) return path;
@@ -45,7 +45,7 @@ export async function modelFolder(path: string): Promise<string> {
   const isRun = await exists(join(path, "run.json"));
   throw new ConfigError(isRun ? "the run has saved nothing yet" : "neither a model nor a training run", {
     where: path,
-    hint: isRun ? "Wait for its first saved state." : "A model's folder has a config.json.",
+    hint: isRun ? "Wait for its first saved state." : "A model folder contains a config.json.",
   });
 }
 
@@ -62,7 +62,7 @@ export async function modelPath(path: string): Promise<string> {
 
 /** What to do about a model whose tokenizer has another form. */
 const TOKENIZER_HINT =
-  "tokenizer.model, or vocab.json with merges.txt, is not read: transformers writes tokenizer.json beside them with " +
+  "tokenizer.model, or vocab.json with merges.txt, is not supported: transformers writes tokenizer.json next to them with " +
   "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).";
 
 /** The tokenizer in a model folder. @throws FormatError, ConfigError where there is none */
@@ -73,7 +73,7 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
 function lacksTokenizer(where: string): never {
   throw new ConfigError("the model has no tokenizer", {
     where,
-    expected: "a tokenizer.json beside its weights",
+    expected: "a tokenizer.json next to its weights",
     hint: TOKENIZER_HINT,
   });
 }
@@ -94,7 +94,7 @@ export function withModel(command: Command): Command {
     command.addOption(
       new Option(
         "--dtype <dtype>",
-        "storage of the weights; auto: as the files hold them; q8 and q4 quantize while loading to 8 and 4 bits",
+        "weight format in memory; auto: as stored in the files; q8 and q4: quantize to 8 or 4 bits while loading",
       )
         .choices(["auto", "f32", "bf16", "f16", "q8", "q4"])
         .default("auto"),
@@ -105,12 +105,12 @@ export function withModel(command: Command): Command {
 /** Adds `--revision`, `--gguf` and `--offline`. */
 export function withHub(command: Command): Command {
   return command
-    .option("--revision <revision>", "branch, tag or commit of a model on the hub (default: main)")
+    .option("--revision <revision>", "branch, tag or commit on the hub (default: main)")
     .option(
       "--gguf <file>",
-      "which GGUF file of a folder or repository: its name or a part of it, such as Q4_0",
+      "GGUF file to use from a folder or repository: its name or part of it, such as Q4_0",
     )
-    .option("--offline", "use only what is in the cache of the hub (as HF_HUB_OFFLINE=1)");
+    .option("--offline", "use cached files only (like HF_HUB_OFFLINE=1)");
 }
 
 /** The flags as options of loading; undefined where they were not given, so that the environment counts. */
@@ -156,7 +156,7 @@ export async function openModel(
       await loaded.dispose();
       return lacksTokenizer(path);
     }
-    // A run's folder has the better name: the one inside is "model".
+    // The run's folder gives the better name: the one inside it is always "model".
     const name = resolved === path ? loaded.name : basename(resolve(path));
     return { ...loaded, tokenizer, name, folder: source.path };
   } finally {

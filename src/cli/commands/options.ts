@@ -24,7 +24,7 @@ export function usageError(command: Command, message: string): never {
 
 /** Adds `--threads`. */
 export function withThreads(command: Command): Command {
-  return command.option("--threads <n>", "threads to compute with (default: one per core)", positiveInteger);
+  return command.option("--threads <n>", "number of threads (default: one per core)", positiveInteger);
 }
 
 /** The CPU device for `--threads`. */
@@ -32,7 +32,7 @@ export function openDevice(options: { readonly threads?: number }): Promise<Devi
   return createCpuDevice({ threads: options.threads });
 }
 
-/** All of standard input as text, without a byte-order mark. @throws FormatError for bytes that are no UTF-8 */
+/** All of standard input as text, without a byte-order mark. @throws FormatError for invalid UTF-8 */
 export async function readStdin(): Promise<string> {
   const parts: Uint8Array[] = [];
   for await (const chunk of process.stdin) parts.push(chunk as Uint8Array);

@@ -130,27 +130,27 @@ export function quantizeCommand(): Command {
   const command = new Command("quantize")
     .summary("save a model with 4-bit or 8-bit weights")
     .description(
-      "Quantizes a model while reading it, tensor by tensor, and saves a folder that opens at once. Weights have one " +
-        "scale for each 32 values.",
+      "Quantizes a model tensor by tensor while reading it and saves the result as a folder that loads directly. Weights " +
+        "have one scale per block of 32 values.",
     )
     .argument("<model>", MODEL_ARGUMENT)
-    .argument("<out>", "the folder to write, new or empty")
-    .addOption(new Option("--dtype <dtype>", "bits of the weights").choices(["q4", "q8"]).default("q4"))
+    .argument("<out>", "output folder, new or empty")
+    .addOption(new Option("--dtype <dtype>", "weight format").choices(["q4", "q8"]).default("q4"))
     .option(
       "--keep <pattern=format>",
-      "another format for weights whose name matches; may be repeated, the first match counts",
+      "format for weights whose name matches; may be repeated, the first match wins",
       namedRules<StorageFormat>("FORMAT", FORMATS),
       [],
     )
-    .option("--report", "measure what it costs: perplexity and divergence on a text, before and after")
-    .option("--text <file>", "the text of the report (default: a short one that comes with the package)")
-    .option("--tokens <n>", "tokens of the text that are read at most", positiveInteger, 512)
-    .option("--force", "replace a model that this program wrote there")
-    .option("--json", "write one JSON object");
+    .option("--report", "measure the loss in accuracy: perplexity and KL divergence on a text")
+    .option("--text <file>", "text for --report (default: a short built-in one)")
+    .option("--tokens <n>", "maximum number of tokens of that text", positiveInteger, 512)
+    .option("--force", "replace an existing model, if this program wrote it")
+    .option("--json", "print one JSON object");
   return withThreads(withHub(command))
     .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
-      if (/\.gguf$/i.test(out)) usageError(command, "a .gguf file is written by `deepseek-ts convert`");
+      if (/\.gguf$/i.test(out)) usageError(command, "use `deepseek-ts convert` to write a .gguf file");
       await using device = await openDevice(flags);
       await quantize(path, out, flags, device);
     });

@@ -40,10 +40,10 @@ Examples:
   DEEPSEEK_TS_API_KEY=secret deepseek-ts serve ./model.gguf --host 0.0.0.0 --port 80 --served-name my-model
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
 
-Answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /health and /metrics. Ctrl-C stops
-accepting and lets answers finish for --drain seconds; another one, a second later or more, ends at once. API keys can also be given in
-DEEPSEEK_TS_API_KEY, separated by commas. Without keys only programs and pages of this machine may ask: requests from
-pages elsewhere, or under another host name, are refused unless --allow-origin and --allow-host let them in.`;
+Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/models, /tokenize, /detokenize, /health, /metrics.
+Ctrl-C stops accepting requests and waits up to --drain seconds for running ones; a second Ctrl-C, at least a second
+later, exits at once. API keys can also be set in DEEPSEEK_TS_API_KEY, separated by commas. Without a key, requests from
+web pages of other origins and for other host names are refused unless allowed by --allow-origin and --allow-host.`;
 
 const port = numberThat("a port, 0 to 65535", (n) => Number.isInteger(n) && n >= 0 && n <= 65535);
 
@@ -63,7 +63,7 @@ const KEYS_VARIABLE = "DEEPSEEK_TS_API_KEY";
 
 const shellQuoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** API keys, with what a shell can write for the first of them. */
+/** API keys, and how a shell spells the first of them. */
 interface Keys {
   readonly all: readonly string[];
   /** The header that carries one, quoted for a shell; null where there are no keys. */
@@ -85,7 +85,7 @@ export function apiKeys(given: readonly string[], environment: string | undefine
   return { all, header: `"Authorization: Bearer ${shown}"` };
 }
 
-/** What is said once the model is open. */
+/** What is printed once the model is loaded. */
 export function startupText(
   server: Pick<RunningServer, "url">,
   info: ModelInfo,
@@ -117,7 +117,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
   // Before the model is opened, which can take minutes.
   checkKeys(keys.all);
   using interrupt = listenForInterrupt(() =>
-    log(`stopping; what is under way has ${flags.drain} s to finish`),
+    log(`shutting down; running requests have ${flags.drain} s to finish`),
   );
   const { maxBatch, maxQueue, context, dtype, threads, cacheTokens, cacheDtype, prefillChunk } = flags;
   const model = await modelPath(argument);
@@ -143,7 +143,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
       },
     });
   } catch (error) {
-    // Stopped while the model was loading: as asked for.
+    // Interrupted while the model was loading.
     if (interrupt.signal.aborted) return;
     throw error;
   }
@@ -151,9 +151,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
   stdout.write(startupText(server, server.info, name, keys.header));
   const local = ["127.0.0.1", "::1", "localhost"].includes(flags.host);
   if (!local && keys.all.length === 0) {
-    log(
-      "warning: listening beyond this machine without an API key: who reaches it can use it; see --api-key",
-    );
+    log("warning: listening on a network interface without an API key; see --api-key");
   }
   const interrupted = new Promise<null>((resolve) => {
     if (interrupt.signal.aborted) resolve(null);
@@ -165,49 +163,56 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
     return;
   }
   process.exitCode = 1;
-  // For a moment clients hear why; then whoever watches the process starts another one.
+  // Clients receive the reason first; then a supervisor may restart the process.
   await sleep(1000, undefined, { signal: interrupt.signal }).catch(() => {});
   await server.close(1);
 }
 
 export function serveCommand(): Command {
   const command = new Command("serve")
-    .summary("answer requests over HTTP, as OpenAI's interface does")
-    .description("Serves a model over HTTP with OpenAI's interface: chat, completions, tools, JSON schemas.")
+    .summary("serve a model through an OpenAI-compatible HTTP API")
+    .description(
+      "Serves a model through an OpenAI-compatible HTTP API: chat, responses, completions, tool calls, structured output.",
+    )
     .argument("<model>", MODEL_ARGUMENT)
-    .option("--port <n>", "port to listen on; 0 takes a free one", port, 8080)
-    .option("--host <address>", "address to listen on; 0.0.0.0 is everywhere", "127.0.0.1")
-    .option("--api-key <key>", "key that requests must carry; may be repeated", repeated, [] as string[])
-    .option("--max-batch <n>", "most generations at once", positiveInteger, 16)
-    .option("--max-queue <n>", "most generations that wait; beyond it requests get 429", naturalNumber, 256)
+    .option("--port <n>", "port to listen on; 0 picks a free one", port, 8080)
+    .option("--host <address>", "address to listen on; 0.0.0.0 for all interfaces", "127.0.0.1")
+    .option("--api-key <key>", "API key required of clients; may be repeated", repeated, [] as string[])
+    .option("--max-batch <n>", "maximum number of sequences generated at once", positiveInteger, 16)
+    .option(
+      "--max-queue <n>",
+      "maximum number of queued sequences; further requests get 429",
+      naturalNumber,
+      256,
+    )
     .option(
       "--context <n>",
-      "most tokens of prompt and answer together (default: the model's)",
+      "maximum tokens of prompt and output together (default: the model's)",
       positiveInteger,
     )
-    .option("--cache-tokens <n>", "tokens that the caches of all generations hold together", positiveInteger)
-    .addOption(new Option("--cache-dtype <dtype>", "storage of the caches").choices(["f32", "bf16", "f16"]))
-    .option("--prefill-chunk <n>", "prompt tokens read in one pass", positiveInteger)
-    .option("--speculative", "draft with the model's multi-token-prediction module", false)
+    .option("--cache-tokens <n>", "total KV cache size in tokens, over all sequences", positiveInteger)
+    .addOption(new Option("--cache-dtype <dtype>", "KV cache format").choices(["f32", "bf16", "f16"]))
+    .option("--prefill-chunk <n>", "prompt tokens processed per pass", positiveInteger)
+    .option("--speculative", "speculative decoding with the model's multi-token-prediction module", false)
     .option(
       "--allow-origin <origin>",
-      "web pages of this origin may ask, beside those of this machine; may be repeated; * for all",
+      "also accept requests from web pages of this origin; * for all; may be repeated",
       origin,
       [] as string[],
     )
     .option(
       "--allow-host <name>",
-      "answer requests to this host name too, such as that of a proxy; may be repeated; * for all",
+      "also accept requests for this host name, such as that of a proxy; * for all; may be repeated",
       hostName,
       [] as string[],
     )
     .addOption(
       new Option("--cors <origin>", "older name of --allow-origin").argParser(origin).default([]).hideHelp(),
     )
-    .option("--drain <seconds>", "time that answers get to finish when stopped", naturalNumber, 30)
+    .option("--drain <seconds>", "time for running requests to finish on shutdown", naturalNumber, 30)
     .option(
       "--served-name <name>",
-      "name of the model in the interface (default: its own); may be repeated: all of them answer",
+      "model name in the API (default: its own); may be repeated for aliases",
       repeated,
       [] as string[],
     );

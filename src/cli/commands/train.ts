@@ -33,10 +33,10 @@ interface TrainFlags {
 
 const examples = `
 Presets:
-  demo       the demo's small V3, for TypeScript
-  v3-small   latent attention, experts balanced without a loss, two-token prediction
-  v2-small   latent attention, experts
-  moe-small  experts
+  demo       the small V3 of the demo, for TypeScript
+  v3-small   latent attention, mixture of experts with auxiliary-loss-free balancing, multi-token prediction
+  v2-small   latent attention, mixture of experts
+  moe-small  mixture of experts
   llm-small  dense
 
 Examples:
@@ -91,16 +91,16 @@ export async function runConfig(flags: TrainFlags): Promise<{ name: string; conf
   return { name, config };
 }
 
-/** Where the model is, how good, and what to do with it. */
+/** Where the model is, how good it is, and commands to try it. */
 export function nextSteps(
   folder: string,
   { modelFolder, evaluation }: Pick<RunResult, "modelFolder" | "evaluation">,
   { prompt, fill }: ExampleTexts,
 ): string {
-  const held = evaluation ? `, held out ${evaluationText(evaluation)}` : "";
+  const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
   const run = quote(folder);
   return [
-    `the model is in ${modelFolder}${held}`,
+    `model     ${modelFolder}${held}`,
     "Try:",
     `  npx deepseek-ts complete ${run} ${quote(prompt ?? "TEXT")} --temperature 0.6`,
     ...(fill === null
@@ -117,11 +117,11 @@ export function trainCommand(): Command {
     .summary("train a model on a folder of text")
     .description(
       "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings, " +
-        "tokens, metrics.jsonl, saved states, and at the end the model in the Hugging Face layout. Ctrl-C saves and " +
-        "ends with status 130; --resume continues with the same bits as if nothing had happened, on any " +
-        "number of threads (same kernels: a processor with relaxed SIMD rounds differently from one without).",
+        "tokens, metrics.jsonl, checkpoints, and finally the model in the Hugging Face layout. Ctrl-C saves and exits " +
+        "with status 130. A run continued by --resume is bit-identical to one that was never interrupted, on any " +
+        "number of threads (but processors with and without relaxed SIMD round differently).",
     )
-    .argument("[folder]", "files to learn from; .gitignore files are honoured")
+    .argument("[folder]", "folder to train on; .gitignore files are honored")
     .addOption(
       suggesting(
         new Option(
@@ -131,21 +131,25 @@ export function trainCommand(): Command {
         Object.keys(presets),
       ),
     )
-    .option("--config <file>", "JSON with the settings that differ from the preset")
-    .option("--out <folder>", "where the run goes (default: runs/<preset>-<n>)")
+    .option("--config <file>", "JSON file with settings that override the preset")
+    .option("--out <folder>", "run folder (default: runs/<preset>-<n>)")
     .addOption(
       suggesting(
         new Option(
           "--extensions <list>",
-          `files to read: ${EXTENSION_PRESETS.join(", ")}, or a list such as md,txt`,
+          `files to include: ${EXTENSION_PRESETS.join(", ")}, or a list such as md,txt`,
         ),
         EXTENSION_PRESETS,
       ),
     )
-    .option("--steps <n>", "updates to make", positiveInteger)
-    .option("--seconds <s>", "how long to train; sets the number of updates from the speed", positiveNumber)
-    .option("--seed <n>", "seed of data order, split and weights", naturalNumber)
-    .option("--ignore-memory", "train although it needs more memory than this machine has")
+    .option("--steps <n>", "number of optimizer steps", positiveInteger)
+    .option(
+      "--seconds <s>",
+      "training time; sets the number of steps from the measured speed",
+      positiveNumber,
+    )
+    .option("--seed <n>", "seed for data order, split and weights", naturalNumber)
+    .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
     .option("--resume <folder>", "continue the run in this folder");
   return withThreads(command)
     .addHelpText("after", flowing(examples))
@@ -156,7 +160,7 @@ export function trainCommand(): Command {
         const { resume: _resume, threads: _threads, ignoreMemory, ...others } = flags;
         const extra = Object.keys(others)[0];
         if (folder !== undefined || extra !== undefined) {
-          usageError(command, `--resume continues with the run's own settings; leave out ${extra ?? folder}`);
+          usageError(command, `--resume uses the run's own settings; remove ${extra ?? folder}`);
         }
         out = flags.resume;
         const path = join(out, "run.json");
@@ -164,7 +168,7 @@ export function trainCommand(): Command {
       } else {
         if (folder === undefined) usageError(command, "no folder given");
         if (flags.steps !== undefined && flags.seconds !== undefined) {
-          usageError(command, "--steps and --seconds exclude each other");
+          usageError(command, "--steps and --seconds are mutually exclusive");
         }
         const { name, config } = await runConfig(flags);
         out = flags.out ?? (await freeRunFolder(name));

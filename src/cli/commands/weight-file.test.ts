@@ -1,4 +1,4 @@
-/** `inspect` and `convert` on torch's files: listings without a configuration, and safetensors with the same bytes. */
+/** `inspect` and `convert` on PyTorch files: listings without a configuration, and safetensors with the same bytes. */
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -88,7 +88,7 @@ describe("inspect of one file", () => {
   });
 });
 
-describe("convert of torch's files", () => {
+describe("convert of PyTorch files", () => {
   it("makes a folder of safetensors with the same bytes and the files beside them", async () => {
     await convert(at("torch"), at("folder"));
     expect((await readdir(at("folder"))).filter((name) => !name.startsWith(".")).sort()).toEqual([

@@ -1,4 +1,4 @@
-/** Single files of weights, without a configuration: what tensors they hold, and torch's files as safetensors. */
+/** Single files of weights, without a configuration: what tensors they hold, and PyTorch files as safetensors. */
 
 import { stat } from "node:fs/promises";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
@@ -159,7 +159,7 @@ async function configText(tree: FileTree, type: keyof typeof torchDtypes | undef
 }
 
 /**
- * Writes a folder of torch's files as one of safetensors: every tensor as it is stored, floats in `type` where one is
+ * Writes a folder of PyTorch files as one of safetensors: every tensor as it is stored, floats in `type` where one is
  * given, the configuration with the digits and the order that it is written in, and the files beside them. Gives the bytes of all tensors. @throws FormatError, FileError
  */
 export async function torchFolderToSafetensors(
