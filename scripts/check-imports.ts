@@ -37,6 +37,9 @@ const strangers = [
 /** The entries of the package at the root: every layer of the library, not its programs. */
 const programs = ["serve", "cli"];
 
+/** Every way in which a file names another, types included. */
+const IMPORT = /^\s*(?:import|export)\s(?:[^;]*?from )?"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
+
 const files = readdirSync(source, { recursive: true, encoding: "utf8" })
   .filter((f) => f.endsWith(".ts"))
   .map((f) => f.replaceAll("\\", "/"));
@@ -47,14 +50,10 @@ for (const file of files) {
   const path = join(source, file);
   const text = readFileSync(path, "utf8");
   const layer = file.includes("/") ? file.split("/")[0] : "";
-  const targets: string[] = [];
-  for (const match of text.matchAll(
-    /^\s*(?:import|export)\s[^;]*?from "(\.[^"]+)"|import\("(\.[^"]+)"\)/gm,
-  )) {
-    targets.push(relative(source, resolve(dirname(path), match[1] ?? match[2])));
-  }
-  for (const match of text.matchAll(/^\s*(?:import|export)\s[^;]*?from "(\.[^"]+)"/gm)) {
-    const target = relative(source, resolve(dirname(path), match[1])).replaceAll("\\", "/");
+  const targets = [...text.matchAll(IMPORT)].map((match) =>
+    relative(source, resolve(dirname(path), match[1] ?? match[2])).replaceAll("\\", "/"),
+  );
+  for (const target of targets) {
     const other = target.includes("/") ? target.split("/")[0] : "";
     if (other === layer || file.endsWith(".test.ts")) continue;
     if (layer === "") {

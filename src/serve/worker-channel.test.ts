@@ -60,7 +60,7 @@ async function start(file: string, log: (line: string) => void = () => {}): Prom
 it.each([
   { way: "an error that nobody catches", seed: 1, reason: /the roof fell in/, where: "thread.mjs" },
   { way: "its end", seed: 2, reason: /its thread ended with code 7/, where: "" },
-  { way: "the end of a thread of its device", seed: 3, reason: /one of its threads is gone/, where: "" },
+  { way: "the end of a thread of its device", seed: 3, reason: /one of its threads has stopped/, where: "" },
 ])("tells everybody where the engine's thread dies: $way", async ({ seed, reason, where }) => {
   const lines: string[] = [];
   const server = await start(thread, (line) => lines.push(line));

@@ -151,7 +151,7 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
     await plain.goto(`${server.url}/plain`);
     const message = await plain.evaluate(() => onPage.refusal());
     await plain.close();
-    expect(message).toMatch(/^cpu: .*shared memory/);
+    expect(message).toMatch(/^cpu: SharedArrayBuffer is not available/);
     expect(message).toContain("Cross-Origin-Opener-Policy: same-origin");
     expect(message).toContain("Cross-Origin-Embedder-Policy: require-corp");
   });
