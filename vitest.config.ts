@@ -1,15 +1,41 @@
-import { defineConfig } from "vitest/config";
+/**
+ * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
+ * transformers; the last two are skipped if it is missing. `npm test` runs all groups, `npm run test:unit` and its
+ * siblings one.
+ */
+import { configDefaults, defineConfig } from "vitest/config";
+
+/** End to end, parity with the references, and unit tests that take more than 20 seconds. */
+const long = [
+  "test/*.test.ts",
+  "test/{faults,parity}/**/*.test.ts",
+  "src/checkpoint/gguf/models.test.ts",
+  "src/serve/server-limits.test.ts",
+  "src/serve/worker-channel.test.ts",
+  "src/tensor/ops/{attention,attention-cached,quantized-experts}.test.ts",
+  "src/train/trainer.test.ts",
+];
+
+const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
+  extends: true as const,
+  test: { name, include: [...include], exclude: [...configDefaults.exclude, ...exclude] },
+});
 
 export default defineConfig({
   test: {
-    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     setupFiles: ["./test/property-seed.ts"],
     pool: "forks",
-    // Far more than anything takes alone: other programs may keep the machine busy.
+    // Far more than any test takes alone: other programs may keep the machine busy.
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    // Kernels use every core themselves; more test processes than cores only fight each other.
+    // Kernels use every core themselves; more test processes than cores only compete with each other.
     maxWorkers: 2,
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
+    projects: [
+      group("unit", ["src/**/*.test.ts"], long),
+      group("long", long),
+      group("browser", ["test/browser/**/*.test.ts"]),
+      group("peers", ["test/peers/**/*.test.ts"]),
+    ],
   },
 });
