@@ -123,7 +123,7 @@ try {
       "--threads",
       "2",
     );
-    expectText("train", told, /the model is in run-.*model/);
+    expectText("train", told, /saved +run-.*model/);
     expectText(
       "complete",
       cli("complete", out, "export const ", "--max-tokens", "8", "--json"),

@@ -100,7 +100,7 @@ export function nextSteps(
   const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
   const run = quote(folder);
   return [
-    `model     ${modelFolder}${held}`,
+    `saved     ${modelFolder}${held}`,
     "Try:",
     `  npx deepseek-ts complete ${run} ${quote(prompt ?? "TEXT")} --temperature 0.6`,
     ...(fill === null
