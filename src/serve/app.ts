@@ -291,7 +291,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   app.post("/tokenize", async (c) => {
     const request = parseTokenize(await json(c));
-    const tokens = await working(state).tokenize(request);
+    const tokens = await working(state).tokenize(request, c.req.raw.signal);
     return c.json({ tokens, count: tokens.length, max_model_len: working(state).info.context });
   });
   app.post("/detokenize", async (c) => {

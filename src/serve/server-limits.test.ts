@@ -55,7 +55,13 @@ it("refuses what its queue does not hold with 429, and serves the rest", async (
   }
   for (const { body } of served) expect(body.usage.completion_tokens).toBe(150);
   // n choices that do not fit together leave nothing behind.
-  expect((await post(server, "/v1/chat/completions", { ...body, n: 8 })).status).toBe(429);
+  const running = post(server, "/v1/chat/completions", body);
+  const together = await post(server, "/v1/chat/completions", { ...body, n: 3 });
+  expect([200, 429]).toContain(together.status);
+  await running;
+  const never = await post(server, "/v1/chat/completions", { ...body, n: 8 });
+  expect(never).toMatchObject({ status: 400, body: { error: { param: "n", code: "too_many_choices" } } });
+  expect(never.body.error.message).toContain("at most 3: 1 that run and 2 that wait");
   const after = await post(server, "/v1/chat/completions", { ...body, max_tokens: 3 });
   expect(after.status).toBe(200);
 });

@@ -5,6 +5,7 @@
  */
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "./families.ts";
+import { finish, type Slices } from "./slices.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface FimOptions {
@@ -31,6 +32,16 @@ export function fimPrompt(
   suffix: string,
   options: FimOptions = {},
 ): number[] {
+  return finish(fimPromptSlices(tokenizer, prefix, suffix, options));
+}
+
+/** The same with pauses, for whoever has others to serve meanwhile. @throws ConfigError */
+export function* fimPromptSlices(
+  tokenizer: Tokenizer,
+  prefix: string,
+  suffix: string,
+  options: FimOptions = {},
+): Slices<number[]> {
   const { bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
   const plain = { addSpecialTokens: false, parseSpecial: false };
   let opening = tokenizer.prefixIds;
@@ -38,9 +49,9 @@ export function fimPrompt(
   return [
     ...opening,
     sentinel(fimBegin, TOKEN.fimBegin),
-    ...tokenizer.encode(prefix, plain),
+    ...(yield* tokenizer.encodeSlices(prefix, plain)),
     sentinel(fimHole, TOKEN.fimHole),
-    ...tokenizer.encode(suffix, plain),
+    ...(yield* tokenizer.encodeSlices(suffix, plain)),
     sentinel(fimEnd, TOKEN.fimEnd),
   ];
 }

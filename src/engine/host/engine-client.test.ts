@@ -149,6 +149,20 @@ describe("a generation", () => {
   });
 });
 
+it("gives up what is tokenized for a client that leaves, and asks nothing for one that has left", async () => {
+  const { client, sent } = await connected();
+  const leaving = new AbortController();
+  const text = { text: "a", addSpecialTokens: true, parseSpecial: false };
+  const asked = client.tokenize(text, leaving.signal);
+  leaving.abort(new Error("gone"));
+  await expect(asked).rejects.toThrow("gone");
+  await expect(client.tokenize(text, leaving.signal)).rejects.toThrow("gone");
+  expect(sent).toEqual([
+    { type: "tokenize", id: 1, request: text },
+    { type: "cancel", id: 1 },
+  ]);
+});
+
 it("passes on why a request was refused, at first or on its way", async () => {
   const { client, say } = await connected();
   const first = await client.generate(request());

@@ -27,7 +27,7 @@ export interface EngineChannel {
 
 interface Waiting {
   resolve(value: unknown): void;
-  reject(error: RequestError): void;
+  reject(error: unknown): void;
 }
 
 /** A job's way from its request to the host and back. */
@@ -229,14 +229,22 @@ export class EngineClient {
     if (this.#stopping || this.#failure !== null) throw this.#gone();
   }
 
-  #ask(message: (id: number) => ToEngine): Promise<unknown> {
+  /** The answer to a message; where `signal` is aborted before, its reason is thrown and the host is told to stop. */
+  #ask(message: (id: number) => ToEngine, signal?: AbortSignal): Promise<unknown> {
     this.#check();
+    signal?.throwIfAborted();
     const id = this.#next++;
     const answer = new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
     });
     this.#channel.post(message(id));
-    return answer;
+    if (signal === undefined) return answer;
+    const leave = () => {
+      this.#settle(id)?.reject(signal.reason);
+      if (this.#failure === null) this.#channel.post({ type: "cancel", id });
+    };
+    signal.addEventListener("abort", leave, { once: true });
+    return answer.finally(() => signal.removeEventListener("abort", leave));
   }
 
   /** The work of a job: the host does it, this passes on what it says. */
@@ -284,9 +292,9 @@ export class EngineClient {
     return job === null ? null : (this.#generations.get(job) ?? null);
   }
 
-  /** Ids of a text or of rendered messages. @throws RequestError */
-  async tokenize(request: TokenizeRequest): Promise<readonly number[]> {
-    return (await this.#ask((id) => ({ type: "tokenize", id, request }))) as number[];
+  /** Ids of a text or of rendered messages. Aborting `signal` ends the work. @throws RequestError, the signal's reason */
+  async tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]> {
+    return (await this.#ask((id) => ({ type: "tokenize", id, request }), signal)) as number[];
   }
 
   /** Text of ids. @throws RequestError */

@@ -4,11 +4,12 @@
  */
 
 import { DeepseekError } from "../../tensor/errors.ts";
+import type { Slices } from "../../tokenizer/slices.ts";
 import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../engine.ts";
 import type { Generation } from "../generation.ts";
 import { nextTask } from "../next-task.ts";
 import { LogitsError } from "../sampling.ts";
-import { ChoiceText } from "./choice-text.ts";
+import { ChoiceText, type ChosenToken } from "./choice-text.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
 import { type Plan, planJob, type TextModel, tokenizeRequest } from "./job-plan.ts";
@@ -20,7 +21,9 @@ import type {
   FromEngine,
   Job,
   ToEngine,
+  TokenizeRequest,
 } from "./protocol.ts";
+import { SlicedWork } from "./sliced-work.ts";
 
 /** What a refused client is told to wait: queues move within seconds. */
 const RETRY_SECONDS = 1;
@@ -35,11 +38,37 @@ export interface HostOptions {
   readonly heapBytes?: () => number;
 }
 
+/** Scores of a prompt's tokens: the first of its choices computes them for all. */
+class SharedScores {
+  #claimed = false;
+  #give: (scores: readonly ChosenToken[] | null) => void = () => {};
+  /** Whether they are there, or will never be. */
+  given = false;
+  /** The scores; null where the choice that computes them ended before. */
+  readonly found = new Promise<readonly ChosenToken[] | null>((resolve) => {
+    this.#give = resolve;
+  });
+
+  /** Whether the caller is the first, who is to compute them. */
+  claim(): boolean {
+    const first = !this.#claimed;
+    this.#claimed = true;
+    return first;
+  }
+
+  give(scores: readonly ChosenToken[] | null): void {
+    this.given = true;
+    this.#give(scores);
+  }
+}
+
 export class EngineHost {
   readonly #engine: Engine;
   readonly #model: TextModel;
   readonly #options: HostOptions;
   readonly #jobs = new Map<number, readonly Generation[]>();
+  /** Requests that are not yet with the engine. */
+  readonly #planning = new SlicedWork();
   readonly #firstToken = new Histogram();
   readonly #betweenTokens = new Histogram();
   readonly #ended = new Map<string, number>();
@@ -57,7 +86,7 @@ export class EngineHost {
   async receive(message: ToEngine): Promise<boolean> {
     switch (message.type) {
       case "submit":
-        this.#answer(message.id, () => this.#submit(message.id, message.job, message.received));
+        this.#begin(message.id, () => this.#submit(message.id, message.job, message.received));
         return false;
       case "cancel":
         this.#cancel(message.id);
@@ -65,13 +94,7 @@ export class EngineHost {
         this.#options.send({ type: "cancelled", id: message.id });
         return false;
       case "tokenize":
-        this.#answer(message.id, () =>
-          this.#options.send({
-            type: "answer",
-            id: message.id,
-            value: tokenizeRequest(this.#model, message.request),
-          }),
-        );
+        this.#begin(message.id, () => this.#tokenize(message.id, message.request));
         return false;
       case "detokenize":
         this.#answer(message.id, () =>
@@ -82,6 +105,7 @@ export class EngineHost {
         this.#options.send({ type: "answer", id: message.id, value: this.figures() });
         return false;
       case "shutdown":
+        this.#planning.clear();
         for (const id of [...this.#jobs.keys()]) this.#cancel(id);
         await this.#engine[Symbol.asyncDispose]();
         this.#flush();
@@ -93,6 +117,7 @@ export class EngineHost {
     const { cachedPromptTokens, cacheTokens, ...counts } = this.#engine.metrics();
     return {
       ...counts,
+      waiting: counts.waiting + this.#planning.size,
       cachedTokens: cachedPromptTokens,
       cacheTokens: this.#engine.cacheTokens,
       cacheTokensUsed: cacheTokens,
@@ -111,6 +136,33 @@ export class EngineHost {
     } catch (error) {
       this.#refuse(id, error);
     }
+  }
+
+  /** @throws RequestError for more choices than there will ever be room for */
+  #checkChoices(job: Job): void {
+    const { maxBatch, maxQueue } = this.#engine;
+    const prompts = job.kind === "chat" ? 1 : job.prompts.length;
+    const choices = prompts * job.n;
+    if (choices <= maxBatch + maxQueue) return;
+    throw invalidRequest(
+      `${choices} choices were asked for at once; this server holds at most ${maxBatch + maxQueue}: ` +
+        `${maxBatch} that run and ${maxQueue} that wait.`,
+      prompts > job.n ? "prompt" : "n",
+      "too_many_choices",
+    );
+  }
+
+  /** Plans a request beside the others. */
+  #begin(id: number, work: () => Slices<void>): void {
+    this.#answer(id, () => {
+      if (this.#planning.size >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();
+      this.#planning.add(id, work(), (error) => this.#refuse(id, error));
+    });
+  }
+
+  #full(): RequestError {
+    const { running, waiting } = this.#engine.metrics();
+    return queueFull(running, waiting + this.#planning.size, RETRY_SECONDS);
   }
 
   #refuse(id: number, error: unknown): void {
@@ -145,8 +197,14 @@ export class EngineHost {
     }
   }
 
-  #submit(id: number, job: Job, received: number): void {
-    const plans = planJob(this.#model, job);
+  *#tokenize(id: number, request: TokenizeRequest): Slices<void> {
+    const value = yield* tokenizeRequest(this.#model, request);
+    this.#options.send({ type: "answer", id, value });
+  }
+
+  *#submit(id: number, job: Job, received: number): Slices<void> {
+    this.#checkChoices(job);
+    const plans = yield* planJob(this.#model, job);
     const running: { plan: Plan; generation: Generation }[] = [];
     try {
       for (const plan of plans) {
@@ -156,9 +214,7 @@ export class EngineHost {
       }
     } catch (error) {
       for (const { generation } of running) generation.cancel();
-      if (!(error instanceof QueueFullError)) throw error;
-      const { running: busy, waiting } = this.#engine.metrics();
-      throw queueFull(busy, waiting, RETRY_SECONDS);
+      throw error instanceof QueueFullError ? this.#full() : error;
     }
     this.#jobs.set(
       id,
@@ -166,8 +222,9 @@ export class EngineHost {
     );
     this.#options.send({ type: "accepted", id, choices: running.length });
     let open = running.length;
+    const scores = new Map(plans.map((plan) => [plan, new SharedScores()]));
     running.forEach(({ plan, generation }, choice) => {
-      this.#run(id, choice, plan, generation, received)
+      this.#run(id, choice, plan, generation, received, scores.get(plan)!)
         .then(() => {
           if (--open === 0) this.#jobs.delete(id);
         })
@@ -195,7 +252,7 @@ export class EngineHost {
       seed: job.seed + choice,
       stopIds: plan.stopIds,
       ...(job.logprobs === null ? {} : { logprobs: job.logprobs }),
-      ...(plan.scoresPrompt ? { promptLogprobs: job.logprobs ?? 0 } : {}),
+      ...(plan.scoresPrompt && choice === 0 ? { promptLogprobs: job.logprobs ?? 0 } : {}),
       reusePrefix: job.reusePrefix,
       speculative: this.#options.speculative && plan.constraint === null,
       ...(plan.constraint ? { constraint: plan.constraint() } : {}),
@@ -208,20 +265,46 @@ export class EngineHost {
     plan: Plan,
     generation: Generation,
     received: number,
+    scores: SharedScores,
   ): Promise<void> {
     const text = new ChoiceText(this.#model.tokenizer, plan.choice, plan.echo);
     if (plan.echo !== "" && !plan.scoresPrompt) this.#tell({ id, choice, content: plan.echo });
-    let scored = false;
-    // Scores are there once the whole prompt was read.
-    const tellScores = () => {
-      if (scored || !plan.scoresPrompt || !this.#jobs.has(id)) return;
-      scored = true;
-      const logprobs = text.promptEntries(plan.prompt, generation.promptScores, plan.echo);
+    const scorer = plan.scoresPrompt && scores.claim();
+    const tell = (found: readonly ChosenToken[]) => {
+      const logprobs = text.promptEntries(plan.prompt, found, plan.echo);
       this.#tell({ id, choice, content: plan.echo, logprobs });
     };
+    // Scores are there once the whole prompt was read.
+    const tellScores = () => {
+      if (!scorer || scores.given || !this.#jobs.has(id)) return;
+      scores.give(generation.promptScores);
+      tell(generation.promptScores);
+    };
+    if (plan.scoresPrompt && !scorer) {
+      const found = await scores.found;
+      if (found === null || !this.#jobs.has(id)) return;
+      tell(found);
+    }
+    try {
+      await this.#read(id, choice, plan, generation, received, text, tellScores);
+    } finally {
+      if (scorer) scores.give(null);
+    }
+  }
+
+  /** Tells what comes of a generation; `onToken` is called before each token is, and where there is none. */
+  async #read(
+    id: number,
+    choice: number,
+    plan: Plan,
+    generation: Generation,
+    received: number,
+    text: ChoiceText,
+    onToken: () => void,
+  ): Promise<void> {
     let last: number | null = null;
     for await (const token of generation) {
-      tellScores();
+      onToken();
       const now = performance.now();
       if (last === null) this.#firstToken.observe((Date.now() - received) / 1000);
       else this.#betweenTokens.observe((now - last) / 1000);
@@ -232,7 +315,7 @@ export class EngineHost {
     }
     const cutByText = text.over;
     if (cutByText) generation.cancel();
-    if (generation.stats.stopReason !== "aborted") tellScores();
+    if (generation.stats.stopReason !== "aborted") onToken();
     const rest = text.end();
     if (rest) this.#tell({ id, choice, ...rest });
     const { stopReason, cachedTokens } = generation.stats;
@@ -257,6 +340,7 @@ export class EngineHost {
   }
 
   #cancel(id: number): void {
+    if (this.#planning.cancel(id)) this.#count("cancelled");
     const generations = this.#jobs.get(id) ?? [];
     this.#jobs.delete(id);
     for (const generation of generations) generation.cancel();

@@ -10,7 +10,8 @@ import { CALL_TOKENS } from "../../chat/tool-calls.ts";
 import { fromPlain, type JsonObject, type JsonValue } from "../../json/index.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { freshId } from "../../text/ids.ts";
-import { fimPrompt } from "../../tokenizer/fim.ts";
+import { fimPromptSlices } from "../../tokenizer/fim.ts";
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { AfterReasoning } from "../constraint/after-reasoning.ts";
 import type { OutputPart } from "../constraint/output-constraints.ts";
@@ -80,6 +81,16 @@ export function toolTemplate(
 function asked<T>(param: string, body: () => T): T {
   try {
     return body();
+  } catch (error) {
+    if (error instanceof DeepseekError) throw invalidRequest(error.message, param);
+    throw error;
+  }
+}
+
+/** The same for work in slices. */
+function* askedSlices<T>(param: string, work: Slices<T>): Slices<T> {
+  try {
+    return yield* work;
   } catch (error) {
     if (error instanceof DeepseekError) throw invalidRequest(error.message, param);
     throw error;
@@ -251,41 +262,47 @@ function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
   return { ...calls, part: { anyOf: [answer.part, calls.part] } };
 }
 
+/** What accepting a token costs, in the characters of `Pace`. */
+const ACCEPTED = 32;
+
 /**
  * Makes the constraint of each choice, which begins behind `written`: what an answer that is continued begins with.
  * @throws RequestError for a schema that cannot be followed
  */
-function constraintOf(
+function* constraintOf(
   model: TextModel,
   wanted: Wanted | null,
   opensReasoning: boolean,
   endIds: readonly number[],
   written = "",
-): (() => TokenConstraint) | null {
+): Slices<(() => TokenConstraint) | null> {
   if (wanted === null) return null;
-  const make = () => {
-    const constraint = asked(wanted.param, () => model.constrain(wanted.part));
-    acceptWritten(model, constraint, written, wanted.param);
-    return constraint;
-  };
-  make();
-  if (!opensReasoning) return make;
+  const begun = asked(wanted.param, () => model.constrain(wanted.part));
+  yield* acceptWritten(model, begun, written, wanted.param);
+  if (!opensReasoning) return () => begun.clone();
   const { tokenizer } = model;
   const textOf = (id: number) => (tokenizer.tokenOf(id) === undefined ? "" : tokenizer.decode([id]));
-  return () => new AfterReasoning(make(), textOf, endIds, tokenizer.idOf(THINK_CLOSE) ?? THINK_CLOSE);
+  const close = tokenizer.idOf(THINK_CLOSE) ?? THINK_CLOSE;
+  return () => new AfterReasoning(begun.clone(), textOf, endIds, close);
 }
 
 /** Moves a constraint over a text that is there already. @throws RequestError where it begins no output of the kind */
-function acceptWritten(
+function* acceptWritten(
   { tokenizer }: TextModel,
   constraint: TokenConstraint,
   written: string,
   param: string,
-): void {
+): Slices<void> {
   if (written === "") return;
+  const pace = new Pace();
   try {
-    for (const id of tokenizer.encode(written, { addSpecialTokens: false, parseSpecial: false }))
+    for (const id of yield* tokenizer.encodeSlices(written, {
+      addSpecialTokens: false,
+      parseSpecial: false,
+    })) {
       constraint.accept(id);
+      if (pace.due(ACCEPTED)) yield;
+    }
   } catch (error) {
     if (!(error instanceof DeepseekError)) throw error;
     throw invalidRequest(
@@ -318,18 +335,19 @@ const stopping = (job: Job) => ({
 });
 
 /** The template that renders a conversation, and what it makes of it. @throws RequestError */
-function promptOf(
+function* promptOf(
   model: TextModel,
   job: Exclude<TokenizeRequest, { text: string }>,
   withTools: boolean,
-): { template: ChatTemplate; rendered: ChatPrompt } {
+): Slices<{ template: ChatTemplate; rendered: ChatPrompt }> {
   const template = withTools ? model.toolTemplate : model.template;
   if (template === null) {
     if (model.template === null) throw unsupported("messages", "the model has no chat template for them");
     throw unsupported("tools", "the model's chat template has no place for them");
   }
-  const rendered = asked("messages", () =>
-    template.prompt(job.messages, {
+  const rendered = yield* askedSlices(
+    "messages",
+    template.promptSlices(job.messages, {
       ...(withTools ? { tools: job.tools } : {}),
       ...(job.thinking === null ? {} : { thinking: job.thinking }),
       variables: job.templateVariables,
@@ -340,10 +358,10 @@ function promptOf(
   return { template, rendered };
 }
 
-function planChat(model: TextModel, job: ChatJob): Plan {
+function* planChat(model: TextModel, job: ChatJob): Slices<Plan> {
   const { tokenizer } = model;
   const withTools = job.tools.length > 0 && job.toolChoice !== "none";
-  const { template, rendered } = promptOf(model, job, withTools);
+  const { template, rendered } = yield* promptOf(model, job, withTools);
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
   const ends = endsOf(job, stopIds);
   const written = job.continueFinal ? (job.messages.at(-1)?.content ?? "") : "";
@@ -370,25 +388,29 @@ function planChat(model: TextModel, job: ChatJob): Plan {
         callId: () => freshId("call_"),
       },
     },
-    constraint: constraintOf(model, wantedPart(model, job), rendered.opensReasoning, stopIds, written),
+    constraint: yield* constraintOf(model, wantedPart(model, job), rendered.opensReasoning, stopIds, written),
   };
 }
 
 /** Ids of a raw text, control tokens understood, with what the tokenizer adds before a text. */
-function rawIds(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): number[] {
-  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+function* rawIds(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): Slices<number[]> {
+  const ids = yield* tokenizer.encodeSlices(text, { addSpecialTokens: false });
   if (!addSpecialTokens) return ids;
   const { bos } = tokenizer.specialIds;
   const opened = bos !== undefined && ids[0] === bos;
   return opened ? ids : [...tokenizer.prefixIds, ...ids];
 }
 
-function completionIds(model: TextModel, job: CompletionJob, prompt: string | readonly number[]): number[] {
+function* completionIds(
+  model: TextModel,
+  job: CompletionJob,
+  prompt: string | readonly number[],
+): Slices<number[]> {
   const { tokenizer } = model;
   if (typeof prompt === "string") {
     const { suffix } = job;
-    if (suffix === null) return rawIds(tokenizer, prompt, job.addSpecialTokens);
-    return asked("suffix", () => fimPrompt(tokenizer, prompt, suffix));
+    if (suffix === null) return yield* rawIds(tokenizer, prompt, job.addSpecialTokens);
+    return yield* askedSlices("suffix", fimPromptSlices(tokenizer, prompt, suffix));
   }
   const outside = prompt.find((id) => id >= model.vocabulary);
   if (outside === undefined) return [...prompt];
@@ -399,7 +421,7 @@ function completionIds(model: TextModel, job: CompletionJob, prompt: string | re
   );
 }
 
-function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
+function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
   const { tokenizer } = model;
   const stopIds = endsOf(job, [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))]);
   const tags = spokenTokens(tokenizer, false);
@@ -414,9 +436,11 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
     ends: new Set(stopIds),
     chat: null,
   };
-  const constraint = constraintOf(model, wantedFormat(job.format), false, stopIds);
-  return job.prompts.map((prompt) => {
-    const ids = completionIds(model, job, prompt);
+  const constraint = yield* constraintOf(model, wantedFormat(job.format), false, stopIds);
+  const plans: Plan[] = [];
+  for (const prompt of job.prompts) {
+    if (plans.length > 0) yield;
+    const ids = yield* completionIds(model, job, prompt);
     if (ids.length === 0) {
       throw invalidRequest("The prompt is empty, and the tokenizer adds nothing before it.", "prompt");
     }
@@ -424,7 +448,7 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
       typeof prompt === "string"
         ? prompt
         : asked("prompt", () => tokenizer.decode(prompt, { skipSpecialTokens: true }));
-    return {
+    plans.push({
       prompt: ids,
       maxTokens: room(model, job, ids.length, "prompt"),
       stopIds,
@@ -432,21 +456,22 @@ function planCompletion(model: TextModel, job: CompletionJob): Plan[] {
       scoresPrompt: job.echo && job.logprobs !== null,
       choice,
       constraint,
-    };
-  });
+    });
+  }
+  return plans;
 }
 
 /** What the engine is asked for, one plan per prompt. @throws RequestError */
-export function planJob(model: TextModel, job: Job): Plan[] {
+export function* planJob(model: TextModel, job: Job): Slices<Plan[]> {
   checkTokens(model, job);
-  return job.kind === "chat" ? [planChat(model, job)] : planCompletion(model, job);
+  return job.kind === "chat" ? [yield* planChat(model, job)] : yield* planCompletion(model, job);
 }
 
 /** Ids of a text or of messages as the chat endpoint would render them. @throws RequestError */
-export function tokenizeRequest(model: TextModel, request: TokenizeRequest): number[] {
+export function* tokenizeRequest(model: TextModel, request: TokenizeRequest): Slices<number[]> {
   if ("text" in request) {
     const { text, addSpecialTokens, parseSpecial } = request;
-    return model.tokenizer.encode(text, { addSpecialTokens, parseSpecial });
+    return yield* model.tokenizer.encodeSlices(text, { addSpecialTokens, parseSpecial });
   }
-  return promptOf(model, request, request.tools.length > 0).rendered.ids;
+  return (yield* promptOf(model, request, request.tools.length > 0)).rendered.ids;
 }
