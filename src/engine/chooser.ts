@@ -4,6 +4,7 @@
  */
 import type { Random } from "../tensor/random.ts";
 import type { TokenConstraint } from "./constraint.ts";
+import type { TokenExperts } from "./expert-report.ts";
 import {
   argmax,
   best,
@@ -29,6 +30,8 @@ export interface GeneratedToken {
   readonly logprob?: number;
   /** As many of the model's most probable tokens as were asked for, best first. */
   readonly top?: readonly TokenLogprob[];
+  /** Where they were asked for: the experts of the position before it, whose logits chose it. */
+  readonly experts?: TokenExperts;
 }
 
 export interface ChooserOptions extends SamplingOptions {

@@ -15,7 +15,7 @@ import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
 import { contentsOf, type Prompt } from "./prompt.ts";
-import { checkRequest, inRange, type StopReason } from "./request.ts";
+import { checkRequest, inRange, refuseExperts, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
 import { disposeCaches, Sequence, type SequenceOptions } from "./sequence.ts";
@@ -38,7 +38,10 @@ export interface EngineOptions {
 
 export interface EngineRequest extends SequenceOptions {
   readonly prompt: Prompt;
-  /** Whether the prompt may start from what other requests left in caches; default true, false where it is scored. */
+  /**
+   * Whether the prompt may start from what other requests left in caches; default true. Never where its own tokens are
+   * scored or their experts reported.
+   */
   readonly reusePrefix?: boolean;
 }
 
@@ -171,6 +174,9 @@ export class Engine implements AsyncDisposable {
     const prompt = contentsOf(request.prompt);
     const { length } = prompt.tokens;
     checkRequest("Engine.submit", this.model, prompt, options, 0);
+    if (request.promptExperts && this.model.config.moe === null) {
+      refuseExperts("Engine.submit", "promptExperts");
+    }
     if (length + maxTokens > this.cacheTokens) {
       throw new ConfigError("prompt and new tokens do not fit the engine's caches", {
         where: "Engine.submit",
@@ -188,6 +194,7 @@ export class Engine implements AsyncDisposable {
       generation: new Generation({
         stats: () => statsOf(job),
         promptScores: () => job.sequence.scoring?.scores ?? [],
+        promptExperts: () => job.sequence.promptExperts ?? [],
         cancel: abort,
       }),
       request,
@@ -201,7 +208,8 @@ export class Engine implements AsyncDisposable {
       unsubscribe: () => signal?.removeEventListener("abort", abort),
     };
     this.#waiting.push(job);
-    if (maxTokens === 0 && job.sequence.scoring === null) this.#end(job, "length");
+    const { scoring, promptExperts } = job.sequence;
+    if (maxTokens === 0 && scoring === null && promptExperts === null) this.#end(job, "length");
     if (signal?.aborted) abort();
     else signal?.addEventListener("abort", abort);
     this.#loop ??= this.#run();
@@ -289,7 +297,7 @@ export class Engine implements AsyncDisposable {
       if (room < 0 && this.#running.length > 0) return;
       this.#waiting.shift();
       const drafts = job.request.speculative ?? false;
-      const reuse = (job.request.reusePrefix ?? true) && (sequence.scoring?.complete ?? true);
+      const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;
       const others = this.#running.map((other) => other.sequence);
       const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
       this.#store.shrink(Math.max(0, room), found?.stored);

@@ -1,5 +1,6 @@
 /** One request's output as the engine delivers it: an iteration over tokens that may be left or cancelled any time. */
 import type { GeneratedToken } from "./chooser.ts";
+import type { TokenExperts } from "./expert-report.ts";
 import type { GenerationStats } from "./generate.ts";
 
 export interface EngineStats extends GenerationStats {
@@ -13,6 +14,7 @@ export interface EngineStats extends GenerationStats {
 export interface GenerationSource {
   stats(): EngineStats;
   promptScores(): readonly GeneratedToken[];
+  promptExperts(): readonly TokenExperts[];
   cancel(): void;
 }
 
@@ -38,6 +40,14 @@ export class Generation implements AsyncIterableIterator<GeneratedToken, undefin
    */
   get promptScores(): readonly GeneratedToken[] {
     return this.#source.promptScores();
+  }
+
+  /**
+   * Where `promptExperts` was asked for: the experts of the prompt's tokens by position. Complete once the first token
+   * is there, or the end.
+   */
+  get promptExperts(): readonly TokenExperts[] {
+    return this.#source.promptExperts();
   }
 
   /** Whether no further token will be made; those made may still wait to be read. */

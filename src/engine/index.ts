@@ -33,6 +33,7 @@ export {
   type EngineRequest,
   QueueFullError,
 } from "./engine.ts";
+export type { TokenExperts } from "./expert-report.ts";
 export {
   type GeneratedToken,
   type GenerateOptions,

@@ -18,6 +18,8 @@ export interface RequestOptions extends ChooserOptions {
   readonly vocabularySize?: number;
   /** Draft with the multi-token-prediction module. */
   readonly speculative?: boolean;
+  /** Whether tokens carry the experts that the position before them took. */
+  readonly experts?: boolean;
 }
 
 /**
@@ -72,6 +74,15 @@ function checkEmbeddings(where: string, { config, device }: TokenModel, { spans 
   }
 }
 
+/** @throws ConfigError: the model has no experts to report */
+export function refuseExperts(where: string, name: string): never {
+  throw new ConfigError("the model has no experts to report", {
+    where,
+    name,
+    expected: "a model with layers of experts (n_routed_experts)",
+  });
+}
+
 /** Refuses what cannot be generated, fewer than `least` tokens among it, with the numbers. @throws ConfigError */
 export function checkRequest(
   where: string,
@@ -82,7 +93,7 @@ export function checkRequest(
 ): void {
   const { config } = model;
   const { length } = prompt.tokens;
-  const { maxTokens, minTokens = 0, vocabularySize = config.vocabSize, speculative } = options;
+  const { maxTokens, minTokens = 0, vocabularySize = config.vocabSize, speculative, experts } = options;
   const { logprobs, logitBias = [], stopIds = [] } = options;
   checkSampling(options);
   inRange(where, "maxTokens", maxTokens, least, Number.MAX_SAFE_INTEGER);
@@ -140,6 +151,7 @@ export function checkRequest(
           : `Shorten the prompt by at least ${length + 1 - config.maxPositions} tokens.`,
     });
   }
+  if (experts && config.moe === null) refuseExperts(where, "experts");
   if (speculative && config.mtpLayers === 0) {
     throw new ConfigError("the model has no multi-token-prediction module to draft with", {
       where,

@@ -7,6 +7,7 @@ import type { Cache, CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Chooser, type GeneratedToken } from "./chooser.ts";
+import type { ExpertReport, TokenExperts } from "./expert-report.ts";
 import { beginningOf, type Contents, type EmbeddingSpan, idsIn, type PromptContents } from "./prompt.ts";
 import { PromptScores } from "./prompt-scores.ts";
 import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
@@ -21,6 +22,8 @@ export interface SequenceCaches {
 export interface SequenceOptions extends RequestOptions {
   /** Whether the prompt's own tokens are scored; a number: with so many alternatives. */
   readonly promptLogprobs?: boolean | number;
+  /** Whether the experts of the prompt's tokens are reported. */
+  readonly promptExperts?: boolean;
 }
 
 /** Embeddings that a pass reads. */
@@ -41,6 +44,10 @@ export class Sequence implements Contents, Disposable {
   readonly drafts: DraftCounts = { drafted: 0, accepted: 0 };
   /** Scores of the prompt's tokens, as far as it was read; null: they are not asked for. */
   readonly scoring: PromptScores | null;
+  /** Whether its tokens carry experts. */
+  readonly reportsExperts: boolean;
+  /** Experts of the prompt's tokens by position, as far as it was read; null: they are not asked for. */
+  readonly promptExperts: TokenExperts[] | null;
   /** Why no token follows; null while tokens may. */
   stopReason: StopReason | null = null;
   /** States `[n, d]` of the last tokens read, not yet given to the drafting module. */
@@ -53,7 +60,8 @@ export class Sequence implements Contents, Disposable {
 
   /** Goes on in the tokens of `prompt`, and takes views of its embeddings. */
   constructor(model: TokenModel, prompt: PromptContents, options: SequenceOptions) {
-    const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0, promptLogprobs = false } = options;
+    const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0 } = options;
+    const { promptLogprobs = false, experts = false, promptExperts = false } = options;
     this.model = model;
     this.tokens = prompt.tokens;
     this.promptTokens = prompt.tokens.length;
@@ -65,7 +73,34 @@ export class Sequence implements Contents, Disposable {
     this.#stopIds = new Set(stopIds);
     const count = options.vocabularySize ?? model.config.vocabSize;
     this.chooser = new Chooser({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
+    this.reportsExperts = experts;
+    this.promptExperts = promptExperts ? [] : null;
     this.scoring = promptLogprobs === false ? null : new PromptScores(contents, promptLogprobs, count);
+  }
+
+  /** Whether its next pass has to say which experts its tokens take. */
+  get wantsExperts(): boolean {
+    const { promptExperts } = this;
+    return this.reportsExperts || (promptExperts !== null && promptExperts.length < this.promptTokens);
+  }
+
+  /** Whether all that is asked about the prompt's tokens is known: until then a pass has to read each of them. */
+  get promptReported(): boolean {
+    const { promptExperts, scoring } = this;
+    return (scoring?.complete ?? true) && (promptExperts?.length ?? this.promptTokens) >= this.promptTokens;
+  }
+
+  /**
+   * Keeps the experts of prompt tokens among the `tokens` read from position `start` on, whose first is row `row` of the
+   * report. What was reported before the cache was lost stays.
+   */
+  keepPromptExperts(report: ExpertReport, start: number, tokens: number, row: number): void {
+    const { promptExperts } = this;
+    if (promptExperts === null) return;
+    const end = Math.min(start + tokens, this.promptTokens);
+    for (let position = promptExperts.length; position < end; position++) {
+      promptExperts.push(report.at(row + position - start));
+    }
   }
 
   /** Gives the sequence its caches, which it owns from here on. */

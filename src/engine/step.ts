@@ -7,10 +7,12 @@
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { MlaForm, Segment } from "../nn/context.ts";
+import type { RouterOutput } from "../nn/moe.ts";
 import { joinRows } from "../nn/segments.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { GeneratedToken } from "./chooser.ts";
+import { ExpertReport } from "./expert-report.ts";
 import { rowsOfLogits } from "./prompt-scores.ts";
 import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
 import type { EmbeddedRows, Sequence } from "./sequence.ts";
@@ -126,7 +128,9 @@ async function draft(
 
 interface Placed extends Reading {
   readonly draft: Draft | null;
-  /** Row of the first token. */
+  /** Position of the first token. */
+  readonly start: number;
+  /** Its row. */
   readonly row: number;
   /** Rows at the end whose logits are needed. */
   readonly wanted: number;
@@ -184,23 +188,25 @@ async function readTokens(
   placed: readonly Placed[],
   mlaForm: MlaForm,
   scored: Map<Sequence, Tensor>,
+  report: ExpertReport | null,
   between: StepOptions["between"],
 ): Promise<Tensor> {
   const { device } = model;
   const { ids, segments, wanted } = passOf(placed);
   const embedded = () =>
-    placed.flatMap(({ sequence, tokens, row }) => {
-      const { length } = sequence.cache;
-      return sequence.embeddedRows(length, length + tokens, row);
-    });
+    placed.flatMap(({ sequence, tokens, start, row }) => sequence.embeddedRows(start, start + tokens, row));
+  const routers: RouterOutput[] | null = report && [];
+  const options = { segments, mlaForm, routers };
   if (between === undefined) {
     return device.inference(() => {
-      const hidden = model.hidden(inputOf(model, ids, embedded()), { segments, mlaForm }); // [1, N, d]
+      const hidden = model.hidden(inputOf(model, ids, embedded()), options); // [1, N, d]
+      report?.take(routers!);
       return useStates(model, hidden, placed, wanted, scored);
     });
   }
   using input = device.inference(() => inputOf(model, ids, embedded()));
-  using hidden = await model.hiddenByLayer(input, { segments, mlaForm }, between); // [1, N, d]
+  using hidden = await model.hiddenByLayer(input, options, between); // [1, N, d]
+  report?.take(routers!);
   return device.inference(() => useStates(model, hidden, placed, wanted, scored));
 }
 
@@ -226,28 +232,34 @@ async function scorePrompts(
 
 /** Keeps or drops the draft and chooses what follows, into `tokens`. */
 function choose(
-  { sequence, draft }: Placed,
+  { sequence, draft, row, tokens: read }: Placed,
   logits: readonly Float32Array[],
   tokens: GeneratedToken[],
   buffers: SamplingBuffers | undefined,
+  report: ExpertReport | null,
 ): void {
-  const { chooser } = sequence;
+  const { chooser, reportsExperts } = sequence;
   const [first, second] = logits;
+  const decide = (id: number, logits: Float32Array, row: number) => {
+    const token = sequence.accept(id, logits);
+    tokens.push(reportsExperts ? { ...token, experts: report!.at(row) } : token);
+  };
+  const last = row + read - 1;
   if (!draft) {
-    tokens.push(sequence.accept(chooser.draw(chooser.distribution(first, buffers)), first));
+    decide(chooser.draw(chooser.distribution(first, buffers)), first, last);
     return;
   }
   const target = chooser.distribution(first, buffers);
   const { id, accepted } = verify(target, draft.distribution, draft.id, chooser);
   sequence.drafts.drafted++;
-  tokens.push(sequence.accept(id, first));
+  decide(id, first, last);
   if (!accepted) {
     forgetDraft(sequence);
     return;
   }
   sequence.drafts.accepted++;
   if (sequence.stopReason !== null) return;
-  tokens.push(sequence.accept(chooser.draw(chooser.distribution(second, buffers)), second));
+  decide(chooser.draw(chooser.distribution(second, buffers)), second, last + 1);
 }
 
 /** Takes the rejected token out of the cache and its state out of what waits for the module. */
@@ -281,24 +293,29 @@ export async function step(
     const wanted = last ? (draft ? 2 : 1) : 0;
     const row = rows;
     rows += tokens + (draft ? 1 : 0);
-    const scored = sequence.scoring?.due(sequence.cache.length, tokens) ?? NONE;
-    return { sequence, tokens, draft, row, wanted, scored };
+    const start = sequence.cache.length;
+    const scored = sequence.scoring?.due(start, tokens) ?? NONE;
+    return { sequence, tokens, draft, start, row, wanted, scored };
   });
   const scored = new Map<Sequence, Tensor>();
-  using output = placed.length === 0 ? null : await readTokens(model, placed, mlaForm, scored, between);
+  using report = placed.some(({ sequence }) => sequence.wantsExperts) ? new ExpertReport() : null;
+  using output =
+    placed.length === 0 ? null : await readTokens(model, placed, mlaForm, scored, report, between);
   await scorePrompts(model, scored, failed);
   const logits = output === null ? [] : await rowsOfLogits(output);
+  if (report) await report.read();
   const outcomes = new Map<Sequence, Outcome>();
   for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
   let at = 0;
   for (const reading of placed) {
-    const { sequence, wanted } = reading;
+    const { sequence, wanted, start, row } = reading;
     const own = logits.slice(at, at + wanted);
     at += wanted;
     if (!sequence.attached || failed.has(sequence)) continue;
     const tokens: GeneratedToken[] = [];
+    if (report) sequence.keepPromptExperts(report, start, reading.tokens, row);
     try {
-      if (wanted > 0) choose(reading, own, tokens, buffers);
+      if (wanted > 0) choose(reading, own, tokens, buffers, report);
       else if (sequence.remaining === 0 && sequence.unread === 0) sequence.finish();
       outcomes.set(sequence, { sequence, tokens });
     } catch (error) {
