@@ -14,6 +14,7 @@ const layers = [
   "tensor",
   "files",
   "nn",
+  "vision",
   "models",
   "checkpoint",
   "tokenizer",

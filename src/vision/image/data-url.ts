@@ -1,0 +1,32 @@
+/** Images inside addresses, as OpenAI's interface and the reference take them: `data:image/png;base64,..` (RFC 2397). */
+import { ImageError } from "./image.ts";
+
+export const isDataUrl = (text: string) => /^data:/i.test(text);
+
+/**
+ * The bytes behind the first comma, which are base64. The media type is not believed: the bytes say what they are.
+ * @param maxBytes checked before anything is decoded
+ * @throws ImageError
+ */
+export function dataUrlBytes(url: string, file: string, maxBytes: number): Uint8Array {
+  const comma = url.slice(0, 256).indexOf(",");
+  if (comma < 0 || !/;base64$/i.test(url.slice(0, comma))) {
+    throw new ImageError(file, "bad header", "the data URL is not base64", {
+      expected: "data:image/..;base64,..",
+      found: url.slice(0, 40),
+    });
+  }
+  const size = Math.floor(((url.length - comma - 1) * 3) / 4);
+  // Padding and line breaks count here, so that a little more is let through than in the bytes' own check.
+  if (size > maxBytes * 1.05 + 1024) {
+    throw new ImageError(file, "byte limit", "the data URL is too long", {
+      expected: `at most ${maxBytes} bytes`,
+      found: `about ${size}`,
+    });
+  }
+  try {
+    return Uint8Array.from(atob(url.slice(comma + 1)), (c) => c.charCodeAt(0));
+  } catch (cause) {
+    throw new ImageError(file, "damaged", "the data URL holds characters that are not base64", { cause });
+  }
+}
