@@ -1,5 +1,11 @@
 /** From texts to training batches, without a file system. Folders on disk are in `deepseek-ts/node`. */
 
+export type {
+  ConversationMessage,
+  ConversationPart,
+  ConversationRole,
+  ImageConversation,
+} from "./conversations/messages.ts";
 export type { FimIds } from "./corpus.ts";
 export { type Corpus, collect, type TextFile, type Tokenizer as DataTokenizer } from "./corpus.ts";
 export type { DatasetLayout, MemoryOptions, TokenStore } from "./dataset.ts";
@@ -34,3 +40,4 @@ export type { RepositoryOptions } from "./repository-order.ts";
 export type { DropRule } from "./select.ts";
 export { type ExtensionPreset, type SelectionReport, type SelectOptions, selectCorpus } from "./select.ts";
 export { type SplitOptions, splitFiles } from "./split.ts";
+export * from "./world/index.ts";
