@@ -18,6 +18,7 @@ import {
   type TenStepsReport,
   tenSteps,
 } from "./ten-steps.ts";
+import { type DataPackage, type WorldCase, worldReport } from "./world-job.ts";
 
 /** In the page only: what page.ts puts there. */
 declare const onPage: OnPage;
@@ -144,6 +145,23 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
       );
       expect(told).toMatch(/config\.json/);
     });
+  });
+
+  it("draws the picture world with the golden hashes and reads it as Node does", async () => {
+    const fixture = join(import.meta.dirname, "../fixtures/world/golden.json");
+    const golden: { hashes: readonly (WorldCase & { sha256: string })[] } = JSON.parse(
+      readFileSync(fixture, "utf8"),
+    );
+    const cases = golden.hashes.filter(({ n }) => n <= 200);
+    expect(cases.length).toBeGreaterThan(25);
+    const report = await page.evaluate((sent) => onPage.world(sent), cases);
+    expect(report.hashes).toEqual(cases.map(({ sha256 }) => sha256));
+    const data: DataPackage = await import(
+      /* @vite-ignore */ pathToFileURL(join(site, "dist/data/index.js")).href
+    );
+    const { found } = await worldReport(data, []);
+    expect(found.flat().length).toBeGreaterThan(15);
+    expect(report.found).toEqual(found);
   });
 
   it("names the two headers where the page is not isolated", async () => {

@@ -67,7 +67,7 @@ export function buildSite(): void {
     throw new Error("kernels/build is empty: run `npm run build:kernels`");
   }
   cpSync(kernels, join(site, "kernels/build"), { recursive: true });
-  for (const name of ["page", "ten-steps", "worker", "chat-job", "host-worker"]) {
+  for (const name of ["page", "ten-steps", "worker", "chat-job", "host-worker", "world-job"]) {
     const { outputText } = ts.transpileModule(readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8"), {
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,

@@ -1,9 +1,11 @@
 /** Loaded by the page itself: what runs on its own thread, without a worker in between. */
 import { type ChatReport, chatReport, type EnginePackage } from "./chat-job.ts";
 import { type DeepseekPackage, oneForward } from "./ten-steps.ts";
+import { type DataPackage, type WorldCase, type WorldReport, worldReport } from "./world-job.ts";
 
 const entry: string = "/dist/index.js";
 const engineEntry: string = "/dist/engine/index.js";
+const dataEntry: string = "/dist/data/index.js";
 
 const onPage = {
   /** What the host in a worker of this page answers. */
@@ -23,6 +25,9 @@ const onPage = {
       return error instanceof DeepseekError ? error.message : `not a DeepseekError: ${error}`;
     }
   },
+  /** The picture world, drawn and read on this page. */
+  world: async (cases: readonly WorldCase[]): Promise<WorldReport> =>
+    worldReport((await import(dataEntry)) as DataPackage, cases),
 };
 
 export type OnPage = typeof onPage;
