@@ -1,6 +1,7 @@
-/** Images: decoding, limits, errors. Runs in Node, browsers and workers. */
+/** Images: decoding, resizing, limits, errors. Runs in Node, browsers and workers. */
 export { BYTE_LIMIT, type DecodeOptions, decodeImage, PIXEL_LIMIT } from "./image/decode.ts";
 export type { Orientation } from "./image/exif.ts";
 export { ImageError, type ImageFault, type RgbImage } from "./image/image.ts";
 export type { ImageFormat, ImageHeader } from "./image/image-header.ts";
 export { readImageHeader } from "./image/read-header.ts";
+export { resizeImage, resizeImageOn } from "./image/resize.ts";
