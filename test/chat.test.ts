@@ -1,4 +1,4 @@
-/** `deepseek-ts chat` in a process of its own, with pipes; the terminal is played in src/cli/chat-loop.test.ts. */
+/** `deepseek-ts chat` in its own process, with pipes; the terminal is played in src/cli/chat-loop.test.ts. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

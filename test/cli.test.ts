@@ -1,4 +1,4 @@
-/** The program as people start it: every command in a process of its own. */
+/** The program as people start it: every command in its own process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -159,7 +159,7 @@ describe.concurrent("usage", () => {
   it.each([
     [["complete", "nowhere", "x"], "nowhere: neither a file or folder here"],
     [["train", "texts", "--preset", "huge"], "no such preset"],
-    [["train", "texts", "--config", "tiny.json", "--out", "whole"], "there is a run already"],
+    [["train", "texts", "--config", "tiny.json", "--out", "whole"], "the run folder already exists"],
     [["train", "nowhere"], "no such folder or file"],
     [["train", "--resume", "texts"], "Is this the folder of a training run?"],
     [["complete", "whole", ""], "the prompt is empty"],
@@ -176,7 +176,7 @@ describe.concurrent("usage", () => {
     [["train", "texts", "--config", "list.json"], /^error: list\.json: .*object/],
     [["train", "texts", "--config", "ext.json"], /^error: ext\.json: .*name: data\.extensions/],
     [["train", "texts", "--config", "none.json"], /^error: none\.json: /],
-    [["bench", "--shape", "list.json"], /^error: list\.json: not a model's configuration/],
+    [["bench", "--shape", "list.json"], /^error: list\.json: not a model configuration/],
     [
       ["bench", "--shape", "latin.json"],
       /^error: latin\.json: not UTF-8 text; found: 0xE9 at byte 2 \(line 1/,
@@ -491,7 +491,7 @@ describe("quantized and converted", () => {
     expect((await run(["quantize", "whole", "whole", "--force"])).err).toMatch(
       /not made by this program|is read/,
     );
-    expect((await run(["quantize", "whole", "whole-q4"])).err).toMatch(/there is something already.*--force/);
+    expect((await run(["quantize", "whole", "whole-q4"])).err).toMatch(/already exists.*--force/);
     expect((await run(["quantize", "whole", "whole-q4", "--force"])).code).toBe(0);
   });
 

@@ -121,7 +121,7 @@ describe.skipIf(!has("fish"))("fish", () => {
 });
 
 describe.skipIf(!has("zsh"))("zsh", () => {
-  // A shell in a terminal of its own, in which a key writes down the line as it stands.
+  // A shell in its own terminal, in which a key writes down the line as it stands.
   const program = `
     zmodload zsh/zpty
     script=$1 out=$2; shift 2

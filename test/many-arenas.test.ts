@@ -49,7 +49,7 @@ interface WeightOptions {
   readonly values?: (x: number) => number;
 }
 
-/** Weights of random values, each in a memory of its own where memories are small. */
+/** Weights of random values, each in its own memory if memories are small. */
 function weightsApart(
   device: Device,
   specs: readonly (WeightOptions & { readonly shape: readonly number[] })[],

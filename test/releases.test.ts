@@ -1,7 +1,7 @@
 /**
  * Every released model by name: what its files say is understood, its parameters are counted to the published number,
  * its tokenizer family's rules and special ids hold, a conversation renders as it was trained, generation ends where it
- * should. Real vocabularies where they are at hand (DeepSeek LLM with what shares it, Coder); the others are
+ * should. Real vocabularies if they are at hand (DeepSeek LLM with what shares it, Coder); the others are
  * small ones with the family's rules and tokens. `docs/releases.md` says what was verified by what.
  */
 import { readFileSync } from "node:fs";
@@ -34,7 +34,7 @@ interface Release {
   readonly template: BuiltinName | null;
   /** Keys of `config.json` in which this release differs from its model. */
   readonly config?: object;
-  /** What `generation_config.json` says; the ids where they are not those of `config.json`. */
+  /** What `generation_config.json` says; the ids if they are not those of `config.json`. */
   readonly generation?: {
     readonly temperature?: number;
     readonly top_p?: number;

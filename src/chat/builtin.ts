@@ -161,11 +161,11 @@ const BOS_100K = 100_000;
 
 /**
  * The built-in template for a model without one. `<|EOT|>` without `<｜User｜>` means Coder v1 (v1.5 too). The shared
- * 100K vocabulary means plain User/Assistant, or V2.5 where the name says so (its tokens exist in Coder-V2 as well).
- * Otherwise `<｜User｜>` and `<｜Assistant｜>` mean R1 in a `llama` or `qwen2`, V3.1 where `<think>` is a token, R1 where
+ * 100K vocabulary means plain User/Assistant, or V2.5 if the name says so (its tokens exist in Coder-V2 as well).
+ * Otherwise `<｜User｜>` and `<｜Assistant｜>` mean R1 in a `llama` or `qwen2`, V3.1 where `<think>` is a token, R1 if
  * the name says so, and V3.
  * Without those tokens, a `llama`, `deepseek` or `deepseek_v2` with the family's BOS and EOS is plain again.
- * @throws ConfigError where nothing fits
+ * @throws ConfigError if nothing fits
  */
 export function builtinFor(tokenizer: Tokenizer, hints: TemplateHints = {}): BuiltinName {
   const has = (token: string) => tokenizer.idOf(token) !== undefined;

@@ -20,7 +20,7 @@ export interface ToolCall {
 
 export interface Message {
   readonly role: Role;
-  /** Null or absent only where an assistant does nothing but call tools. */
+  /** Null or absent only if an assistant does nothing but call tools. */
   readonly content?: string | null;
   /** What an assistant thought before it answered; most templates leave it out of the history. */
   readonly reasoning_content?: string | null;
@@ -30,7 +30,7 @@ export interface Message {
   readonly name?: string;
 }
 
-/** A function that the model may call; `parameters` is a JSON schema, with all its digits where it is a map. */
+/** A function that the model may call; `parameters` is a JSON schema, with all its digits if it is a map. */
 export interface Tool {
   readonly type: "function";
   readonly function: {
@@ -73,7 +73,7 @@ export function checkMessages(messages: readonly Message[]): void {
   });
 }
 
-/** The text of a message; "" where there is none. */
+/** The text of a message; "" if there is none. */
 export function contentOf(message: Message): string {
   return message.content ?? "";
 }

@@ -1,7 +1,7 @@
 /**
  * Control tokens in prompts. One that the template writes steers the model; the same characters in a message are just
  * text, or a user could forge a system message. The rendered text knows of every character who wrote it, so that a
- * control token is one only where all of it is the template's.
+ * control token is one only if all of it is the template's.
  */
 import { Pace, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -14,7 +14,7 @@ export const THINK_CLOSE = "</think>";
 
 /**
  * The control tokens of a vocabulary, with their ids: those marked special, those of the shape `<|..|>` or `<｜..｜>`,
- * and `<think>`, `</think>` where they are tokens.
+ * and `<think>`, `</think>` if they are tokens.
  */
 export function controlTokens(tokenizer: Tokenizer): ReadonlyMap<string, number> {
   return addedTokens(tokenizer, SHAPE);

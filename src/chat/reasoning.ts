@@ -1,7 +1,7 @@
 /**
  * Splits a streamed reply at `<think>..</think>` into reasoning and answer. What comes out does not depend on how the
  * stream is cut into pieces, and no half of a tag comes out. White space around the reasoning is dropped. Tags that come
- * as marks (tokenizer/marks.ts) are dropped where they mean nothing.
+ * as marks (tokenizer/marks.ts) are dropped if they mean nothing.
  */
 import { type Marks, NO_MARKS } from "../tokenizer/marks.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
@@ -42,7 +42,7 @@ export class ReasoningSplitter {
     return this.#state === "reasoning";
   }
 
-  /** Whether a tag that comes as a control token means anything here; elsewhere it is no part of the text. */
+  /** Whether a tag that comes as a control token means anything here; elsewhere it is not a part of the text. */
   wants(tag: string): boolean {
     if (tag === THINK_CLOSE) return this.#state === "reasoning";
     return this.#state === "start" ? this.#held.trim() === "" : this.#state === "reasoning" && !this.#spoken;

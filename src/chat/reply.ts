@@ -107,7 +107,7 @@ export class ReplyReader {
     return this.#text(this.#stops.push(text));
   }
 
-  /** What is held back, once no more tokens come; a character that was begun and not finished is no text. */
+  /** What is held back, once no more tokens come; a character that was begun and not finished is not a text. */
   end(): ReplyPiece[] {
     const pieces = this.#text(this.#stops.end());
     for (const { kind, text } of this.#splitter.end()) this.#split(pieces, kind, text);

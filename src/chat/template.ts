@@ -36,7 +36,7 @@ export interface RenderOptions {
   readonly addGenerationPrompt?: boolean;
   /**
    * Whether the last message, an assistant's, is the beginning of the answer to come: the text ends where its content
-   * does, or its reasoning where it has no content. Goes before `addGenerationPrompt`.
+   * does, or its reasoning if it has no content. Goes before `addGenerationPrompt`.
    */
   readonly continueFinal?: boolean;
   /** Whether the model thinks first; sets `thinking` and `enable_thinking`. Default: the template's own. */
@@ -61,9 +61,9 @@ export interface ChatTemplate {
   readonly name: string;
   readonly builtin: BuiltinName | null;
   readonly source: string;
-  /** Tokens that end a reply: EOS, and `<|EOT|>` and `<｜User｜>` where the template writes them. */
+  /** Tokens that end a reply: EOS, and `<|EOT|>` and `<｜User｜>` if the template writes them. */
   readonly stopIds: readonly number[];
-  /** Whether replies begin with one space that is no part of them (`Assistant:` in plain text). */
+  /** Whether replies begin with one space that is not a part of them (`Assistant:` in plain text). */
   readonly stripsSpace: boolean;
   /** The text that the model reads. @throws ConfigError naming template or message */
   render(messages: readonly Message[], options?: RenderOptions): string;
@@ -99,7 +99,7 @@ function compile(source: string, name: string): Jinja {
 /** How the arguments of a call reach a template; `index` is the message's. Null: as their text. */
 type ArgumentsForm = ((text: string, index: number) => Slices<unknown>) | null;
 
-/** The arguments as an object; undefined where they are no JSON. Some clients send nothing for no arguments. */
+/** The arguments as an object; undefined if they are no JSON. Some clients send nothing for no arguments. */
 function* parsedArguments(text: string): Slices<JsonValue | undefined> {
   if (text.trim() === "") return new Map();
   try {
@@ -116,7 +116,7 @@ const MESSAGE = 32;
  * Messages as templates expect them: no empty lists, null instead of an empty text beside tool calls. Roles are of a
  * closed set, and templates make control tokens of them, so that they count as the template's own.
  */
-function* normalise(messages: readonly Message[], form: ArgumentsForm): Slices<Record<string, unknown>[]> {
+function* normalize(messages: readonly Message[], form: ArgumentsForm): Slices<Record<string, unknown>[]> {
   const pace = new Pace();
   const normal: Record<string, unknown>[] = [];
   for (const [index, message] of messages.entries()) {
@@ -168,7 +168,7 @@ class JinjaTemplate implements ChatTemplate {
   readonly stripsSpace: boolean;
   readonly #tokenizer: Tokenizer;
   readonly #template: Jinja;
-  /** Used instead where tools are given. */
+  /** Used instead if tools are given. */
   readonly #forTools: JinjaTemplate | null;
   readonly #special: Readonly<Record<string, Given>>;
   readonly #control: ReadonlyMap<string, number>;
@@ -198,7 +198,7 @@ class JinjaTemplate implements ChatTemplate {
       pad_token: token(pad),
       unk_token: token(undefined),
     };
-    // What comes after a user's token is no part of the answer, though the released models end before it.
+    // What comes after a user's token is not a part of the answer, though the released models end before it.
     const ends = [TOKEN.eot, TOKEN.user].filter((token) => source.includes(token));
     const ids = [eos, ...ends.map((token) => tokenizer.idOf(token))];
     this.stopIds = [...new Set(ids)].filter((id) => id !== undefined);
@@ -221,7 +221,7 @@ class JinjaTemplate implements ChatTemplate {
   }
 
   /**
-   * Renders with the arguments of calls as objects, as transformers gets them from servers; as their text where the
+   * Renders with the arguments of calls as objects, as transformers gets them from servers; as their text if the
    * template fails on an object, or prints one as Python would.
    */
   *#run(messages: readonly Message[], options: RenderOptions): Slices<Str> {
@@ -265,14 +265,14 @@ class JinjaTemplate implements ChatTemplate {
   *#once(messages: readonly Message[], options: RenderOptions, form: ArgumentsForm): Slices<Str> {
     const { tools = [], thinking, variables = {}, addGenerationPrompt = true } = options;
     const given = variables instanceof Map ? Object.fromEntries(variables) : variables;
-    const normal = yield* normalise(messages, form);
+    const normal = yield* normalize(messages, form);
     try {
       return yield* this.#template.renderSlices({
         ...this.#special,
         ...(thinking !== undefined && { thinking, enable_thinking: thinking }),
         ...given,
         messages: normal,
-        // As transformers has it, they are there also where nothing was given.
+        // As transformers has it, they are there even if nothing was given.
         tools: tools.length > 0 ? fromPlain(tools) : null,
         documents: (given as Record<string, unknown>).documents ?? null,
         add_generation_prompt: addGenerationPrompt,
@@ -324,7 +324,7 @@ class JinjaTemplate implements ChatTemplate {
 
   /**
    * A prompt that ends where the content of the last message does. As in transformers a mark behind the content shows
-   * the place, and where the template trims contents, the content is trimmed too.
+   * the place, and if the template trims contents, the content is trimmed too.
    */
   *#continued(messages: readonly Message[], options: RenderOptions): Slices<ChatPrompt> {
     const last = messages.at(-1);
@@ -402,8 +402,8 @@ class JinjaTemplate implements ChatTemplate {
 }
 
 /**
- * The template of a checkpoint; where `source` is null, the built-in one that fits (see `builtinFor`).
- * @throws ConfigError where none fits, or the source is no Jinja
+ * The template of a checkpoint; if `source` is null, the built-in one that fits (see `builtinFor`).
+ * @throws ConfigError if none fits, or the source is no Jinja
  */
 export function chatTemplate(
   tokenizer: Tokenizer,

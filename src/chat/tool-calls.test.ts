@@ -14,7 +14,7 @@ const call = (index: number, name: string, args: string) => ({
   function: { name, arguments: args },
 });
 
-/** Pieces with neighbours of one kind joined: what must not depend on how the stream is cut. */
+/** Pieces with neighbors of one kind joined: what must not depend on how the stream is cut. */
 function feed(parts: readonly string[]): ToolPiece[] {
   const parser = new ToolCallParser();
   const joined: ToolPiece[] = [];

@@ -22,7 +22,7 @@ export type ToolPiece =
   | {
       readonly kind: "end";
       readonly index: number;
-      /** Set where the arguments are no JSON object or break off: the call as it was written. */
+      /** Set if the arguments are no JSON object or break off: the call as it was written. */
       readonly malformed?: string;
     };
 
@@ -38,7 +38,7 @@ export function heldBack(text: string, markers: readonly string[]): number {
 
 /** Models leave out the first of these at times. */
 const BEGINNINGS: readonly string[] = [TOKEN.toolCallsBegin, TOKEN.toolCallBegin];
-/** What ends or divides a call, where there is none. */
+/** What ends or divides a call, if there is none. */
 const STRAY: readonly string[] = [TOKEN.toolCallEnd, TOKEN.toolCallsEnd, TOKEN.toolSep];
 /** The control tokens that calls are written with. */
 export const CALL_TOKENS: readonly string[] = [...BEGINNINGS, ...STRAY];
@@ -241,7 +241,7 @@ export class ToolCallParser {
     return true;
   }
 
-  /** The fence before the arguments, where there is one. */
+  /** The fence before the arguments, if there is one. */
   #fence(): boolean {
     const found = FENCE.exec(this.#held);
     if (found) this.#raw += this.#use(found[0].length);

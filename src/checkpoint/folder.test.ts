@@ -246,10 +246,10 @@ describe("openCheckpoint", () => {
     }
   });
 
-  it("refuses an index of more files than any model has, before it opens one", async () => {
+  it("refuses an index of too many files, before it opens one", async () => {
     const map = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`t${i}`, `${i}.safetensors`]));
     const files: Files = new Map([["model.safetensors.index.json", text({ weight_map: map })]]);
-    await expect(openCheckpoint(memoryFolder(files))).rejects.toThrow(/more files than any model has.*4096/);
+    await expect(openCheckpoint(memoryFolder(files))).rejects.toThrow(/too many files.*4096/);
   });
 
   it("refuses empty folders and those of other formats", async () => {
@@ -382,9 +382,9 @@ describe("saveCheckpoint", () => {
     const failing = { ...w("f", 1), data: () => Promise.reject(new Error("no memory")) };
     await expect(save([w("a", 1), failing])).rejects.toThrow("no memory");
     await expect(save([entry("a", "F32", [2], new Uint8Array(7))])).rejects.toThrow(
-      /inside an element.*name: a/,
+      /middle of an element.*name: a/,
     );
-    await expect(save([w("a", 1), w("a", 1)])).rejects.toThrow(/two tensors of one name.*name: a/);
+    await expect(save([w("a", 1), w("a", 1)])).rejects.toThrow(/duplicate tensor name.*name: a/);
     await expect(
       saveCheckpoint(memoryFolderSink(files), [], { config: {}, maxShardBytes: 0 }),
     ).rejects.toThrow(ConfigError);

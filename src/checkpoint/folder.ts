@@ -159,7 +159,7 @@ export function shardsOf(
     checkInnerPath(where, shard);
     if (!files.test(shard)) {
       const expected = format === "pytorch" ? "a file of torch.save (.bin, .pt, .pth)" : "safetensors";
-      throw new FormatError("the index names a file of another format", {
+      throw new FormatError("the index lists a file of another format", {
         where,
         name,
         expected,
@@ -168,7 +168,7 @@ export function shardsOf(
     }
     shards.set(shard, name);
     if (shards.size > MOST_SHARDS) {
-      throw new FormatError("an index of more files than any model has", {
+      throw new FormatError("the index lists too many files", {
         where,
         expected: `at most ${MOST_SHARDS}`,
       });
@@ -260,7 +260,7 @@ function blockOf(where: string, config: JsonObject | null): BlockSize {
   const valid =
     Array.isArray(size) && size.length === 2 && size.every((n) => Number.isSafeInteger(n) && n > 0);
   if (!valid) {
-    throw new ConfigError("bad weight_block_size", {
+    throw new ConfigError("invalid weight_block_size", {
       where,
       name: "quantization_config.weight_block_size",
       expected: "two positive integers",
@@ -321,7 +321,7 @@ function makeCheckpoint(
     const quantization = config?.quantization_config;
     const method = isObject(quantization) ? quantization.quant_method : undefined;
     if (method !== undefined && method !== "fp8") {
-      throw new FormatError("FP8 weight of an unknown quantisation", {
+      throw new FormatError("FP8 weight with an unknown quantization method", {
         where: tree.name,
         name: weight.name,
         expected: 'quant_method "fp8"',

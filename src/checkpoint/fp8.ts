@@ -91,7 +91,7 @@ export function quantizeBlocks(
     for (let col = 0; col < cols; col++) {
       const size = Math.abs(values[row * cols + col]);
       if (!Number.isFinite(size)) {
-        throw new FormatError("only finite weights can be quantised", {
+        throw new FormatError("only finite weights can be quantized", {
           where: "quantizeBlocks",
           name: `row ${row}, column ${col}`,
           found: values[row * cols + col],

@@ -92,7 +92,7 @@ export async function writeSafetensors(
     const seen = new Set<string>();
     for (const { name } of ordered) {
       if (seen.has(name) || name === "__metadata__" || name === "__proto__") {
-        const message = seen.has(name) ? "two tensors of one name" : "reserved tensor name";
+        const message = seen.has(name) ? "duplicate tensor name" : "reserved tensor name";
         throw new FormatError(message, { where: sink.name, name });
       }
       seen.add(name);

@@ -30,7 +30,7 @@ const DTYPE_NAME = /^[A-Z][A-Z0-9_]{0,31}$/;
 
 /** The error for a file of torch.save where safetensors was expected. */
 function torchError(where: string, found: string): FormatError {
-  return new FormatError("a file of torch.save, not safetensors", {
+  return new FormatError("this is a file of torch.save, not safetensors", {
     where,
     expected: "safetensors",
     found,
@@ -80,11 +80,11 @@ function parseEntry(
   if (!isObject(entry)) return fail("tensor entry is not an object", "object", excerpt(entry));
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !DTYPE_NAME.test(dtype)) {
-    return fail("dtype is no name of one", "such as F32", excerpt(dtype));
+    return fail("invalid dtype", "such as F32", excerpt(dtype));
   }
   const count = elementCount(shape);
   if (count === undefined) {
-    return fail("bad shape", "non-negative integers with a product below 2^53", excerpt(shape));
+    return fail("invalid shape", "non-negative integers with a product below 2^53", excerpt(shape));
   }
   const range = Array.isArray(offsets) && offsets.length === 2 ? offsets : [];
   if (
@@ -92,10 +92,10 @@ function parseEntry(
     elementCount([range[0]]) === undefined ||
     elementCount([range[1]]) === undefined
   ) {
-    return fail("bad data_offsets", "two non-negative integers", excerpt(offsets));
+    return fail("invalid data_offsets", "two non-negative integers", excerpt(offsets));
   }
   const [begin, end] = range as [number, number];
-  if (begin > end) fail("data_offsets run backwards", "begin <= end", excerpt(offsets));
+  if (begin > end) fail("data_offsets end before they begin", "begin <= end", excerpt(offsets));
   if (end > size - data) {
     fail("tensor reaches beyond the file, which is truncated or damaged", `end <= ${size - data}`, end);
   }
@@ -170,7 +170,7 @@ async function readHeader(source: ByteSource): Promise<{ text: string; data: num
     });
   }
   if (length > MAX_HEADER) {
-    throw new FormatError("header too long", { where, expected: `at most ${MAX_HEADER}`, found: length });
+    throw new FormatError("header is too long", { where, expected: `at most ${MAX_HEADER}`, found: length });
   }
   if (start[8] !== 0x7b) {
     refuseKnownFormat(where, start);

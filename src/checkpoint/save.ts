@@ -75,7 +75,7 @@ function convert(entry: SafetensorsEntry, from: FloatDtype, to: FloatDtype): Saf
     data: async function* () {
       for await (const piece of regroup(pieces(entry.data()), width)) {
         if (piece.length % width !== 0) {
-          throw new ShapeError("data end inside an element", {
+          throw new ShapeError("data end in the middle of an element", {
             where: "saveCheckpoint",
             name: entry.name,
             expected: `a multiple of ${width} bytes`,
@@ -149,7 +149,7 @@ export async function saveCheckpoint(
   try {
     const maxBytes = options.maxShardBytes ?? DEFAULT_SHARD;
     if (!(maxBytes > 0)) {
-      throw new ConfigError("bad maxShardBytes", { where: sink.name, expected: "> 0", found: maxBytes });
+      throw new ConfigError("invalid maxShardBytes", { where: sink.name, expected: "> 0", found: maxBytes });
     }
     const entries = [...tensors].map((entry) => target(entry, options));
     const shards = split(entries, maxBytes);
@@ -169,7 +169,7 @@ export async function saveCheckpoint(
     for (const [i, shard] of shards.entries()) {
       for (const entry of shard) {
         if (map.has(entry.name)) {
-          throw new ConfigError("two tensors of one name", { where: sink.name, name: entry.name });
+          throw new ConfigError("duplicate tensor name", { where: sink.name, name: entry.name });
         }
         map.set(entry.name, nameOf(i));
         totalSize += entryBytes(entry);

@@ -36,8 +36,8 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
     const key = name.slice(0, match.index);
     const where = checkpoint.tree.name;
     if (dtype !== "U8")
-      throw new FormatError("tiles are bytes", { where, name, expected: "U8", found: dtype });
-    if (stored.has(key)) throw new FormatError("a weight is stored in two formats", { where, name });
+      throw new FormatError("tiles must be stored as bytes", { where, name, expected: "U8", found: dtype });
+    if (stored.has(key)) throw new FormatError("weight is stored in two formats", { where, name });
     stored.set(key, { name, format: match[1] as QuantFormat, bytes });
   }
   if (stored.size === 0) return null;

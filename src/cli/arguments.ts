@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { firstInvalid } from "../files/utf8.ts";
 import { ConfigError } from "../tensor/errors.ts";
 
-/** The arguments as the system has them, each ended by a zero byte; null where it does not tell. */
+/** The arguments as the system has them, each ended by a zero byte; null if it does not tell. */
 function rawArguments(): Uint8Array | null {
   if (process.platform !== "linux") return null;
   try {

@@ -70,7 +70,7 @@ async function play(
     },
     async writeFile(path, text, force) {
       if (files.has(path) && !(force && isSavedConversation(files.get(path)!))) {
-        throw new ConfigError("there is something already", { where: path });
+        throw new ConfigError("already exists", { where: path });
       }
       files.set(path, text);
     },
@@ -211,7 +211,7 @@ describe("commands", () => {
     expect(JSON.parse(first.files.get("talk.json")!).messages).toHaveLength(3);
     expect(first.screen).toContain("[saved 3 messages to talk.json]");
     const again = await play(["a"], ["u", "/save t.json", "/undo", "/save t.json", "/save --force t.json"]);
-    expect(again.screen).toContain("[error: t.json: there is something already]");
+    expect(again.screen).toContain("[error: t.json: already exists]");
     expect(JSON.parse(again.files.get("t.json")!).messages).toHaveLength(0);
     const { screen } = await play([], ["/load nowhere", "/load", "/save", "/save --force", "/history"]);
     expect(screen).toContain("[error: no such file: nowhere]");

@@ -22,7 +22,7 @@ export interface ChatSettings {
 export interface Setting {
   readonly key: keyof ChatSettings;
   readonly expected: string;
-  /** The value, or undefined where the text is none. */
+  /** The value, or undefined if the text is none. */
   readonly parse: (text: string) => number | boolean | null | undefined;
 }
 
@@ -76,7 +76,7 @@ export function replyStats({ stats }: Pick<Reply, "stats">): string {
   return parts.join(", ");
 }
 
-/** Settings as options of a reply; each reply of a conversation gets a seed of its own. */
+/** Settings as options of a reply; each reply of a conversation gets its own seed. */
 export function replySettings(settings: ChatSettings, replies: number, signal: AbortSignal): ReplySettings {
   const { maxTokens, thinking, seed, ...sampling } = settings;
   return {

@@ -178,7 +178,7 @@ describe("editing a line", () => {
     expect(await typed("one two", ctrl("W"), "three", ENTER)).toEqual(line("one three"));
     expect(await typed("old text", ctrl("U"), "new", ENTER)).toEqual(line("new"));
     expect(await typed("keep drop", LEFT, LEFT, LEFT, LEFT, ctrl("K"), ENTER)).toEqual(line("keep "));
-    // Ctrl-D where something is typed deletes a character.
+    // Ctrl-D if something is typed deletes a character.
     expect(await typed("abc", ctrl("A"), CTRL_D, ENTER)).toEqual(line("bc"));
   });
 
@@ -330,7 +330,7 @@ it("reads and writes files", async () => {
   const path = join(folder, "a.txt");
   await terminal.writeFile(path, "Grüße\n", false);
   expect(await terminal.readFile(path)).toBe("Grüße\n");
-  await expect(terminal.writeFile(path, "x", false)).rejects.toThrow(/something already.*--force/);
+  await expect(terminal.writeFile(path, "x", false)).rejects.toThrow(/already exists.*--force/);
   await expect(terminal.writeFile(path, "x", true)).rejects.toThrow(/not written by this program/);
   expect(await terminal.readFile(path)).toBe("Grüße\n");
   const talk = join(folder, "talk.json");

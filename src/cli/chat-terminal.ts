@@ -20,7 +20,7 @@ export interface TerminalStreams {
   readonly output: NodeJS.WritableStream;
 }
 
-/** Takes over the terminal until disposed. Colours are left out where `NO_COLOR` is set. */
+/** Takes over the terminal until disposed. Colors are left out if `NO_COLOR` is set. */
 export function openTerminal(
   { input, output }: TerminalStreams = { input: process.stdin, output: process.stdout },
 ): ChatTerminal & Disposable {
@@ -34,7 +34,7 @@ export function openTerminal(
       return [line.startsWith("/") ? found : [], line];
     },
   });
-  const colours = !process.env.NO_COLOR;
+  const colors = !process.env.NO_COLOR;
   const waiting: Line[] = [];
   let ended = false;
   let reader: ((line: Line) => void) | null = null;
@@ -97,14 +97,14 @@ export function openTerminal(
       if (ended) return Promise.resolve({ kind: "end" });
       return new Promise((resolve) => {
         reader = resolve;
-        editor.setPrompt(colours ? `${CYAN}${prompt}${PLAIN}` : prompt);
+        editor.setPrompt(colors ? `${CYAN}${prompt}${PLAIN}` : prompt);
         // The cursor stays behind what was typed while a reply was written.
         editor.prompt(true);
         if (initial !== undefined) editor.write(initial);
       });
     },
     write(text, style) {
-      output.write(style && colours ? `${DIM}${text}${PLAIN}` : text);
+      output.write(style && colors ? `${DIM}${text}${PLAIN}` : text);
     },
     async stoppable(body) {
       const controller = new AbortController();
@@ -120,7 +120,7 @@ export function openTerminal(
         controller.abort();
         late = setTimeout(() => {
           const note = "\n(stopping; Ctrl-C again ends the program)\n";
-          output.write(colours ? `${DIM}${note}${PLAIN}` : note);
+          output.write(colors ? `${DIM}${note}${PLAIN}` : note);
           told = true;
         }, LATE_MS);
       };

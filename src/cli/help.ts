@@ -49,7 +49,7 @@ function commandLines(command: string, width: number): string[] {
   return [...lines, line];
 }
 
-/** A block of rows "  command   what it does": side by side where all of it fits, else one under the other. */
+/** A block of rows "  command   what it does": side by side if all of it fits, else one under the other. */
 function rows(block: readonly string[], width: number): string[] {
   const parts = block.map((row) => {
     const [, left, right = ""] = /^ {2}(.*?)(?: {2,}(.*))?$/.exec(row)!;

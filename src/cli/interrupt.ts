@@ -18,7 +18,7 @@ export interface Interrupt extends Disposable {
 /** Listeners for a reader of standard output or standard error that is gone, the newest last. */
 const readerGone: (() => void)[] = [];
 
-/** Tells what runs that nobody reads its output any more; false where nothing that runs wants to know. */
+/** Tells what runs that nobody reads its output any more; false if nothing that runs wants to know. */
 export function tellReaderGone(): boolean {
   const newest = readerGone.at(-1);
   newest?.();

@@ -35,7 +35,7 @@ export class ProgressLine {
     this.#shown = true;
   };
 
-  /** Writes a line of its own, on any output. */
+  /** Writes its own line, on any output. */
   readonly note = (text: string): void => {
     this.clear();
     this.#out.write(`${text}\n`);

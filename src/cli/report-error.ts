@@ -1,4 +1,4 @@
-/** How the command line ends: one line for an error that was foreseen, quiet where the reader has gone. */
+/** How the command line ends: one line for an error that was foreseen, quiet if the reader has gone. */
 import { writeSync } from "node:fs";
 import { type FileAction, fileError } from "../files/file-error.ts";
 import { DeepseekError } from "../tensor/errors.ts";
@@ -26,7 +26,7 @@ export function errorText(error: unknown, debug: boolean): string {
 
 /**
  * Ends the process quietly once nobody reads the stream (`deepseek-ts .. | head`, a terminal that was closed), and with
- * one line where it cannot be written to. What must save first is asked to.
+ * one line if it cannot be written to. What must save first is asked to.
  */
 export function endWithReader(stream: NodeJS.WriteStream): void {
   let told = false;

@@ -78,7 +78,7 @@ async function step(
 
 const tokenAt = (i: number, vocabulary: number) => (i * 7919 + 13) % vocabulary;
 
-/** Makes, saves, opens, prefills and decodes. @throws ConfigError, DeepseekError where it does not fit */
+/** Makes, saves, opens, prefills and decodes. @throws ConfigError, DeepseekError if it does not fit */
 export async function benchmarkShape(
   configJson: Json,
   device: Device,
@@ -92,7 +92,7 @@ export async function benchmarkShape(
   const vocabulary = config.vocabSize;
   const { total: memory } = thisMachine();
   if (bytes.total > memory) {
-    throw new ConfigError("the weights are larger than this machine's memory", {
+    throw new ConfigError("the weights exceed this machine's memory", {
       where: "bench",
       name: `--dtype ${dtype}`,
       expected: `at most ${formatBytes(memory)}`,

@@ -94,7 +94,7 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
   return { ...result, exitCode: interrupt.exitCode };
 }
 
-/** A word for a shell, quoted where it needs to be. */
+/** A word for a shell, quoted if it needs to be. */
 export function quote(word: string): string {
   return /^[\w./@:=+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -33,8 +33,8 @@ function* nodeModulesAbove(start: string): Generator<string> {
 }
 
 /**
- * The nearest `node_modules` of `start`, then of this package, with enough TypeScript in it; where none has enough,
- * the one with the most. @throws ConfigError where there is none at all
+ * The nearest `node_modules` of `start`, then of this package, with enough TypeScript in it; if none has enough,
+ * the one with the most. @throws ConfigError if there is none at all
  */
 export async function nearestTypescript(start: string): Promise<string> {
   const here = dirname(fileURLToPath(import.meta.url));

@@ -172,7 +172,7 @@ describe("datasets on disk", () => {
   it("stores best-fit rows with ignored targets on padding", async () => {
     await buildDataset(folder, docs(30), { vocabSize: 1000, eosId: EOS, bestFitLength: 19, shardTokens: 33 });
     const dataset = await openDataset(folder);
-    expect(() => dataset.sequenceCount(18)).toThrow(/another length/);
+    expect(() => dataset.sequenceCount(18)).toThrow(/another sequence length/);
     const { targets, tokens } = await new BatchIterator(dataset, {
       batch: dataset.sequenceCount(19),
       length: 19,
@@ -198,13 +198,13 @@ describe("datasets on disk", () => {
       throw new Error("power cut");
     };
     await expect(buildDataset(folder, broken(), options)).rejects.toThrow("power cut");
-    await expect(openDataset(folder)).rejects.toThrow(/not built to its end/);
+    await expect(openDataset(folder)).rejects.toThrow(/incomplete/);
     expect(await readdir(folder)).toEqual([]);
     await buildDataset(folder, docs(40), options);
     await expect(buildDataset(folder, broken(), options)).rejects.toThrow("power cut");
     expect((await readIndex(folder)).documents).toBe(40);
     await expect(buildDataset(folder, docs(1), { ...options, force: false })).rejects.toThrow(
-      /something already/,
+      /already exists/,
     );
     const controller = new AbortController();
     controller.abort(new Error("stopped"));
@@ -214,7 +214,7 @@ describe("datasets on disk", () => {
     await expect(buildDataset(folder, [{ path: "x", ids: [1000] }], options)).rejects.toThrow(/vocabulary/);
     await buildDataset(folder, docs(40), options);
     await truncate(join(folder, "tokens-00001.bin"), 10);
-    await expect(openDataset(folder)).rejects.toThrow(/another size/);
+    await expect(openDataset(folder)).rejects.toThrow(/wrong size/);
     await writeFile(join(folder, "index.json"), '{"format":"other"}');
     await expect(openDataset(folder)).rejects.toThrow(/not a token dataset/);
     // Somebody's own index.json by now.

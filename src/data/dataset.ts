@@ -55,7 +55,7 @@ export class TokenDataset {
     const { rowLength } = this.layout;
     if (rowLength === null) return Math.max(0, Math.floor((this.tokenCount - 1) / length));
     if (rowLength !== length) {
-      throw new ConfigError("rows were packed for another length", {
+      throw new ConfigError("rows were packed for another sequence length", {
         where: "TokenDataset.length",
         expected: rowLength,
         found: length,

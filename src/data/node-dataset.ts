@@ -148,7 +148,7 @@ export async function openDataset(directory: string): Promise<TokenDataset> {
   for (const { file, tokens } of index.shards) {
     const found = await stat(join(directory, file)).catch(() => null);
     if (found?.size !== tokens * size) {
-      throw new FormatError("a shard is missing or has another size", {
+      throw new FormatError("a shard is missing or has the wrong size", {
         where: join(directory, file),
         expected: tokens * size,
         found: found?.size ?? "no file",
@@ -159,7 +159,7 @@ export async function openDataset(directory: string): Promise<TokenDataset> {
     total += tokens;
   }
   if (total !== index.tokens) {
-    throw new FormatError("shards do not add up", {
+    throw new FormatError("shard sizes do not add up to the index", {
       where: directory,
       expected: index.tokens,
       found: total,
@@ -175,7 +175,7 @@ export async function readIndex(directory: string): Promise<DatasetIndex> {
   try {
     index = JSON.parse(await readFile(path, "utf8")) as DatasetIndex;
   } catch (cause) {
-    throw new FormatError("no readable index; the dataset was not built to its end", {
+    throw new FormatError("no readable index; the dataset is incomplete", {
       where: path,
       hint: "Build the dataset again.",
       cause,

@@ -99,7 +99,7 @@ export function presetExtensions(extensions: ExtensionPreset | readonly string[]
   if (typeof extensions !== "string") {
     const wrong = extensions.find((e) => typeof e !== "string");
     if (wrong !== undefined) {
-      throw new ConfigError("extensions are texts", {
+      throw new ConfigError("extensions must be strings", {
         where: "data.extensions",
         found: JSON.stringify(wrong),
       });

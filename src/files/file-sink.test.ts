@@ -52,7 +52,7 @@ describe("a file", () => {
 
   it("is replaced only with force, only where it is ours, and keeps its rights", async () => {
     await writeTextFile(path, "ours 1");
-    await expect(writeTextFile(path, "ours 2")).rejects.toThrow(/there is something already/);
+    await expect(writeTextFile(path, "ours 2")).rejects.toThrow(/already exists/);
     await expect(writeTextFile(path, "ours 2", { force: true })).rejects.toThrow(
       /not written by this program/,
     );
@@ -90,7 +90,7 @@ describe("a file", () => {
       writeFileSync(path, "thesis");
       const error = await sink.commit().catch((e: Error) => e);
       await sink.abort();
-      expect(String(error)).toMatch(/could not get its name; found: it is whole/);
+      expect(String(error)).toMatch(/could not be renamed into place; found: it is whole/);
       expect(read()).toBe("thesis");
       const kept = readdirSync(dir).find((name) => name.startsWith("f.tmp-"))!;
       expect(String(error)).toContain(kept);

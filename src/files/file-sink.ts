@@ -40,7 +40,7 @@ export async function copyRights(like: string, path: string): Promise<void> {
 export function keptAside(path: string, temporary: string, cause: unknown): ConfigError {
   settled(temporary);
   const foreseen = fileError(cause, path, "write");
-  return new ConfigError("what was written could not get its name", {
+  return new ConfigError("written data could not be renamed into place", {
     where: path,
     found: `it is whole, in ${temporary}`,
     hint: `Rename it by hand. ${foreseen instanceof Error ? foreseen.message : String(foreseen)}`,

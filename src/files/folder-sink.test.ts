@@ -89,7 +89,7 @@ describe("a folder of ours", () => {
 
   it("is replaced only with force, and whole", async () => {
     await save(old);
-    await expect(save(next)).rejects.toThrow(/there is something already.*--force/);
+    await expect(save(next)).rejects.toThrow(/already exists.*--force/);
     expect(filesOf(path)).toEqual(old);
     if (process.platform !== "win32") chmodSync(path, 0o700);
     await save(next, { force: true });
@@ -225,7 +225,7 @@ describe("what is not ours", () => {
     put({ "thesis.txt": "irreplaceable" });
     const error = await sink.commit().catch((e: ConfigError) => e);
     await sink.abort();
-    expect((error as ConfigError).message).toMatch(/could not get its name; found: it is whole/);
+    expect((error as ConfigError).message).toMatch(/could not be renamed into place; found: it is whole/);
     expect(filesOf(path)).toEqual({ "thesis.txt": "irreplaceable" });
     const kept = readdirSync(dir).find((name) => name.startsWith("model.tmp-"))!;
     expect((error as ConfigError).message).toContain(kept);
@@ -244,7 +244,7 @@ describe("links", () => {
 
   it("that lead nowhere are refused", async () => {
     symlinkSync("gone", path);
-    await expect(save(next)).rejects.toThrow(/leads nowhere/);
+    await expect(save(next)).rejects.toThrow(/dangling/);
     symlinkSync("b", join(dir, "a"));
     symlinkSync("a", join(dir, "b"));
     await expect(save(next, {}, join(dir, "a"))).rejects.toThrow(/in a circle/);
@@ -297,7 +297,7 @@ describe("a death", () => {
     expect(await recoverFolder(path)).toBe(true);
     expect(await recoverFolder(path)).toBe(false);
     renameSync(path, deadName("old"));
-    await expect(save(next)).rejects.toThrow(/there is something already/);
+    await expect(save(next)).rejects.toThrow(/already exists/);
     await save(next, { force: true });
     expect(filesOf(path)).toEqual(next);
     rmSync(path, { recursive: true });

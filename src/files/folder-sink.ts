@@ -65,7 +65,7 @@ export async function recoverFolder(dir: string): Promise<boolean> {
       return true;
     }
     if (performance.now() - began > SWAP_MS) {
-      throw new ConfigError("a replacement of the folder was cut short", {
+      throw new ConfigError("an earlier replacement of the folder was interrupted", {
         where: dir,
         found: aside,
         hint: "Rename the one to keep by hand.",

@@ -39,7 +39,7 @@ const WINDOWS_DEVICE = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
 export function checkName(path: string, platform: string = process.platform): void {
   const name = basename(path);
   if (platform !== "win32" || !(WINDOWS_DEVICE.test(name) || /[ .]$/.test(name))) return;
-  throw new ConfigError("Windows has no such file name", { where: path, hint: "Choose another name." });
+  throw new ConfigError("invalid file name on Windows", { where: path, hint: "Choose another name." });
 }
 
 /**
@@ -56,7 +56,7 @@ export async function realPlace(path: string): Promise<string> {
   if (!link?.isSymbolicLink()) return full;
   return await realpath(full).catch((cause: unknown) => {
     if (!isMissing(cause)) throw fileError(cause, full, "write");
-    throw new ConfigError("a symbolic link that leads nowhere", {
+    throw new ConfigError("dangling symbolic link", {
       where: path,
       hint: "Delete the link, or create what it leads to.",
       cause,
@@ -104,7 +104,7 @@ export async function checkFolderPlace(
   const target = await statIfThere(path);
   if (target === null) return checkParent(path);
   if (!target.isDirectory()) {
-    throw new ConfigError("there is a file of this name", { where: path, hint: "Choose another name." });
+    throw new ConfigError("a file of this name exists", { where: path, hint: "Choose another name." });
   }
   await checkSources(path, target, sources);
   const [manifest, foreign] = await explained(path, "read", async () => [
@@ -124,14 +124,14 @@ export async function checkFolderPlace(
     });
   }
   if (manifest !== null && !force) {
-    throw new ConfigError("there is something already", {
+    throw new ConfigError("already exists", {
       where: path,
       hint: "Choose another place, or --force.",
     });
   }
   const parent = await statIfThere(dirname(path));
   if (parent !== null && parent.dev !== target.dev) {
-    throw new ConfigError("a disk is mounted here, and cannot be replaced as a whole", {
+    throw new ConfigError("a mount point cannot be replaced", {
       where: path,
       hint: `Name a folder on it, such as ${join(path, "model")}.`,
     });
@@ -164,13 +164,13 @@ export async function checkFilePlace(
   }
   await checkSources(path, target, sources);
   if (!force) {
-    throw new ConfigError("there is something already", {
+    throw new ConfigError("already exists", {
       where: path,
       hint: isOurs === undefined ? "Choose another name." : "Choose another name, or --force.",
     });
   }
   if (!(await explained(path, "read", async () => (await isOurs?.(path)) ?? false))) {
-    throw new ConfigError("the file was not written by this program, and is not replaced", {
+    throw new ConfigError("the existing file was not written by this program and is not replaced", {
       where: path,
       hint: "Choose another name, or move it away.",
     });

@@ -21,7 +21,7 @@ export async function readTextFile(path: string): Promise<string> {
   const bytes = await explained(path, "read", async () => {
     const { size } = await stat(path);
     if (size > MOST_BYTES) {
-      throw new ConfigError("the file is too long for a text", {
+      throw new ConfigError("the file is too large to read as text", {
         where: path,
         expected: `at most ${MOST_BYTES} bytes`,
         found: size,

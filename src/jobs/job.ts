@@ -1,6 +1,6 @@
 /**
  * Long work behind one interface: it has an id, events with rising numbers that can be read again from any number, a
- * result, and it can be cancelled. It belongs to the queue that runs it, not to whoever asked: a reader that goes away
+ * result, and it can be canceled. It belongs to the queue that runs it, not to whoever asked: a reader that goes away
  * stops nothing. This file holds the contract; `memory-queue.ts` runs jobs in this process.
  */
 
@@ -12,7 +12,7 @@ export interface JobInfo {
   /** What it does: `generate`, `train`, `quantize`, .. */
   readonly kind: string;
   readonly state: JobState;
-  /** Milliseconds since 1970; null where that has not happened. */
+  /** Milliseconds since 1970; null if that has not happened. */
   readonly added: number;
   readonly started: number | null;
   readonly ended: number | null;

@@ -2,7 +2,7 @@
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import type { Job, JobContext, JobHandler, JobInfo, JobQueue, JobState, NumberedEvent } from "./job.ts";
 
-/** A job that was cancelled, or whose queue was closed. */
+/** A job that was canceled, or whose queue was closed. */
 export class JobCancelledError extends DeepseekError {
   override name = "JobCancelledError";
 }
@@ -173,7 +173,7 @@ export class MemoryQueue implements JobQueue {
   #closed = false;
   #next = 1;
 
-  /** @throws ConfigError where a limit is no positive integer */
+  /** @throws ConfigError if a limit is not a positive integer */
   constructor(options: MemoryQueueOptions = {}) {
     this.#limits = { ...defaults, ...options };
     for (const [name, value] of Object.entries(this.#limits)) {

@@ -86,7 +86,7 @@ class Reader {
     const text = this.#text;
     if (!this.#begun) {
       this.#begun = true;
-      if (text.charCodeAt(0) === 0xfeff) this.#fail("a byte-order mark before the JSON");
+      if (text.charCodeAt(0) === 0xfeff) this.#fail("byte-order mark before the JSON");
     }
     for (let left = most; left > 0; left--) {
       if (!this.#place(this.#value())) continue;

@@ -13,7 +13,7 @@ export interface ParityOutput {
   readonly name: string;
   /** Largest absolute difference; for ids the number of places that differ. */
   readonly maxAbs: number;
-  /** `maxAbs` divided by the largest magnitude of the reference (0 where both are 0). */
+  /** `maxAbs` divided by the largest magnitude of the reference (0 if both are 0). */
   readonly maxRel: number;
   readonly tolerance: number;
   /** Which of the two figures the tolerance bounds. */
@@ -48,7 +48,7 @@ export class Expected {
     const { dtype } = this.#file.tensors.get(name)!;
     if (dtype === "F32") return new Float32Array(bytes.buffer);
     if (dtype === "I32") return new Int32Array(bytes.buffer);
-    throw new FormatError("expected values are F32 or I32", { where: "parity", name, found: dtype });
+    throw new FormatError("expected values must be F32 or I32", { where: "parity", name, found: dtype });
   }
 
   async close(): Promise<void> {
@@ -72,7 +72,7 @@ export class Comparison {
     this.outputs.push({ name, maxAbs, maxRel, tolerance, measure, within });
   }
 
-  /** Rows of `width` where `real` says so; the others are padding. NaN and unequal sizes fail. */
+  /** Rows of `width` if `real` says so; the others are padding. NaN and unequal sizes fail. */
   values(
     name: string,
     found: ArrayLike<number>,

@@ -52,7 +52,7 @@ const mtpWeight = 0.3;
 /**
  * Runs a fixture folder on `device` and compares everything it holds: states, router decisions, logits, losses,
  * every gradient, caches, greedy continuations with and without a cache and in both forms of latent attention.
- * @throws FormatError, ConfigError where the folder is not a fixture
+ * @throws FormatError, ConfigError if the folder is not a fixture
  */
 export async function checkParity(
   tree: FileTree,
@@ -92,7 +92,7 @@ interface Run {
   readonly model: CausalLM;
   readonly inputs: Inputs;
   readonly expected: Expected;
-  /** Null where the folder has no `grads.safetensors`: then no gradient is compared. */
+  /** Null if the folder has no `grads.safetensors`: then no gradient is compared. */
   readonly gradients: Expected | null;
   readonly tolerance: Tolerance;
   readonly comparison: Comparison;
@@ -171,7 +171,7 @@ async function compareTraining(run: Run): Promise<void> {
     return { loss, crossEntropy, mtp };
   });
 
-  // Rows of the MTP block beyond the fixture's are routed too, but compared only where the reference has them.
+  // Rows of the MTP block beyond the fixture's are routed too, but compared only if the reference has them.
   const names = expected.names().filter((name) => captured.tensors.has(name));
   const mtpRouter = `router.${model.config.layers}.`;
   await compareCaptured(

@@ -58,7 +58,7 @@ export class RepoCache {
   /** Where a file's content belongs. @throws FormatError on an etag that is not a plain name */
   blob(file: HubFile): string {
     if (!/^[\w-]{1,128}$/.test(file.etag)) {
-      throw new FormatError("the hub gave a file no usable etag", {
+      throw new FormatError("the hub sent no usable etag for a file", {
         where: this.name,
         name: file.path,
         found: JSON.stringify(file.etag),

@@ -126,7 +126,7 @@ export class HubClient {
     const info = await modelInfo({ ...common, name, revision, additionalFields: ["sha"] });
     const commit: unknown = info.sha;
     if (typeof commit !== "string" || !/^[0-9a-f]{40}$/.test(commit)) {
-      throw new FormatError("the hub names no commit", {
+      throw new FormatError("the hub's response has no commit", {
         where: `${name}@${revision}`,
         expected: "40 hexadecimal digits",
         found: String(commit),
@@ -160,7 +160,7 @@ export class HubClient {
         // A server that ignores ranges sends the file from its start.
         await open.response.body?.cancel();
         throw new HubError(
-          "the server sends no parts of files",
+          "the server does not support range requests",
           { where: path, expected: 206, found: open.response.status, hint: "Download the model first." },
           open.response.status,
           false,
@@ -296,8 +296,8 @@ export class HubClient {
         passing,
         { retryAfter, unknownModel },
       );
-    if (status === 429) return fail("the hub limits the rate of requests", "Wait some minutes.", true);
-    if (status >= 500 || status === 408) return fail("the hub is out of order", "Try again later.", true);
+    if (status === 429) return fail("rate limit of the hub exceeded", "Wait some minutes.", true);
+    if (status >= 500 || status === 408) return fail("the hub is unavailable", "Try again later.", true);
     // Addresses on storage hosts expire; a new request to the hub gives a new one.
     if (!ours) return fail(`${new URL(url).host} refuses the file`, "Try again.", true);
     const page = `${this.endpoint}/${what.split(":")[0]}`;
@@ -307,7 +307,7 @@ export class HubClient {
       return fail("the model is gated: its terms must be accepted", `Accept them on ${page}, ${account}.`);
     }
     if (/invalid credentials|invalid username or password/i.test(said) && this.#token !== null) {
-      return fail("the hub does not accept the token", `It may have expired: ${login}.`);
+      return fail("the hub rejected the token", `It may have expired: ${login}.`);
     }
     if (status === 401 || code === "RepoNotFound") {
       return fail(
@@ -321,7 +321,7 @@ export class HubClient {
     if (code === "RevisionNotFound") return fail("the model has no such revision", `See ${page}/tree/main.`);
     if (code === "EntryNotFound") return fail("the model has no such file", `See ${page}/tree/main.`);
     if (status === 404) return fail("no such model, revision or file", `See ${page}.`);
-    return fail("the hub refuses the request", `Does ${page} open in a browser?`);
+    return fail("the hub rejected the request", `Does ${page} open in a browser?`);
   }
 }
 

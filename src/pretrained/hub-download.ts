@@ -125,7 +125,7 @@ async function fetchRest(
       await response.body?.cancel();
       await partial.restart();
       throw new HubError(
-        "the server sent another part than asked for",
+        "the server sent another range than requested",
         { where: what, found: response.headers.get("content-range") ?? response.status },
         response.status,
         true,

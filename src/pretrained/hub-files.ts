@@ -57,7 +57,7 @@ export function neededFiles(where: string, paths: readonly string[], file?: stri
   if (file !== undefined) {
     const other = weightLayouts.find(({ files }) => files.test(file));
     if (other) {
-      throw new ConfigError("only GGUF files are chosen by name", {
+      throw new ConfigError("only GGUF files can be selected by name", {
         where,
         name: file,
         expected: "a .gguf file",

@@ -84,7 +84,7 @@ export async function openHub(
 ): Promise<{ settings: HubSettings; client: HubClient; repo: string; revision: string }> {
   const parsed = parseHubName(name);
   if (parsed === null) {
-    throw new ConfigError("not a model's name on the hub", {
+    throw new ConfigError("not a model name on the hub", {
       where: name,
       expected: "org/name or org/name@revision",
     });
@@ -181,7 +181,7 @@ async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<v
   await cache.make();
   const { bavail, bsize } = await statfs(cache.folder);
   if (missing <= bavail * bsize) return;
-  throw new ConfigError("the disk has no room for the model", {
+  throw new ConfigError("not enough disk space for the model", {
     where: cache.folder,
     expected: `${missing} bytes free`,
     found: bavail * bsize,

@@ -185,7 +185,7 @@ describe("load", () => {
     expect((await failure(load(weights))).message).toMatch(
       /folder or a .gguf file.*the folder that the file is in/,
     );
-    expect((await failure(load(folder, { revision: "v1" }))).message).toMatch(/no revision/);
+    expect((await failure(load(folder, { revision: "v1" }))).message).toMatch(/--revision applies/);
     await mkdir(join(root, "empty"), { recursive: true });
     expect(await failure(load(join(root, "empty")))).toBeInstanceOf(FormatError);
     expect(relative(root, folder)).toBe("refused");

@@ -57,7 +57,7 @@ async function localPlace(path: string, kind: "file" | "folder", file?: string):
   });
   if (kind === "file") {
     if (/\.gguf$/i.test(path)) return gguf(dirname(path), basename(path));
-    throw new FormatError("a model is a folder or a .gguf file", {
+    throw new FormatError("a model must be a folder or a .gguf file", {
       where: path,
       hint: weightLayouts.some(({ files }) => files.test(path))
         ? "Give the folder that the file is in; `deepseek-ts inspect` lists what a single file holds."
@@ -114,12 +114,15 @@ export async function locateModel(
   const kind = await kindOf(name);
   if (kind !== null) {
     if (rest.revision !== undefined) {
-      throw new ConfigError("files on this machine have no revision", { where: name, found: rest.revision });
+      throw new ConfigError("--revision applies to models on the hub only", {
+        where: name,
+        found: rest.revision,
+      });
     }
     return localPlace(name, kind, rest.file);
   }
   if (parseHubName(name) === null) {
-    throw new ConfigError("neither a file or folder here nor a name on the Hugging Face hub", {
+    throw new ConfigError("neither an existing file or folder nor a name on the Hugging Face hub", {
       where: name,
       expected: "a model's folder, a .gguf file, or org/name",
       found: `nothing at ${resolve(name)}`,

@@ -244,14 +244,14 @@ const optional: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * `base` with the values of `over`, key by key, checked as a whole. `model` is taken over whole where it names another
+ * `base` with the values of `over`, key by key, checked as a whole. `model` is taken over whole if it names another
  * `model_type`; of `steps` and `seconds` the one given replaces the other; another shape of the learning rate leaves
  * behind what only the old one has.
  * @throws ConfigError on a key that a run does not have, or a value that is out of range or does not fit the others
  */
 export function mergeConfig(base: RunConfig, over: unknown, where = "config"): RunConfig {
   if (!isObject(over)) {
-    throw new ConfigError("a run configuration is a JSON object", { where, found: shownValue(over) });
+    throw new ConfigError("a run configuration must be a JSON object", { where, found: shownValue(over) });
   }
   const merged = merge(base as unknown as Json, over, where, "") as unknown as RunConfig;
   const given = isObject(over.training) ? over.training : {};
@@ -272,7 +272,7 @@ export function mergeConfig(base: RunConfig, over: unknown, where = "config"): R
   return config;
 }
 
-/** Refuses weights of losses that the model does not have, where they were asked for. @throws ConfigError */
+/** Refuses weights of losses that the model does not have, if they were asked for. @throws ConfigError */
 function checkUse(given: Json, { mtpLayers, moe }: LanguageConfig, where: string): void {
   const without = {
     mtpWeight: mtpLayers === 0 && "model.num_nextn_predict_layers is 0: it predicts no further token",

@@ -73,7 +73,7 @@ function fillOf(lines: readonly string[]): ExampleTexts["fill"] {
 
 /** Examples out of a text. */
 export function examplesOf(text: string): ExampleTexts {
-  // The last line may be cut off; what a terminal would obey is no example.
+  // The last line may be cut off; what a terminal would obey is not an example.
   const lines = text
     .split(/\r?\n/)
     .slice(0, -1)
@@ -84,7 +84,7 @@ export function examplesOf(text: string): ExampleTexts {
 /** Tokens that are looked at. */
 const TOKENS = 16_384;
 
-/** Examples for the run in `folder`; no text to fill in where it did not learn that. @throws FormatError, FileError */
+/** Examples for the run in `folder`; no text to fill in if it did not learn that. @throws FormatError, FileError */
 export async function exampleTexts(folder: string): Promise<ExampleTexts> {
   const [tokenizerJson, settings] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json"].map((name) => readTextFile(join(folder, "tokenizer", name))),

@@ -8,7 +8,7 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   await replaceOwnFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** @throws FormatError where the file is missing, or not JSON: then with line and column of the damage */
+/** @throws FormatError if the file is missing, or not JSON: then with line and column of the damage */
 export async function readJson(
   path: string,
   hint = "Is this the folder of a training run?",

@@ -14,7 +14,7 @@ export const RUN_LOCK = "run.lock";
 const DEAD = 900_000;
 
 /**
- * Takes the run in `folder` for this process until released. @throws ConfigError where another process, or this one
+ * Takes the run in `folder` for this process until released. @throws ConfigError if another process, or this one
  * already, prepares or trains it
  */
 export async function lockRun(folder: string): Promise<HeldLock> {
@@ -24,7 +24,7 @@ export async function lockRun(folder: string): Promise<HeldLock> {
   const { pid, host } = taken.owner;
   const here = host === undefined || host === hostname();
   if (here && pid === process.pid) {
-    throw new ConfigError("this process is training the run already", {
+    throw new ConfigError("this process already trains the run", {
       where: folder,
       hint: "Dispose of the other Run first.",
     });

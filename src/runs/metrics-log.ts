@@ -12,7 +12,7 @@ const LONGEST_LINE = 1 << 20;
 
 interface Line {
   readonly number: number;
-  /** With its line end; null where the line is longer than any of ours. */
+  /** With its line end; null if the line is longer than any of ours. */
   readonly bytes: Buffer | null;
   readonly length: number;
   readonly whole: boolean;
@@ -50,7 +50,7 @@ async function* linesOf(path: string): AsyncGenerator<Line> {
   if (length > 0) yield line(false);
 }
 
-/** Kind and step of a line; null where it is damaged. */
+/** Kind and step of a line; null if it is damaged. */
 function recordOf({ bytes, whole }: Line): { kind: string; step: number } | null {
   if (bytes === null || !whole) return null;
   try {
@@ -76,7 +76,7 @@ async function* goodLines(
   let at = 0;
   for await (const line of linesOf(path)) {
     const record = recordOf(line);
-    // A step comes again where two programs wrote at once.
+    // A step comes again if two programs wrote at once.
     if (record === null || record.step <= (reached.get(record.kind) ?? 0)) damaged.push(line.number);
     else if (record.step <= last) {
       reached.set(record.kind, record.step);
@@ -99,7 +99,7 @@ export class MetricsLog {
 
   /**
    * Drops what comes after step `last`, which will be written again, and lines that are damaged or repeat an earlier
-   * step. Returns a sentence about the damage, or null. @throws FormatError where the log is no file
+   * step. Returns a sentence about the damage, or null. @throws FormatError if the log is not a file
    */
   async trim(last: number): Promise<string | null> {
     const info = await stat(this.path).catch((error: NodeJS.ErrnoException) => {
@@ -109,7 +109,7 @@ export class MetricsLog {
     if (info === null) return null;
     if (!info.isFile()) throw new FormatError("not a file", { where: this.path });
     const damaged: number[] = [];
-    /** End of the beginning that stays as it is, and of what stays in all. */
+    /** End of the beginning that stays as it is, and of what stays in total. */
     let kept = 0;
     let end = 0;
     for await (const { at, length } of goodLines(this.path, last, damaged)) {

@@ -31,7 +31,7 @@ export interface PreparedRun {
   readonly skipped: number;
 }
 
-/** The tokenizer as the data pipeline asks for it. @throws FormatError where it has no end-of-text token */
+/** The tokenizer as the data pipeline asks for it. @throws FormatError if it has no end-of-text token */
 export function dataTokenizer(tokenizer: Tokenizer): DataTokenizer {
   const { eos, bos, fimBegin, fimHole, fimEnd } = tokenizer.specialIds;
   if (eos === undefined)
@@ -60,7 +60,7 @@ export interface RunTexts {
 
 /**
  * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
- * @throws ConfigError where the folder holds too little text
+ * @throws ConfigError if the folder holds too little text
  */
 export async function selectTexts(
   folder: string,
@@ -126,9 +126,9 @@ export async function selectTexts(
 }
 
 /**
- * Trains a tokenizer on the training part (a sample of `data.tokenizerBytes` where it is larger) and writes both parts
+ * Trains a tokenizer on the training part (a sample of `data.tokenizerBytes` if it is larger) and writes both parts
  * as tokens into the run's folder `out`, which appears when it is ready to train.
- * @throws ConfigError where something is at `out`, FormatError where all files of a part changed or vanished after they
+ * @throws ConfigError if something is at `out`, FormatError if all files of a part changed or vanished after they
  * were selected
  */
 export async function prepareRun(

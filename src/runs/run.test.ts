@@ -94,7 +94,7 @@ describe("one writer", () => {
     copy();
     {
       await using _run = await Run.open(folder, device);
-      await expect(Run.open(folder, device)).rejects.toThrow(/this process is training the run already/);
+      await expect(Run.open(folder, device)).rejects.toThrow(/this process already trains the run/);
     }
     expect(existsSync(join(folder, RUN_LOCK))).toBe(false);
     await using _again = await Run.open(folder, device);
@@ -154,7 +154,7 @@ describe("damage", () => {
     const failed = Run.open(folder, device);
     await expect(failed).rejects.toThrow(FormatError);
     await expect(failed).rejects.toThrow(
-      /no saved state of the run is whole; found: step 8: .*; step 6: .*; step 4: /,
+      /all checkpoints of the run are damaged; found: step 8: .*; step 6: .*; step 4: /,
     );
     expect(states()).toEqual(["step-00000004", "step-00000006", "step-00000008"]);
   });

@@ -36,7 +36,7 @@ import { MetricsLog } from "./metrics-log.ts";
 
 /** How long the run is; null while a run limited by time has not measured its speed. */
 export interface RunLength {
-  /** Steps in all. */
+  /** Steps in total. */
   readonly steps: number | null;
   /** Seconds left. */
   readonly seconds: number | null;
@@ -71,7 +71,7 @@ export interface TrainingMemory {
 }
 
 export interface OpenOptions {
-  /** Hears of what was damaged and how the run goes on, a line each. */
+  /** Called with what was damaged and how the run goes on, a line each. */
   readonly onNotice?: (text: string) => void;
 }
 
@@ -128,7 +128,7 @@ export class Run {
       batch: training.batch,
       learningRate: training.learningRate,
       optimizer: training.optimizer,
-      // A preset's weight stays where `model` was exchanged for one without prediction layers.
+      // A preset's weight stays if `model` was exchanged for one without prediction layers.
       mtpWeight: parts.model.config.mtpLayers > 0 ? training.mtpWeight : 0,
       balanceAlpha: training.balanceAlpha,
       biasGamma: training.biasGamma,
@@ -137,7 +137,7 @@ export class Run {
 
   /**
    * Opens a prepared run at its newest whole state, or at its beginning, for this process alone until it is disposed.
-   * @throws FormatError, ConfigError; a ConfigError where another process trains the run
+   * @throws FormatError, ConfigError; a ConfigError if another process trains the run
    */
   static async open(folder: string, device: Device, { onNotice = () => {} }: OpenOptions = {}): Promise<Run> {
     const path = join(folder, "run.json");
@@ -187,7 +187,7 @@ export class Run {
 
   /**
    * Puts the newest state that is whole into the trainer. Damaged ones are set aside under another name, so that they
-   * do not count as states to keep. @throws FormatError where there are states and none is whole
+   * do not count as states to keep. @throws FormatError if there are states and none is whole
    */
   async #loadNewest(onNotice: (text: string) => void): Promise<void> {
     const { config, model, trainer } = this;
@@ -208,7 +208,7 @@ export class Run {
       return;
     }
     if (damaged.length > 0) {
-      throw new FormatError("no saved state of the run is whole", {
+      throw new FormatError("all checkpoints of the run are damaged", {
         where: this.#checkpoints,
         found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
         hint: "Start a new run, or delete the folder's states to train this one from its beginning.",
@@ -224,7 +224,7 @@ export class Run {
 
   /**
    * Trains until the end or until `signal` aborts; then saves, and at the end also writes the model.
-   * @throws NotFiniteError where a loss, gradient or weight is not finite: nothing is saved or deleted then
+   * @throws NotFiniteError if a loss, gradient or weight is not finite: nothing is saved or deleted then
    */
   async train(events: RunEvents = {}, signal?: AbortSignal): Promise<RunResult> {
     try {
@@ -365,7 +365,7 @@ export class Run {
 
   /**
    * Writes the model in the Hugging Face layout with its tokenizer; `force` replaces a model that this program wrote.
-   * @throws ConfigError where something else is there
+   * @throws ConfigError if something else is there
    */
   async saveModel(
     folder: string,

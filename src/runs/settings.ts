@@ -6,7 +6,7 @@ import type { DataConfig } from "./data-config.ts";
 export type { DataConfig };
 
 export interface TrainingConfig {
-  /** Updates; null where `seconds` decides. */
+  /** Updates; null if `seconds` decides. */
   readonly steps: number | null;
   /** Wall time of the training loop, from which `steps` is set once the speed is known; null for no limit. */
   readonly seconds: number | null;

@@ -49,7 +49,7 @@ describe("checkMemory", () => {
 
   it("refuses what the machine does not have, unless asked to try", () => {
     expect(() => checkMemory(large, false, machine)).toThrow(
-      /more memory than this machine has; expected: at most 16\.0 GB; found: about [\d.]+ GB .*--ignore-memory/,
+      /exceeds this machine's memory; expected: at most 16\.0 GB; found: about [\d.]+ GB .*--ignore-memory/,
     );
     expect(checkMemory(large, true, machine)).toMatch(/or it will be slow$/);
   });

@@ -47,7 +47,7 @@ function valuesOfLayer(config: LanguageConfig, layer: number): number {
   return 6 * hiddenSize + attention + feedForward;
 }
 
-/** The memory of a run with these settings. @throws ConfigError where the model's settings are wrong */
+/** The memory of a run with these settings. @throws ConfigError if the model's settings are wrong */
 export function estimateTraining({ model, vocabSize, training }: RunConfig): TrainingEstimate {
   const config = parseConfig({ ...model, vocab_size: vocabSize });
   const { layers, mtpLayers, hiddenSize, moe } = config;
@@ -92,14 +92,14 @@ export function estimateText(estimate: TrainingEstimate, machine: Machine): stri
 const ADVICE = "Lower training.batch.size, training.sequenceLength, vocabSize or the model's sizes.";
 
 /**
- * The line about a run's memory. @throws ConfigError where the machine does not have that much, unless `force`; always
- * where a tensor is larger than any memory of the kernels
+ * The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force`; always
+ * if a tensor is larger than any memory of the kernels
  */
 export function checkMemory(config: RunConfig, force = false, machine: Machine = thisMachine()): string {
   const estimate = estimateTraining(config);
   const { largest, total } = estimate;
   if (largest.bytes > ONE_MEMORY) {
-    throw new ConfigError("a tensor would not fit in one WebAssembly memory", {
+    throw new ConfigError("a tensor exceeds one WebAssembly memory", {
       where: "training",
       name: largest.what,
       expected: `at most ${formatBytes(ONE_MEMORY)}`,
@@ -108,7 +108,7 @@ export function checkMemory(config: RunConfig, force = false, machine: Machine =
     });
   }
   if (total > machine.total && !force) {
-    throw new ConfigError("the run needs more memory than this machine has", {
+    throw new ConfigError("the run exceeds this machine's memory", {
       where: "training",
       expected: `at most ${formatBytes(machine.total)}`,
       found: estimateText(estimate, machine),

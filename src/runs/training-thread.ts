@@ -1,5 +1,5 @@
 /**
- * Training in a thread of its own, so that the program's own thread is always free to answer signals and to draw,
+ * Training in its own thread, so that the program's own thread is always free to answer signals and to draw,
  * however long a step takes. This file is the program's side.
  */
 import { Worker } from "node:worker_threads";

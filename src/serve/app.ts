@@ -1,5 +1,5 @@
 /**
- * The routes: OpenAI's /v1 interface, tokenising, health and metrics. Formats only; what is generated comes from the
+ * The routes: OpenAI's /v1 interface, tokenizing, health and metrics. Formats only; what is generated comes from the
  * engine's thread, so that nothing here waits for a model.
  */
 import { type Context, Hono } from "hono";
@@ -73,7 +73,7 @@ const streamHeaders = {
   "x-accel-buffering": "no",
 };
 
-/** The engine, where it can take work. @throws ApiError 503 */
+/** The engine, if it can take work. @throws ApiError 503 */
 function working(state: ServerState): EngineClient {
   if (state.phase === "loading") throw unavailable("The model is still loading.", "model_loading");
   if (state.phase === "draining") throw unavailable("The server is shutting down.", "shutting_down");

@@ -6,7 +6,7 @@ import { issueError } from "./issues.ts";
 
 export type Body = Record<string, unknown>;
 
-/** @throws ApiError where the body is no object */
+/** @throws ApiError if the body is not an object */
 export function object(body: unknown): Body {
   if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Body;
   throw invalidRequest("The body must be a JSON object.");

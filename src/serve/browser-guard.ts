@@ -58,7 +58,7 @@ export function browserGuard({ allowOrigins, allowHosts, keyed }: GuardOptions):
   function knownOrigin(origin: string, host: string | undefined): boolean {
     const given = origin.toLowerCase();
     if (origins.has("*") || origins.has(given)) return true;
-    // Pages without an origin of their own, among them frames that any site can make.
+    // Pages without their own origin, among them frames that any site can make.
     if (given === "null") return false;
     const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/.exec(given) ?? [];
     if (scheme === undefined) return false;

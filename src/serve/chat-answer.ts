@@ -107,7 +107,7 @@ function deltaBody({ content, reasoning, toolCalls }: Delta, shape: ChatShape): 
   };
 }
 
-/** The chunks of a streamed answer: the role of each choice, its deltas, its end, and the usage where asked for. */
+/** The chunks of a streamed answer: the role of each choice, its deltas, its end, and the usage if asked for. */
 export async function* chatChunks(
   stream: GenerationReader,
   head: AnswerHead,

@@ -6,7 +6,7 @@ import { type AnswerHead, collect, usageBody } from "./answers.ts";
 
 const utf8 = new TextEncoder();
 
-/** A token's text, or its id where that is asked for; of one that is part of a character its bytes, as OpenAI spells them. */
+/** A token's text, or its id if that is asked for; of one that is part of a character its bytes, as OpenAI spells them. */
 function label({ id, token, bytes }: TokenProbability, tokenIds: boolean): string {
   if (tokenIds) return `token_id:${id}`;
   const whole = utf8.encode(token);
@@ -18,7 +18,7 @@ const spelled = (bytes: readonly number[]) =>
   `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
 
 /**
- * Log-probabilities of the likeliest tokens and of the one that came, by text, with no token lost where two print alike:
+ * Log-probabilities of the likeliest tokens and of the one that came, by text, with no token lost if two print alike:
  * the likelier has the text itself.
  */
 function byLabel(entry: TokenEntry, tokenIds: boolean): Record<string, number> | null {

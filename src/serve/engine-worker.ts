@@ -11,7 +11,7 @@ import type { EngineSettings } from "./engine-settings.ts";
 /** Milliseconds between two lines about how far loading is. */
 const TOLD_EVERY = 2000;
 
-/** The model of `settings` on a device of its own. @throws ConfigError, FormatError, ShapeError, HubError */
+/** The model of `settings` on its own device. @throws ConfigError, FormatError, ShapeError, HubError */
 async function open(settings: EngineSettings, notice: (text: string) => void): Promise<LoadedModel> {
   const device = await createCpuDevice({ threads: settings.threads });
   try {

@@ -30,7 +30,7 @@ const PLACES: Readonly<Record<FaultKind, Pick<ErrorShape, "status" | "type">>> =
   unavailable: { status: 503, type: "server_error" },
 };
 
-/** An error as clients get it; null where it is none of the interface's and none of the engine's host. */
+/** An error as clients get it; null if it is none of the interface's and none of the engine's host. */
 export function apiError(error: unknown): ApiError | null {
   if (error instanceof ApiError) return error;
   if (!(error instanceof RequestError)) return null;

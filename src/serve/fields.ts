@@ -26,7 +26,7 @@ export const contentSchema = (fields: TextFields) =>
   z.union([z.string(), z.array(textPart(fields)).transform((texts) => texts.join(""))]);
 
 const content = contentSchema({ text: "text" });
-/** Clients dump their own objects, with null where there is nothing. */
+/** Clients dump their own objects, with null if there is nothing. */
 const anyContent = content.nullable();
 const answerContent = contentSchema({ text: "text", refusal: "refusal" });
 

@@ -81,10 +81,10 @@ const REASONS: Readonly<Record<string, { message: string; hint: string }>> = {
   ENOTFOUND: { message: "this host name is not known", hint: "Give an address of this machine with --host." },
 };
 
-/** Listens. @throws ConfigError where port or address cannot be had */
+/** Listens. @throws ConfigError if port or address cannot be had */
 export async function listen(server: Server, port: number, host: string): Promise<void> {
   if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
-    throw new ConfigError("not a port", {
+    throw new ConfigError("invalid port", {
       where: "serve",
       name: "port",
       expected: "0 to 65535",

@@ -82,7 +82,7 @@ function byResponseFormat(format: NonNullable<FormatBody["response_format"]>): R
   throw invalidRequest(`Missing required parameter: '${param}'.`, param, "missing_required_parameter");
 }
 
-/** The one format that is asked for. @throws ApiError where two are */
+/** The one format that is asked for. @throws ApiError if two are */
 export function formatOf(body: FormatBody): ResponseFormat {
   const found: ResponseFormat[] = [];
   const json = (value: JsonValue | string | null | undefined, param: string) => {

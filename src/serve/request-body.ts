@@ -72,8 +72,8 @@ export function bodyReader(limit: number): (request: Request) => Promise<string>
   }
 
   /**
-   * The body as text. @throws ApiError 413 beyond `limit`, 415 where it is no JSON or compressed, 400 for a broken
-   * encoding, 503 where all bodies together are too large
+   * The body as text. @throws ApiError 413 beyond `limit`, 415 if it is no JSON or compressed, 400 for a broken
+   * encoding, 503 if all bodies together are too large
    */
   return async (request) => {
     const encoding = request.headers.get("content-encoding");

@@ -1,6 +1,6 @@
 /**
- * What becomes of every field that clients of this family of interfaces send: obeyed, refused by name where it would
- * change the answer, ignored where it changes nothing. docs/server.md prints this table; a test walks over it.
+ * What becomes of every field that clients of this family of interfaces send: obeyed, refused by name if it would
+ * change the answer, ignored if it changes nothing. docs/server.md prints this table; a test walks over it.
  */
 
 export type Endpoint = "chat" | "completions";

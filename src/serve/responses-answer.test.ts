@@ -230,7 +230,7 @@ it("add up to the body in the official client, whatever comes", async () => {
 });
 
 describe("a stream", () => {
-  /** News that end with an error, where one is given. */
+  /** News that end with an error, if one is given. */
   const reader = (news: readonly GenerationNews[], error: unknown = null): GenerationReader => ({
     choices: 1,
     async *[Symbol.asyncIterator]() {

@@ -293,7 +293,7 @@ export class ResponseWriter {
   }
 }
 
-/** The events of a streamed answer; where the job fails, the last of them says so. */
+/** The events of a streamed answer; if the job fails, the last of them says so. */
 export async function* responseEvents(
   stream: GenerationReader,
   head: AnswerHead,

@@ -78,7 +78,7 @@ const inputItem = z.preprocess(
 const flatFunction = z.object({ type: z.literal("function"), ...functionFields });
 const other = z.object({ type: z.literal("other") });
 
-/** A tool of one of `types`; other kinds, which servers run themselves or which are no functions, are left out. */
+/** A tool of one of `types`; other kinds, which servers run themselves or which are not functions, are left out. */
 const toolOf = <T extends z.ZodType>(types: readonly string[], schema: T) =>
   z.preprocess(
     (value) =>

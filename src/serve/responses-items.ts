@@ -14,7 +14,7 @@ const CARRIED = "deepseek-ts.";
  */
 export const carryReasoning = (text: string): string => CARRIED + Buffer.from(text).toString("base64url");
 
-/** Reasoning out of `encrypted_content`; "" where another server has written it. */
+/** Reasoning out of `encrypted_content`; "" if another server has written it. */
 function carriedReasoning(carried: string): string {
   return carried.startsWith(CARRIED)
     ? Buffer.from(carried.slice(CARRIED.length), "base64url").toString()

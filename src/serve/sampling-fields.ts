@@ -9,7 +9,7 @@ export const MAX_CHOICES = 1024;
 /** Stop strings, and their characters together: beyond any use, and far below what costs. */
 const MOST_STOPS = 1024;
 const MOST_STOP_CHARACTERS = 65_536;
-/** What as good as forbids a token, whatever its logit. */
+/** What as good as forbids a token, regardless of its logit. */
 const NEVER = -1e9;
 
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish();

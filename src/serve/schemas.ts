@@ -93,7 +93,7 @@ type FunctionBody = z.infer<z.ZodObject<typeof functionFields>>;
 
 /**
  * Functions as tools, without fields that say nothing.
- * @throws ApiError where two have one name; `param` names the field of the one at an index
+ * @throws ApiError if two have one name; `param` names the field of the one at an index
  */
 export function toolsOf(functions: readonly FunctionBody[], param: (index: number) => string): Tool[] {
   const names = new Set<string>();
@@ -134,7 +134,7 @@ function tools(read: Pick<ChatBody, "tools" | "functions">, sent: Body): Tool[] 
   ).map((tool, i) => ({ ...asSent[i], ...tool }));
 }
 
-/** The choice in one form, whichever field of a body spells it. @throws ApiError where it names no tool */
+/** The choice in one form, whichever field of a body spells it. @throws ApiError if it names no tool */
 export function checkedChoice(choice: ToolChoice | null, list: readonly Tool[], param: string): ToolChoice {
   const wanted = choice ?? (list.length > 0 ? "auto" : "none");
   if (wanted === "none") return wanted;
@@ -214,7 +214,7 @@ export interface ParsedChat extends Parsed<ChatJob> {
   readonly tokenIds: boolean;
 }
 
-/** Whether the last message is a beginning that the answer continues. @throws ApiError where another one is marked */
+/** Whether the last message is a beginning that the answer continues. @throws ApiError if another one is marked */
 function continuesFinal(
   body: Pick<ChatBody, "messages" | "continue_final_message" | "add_generation_prompt">,
 ): boolean {

@@ -1,4 +1,4 @@
-/** The server around generation: what it refuses, models, cross-origin requests, cancelling, health, metrics. */
+/** The server around generation: what it refuses, models, cross-origin requests, canceling, health, metrics. */
 import { connect } from "node:net";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

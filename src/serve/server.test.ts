@@ -327,7 +327,7 @@ describe("forms of answers", () => {
     let texts = 0;
     let several = 0;
     for (const seed of [1, 2, 3, 4]) {
-      // A random model calls, and goes on calling, only where it is pushed.
+      // A random model calls, and goes on calling, only if it is pushed.
       const pushed = await ask(seed, { logit_bias: { [begin]: 8, [close]: seed > 2 ? -1 : 0 } });
       const [{ message, finish_reason }] = pushed.choices;
       expect(finish_reason).toBe("tool_calls");

@@ -27,7 +27,7 @@ export interface RunningServer {
   readonly port: number;
   readonly info: ModelInfo;
   readonly engine: EngineClient;
-  /** Resolves with the reason where the engine ends by itself; never otherwise. */
+  /** Resolves with the reason if the engine ends by itself; never otherwise. */
   readonly failed: Promise<string>;
   /**
    * Stops accepting, lets answers finish for up to `drainSeconds` (default 30), then cancels them; frees the model.
@@ -44,7 +44,7 @@ function hostInUrl(host: string): string {
 }
 
 /**
- * Starts serving; resolves once the model is open. @throws Error where the port cannot be had or the model not opened
+ * Starts serving; resolves once the model is open. @throws Error if the port cannot be had or the model not opened
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { port, host = "127.0.0.1", apiKeys = [], allowHosts = [], log = () => {} } = options;

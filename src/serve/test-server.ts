@@ -63,13 +63,13 @@ export interface TestServer extends AsyncDisposable {
   readonly client: OpenAI;
   /** Sends a body to it. */
   post(path: string, body: unknown, headers?: Record<string, string>): ReturnType<typeof post>;
-  /** Value of a metric, labels being part of the name; 0 where there is none. */
+  /** Value of a metric, labels being part of the name; 0 if there is none. */
   metric(name: string): Promise<number>;
   /** Id of the token that a text is, all of it. */
   tokenId(text: string): Promise<string>;
 }
 
-/** A server named "tiny"; disposing it fails where it has logged anything. */
+/** A server named "tiny"; disposing it fails if it has logged anything. */
 export async function startTestServer(): Promise<TestServer> {
   const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-serve-"));
   const problems: string[] = [];

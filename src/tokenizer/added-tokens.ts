@@ -1,7 +1,7 @@
 /**
  * The `added_tokens` of a `tokenizer.json`: strings that are matched on the raw text before anything else, the longest
  * first at each position. As in the Rust `tokenizers` library (added_vocabulary.rs), tokens with `normalized: false`
- * are looked for first and the others in what lies between, after normalisation; a token may take the white space
+ * are looked for first and the others in what lies between, after normalization; a token may take the white space
  * beside it (`lstrip`, `rstrip`) or count only between characters that form no word (`single_word`). Ids are what the
  * library gives, whatever the file says: a content of the vocabulary keeps the vocabulary's id, others follow it.
  */
@@ -28,7 +28,7 @@ interface TrieNode {
 function readToken(item: Partial<AddedTokenJson> | null, where: string, name: string): AddedTokenJson {
   const { id, content } = item ?? {};
   if (!Number.isInteger(id) || (id as number) < 0 || typeof content !== "string") {
-    throw new FormatError("an added token needs an id and a content", {
+    throw new FormatError("an added token must have an id and content", {
       where,
       name,
       found: JSON.stringify(item),
@@ -150,7 +150,7 @@ class Search {
     this.#start = start;
   }
 
-  /** Looks at the next place where a token may begin: null where there is none, else whether one does. */
+  /** Looks at the next place where a token may begin: null if there is none, else whether one does. */
   next(): boolean | null {
     const text = this.#text;
     this.#start.lastIndex = this.at;

@@ -120,7 +120,7 @@ export function buildBpe(
     }
   }
 
-  /** The token that the whole of a piece is, where the vocabulary goes before the merges. */
+  /** The token that the whole of a piece is, if the vocabulary goes before the merges. */
   function wholeToken(piece: string): number | undefined {
     return ignoreMerges && piece.length <= longest ? vocab.get(textToByteChars(piece)) : undefined;
   }

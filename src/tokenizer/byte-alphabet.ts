@@ -25,7 +25,7 @@ export const BYTES_BY_CHAR: readonly number[] = Array.from({ length: 256 }, (_, 
 const charToByte = new Map(BYTE_TO_CHAR.map((char, byte) => [char.charCodeAt(0), byte]));
 const utf8 = new TextEncoder();
 
-/** The bytes a byte-level token stands for, or null where a character lies outside the alphabet. */
+/** The bytes a byte-level token stands for, or null if a character lies outside the alphabet. */
 export function tokenToBytes(token: string): Uint8Array | null {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {

@@ -56,7 +56,7 @@ export interface TokenizerFamily {
   readonly letters: readonly FamilyToken[];
 }
 
-/** Cased scripts, in hexadecimal: numbers, since normalisation would silently change pasted characters. */
+/** Cased scripts, in hexadecimal: numbers, since normalization would silently change pasted characters. */
 const LETTERS_HEX = `
 41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1
 3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A
@@ -222,7 +222,7 @@ export const FAMILIES: Readonly<Record<FamilyName, TokenizerFamily>> = {
 /** What a name in `tokenizer.ggml.pre` of GGUF files stands for. */
 export interface GgufRules {
   readonly preTokenizer: PreTokenizerName;
-  /** Whether BOS comes first where the file does not say. */
+  /** Whether BOS comes first if the file does not say. */
   readonly addBos: boolean;
   /** Whether a piece that is a token is taken whole, without merging. */
   readonly ignoreMerges: boolean;

@@ -15,7 +15,7 @@ export interface FimOptions {
 
 function sentinel(id: number | undefined, name: string): number {
   if (id !== undefined) return id;
-  throw new ConfigError("the vocabulary cannot fill in the middle: a token is missing", {
+  throw new ConfigError("the vocabulary lacks a fill-in-the-middle token", {
     where: "fimPrompt",
     name,
     hint: "Use a DeepSeek-Coder, Coder-V2 or V3 tokenizer, or train one with these special tokens",
@@ -24,7 +24,7 @@ function sentinel(id: number | undefined, name: string): number {
 
 /**
  * Ids that ask for the text between `prefix` and `suffix`; control tokens spelled out in either stay plain text.
- * Throws ConfigError where the tokenizer lacks a sentinel (or BOS, if asked for).
+ * @throws ConfigError if the tokenizer lacks a sentinel (or BOS, if asked for).
  */
 export function fimPrompt(
   tokenizer: Tokenizer,

@@ -1,4 +1,4 @@
-/** Tokenizers through GGUF metadata and back, and the real vocabularies where they are at hand. */
+/** Tokenizers through GGUF metadata and back, and the real vocabularies if they are at hand. */
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../checkpoint/byte-source.ts";
@@ -122,7 +122,7 @@ describe("ggufTokenizerMetadata and ggufTokenizer", () => {
       );
       expect(metadata.get(key("pre"))).toEqual(text(pre));
       expect(ggufTokenizerFiles(file(metadata)).tokenizer.pre_tokenizer).toEqual(preTokenizerJson(name));
-      // The same rules in another spelling: a stage of its own around them.
+      // The same rules in another spelling: its own stage around them.
       const wrapped = { type: "Sequence" as const, pretokenizers: [preTokenizerJson(name)] };
       const again = ggufTokenizerMetadata({ ...json, model, pre_tokenizer: wrapped }, config, 320);
       expect(again.get(key("pre"))).toEqual(text(pre));

@@ -1,7 +1,7 @@
 /**
  * Tokenizers in the metadata of GGUF files (gguf.md section 7), both ways: byte-level BPE (`gpt2`) with the
  * pre-tokenizers of the family, of Llama 3 and of Qwen2, which GGUF names instead of spelling them out. Others are
- * refused by name, since a wrong pre-tokenizer gives plausible but wrong ids. Normalisation (Qwen's NFC) has no key:
+ * refused by name, since a wrong pre-tokenizer gives plausible but wrong ids. Normalization (Qwen's NFC) has no key:
  * llama.cpp does without, and so do tokenizers read from its files.
  */
 import type { GgufFile } from "../checkpoint/gguf/reader.ts";
@@ -82,7 +82,7 @@ function kindsByShape(tokens: readonly string[], merges: readonly string[]): Int
   });
 }
 
-/** Tokens by id with their kinds; FormatError where the lists do not fit. */
+/** Tokens by id with their kinds; FormatError if the lists do not fit. */
 function readTokens(reader: MetadataReader): { tokens: readonly string[]; kinds: ArrayLike<number> } {
   const { where } = reader;
   const tokens = reader.strings(key("tokens"));
@@ -92,7 +92,7 @@ function readTokens(reader: MetadataReader): { tokens: readonly string[]; kinds:
   const kinds = reader.integers(key("token_type"));
   if (kinds.length !== tokens.length) {
     const detail = { where, name: key("token_type"), expected: tokens.length, found: kinds.length };
-    throw new FormatError("not one type for each token", detail);
+    throw new FormatError("token types and tokens differ in number", detail);
   }
   return { tokens, kinds };
 }
@@ -131,12 +131,12 @@ function readVocabulary(reader: MetadataReader): { vocab: Map<string, number>; a
 
 /**
  * Puts added tokens into the vocabulary as far as their ids need it: the library numbers those that are not in it from
- * its size on. As few as possible, since tokens of the vocabulary are decoded as byte symbols where they are such.
+ * its size on. As few as possible, since tokens of the vocabulary are decoded as byte symbols if they are such.
  */
 function placeAdded(vocab: Map<string, number>, added: readonly AddedTokenJson[]): void {
   const total = vocab.size + added.length;
   const largest = added.at(-1)?.id ?? -1;
-  // The tail that ends with the largest id has no gaps exactly where its ids count down from the end.
+  // The tail that ends with the largest id has no gaps exactly if its ids count down from the end.
   let tail = added.length;
   while (tail > 0 && added[tail - 1].id === largest - (added.length - tail)) tail--;
   const numbered = largest + 1 === total ? tail : added.length;
@@ -300,7 +300,7 @@ function preOf(json: unknown, ignoreMerges: boolean): string {
 function adds(ids: readonly number[], id: number | undefined, name: string): boolean {
   if (ids.length === 0) return false;
   if (ids.length === 1 && ids[0] === id) return true;
-  throw new ConfigError("GGUF has no such addition to every text", {
+  throw new ConfigError("GGUF cannot express what is added to every text", {
     where: "tokenizer.json",
     name,
     expected: id === undefined ? "nothing" : `nothing or ${id}`,
@@ -338,7 +338,7 @@ export function ggufTokenizerMetadata(
   const { file, model, vocab } = readTokenizerFile(json);
   const settings = typeof config === "string" ? readObject(config, "tokenizer_config.json") : config;
   if (tokenizer.vocabSize > vocabSize) {
-    throw new ConfigError("more tokens than the model has rows", {
+    throw new ConfigError("more tokens than embedding rows", {
       where: "tokenizer.json",
       expected: `at most ${vocabSize}`,
       found: tokenizer.vocabSize,
@@ -349,7 +349,7 @@ export function ggufTokenizerMetadata(
   for (const token of readAddedTokens(vocab, file.added_tokens, decoder)) {
     const side = (["lstrip", "rstrip", "single_word"] as const).find((name) => token[name]);
     if (side) {
-      throw new ConfigError("GGUF has no such setting of a token", {
+      throw new ConfigError("GGUF cannot express a setting of a token", {
         where: "tokenizer.json added_tokens",
         name: `${token.content}: ${side}`,
         expected: false,
@@ -364,7 +364,7 @@ export function ggufTokenizerMetadata(
     if (token === undefined) kinds[id] = KIND.unused;
     else if (seen.has(token)) {
       const found = [seen.get(token), id];
-      throw new ConfigError("two tokens of one spelling", { where: "tokenizer.json", name: token, found });
+      throw new ConfigError("two tokens have the same text", { where: "tokenizer.json", name: token, found });
     } else seen.set(token, id);
     return token ?? `[PAD${id}]`;
   });

@@ -1,6 +1,6 @@
 /**
  * Merges the symbols of a long piece by a heap of (rank, position) over a linked list, in as many steps at a time as its
- * caller wants. Entries of the heap that later merges made stale are recognised by looking the pair up again.
+ * caller wants. Entries of the heap that later merges made stale are recognized by looking the pair up again.
  */
 import { type MergeTable, NO_MERGE } from "./merge-table.ts";
 

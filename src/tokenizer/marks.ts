@@ -21,7 +21,7 @@ export class Marks {
     }
   }
 
-  /** How a control token stands in the text: its mark, or its name where it has none. */
+  /** How a control token stands in the text: its mark, or its name if it has none. */
   of(name: string): string {
     return this.#byName.get(name) ?? name;
   }
@@ -54,7 +54,7 @@ export class Marks {
     return name === undefined ? null : { name, length: LENGTH };
   }
 
-  /** Where the last `units` of the text, as it is spelled, begin; where that is within a name, before its mark. */
+  /** Where the last `units` of the text, as it is spelled, begin; if that is within a name, before its mark. */
   back(text: string, units: number): number {
     if (this.#byMark.size === 0) return text.length - units;
     let at = text.length;

@@ -66,8 +66,8 @@ const CONTROL: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r
 type Atom = { code: number } | { body: string };
 
 /**
- * The JavaScript source (for the flags `gu`) of an Oniguruma pattern; throws FormatError naming the construct
- * where the pattern is malformed or uses something that has no faithful translation.
+ * The JavaScript source (for the flags `gu`) of an Oniguruma pattern. @throws FormatError naming the construct
+ * if the pattern is malformed or uses something that has no faithful translation.
  */
 export function translateOniguruma(pattern: string): string {
   const chars = Array.from(pattern);

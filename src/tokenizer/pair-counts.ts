@@ -1,7 +1,7 @@
 /**
  * Counts of adjacent symbol pairs over the distinct pieces of a corpus, kept up to date while pairs are merged: the
  * inner structure of the BPE trainer. All symbols lie in one array, linked within each piece; each pair remembers the
- * positions where it arose, some of which go stale and are recognised when visited.
+ * positions where it arose, some of which go stale and are recognized when visited.
  */
 
 export interface Pair {

@@ -6,11 +6,11 @@
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { TOKEN } from "./families.ts";
 
-/** Ids of the special tokens a vocabulary has; undefined where it has none. */
+/** Ids of the special tokens a vocabulary has; undefined if it has none. */
 export interface SpecialIds {
   readonly bos?: number;
   readonly eos?: number;
-  /** The padding token, or EOS where the family has none of its own. */
+  /** The padding token, or EOS if the family has none of its own. */
   readonly pad?: number;
   readonly fimBegin?: number;
   readonly fimHole?: number;
@@ -120,7 +120,7 @@ function override(
   });
 }
 
-/** Reads special ids and the BOS/EOS policy; `idOf` looks a token up. Throws FormatError or ConfigError by name. */
+/** Reads special ids and the BOS/EOS policy; `idOf` looks a token up. @throws FormatError or ConfigError by name. */
 export function readPolicy(postProcessor: unknown, config: Json | undefined, idOf: IdOf): SpecialPolicy {
   const sides = template(postProcessor, idOf);
   const bos = named(config, "bos_token", [TOKEN.bos], idOf);

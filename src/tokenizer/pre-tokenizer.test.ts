@@ -31,7 +31,7 @@ describe("Split", () => {
     ["Contiguous", ["the", "-", "final", "--", "countdown"]],
   ])("%s", (behavior, expected) => {
     expect(pieces(split(behavior), "the-final--countdown")).toEqual(expected);
-    // Inverting the complementary pattern gives the same where runs do not matter.
+    // Inverting the complementary pattern gives the same if runs do not matter.
     if (behavior === "Removed" || behavior === "Contiguous") {
       expect(pieces(split(behavior, true, { Regex: "[^-]+" }), "the-final--countdown")).toEqual(expected);
     }

@@ -24,7 +24,7 @@ interface Stage {
   slices(text: string, next: Emit, nextLong: (piece: string) => Slices<void>): Slices<void>;
 }
 
-/** Takes what lies from `from` to `to`: a match (a gap where the split is inverted) or what lies between. */
+/** Takes what lies from `from` to `to`: a match (a gap if the split is inverted) or what lies between. */
 type OnSpan = (from: number, to: number, match: boolean) => void;
 type OnPart = (from: number, to: number) => void;
 
@@ -41,7 +41,7 @@ const WHERE = "tokenizer.json pre_tokenizer";
 
 function asObject(value: unknown, name: string): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new FormatError("an object is missing", { where: WHERE, name, found: value });
+    throw new FormatError("must be an object", { where: WHERE, name, found: value });
   }
   return value as Record<string, unknown>;
 }
@@ -49,7 +49,7 @@ function asObject(value: unknown, name: string): Record<string, unknown> {
 function flag(json: Record<string, unknown>, name: string, fallback: boolean): boolean {
   const value = json[name] ?? fallback;
   if (typeof value !== "boolean") {
-    throw new FormatError("a boolean is missing", { where: WHERE, name, found: value });
+    throw new FormatError("must be a boolean", { where: WHERE, name, found: value });
   }
   return value;
 }
@@ -90,7 +90,7 @@ function* spansSlowly(text: string, sticky: RegExp, invert: boolean, onSpan: OnS
   if (end < text.length) onSpan(end, text.length, invert);
 }
 
-/** Joins matches with their neighbours as the behaviour asks; to be ended after the last span. */
+/** Joins matches with their neighbors as the behavior asks; to be ended after the last span. */
 function joining(behavior: SplitBehavior, onPart: OnPart): { onSpan: OnSpan; end: () => void } {
   if (behavior === "Isolated") return { onSpan: onPart, end: () => {} };
   if (behavior === "Removed") {
@@ -250,7 +250,7 @@ function collect(value: unknown, stages: Stage[], last: boolean): void {
   }
 }
 
-/** Compiles a `pre_tokenizer` object; throws FormatError naming whatever is unknown or malformed in it. */
+/** Compiles a `pre_tokenizer` object. @throws FormatError naming whatever is unknown or malformed in it. */
 export function compilePreTokenizer(json: unknown): PreTokenizer {
   const stages: Stage[] = [];
   collect(json, stages, true);

@@ -68,7 +68,7 @@ export function* wellFormedSlices(text: string): Slices<string> {
 }
 
 /**
- * A long text normalised in stretches that begin with an ASCII character: no form of Unicode joins one to what stands
+ * A long text normalized in stretches that begin with an ASCII character: no form of Unicode joins one to what stands
  * before it.
  */
 export function* normalizeSlices(text: string, normalize: (text: string) => string): Slices<string> {

@@ -121,7 +121,7 @@ export class StopStrings {
     return all.slice(0, sure);
   }
 
-  /** Takes units up to the end of a stop string; how many stand behind it, null where there is none. */
+  /** Takes units up to the end of a stop string; how many stand behind it, null if there is none. */
   #follow(text: string, from: number, to: number): number | null {
     for (let i = from; i < to; i++) {
       this.#node = step(this.#root, this.#node, text.charCodeAt(i));

@@ -307,8 +307,8 @@ describe("loadTokenizer refuses", () => {
     ["share an id", (c) => (c.model.vocab.other = 5)],
     ["merges[0]", (c) => (c.model.merges[0] = "abc")],
     ["model.vocab", (c) => (c.model.vocab["!"] = -3)],
-    ["far beyond their number", (c) => (c.model.vocab.huge = 2 ** 30)],
-    ["far beyond their number", (c) => (c.model.vocab.large = 2 ** 20)],
+    ["exceed the number of tokens by far", (c) => (c.model.vocab.huge = 2 ** 30)],
+    ["exceed the number of tokens by far", (c) => (c.model.vocab.large = 2 ** 20)],
     ["tokenizer.json model", (c) => delete c.model],
     ["added_tokens", (c) => (c.added_tokens = [{ id: 3 }])],
   ])("%s", (name, change) => {

@@ -3,7 +3,7 @@
  * Follows the Rust `tokenizers` library and, for BOS and EOS, transformers' LlamaTokenizerFast. One deliberate
  * difference: added tokens decode as their literal text (the library's ByteLevel decoder turns the added letter `ü`
  * of DeepSeek LLM and Coder into a broken byte). Truncation and padding are the caller's and are not read.
- * Left out and refused by name: normalisers other than Unicode's forms, models other than BPE, decoders other than
+ * Left out and refused by name: normalizers other than Unicode's forms, models other than BPE, decoders other than
  * ByteLevel, offsets.
  */
 import { ConfigError, FormatError } from "../tensor/errors.ts";
@@ -48,18 +48,18 @@ export interface Tokenizer {
   readonly prefixIds: readonly number[];
   /** Ids that `encode` puts after the text when special tokens are added. */
   readonly suffixIds: readonly number[];
-  /** Ids of a text. Lone surrogates count as U+FFFD. Throws FormatError for a byte without a symbol. */
+  /** Ids of a text. Lone surrogates count as U+FFFD. @throws FormatError for a byte without a symbol. */
   encode(text: string, options?: EncodeOptions): number[];
   /** The same ids, with pauses in the work on a long text, for whoever has others to serve meanwhile. */
   encodeSlices(text: string, options?: EncodeOptions): Slices<number[]>;
-  /** Text of ids; invalid UTF-8 gives U+FFFD. Throws FormatError for an id without a token. */
+  /** Text of ids; invalid UTF-8 gives U+FFFD. @throws FormatError for an id without a token. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string;
   streamDecoder(options?: DecodeOptions): StreamDecoder;
   /** Id of a token as the file spells it (byte-level alphabet, or an added token's literal text). */
   idOf(token: string): number | undefined;
   /** Token of an id as the file spells it. */
   tokenOf(id: number): string | undefined;
-  /** The bytes an id stands for. Throws FormatError for an id without a token. */
+  /** The bytes an id stands for. @throws FormatError for an id without a token. */
   bytesOf(id: number): Uint8Array;
 }
 
@@ -71,7 +71,7 @@ function refuseUnless(ok: boolean, where: string, expected: string, found: unkno
 
 const UNICODE_FORMS = ["NFC", "NFD", "NFKC", "NFKD"] as const;
 
-/** The normaliser of a file: Unicode forms one after another, or null for none. @throws FormatError for others */
+/** The normalizer of a file: Unicode forms one after another, or null for none. @throws FormatError for others */
 function readNormalizer(value: unknown): ((text: string) => string) | null {
   const json = value as Json | null | undefined;
   const list = json?.type === "Sequence" && Array.isArray(json.normalizers) ? json.normalizers : [json];
@@ -138,7 +138,7 @@ function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<
 
 /**
  * Builds a tokenizer from the contents of `tokenizer.json` and, optionally, `tokenizer_config.json`, each as parsed
- * JSON or as text. Throws FormatError for a damaged file and, by name, for anything it asks for that is not supported.
+ * JSON or as text. @throws FormatError for a damaged file and, by name, for anything it asks for that is not supported.
  */
 export function loadTokenizer(json: unknown | string, config?: unknown): Tokenizer {
   const { file, model, vocab } = readTokenizerFile(json);
@@ -153,7 +153,7 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
   // Ids may have holes between them; tables are made for all up to the last.
   const most = Math.min(1 << 24, MOST_HOLES + 4 * ids.size);
   if (vocabSize > most) {
-    throw new FormatError("the ids of tokens lie far beyond their number", {
+    throw new FormatError("token ids exceed the number of tokens by far", {
       where: "tokenizer.json",
       expected: `ids below ${most} for ${ids.size} tokens`,
       found: vocabSize - 1,

@@ -96,7 +96,7 @@ function breather(): () => Promise<void> {
 /**
  * Trains on `texts` (one document each) and returns the `tokenizer.json`. The result depends only on the texts and
  * options. The vocabulary has exactly `vocabSize` tokens, or fewer when no pair is left to merge (the last progress
- * report then carries a note). Throws ConfigError for a vocabulary without room.
+ * report then carries a note). @throws ConfigError for a vocabulary without room.
  */
 export async function trainBpe(
   texts: Iterable<string> | AsyncIterable<string>,

@@ -1,6 +1,6 @@
 /**
  * The built package in Chromium: it trains and generates with the same bits as in Node, in a worker and on the
- * page's own thread, and says what is missing where the page has no shared memory.
+ * page's own thread, and says what is missing if the page has no shared memory.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ declare const onPage: OnPage;
 
 const executablePath = findChromium();
 
-/** A module that is valid where the engine has relaxed SIMD: it swizzles. */
+/** A module that is valid if the engine has relaxed SIMD: it swizzles. */
 // biome-ignore format: one module
 const relaxedProbe = [
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,

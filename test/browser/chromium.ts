@@ -28,7 +28,7 @@ function executable(path: string): boolean {
   }
 }
 
-/** Path of a Chromium: CHROMIUM_PATH, or a usual name on the PATH; null where there is none. */
+/** Path of a Chromium: CHROMIUM_PATH, or a usual name on the PATH; null if there is none. */
 export function findChromium(): string | null {
   const given = process.env.CHROMIUM_PATH;
   if (given !== undefined) {

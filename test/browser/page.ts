@@ -15,7 +15,7 @@ const onPage = {
   },
   /** Logits of a small forward pass, as in `oneForward`. */
   forward: async (threads: number) => oneForward((await import(entry)) as DeepseekPackage, threads),
-  /** The message with which a device refuses to start; null where it starts. */
+  /** The message with which a device refuses to start; null if it starts. */
   refusal: async (): Promise<string | null> => {
     const { createCpuDevice, DeepseekError } = (await import(entry)) as DeepseekPackage;
     try {

@@ -1,4 +1,4 @@
-/** Coding agents' command lines: each runs a command that the model asks for, in a folder of its own, and reads its output. */
+/** Coding agents' command lines: each runs a command that the model asks for, in its own folder, and reads its output. */
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -107,7 +107,7 @@ const agents: readonly Agent[] = [
   },
 ];
 
-/** Runs a command without a terminal; its output. @throws where it fails or takes too long */
+/** Runs a command without a terminal; its output. @throws if it fails or takes too long */
 async function output(command: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
   const child = spawn(command[0], command.slice(1), {
     cwd,

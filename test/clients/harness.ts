@@ -22,7 +22,7 @@ export const ANSWER = "The answer is 42.";
 export const THOUGHT = "Let me think.";
 export const AFTER_CALL = "It is 21 degrees.";
 
-/** Thinks, where it may, and answers. */
+/** Thinks, if it may, and answers. */
 export const saying: Script = { reasoning: ["Let me", " think."], answer: ["The answer", " is", " 42."] };
 
 /** Writes JSON of itself: some clients describe the schema in words alone. */

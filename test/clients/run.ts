@@ -1,7 +1,7 @@
 /**
  * Drives today's clients from npm against this server, and prints what each does: node test/clients/run.ts [WORD ..].
  * With words, only checks whose client or title holds one of them. Installs the clients beside this file at the first
- * run (1.2 GB); afterwards the network is closed where the system allows it, so that nothing but this server answers.
+ * run (1.2 GB); afterwards the network is closed if the system allows it, so that nothing but this server answers.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -13,8 +13,8 @@ const words = process.argv.slice(2);
 
 function install(): void {
   if (existsSync(join(here, "node_modules", ".package-lock.json"))) return;
-  // Not npm ci, which fails where optional packages of other platforms cannot be had; locked versions are kept. No
-  // scripts: the programs of command lines are in packages of their own.
+  // Not npm ci, which fails if optional packages of other platforms cannot be had; locked versions are kept. No
+  // scripts: the programs of command lines are in their own packages.
   const { status } = spawnSync("npm", ["install", "--no-save", "--ignore-scripts"], {
     cwd: here,
     stdio: "inherit",
@@ -22,7 +22,7 @@ function install(): void {
   if (status !== 0) throw new Error("npm install failed in test/clients");
 }
 
-/** Runs this file again where only the loopback interface is there; whether that was possible. */
+/** Runs this file again if only the loopback interface is there; whether that was possible. */
 function closed(): number | null {
   const probe = spawnSync("unshare", ["-rn", "ip", "link", "set", "lo", "up"]);
   if (probe.status !== 0) return null;

@@ -15,11 +15,11 @@ import { DEFAULT_SPECIAL_TOKENS, trainBpe, trainedTokenizerConfig } from "../../
 
 /** What a model says, in pieces of text each of which becomes one token; no piece may occur twice. */
 export interface Script {
-  /** What it thinks first, where it is asked to think. */
+  /** What it thinks first, if it is asked to think. */
   readonly reasoning?: readonly string[];
   /** The call that it answers a user with. */
   readonly call?: { readonly name: string; readonly arguments: readonly string[] };
-  /** What it answers a user with, where there is no call. */
+  /** What it answers a user with, if there is no call. */
   readonly answer?: readonly string[];
   /** What it answers the result of a call with. */
   readonly afterCall?: readonly string[];

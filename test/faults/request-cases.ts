@@ -30,7 +30,7 @@ export interface RequestCase {
     readonly method?: string;
     readonly headers?: Record<string, string>;
     readonly body?: unknown;
-    /** The body as it stands on the wire, where digits or order count. */
+    /** The body as it stands on the wire, if digits or order count. */
     readonly bodyText?: string;
     /** What is wrong with the answer; undefined if nothing is. */
     readonly check: (a: Answer) => string | undefined;

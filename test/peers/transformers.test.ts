@@ -1,7 +1,7 @@
 /**
  * What we save, the reference implementation loads: tiny models of each family and a trained tokenizer go through
  * `saveCheckpoint` and are loaded by `bench/peers/load_in_transformers.py` with transformers' native classes, which must
- * miss no tensor and give our logits, greedy tokens and token ids. Runs where DEEPSEEK_TS_PEER_PYTHON names a Python
+ * miss no tensor and give our logits, greedy tokens and token ids. Runs if DEEPSEEK_TS_PEER_PYTHON names a Python
  * with torch and transformers. `deepseek` (V1) is left out: transformers has no native class for it, only custom code.
  */
 import { execFile } from "node:child_process";
@@ -93,7 +93,7 @@ interface Report {
   readonly class: string;
   readonly mtpKeys: number;
   readonly logitDifference: number;
-  /** Null where this transformers cannot run MTP modules. */
+  /** Null if this transformers cannot run MTP modules. */
   readonly mtpLogitDifference?: number | null;
   readonly largestLogit: number;
   readonly greedyTokens: number;

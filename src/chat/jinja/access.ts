@@ -61,7 +61,7 @@ function method<T extends Value>(self: T, name: string, body: Method<T>): Callab
   return new Builtin((rt, args, kwargs) => body(rt, self, args, kwargs, name));
 }
 
-/** The method of a value; undefined where its type has none of this name. */
+/** The method of a value; undefined if its type has none of this name. */
 export function methodOf(value: Value, name: string): Method<never> | undefined {
   if (value instanceof Str) return name.startsWith("format") ? FORMATS.get(name) : stringMethods.get(name);
   if (value instanceof Dict) return dictMethods.get(name);
@@ -71,7 +71,7 @@ export function methodOf(value: Value, name: string): Method<never> | undefined 
   return undefined;
 }
 
-/** An attribute of Python's type; undefined (not a value of templates) where it has none. */
+/** An attribute of Python's type; undefined (not a value of templates) if it has none. */
 function attributeOf(rt: Runtime, value: Value, name: string): Value | undefined {
   if (value instanceof Namespace) return value.attributes.get(name);
   if (name.startsWith("__")) return undefined;

@@ -29,7 +29,7 @@ export function signature(text: string): Signature {
   };
 }
 
-/** The value of each parameter; undefined where its default holds. @throws TemplateError */
+/** The value of each parameter; undefined if its default holds. @throws TemplateError */
 export function bind(
   { name, parameters, required, positional }: Signature,
   args: readonly Value[],

@@ -74,7 +74,7 @@ export type Expression =
       readonly arguments: Arguments;
       readonly line: number;
     }
-  /** The value is null where a filter block gives it. */
+  /** The value is null if a filter block gives it. */
   | FilterNode
   | {
       readonly kind: "test";

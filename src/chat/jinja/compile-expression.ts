@@ -52,7 +52,7 @@ function constant(value: Constant): Value {
   return whole(BigInt(value.integer));
 }
 
-/** Reads a variable, wherever it lies; undefined where it has no value. */
+/** Reads a variable, wherever it lies; undefined if it has no value. */
 export function reader(scope: Scope, variable: string): (frame: Frame) => Value | undefined {
   const { hops, slot } = scope.unit.find(variable);
   if (hops === 0) return (frame) => frame.slots[slot];

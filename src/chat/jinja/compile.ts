@@ -26,11 +26,11 @@ type End = typeof NEXT | typeof BREAK | typeof CONTINUE;
 
 interface Execute {
   (frame: Frame): End;
-  /** The same with pauses, where there is a loop in it. */
+  /** The same with pauses, if there is a loop in it. */
   slices?(frame: Frame): Slices<End>;
 }
 
-/** A statement that pauses where a part of it does. */
+/** A statement that pauses if a part of it does. */
 function pausing(
   parts: readonly Execute[],
   run: (frame: Frame) => End,
@@ -110,7 +110,7 @@ function within(scope: Scope, symbols: Symbols, changes: Partial<Scope> = {}): S
   return opened({ ...scope, symbols, soft: false, ...changes });
 }
 
-/** The scope, its variables in its own function even where one around has some of the same name and level. */
+/** The scope, its variables in its own function even if one around has some of the same name and level. */
 function opened(scope: Scope): Scope {
   for (const variable of scope.symbols.loads.keys()) scope.unit.slot(variable);
   return scope;

@@ -8,7 +8,7 @@ import { Dict, Float, type Key, List, type Value, type Watch } from "./values.ts
 /** Deepest nesting of data; Python's own limit is near. */
 const DEEPEST = 400;
 
-/** A value of the data that has an origin or a watch of its own. */
+/** A value of the data that has an origin or its own watch. */
 export class Given {
   readonly value: unknown;
   readonly origin: Origin;

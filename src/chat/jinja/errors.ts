@@ -10,7 +10,7 @@ export type TemplateFault = "syntax" | "raised" | "runtime" | "limit" | "unsuppo
 export class TemplateError extends Error {
   override name = "TemplateError";
   readonly fault: TemplateFault;
-  /** Line of the template, from 1; null where none is known yet. */
+  /** Line of the template, from 1; null if none is known yet. */
   line: number | null;
 
   constructor(fault: TemplateFault, message: string, line: number | null = null) {

@@ -203,7 +203,7 @@ export class ExpressionParser {
     return withFilter ? this.#filters(node) : node;
   }
 
-  /** A name or a literal; `target` where a namespace's attribute may be assigned to. */
+  /** A name or a literal; `target` if a namespace's attribute may be assigned to. */
   primary(target: boolean): Expression {
     const { type, text, line } = this.token;
     switch (type) {
@@ -291,7 +291,7 @@ export class ExpressionParser {
     }
   }
 
-  /** What is assigned to: a name, a tuple of them, or where allowed an attribute of a namespace. */
+  /** What is assigned to: a name, a tuple of them, or if allowed an attribute of a namespace. */
   target({ end, namespaces = false }: { end?: string; namespaces?: boolean } = {}): Expression {
     const { line } = this.token;
     const { items, single } = this.#commas(() => this.primary(namespaces), end);
@@ -404,7 +404,7 @@ export class ExpressionParser {
     });
   }
 
-  /** The filters of a block, of which the first may have no bar before it; null where there is none. */
+  /** The filters of a block, of which the first may have no bar before it; null if there is none. */
   filters(inline: boolean): FilterNode | null {
     if (!inline && !this.isOperator("|")) return null;
     const first = this.#filter(null, inline);

@@ -121,7 +121,7 @@ function fileSize(rt: Runtime, value: Value, binaryUnits: boolean): Str {
   return literal(`${fixedDigits(size, 1)} ${binaryUnits ? `${name.toUpperCase()}i` : name}B`);
 }
 
-/** `float(value)`; undefined where it would raise a ValueError or TypeError. */
+/** `float(value)`; undefined if it would raise a ValueError or TypeError. */
 function asDouble(rt: Runtime, value: Value): number | undefined {
   const number = asNumber(value);
   if (number !== undefined) return toDouble(number);

@@ -48,10 +48,10 @@ const CLOSING: Readonly<Record<string, string>> = { "(": ")", "[": "]", "{": "}"
 
 /** The tokens of a template. @throws TemplateError */
 export function tokenize(template: string): Token[] {
-  return new Lexer(normalised(template)).run();
+  return new Lexer(normalized(template)).run();
 }
 
-function normalised(template: string): string {
+function normalized(template: string): string {
   const text = template.replace(/\r\n?/g, "\n");
   return text.endsWith("\n") ? text.slice(0, -1) : text;
 }
@@ -105,7 +105,7 @@ class Lexer {
     this.#lineStart = text.endsWith("\n");
   }
 
-  /** Text up to a tag with the sign `sign`; `strips` where white space before the tag on its line is dropped. */
+  /** Text up to a tag with the sign `sign`; `strips` if white space before the tag on its line is dropped. */
   #data(from: number, to: number, sign: string, strips: boolean): void {
     const text = this.#source.slice(from, to);
     let kept = text;

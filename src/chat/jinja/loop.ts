@@ -7,7 +7,7 @@ import { Builtin, HostObject, iterate, type Kwargs, sizeOf, Tuple, Undefined, ty
 
 export interface LoopOptions {
   readonly depth: number;
-  /** Renders the loop's body for the items of another sequence, where the loop is recursive. */
+  /** Renders the loop's body for the items of another sequence, if the loop is recursive. */
   readonly recurse: ((items: Value, depth: number) => Value) | null;
 }
 
@@ -27,7 +27,7 @@ export class LoopContext extends HostObject {
   #before: Value | undefined;
   #changed: Value | undefined;
 
-  /** @throws TemplateError where `source` cannot be iterated */
+  /** @throws TemplateError if `source` cannot be iterated */
   constructor(rt: Runtime, source: Value, options: LoopOptions) {
     super();
     this.#rt = rt;

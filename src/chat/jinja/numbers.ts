@@ -12,7 +12,7 @@ const MOST_BITS = 14_280;
 
 export type Arithmetic = "+" | "-" | "*" | "/" | "//" | "%" | "**";
 
-/** A bigint as a number where that is exact. */
+/** A bigint as a number if that is exact. */
 export function whole(value: bigint): number | bigint {
   const small = Number(value);
   if (Number.isSafeInteger(small)) return small;
@@ -22,7 +22,7 @@ export function whole(value: bigint): number | bigint {
   return value;
 }
 
-/** The double nearest to a whole number, or the double itself. @throws TemplateError where it is too large */
+/** The double nearest to a whole number, or the double itself. @throws TemplateError if it is too large */
 export function toDouble(value: number | bigint | Float): number {
   if (value instanceof Float) return value.value;
   const double = Number(value);
@@ -35,7 +35,7 @@ export function asNumber(value: Value): number | bigint | Float | undefined {
   return value instanceof Float ? value : asInt(value);
 }
 
-/** @throws TemplateError for operands that are no numbers */
+/** @throws TemplateError for operands that are not numbers */
 export function arithmetic(operator: Arithmetic, left: Value, right: Value): Value {
   const a = asNumber(left);
   const b = asNumber(right);
@@ -78,7 +78,7 @@ function integers(operator: Arithmetic, a: number | bigint, b: number | bigint):
   }
 }
 
-/** What is exact in doubles; undefined where it may not be. */
+/** What is exact in doubles; undefined if it may not be. */
 function safe(operator: Arithmetic, a: number, b: number): Value | undefined {
   let result: number;
   switch (operator) {
@@ -280,7 +280,7 @@ const INT = /^[0-9a-z](?:_?[0-9a-z])*$/;
 const FLOAT =
   /^[+-]?(?:(?:\d(?:_?\d)*)(?:\.(?:\d(?:_?\d)*)?)?|\.\d(?:_?\d)*)(?:e[+-]?\d(?:_?\d)*)?$|^[+-]?(?:inf|infinity|nan)$/i;
 
-/** `int(text, base)`; undefined where it would raise. `text` without white space around it. */
+/** `int(text, base)`; undefined if it would raise. `text` without white space around it. */
 export function parseInteger(rt: Runtime, text: string, base: number): number | bigint | undefined {
   refuseForeignDigits(text);
   if (base !== 0 && (base < 2 || base > 36)) return undefined;
@@ -317,7 +317,7 @@ function signed(value: bigint, negative: boolean): number | bigint {
   return whole(negative ? -value : value);
 }
 
-/** `float(text)`; undefined where it would raise. `text` without white space around it. */
+/** `float(text)`; undefined if it would raise. `text` without white space around it. */
 export function parseFloatText(text: string): number | undefined {
   refuseForeignDigits(text);
   if (!FLOAT.test(text)) return undefined;

@@ -250,7 +250,7 @@ export function sortBy(
   return keyed.map(({ item }) => item);
 }
 
-/** Whether two names stand for one object. @throws TemplateError where that depends on how Python stores it */
+/** Whether two names stand for one object. @throws TemplateError if that depends on how Python stores it */
 export function same(a: Value, b: Value): boolean {
   if (a === b && (a === null || typeof a === "boolean" || typeof a === "object")) {
     if (!(a instanceof Str || a instanceof Float || (a instanceof Tuple && a.items.length === 0)))

@@ -109,7 +109,7 @@ function dict(rt: Runtime, entries: Iterable<readonly [Value, Value]>, out: Str[
   out.push(literal("}"));
 }
 
-/** A string in quotes: double ones where it holds single ones and no double. */
+/** A string in quotes: double ones if it holds single ones and no double. */
 function quoted(rt: Runtime, value: Str): Str {
   const { text } = value;
   rt.scan(text.length);

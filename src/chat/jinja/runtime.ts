@@ -66,25 +66,25 @@ export class Runtime {
     this.spend(1 + length / CHARACTERS_PER_STEP);
   }
 
-  /** Pays for counting the characters of a text, where that has yet to be done. @throws TemplateError */
+  /** Pays for counting the characters of a text, if that has yet to be done. @throws TemplateError */
   measure(text: Str): void {
     if (!text.measured) this.scan(4 * text.text.length);
   }
 
-  /** Before a string of `length` units is made. @throws TemplateError where it would be too long */
+  /** Before a string of `length` units is made. @throws TemplateError if it would be too long */
   reserve(length: number): void {
     if (length > this.#longest) {
       throw new TemplateError("limit", `it was stopped at a text of more than ${this.#longest} characters`);
     }
   }
 
-  /** Before `text` becomes part of the output. @throws TemplateError where the output would be too long */
+  /** Before `text` becomes part of the output. @throws TemplateError if the output would be too long */
   write(text: Str): void {
     this.#room -= text.text.length;
     if (this.#room < 0) this.reserve(this.#longest + 1);
   }
 
-  /** Runs the body of a macro. @throws TemplateError where it is nested too deeply */
+  /** Runs the body of a macro. @throws TemplateError if it is nested too deeply */
   nested<T>(body: () => T): T {
     if (this.#depth >= this.#limits.depth) {
       throw new TemplateError("limit", `macros call each other more than ${this.#limits.depth} levels deep`);

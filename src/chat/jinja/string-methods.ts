@@ -11,7 +11,7 @@ import { indexOf, iterate, type Kwargs, List, Tuple, textOf, type Value } from "
 /** A method of a value; `name` is what it was called by. */
 export type Method<T> = (rt: Runtime, self: T, args: readonly Value[], kwargs: Kwargs, name: string) => Value;
 
-/** An argument as a string, escaped where the string is marked safe. */
+/** An argument as a string, escaped if the string is marked safe. */
 function given(rt: Runtime, self: Str, value: Value | undefined, what: string): Str {
   const text = textOf(value ?? null, what);
   return self.safe ? escapeMarkup(rt, text) : text;
@@ -209,7 +209,7 @@ function range(self: Str, start: Value | undefined, end: Value | undefined): [fr
 
 const FIND = signature("find(sub, start?, end?, /)");
 
-/** Where `sub` is, in code points; -1 where it is not. */
+/** Where `sub` is, in code points; -1 if it is not. */
 function find(rt: Runtime, self: Str, args: readonly Value[], kwargs: Kwargs, right: boolean): number {
   const [sub, start, end] = bind(FIND, args, kwargs);
   const wanted = textOf(sub as Value, "the text to find").text;
@@ -284,7 +284,7 @@ export function justified(rt: Runtime, self: Str, width: number, name: string, c
   if (name === "rjust") return pad(self, width, ">", char).marked(self.safe);
   const missing = width - self.length;
   if (missing <= 0) return self;
-  // Python puts the odd character left where the width is odd too.
+  // Python puts the odd character left if the width is odd too.
   const left = Math.floor(missing / 2) + (missing & width & 1);
   const filled = append(literal(char.repeat(left)), self);
   return append(filled, literal(char.repeat(missing - left))).marked(self.safe);
@@ -321,7 +321,7 @@ const changed =
     return self.map(change);
   };
 
-/** As `changed`, for what depends on neighbours: one origin for all where there are several. */
+/** As `changed`, for what depends on neighbors: one origin for all if there are several. */
 const recast =
   (change: (text: string) => string): Method<Str> =>
   (rt, self, args, kwargs, name) => {

@@ -26,7 +26,7 @@ const LONGEST = 1 << 20;
 export class JinjaTemplate {
   readonly #compiled: ReturnType<typeof compileTemplate>;
 
-  /** @throws TemplateError where the source is no template, or one that is not supported */
+  /** @throws TemplateError if the source is not a template, or one that is not supported */
   constructor(source: string) {
     if (source.length > LONGEST) {
       throw new TemplateError("limit", `it has more than ${LONGEST} characters`);

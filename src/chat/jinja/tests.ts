@@ -125,7 +125,7 @@ export const TESTS: ReadonlyMap<string, KnownTest> = new Map(
   ),
 );
 
-/** Names of the one argument that tests take, where it has one. */
+/** Names of the one argument that tests take, if it has one. */
 const PARAMETERS: Readonly<Record<string, string>> = { divisibleby: "num", sameas: "other", in: "seq" };
 
 /** `value is name(..)`. @throws TemplateError */

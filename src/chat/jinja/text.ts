@@ -1,7 +1,7 @@
 /**
  * Strings of a template, each of whose characters knows whether the template wrote it or the data (messages, tools,
  * variables) brought it. Whatever cuts and joins strings keeps that, so that a control token in the rendered text is
- * one only where the template wrote all of it. Lengths and indices are those of Python: in code points.
+ * one only if the template wrote all of it. Lengths and indices are those of Python: in code points.
  */
 
 import { unsupported } from "./errors.ts";
@@ -26,7 +26,7 @@ export class Str {
   readonly origin: Origin;
   /** Whether it is `Markup`: marked safe, so that what is joined to it is escaped. */
   readonly safe: boolean;
-  /** Null where every character is one UTF-16 unit; undefined before anybody asked. */
+  /** Null if every character is one UTF-16 unit; undefined before anybody asked. */
   #places: Places | null | undefined;
 
   /** @param narrow whether every character is known to be one UTF-16 unit */
@@ -99,7 +99,7 @@ export class Str {
     return safe === this.safe ? this : new Str(this.text, this.origin, safe, this.narrow);
   }
 
-  /** The text changed, each stretch of one origin by itself where that makes it longer. */
+  /** The text changed, each stretch of one origin by itself if that makes it longer. */
   map(change: Change): Str {
     const { origin, text } = this;
     const whole = change(text);

@@ -118,7 +118,7 @@ function sorted(rt: Runtime, value: Dict): (readonly [Value, Value])[] {
   }
   const tuples = entries.map(([key, item]) => new Tuple([key, item]));
   const sorted = sortBy(rt, tuples, (entry) => (entry as Tuple).items[0], false) as Tuple[];
-  // Keys of two types have no order, even where the sorting did not compare them.
+  // Keys of two types have no order, even if the sorting did not compare them.
   for (let i = 1; i < sorted.length; i++) ordered(rt, "<", sorted[i - 1].items[0], sorted[i].items[0]);
   return sorted.map(({ items: [key, item] }) => [key, item] as const);
 }

@@ -222,7 +222,7 @@ export abstract class Callable {
   abstract readonly type: string;
   abstract call(rt: Runtime, args: readonly Value[], kwargs: Kwargs): Value;
 
-  /** An attribute; undefined where it has none of this name. */
+  /** An attribute; undefined if it has none of this name. */
   attribute(name: string): Value | undefined {
     return unsupported(`attribute '${name}' of a ${this.type}`);
   }
@@ -295,7 +295,7 @@ export function asInt(value: Value): number | bigint | undefined {
   return isInt(value) ? value : undefined;
 }
 
-/** An index or a count. @throws TemplateError where it is none */
+/** An index or a count. @throws TemplateError if it is none */
 export function indexOf(value: Value): number {
   const int = asInt(value);
   if (int === undefined) {
@@ -332,7 +332,7 @@ export function truth(value: Value): boolean {
   return true;
 }
 
-/** What a value gives one after the other. @throws TemplateError where it cannot be iterated */
+/** What a value gives one after the other. @throws TemplateError if it cannot be iterated */
 export function iterate(value: Value): Iterable<Value> {
   if (value instanceof List || value instanceof Tuple) return value.items;
   if (value instanceof Str) return value.points();

@@ -152,7 +152,7 @@ describe("writeGguf and openGguf", () => {
     const bad: [Map<string, GgufValue>, GgufEntry[], RegExp][] = [
       [new Map([["k", { type: "u8", value: 256 }]]), [], /not a u8; name: k.*0 to 255.*256/],
       [new Map([["k", { type: "i32", value: 1.5 }]]), [], /not a i32/],
-      [new Map(), [entry("a", [1], "F32", 0), entry("a", [1], "F32", 0)], /two tensors of one name/],
+      [new Map(), [entry("a", [1], "F32", 0), entry("a", [1], "F32", 0)], /duplicate tensor name/],
       [new Map(), [entry("a", [3, 33], "Q8_0", 0)], /multiple of 32.*Q8_0 \[3, 33\]/],
       [new Map(), [entry("a".repeat(64), [1], "F32", 0)], /too long/],
       [new Map(), [{ ...entry("a", [2], "F32", 0), async *data() {} }], /do not fill.*8 bytes.*found: 0/],

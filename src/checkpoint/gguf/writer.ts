@@ -189,7 +189,7 @@ function headerOf(
   const seen = new Set<string>();
   let offset = 0;
   for (const { name, shape, type, ...rest } of tensors) {
-    if (seen.has(name)) throw new FormatError("two tensors of one name", { where, name });
+    if (seen.has(name)) throw new FormatError("duplicate tensor name", { where, name });
     if (new TextEncoder().encode(name).length >= 64) {
       throw new FormatError("tensor name is too long", { where, name, expected: "at most 63 bytes" });
     }

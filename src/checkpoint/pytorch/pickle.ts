@@ -87,7 +87,7 @@ class Machine {
   #spend(values: number): void {
     this.#built += values;
     if (this.#built <= this.#mostValues) return;
-    this.#fail("a pickle of more values than a checkpoint has", `at most ${this.#mostValues}`);
+    this.#fail("the pickle holds too many values", `at most ${this.#mostValues}`);
   }
 
   /** Passes `length` bytes and gives their place. */
@@ -116,7 +116,7 @@ class Machine {
     try {
       return this.#utf8.decode(this.#bytes.subarray(begin, end));
     } catch {
-      return this.#fail("text in a pickle is not valid UTF-8");
+      return this.#fail("text in the pickle is not valid UTF-8");
     }
   }
 
@@ -124,7 +124,7 @@ class Machine {
     const begin = this.#at;
     const end = this.#bytes.indexOf(10, begin);
     const length = (end < 0 ? this.#bytes.length : end) - begin;
-    if (length > MAX_NAME) this.#fail("a name in a pickle is too long", `at most ${MAX_NAME} bytes`);
+    if (length > MAX_NAME) this.#fail("a name in the pickle is too long", `at most ${MAX_NAME} bytes`);
     if (end < 0) throw new ShortPickle(this.#where, this.#bytes.length + 1, this.#bytes.length);
     this.#at = end + 1;
     return this.#decoded(begin, end);
@@ -133,7 +133,7 @@ class Machine {
   /** A signed little-endian integer; the longest there is, the magic number of the stream, has 10 bytes. */
   #long(length: number): number | bigint {
     if (length > MAX_INTEGER)
-      this.#fail("an integer of more bytes than any", `at most ${MAX_INTEGER}`, length);
+      this.#fail("an integer in the pickle is too long", `at most ${MAX_INTEGER}`, length);
     const at = this.#take(length);
     let value = 0n;
     for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.#bytes[at + i]);
@@ -154,33 +154,33 @@ class Machine {
 
   #pop(): PickleValue {
     const floor = this.#marks.at(-1) ?? 0;
-    if (this.#stack.length <= floor) this.#fail("a pickle takes more from its stack than is there");
+    if (this.#stack.length <= floor) this.#fail("stack underflow in the pickle");
     return this.#stack.pop()!;
   }
 
   #top(): PickleValue {
     const floor = this.#marks.at(-1) ?? 0;
-    if (this.#stack.length <= floor) this.#fail("a pickle takes more from its stack than is there");
+    if (this.#stack.length <= floor) this.#fail("stack underflow in the pickle");
     return this.#stack[this.#stack.length - 1];
   }
 
   /** Everything above the last mark. */
   #marked(): PickleValue[] {
     const mark = this.#marks.pop();
-    if (mark === undefined) return this.#fail("a pickle refers to a mark that is not there");
+    if (mark === undefined) return this.#fail("the pickle refers to a missing mark");
     return this.#stack.splice(mark);
   }
 
   #tuple(length: number): Tuple {
     const floor = this.#marks.at(-1) ?? 0;
-    if (this.#stack.length - length < floor) this.#fail("a pickle takes more from its stack than is there");
+    if (this.#stack.length - length < floor) this.#fail("stack underflow in the pickle");
     return new Tuple(this.#stack.splice(this.#stack.length - length));
   }
 
   #get(index: number): PickleValue {
     const value = this.#memo.get(index);
     if (value !== undefined) return value;
-    return this.#fail("a pickle refers to a value it has not kept", "a kept one", index);
+    return this.#fail("the pickle refers to a memo entry that does not exist", "a kept one", index);
   }
 
   #put(index: number): undefined {
@@ -190,17 +190,17 @@ class Machine {
 
   #append(items: PickleValue[]): undefined {
     const list = this.#top();
-    if (!(list instanceof List)) return this.#fail("a pickle appends to what is no list");
+    if (!(list instanceof List)) return this.#fail("the pickle appends to a value that is not a list");
     list.append(items);
   }
 
   #setItems(items: readonly PickleValue[]): undefined {
     const dict = this.#top();
-    if (!(dict instanceof Dict)) return this.#fail("a pickle sets items of what is no dict");
-    if (items.length % 2 !== 0) this.#fail("a pickle sets a key without a value");
+    if (!(dict instanceof Dict)) return this.#fail("the pickle sets items of a value that is not a dict");
+    if (items.length % 2 !== 0) this.#fail("the pickle sets a key without a value");
     if (dict.size === 0) this.#spend(4);
     for (let i = 0; i < items.length; i += 2) {
-      if (dict.has(items[i])) this.#fail("a key occurs twice in a dict", "one", shown(items[i]));
+      if (dict.has(items[i])) this.#fail("duplicate key in a dict", "one", shown(items[i]));
       dict.set(items[i], items[i + 1]);
     }
   }
@@ -221,7 +221,7 @@ class Machine {
     const name = this.#pop();
     const module = this.#pop();
     if (typeof module !== "string" || typeof name !== "string") {
-      return this.#fail("a pickle names a global by what is no text");
+      return this.#fail("the pickle names a global by a value that is not text");
     }
     return this.#global(module, name);
   }
@@ -250,7 +250,8 @@ class Machine {
       if (value !== undefined) this.#push(value);
     }
     const value = this.#pop();
-    if (this.#stack.length > 0 || this.#marks.length > 0) this.#fail("a pickle leaves values behind");
+    if (this.#stack.length > 0 || this.#marks.length > 0)
+      this.#fail("the pickle leaves extra values on its stack");
     return { value, length: this.#at, storages: this.#context.storages };
   }
 
@@ -305,7 +306,7 @@ class Machine {
 
   #refuse(code: number): never {
     return this.#fail(
-      "a pickle opcode that checkpoints do not need",
+      "unsupported pickle opcode",
       "those of dicts of tensors",
       opcodeName(code),
       NO_CODE_HINT,

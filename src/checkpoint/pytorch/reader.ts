@@ -68,14 +68,14 @@ async function openZip(source: ByteSource): Promise<Opened> {
   const where = source.name;
   const zip = await readZipDirectory(source);
   if (!zip.entries.has(OBJECT)) {
-    throw new FormatError("a ZIP archive that torch.save did not write", {
+    throw new FormatError("not a ZIP archive of torch.save", {
       where,
       expected: `${zip.folder}/${OBJECT}`,
       found: [...zip.entries.keys()].slice(0, 4).join(", "),
     });
   }
   if (zip.entries.has("constants.pkl")) {
-    throw new FormatError("a TorchScript archive, which holds a program", {
+    throw new FormatError("TorchScript archives contain programs and are not supported", {
       where,
       hint: "Save its state dict: torch.save(module.state_dict(), ..)",
     });
@@ -96,7 +96,7 @@ async function openZip(source: ByteSource): Promise<Opened> {
   const pickle = await readEntry(source, zip, OBJECT, MAX_PICKLE);
   const { value, length, storages } = unpickle(pickle, where, `${zip.folder}/${OBJECT}`, source.size);
   if (length !== pickle.length) {
-    throw new FormatError("bytes after the end of a pickle", {
+    throw new FormatError("bytes after the end of the pickle", {
       where,
       name: `${zip.folder}/${OBJECT}`,
       expected: `${length} bytes`,
@@ -160,7 +160,7 @@ function collect(where: string, dict: Dict, fileSize: number): Map<string, Pickl
   for (const [name, value] of dict.entries()) {
     if (!(value instanceof PickledTensor)) continue;
     if (typeof name !== "string") {
-      throw new FormatError("a tensor without a name", { where, expected: "text", found: typeof name });
+      throw new FormatError("tensor without a name", { where, expected: "text", found: typeof name });
     }
     tensors.set(name, value);
     total += value.count * safetensorsDtypes[value.dtype];

@@ -54,7 +54,7 @@ export function storageRef(id: PickleValue, context: BuildContext): StorageRef {
   const whole = items.length === 5 || (items.length === 6 && items[5] === null);
   if (!whole || tag !== "storage" || typeof key !== "string" || typeof location !== "string") {
     return context.fail(
-      "a persistent id that is no storage",
+      "persistent id is not a storage",
       '("storage", type, key, location, count)',
       items.length > 0 ? `(${items.slice(0, 8).map(shown).join(", ")})` : shown(id),
     );
@@ -93,11 +93,15 @@ function tensor(items: readonly PickleValue[], version: 1 | 2 | 3, context: Buil
   const required = [4, 6, 7][version - 1];
   const metadata = items[required] ?? null;
   if (items.length < required || items.length > required + (version === 1 ? 0 : 1)) {
-    return context.fail("a tensor of another number of parts", required, items.length);
+    return context.fail("tensor with a wrong number of arguments", required, items.length);
   }
   if (!(storage instanceof StorageRef)) return context.fail("a tensor", "a storage", shown(storage));
   if (metadata !== null && !(metadata instanceof Dict && metadata.size === 0)) {
-    context.fail("a tensor that is to be conjugated or negated, or has metadata", "none", shown(metadata));
+    context.fail(
+      "conjugated or negated tensors and tensors with metadata are not supported",
+      "none",
+      shown(metadata),
+    );
   }
   const named = version === 3 ? items[6] : null;
   const role = named instanceof Global ? named.role : null;
@@ -120,7 +124,7 @@ function tensor(items: readonly PickleValue[], version: 1 | 2 | 3, context: Buil
     if (n !== 0) product *= n;
     if (!empty) last += (n - 1) * strides[axis];
     if (product > most || !Number.isSafeInteger(last)) {
-      context.fail("a tensor claims more than the file holds", `at most ${most} values`, `[${shape}]`);
+      context.fail("tensor is larger than the file", `at most ${most} values`, `[${shape}]`);
     }
   }
   if (!empty && (last + 1) * width > storage.bytes) {
@@ -147,7 +151,7 @@ function dict(items: readonly PickleValue[], context: BuildContext): Dict {
   for (const pair of list.items) {
     const parts = pair instanceof Tuple || pair instanceof List ? pair.items : [];
     if (parts.length !== 2) return context.fail("an item of an OrderedDict", "a pair", shown(pair));
-    if (made.has(parts[0])) context.fail("a key occurs twice in a dict", "one", shown(parts[0]));
+    if (made.has(parts[0])) context.fail("duplicate key in a dict", "one", shown(parts[0]));
     made.set(parts[0], parts[1]);
   }
   return made;
@@ -156,7 +160,7 @@ function dict(items: readonly PickleValue[], context: BuildContext): Dict {
 /** What a REDUCE opcode gives. @throws through `fail` */
 export function rebuild(callable: PickleValue, args: PickleValue, context: BuildContext): PickleValue {
   if (!(callable instanceof Global)) {
-    return context.fail("a pickle calls what is no function", "a function", shown(callable));
+    return context.fail("the pickle calls a value that is not a function", "a function", shown(callable));
   }
   if (!(args instanceof Tuple)) return context.fail("arguments", "a tuple", shown(args));
   const { role, name } = callable;
@@ -179,7 +183,7 @@ export function rebuild(callable: PickleValue, args: PickleValue, context: Build
     case "device":
       return new Opaque("a device");
     default:
-      return context.fail("a pickle calls what is no function", "a function", name);
+      return context.fail("the pickle calls a value that is not a function", "a function", name);
   }
 }
 
@@ -189,5 +193,5 @@ export function rebuild(callable: PickleValue, args: PickleValue, context: Build
  */
 export function build(target: PickleValue, state: PickleValue, context: BuildContext): void {
   if (target instanceof Dict && (state instanceof Dict || state === null)) return;
-  context.fail("a pickle sets attributes", "those of a dict", `${shown(state)} for ${shown(target)}`);
+  context.fail("the pickle sets attributes", "those of a dict", `${shown(state)} for ${shown(target)}`);
 }

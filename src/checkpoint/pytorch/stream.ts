@@ -66,7 +66,7 @@ export async function readStream(source: ByteSource): Promise<TorchStream> {
   const stream = new PickleStream(source);
   const magic = (await stream.next("the magic number")).value;
   if (magic !== MAGIC) {
-    throw new FormatError("a pickle that torch.save did not write", {
+    throw new FormatError("not a pickle of torch.save", {
       where,
       expected: "torch's magic number",
       found: typeof magic,
@@ -78,7 +78,7 @@ export async function readStream(source: ByteSource): Promise<TorchStream> {
   }
   const machine = (await stream.next("the machine's facts")).value;
   if (!(machine instanceof Dict) || machine.get("little_endian") !== true) {
-    throw new FormatError("a stream that was not saved on a little-endian machine", {
+    throw new FormatError("the stream was not saved on a little-endian machine", {
       where,
       name: "little_endian",
       expected: "true",
@@ -94,7 +94,7 @@ export async function readStream(source: ByteSource): Promise<TorchStream> {
   for (const key of keys.items) {
     const ref = typeof key === "string" ? storages.get(key) : undefined;
     if (typeof key !== "string" || !ref || placed.has(key)) {
-      throw new FormatError("the keys of the storages are not those of the object", {
+      throw new FormatError("storage keys differ from those of the object", {
         where,
         expected: `${storages.size} keys, each once`,
         found: typeof key === "string" ? JSON.stringify(key.slice(0, 80)) : typeof key,
@@ -104,7 +104,7 @@ export async function readStream(source: ByteSource): Promise<TorchStream> {
     at += 8 + ref.bytes;
   }
   if (placed.size !== storages.size) {
-    throw new FormatError("the stream lacks storages that its object needs", {
+    throw new FormatError("the stream lacks storages of its object", {
       where,
       expected: storages.size,
       found: placed.size,
@@ -126,7 +126,7 @@ export async function streamedData(source: ByteSource, { ref, header }: Streamed
   const found = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   const expected = ref.bytes / (ref.dtype === null ? 1 : safetensorsDtypes[ref.dtype]);
   if (found !== BigInt(expected)) {
-    throw new FormatError("the count before a storage is not the one its object says", {
+    throw new FormatError("size of a storage differs from its object's", {
       where: source.name,
       name: `storage ${ref.key}`,
       expected,

@@ -101,7 +101,7 @@ export async function hold(
 ): Promise<Uint8Array> {
   const { offset, span, width } = view;
   if (span * width <= MOST_HELD) return read(offset * width, span * width);
-  throw new FormatError("a tensor of this size has to be saved in the order of its shape", {
+  throw new FormatError("a tensor of this size must be saved contiguously", {
     where,
     name,
     expected: `at most ${MOST_HELD} bytes`,

@@ -66,7 +66,7 @@ function readEnd(where: string, size: number, tail: Uint8Array): End {
   const view = viewOf(tail);
   const at = tail.length - 22;
   if (at < 0 || view.getUint32(at, true) !== END) {
-    throw new FormatError("a ZIP archive without its directory at the end: the file is truncated", {
+    throw new FormatError("ZIP archive without its central directory: the file is truncated", {
       where,
       hint: "Download it again.",
     });
@@ -120,11 +120,11 @@ function entryName(where: string, raw: Uint8Array): string {
   try {
     name = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw);
   } catch (cause) {
-    throw new FormatError("the name of a ZIP entry is not UTF-8", { where, cause });
+    throw new FormatError("name of a ZIP entry is not UTF-8", { where, cause });
   }
   const parts = name.split("/");
   if (parts.some((part) => part === "" || part === "." || part === "..") || /[\\\0]/.test(name)) {
-    throw new FormatError("the name of a ZIP entry leaves the archive", {
+    throw new FormatError("path of a ZIP entry leaves the archive", {
       where,
       name: JSON.stringify(name.slice(0, 200)),
     });
@@ -192,7 +192,7 @@ function arrange(where: string, found: readonly Central[], directory: number): Z
   for (const [i, { name, ...entry }] of ordered.entries()) {
     const limit = ordered[i + 1]?.header ?? directory;
     if (entry.header + 30 + entry.rawName.length + entry.size > limit) {
-      throw new FormatError("a ZIP entry reaches into what follows it, or beyond the file", {
+      throw new FormatError("ZIP entry overlaps the next one or reaches beyond the file", {
         where,
         name,
         expected: `at most ${limit} bytes`,
@@ -200,7 +200,7 @@ function arrange(where: string, found: readonly Central[], directory: number): Z
       });
     }
     if (!name.startsWith(`${folder}/`)) {
-      throw new FormatError("a ZIP archive that torch.save did not write: entries in several folders", {
+      throw new FormatError("not a ZIP archive of torch.save: entries in several folders", {
         where,
         name,
         expected: `${folder}/..`,
@@ -208,7 +208,7 @@ function arrange(where: string, found: readonly Central[], directory: number): Z
       });
     }
     const path = name.slice(folder.length + 1);
-    if (entries.has(path)) throw new FormatError("a ZIP entry occurs twice", { where, name });
+    if (entries.has(path)) throw new FormatError("duplicate ZIP entry", { where, name });
     entries.set(path, { ...entry, path, limit });
   }
   return { folder, entries };
@@ -257,9 +257,10 @@ export async function entryData(source: ByteSource, entry: ZipEntry): Promise<nu
     view.getUint16(26, true) === rawName.length &&
     rawName.every((byte, i) => byte === bytes[30 + i]) &&
     sizeAgrees;
-  if (!agrees) throw new FormatError("a ZIP entry's header differs from the directory", { where, name });
+  if (!agrees)
+    throw new FormatError("header of a ZIP entry differs from the central directory", { where, name });
   if (begin + size > limit) {
-    throw new FormatError("a ZIP entry reaches into what follows it", {
+    throw new FormatError("ZIP entry overlaps the next one", {
       where,
       name,
       expected: `at most ${limit - begin} bytes`,

@@ -28,7 +28,7 @@ interface Flags extends Omit<ShapeOptions, "seed"> {
 export async function shapeConfig(shape: string): Promise<Json> {
   if (Object.hasOwn(presets, shape)) return presets[shape as keyof typeof presets] as Json;
   if (!shape.endsWith(".json")) {
-    throw new ConfigError("no released model of this name", {
+    throw new ConfigError("unknown model", {
       where: "bench",
       name: "--shape",
       expected: Object.keys(presets).join(", "),
@@ -40,7 +40,7 @@ export async function shapeConfig(shape: string): Promise<Json> {
   try {
     parseConfig(value as Json);
   } catch (cause) {
-    throw new ConfigError("not a model's configuration", {
+    throw new ConfigError("not a model configuration", {
       where: shape,
       expected: "a config.json of a DeepSeek or Llama model",
       found: (cause as Error).message,

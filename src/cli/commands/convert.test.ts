@@ -135,7 +135,7 @@ describe("convert", () => {
   it("replaces nothing without being told, and leaves nothing behind when it fails", async () => {
     listen();
     await writeFile(at("there.gguf"), "x");
-    await expect(run("model", "there.gguf")).rejects.toThrow(/there is something already.*--force/);
+    await expect(run("model", "there.gguf")).rejects.toThrow(/already exists.*--force/);
     await expect(run("model", "there.gguf", "--force")).rejects.toThrow(/not written by this program/);
     await rm(at("there.gguf"));
     await run("model", "there.gguf");

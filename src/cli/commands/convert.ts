@@ -76,7 +76,7 @@ interface Source {
   close(): Promise<void>;
 }
 
-/** What a GGUF file of the model will lack, in words; null where that is nothing. */
+/** What a GGUF file of the model will lack, in words; null if that is nothing. */
 export function lostInGguf({
   language,
   weights,
@@ -251,7 +251,7 @@ async function toFolder(source: Source, out: string, flags: Flags, place: FilePl
 /** One file of torch, as it is: no configuration is needed. */
 async function fileToSafetensors(path: string, out: string, flags: Flags): Promise<number> {
   if ((await weightFileFormat(path)) !== "pytorch") {
-    throw new ConfigError("a .safetensors file is made from one file of torch", {
+    throw new ConfigError("only a single PyTorch file can be converted to a .safetensors file", {
       where: out,
       expected: "a .bin, .pt or .pth file",
       found: path,
@@ -259,7 +259,7 @@ async function fileToSafetensors(path: string, out: string, flags: Flags): Promi
     });
   }
   if (flags.type !== undefined) {
-    throw new ConfigError("one file is converted as it is", {
+    throw new ConfigError("a single file is converted as it is", {
       where: out,
       name: "--type",
       found: flags.type,
@@ -276,7 +276,7 @@ async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: 
   try {
     checkpointConfig(checkpoint, noticeOnStderr);
     if (checkpoint.format !== "pytorch") {
-      throw new ConfigError("a folder of safetensors becomes a GGUF file", {
+      throw new ConfigError("a folder of safetensors can only be converted to GGUF", {
         where: out,
         expected: "NAME.gguf",
         found: out,
@@ -304,7 +304,7 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
     return;
   }
   if (model.gguf !== null && toFile && flags.type === undefined) {
-    throw new ConfigError("from one GGUF file to another goes only with --type", { where: out });
+    throw new ConfigError("GGUF to GGUF requires --type", { where: out });
   }
   const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
   // Before the work rather than after it.

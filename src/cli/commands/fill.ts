@@ -72,7 +72,7 @@ export function cutAt(
   const at = start + column - 1;
   const character = at < end ? graphemes.segment(text.slice(start, end)).containing(column - 1) : undefined;
   if (character !== undefined && character.index !== column - 1) {
-    throw new ConfigError("the column lies inside a character", {
+    throw new ConfigError("the column is inside a character", {
       where: `${name}:${line}`,
       expected: `column ${character.index + 1} before "${character.segment}" or ${character.index + character.segment.length + 1} after it`,
       found: column,
@@ -81,7 +81,7 @@ export function cutAt(
   return { prefix: text.slice(0, at), suffix: text.slice(at) };
 }
 
-/** Keeps what is nearest to the hole where both do not fit `budget` tokens; the suffix gets at most a quarter. */
+/** Keeps what is nearest to the hole if both do not fit `budget` tokens; the suffix gets at most a quarter. */
 export function fitTexts(
   tokenizer: Tokenizer,
   { prefix, suffix }: { prefix: string; suffix: string },
@@ -92,7 +92,7 @@ export function fitTexts(
   if (before.length + after.length <= budget) return { prefix, suffix };
   const behind = Math.min(after.length, Math.max(Math.floor(budget / 4), budget - before.length));
   const ahead = Math.max(0, budget - behind);
-  // Whole lines, where there is one: a token may be part of a character.
+  // Whole lines, if there is one: a token may be part of a character.
   const kept = tokenizer.decode(before.slice(Math.max(0, before.length - ahead)));
   const line = kept.indexOf("\n");
   return {

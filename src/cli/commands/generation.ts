@@ -23,7 +23,7 @@ export interface GenerationFlags extends ModelFlags {
   readonly threads?: number;
 }
 
-/** Tokens to generate where `--max-tokens` does not say. */
+/** Tokens to generate if `--max-tokens` does not say. */
 const DEFAULT_TOKENS = 200;
 
 const unescaped = (text: string) =>

@@ -90,7 +90,7 @@ describe("inspect", () => {
   });
 
   it("names what is neither file nor model", async () => {
-    await expect(inspect("nowhere")).rejects.toThrow(/neither a file or folder here nor/);
+    await expect(inspect("nowhere")).rejects.toThrow(/neither an existing file or folder nor/);
     await expect(inspect("org/none")).rejects.toThrow(/nor a model on the hub/);
     await expect(inspect(join(root, "cache"))).rejects.toThrow(/neither a model nor a training run/);
   });

@@ -65,7 +65,7 @@ const TOKENIZER_HINT =
   "tokenizer.model, or vocab.json with merges.txt, is not supported: transformers writes tokenizer.json next to them with " +
   "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).";
 
-/** The tokenizer in a model folder. @throws FormatError, ConfigError where there is none */
+/** The tokenizer in a model folder. @throws FormatError, ConfigError if there is none */
 export async function openTokenizer(folder: string): Promise<Tokenizer> {
   return (await folderTokenizer(nodeFolder(folder))) ?? lacksTokenizer(folder);
 }
@@ -113,15 +113,15 @@ export function withHub(command: Command): Command {
     .option("--offline", "use cached files only (like HF_HUB_OFFLINE=1)");
 }
 
-/** The flags as options of loading; undefined where they were not given, so that the environment counts. */
+/** The flags as options of loading; undefined if they were not given, so that the environment counts. */
 export function hubFlags({ revision, gguf, offline }: Omit<ModelFlags, "dtype">) {
   return { revision, file: gguf, offline };
 }
 
-/** Writes a notice of opening a model as a line of its own. */
+/** Writes a notice of opening a model as its own line. */
 export const noticeOnStderr = (text: string): void => void process.stderr.write(`${text}\n`);
 
-/** The files of `path`, read in place where they lie on the hub. @throws ConfigError, FormatError, HubError */
+/** The files of `path`, read in place if they lie on the hub. @throws ConfigError, FormatError, HubError */
 export async function openPlace(path: string, flags: Omit<ModelFlags, "dtype">): Promise<ModelPlace> {
   const options = { ...hubFlags(flags), download: false, onNotice: noticeOnStderr };
   return await locateModel(await modelPath(path), options);

@@ -38,7 +38,7 @@ Examples:
 
 By default routers, norms, low-rank attention matrices, embedding and output head keep 8 bits or more.`;
 
-/** Measured where `--text` names nothing: plain prose and code, enough to tell a broken model from a sound one. */
+/** Measured if `--text` names nothing: plain prose and code, enough to tell a broken model from a sound one. */
 const TEXT = `The river rises in the hills to the north, runs past three mills and a tannery, and meets the sea at a town
 whose name means harbour. In spring it floods the lower meadows; the farmers move their cattle a week before, by a rule
 older than the church. A traveller in 1820 counted forty boats under its only bridge.
@@ -104,7 +104,7 @@ async function quantize(path: string, out: string, flags: Flags, device: Device)
   let before: TextLogits | null = null;
   if (flags.report) {
     const source = await open({ dtype: "auto" });
-    if (source.tokenizer === null) throw new ConfigError("a report needs a tokenizer", { where: path });
+    if (source.tokenizer === null) throw new ConfigError("--report requires a tokenizer", { where: path });
     before = await measured(source.model, source.tokenizer, flags);
     await source.dispose();
   }

@@ -1,4 +1,4 @@
-/** `serve` as a process: what it says, how it stops, how it ends where its engine crashes. */
+/** `serve` as a process: what it says, how it stops, how it ends if its engine crashes. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -82,7 +82,7 @@ it("says what it serves and where, and ends with status 0 once its streams have"
   expect(out).toMatch(/^mine: deepseek_v3, [\d.]+k parameters/);
   expect(out).toContain("/v1/chat/completions");
   expect(out).not.toContain("from-the-environment");
-  expect(err).toContain("stopping");
+  expect(err).toContain("shutting down");
 });
 
 /** The Authorization header that a shell makes of a line of the start. */

@@ -66,7 +66,7 @@ const shellQuoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
 /** API keys, and how a shell spells the first of them. */
 interface Keys {
   readonly all: readonly string[];
-  /** The header that carries one, quoted for a shell; null where there are no keys. */
+  /** The header that carries one, quoted for a shell; null if there are no keys. */
   readonly header: string | null;
 }
 

@@ -62,7 +62,7 @@ export async function freeRunFolder(name: string): Promise<string> {
 /** Refuses to prepare a run over something else. @throws ConfigError, FileError */
 export async function checkFree(out: string): Promise<void> {
   if (await isTaken(join(out, "run.json"))) {
-    throw new ConfigError("there is a run already", {
+    throw new ConfigError("the run folder already exists", {
       where: out,
       hint: `Continue it with --resume ${quote(out)}, or choose another --out.`,
     });

@@ -108,7 +108,9 @@ describe("convert of PyTorch files", () => {
     }
     await before.close();
     await after.close();
-    await expect(convert(at("folder"), at("again"))).rejects.toThrow(/folder of safetensors becomes a GGUF/);
+    await expect(convert(at("folder"), at("again"))).rejects.toThrow(
+      /folder of safetensors can only be converted to GGUF/,
+    );
   });
 
   it("takes another dtype for floats where one is given", async () => {
@@ -159,11 +161,11 @@ describe("convert of PyTorch files", () => {
       }
       await expected.source.close?.();
       await found.source.close?.();
-      await expect(convert(path, out)).rejects.toThrow(/there is something already/);
+      await expect(convert(path, out)).rejects.toThrow(/already exists/);
     }
     const bin = "test/fixtures/pytorch/zip-views/pytorch_model.bin";
     await expect(convert(bin, at("x.safetensors"), "--type", "f16")).rejects.toThrow(/converted as it is/);
-    await expect(convert(at("torch"), at("x.safetensors"))).rejects.toThrow(/from one file of torch/);
-    await expect(convert(bin, at("x"))).rejects.toThrow(/a model is a folder or a .gguf file/);
+    await expect(convert(at("torch"), at("x.safetensors"))).rejects.toThrow(/only a single PyTorch file/);
+    await expect(convert(bin, at("x"))).rejects.toThrow(/a model must be a folder or a .gguf file/);
   });
 });

@@ -146,20 +146,20 @@ export async function companions(tree: FileTree): Promise<Record<string, string>
 
 const torchDtypes = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
 
-/** A folder's `config.json` as it is written, but for the dtype of the weights where it is another. */
+/** A folder's `config.json` as it is written, but for the dtype of the weights if it is another. */
 async function configText(tree: FileTree, type: keyof typeof torchDtypes | undefined): Promise<string> {
   const text = await tree.readText("config.json");
   if (type === undefined) return text;
   // Opening the folder has seen that it is an object.
   const config = parseJson(text) as JsonObject;
-  // The newer name counts in transformers where both are there.
+  // The newer name counts in transformers if both are there.
   if (config.has("dtype")) config.set("dtype", torchDtypes[type]);
   if (config.has("torch_dtype") || !config.has("dtype")) config.set("torch_dtype", torchDtypes[type]);
   return `${writeJson(config, { indent: 2 })}\n`;
 }
 
 /**
- * Writes a folder of PyTorch files as one of safetensors: every tensor as it is stored, floats in `type` where one is
+ * Writes a folder of PyTorch files as one of safetensors: every tensor as it is stored, floats in `type` if one is
  * given, the configuration with the digits and the order that it is written in, and the files beside them. Gives the bytes of all tensors. @throws FormatError, FileError
  */
 export async function torchFolderToSafetensors(

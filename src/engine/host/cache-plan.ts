@@ -40,7 +40,7 @@ const where = "serve";
 
 function checkCount(name: string, value: number | undefined): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) return;
-  throw new ConfigError("not a number of tokens", {
+  throw new ConfigError("invalid number of tokens", {
     where,
     name,
     expected: "an integer, 1 or more",
@@ -58,7 +58,7 @@ export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheL
   checkCount("context", context);
   checkCount("cacheTokens", cacheTokens);
   if (context !== undefined && context > maxPositions) {
-    throw new ConfigError("the context is longer than the model reads", {
+    throw new ConfigError("the context exceeds the model's limit", {
       where,
       name: "context",
       expected: `at most max_position_embeddings = ${maxPositions} tokens`,
@@ -66,7 +66,7 @@ export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheL
     });
   }
   if (context !== undefined && cacheTokens !== undefined && cacheTokens < context) {
-    throw new ConfigError("the caches do not hold one whole context", {
+    throw new ConfigError("the KV cache is smaller than the context", {
       where,
       name: "cacheTokens",
       expected: `at least context = ${context} tokens`,
@@ -76,7 +76,7 @@ export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheL
   }
   const asked = cacheTokens ?? context;
   if (asked !== undefined && asked * tokenBytes > totalBytes) {
-    throw new ConfigError("the caches do not fit in this machine's memory", {
+    throw new ConfigError("the KV cache exceeds this machine's memory", {
       where,
       name: cacheTokens === undefined ? "context" : "cacheTokens",
       expected: `at most ${Math.floor(totalBytes / tokenBytes)} tokens (${formatBytes(totalBytes)})`,

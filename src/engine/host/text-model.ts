@@ -105,7 +105,7 @@ export async function describeModel(
   const { model, tokenizer } = loaded;
   const { config } = model;
   if (tokenizer === null) {
-    throw new ConfigError("the model has no tokenizer, so that it cannot be served", {
+    throw new ConfigError("the model has no tokenizer and cannot be served", {
       where: loaded.source.path,
       hint:
         "Put a tokenizer.json beside config.json; transformers writes it from tokenizer.model or from vocab.json and " +
