@@ -155,16 +155,18 @@ describe("a call that breaks off, of a model without tool tokens", () => {
   const wrap = (...calls: string[]) =>
     `${TOKEN.toolCallsBegin}${calls.map((text) => TOKEN.toolCallBegin + text + TOKEN.toolCallEnd).join("\n")}${TOKEN.toolCallsEnd}`;
 
-  function readBytes(parts: readonly Uint8Array[], more: Partial<NonNullable<ChoiceOptions["chat"]>> = {}) {
+  type Chat = Partial<NonNullable<ChoiceOptions["chat"]>>;
+  /** @param cut whether the length ends the tokens */
+  function readBytes(parts: readonly Uint8Array[], more: Chat = {}, cut = false) {
     const byteIds = new Map(
       Array.from({ length: plain.vocabSize }, (_, id) => [plain.bytesOf(id).join(), id] as const),
     );
     const ids = parts.flatMap((part) => [...part].map((byte) => byteIds.get(String(byte))!));
-    return readIds(ids, more);
+    return readIds(ids, more, cut);
   }
-  function readIds(ids: readonly number[], more: Partial<NonNullable<ChoiceOptions["chat"]>> = {}) {
+  function readIds(ids: readonly number[], more: Chat = {}, cut = false) {
     const choice = new ChoiceText(plain, chat({ spoken: new Map(), ...more }));
-    const news = [...ids.map((id) => choice.push({ id })), choice.end()];
+    const news = [...ids.map((id) => choice.push({ id })), choice.end(cut)];
     const calls: string[] = [];
     for (const { index, arguments: part = "" } of news.flatMap((item) => item?.toolCalls ?? []))
       calls[index] = (calls[index] ?? "") + part;
@@ -206,6 +208,22 @@ describe("a call that breaks off, of a model without tool tokens", () => {
       expect(content, `cut at byte ${at}`).not.toMatch(/[\uFF5C\u2581\uFFFD]|<./);
       for (const call of calls) expect(args.slice(0, call.length), `cut at byte ${at}`).toBe(call);
     }
+  });
+
+  it.each(answers)("%s, free and cut by length: no word of a call behind the text before it", (_, text) => {
+    const before = "I look. ";
+    const whole = bytes(before + text);
+    for (let at = before.length; at < whole.length; at++) {
+      const { content } = readBytes([whole.subarray(0, at)], {}, true);
+      // What is no more than a lone < is as likely text.
+      expect(content.replace(/<$/, ""), `cut at byte ${at}`).toBe(before);
+    }
+    // Where the model ends it so, it is what it wrote.
+    const begun = whole.subarray(
+      0,
+      bytes(`${before}${TOKEN.toolCallsBegin}${TOKEN.toolCallBegin}get_w`).length,
+    );
+    expect(readBytes([begun]).content).not.toBe(before);
   });
 
   it("behind reasoning leaves the reasoning whole", () => {

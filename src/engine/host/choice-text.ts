@@ -70,6 +70,8 @@ export class ChoiceText {
   #reasoningTokens = 0;
   #calls = 0;
   #cut = false;
+  /** Whether the beginning of a call that is not there yet is left out at the end. */
+  #withoutBegun = false;
 
   /** @param echo what the text begins with before any token */
   constructor(tokenizer: Tokenizer, options: ChoiceOptions, echo = "") {
@@ -139,8 +141,12 @@ export class ChoiceText {
     return this.#advance(text, false);
   }
 
-  /** What was held back, once no more tokens come. */
-  end(): News | null {
+  /**
+   * What was held back, once no more tokens come. Of a call whose name was still to come there is nothing to tell where
+   * `cut` says that the length ended the tokens: the words that it was begun with are no answer.
+   */
+  end(cut = false): News | null {
+    this.#withoutBegun = cut || (this.#options.chat?.forcedCalls ?? false);
     return this.#advance(this.#decoder.end(), true);
   }
 
@@ -180,7 +186,8 @@ export class ChoiceText {
     // Within a marker or a call, half a character is no text.
     if (!splitter.reasoning && !this.#tools?.open) this.#pieces(splitter.push(cut), growing);
     for (const part of this.#tools?.end() ?? []) {
-      if (part.kind !== "content" || !this.#options.chat?.forcedCalls) this.#toolPiece(part, growing);
+      const begun = part.kind === "content" && (part.malformed || this.#options.chat?.forcedCalls);
+      if (!begun || !this.#withoutBegun) this.#toolPiece(part, growing);
     }
   }
 

@@ -316,9 +316,9 @@ export class EngineHost {
     const cutByText = text.over;
     if (cutByText) generation.cancel();
     if (generation.stats.stopReason !== "aborted") onToken();
-    const rest = text.end();
-    if (rest) this.#tell({ id, choice, ...rest });
     const { stopReason, cachedTokens } = generation.stats;
+    const rest = text.end(!cutByText && stopReason === "length");
+    if (rest) this.#tell({ id, choice, ...rest });
     const aborted = !cutByText && stopReason === "aborted";
     const reason: FinishReason =
       !cutByText && stopReason === "length" ? "length" : text.calls > 0 ? "tool_calls" : "stop";
