@@ -31,7 +31,15 @@ export {
 } from "./gguf/index.ts";
 export type { WritableType } from "./gguf/quantize.ts";
 export type { GgufTensor } from "./gguf/reader.ts";
-export type { GgmlType, GgufArray, GgufItems, GgufMetadata, GgufValue, ValueType } from "./gguf/types.ts";
+export type {
+  GgmlType,
+  GgufArray,
+  GgufItems,
+  GgufMetadata,
+  GgufValue,
+  StoredType,
+  ValueType,
+} from "./gguf/types.ts";
 export type { GgufWeights } from "./gguf/weights.ts";
 export type { GgufEntry } from "./gguf/writer.ts";
 export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";

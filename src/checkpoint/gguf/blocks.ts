@@ -85,6 +85,43 @@ function q5_1(bytes: Uint8Array, out: Float32Array, blocks: number): void {
   }
 }
 
+function q2_k(bytes: Uint8Array, out: Float32Array, blocks: number): void {
+  for (let b = 0, at = 0, to = 0; b < blocks; b++, at += 84) {
+    const d = half(bytes, at + 80);
+    const m = half(bytes, at + 82);
+    // Sixteen values at a time have a scale and a minimum of four bits each.
+    for (let group = 0; group < 16; group++, to += 16) {
+      const scales = bytes[at + group];
+      const scale = d * (scales & 15);
+      const minimum = m * (scales >> 4);
+      const q = at + 16 + 32 * (group >> 3) + 16 * (group & 1);
+      const shift = group & 6;
+      for (let i = 0; i < 16; i++) out[to + i] = scale * ((bytes[q + i] >> shift) & 3) - minimum;
+    }
+  }
+}
+
+function q3_k(bytes: Uint8Array, out: Float32Array, blocks: number): void {
+  for (let b = 0, at = 0, to = 0; b < blocks; b++, at += 110) {
+    const d = half(bytes, at + 108);
+    const scales = at + 96;
+    for (let group = 0; group < 16; group++, to += 16) {
+      // Six bits: the low four of two groups share a byte, the high two of four.
+      const low = group < 8 ? bytes[scales + group] & 15 : bytes[scales + group - 8] >> 4;
+      const high = (bytes[scales + 8 + (group & 3)] >> (2 * (group >> 2))) & 3;
+      const scale = d * ((low | (high << 4)) - 32);
+      const place = 16 * (group & 1);
+      const q = at + 32 + 32 * (group >> 3) + place;
+      const shift = group & 6;
+      const bit = 1 << (group >> 1);
+      for (let i = 0; i < 16; i++) {
+        const third = bytes[at + place + i] & bit ? 0 : 4;
+        out[to + i] = scale * (((bytes[q + i] >> shift) & 3) - third);
+      }
+    }
+  }
+}
+
 /** Six-bit scale (`minimum` false) or minimum of sub-block `j` in the 12 bytes at `at` (`get_scale_min_k4`). */
 function sixBits(bytes: Uint8Array, at: number, j: number, minimum: boolean): number {
   if (j < 4) return bytes[at + j + (minimum ? 4 : 0)] & 63;
@@ -167,6 +204,8 @@ const decoders: Readonly<Record<GgmlType, Decoder>> = {
   Q4_1: q4_1,
   Q5_0: q5_0,
   Q5_1: q5_1,
+  Q2_K: q2_k,
+  Q3_K: q3_k,
   Q4_K: q4_k,
   Q5_K: q5_k,
   Q6_K: q6_k,

@@ -8,11 +8,11 @@ import { describe, expect, it } from "vitest";
 import { FormatError, ShapeError } from "../../tensor/errors.ts";
 import { type ByteSource, bytesSource, memoryFolder, memorySink } from "../byte-source.ts";
 import { openGguf, openGgufFiles } from "./reader.ts";
-import { bool, f32, type GgufValue, ggmlTypes, i32s, strings, text, u32 } from "./types.ts";
+import { bool, f32, type GgufValue, i32s, storedTypes, strings, text, u32 } from "./types.ts";
 import { type GgufEntry, writeGguf } from "./writer.ts";
 
 function entry(name: string, shape: number[], type: GgufEntry["type"], fill: number): GgufEntry {
-  const { values, bytes } = ggmlTypes[type];
+  const { values, bytes } = storedTypes[type];
   const size = (shape.reduce((a, b) => a * b, 1) / values) * bytes;
   return {
     name,
@@ -109,7 +109,7 @@ describe("writeGguf and openGguf", () => {
       const other = await gguf(path, { allowLocalFile: true, typedMetadata: true });
       const file = await openGguf(bytesSource(await write(known, tensors)));
       expect(other.tensorInfos.map(({ name, shape, dtype }) => [name, shape.map(Number), dtype])).toEqual(
-        [...file.tensors.values()].map(({ name, ne, type }) => [name, ne, ggmlTypes[type].code]),
+        [...file.tensors.values()].map(({ name, ne, type }) => [name, ne, storedTypes[type].code]),
       );
       const first = file.tensor("token_embd.weight");
       expect(Number(other.tensorDataOffset) + Number(other.tensorInfos[0].offset)).toBe(first.begin);
@@ -235,7 +235,12 @@ describe("damaged and hostile files", () => {
       (v: DataView) => [54, 62].forEach((at) => void v.setBigUint64(at, 200n, true)),
       /larger than the file; name: t/,
     ],
-    ["type", (v: DataView) => v.setUint32(70, 10, true), /not supported; name: t.*found: Q2_K/],
+    ["type", (v: DataView) => v.setUint32(70, 9, true), /not supported; name: t.*found: type 9/],
+    [
+      "row of whole blocks",
+      (v: DataView) => v.setUint32(70, 16, true),
+      /row length of IQ2_XXS; name: t.*256/,
+    ],
     ["unknown type", (v: DataView) => v.setUint32(70, 99, true), /not supported; name: t.*found: type 99/],
     ["row length", (v: DataView) => v.setUint32(70, 8, true), /row length of Q8_0; name: t.*32.*4/],
     ["odd offset", (v: DataView) => v.setBigUint64(74, 4n, true), /data offset; name: t/],

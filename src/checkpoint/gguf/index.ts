@@ -10,6 +10,6 @@ export {
 export { ggufModelMetadata } from "./metadata.ts";
 export { quantize, type WritableType } from "./quantize.ts";
 export { type GgufFile, type GgufTensor, openGguf, openGgufFiles } from "./reader.ts";
-export { type GgmlType, type GgufMetadata, type GgufValue, ggmlTypes } from "./types.ts";
+export { type GgmlType, type GgufMetadata, type GgufValue, ggmlTypes, type StoredType } from "./types.ts";
 export { type GgufWeights, ggufWeights } from "./weights.ts";
 export { type GgufEntry, writeGguf } from "./writer.ts";

@@ -10,17 +10,19 @@ import { dequantize } from "./blocks.ts";
 import { HeaderCursor } from "./header-cursor.ts";
 import { ROPE_FACTORS } from "./names.ts";
 import {
-  type GgmlType,
   type GgufMetadata,
   type GgufValue,
   ggmlBytes,
-  ggmlTypeOf,
-  ggmlTypes,
+  MOST_VALUES_PER_BYTE,
+  type StoredType,
+  storedTypeOf,
+  storedTypes,
 } from "./types.ts";
 
 export interface GgufTensor {
   readonly name: string;
-  readonly type: GgmlType;
+  /** One of `ggmlTypes`, or one whose values are not read. */
+  readonly type: StoredType;
   /** Sizes in the file's order: `ne[0]` is the length of a row. */
   readonly ne: readonly number[];
   /** Sizes in the order of checkpoints, rows last: `ne` reversed. */
@@ -131,18 +133,18 @@ async function readInfo(cursor: HeaderCursor, index: number, alignment: number):
   if (dimensions < 1 || dimensions > MAX_DIMENSIONS) {
     fail("number of dimensions", `1 to ${MAX_DIMENSIONS}`, dimensions);
   }
+  const most = MOST_VALUES_PER_BYTE * size;
   const ne: number[] = [];
   let count = 1;
   for (let d = 0; d < dimensions; d++) {
     const n = await cursor.u64();
-    // Every type takes at least half a byte for a value.
-    if (n < 1n || n > BigInt(2 * size)) fail("size of a dimension", `1 to ${2 * size}`, n);
+    if (n < 1n || n > BigInt(most)) fail("size of a dimension", `1 to ${most}`, n);
     ne.push(Number(n));
     count *= Number(n);
-    if (count > 2 * size) fail("tensor is larger than the file", `at most ${2 * size} values`, count);
+    if (count > most) fail("tensor is larger than the file", `at most ${most} values`, count);
   }
-  const type = ggmlTypeOf(where, name, await cursor.u32());
-  const { values } = ggmlTypes[type];
+  const type = storedTypeOf(where, name, await cursor.u32());
+  const { values } = storedTypes[type];
   if (ne[0] % values !== 0) fail(`row length of ${type}`, `a multiple of ${values}`, ne[0]);
   const offset = await cursor.u64();
   if (offset > BigInt(size) || offset % BigInt(alignment) !== 0n) {

@@ -1,6 +1,7 @@
 /**
  * Vocabulary of the GGUF container (ggml's docs/gguf.md): value types of its metadata, storage types of its tensors,
- * and a file's metadata with checked access. Storage types that are not listed are refused by number.
+ * and a file's metadata with checked access. Storage types that are not listed are refused by number, those whose values
+ * are not read by name, where a tensor of the type is to be read.
  */
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
 
@@ -13,6 +14,8 @@ export const ggmlTypes = {
   Q5_0: { code: 6, values: 32, bytes: 22 },
   Q5_1: { code: 7, values: 32, bytes: 24 },
   Q8_0: { code: 8, values: 32, bytes: 34 },
+  Q2_K: { code: 10, values: 256, bytes: 84 },
+  Q3_K: { code: 11, values: 256, bytes: 110 },
   Q4_K: { code: 12, values: 256, bytes: 144 },
   Q5_K: { code: 13, values: 256, bytes: 176 },
   Q6_K: { code: 14, values: 256, bytes: 210 },
@@ -21,51 +24,74 @@ export const ggmlTypes = {
 
 export type GgmlType = keyof typeof ggmlTypes;
 
-/** Storage types of ggml that are known by name only, for messages. */
-const otherTypes: Readonly<Record<number, string>> = {
-  9: "Q8_1",
-  10: "Q2_K",
-  11: "Q3_K",
-  15: "Q8_K",
-  16: "IQ2_XXS",
-  17: "IQ2_XS",
-  18: "IQ3_XXS",
-  19: "IQ1_S",
-  20: "IQ4_NL",
-  21: "IQ3_S",
-  22: "IQ2_S",
-  23: "IQ4_XS",
-  24: "I8",
-  25: "I16",
-  26: "I32",
-  27: "I64",
-  28: "F64",
-  29: "IQ1_M",
-  34: "TQ1_0",
-  35: "TQ2_0",
-  39: "MXFP4",
+/** Storage types whose sizes are known but whose values are not read: files with them can be listed. */
+const listedTypes = {
+  Q8_K: { code: 15, values: 256, bytes: 292 },
+  IQ2_XXS: { code: 16, values: 256, bytes: 66 },
+  IQ2_XS: { code: 17, values: 256, bytes: 74 },
+  IQ3_XXS: { code: 18, values: 256, bytes: 98 },
+  IQ1_S: { code: 19, values: 256, bytes: 50 },
+  IQ4_NL: { code: 20, values: 32, bytes: 18 },
+  IQ3_S: { code: 21, values: 256, bytes: 110 },
+  IQ2_S: { code: 22, values: 256, bytes: 82 },
+  IQ4_XS: { code: 23, values: 256, bytes: 136 },
+  I8: { code: 24, values: 1, bytes: 1 },
+  I16: { code: 25, values: 1, bytes: 2 },
+  I32: { code: 26, values: 1, bytes: 4 },
+  I64: { code: 27, values: 1, bytes: 8 },
+  F64: { code: 28, values: 1, bytes: 8 },
+  IQ1_M: { code: 29, values: 256, bytes: 56 },
+  TQ1_0: { code: 34, values: 256, bytes: 54 },
+  TQ2_0: { code: 35, values: 256, bytes: 66 },
+  MXFP4: { code: 39, values: 32, bytes: 17 },
+  NVFP4: { code: 40, values: 64, bytes: 36 },
+  Q1_0: { code: 41, values: 128, bytes: 18 },
+} as const;
+
+/** A storage type that a tensor of a file may have. */
+export type StoredType = GgmlType | keyof typeof listedTypes;
+
+/** All storage types: code in the file, values per block, bytes per block. */
+export const storedTypes: Readonly<Record<StoredType, { code: number; values: number; bytes: number }>> = {
+  ...ggmlTypes,
+  ...listedTypes,
 };
 
-const byCode = new Map<number, GgmlType>(
-  (Object.keys(ggmlTypes) as GgmlType[]).map((type) => [ggmlTypes[type].code, type]),
+/** Most values that a byte of a file stands for, in any of them. */
+export const MOST_VALUES_PER_BYTE = 8;
+
+const byCode = new Map<number, StoredType>(
+  (Object.keys(storedTypes) as StoredType[]).map((type) => [storedTypes[type].code, type]),
 );
 
-/** The storage type of a code; FormatError naming file, tensor and type for one that is not read. */
-export function ggmlTypeOf(where: string, name: string, code: number): GgmlType {
-  const type = byCode.get(code);
-  if (type) return type;
+function refuseType(where: string, name: string, found: string): never {
   throw new FormatError("tensor type is not supported", {
     where,
     name,
     expected: Object.keys(ggmlTypes),
-    found: otherTypes[code] ?? `type ${code}`,
+    found,
     hint: "Take a file in another quantization",
   });
 }
 
+/** The storage type of a code; FormatError naming file, tensor and type for one that is not known. */
+export function storedTypeOf(where: string, name: string, code: number): StoredType {
+  return byCode.get(code) ?? refuseType(where, name, `type ${code}`);
+}
+
+/** Whether the values of a type are read. */
+export function isRead(type: StoredType): type is GgmlType {
+  return type in ggmlTypes;
+}
+
+/** The type, whose values are read. @throws FormatError naming file, tensor and type where they are not */
+export function readType(where: string, name: string, type: StoredType): GgmlType {
+  return isRead(type) ? type : refuseType(where, name, type);
+}
+
 /** Bytes of `count` values, which are whole blocks. */
-export function ggmlBytes(type: GgmlType, count: number): number {
-  const { values, bytes } = ggmlTypes[type];
+export function ggmlBytes(type: StoredType, count: number): number {
+  const { values, bytes } = storedTypes[type];
   return (count / values) * bytes;
 }
 

@@ -14,6 +14,7 @@ import { dequantize } from "./blocks.ts";
 import { architectureOf, ggufConfig } from "./config.ts";
 import { ggufName, interleavedRows, mergedExperts, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
+import { readType } from "./types.ts";
 
 /** Weights of a GGUF file, with the virtual `k_b_proj` and `v_b_proj` of latent attention besides `names()`. */
 export type GgufWeights = WeightSource & Required<BlockSource> & { readonly blocks: BlockSource };
@@ -74,6 +75,8 @@ function tensorOf(file: GgufFile, name: string, shape: readonly number[], offici
       found: tensor.ne,
     });
   }
+  // Before anything is loaded.
+  readType(file.name, name, tensor.type);
   return tensor;
 }
 
@@ -263,15 +266,19 @@ class GgufWeightSource implements WeightSource, BlockSource {
     }
   }
 
+  #dequantize({ name, type }: GgufTensor, bytes: Uint8Array): Float32Array {
+    return dequantize(readType(this.#file.name, name, type), bytes);
+  }
+
   async *#floats(entry: RowsEntry): AsyncGenerator<Float32Array> {
-    for await (const bytes of this.#rows(entry)) yield dequantize(entry.tensor.type, bytes);
+    for await (const bytes of this.#rows(entry)) yield this.#dequantize(entry.tensor, bytes);
   }
 
   /** Unit `index` of the `units` of a tensor. */
   async #unit(tensor: GgufTensor, index: number, units: number): Promise<Float32Array> {
     const rows = tensor.ne.slice(1).reduce((a, b) => a * b, 1);
     const bytes = (rows / units) * tensor.rowBytes;
-    return dequantize(tensor.type, await this.#file.read(tensor, index * bytes, bytes));
+    return this.#dequantize(tensor, await this.#file.read(tensor, index * bytes, bytes));
   }
 
   /** Unit by unit through the layout, which holds both directions of the mapping. */

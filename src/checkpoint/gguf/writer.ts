@@ -6,12 +6,12 @@ import { FormatError, ShapeError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
 import { elementCount } from "../safetensors.ts";
 import {
-  type GgmlType,
   type GgufArray,
   type GgufMetadata,
   type GgufValue,
   ggmlBytes,
-  ggmlTypes,
+  type StoredType,
+  storedTypes,
   type ValueType,
   valueBytes,
   valueTypes,
@@ -22,7 +22,7 @@ export interface GgufEntry {
   readonly name: string;
   /** Sizes in the order of checkpoints, rows last; the file holds them reversed. */
   readonly shape: readonly number[];
-  readonly type: GgmlType;
+  readonly type: StoredType;
   /** Little-endian bytes in pieces of any length; a piece may be reused once the next is asked for. */
   readonly data: () => AsyncIterable<Uint8Array>;
 }
@@ -145,7 +145,7 @@ function writeValue(out: Output, where: string, name: string, value: GgufValue):
 /** Size of a tensor's data in bytes; throws ShapeError for sizes that its type cannot hold. */
 export function ggufEntryBytes({ name, shape, type }: Pick<GgufEntry, "name" | "shape" | "type">): number {
   const count = elementCount(shape);
-  const { values } = ggmlTypes[type];
+  const { values } = storedTypes[type];
   if (!count || shape.length < 1 || shape.length > 4 || shape[shape.length - 1] % values !== 0) {
     throw new ShapeError("tensor cannot be stored as GGUF", {
       where: "writeGguf",
@@ -198,7 +198,7 @@ function headerOf(
     out.text(name);
     out.u32(shape.length);
     for (const size of [...shape].reverse()) out.u64(size);
-    out.u32(ggmlTypes[type].code);
+    out.u32(storedTypes[type].code);
     out.u64(offset);
     offset += Math.ceil(bytes / alignment) * alignment;
   }

@@ -3,8 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
+import { bytesSource, memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
 import { exportGguf } from "../../checkpoint/gguf/export.ts";
+import { openGguf } from "../../checkpoint/gguf/reader.ts";
+import { type GgufEntry, writeGguf } from "../../checkpoint/gguf/writer.ts";
 import { modelEntries } from "../../checkpoint/model.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { createModel } from "../../models/causal-lm.ts";
@@ -13,11 +15,12 @@ import { cacheValues, memoryNeeds } from "../../models/memory-needs.ts";
 import { presets } from "../../models/presets.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
+import { load } from "../../pretrained/node-load.ts";
 import { TestingHub } from "../../pretrained/testing-hub.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { ProgressLine, progressText } from "../progress-line.ts";
 import { downloadCommand } from "./download.ts";
-import { inspect } from "./inspect.ts";
+import { inspect, inspectCommand } from "./inspect.ts";
 
 const commit = "89abcdef0123456789abcdef0123456789abcdef";
 const machine = { total: 1e9, free: 5e8 };
@@ -52,7 +55,59 @@ beforeEach(() => {
   return () => vi.unstubAllEnvs();
 });
 
+/** The small model's GGUF file, one of its tensors in a type whose values are not read. */
+async function unreadable(path: string): Promise<void> {
+  const bytes = hub.repos.get("org/tiny")!.files.get("tiny.gguf")!;
+  const file = await openGguf(bytesSource(bytes, "tiny.gguf"));
+  const entries = [...file.tensors.values()].map((tensor): GgufEntry => {
+    const { name, shape, type } = tensor;
+    if (name !== "token_embd.weight") {
+      return {
+        name,
+        shape,
+        type,
+        data: async function* () {
+          yield await file.read(tensor, 0, tensor.bytes);
+        },
+      };
+    }
+    const count = shape.reduce((a, b) => a * b, 1);
+    return {
+      name,
+      shape,
+      type: "I8",
+      data: async function* () {
+        yield new Uint8Array(count);
+      },
+    };
+  });
+  const sink = memorySink("out", (written) => void (result = written.slice()));
+  let result = new Uint8Array();
+  await writeGguf(sink, { metadata: file.metadata, tensors: entries });
+  await writeFile(path, result);
+}
+
 describe("inspect", () => {
+  it("lists tensors of GGUF types that cannot be run, which loading refuses by name", async () => {
+    const path = join(root, "unreadable.gguf");
+    await unreadable(path);
+    const { inspection } = await inspect(path, {}, machine);
+    const shape = [config.vocab_size, config.hidden_size];
+    const bytes = shape[0] * shape[1];
+    expect(inspection.unread).toEqual([{ name: "token_embd.weight", dtype: "I8", shape, bytes }]);
+    expect(inspection.bytesByDtype.I8).toBe(bytes);
+    const write = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+    await inspectCommand().parseAsync([path], { from: "user" });
+    const told = write.mock.calls.map(([text]) => String(text)).join("");
+    write.mockRestore();
+    expect(told).toMatch(/^type +deepseek_v2$/m);
+    expect(told).toContain("cannot run: 1 tensor of types that are not read (I8)");
+    expect(told).toMatch(/^token_embd\.weight +I8 +\[\d+, \d+\] +[\d,]+ bytes$/m);
+    await expect(load(path)).rejects.toThrow(
+      /tensor type is not supported; name: token_embd.weight.*found: I8/,
+    );
+  });
+
   it("reads a model on the hub by its headers alone, and the same from the cache", async () => {
     hub.seen.length = 0;
     const { inspection } = await inspect("org/tiny", {}, machine);

@@ -7,6 +7,7 @@ import { Command } from "commander";
 import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
+import { isRead } from "../../checkpoint/gguf/types.ts";
 import { checkpointConfig } from "../../checkpoint/model.ts";
 import { thisMachine } from "../../files/machine.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
@@ -23,7 +24,7 @@ import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
-import { fileReport, inspectFile, weightFileFormat } from "./weight-file.ts";
+import { fileReport, inspectFile, tensorTable, weightFileFormat } from "./weight-file.ts";
 
 function attentionText({ attention: a }: LanguageConfig): string {
   if (a.kind === "mla") {
@@ -55,6 +56,15 @@ export interface Inspection {
   readonly activationBytes: number;
   readonly machine: Machine;
   readonly memory: readonly MemoryNeed[];
+  /** Tensors of types whose values are not read: with them the model can be shown, not run. */
+  readonly unread: readonly UnreadTensor[];
+}
+
+export interface UnreadTensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
 }
 
 interface Stored {
@@ -62,11 +72,12 @@ interface Stored {
   readonly format: Inspection["format"];
   readonly tensors: number;
   readonly bytesByDtype: Readonly<Record<string, number>>;
+  readonly unread: readonly UnreadTensor[];
 }
 
 function tally(
   tensors: Iterable<{ readonly dtype: string; readonly bytes: number }>,
-): Omit<Stored, "config" | "format"> {
+): Pick<Stored, "tensors" | "bytesByDtype"> {
   const bytesByDtype: Record<string, number> = {};
   let count = 0;
   for (const { dtype, bytes } of tensors) {
@@ -88,7 +99,7 @@ async function readFolder({ tree }: ModelPlace): Promise<Stored> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
     const { config } = checkpointConfig(checkpoint, noticeOnStderr);
-    return { config, format: checkpoint.format, ...tally(tensorsOf(checkpoint)) };
+    return { config, format: checkpoint.format, ...tally(tensorsOf(checkpoint)), unread: [] };
   } finally {
     await checkpoint.close();
   }
@@ -97,8 +108,12 @@ async function readFolder({ tree }: ModelPlace): Promise<Stored> {
 async function readGguf({ tree }: ModelPlace, path: string): Promise<Stored> {
   const file = await openGgufFiles(tree, path);
   try {
-    const tensors = [...file.tensors.values()].map(({ type, bytes }) => ({ dtype: type, bytes }));
-    return { config: parseConfig(ggufConfig(file)), format: "gguf", ...tally(tensors) };
+    const stored = [...file.tensors.values()];
+    const tensors = stored.map(({ type, bytes }) => ({ dtype: type, bytes }));
+    const unread = stored
+      .filter(({ type }) => !isRead(type))
+      .map(({ name, type, shape, bytes }) => ({ name, dtype: type, shape, bytes }));
+    return { config: parseConfig(ggufConfig(file)), format: "gguf", ...tally(tensors), unread };
   } finally {
     await file.close();
   }
@@ -114,7 +129,7 @@ export async function inspect(
   machine: Machine = thisMachine(),
 ): Promise<{ config: LanguageConfig; inspection: Inspection }> {
   const place = await openPlace(path, flags);
-  const { config, format, tensors, bytesByDtype } =
+  const { config, format, tensors, bytesByDtype, unread } =
     place.gguf === null ? await readFolder(place) : await readGguf(place, place.gguf);
   const cache = cacheValues(config);
   const perValue = cacheBytes(config) / cache.own;
@@ -132,6 +147,7 @@ export async function inspect(
     activationBytes: activationBytes(config),
     machine,
     memory: memoryNeeds(config, machine),
+    unread,
   };
   return { config, inspection };
 }
@@ -188,7 +204,11 @@ function report(config: LanguageConfig, i: Inspection): string {
     ["machine", `${formatBytes(i.machine.total)} of memory, ${formatBytes(i.machine.free)} free`],
     ...i.memory.map((need): [string, string] => [`as ${need.dtype}`, needText(need, config.maxPositions)]),
   ];
-  return rows.map(([name, value]) => `${name.padEnd(11)} ${value}\n`).join("");
+  const summary = rows.map(([name, value]) => `${name.padEnd(11)} ${value}\n`).join("");
+  if (i.unread.length === 0) return summary;
+  const types = [...new Set(i.unread.map(({ dtype }) => dtype))].join(", ");
+  const count = plural(i.unread.length, "tensor");
+  return `${summary}\ncannot run: ${count} of types that are not read (${types})\n\n${tensorTable(i.unread)}`;
 }
 
 export function inspectCommand(): Command {

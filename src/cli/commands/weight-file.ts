@@ -84,6 +84,18 @@ export function fileReport({ file, format, tensors, bytes, bytesByDtype, metadat
     ],
     ...(said.length > 0 ? [["metadata", said.join(", ").slice(0, 400)] as [string, string]] : []),
   ];
+  return [...rows.map(([name, value]) => `${name.padEnd(11)} ${value}`), "", tensorTable(tensors)].join("\n");
+}
+
+/** One line for each tensor: name, type, shape, bytes. */
+export function tensorTable(
+  tensors: readonly {
+    readonly name: string;
+    readonly dtype: string;
+    readonly shape: readonly number[];
+    readonly bytes: number;
+  }[],
+): string {
   const cells = tensors.map(({ name, dtype, shape, bytes: size }) => [
     printable(name),
     dtype,
@@ -92,7 +104,7 @@ export function fileReport({ file, format, tensors, bytes, bytesByDtype, metadat
   ]);
   const widths = [0, 1, 2].map((i) => cells.reduce((most, row) => Math.max(most, row[i].length), 0));
   const lines = cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  "));
-  return [...rows.map(([name, value]) => `${name.padEnd(11)} ${value}`), "", ...lines, ""].join("\n");
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 /** Something that hands out stored tensors. */
