@@ -2,7 +2,7 @@
 import { MhaAttention } from "../nn/attention/causal.ts";
 import { MlaAttention } from "../nn/attention/mla/attention.ts";
 import { captured, type ForwardContext } from "../nn/context.ts";
-import { Mlp } from "../nn/mlp.ts";
+import { GatedMlp } from "../nn/mlp.ts";
 import { Moe, type RouterOutput } from "../nn/moe.ts";
 import { RmsNorm } from "../nn/norm.ts";
 import type { ParameterScope } from "../nn/scope.ts";
@@ -21,7 +21,7 @@ export function layerAttention(scope: ParameterScope, config: LanguageConfig): M
 export class Block {
   readonly layer: number;
   readonly attention: MhaAttention | MlaAttention;
-  readonly #feedForward: Mlp | Moe;
+  readonly #feedForward: GatedMlp | Moe;
   readonly #inputNorm: RmsNorm;
   readonly #postNorm: RmsNorm;
 
@@ -34,7 +34,7 @@ export class Block {
     this.#feedForward =
       moe !== null && isMoeLayer(config, layer)
         ? new Moe(mlp, moe, hiddenSize, layer)
-        : new Mlp(mlp, hiddenSize, intermediateSize);
+        : new GatedMlp(mlp, hiddenSize, intermediateSize);
     this.#inputNorm = new RmsNorm(scope.child("input_layernorm"), hiddenSize, normEpsilon);
     this.#postNorm = new RmsNorm(scope.child("post_attention_layernorm"), hiddenSize, normEpsilon);
   }
@@ -51,7 +51,7 @@ export class Block {
     });
     const [y] = device.tidy(() => {
       const normed = this.#postNorm.forward(middle); // [B, T, d]
-      if (this.#feedForward instanceof Mlp) return [add(middle, this.#feedForward.forward(normed))]; // [B, T, d]
+      if (this.#feedForward instanceof GatedMlp) return [add(middle, this.#feedForward.forward(normed))]; // [B, T, d]
       const { output, router } = this.#feedForward.forward(normed, context.routing);
       captured(context.capture, `router.${this.layer}.topk_ids`, router.ids);
       captured(context.capture, `router.${this.layer}.topk_weights`, router.weights);

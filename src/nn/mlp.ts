@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { Linear } from "./linear.ts";
 import type { ParameterScope } from "./scope.ts";
 
-export class Mlp {
+export class GatedMlp {
   readonly #gateUp: Linear;
   readonly #down: Linear;
 

@@ -10,7 +10,7 @@ import { route } from "../tensor/ops/routing.ts";
 import { TILE_ROWS } from "../tensor/quantized.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import type { Routing } from "./context.ts";
-import { Mlp } from "./mlp.ts";
+import { GatedMlp } from "./mlp.ts";
 import type { ParameterGroup, PartSpec } from "./parameter-group.ts";
 import { routerLogits } from "./router-logits.ts";
 import type { ParameterScope } from "./scope.ts";
@@ -91,7 +91,7 @@ export class Moe {
   /** Moves the router's choice; set by the balancing of the training loop, not by gradients. */
   readonly #bias: ParameterGroup | null;
   readonly #experts: { readonly gateUp: ParameterGroup; readonly down: ParameterGroup };
-  readonly #shared: Mlp | null;
+  readonly #shared: GatedMlp | null;
 
   /** @param hidden width of `x` and of the result @param layer index of the layer, counting all layers */
   constructor(scope: ParameterScope, config: MoeConfig, hidden: number, layer: number) {
@@ -104,7 +104,9 @@ export class Moe {
       : null;
     this.#experts = stackedExperts(scope, config, hidden);
     this.#shared =
-      sharedExperts > 0 ? new Mlp(scope.child("shared_experts"), hidden, sharedExperts * expertWidth) : null;
+      sharedExperts > 0
+        ? new GatedMlp(scope.child("shared_experts"), hidden, sharedExperts * expertWidth)
+        : null;
   }
 
   /** `x: [B, T, d]` (already normed) to the layer's output `[B, T, d]` and the router's decisions. */
