@@ -33,10 +33,10 @@ function fastest(body: () => void, budget = 300): number {
 function forwardAndBackward(device: Device, parameters: Tensor[], op: () => Tensor) {
   const forward = fastest(() => {
     using _scope = new Scope(device);
-    device.untracked(op);
+    device.noGrad(op);
   });
   let backward = Number.POSITIVE_INFINITY;
-  using seed = device.tensor(new Float32Array(device.untracked(op).size).fill(1));
+  using seed = device.tensor(new Float32Array(device.noGrad(op).size).fill(1));
   for (let run = 0; run < 12; run++) {
     using tape = new Tape(device);
     const y = op();

@@ -64,9 +64,9 @@ export class PromptScores {
 /** The rows of a tensor `[rows, V]`: its own memory, where the device shows it, so that they end with it. */
 export async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
   const [rows, width] = output.shape;
-  const window = output.window(0, output.size);
-  const flat = window
-    ? new Float32Array(window.buffer, window.byteOffset, output.size)
+  const view = output.mappedView(0, output.size);
+  const flat = view
+    ? new Float32Array(view.buffer, view.byteOffset, output.size)
     : ((await output.data()) as Float32Array);
   return Array.from({ length: rows }, (_, i) => flat.subarray(i * width, (i + 1) * width));
 }

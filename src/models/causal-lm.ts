@@ -124,7 +124,7 @@ export class CausalLM implements TrainableModel, Disposable {
     if (device.tape !== null && (given || mlaForm === "absorbed")) {
       throw new ConfigError("caches and the absorbed form have no gradients", {
         where: "CausalLM",
-        hint: "Use them outside a tape or inside device.untracked.",
+        hint: "Use them outside a tape or inside device.noGrad.",
       });
     }
     if (given) checkSegments(given, x);

@@ -133,7 +133,7 @@ async function readInPlace(key: string, weight: QuantizedTensor, tiles: TileSour
   for (const shard of weight.shards) {
     const { size } = shard.tiles;
     for (let offset = 0; offset < size; offset += PIECE) {
-      const target = shard.tiles.window(offset, Math.min(PIECE, size - offset));
+      const target = shard.tiles.mappedView(offset, Math.min(PIECE, size - offset));
       if (target === null) return false;
       pieces.push({ offset: shard.begin * weight.matrixBytes + offset, target });
     }
@@ -376,7 +376,7 @@ async function readBlocksInPlace(
     while (workers.length < Math.min(READS, count * perMatrix)) {
       const buffer = device.unscoped(() => device.empty([size], "u8", false, weight.shards[0].tiles));
       buffers.push(buffer);
-      const memory = buffer.window(0, size);
+      const memory = buffer.mappedView(0, size);
       if (memory === null) return false;
       workers.push(async ({ matrix, row, rows, reads }) => {
         for (const { read, row: first, at, rows: n } of reads) {

@@ -63,9 +63,9 @@ export interface Backend {
    * The bytes of elements if the host can write them in place, so that files are read without a copy; null
    * elsewhere. No queued work may use them at that time.
    */
-  window?(buffer: Buffer, offset: number, length: number): Uint8Array | null;
+  mappedView?(buffer: Buffer, offset: number, length: number): Uint8Array | null;
   /** Number of the memory that holds the buffer, if a backend has several: one call for each spares copies. */
-  home?(buffer: Buffer): number;
+  memoryIndex?(buffer: Buffer): number;
   /** Copies raw elements out, after all work queued so far. */
   read(buffer: Buffer, offset: number, length: number): Promise<RawArray>;
   /** Queues a kernel: operands, integers and floats in the order of its definition; a null operand is absent. */

@@ -87,7 +87,7 @@ export class Device implements AsyncDisposable {
 
   /** `tidy` outside every enclosing body and without recording: a forward pass that stands by itself. */
   inference<T>(body: () => T): T {
-    return this.unscoped(() => this.untracked(() => this.tidy(body)));
+    return this.unscoped(() => this.noGrad(() => this.tidy(body)));
   }
 
   /** Frees an intermediate that no later operation reads; kept while `differentiate` records. */
@@ -106,7 +106,7 @@ export class Device implements AsyncDisposable {
   }
 
   /** Runs `body` without recording. */
-  untracked<T>(body: () => T): T {
+  noGrad<T>(body: () => T): T {
     const { tape } = this;
     this.tape = null;
     try {
@@ -250,14 +250,14 @@ export class Tensor implements Disposable {
   }
 
   /** The bytes of `length` elements from `offset` on, to be written in place; null if the device has none. */
-  window(offset: number, length: number): Uint8Array | null {
+  mappedView(offset: number, length: number): Uint8Array | null {
     const { buffer } = this.#alive();
-    return this.device.backend.window?.(buffer, this.offset + offset, length) ?? null;
+    return this.device.backend.mappedView?.(buffer, this.offset + offset, length) ?? null;
   }
 
   /** Number of the memory that holds the elements, if the device has several. */
-  get home(): number {
-    return this.device.backend.home?.(this.#alive().buffer) ?? 0;
+  get memoryIndex(): number {
+    return this.device.backend.memoryIndex?.(this.#alive().buffer) ?? 0;
   }
 
   /** The elements in memory form (bf16 and f16 as 16-bit integers), after all queued work. */

@@ -273,13 +273,13 @@ class CpuBackend implements Backend {
     this.#view(buffer, offset, data.length).set(data);
   }
 
-  window(buffer: Buffer, offset: number, length: number): Uint8Array {
+  mappedView(buffer: Buffer, offset: number, length: number): Uint8Array {
     this.#check(false);
     const { buffer: memory, byteOffset, byteLength } = this.#view(buffer, offset, length);
     return new Uint8Array(memory, byteOffset, byteLength);
   }
 
-  home(buffer: Buffer): number {
+  memoryIndex(buffer: Buffer): number {
     return (buffer as CpuBuffer).arena;
   }
 

@@ -7,17 +7,17 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import type { Tensor } from "../tensor.ts";
 import { dot, type KeyParts, keyParts, MAX_WIDTH, MOST_PARTIAL, partRow } from "./attention.ts";
-import { byHome, namesOfPlaces, ofPlaces, PLACES, places } from "./places.ts";
+import { byMemory, SLOTS, slotKinds, slotNames, slots } from "./slots.ts";
 
 const fields = ["rows", "length", "parts", "base", "count", "start", "partial"] as const;
-const namesAt = namesOfPlaces(["k", "v", ...fields]);
+const namesAt = slotNames(["k", "v", ...fields]);
 
 const kernel = defineKernel({
   name: "attention_sequences",
   operands: {
     q: "in f32",
-    ...ofPlaces("k", "in float?"),
-    ...ofPlaces("v", "in float?"),
+    ...slotKinds("k", "in float?"),
+    ...slotKinds("v", "in float?"),
     partial: "out f32?",
     y: "out f32",
   },
@@ -34,7 +34,7 @@ const kernel = defineKernel({
   reference: (operands, s, { scale }) => {
     const { q, y } = operands;
     const { heads, kvHeads, width, valueWidth } = s;
-    for (const i of places) {
+    for (const i of slots) {
       const k = operands[`k${i}`];
       if (k === null) continue;
       const values = operands[`v${i}`] ?? k;
@@ -152,7 +152,7 @@ export function attentionSequences(
     const operands: Record<string, Tensor | null> = { q, partial, y };
     const common = { heads, kvHeads, width, valueWidth, dtype };
     const ints: Record<string, number> = { sequences: members.length, ...common };
-    for (const i of places) {
+    for (const i of slots) {
       const own = members[i];
       const names = namesAt[i];
       operands[names.k] = own?.cache.keys ?? null;
@@ -183,12 +183,12 @@ export function attentionSequences(
     return { cache, start: first };
   });
   const waiting = placed.filter(({ cache }) => cache.rows > 0);
-  for (const group of byHome(waiting, ({ cache }) => cache.keys)) {
+  for (const group of byMemory(waiting, ({ cache }) => cache.keys)) {
     for (const { cache, start } of group) {
       const cut = keyParts({ tokens: cache.rows, keys: cache.length, heads, kvHeads });
       const rows = cut.parts > 1 ? cut.parts * cache.rows : 0;
       const full = (partialRows + rows) * heads * partRow(valueWidth) > MOST_PARTIAL;
-      if (members.length === PLACES || (full && members.length > 0)) flush();
+      if (members.length === SLOTS || (full && members.length > 0)) flush();
       members.push({ cache, cut, start, partial: partialRows });
       partialRows += rows;
     }

@@ -35,7 +35,7 @@ export function refuseGradient(where: string, ...inputs: readonly Tensor[]): voi
   if (inputs[0].device.tape === null || !inputs.some((input) => input.requiresGrad)) return;
   throw new ShapeError("no gradients through quantized weights", {
     where,
-    hint: "Train with float weights and quantize afterwards, or run this under device.untracked.",
+    hint: "Train with float weights and quantize afterwards, or run this under device.noGrad.",
   });
 }
 

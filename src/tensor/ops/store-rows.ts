@@ -4,14 +4,14 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import type { Tensor } from "../tensor.ts";
 import { stored } from "./memory.ts";
-import { byHome, namesOfPlaces, ofPlaces, PLACES, places } from "./places.ts";
+import { byMemory, SLOTS, slotKinds, slotNames, slots } from "./slots.ts";
 
 const fields = ["rows", "from", "to"] as const;
-const namesAt = namesOfPlaces(["y", ...fields]);
+const namesAt = slotNames(["y", ...fields]);
 
 const kernel = defineKernel({
   name: "store_rows",
-  operands: { x: "in f32", ...ofPlaces("y", "inout float?") },
+  operands: { x: "in f32", ...slotKinds("y", "inout float?") },
   ints: [
     ...(["targets", "n", "width", "channel", "dtype"] as const),
     ...namesAt.flatMap((names) => fields.map((field) => names[field])),
@@ -65,9 +65,9 @@ export function storeRows(x: Tensor, targets: readonly RowTarget[], channel = 0)
       });
     }
   }
-  for (const group of byHome(targets, ({ tensor }) => tensor)) {
-    for (let begin = 0; begin < group.length; begin += PLACES) {
-      const some = group.slice(begin, begin + PLACES);
+  for (const group of byMemory(targets, ({ tensor }) => tensor)) {
+    for (let begin = 0; begin < group.length; begin += SLOTS) {
+      const some = group.slice(begin, begin + SLOTS);
       const operands: Record<string, Tensor | null> = { x };
       const ints: Record<string, number> = {
         targets: some.length,
@@ -76,7 +76,7 @@ export function storeRows(x: Tensor, targets: readonly RowTarget[], channel = 0)
         channel,
         dtype: dtypeCode(dtype),
       };
-      for (const i of places) {
+      for (const i of slots) {
         const own = some[i] as RowTarget | undefined;
         const names = namesAt[i];
         operands[names.y] = own?.tensor ?? null;
