@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { createModel } from "../models/causal-lm.ts";
 import type { Json } from "../models/config-reader.ts";
 import { tinyConfigs } from "../models/testing.ts";
+import { weightsOf } from "../nn/model-weights.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { type FileTree, memoryFolder, memoryFolderSink } from "./byte-source.ts";
@@ -131,5 +132,20 @@ describe("counts and sizes of a configuration", () => {
     expect(() => createModel(experts, device)).toThrow(/num_hidden_layers times n_routed_experts/);
     const modules = { ...(tinyConfigs.v3 as Json), num_nextn_predict_layers: HUGE };
     expect(() => createModel(modules, device)).toThrow(/num_nextn_predict_layers/);
+  });
+});
+
+describe("a folder of quantized weights", () => {
+  it.each(["llama", "v3"] as const)("of %s opens in floats: the values that were stored", async (family) => {
+    using small = createModel(tinyConfigs[family], device, { seed: 1, dtype: "q8" });
+    const tree = await folder(tiledEntries(small), tiledConfig(small));
+    using model = await loadModel(tree, device, { dtype: "f32" });
+    const stored = weightsOf(small);
+    expect([...model.parameters.named()].map(({ name }) => name)).toEqual([...stored.names()]);
+    for (const { name } of model.parameters.named()) {
+      const values: number[] = [];
+      for await (const chunk of stored.readF32(name)) values.push(...chunk.values);
+      expect([...(await model.parameters.get(name).data())], name).toEqual(values);
+    }
   });
 });
