@@ -25,12 +25,27 @@ export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrain
 export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./runs/config.ts";
 export type { DataConfig } from "./runs/data-config.ts";
 export {
+  addRunJob,
+  type PrepareEvent,
+  type PrepareTask,
+  processRuns,
+  type RunJobs,
+} from "./runs/jobs.ts";
+export {
   type PreparedRun,
   type Progress,
   prepareRun,
   type RunTexts,
   selectTexts,
 } from "./runs/preparation.ts";
+export {
+  type FormatException,
+  type QuantizeEvent,
+  type QuantizeResult,
+  type QuantizeTask,
+  quantizeModel,
+} from "./runs/quantize.ts";
 export type { OpenOptions, RunLength } from "./runs/run.ts";
 export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./runs/run.ts";
 export type { TrainingConfig } from "./runs/settings.ts";
+export type { OpenedRun, TrainEvent, TrainedRun, TrainingTask } from "./runs/training-thread.ts";

@@ -13,7 +13,7 @@ function listening() {
   vi.useFakeTimers({ toFake: ["performance"] });
   const first = vi.fn();
   const end = vi.fn();
-  const interrupt = listenForInterrupt(first, end);
+  const interrupt = listenForInterrupt(first, { end });
   const later = (ms: number, act: () => void) => {
     vi.advanceTimersByTime(ms);
     act();
@@ -53,7 +53,7 @@ describe("listenForInterrupt", () => {
   it("counts from when the answer was given, not from when the signal came", () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     const end = vi.fn();
-    using _listener = listenForInterrupt(() => vi.advanceTimersByTime(5000), end);
+    using _listener = listenForInterrupt(() => vi.advanceTimersByTime(5000), { end });
     process.emit("SIGINT");
     process.emit("SIGINT");
     expect(end).not.toHaveBeenCalled();

@@ -28,11 +28,15 @@ export function tellReaderGone(): boolean {
 /**
  * Listens for requests to stop until disposed. `onFirst` is called at the first one and says so; the process ends at a
  * later one with the signal's status.
- * @param end what a second request does, for tests
+ * @param options `end`: what a second request does, for tests; `outlivesReader`: whether a reader of the output that is
+ * gone is a request too (default), so that the process does not end at once
  */
 export function listenForInterrupt(
   onFirst: () => void,
-  end: (code: number) => void = (code) => process.exit(code),
+  {
+    end = (code) => process.exit(code),
+    outlivesReader = true,
+  }: { end?: (code: number) => void; outlivesReader?: boolean } = {},
 ): Interrupt {
   const controller = new AbortController();
   let exitCode = 0;
@@ -51,7 +55,7 @@ export function listenForInterrupt(
   for (const { name, handler } of handlers) process.on(name, handler);
   // As a shell has it for a program whose reader is gone. It comes again with every write, so it never counts twice.
   const gone = () => handle(141, false);
-  readerGone.push(gone);
+  if (outlivesReader) readerGone.push(gone);
   return {
     signal: controller.signal,
     get exitCode() {
@@ -59,7 +63,8 @@ export function listenForInterrupt(
     },
     [Symbol.dispose]() {
       for (const { name, handler } of handlers) process.off(name, handler);
-      readerGone.splice(readerGone.indexOf(gone), 1);
+      const at = readerGone.indexOf(gone);
+      if (at >= 0) readerGone.splice(at, 1);
     },
   };
 }

@@ -1,11 +1,12 @@
 /** Training as a person at a terminal sees it: preparation, the live view, Ctrl-C, and what it all took. */
 
 import type { RunConfig } from "../runs/config.ts";
-import { type Progress, prepareRun, type RunTexts, selectTexts } from "../runs/preparation.ts";
+import { addRunJob, processRuns } from "../runs/jobs.ts";
+import type { Progress } from "../runs/preparation.ts";
 import type { TrainingMemory } from "../runs/run.ts";
-import { type TrainedRun, type TrainingTask, trainInThread } from "../runs/training-thread.ts";
+import type { TrainEvent, TrainedRun, TrainingTask } from "../runs/training-thread.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
-import { listenForInterrupt } from "./interrupt.ts";
+import { runJob } from "./job-session.ts";
 import { LiveView, type Output } from "./live-view.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
@@ -32,18 +33,26 @@ export function progressLine(out: Output): { progress: Progress; end(): void } {
   };
 }
 
-/** Selects and prepares the text below `folder` as the run `out`, telling `output` about it. */
+/**
+ * Selects and prepares the text below `folder` as the run `out`, telling `output` about it. Gives what the process should
+ * exit with: 0, or the status of the signal that cancelled the work, which then leaves nothing.
+ */
 export async function prepare(
   folder: string,
   out: string,
   config: RunConfig,
   output: Output,
-): Promise<RunTexts> {
+): Promise<number> {
   const line = progressLine(output);
   try {
-    const texts = await selectTexts(folder, config, line.progress);
-    await prepareRun(texts, out, config, line.progress);
-    return texts;
+    const { exitCode } = await runJob(
+      (queue) => {
+        processRuns(queue);
+        return addRunJob(queue, "prepare", { folder, out, config });
+      },
+      { onEvent: ({ stage, message }) => line.progress(stage, message) },
+    );
+    return exitCode;
   } finally {
     line.end();
   }
@@ -62,28 +71,38 @@ export interface SessionResult extends TrainedRun {
   readonly exitCode: number;
 }
 
+function show(view: LiveView, event: TrainEvent): void {
+  if (event.type === "note") view.note(event.text);
+  else if (event.type === "step") view.step(event.metrics, event.length);
+  else if (event.type === "evaluation") view.evaluation(event.step, event.evaluation);
+  else {
+    const { modelType, parameters, step } = event.run;
+    const { total, activated, mtp } = parameters;
+    const extra = mtp > 0 ? ` and ${formatCompact(mtp)} to predict a further token` : "";
+    const begin = step > 0 ? `, continuing after step ${step}` : "";
+    view.note(
+      `model     ${modelType}, ${formatCompact(total)} parameters (${formatCompact(activated)} per token)${extra}${begin}`,
+    );
+  }
+}
+
 /** Trains the run in `task.folder` from where it stands, with the live view on `output`. */
 export async function trainWithView(task: TrainingTask, output: Output): Promise<SessionResult> {
   const view = new LiveView(output);
-  using interrupt = listenForInterrupt(() =>
-    view.note("finishing this step and saving; Ctrl-C again ends at once without saving"),
-  );
-  const result = await trainInThread(
-    task,
-    {
-      opened({ modelType, parameters: { total, activated, mtp }, step }) {
-        const extra = mtp > 0 ? ` and ${formatCompact(mtp)} to predict a further token` : "";
-        const begin = step > 0 ? `, continuing after step ${step}` : "";
-        view.note(
-          `model     ${modelType}, ${formatCompact(total)} parameters (${formatCompact(activated)} per token)${extra}${begin}`,
-        );
-      },
-      note: (text) => view.note(text),
-      step: (metrics, length) => view.step(metrics, length),
-      evaluation: (step, evaluation) => view.evaluation(step, evaluation),
+  const { result, exitCode } = await runJob(
+    (queue) => {
+      processRuns(queue);
+      return addRunJob(queue, "train", task);
     },
-    interrupt.signal,
+    {
+      onEvent: (event) => show(view, event),
+      onInterrupt: () =>
+        view.note("finishing this step and saving; Ctrl-C again ends at once without saving"),
+      outlivesReader: true,
+    },
   );
+  // A run that is cancelled saves, and says how far it came.
+  if (result === null) throw new Error("a cancelled training gave nothing");
   if (result.finished) {
     view.end();
     output.write(`${memoryText(result.memory)}\n`);
@@ -91,7 +110,7 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
   }
   view.note(`stopped and saved after step ${result.step}. Continue with:`);
   output.write(`  npx deepseek-ts train --resume ${quote(task.folder)}\n`);
-  return { ...result, exitCode: interrupt.exitCode };
+  return { ...result, exitCode };
 }
 
 /** A word for a shell, quoted if it needs to be. */

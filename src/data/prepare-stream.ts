@@ -28,6 +28,8 @@ export interface StreamOptions extends Pick<PrepareOptions, "dedupe" | "split"> 
   readonly projectBytes?: number;
   /** Called during the first pass, every 256 files. */
   readonly onProgress?: (progress: { readonly files: number; readonly bytes: number }) => void;
+  /** Ends the first pass between two files. */
+  readonly signal?: AbortSignal;
 }
 
 /** Texts that are read anew each time they are iterated. */
@@ -91,6 +93,7 @@ export async function prepareStream(
   const entries: (SplitItem & Entry)[] = [];
   let [files, bytes] = [0, 0];
   for await (const file of corpus) {
+    options.signal?.throwIfAborted();
     const size = utf8Length(file.text);
     bytes += size;
     if (++files % PROGRESS_FILES === 0) options.onProgress?.({ files, bytes });

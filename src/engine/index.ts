@@ -25,6 +25,7 @@ export {
   type TokenSource,
   type TokenStream,
 } from "./conversation.ts";
+export type { Divergence } from "./divergence.ts";
 export {
   Engine,
   EngineFailedError,
@@ -83,3 +84,4 @@ export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";
 export type { TextSource } from "./text.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";
+export { type PlainTextOptions, processText, type TextResult, type TextTask } from "./text-job.ts";

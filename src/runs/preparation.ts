@@ -60,12 +60,13 @@ export interface RunTexts {
 
 /**
  * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
- * @throws ConfigError if the folder holds too little text
+ * @throws ConfigError if the folder holds too little text, the signal's reason
  */
 export async function selectTexts(
   folder: string,
   config: RunConfig,
   progress: Progress = () => {},
+  signal?: AbortSignal,
 ): Promise<RunTexts> {
   const { data, seed } = config;
   progress("select", `listing ${folder}`);
@@ -79,7 +80,9 @@ export async function selectTexts(
     sampleSeed: seed,
   });
   progress("select", `reading ${folder}`);
+  signal?.throwIfAborted();
   const prepared = await prepareStream(corpus, {
+    signal,
     dedupe: data.nearDuplicates === null ? false : { threshold: data.nearDuplicates },
     split: { fraction: data.heldOut, seed },
     repository: { manifests: corpus.manifests, pathComment: true },
@@ -129,17 +132,18 @@ export async function selectTexts(
  * Trains a tokenizer on the training part (a sample of `data.tokenizerBytes` if it is larger) and writes both parts
  * as tokens into the run's folder `out`, which appears when it is ready to train.
  * @throws ConfigError if something is at `out`, FormatError if all files of a part changed or vanished after they
- * were selected
+ * were selected, the signal's reason: then nothing is left in `out`
  */
 export async function prepareRun(
   texts: RunTexts,
   out: string,
   config: RunConfig,
   progress: Progress = () => {},
+  signal?: AbortSignal,
 ): Promise<PreparedRun> {
   const staged = await stageFolder(out, { kind: "run" });
   try {
-    const prepared = await writeRun(texts, staged.path, config, progress);
+    const prepared = await writeRun(texts, staged.path, config, progress, signal);
     await staged.commit();
     return prepared;
   } catch (error) {
@@ -153,6 +157,7 @@ async function writeRun(
   out: string,
   config: RunConfig,
   progress: Progress,
+  signal: AbortSignal | undefined,
 ): Promise<PreparedRun> {
   const { folder, train, heldOut } = texts;
   const { data, seed, vocabSize } = config;
@@ -160,6 +165,7 @@ async function writeRun(
   const of = sample.files < train.files ? `a sample of ${formatBytes(sample.bytes)}, ` : "";
   const json = await trainBpe(textsOf(sample), {
     vocabSize,
+    signal,
     onProgress: (p) =>
       progress(
         "tokenizer",
@@ -181,6 +187,7 @@ async function writeRun(
     const index = await buildDataset(join(out, "data", name), encoded, {
       vocabSize: tokenizer.vocabSize,
       eosId: encoder.eosId,
+      signal,
       onProgress: (p) => {
         const skipped = texts.skipped > 0 ? `, ${plural(texts.skipped, "changed file")} skipped` : "";
         progress(

@@ -28,12 +28,16 @@ export interface TrainedRun extends RunResult {
   readonly memory: TrainingMemory;
 }
 
-/** From the thread. */
-export type FromTraining =
+/** What a training tells. */
+export type TrainEvent =
   | { readonly type: "opened"; readonly run: OpenedRun }
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "step"; readonly metrics: StepMetrics; readonly length: RunLength }
-  | { readonly type: "evaluation"; readonly step: number; readonly evaluation: Evaluation }
+  | { readonly type: "evaluation"; readonly step: number; readonly evaluation: Evaluation };
+
+/** From the thread. */
+export type FromTraining =
+  | TrainEvent
   | { readonly type: "ended"; readonly run: TrainedRun }
   | {
       readonly type: "failed";
@@ -46,13 +50,6 @@ export type FromTraining =
 /** To the thread: finish the step, save and end. */
 export interface ToTraining {
   readonly type: "stop";
-}
-
-export interface TrainingListener {
-  opened(run: OpenedRun): void;
-  note(text: string): void;
-  step(metrics: StepMetrics, length: RunLength): void;
-  evaluation(step: number, evaluation: Evaluation): void;
 }
 
 /** An error of the thread as it would have been thrown here. */
@@ -68,7 +65,7 @@ function errorOf(failed: Extract<FromTraining, { type: "failed" }>): Error {
  */
 export async function trainInThread(
   task: TrainingTask,
-  listener: TrainingListener,
+  onEvent: (event: TrainEvent) => void,
   signal?: AbortSignal,
 ): Promise<TrainedRun> {
   const worker = new Worker(siblingModule(import.meta.url, "training-worker"), {
@@ -82,20 +79,9 @@ export async function trainInThread(
   try {
     return await new Promise<TrainedRun>((resolve, reject) => {
       worker.on("message", (message: FromTraining) => {
-        switch (message.type) {
-          case "opened":
-            return listener.opened(message.run);
-          case "note":
-            return listener.note(message.text);
-          case "step":
-            return listener.step(message.metrics, message.length);
-          case "evaluation":
-            return listener.evaluation(message.step, message.evaluation);
-          case "ended":
-            return resolve(message.run);
-          case "failed":
-            return reject(errorOf(message));
-        }
+        if (message.type === "ended") resolve(message.run);
+        else if (message.type === "failed") reject(errorOf(message));
+        else onEvent(message);
       });
       worker.on("error", reject);
       worker.on("exit", (code) => reject(new Error(`the training thread ended with code ${code}`)));

@@ -52,6 +52,8 @@ export interface TrainBpeOptions {
   /** Pairs that occur less often are not merged; default 2. */
   minFrequency?: number;
   onProgress?: (progress: TrainBpeProgress) => void;
+  /** Ends the training between two texts or some merges. */
+  signal?: AbortSignal;
 }
 
 function check(options: TrainBpeOptions, specials: readonly string[]): number {
@@ -83,10 +85,11 @@ function check(options: TrainBpeOptions, specials: readonly string[]): number {
   return options.vocabSize - smallest;
 }
 
-/** Gives the event loop a turn at most ten times a second. */
-function breather(): () => Promise<void> {
+/** Gives the event loop a turn at most ten times a second; throws the signal's reason once it is aborted. */
+function breather(signal?: AbortSignal): () => Promise<void> {
   let last = performance.now();
   return async () => {
+    signal?.throwIfAborted();
     if (performance.now() - last < 100) return;
     await new Promise((resolve) => setTimeout(resolve, 0));
     last = performance.now();
@@ -107,7 +110,7 @@ export async function trainBpe(
   const minFrequency = options.minFrequency ?? 2;
   const preTokenizer = preTokenizerJson("v3-128k");
   const preTokenize = compilePreTokenizer(preTokenizer);
-  const breathe = breather();
+  const breathe = breather(options.signal);
 
   const counts = new Map<string, number>();
   const count = (piece: string) => {

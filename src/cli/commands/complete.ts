@@ -1,6 +1,5 @@
 /** `deepseek-ts complete`: continues a text. */
 import { Command } from "commander";
-import { completeText } from "../../engine/text.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { flowing } from "../help.ts";
 import { type GenerationFlags, textOptions, withGeneration, writeOut } from "./generation.ts";
@@ -37,6 +36,6 @@ export function completeCommand(): Command {
       // One more for a beginning-of-text token.
       const length = tokenizer.encode(prompt).length + 1;
       const options = textOptions(flags, model, length);
-      await writeOut(completeText(model, tokenizer, prompt, options), flags);
+      await writeOut(model, tokenizer, { prompt, options }, flags);
     });
 }

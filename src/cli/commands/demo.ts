@@ -5,7 +5,7 @@ import { completeText, fillText, type TextOptions } from "../../engine/text.ts";
 import { scoreTokens, trainNgram } from "../../runs/baseline.ts";
 import { mergeConfig, preset } from "../../runs/config.ts";
 import { exampleTexts } from "../../runs/example-texts.ts";
-import type { RunTexts } from "../../runs/preparation.ts";
+import { type RunTexts, selectTexts } from "../../runs/preparation.ts";
 import { Run } from "../../runs/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
@@ -118,13 +118,17 @@ export function demoCommand(): Command {
       await checkFree(out);
       stdout.write(`demo      training on the TypeScript files in ${folder}\n`);
       stdout.write(`memory    ${checkMemory(config)}\n`);
-      const texts = await prepare(folder, out, config, stdout);
+      const stopped = await prepare(folder, out, config, stdout);
+      if (stopped !== 0) {
+        process.exitCode = stopped;
+        return;
+      }
       stdout.write(`run       ${out}\n`);
       const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
       if (result.finished) {
         await using device = await openDevice(flags);
         await using run = await Run.open(out, device);
-        await compare(run, texts, stdout);
+        await compare(run, await selectTexts(folder, config), stdout);
         await show(run, stdout);
         // One figure: the comparison's, of more sequences than the view's.
         stdout.write(nextSteps(out, { ...result, evaluation: null }, await exampleTexts(out)));

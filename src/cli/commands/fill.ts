@@ -1,6 +1,5 @@
 /** `deepseek-ts fill`: writes what belongs between two texts, or at a place in a file. */
 import { Command, InvalidArgumentError } from "commander";
-import { fillText } from "../../engine/text.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -135,7 +134,13 @@ export function fillCommand(): Command {
       const used = byFile ? fitTexts(tokenizer, read, Math.max(0, room)) : read;
       const length = fimPrompt(tokenizer, used.prefix, used.suffix).length + 1;
       const options = textOptions(flags, model, length);
-      const middle = fillText(model, tokenizer, used.prefix, used.suffix, options);
-      await writeOut(middle, flags, whole ? given.prefix : "", whole ? given.suffix : "");
+      await writeOut(
+        model,
+        tokenizer,
+        { ...used, options },
+        flags,
+        whole ? given.prefix : "",
+        whole ? given.suffix : "",
+      );
     });
 }

@@ -2,8 +2,11 @@
 
 import type { Command } from "commander";
 import type { TextChunk, TextOptions, TextStats } from "../../engine/text.ts";
+import { processText, type TextResult, type TextTask } from "../../engine/text-job.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { formatPercent, formatRate, plural } from "../../text/units.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { runJob } from "../job-session.ts";
 import { type ModelFlags, withModel } from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, positiveNumber, withThreads } from "./options.ts";
 
@@ -107,16 +110,11 @@ export function statsText(stats: TextStats): string {
   return parts.join(", ");
 }
 
-export interface Written {
-  readonly text: string;
-  readonly stats: TextStats;
-}
-
 /** Reads a generation to its end, giving every piece to `write` as it comes. */
 export async function readAll(
   pieces: AsyncGenerator<TextChunk, TextStats>,
   write: (text: string) => void = () => {},
-): Promise<Written> {
+): Promise<TextResult> {
   let text = "";
   for (;;) {
     const next = await pieces.next();
@@ -126,16 +124,34 @@ export async function readAll(
   }
 }
 
-/** Streams a generation to standard output between `before` and `after`, or writes it as JSON. */
+/**
+ * Generates as a job and streams to standard output between `before` and `after`, or writes it as JSON. Ctrl-C cancels:
+ * what was written stays, and the process exits with the signal's status.
+ */
 export async function writeOut(
-  pieces: AsyncGenerator<TextChunk, TextStats>,
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  task: TextTask,
   flags: GenerationFlags,
   before = "",
   after = "",
 ): Promise<void> {
   const { stdout, stderr } = process;
   if (!flags.json) stdout.write(before);
-  const { text, stats } = await readAll(pieces, flags.json ? undefined : (piece) => stdout.write(piece));
+  const { result, exitCode } = await runJob(
+    (queue) => {
+      processText(queue, model, tokenizer);
+      return queue.add<TextTask, TextChunk, TextResult>("generate", task);
+    },
+    {
+      onEvent: ({ text }) => {
+        if (!flags.json) stdout.write(text);
+      },
+    },
+  );
+  process.exitCode = exitCode;
+  if (result === null) return;
+  const { text, stats } = result;
   if (flags.json) {
     const { stopReason, stopString, ...figures } = stats;
     stdout.write(`${JSON.stringify({ text, stopReason, stopString, stats: figures })}\n`);

@@ -1,32 +1,18 @@
 /** `deepseek-ts quantize`: saves a model with 4-bit or 8-bit weights, and says what that costs. */
 
 import { Command, Option } from "commander";
-import { saveCheckpoint } from "../../checkpoint/save.ts";
-import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
-import { type Divergence, divergence, type TextLogits, textLogits } from "../../engine/divergence.ts";
-import { nodeFolderSink } from "../../files/folder-sink.ts";
-import { checkFolderPlace, realPlace } from "../../files/place.ts";
+import type { Divergence } from "../../engine/divergence.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
-import type { CausalLM } from "../../models/causal-lm.ts";
-import { type StorageFormat, type StorageRule, storageRule } from "../../nn/storage.ts";
-import { load, locateModel } from "../../pretrained/node-load.ts";
-import { ConfigError } from "../../tensor/errors.ts";
-import type { Device } from "../../tensor/tensor.ts";
+import type { StorageFormat } from "../../nn/storage.ts";
+import { addRunJob, processRuns } from "../../runs/jobs.ts";
+import type { QuantizeTask } from "../../runs/quantize.ts";
 import { formatBytes, formatPercent, plural } from "../../text/units.ts";
-import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { flowing } from "../help.ts";
+import { runJob } from "../job-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
-import {
-  type NamedRule,
-  namedRules,
-  openDevice,
-  positiveInteger,
-  usageError,
-  withThreads,
-} from "./options.ts";
-import { companions } from "./weight-file.ts";
+import { type NamedRule, namedRules, positiveInteger, usageError, withThreads } from "./options.ts";
 
 const examples = `
 Examples:
@@ -54,15 +40,6 @@ Let n be a positive integer. If n is even, then n squared is even as well, for n
 
 const FORMATS = { f32: "f32", bf16: "bf16", f16: "f16", q8: "q8", q4: "q4" } as const;
 
-/** The rule of a dtype with exceptions by name of a weight; the first that matches counts. */
-export function ruleWith(dtype: StorageFormat, exceptions: readonly NamedRule<StorageFormat>[]): StorageRule {
-  const rule = storageRule(dtype);
-  return (spec) => {
-    const names = [spec.key, ...spec.parts.slice(0, 3).map(({ name }) => name)];
-    return exceptions.find(({ pattern }) => names.some((name) => pattern.test(name)))?.value ?? rule(spec);
-  };
-}
-
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly dtype: "q4" | "q8";
   readonly keep: readonly NamedRule<StorageFormat>[];
@@ -72,12 +49,6 @@ interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly json?: boolean;
   readonly force?: boolean;
   readonly threads?: number;
-}
-
-async function measured(model: CausalLM, tokenizer: Tokenizer, flags: Flags): Promise<TextLogits> {
-  const text = flags.text === undefined ? TEXT : withoutMark(await readTextFile(flags.text));
-  const ids = tokenizer.encode(text, { parseSpecial: false });
-  return textLogits(model, ids.slice(0, Math.min(flags.tokens, model.config.maxPositions)));
 }
 
 function reportText(d: Divergence): string {
@@ -90,40 +61,37 @@ function reportText(d: Divergence): string {
   );
 }
 
-async function quantize(path: string, out: string, flags: Flags, device: Device): Promise<void> {
-  const place = await locateModel(await modelPath(path), { ...hubFlags(flags), download: true });
-  const target = { force: flags.force, sources: [place.source.path] };
-  // Before the work rather than after it.
-  await checkFolderPlace(await realPlace(out), target);
-  const files = await companions(place.tree);
+async function quantize(path: string, out: string, flags: Flags): Promise<void> {
+  const { dtype, force, threads, tokens } = flags;
+  const text = async () => (flags.text === undefined ? TEXT : withoutMark(await readTextFile(flags.text)));
+  const task: QuantizeTask = {
+    ...{ model: await modelPath(path), ...hubFlags(flags), out, force, dtype, threads },
+    keep: flags.keep.map(({ pattern, value }) => ({ pattern: pattern.source, format: value })),
+    ...(flags.report ? { report: { text: await text(), tokens } } : {}),
+  };
   const line = new ProgressLine(process.stderr);
-  const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }) =>
-    load(place.source.path, { ...options, device, onProgress: line.update, onNotice: line.note }).finally(
-      () => line.clear(),
-    );
-  let before: TextLogits | null = null;
-  if (flags.report) {
-    const source = await open({ dtype: "auto" });
-    if (source.tokenizer === null) throw new ConfigError("--report requires a tokenizer", { where: path });
-    before = await measured(source.model, source.tokenizer, flags);
-    await source.dispose();
+  const { result, exitCode } = await runJob(
+    (queue) => {
+      processRuns(queue);
+      return addRunJob(queue, "quantize", task);
+    },
+    {
+      onEvent(event) {
+        if (event.type === "progress") line.update(event.progress);
+        else if (event.type === "notice") line.note(event.text);
+        else line.clear();
+      },
+    },
+  ).finally(() => line.clear());
+  process.exitCode = exitCode;
+  if (result === null) return;
+  const { bytes, bitsPerWeight, divergence } = result;
+  if (flags.json) {
+    process.stdout.write(`${JSON.stringify({ out, bytes, bitsPerWeight, ...divergence })}\n`);
+    return;
   }
-  const { model, tokenizer, dispose } = await open({ storage: ruleWith(flags.dtype, flags.keep) });
-  try {
-    const sink = await nodeFolderSink(out, target);
-    const { totalSize } = await saveCheckpoint(sink, tiledEntries(model), {
-      config: tiledConfig(model),
-      files,
-    });
-    const bits = (8 * totalSize) / model.parameters.count;
-    const found = before && tokenizer && divergence(before, await measured(model, tokenizer, flags));
-    const size = `${formatBytes(totalSize)}, ${bits.toFixed(2)} bits/weight`;
-    if (flags.json)
-      process.stdout.write(`${JSON.stringify({ out, bytes: totalSize, bitsPerWeight: bits, ...found })}\n`);
-    else process.stdout.write(`saved       ${out}: ${size}\n${found ? reportText(found) : ""}`);
-  } finally {
-    await dispose();
-  }
+  const size = `${formatBytes(bytes)}, ${bitsPerWeight.toFixed(2)} bits/weight`;
+  process.stdout.write(`saved       ${out}: ${size}\n${divergence ? reportText(divergence) : ""}`);
 }
 
 export function quantizeCommand(): Command {
@@ -151,7 +119,6 @@ export function quantizeCommand(): Command {
     .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
       if (/\.gguf$/i.test(out)) usageError(command, "use `deepseek-ts convert` to write a .gguf file");
-      await using device = await openDevice(flags);
-      await quantize(path, out, flags, device);
+      await quantize(path, out, flags);
     });
 }

@@ -174,7 +174,11 @@ export function trainCommand(): Command {
         out = flags.out ?? (await freeRunFolder(name));
         await checkFree(out);
         stdout.write(`memory    ${checkMemory(config, flags.ignoreMemory)}\n`);
-        await prepare(folder, out, config, stdout);
+        const stopped = await prepare(folder, out, config, stdout);
+        if (stopped !== 0) {
+          process.exitCode = stopped;
+          return;
+        }
         stdout.write(`run       ${out}\n`);
       }
       const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);

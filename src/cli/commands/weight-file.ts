@@ -2,6 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
+import { companions } from "../../checkpoint/companions.ts";
 import { type Checkpoint, type WeightFormat, weightLayouts } from "../../checkpoint/folder.ts";
 import { nodeFileSource } from "../../checkpoint/node-files.ts";
 import type { SafetensorsDtype } from "../../checkpoint/safetensors-dtype.ts";
@@ -17,10 +18,6 @@ import { ProgressLine } from "../progress-line.ts";
 
 /** Bytes copied at once. */
 const PIECE = 1 << 22;
-/** Files that belong to a model beside its configuration and weights. */
-const COMPANION =
-  /^((generation_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template)\.json|chat_template\.jinja)$/;
-
 /** The format of a file of weights by its name, or null: another name, no file, or a folder. */
 export async function weightFileFormat(path: string): Promise<WeightFormat | null> {
   const layout = weightLayouts.find(({ files }) => files.test(path));
@@ -147,13 +144,6 @@ export async function torchFileToSafetensors(
     line.clear();
     await file.source.close?.();
   }
-}
-
-/** Texts of a folder that go with its model, by name, as they are written. */
-export async function companions(tree: FileTree): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
-  for (const name of await tree.list()) if (COMPANION.test(name)) files[name] = await tree.readText(name);
-  return files;
 }
 
 const torchDtypes = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;

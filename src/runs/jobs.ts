@@ -1,0 +1,67 @@
+/**
+ * Long work on disk as jobs (`src/jobs`): preparing a run, training it, quantizing a model. Each has an id, numbered
+ * events that can be read again, a result and a way to cancel it; none depends on who watches. Data, events and results
+ * are plain JSON.
+ */
+import type { Job, JobContext, JobQueue } from "../jobs/job.ts";
+import type { RunConfig } from "./config.ts";
+import { type PreparedRun, type Progress, prepareRun, selectTexts } from "./preparation.ts";
+import { type QuantizeEvent, type QuantizeResult, type QuantizeTask, quantizeModel } from "./quantize.ts";
+import { type TrainEvent, type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
+
+export interface PrepareTask {
+  /** The folder of text, or the file, to learn from. */
+  readonly folder: string;
+  /** The run's folder, new. */
+  readonly out: string;
+  readonly config: RunConfig;
+}
+
+/** A line of progress. */
+export interface PrepareEvent {
+  readonly stage: Parameters<Progress>[0];
+  readonly message: string;
+}
+
+/** What each kind takes, tells and gives. */
+export interface RunJobs {
+  /** Cancelled, it leaves no folder. */
+  readonly prepare: { task: PrepareTask; event: PrepareEvent; result: PreparedRun };
+  /**
+   * Cancelled, it finishes the step in progress, saves, and gives what it has: a `TrainedRun` that is not finished, from
+   * which another job continues with the same bits.
+   */
+  readonly train: { task: TrainingTask; event: TrainEvent; result: TrainedRun };
+  /** Cancelled, it leaves no folder. */
+  readonly quantize: { task: QuantizeTask; event: QuantizeEvent; result: QuantizeResult };
+}
+
+async function prepare(
+  { folder, out, config }: PrepareTask,
+  { emit, signal }: JobContext<PrepareEvent>,
+): Promise<PreparedRun> {
+  const progress: Progress = (stage, message) => emit({ stage, message });
+  const texts = await selectTexts(folder, config, progress, signal);
+  return prepareRun(texts, out, config, progress, signal);
+}
+
+/** Lets `queue` do the work of this file, one job of a kind at a time: each uses all cores. */
+export function processRuns(queue: JobQueue): void {
+  queue.process("prepare", prepare);
+  queue.process("train", (task: TrainingTask, { emit, signal }: JobContext<TrainEvent>) =>
+    trainInThread(task, emit, signal),
+  );
+  queue.process("quantize", (task: QuantizeTask, { emit, signal }: JobContext<QuantizeEvent>) =>
+    quantizeModel(task, emit, signal),
+  );
+}
+
+/** Adds a job of this file's kinds, with their types. @throws ConfigError as `JobQueue.add` */
+export function addRunJob<K extends keyof RunJobs>(
+  queue: JobQueue,
+  kind: K,
+  task: RunJobs[K]["task"],
+  options?: { id?: string },
+): Promise<Job<RunJobs[K]["event"], RunJobs[K]["result"]>> {
+  return queue.add(kind, task, options);
+}
