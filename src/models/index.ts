@@ -29,6 +29,19 @@ export {
 } from "./config.ts";
 export type { Json } from "./config-reader.ts";
 export { countParameters, type ParameterCounts } from "./count.ts";
+export {
+  type CanvasProcessor,
+  canvasPixels,
+  type ImagePrompt,
+  parseCanvasProcessor,
+  parseImagePrompt,
+} from "./deepseek_vl/processor.ts";
+export {
+  parseTileProcessor,
+  type TiledImages,
+  type TileProcessor,
+  tiledPixels,
+} from "./deepseek_vl2/processor.ts";
 export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {

@@ -1,0 +1,89 @@
+/**
+ * Image processing of DeepSeek-VL, which Janus and JanusFlow share: `preprocessor_config.json` (`VLMImageProcessor`), and from
+ * images to pixels; how images stand in its prompts. Checkpoints of the transformers ports have other processors, which round
+ * sizes instead of cutting them and resample as torchvision does: their pixels differ, and their files are refused here.
+ */
+import type { Device } from "../../tensor/tensor.ts";
+import { type CanvasSettings, canvasImage } from "../../vision/canvas.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
+import { type Normalization, type PerChannel, pixelValues } from "../../vision/pixels.ts";
+import { ConfigReader } from "../config-reader.ts";
+import { backgroundOf, readPerChannel, readSide, readToken } from "../processor-config.ts";
+
+/** What transformers calls IMAGENET_MEAN and IMAGENET_STD: the constants of OpenAI's CLIP. */
+const CLIP_MEAN: PerChannel = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD: PerChannel = [0.26862954, 0.26130258, 0.27577711];
+
+/** Most tokens of an image that a configuration may ask for. */
+const MOST_TOKENS = 65_536;
+
+/** How images become the input of the tower. */
+export interface CanvasProcessor {
+  readonly canvas: CanvasSettings;
+  readonly normalization: Normalization;
+}
+
+/**
+ * Reads a `preprocessor_config.json`. Its `background_color` means nothing: the color follows from `image_mean`.
+ * @throws ConfigError for another kind of processor, and values that are not supported
+ */
+export function parseCanvasProcessor(json: unknown, where = "preprocessor_config.json"): CanvasProcessor {
+  const config = new ConfigReader(json, where);
+  config.only(
+    "image_processor_type",
+    "VLMImageProcessor",
+    "Use the checkpoint of deepseek-ai: the ports of transformers process images in another way",
+  );
+  const imageSize = readSide(config, "image_size");
+  const minSize = readSide(config, "min_size", 14);
+  if (minSize > imageSize) config.refuse("min_size", `at most image_size, ${imageSize}`);
+  const mean = config.has("image_mean") ? readPerChannel(config, "image_mean") : CLIP_MEAN;
+  const std = config.has("image_std") ? readPerChannel(config, "image_std", 0) : CLIP_STD;
+  const rescale = config.number("rescale_factor", 1 / 255, 0);
+  const normalize = config.boolean("do_normalize", true);
+  if (normalize && (mean === null || std === null)) {
+    config.refuse(mean === null ? "image_mean" : "image_std", "three numbers, since do_normalize is true");
+  }
+  return {
+    canvas: { imageSize, minSize, background: mean === null ? [127, 127, 127] : backgroundOf(mean) },
+    normalization: { rescale, meanAndStd: normalize ? { mean: mean!, std: std! } : null },
+  };
+}
+
+/** How images stand in the prompts of DeepSeek-VL. */
+export interface ImagePrompt {
+  /** Text of the token that stands for an image. */
+  readonly imageToken: string;
+  /** Tokens of each image. */
+  readonly tokens: number;
+}
+
+/**
+ * Reads a `processor_config.json` (`VLChatProcessor`).
+ * @throws ConfigError for another kind of processor, and values that are not supported
+ */
+export function parseImagePrompt(json: unknown, where = "processor_config.json"): ImagePrompt {
+  const config = new ConfigReader(json, where);
+  config.only("processor_class", "VLChatProcessor");
+  // What the prompt's code does; released models say nothing else.
+  config.only("add_special_token", false);
+  config.only("sft_format", "deepseek");
+  config.only("ignore_id", -100);
+  const tokens = config.integer("num_image_tokens", 576);
+  if (tokens > MOST_TOKENS) config.refuse("num_image_tokens", `at most ${MOST_TOKENS}`);
+  return { imageToken: readToken(config, "image_tag", "<image_placeholder>"), tokens };
+}
+
+/**
+ * The input of the tower: `[images, imageSize, imageSize, 3]` f32.
+ * @param device resizes on its threads, with the same values
+ */
+export async function canvasPixels(
+  images: readonly RgbImage[],
+  { canvas, normalization }: CanvasProcessor,
+  device?: Device,
+): Promise<Float32Array> {
+  const canvases: RgbImage[] = [];
+  for (const image of images) canvases.push(await canvasImage(image, canvas, device));
+  return pixelValues(canvases, normalization);
+}
