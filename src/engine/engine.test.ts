@@ -9,9 +9,10 @@ import type { Device } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
 import type { GeneratedToken } from "./chooser.ts";
 import type { TokenConstraint } from "./constraint.ts";
-import { Engine, EngineFailedError, type EngineRequest, QueueFullError } from "./engine.ts";
+import { Engine, EngineFailedError, QueueFullError } from "./engine.ts";
 import { generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
+import type { EngineRequest } from "./job.ts";
 import { nextTask } from "./next-task.ts";
 import { LogitsError } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
@@ -299,6 +300,7 @@ describe("the engine", () => {
       cachedTokens: 0,
       generatedTokens: 5,
       preemptions: 0,
+      weightChanges: 0,
       stopReason: "length",
     });
     for (const ms of [queueMs, prefillMs, decodeMs]) expect(ms).toBeGreaterThanOrEqual(0);

@@ -9,16 +9,16 @@
 import type { TokenModel } from "../models/token-model.ts";
 import type { CacheDtype } from "../nn/cache.ts";
 import { ConfigError, DeepseekError, DisposedError } from "../tensor/errors.ts";
-import { speculativeStats } from "./generate.ts";
-import { type EngineStats, Generation } from "./generation.ts";
+import { Generation } from "./generation.ts";
+import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
 import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
-import { contentsOf, type Prompt } from "./prompt.ts";
+import { contentsOf } from "./prompt.ts";
 import { checkRequest, inRange, refuseExperts, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
-import { disposeCaches, Sequence, type SequenceOptions } from "./sequence.ts";
+import { disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
 
 export interface EngineOptions {
@@ -34,15 +34,6 @@ export interface EngineOptions {
   readonly cacheDtype?: CacheDtype;
   /** Tokens that exist, for requests that do not say; default: all rows of the head. */
   readonly vocabularySize?: number;
-}
-
-export interface EngineRequest extends SequenceOptions {
-  readonly prompt: Prompt;
-  /**
-   * Whether the prompt may start from what other requests left in caches; default true. Never where its own tokens are
-   * scored or their experts reported.
-   */
-  readonly reusePrefix?: boolean;
 }
 
 export interface EngineMetrics {
@@ -99,23 +90,15 @@ const MOST_SEQUENCES = 1024;
 const MOST_CHUNK = 16_384;
 const MOST_WAITING = 100_000;
 
+/** A change of the weights, and who waits for it. */
+interface WeightChange {
+  readonly change: () => void | Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /** Room for new tokens that a request must find when it starts; what it needs beyond comes as others end. */
 const HEADROOM = 64;
-
-/** A request on its way. */
-interface Job {
-  readonly sequence: Sequence;
-  readonly generation: Generation;
-  readonly request: EngineRequest;
-  readonly submitted: number;
-  started: number | null;
-  first: number | null;
-  ended: number | null;
-  cachedTokens: number;
-  preemptions: number;
-  stopReason: StopReason;
-  readonly unsubscribe: () => void;
-}
 
 export class Engine implements AsyncDisposable {
   readonly model: TokenModel;
@@ -129,6 +112,8 @@ export class Engine implements AsyncDisposable {
   /** Oldest first. */
   #running: Job[] = [];
   #waiting: Job[] = [];
+  /** Changes of the weights that wait for the running step. */
+  #changes: WeightChange[] = [];
   #loop: Promise<void> | null = null;
   #failure: EngineFailedError | null = null;
   #closed = false;
@@ -167,8 +152,7 @@ export class Engine implements AsyncDisposable {
    * rounding. @throws ConfigError, QueueFullError, EngineFailedError
    */
   submit(request: EngineRequest): Generation {
-    if (this.#failure) throw this.#failure;
-    if (this.#closed) throw new DisposedError("this engine was closed", { where: "Engine.submit" });
+    this.#checkUsable("Engine.submit");
     const { vocabularySize = this.#vocabularySize, maxTokens, signal } = request;
     const options = { ...request, vocabularySize };
     const prompt = contentsOf(request.prompt);
@@ -204,6 +188,7 @@ export class Engine implements AsyncDisposable {
       ended: null,
       cachedTokens: 0,
       preemptions: 0,
+      weightChanges: 0,
       stopReason: "aborted",
       unsubscribe: () => signal?.removeEventListener("abort", abort),
     };
@@ -214,6 +199,26 @@ export class Engine implements AsyncDisposable {
     else signal?.addEventListener("abort", abort);
     this.#loop ??= this.#run();
     return job.generation;
+  }
+
+  /**
+   * Runs `change`, which changes the model's weights, between two steps. What caches hold was computed with the old
+   * weights: stored prefixes are freed, and running requests read their tokens again and go on with the new weights. They
+   * keep the tokens that they have; one that has none begins anew, with the scores of its prompt. Throws what `change`
+   * throws, and the engine goes on; `change` must not wait for requests of this engine. @throws EngineFailedError
+   */
+  changeWeights(change: () => void | Promise<void>): Promise<void> {
+    this.#checkUsable("Engine.changeWeights");
+    return new Promise((resolve, reject) => {
+      this.#changes.push({ change, resolve, reject });
+      this.#loop ??= this.#run();
+    });
+  }
+
+  /** @throws EngineFailedError, DisposedError */
+  #checkUsable(where: string): void {
+    if (this.#failure) throw this.#failure;
+    if (this.#closed) throw new DisposedError("this engine was closed", { where });
   }
 
   metrics(): EngineMetrics {
@@ -245,6 +250,8 @@ export class Engine implements AsyncDisposable {
           await nextTask();
           breathed = performance.now();
         }
+        while (this.#changes.length > 0 && !this.#closed) await this.#changeWeights(this.#changes.shift()!);
+        if (this.#closed) break;
         this.#admit();
         if (this.#running.length === 0) break;
         this.#makeRoom();
@@ -254,6 +261,23 @@ export class Engine implements AsyncDisposable {
       this.#fail(error);
     } finally {
       this.#loop = null;
+    }
+  }
+
+  async #changeWeights({ change, resolve, reject }: WeightChange): Promise<void> {
+    for (const { sequence } of this.#running) disposeCaches(sequence.detach());
+    this.#waiting = [...this.#running, ...this.#waiting];
+    this.#running = [];
+    this.#store.shrink(0);
+    try {
+      await change();
+      resolve();
+    } catch (error) {
+      reject(error);
+    }
+    for (const job of this.#waiting) {
+      if (job.sequence.generatedTokens > 0) job.weightChanges++;
+      else job.sequence.restart();
     }
   }
 
@@ -357,6 +381,7 @@ export class Engine implements AsyncDisposable {
       this.#end(job, "failed", { error: this.#failure });
     }
     this.#store[Symbol.dispose]();
+    for (const { reject } of this.#changes.splice(0)) reject(this.#failure);
   }
 
   /** Ends all requests as aborted and frees all caches. */
@@ -365,30 +390,7 @@ export class Engine implements AsyncDisposable {
     for (const job of [...this.#running, ...this.#waiting]) this.#end(job, "aborted");
     await this.#loop;
     this.#store[Symbol.dispose]();
+    const closed = new DisposedError("this engine was closed", { where: "Engine.changeWeights" });
+    for (const { reject } of this.#changes.splice(0)) reject(closed);
   }
-}
-
-/**
- * Tokens that a sequence should read now or in the next steps. One that lost its cache reads its last token in a step
- * of its own, as it did or would have done: so it makes the same draws.
- */
-function due({ sequence }: Job): number {
-  const { unread, generatedTokens } = sequence;
-  return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
-}
-
-function statsOf(job: Job): EngineStats {
-  const { sequence, request, submitted, started, first, ended, cachedTokens, preemptions, stopReason } = job;
-  const now = ended ?? performance.now();
-  const base = {
-    promptTokens: sequence.promptTokens,
-    cachedTokens,
-    generatedTokens: sequence.generatedTokens,
-    queueMs: (started ?? now) - submitted,
-    prefillMs: started === null ? 0 : (first ?? now) - started,
-    decodeMs: first === null ? 0 : now - first,
-    preemptions,
-    stopReason,
-  };
-  return request.speculative ? { ...base, speculative: speculativeStats(sequence.drafts) } : base;
 }

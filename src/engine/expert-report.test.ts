@@ -7,9 +7,10 @@ import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { doubles } from "../tensor/testing.ts";
 import type { GeneratedToken } from "./chooser.ts";
-import { Engine, type EngineRequest } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import type { TokenExperts } from "./expert-report.ts";
 import { generate } from "./generate.ts";
+import type { EngineRequest } from "./job.ts";
 import { nextTask } from "./next-task.ts";
 import { FakeModel } from "./testing-model.ts";
 

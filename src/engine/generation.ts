@@ -8,6 +8,8 @@ export interface EngineStats extends GenerationStats {
   readonly queueMs: number;
   /** How often it gave up its cache to older requests and read its tokens again. */
   readonly preemptions: number;
+  /** How often the weights changed after its first token: its tokens come of one set of weights where this is 0. */
+  readonly weightChanges: number;
 }
 
 /** What the engine offers to its generations. */

@@ -31,7 +31,6 @@ export {
   EngineFailedError,
   type EngineMetrics,
   type EngineOptions,
-  type EngineRequest,
   QueueFullError,
 } from "./engine.ts";
 export type { TokenExperts } from "./expert-report.ts";
@@ -78,6 +77,7 @@ export type {
   ToolChoice,
 } from "./host/protocol.ts";
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
+export type { EngineRequest } from "./job.ts";
 export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";

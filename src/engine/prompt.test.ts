@@ -9,9 +9,10 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
 import type { GeneratedToken } from "./chooser.ts";
 import { ModelSource } from "./conversation.ts";
-import { Engine, type EngineRequest } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import { type GenerateOptions, generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
+import type { EngineRequest } from "./job.ts";
 import { nextTask } from "./next-task.ts";
 import {
   beginningOf,

@@ -103,6 +103,12 @@ export class Sequence implements Contents, Disposable {
     }
   }
 
+  /** Forgets what was reported of a prompt that is going to be read with other weights. */
+  restart(): void {
+    if (this.scoring) this.scoring.scores.length = 0;
+    if (this.promptExperts) this.promptExperts.length = 0;
+  }
+
   /** Gives the sequence its caches, which it owns from here on. */
   attach(caches: SequenceCaches): void {
     this.#caches = caches;

@@ -5,8 +5,9 @@
 
 import { DeepseekError } from "../../tensor/errors.ts";
 import type { Slices } from "../../tokenizer/slices.ts";
-import { type Engine, EngineFailedError, type EngineRequest, QueueFullError } from "../engine.ts";
+import { type Engine, EngineFailedError, QueueFullError } from "../engine.ts";
 import type { Generation } from "../generation.ts";
+import type { EngineRequest } from "../job.ts";
 import { nextTask } from "../next-task.ts";
 import { LogitsError } from "../sampling.ts";
 import { ChoiceText, type ChosenToken } from "./choice-text.ts";

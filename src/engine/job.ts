@@ -1,0 +1,58 @@
+/** Requests of the engine, and what it keeps of each on its way. */
+import { speculativeStats } from "./generate.ts";
+import type { EngineStats, Generation } from "./generation.ts";
+import type { Prompt } from "./prompt.ts";
+import type { StopReason } from "./request.ts";
+import type { Sequence, SequenceOptions } from "./sequence.ts";
+
+export interface EngineRequest extends SequenceOptions {
+  readonly prompt: Prompt;
+  /**
+   * Whether the prompt may start from what other requests left in caches; default true. Never where its own tokens are
+   * scored or their experts reported.
+   */
+  readonly reusePrefix?: boolean;
+}
+
+/** A request with its sequence and its reader, and what was done for it so far. */
+export interface Job {
+  readonly sequence: Sequence;
+  readonly generation: Generation;
+  readonly request: EngineRequest;
+  readonly submitted: number;
+  started: number | null;
+  first: number | null;
+  ended: number | null;
+  cachedTokens: number;
+  preemptions: number;
+  weightChanges: number;
+  stopReason: StopReason;
+  readonly unsubscribe: () => void;
+}
+
+/**
+ * Tokens that a sequence should read now or in the next steps. One that lost its cache reads its last token in a step
+ * of its own, as it did or would have done: so it makes the same draws.
+ */
+export function due({ sequence }: Job): number {
+  const { unread, generatedTokens } = sequence;
+  return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
+}
+
+/** What a request has done so far. */
+export function statsOf(job: Job): EngineStats {
+  const { sequence, request, submitted, started, first, ended, cachedTokens, stopReason } = job;
+  const now = ended ?? performance.now();
+  const base = {
+    promptTokens: sequence.promptTokens,
+    cachedTokens,
+    generatedTokens: sequence.generatedTokens,
+    queueMs: (started ?? now) - submitted,
+    prefillMs: started === null ? 0 : (first ?? now) - started,
+    decodeMs: first === null ? 0 : now - first,
+    preemptions: job.preemptions,
+    weightChanges: job.weightChanges,
+    stopReason,
+  };
+  return request.speculative ? { ...base, speculative: speculativeStats(sequence.drafts) } : base;
+}
