@@ -3,6 +3,7 @@
  * `KEY` is a U8 tensor `KEY.q4_tiles` or `KEY.q8_tiles` of shape `[matrices, bytes]`. Opening such a folder copies
  * bytes and quantizes nothing. `config.json` says so in `quantization_config`.
  */
+import { fromPlain } from "../json/index.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
@@ -11,6 +12,7 @@ import type { Parameters } from "../nn/parameters.ts";
 import type { TileSource } from "../nn/weight-source.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { isQuantized, type QuantFormat, TILE_COLUMNS, TILE_ROWS } from "../tensor/quantized.ts";
+import { changedConfig, setDtype, setMtpLayers } from "./config-text.ts";
 import type { Checkpoint } from "./folder.ts";
 import type { SafetensorsEntry } from "./safetensors-writer.ts";
 
@@ -82,10 +84,22 @@ export function* tiledEntries(model: { readonly parameters: Parameters }): Gener
   }
 }
 
-/** The `config.json` of a folder with such tensors. */
+const quantizationConfig = () => ({
+  quant_method: TILED,
+  version: 1,
+  tile: [TILE_ROWS, TILE_COLUMNS],
+});
+
+/** The `config.json` of a folder with such tensors, for a model that came without one. */
 export function tiledConfig(model: CausalLM): Json {
-  return {
-    ...toConfigJson(model.config, "float32"),
-    quantization_config: { quant_method: TILED, version: 1, tile: [TILE_ROWS, TILE_COLUMNS] },
-  };
+  return { ...toConfigJson(model.config, "float32"), quantization_config: quantizationConfig() };
+}
+
+/** The same for a model whose `config.json` is `original`: its text, with what has changed. */
+export function tiledConfigText(model: CausalLM, original: string): string {
+  return changedConfig(original, (config) => {
+    setDtype(config, "float32");
+    setMtpLayers(config, model.config.mtpLayers);
+    config.set("quantization_config", fromPlain(quantizationConfig()));
+  });
 }

@@ -3,9 +3,12 @@
  * perplexity and divergence on a text, before and after.
  */
 import { companions } from "../checkpoint/companions.ts";
+import { isConfigText } from "../checkpoint/config-text.ts";
+import { originalConfig } from "../checkpoint/gguf/original-config.ts";
+import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
 import { pieces, type SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
-import { tiledConfig, tiledEntries } from "../checkpoint/tiles.ts";
+import { tiledConfig, tiledConfigText, tiledEntries } from "../checkpoint/tiles.ts";
 import { type Divergence, divergence, type TextLogits, textLogits } from "../engine/divergence.ts";
 import { nodeFolderSink } from "../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../files/place.ts";
@@ -13,7 +16,7 @@ import type { TokenModel } from "../models/token-model.ts";
 import { type StorageFormat, type StorageRule, storageRule } from "../nn/storage.ts";
 import type { DownloadProgress } from "../pretrained/hub.ts";
 import type { LoadedModel, LoadProgress } from "../pretrained/load.ts";
-import { load, locateModel } from "../pretrained/node-load.ts";
+import { load, locateModel, type ModelPlace } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -93,6 +96,20 @@ function* stoppable(entries: Iterable<SafetensorsEntry>, signal?: AbortSignal): 
   }
 }
 
+/** The model's own `config.json`; null if it came without one. */
+async function configTextOf({ tree, gguf }: ModelPlace): Promise<string | null> {
+  if (gguf === null) {
+    const text = await tree.readText("config.json");
+    return isConfigText(text) ? text : null;
+  }
+  const file = await openGgufFiles(tree, gguf);
+  try {
+    return originalConfig(file);
+  } finally {
+    await file.close();
+  }
+}
+
 /**
  * Does what `task` says. Nothing is left in `out` where it fails.
  * @throws ConfigError, FormatError, HubError, FileError, the signal's reason
@@ -109,6 +126,7 @@ export async function quantizeModel(
   // Before the work rather than after it.
   await checkFolderPlace(await realPlace(out), target);
   const files = await companions(place.tree);
+  const original = await configTextOf(place);
   const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }): Promise<LoadedModel> =>
     load(place.source.path, {
       ...{ ...options, device, signal },
@@ -126,7 +144,7 @@ export async function quantizeModel(
   try {
     const sink = await nodeFolderSink(out, target);
     const { totalSize } = await saveCheckpoint(sink, stoppable(tiledEntries(model), signal), {
-      config: tiledConfig(model),
+      config: original === null ? tiledConfig(model) : tiledConfigText(model, original),
       files,
     });
     const found =

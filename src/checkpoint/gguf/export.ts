@@ -14,6 +14,7 @@ import { FormatError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
 import { ggufArchitecture, ggufModelMetadata } from "./metadata.ts";
 import { ggufName, interleavedRows, ROPE_FACTORS, reorderHeads } from "./names.ts";
+import { ORIGINAL_CONFIG } from "./original-config.ts";
 import { quantize, type WritableType } from "./quantize.ts";
 import { ropeFactors } from "./rope-factors.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
@@ -33,6 +34,8 @@ export interface GgufModel {
   readonly tokenizer?: GgufMetadata;
   /** `general.name`. */
   readonly name?: string;
+  /** The text of the model's `config.json`, kept for a way back (original-config.ts). */
+  readonly configText?: string;
 }
 
 export interface ExportProgress {
@@ -246,6 +249,7 @@ function metadataOf(model: GgufModel, type: WritableType): Map<string, GgufValue
   metadata.set("general.file_type", u32(FILE_TYPES[type]));
   if (ggmlTypes[type].values > 1) metadata.set("general.quantization_version", u32(2));
   metadata.set(EXPORT_MARK, u32(1));
+  if (model.configText !== undefined) metadata.set(ORIGINAL_CONFIG, text(model.configText));
   if (!model.tokenizer) metadata.set("tokenizer.ggml.model", text("none"));
   for (const [key, value] of model.tokenizer ?? []) if (!metadata.has(key)) metadata.set(key, value);
   return metadata;

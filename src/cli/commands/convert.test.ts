@@ -5,11 +5,13 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { openCheckpoint, readAllF32 } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
+import { ORIGINAL_CONFIG, originalConfig } from "../../checkpoint/gguf/original-config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { modelEntries } from "../../checkpoint/model.ts";
 import { nodeFolder, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { JsonNumber, type JsonObject, parseJson, writeJson } from "../../json/index.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { parseConfig } from "../../models/config.ts";
 import { tinyConfigs } from "../../models/testing.ts";
@@ -91,6 +93,38 @@ describe("convert", () => {
     expect(tokenizer.encode(sample)).toEqual(first.encode(sample));
     await original.close();
     await back.close();
+  });
+
+  it("keeps all that config.json says, in digits and order, but for what the weights' form changes", async () => {
+    listen();
+    vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    await cp(at("model"), at("told"), { recursive: true });
+    const text = await readFile(at("told/config.json"), "utf8");
+    const more =
+      '  "auto_map": {\n    "10": "b",\n    "2": "a"\n  },\n  "comment": "kept: 1.0",\n  "seed": 12345678901234567890,\n  "x": 1E-7\n}';
+    const told = text
+      .replace(/"torch_dtype": "float32"/, '"torch_dtype": "bfloat16"')
+      .replace(/\n\}\s*$/, `,\n${more}\n`);
+    await writeFile(at("told/config.json"), told);
+    const before = parseJson(told) as JsonObject;
+    await run("told", "told.gguf");
+    await run("told.gguf", "told-again.gguf", "--type", "q8_0");
+    const file = await openGgufFiles(nodeFolder(folder), "told-again.gguf");
+    expect(originalConfig(file)).toBe(told);
+    // Somebody has changed the model: the text no longer describes it.
+    const metadata = new Map(file.metadata);
+    metadata.set("deepseek2.block_count", { type: "u32", value: 7 });
+    expect(originalConfig({ metadata })).toBeNull();
+    metadata.set(ORIGINAL_CONFIG, { type: "string", value: "{" });
+    expect(originalConfig({ metadata })).toBeNull();
+    await file.close();
+    await run("told-again.gguf", "told-back", "--type", "f16");
+    const after = await readFile(at("told-back/config.json"), "utf8");
+    expect(after).toContain(more.slice(0, -2));
+    const expected = new Map(before);
+    expected.set("torch_dtype", "float16");
+    expected.set("num_nextn_predict_layers", new JsonNumber("0"));
+    expect(writeJson(parseJson(after))).toBe(writeJson(expected));
   });
 
   it("ends where generation_config.json and the tokenizer say, not where config.json does without them", async () => {

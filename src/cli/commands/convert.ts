@@ -5,9 +5,18 @@
 
 import { Command, Option } from "commander";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
+import {
+  changedConfig,
+  isConfigText,
+  setDtype,
+  setMtpLayers,
+  setTokenIds,
+  type TorchDtype,
+} from "../../checkpoint/config-text.ts";
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
+import { originalConfig } from "../../checkpoint/gguf/original-config.ts";
 import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
@@ -65,6 +74,8 @@ interface Flags extends Omit<ModelFlags, "dtype"> {
 /** A model's files, opened. */
 interface Source {
   readonly config: JsonObject;
+  /** The text of its `config.json`; null if it came without one. */
+  readonly configText: string | null;
   readonly language: LanguageConfig;
   readonly weights: WeightSource;
   /** Tokenizer metadata for a GGUF file of the model. */
@@ -120,8 +131,10 @@ async function folderSource(
   const advised =
     generation === null ? null : parseJsonObject(generation, `${tree.name}/generation_config.json`);
   const { eosTokenIds } = readGenerationConfig(advised, language.eosTokenIds);
+  const configText = await tree.readText("config.json");
   return {
     config,
+    configText: isConfigText(configText) ? configText : null,
     language: { ...language, eosTokenIds },
     weights,
     async tokenizer() {
@@ -163,6 +176,7 @@ async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
     const text = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
     return {
       config,
+      configText: originalConfig(file),
       language: parseConfig(config),
       weights: ggufWeights(file),
       // Also a tokenizer that is not understood here stays what it is.
@@ -201,6 +215,7 @@ async function toGguf(
     config: source.language,
     tokenizer: await source.tokenizer(),
     name,
+    ...(source.configText === null ? {} : { configText: source.configText }),
   };
   try {
     return await exportGguf(await nodeFileSink(out, place), model, {
@@ -211,6 +226,17 @@ async function toGguf(
   } finally {
     line.clear();
   }
+}
+
+/** `config.json` of a folder made of a GGUF file: what the model had before, or what the file's metadata say. */
+function folderConfig({ config, configText, language }: Source, dtype: TorchDtype): JsonObject | string {
+  if (configText === null) return { ...config, torch_dtype: dtype };
+  return changedConfig(configText, (written) => {
+    setDtype(written, dtype);
+    setMtpLayers(written, language.mtpLayers);
+    setTokenIds(written, language);
+    written.delete("quantization_config");
+  });
 }
 
 async function toFolder(source: Source, out: string, flags: Flags, place: FilePlaceOptions): Promise<number> {
@@ -233,11 +259,11 @@ async function toFolder(source: Source, out: string, flags: Flags, place: FilePl
       }
     }),
   );
-  const torch = { F32: "float32", BF16: "bfloat16", F16: "float16" }[type];
+  const torch = ({ F32: "float32", BF16: "bfloat16", F16: "float16" } as const)[type];
   try {
     const files = await source.files();
     const { totalSize } = await saveCheckpoint(await nodeFolderSink(out, place), entries, {
-      config: { ...source.config, torch_dtype: torch },
+      config: folderConfig(source, torch),
       dtype: type,
       keepF32: (name) => name.endsWith("e_score_correction_bias"),
       files,

@@ -146,6 +146,9 @@ describe("convert of PyTorch files", () => {
     const expected = config.replace(/("(torch_)?dtype": ?)"float32"/g, '$1"bfloat16"');
     expect(typed.replace(/\s/g, "")).toBe(expected.replace(/\s/g, ""));
     expect(typed).toMatch(/^ {2}"rope_theta": 1e4,$/m);
+    const tiled = await readFile(at("digits-q8/config.json"), "utf8");
+    const own = `,"quantization_config":{"quant_method":"deepseek-ts","version":1,"tile":[8,32]}}`;
+    expect(tiled.replace(/\s/g, "")).toBe(config.replace(/\s/g, "").replace(/\}$/, own));
   });
 
   it("makes one safetensors file of one file, views and all dtypes included", async () => {

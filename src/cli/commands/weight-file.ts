@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { companions } from "../../checkpoint/companions.ts";
+import { changedConfig, setDtype } from "../../checkpoint/config-text.ts";
 import { type Checkpoint, type WeightFormat, weightLayouts } from "../../checkpoint/folder.ts";
 import { nodeFileSource } from "../../checkpoint/node-files.ts";
 import type { SafetensorsDtype } from "../../checkpoint/safetensors-dtype.ts";
@@ -12,7 +13,6 @@ import type { TensorFile, TensorInfo } from "../../checkpoint/tensor-file.ts";
 import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import type { PlaceOptions } from "../../files/place.ts";
-import { type JsonObject, parseJson, writeJson } from "../../json/index.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
 import { ProgressLine } from "../progress-line.ts";
 
@@ -151,13 +151,7 @@ const torchDtypes = { F32: "float32", BF16: "bfloat16", F16: "float16" } as cons
 /** A folder's `config.json` as it is written, but for the dtype of the weights if it is another. */
 async function configText(tree: FileTree, type: keyof typeof torchDtypes | undefined): Promise<string> {
   const text = await tree.readText("config.json");
-  if (type === undefined) return text;
-  // Opening the folder has seen that it is an object.
-  const config = parseJson(text) as JsonObject;
-  // The newer name counts in transformers if both are there.
-  if (config.has("dtype")) config.set("dtype", torchDtypes[type]);
-  if (config.has("torch_dtype") || !config.has("dtype")) config.set("torch_dtype", torchDtypes[type]);
-  return `${writeJson(config, { indent: 2 })}\n`;
+  return type === undefined ? text : changedConfig(text, (config) => setDtype(config, torchDtypes[type]));
 }
 
 /**
