@@ -3,6 +3,7 @@
  * text, or a user could forge a system message. The rendered text knows of every character who wrote it, so that a
  * control token is one only if all of it is the template's.
  */
+import { FormatError } from "../tensor/errors.ts";
 import { Pace, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Str, TEMPLATE } from "./jinja/index.ts";
@@ -39,6 +40,17 @@ function addedTokens(tokenizer: Tokenizer, shape: RegExp): ReadonlyMap<string, n
   return found;
 }
 
+/** Whether a tokenizer takes the spelling of a token for the token even in plain text. */
+function isFoundInPlain(tokenizer: Tokenizer, token: string): boolean {
+  try {
+    return tokenizer.encode(token, { addSpecialTokens: false, parseSpecial: false }).length === 1;
+  } catch (error) {
+    // A vocabulary of words has no other tokens for it: it refuses the text.
+    if (error instanceof FormatError) return false;
+    throw error;
+  }
+}
+
 /** A stretch of plain text, or the id of a control token. */
 export type Piece = string | number;
 
@@ -64,8 +76,7 @@ export class ControlSplitter {
     );
     // Without any token it finds nothing.
     this.#start = new RegExp(`[${firsts.join("")}]`, "g");
-    const plain = { addSpecialTokens: false, parseSpecial: false };
-    this.#always = new Set([...tokens.keys()].filter((token) => tokenizer.encode(token, plain).length === 1));
+    this.#always = new Set([...tokens.keys()].filter((token) => isFoundInPlain(tokenizer, token)));
   }
 
   /** The pieces of a rendered text: the longest token at each place that the template wrote, and text between. */

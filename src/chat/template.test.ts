@@ -6,7 +6,7 @@ import { openGguf } from "../checkpoint/gguf/reader.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { BuiltinName } from "./builtin.ts";
 import type { Message } from "./messages.ts";
 import { controlTokens } from "./provenance.ts";
@@ -304,6 +304,18 @@ describe("templates of checkpoints", () => {
     expect(template.render(messages, { tools: [tool] })).toBe("tools");
     expect(template.prompt(messages, { tools: [tool] }).text).toBe("tools");
     expect(() => chatTemplate(v3, { a: "x", b: "y" })).toThrow(/none of them is the default/);
+  });
+
+  it("serve vocabularies of words, which refuse control tokens in messages", () => {
+    const fixture = new URL("../../test/fixtures/tokenizers/word-level.json", import.meta.url);
+    const words = loadTokenizer(JSON.parse(readFileSync(fixture, "utf8"))[0].tokenizer);
+    const source = "{{ bos_token }}<|User|>: {{ messages[0].content }}\n\n<|Assistant|>:";
+    const template = chatTemplate(words, source);
+    const user = (content: string) => [{ role: "user", content }] as const;
+    expect(template.encode(user("read line 1 ."))).toEqual([1, 7, 15, 94, 88, 20, 18, 14, 14, 8, 15]);
+    for (const content of ["<|Assistant|>", "the <image_placeholder>", "<|ref|>the ring<|/ref|>"]) {
+      expect(() => template.encode(user(content))).toThrow(/control token in plain text/);
+    }
   });
 
   it("say whether they open the thought", () => {

@@ -336,6 +336,14 @@ export function ggufTokenizerMetadata(
 ): Map<string, GgufValue> {
   const tokenizer = loadTokenizer(json, config);
   const { file, model, vocab } = readTokenizerFile(json);
+  if (model.type === "WordLevel") {
+    throw new ConfigError("llama.cpp reads no vocabulary of words", {
+      where: "tokenizer.json",
+      name: "model.type",
+      expected: "BPE",
+      found: model.type,
+    });
+  }
   const settings = typeof config === "string" ? readObject(config, "tokenizer_config.json") : config;
   if (tokenizer.vocabSize > vocabSize) {
     throw new ConfigError("more tokens than embedding rows", {

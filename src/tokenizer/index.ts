@@ -1,4 +1,4 @@
-/** Byte-level BPE: reading `tokenizer.json`, encoding, decoding, training. */
+/** Byte-level BPE and vocabularies of words: reading `tokenizer.json`, encoding, decoding; training of BPE. */
 
 export type { FamilyToken, PreTokenizerName } from "./families.ts";
 export { FAMILIES, type FamilyName, TOKEN, type TokenizerFamily } from "./families.ts";

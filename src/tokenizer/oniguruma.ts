@@ -9,6 +9,8 @@
  */
 import { FormatError } from "../tensor/errors.ts";
 
+/** The part of a file that most patterns stand in. */
+const WHERE = "tokenizer.json pre_tokenizer";
 const LAST = 0x10ffff;
 const SPACE: readonly (readonly [number, number])[] = [
   [0x09, 0x0d],
@@ -69,7 +71,7 @@ type Atom = { code: number } | { body: string };
  * The JavaScript source (for the flags `gu`) of an Oniguruma pattern. @throws FormatError naming the construct
  * if the pattern is malformed or uses something that has no faithful translation.
  */
-export function translateOniguruma(pattern: string): string {
+export function translateOniguruma(pattern: string, where = WHERE): string {
   const chars = Array.from(pattern);
   let at = 0;
   /** For each open group, whether case counts for nothing in it. */
@@ -77,7 +79,7 @@ export function translateOniguruma(pattern: string): string {
 
   function refuse(what: string): never {
     throw new FormatError("regular expression not supported", {
-      where: "tokenizer.json pre_tokenizer",
+      where,
       name: what,
       found: pattern,
       hint: `Rewrite the pattern without ${what}`,
@@ -240,14 +242,14 @@ const SPACE_AT_END = translateOniguruma("\\s+$");
 const SPACE_BEFORE = `(?<![${SHORTHAND.s}])`;
 
 /** A global `u` RegExp for an Oniguruma pattern (see translateOniguruma). */
-export function compileOniguruma(pattern: string): RegExp {
-  let source = translateOniguruma(pattern);
+export function compileOniguruma(pattern: string, where = WHERE): RegExp {
+  let source = translateOniguruma(pattern, where);
   if (source === SPACE_AT_END) source = SPACE_BEFORE + source;
   try {
     return new RegExp(source, "gu");
   } catch (cause) {
     throw new FormatError("regular expression is malformed", {
-      where: "tokenizer.json pre_tokenizer",
+      where,
       found: pattern,
       cause,
     });

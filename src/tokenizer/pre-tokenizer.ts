@@ -1,7 +1,8 @@
 /**
- * Compiles the `pre_tokenizer` of a `tokenizer.json` into a function that cuts text into the pieces BPE works on.
+ * Compiles the `pre_tokenizer` of a `tokenizer.json` into a function that cuts text into the pieces that a model works on.
  * Semantics follow the Rust `tokenizers` library (Sequence, Split, Digits, ByteLevel); each stage sees only one
- * piece of the stage before. ByteLevel must come last, since every DeepSeek vocabulary is byte-level.
+ * piece of the stage before. ByteLevel must come last for BPE, since every DeepSeek vocabulary is byte-level, and
+ * is refused for vocabularies of words.
  * Left out and refused by name: every other pre-tokenizer.
  */
 import { FormatError } from "../tensor/errors.ts";
@@ -205,7 +206,10 @@ function byteLevelStages(json: Record<string, unknown>): Stage[] {
   return stages;
 }
 
-function collect(value: unknown, stages: Stage[], last: boolean): void {
+/** How a pre-tokenizer ends: in ByteLevel (`last` where it must come now), or without it. */
+type Ending = "last" | "later" | "none";
+
+function collect(value: unknown, stages: Stage[], ending: Ending): void {
   const json = asObject(value, "pre_tokenizer");
   switch (json.type) {
     case "Sequence": {
@@ -218,18 +222,21 @@ function collect(value: unknown, stages: Stage[], last: boolean): void {
         });
       }
       list.forEach((item, i) => {
-        collect(item, stages, last && i === list.length - 1);
+        collect(item, stages, ending === "last" && i < list.length - 1 ? "later" : ending);
       });
       return;
     }
     case "ByteLevel":
-      if (!last) throw new FormatError("ByteLevel must be the last stage", { where: WHERE });
+      if (ending === "later") throw new FormatError("ByteLevel must be the last stage", { where: WHERE });
+      if (ending === "none") {
+        throw new FormatError("ByteLevel before a vocabulary of words", { where: WHERE, found: "ByteLevel" });
+      }
       stages.push(...byteLevelStages(json));
       return;
     case "Split":
     case "Digits":
-      if (last) {
-        throw new FormatError("only byte-level vocabularies are supported", {
+      if (ending === "last") {
+        throw new FormatError("only byte-level BPE is supported", {
           where: WHERE,
           expected: "ByteLevel as the last stage",
           found: json.type,
@@ -250,10 +257,18 @@ function collect(value: unknown, stages: Stage[], last: boolean): void {
   }
 }
 
+export interface PreTokenizerOptions {
+  /** Whether the vocabulary spells bytes, so that ByteLevel must come last; default true. */
+  readonly byteLevel?: boolean;
+}
+
 /** Compiles a `pre_tokenizer` object. @throws FormatError naming whatever is unknown or malformed in it. */
-export function compilePreTokenizer(json: unknown): PreTokenizer {
+export function compilePreTokenizer(
+  json: unknown,
+  { byteLevel = true }: PreTokenizerOptions = {},
+): PreTokenizer {
   const stages: Stage[] = [];
-  collect(json, stages, true);
+  collect(json, stages, byteLevel ? "last" : "none");
   const after = (emit: Emit, from: number) =>
     stages.slice(from).reduceRight<Emit>((next, stage) => (text) => stage.run(text, next), emit);
   function preTokenize(text: string, emit: Emit): void {

@@ -34,6 +34,13 @@ export function readObject(json: unknown, where: string): Json {
   return objectOf(typeof json === "string" ? toPlain(parsed(json, where)) : json, where);
 }
 
+/** @throws FormatError for a part of `tokenizer.json` that asks for what is not supported */
+export function refuseUnless(ok: boolean, where: string, expected: string, found: unknown): void {
+  if (ok) return;
+  const shown = typeof found === "object" && found !== null ? ((found as Json).type ?? "no type") : found;
+  throw new FormatError("not supported", { where: `${FILE} ${where}`, expected, found: shown });
+}
+
 function idOf(token: string, value: unknown): number {
   const id = value instanceof JsonNumber && value.isInteger ? value.toNumber() : value;
   if (Number.isSafeInteger(id) && (id as number) >= 0) return id as number;

@@ -1,19 +1,17 @@
 /**
- * Reads Hugging Face `tokenizer.json` (and `tokenizer_config.json`) for byte-level BPE and encodes and decodes text.
- * Follows the Rust `tokenizers` library and, for BOS and EOS, transformers' LlamaTokenizerFast. One deliberate
- * difference: added tokens decode as their literal text (the library's ByteLevel decoder turns the added letter `ü`
- * of DeepSeek LLM and Coder into a broken byte). Truncation and padding are the caller's and are not read.
- * Left out and refused by name: normalizers other than Unicode's forms, models other than BPE, decoders other than
- * ByteLevel, offsets.
+ * Reads Hugging Face `tokenizer.json` (and `tokenizer_config.json`) for byte-level BPE or a vocabulary of words and encodes
+ * and decodes text. Follows the Rust `tokenizers` library and, for BOS and EOS, transformers' LlamaTokenizerFast; the one
+ * deliberate difference is in byte-level.ts. Truncation and padding are the caller's and are not read.
+ * Left out and refused by name: normalizers other than Unicode's forms, models other than BPE and WordLevel, offsets.
  */
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { buildAddedSplitter, isControlToken, readAddedTokens } from "./added-tokens.ts";
-import { buildBpe } from "./bpe.ts";
-import { tokenToBytes } from "./byte-alphabet.ts";
+import { byteLevelScheme } from "./byte-level.ts";
 import { readPolicy, type SpecialIds } from "./policy.ts";
-import { compilePreTokenizer } from "./pre-tokenizer.ts";
-import { type Json, readObject, readTokenizerFile } from "./read-file.ts";
+import { type Json, readObject, readTokenizerFile, refuseUnless } from "./read-file.ts";
+import type { Scheme } from "./scheme.ts";
 import { LONG_TEXT, type Slices, wellFormed, wellFormedSlices } from "./slices.ts";
+import { wordLevelScheme } from "./word-level.ts";
 
 export interface EncodeOptions {
   /** Whether to add what the tokenizer's policy adds (BOS for most of the family); default true. */
@@ -48,7 +46,7 @@ export interface Tokenizer {
   readonly prefixIds: readonly number[];
   /** Ids that `encode` puts after the text when special tokens are added. */
   readonly suffixIds: readonly number[];
-  /** Ids of a text. Lone surrogates count as U+FFFD. @throws FormatError for a byte without a symbol. */
+  /** Ids of a text. Lone surrogates count as U+FFFD. @throws FormatError for a byte or a word without a token. */
   encode(text: string, options?: EncodeOptions): number[];
   /** The same ids, with pauses in the work on a long text, for whoever has others to serve meanwhile. */
   encodeSlices(text: string, options?: EncodeOptions): Slices<number[]>;
@@ -61,12 +59,6 @@ export interface Tokenizer {
   tokenOf(id: number): string | undefined;
   /** The bytes an id stands for. @throws FormatError for an id without a token. */
   bytesOf(id: number): Uint8Array;
-}
-
-function refuseUnless(ok: boolean, where: string, expected: string, found: unknown): void {
-  if (ok) return;
-  const shown = typeof found === "object" && found !== null ? ((found as Json).type ?? "no type") : found;
-  throw new FormatError("not supported", { where: `tokenizer.json ${where}`, expected, found: shown });
 }
 
 const UNICODE_FORMS = ["NFC", "NFD", "NFKC", "NFKD"] as const;
@@ -86,46 +78,14 @@ function readNormalizer(value: unknown): ((text: string) => string) | null {
   return (text) => forms.reduce((done, form) => done.normalize(form), text);
 }
 
-/** Checks that nothing in the file would change the result without being implemented here. */
-function checkParts(file: Json, model: Json): void {
-  refuseUnless(model.type === undefined || model.type === "BPE", "model.type", "BPE", model.type);
-  for (const name of ["unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix"]) {
-    refuseUnless(model[name] == null || model[name] === "", `model.${name}`, "null", model[name]);
-  }
-  refuseUnless(!model.byte_fallback, "model.byte_fallback", "false", model.byte_fallback);
-  const decoder = file.decoder as Json | null | undefined;
-  const list = decoder?.type === "Sequence" && Array.isArray(decoder.decoders) ? decoder.decoders : [decoder];
-  for (const item of list.length === 0 ? [null] : list) {
-    refuseUnless((item as Json | null)?.type === "ByteLevel", "decoder", "ByteLevel", item ?? "none");
-  }
-}
-
-function readMerges(value: unknown): [string, string][] {
-  const where = "tokenizer.json model.merges";
-  if (!Array.isArray(value)) throw new FormatError("not a list", { where, found: typeof value });
-  return value.map((item: unknown, i) => {
-    const parts = typeof item === "string" ? item.split(" ") : item;
-    if (
-      Array.isArray(parts) &&
-      parts.length === 2 &&
-      parts.every((part) => typeof part === "string" && part)
-    ) {
-      return parts as [string, string];
-    }
-    throw new FormatError("a merge must be two tokens", { where, name: `merges[${i}]`, found: String(item) });
-  });
-}
-
 /** Ids that no token has, in small vocabularies. */
 const MOST_HOLES = 1 << 18;
 
 /** Bytes of every id, end to end. */
-function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<number>) {
-  const utf8 = new TextEncoder();
+function layBytes(tokens: readonly (string | undefined)[], bytesOf: Scheme["bytesOf"]) {
   const offsets = new Int32Array(tokens.length + 1);
   const each = tokens.map((token, id) => {
-    const bytes =
-      token === undefined ? null : ((literal.has(id) ? null : tokenToBytes(token)) ?? utf8.encode(token));
+    const bytes = token === undefined ? null : bytesOf(token, id);
     offsets[id + 1] = offsets[id] + (bytes?.length ?? 0);
     return bytes;
   });
@@ -142,7 +102,8 @@ function layBytes(tokens: readonly (string | undefined)[], literal: ReadonlySet<
  */
 export function loadTokenizer(json: unknown | string, config?: unknown): Tokenizer {
   const { file, model, vocab } = readTokenizerFile(json);
-  checkParts(file, model);
+  const { type = "BPE" } = model;
+  refuseUnless(type === "BPE" || type === "WordLevel", "model.type", "BPE | WordLevel", type);
   const settings = config === undefined ? undefined : readObject(config, "tokenizer_config.json");
   const added = readAddedTokens(vocab, file.added_tokens, settings?.added_tokens_decoder);
   const ids = new Map(vocab);
@@ -175,9 +136,11 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
   const specialTokens = new Set(added.filter((token) => token.special).map((token) => token.id));
   // What the vocabulary spells too is decoded as it is spelled there.
   const literal = added.filter(({ content }) => !vocab.has(content)).map(({ id }) => id);
-  const { bytes, offsets } = layBytes(tokens, new Set(literal));
-  const preTokenize = compilePreTokenizer(file.pre_tokenizer);
-  const encodePiece = buildBpe(vocab, readMerges(model.merges), model.ignore_merges === true);
+  const control = new Set(added.filter(isControlToken).map(({ content }) => content));
+  const schemeOf = type === "BPE" ? byteLevelScheme : wordLevelScheme;
+  const scheme = schemeOf({ file, model, vocab, literal: new Set(literal), control });
+  const { preTokenize } = scheme;
+  const { bytes, offsets } = layBytes(tokens, scheme.bytesOf);
   const normalize = readNormalizer(file.normalizer);
   const splitAll = buildAddedSplitter(added, normalize);
   const splitPlain = buildAddedSplitter(
@@ -198,6 +161,7 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
   }
 
   const splitterFor = (parseSpecial: boolean) => (parseSpecial ? splitAll : splitPlain);
+  const encoderFor = (parseSpecial: boolean) => (parseSpecial ? scheme.encodePiece : scheme.encodePlain);
 
   function encode(
     text: string,
@@ -207,6 +171,7 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
       throw new ConfigError("text must be a string", { where: "encode", found: typeof text });
     }
     const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
+    const encodePiece = encoderFor(parseSpecial);
     const emit = (piece: string) => encodePiece(piece, out);
     splitterFor(parseSpecial)(
       wellFormed(text),
@@ -221,6 +186,7 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
     if (typeof text !== "string" || text.length <= LONG_TEXT) return encode(text, options);
     const { addSpecialTokens = true, parseSpecial = true } = options;
     const out: number[] = addSpecialTokens ? [...policy.prefix] : [];
+    const encodePiece = encoderFor(parseSpecial);
     const emit = (piece: string) => encodePiece(piece, out);
     const emitLong = (piece: string) => encodePiece.slices(piece, out);
     yield* splitterFor(parseSpecial).slices(
@@ -234,15 +200,14 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
   }
 
   function streamDecoder(options: DecodeOptions = {}): StreamDecoder {
-    // ignoreBOM keeps U+FEFF in the text.
-    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    const joiner = scheme.joiner();
     return {
       push(id) {
         const part = bytesAt(id);
         if (options.skipSpecialTokens && specialTokens.has(id)) return "";
-        return decoder.decode(part, { stream: true });
+        return joiner.push(part);
       },
-      end: () => decoder.decode(),
+      end: joiner.end,
     };
   }
 
@@ -256,20 +221,11 @@ export function loadTokenizer(json: unknown | string, config?: unknown): Tokeniz
     encodeSlices,
     decode(list, options = {}) {
       const parts: Uint8Array[] = [];
-      let length = 0;
       for (const id of list) {
         const part = bytesAt(id);
-        if (options.skipSpecialTokens && specialTokens.has(id)) continue;
-        parts.push(part);
-        length += part.length;
+        if (!(options.skipSpecialTokens && specialTokens.has(id))) parts.push(part);
       }
-      const all = new Uint8Array(length);
-      let at = 0;
-      for (const part of parts) {
-        all.set(part, at);
-        at += part.length;
-      }
-      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(all);
+      return scheme.decode(parts);
     },
     streamDecoder,
     idOf: (token) => ids.get(token),
