@@ -157,7 +157,7 @@ describe.concurrent("usage", () => {
   });
 
   it.each([
-    [["complete", "nowhere", "x"], "nowhere: neither a file or folder here"],
+    [["complete", "nowhere", "x"], "nowhere: neither an existing file or folder"],
     [["train", "texts", "--preset", "huge"], "no such preset"],
     [["train", "texts", "--config", "tiny.json", "--out", "whole"], "the run folder already exists"],
     [["train", "nowhere"], "no such folder or file"],
@@ -448,7 +448,7 @@ describe("quantized and converted", () => {
     expect(q4.out).toMatch(/^saved {7}whole-q4: \d/);
 
     const leftOut =
-      /^left out {4}the layers that predict further tokens \(\d+ tensors\): GGUF has no place for them\n$/;
+      /^left out {4}multi-token-prediction layers \(\d+ tensors\): GGUF has no place for them\n$/;
     for (const [told, ...args] of [
       [leftOut, "whole", "whole.gguf", "--type", "f32"],
       [leftOut, "whole-q8", "whole-q8.gguf"],

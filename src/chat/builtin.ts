@@ -187,6 +187,6 @@ export function builtinFor(tokenizer: Tokenizer, hints: TemplateHints = {}): Bui
     where: "chat template",
     expected: `${TOKEN.user} and ${TOKEN.assistant}, ${TOKEN.eot}, or a model_type of the plain layout`,
     found: hints.modelType ?? "no such tokens",
-    hint: `Name one (${Object.keys(BUILTIN_TEMPLATES).join(", ")}) or give a Jinja template.`,
+    hint: `Choose one (${Object.keys(BUILTIN_TEMPLATES).join(", ")}) or pass a Jinja template.`,
   });
 }

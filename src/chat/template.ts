@@ -90,7 +90,7 @@ function compile(source: string, name: string): Jinja {
   } catch (cause) {
     throw new ConfigError(`the chat template does not parse: ${told(cause)}`, {
       where: `chat template "${name}"`,
-      hint: "It must be Jinja as transformers has it.",
+      hint: "It must be a Jinja template supported by transformers.",
       cause,
     });
   }
@@ -372,7 +372,7 @@ class JinjaTemplate implements ChatTemplate {
       throw new ConfigError("the prompt opens no reasoning that could be continued", {
         where: `chat template "${this.name}"`,
         name: "reasoning_content",
-        hint: "Leave the reasoning out, or let the model think.",
+        hint: "Remove the reasoning, or enable thinking.",
       });
     }
     const inside = content === "";

@@ -97,7 +97,7 @@ export async function benchmarkShape(
       name: `--dtype ${dtype}`,
       expected: `at most ${formatBytes(memory)}`,
       found: `${formatBytes(bytes.total)}, ${formatCompact(counts.total)} parameters`,
-      hint: "Choose a smaller shape, or fewer bits a weight.",
+      hint: "Choose a smaller model or fewer bits per weight.",
     });
   }
 

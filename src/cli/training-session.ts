@@ -78,7 +78,7 @@ function show(view: LiveView, event: TrainEvent): void {
   else {
     const { modelType, parameters, step } = event.run;
     const { total, activated, mtp } = parameters;
-    const extra = mtp > 0 ? ` and ${formatCompact(mtp)} to predict a further token` : "";
+    const extra = mtp > 0 ? `, plus ${formatCompact(mtp)} in the multi-token-prediction module` : "";
     const begin = step > 0 ? `, continuing after step ${step}` : "";
     view.note(
       `model     ${modelType}, ${formatCompact(total)} parameters (${formatCompact(activated)} per token)${extra}${begin}`,
@@ -97,12 +97,12 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
     {
       onEvent: (event) => show(view, event),
       onInterrupt: () =>
-        view.note("finishing this step and saving; Ctrl-C again ends at once without saving"),
+        view.note("finishing this step and saving; Ctrl-C again exits at once without saving"),
       outlivesReader: true,
     },
   );
   // A run that is cancelled saves, and says how far it came.
-  if (result === null) throw new Error("a cancelled training gave nothing");
+  if (result === null) throw new Error("a canceled training returned nothing");
   if (result.finished) {
     view.end();
     output.write(`${memoryText(result.memory)}\n`);

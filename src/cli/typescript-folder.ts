@@ -47,6 +47,6 @@ export async function nearestTypescript(start: string): Promise<string> {
   if (best.folder !== "") return best.folder;
   throw new ConfigError("no TypeScript found in any node_modules folder", {
     where: start,
-    hint: "Name a folder: deepseek-ts demo FOLDER.",
+    hint: "Pass a folder: deepseek-ts demo FOLDER.",
   });
 }

@@ -84,7 +84,7 @@ export async function folderCorpus(root: string, options: SelectOptions = {}): P
     if (!isMissing(cause)) throw fileError(cause, root, "read");
     throw new FormatError("no such folder or file", {
       where: root,
-      hint: "Name the folder, or the file, to learn from.",
+      hint: "Pass an existing folder or file.",
       cause,
     });
   });

@@ -239,7 +239,7 @@ export class Conversation implements Disposable {
     if (!this.#busy) return;
     throw new ConfigError("a reply is still being written", {
       where: `Conversation.${what}`,
-      hint: "Read it to its end, or return() its stream.",
+      hint: "Read it to the end, or call return() on its stream.",
     });
   }
 
@@ -256,7 +256,7 @@ export class Conversation implements Disposable {
         where: "Conversation",
         expected: `at most ${source.context - 1} tokens`,
         found: prompt.ids.length,
-        hint: `Free at least ${1 - room} tokens: take messages back, shorten them, or begin anew.`,
+        hint: `Free at least ${1 - room} tokens: remove or shorten messages, or start over.`,
       });
     }
     const stopIds = [...new Set([...source.eosIds, ...template.stopIds])];
@@ -274,7 +274,7 @@ export class Conversation implements Disposable {
       if (this.#history !== before) {
         throw new ConfigError("the conversation has gone on since this reply was asked for", {
           where: "Conversation",
-          hint: "Read a reply before anything else is sent.",
+          hint: "Read the reply before sending anything else.",
         });
       }
       this.#busy = true;

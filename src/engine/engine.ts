@@ -67,7 +67,7 @@ export class QueueFullError extends DeepseekError {
       where: "Engine.submit",
       expected: `at most ${maxQueue} waiting`,
       found: waiting,
-      hint: "Try again once others are done, or raise maxQueue.",
+      hint: "Try again later, or raise maxQueue.",
     });
     this.waiting = waiting;
     this.maxQueue = maxQueue;
@@ -80,7 +80,7 @@ export class EngineFailedError extends DeepseekError {
 
   constructor(cause: unknown) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    super(`the engine stopped: ${message}`, { where: "Engine", hint: "Open the model again.", cause });
+    super(`the engine stopped: ${message}`, { where: "Engine", hint: "Load the model again.", cause });
   }
 }
 
@@ -166,7 +166,7 @@ export class Engine implements AsyncDisposable {
         where: "Engine.submit",
         expected: `at most cacheTokens = ${this.cacheTokens} tokens`,
         found: `${length} + ${maxTokens}`,
-        hint: "Lower maxTokens, or give the engine more cacheTokens.",
+        hint: "Lower maxTokens, or raise the engine's cacheTokens.",
       });
     }
     const waiting = this.#waiting.length - Math.max(0, this.maxBatch - this.#running.length);

@@ -158,7 +158,7 @@ export function checkRequest(
       name: "speculative",
       expected: "num_nextn_predict_layers of 1 or more, with the weights of that layer in the files",
       found: config.mtpLayers,
-      hint: "Leave speculation out, or take a checkpoint that has the layer; what transformers saves has none.",
+      hint: "Disable speculative decoding, or use a checkpoint with that layer; transformers does not save it.",
     });
   }
 }

@@ -141,7 +141,7 @@ export class LogitsError extends DeepseekError {
       where: "sampling",
       expected: "numbers",
       found,
-      hint: "Its weights are damaged, or overflow in their storage: check the files, or load them in another dtype.",
+      hint: "Weights are damaged or overflow in their dtype: check the files, or load them in another dtype.",
     });
   }
 }

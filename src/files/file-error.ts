@@ -30,16 +30,16 @@ function words(code: string, path: string, action: FileAction): Words {
     case "ENOSPC":
       return { message: "the disk is full", hint: `Free some space, or ${ELSEWHERE}` };
     case "EDQUOT":
-      return { message: "your quota on this disk is used up", hint: `Free some space, or ${ELSEWHERE}` };
+      return { message: "disk quota exceeded", hint: `Free some space, or ${ELSEWHERE}` };
     case "EROFS":
       return { message: "the disk is read-only", hint: `Mount it for writing, or ${ELSEWHERE}` };
     case "EFBIG":
-      return { message: "the disk takes no file of this size", hint: `Use smaller files, or ${ELSEWHERE}` };
+      return { message: "file is too large for the file system", hint: `Use smaller files, or ${ELSEWHERE}` };
     case "EACCES":
     case "EPERM":
       return {
         message: `no permission to ${action} it`,
-        hint: `See who may: ls -ld ${action === "read" ? path : dirname(path)}`,
+        hint: `Check the permissions: ls -ld ${action === "read" ? path : dirname(path)}`,
       };
     case "ENOENT":
       return action === "write"
@@ -51,11 +51,11 @@ function words(code: string, path: string, action: FileAction): Words {
       return { message: "this is a folder, not a file", hint: "Name a file." };
     case "EEXIST":
     case "ENOTEMPTY":
-      return { message: "there is something already", hint: "Choose another name." };
+      return { message: "already exists", hint: "Choose another name." };
     case "ENAMETOOLONG":
-      return { message: "the name is too long for this disk", hint: "Choose a shorter one." };
+      return { message: "file name is too long", hint: "Choose a shorter one." };
     case "ELOOP":
-      return { message: "its symbolic links lead in a circle", hint: "Check the path." };
+      return { message: "too many levels of symbolic links", hint: "Check the path." };
     case "EXDEV":
       return {
         message: "it cannot be moved as a whole: it lies on another disk or layer",
@@ -68,7 +68,10 @@ function words(code: string, path: string, action: FileAction): Words {
     case "ENFILE":
       return { message: "too many files are open", hint: "Raise the limit: ulimit -n 4096" };
     case "EIO":
-      return { message: `the disk failed to ${action} it`, hint: `Check the disk, or ${ELSEWHERE}` };
+      return {
+        message: `the disk failed to ${action} it`,
+        hint: `Check the disk, or ${ELSEWHERE}`,
+      };
     default:
       return { message: `could not ${action} it (${code})` };
   }

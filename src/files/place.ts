@@ -58,7 +58,7 @@ export async function realPlace(path: string): Promise<string> {
     if (!isMissing(cause)) throw fileError(cause, full, "write");
     throw new ConfigError("dangling symbolic link", {
       where: path,
-      hint: "Delete the link, or create what it leads to.",
+      hint: "Delete the link, or create its target.",
       cause,
     });
   });
@@ -126,7 +126,7 @@ export async function checkFolderPlace(
   if (manifest !== null && !force) {
     throw new ConfigError("already exists", {
       where: path,
-      hint: "Choose another place, or --force.",
+      hint: "Choose another place, or use --force.",
     });
   }
   const parent = await statIfThere(dirname(path));

@@ -51,7 +51,7 @@ export async function readJsonFile(path: string): Promise<unknown> {
     throw new FormatError("not valid JSON", {
       where: path,
       found: placeOfDamage(text) ?? (cause as Error).message,
-      hint: "Mend the file at the place named.",
+      hint: "Fix the file at this position.",
       cause,
     });
   }

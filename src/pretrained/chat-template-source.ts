@@ -20,7 +20,7 @@ function sourceOf(value: unknown, where: string): ChatTemplateSource {
   throw new ConfigError("not a chat template", {
     where,
     name: "chat_template",
-    expected: "a text, or a list of texts with names",
+    expected: "a string, or a list of named strings",
     found: JSON.stringify(value).slice(0, 80),
   });
 }

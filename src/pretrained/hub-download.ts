@@ -191,7 +191,7 @@ async function complete(
           {
             where: what,
             found: `${partial.size} of ${file.size} bytes`,
-            hint: `What came is kept; the same command continues there. Last error: ${error.message}`,
+            hint: `The partial file is kept; run the same command again to resume. Last error: ${error.message}`,
             cause: error,
           },
           error.status,
@@ -234,7 +234,7 @@ export async function downloadBlob(
         throw new FormatError("the downloaded file is damaged and was deleted", {
           where: what,
           ...difference,
-          hint: "Run the command again. If it repeats, a proxy or the disk changes the data.",
+          hint: "Run the command again. If it happens again, a proxy or the disk corrupts the data.",
         });
       }
       await partial.sync();

@@ -61,7 +61,7 @@ export function neededFiles(where: string, paths: readonly string[], file?: stri
         where,
         name: file,
         expected: "a .gguf file",
-        hint: `Without a name, ${other.single} or its shards are found.`,
+        hint: `Without a name, ${other.single} or its shards are used.`,
       });
     }
     return { kind: "gguf", small: [], weights: findGguf(where, ggufs, file), index: null };
@@ -77,7 +77,7 @@ export function neededFiles(where: string, paths: readonly string[], file?: stri
       where,
       expected: "the name of one, or a part of it such as Q4_0",
       found: ggufs.map(([path]) => path).slice(0, 40),
-      hint: "Say which: --gguf, of download --file, in programs the option `file`.",
+      hint: "Select one with --gguf (download: --file; TypeScript: option `file`).",
     });
   }
   throw new FormatError("no weights in the repository", {

@@ -225,7 +225,7 @@ describe("continuing and verifying", () => {
     hub.faults.push({ path: "model.safetensors", kind: "cut", after: 0, times: 99 });
     const error = await failure(get("org/model", { attempts: 2 }));
     expect(error.message).toMatch(
-      /model.safetensors: the download stopped.*123456 of 300000 bytes.*continues/,
+      /model.safetensors: the download stopped.*123456 of 300000 bytes.*to resume/,
     );
     expect((await lstat(incomplete())).size).toBe(123_456);
     expect(existsSync(join(cacheDir, "models--org--model", "refs", "main"))).toBe(false);

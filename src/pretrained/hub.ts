@@ -185,7 +185,7 @@ async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<v
     where: cache.folder,
     expected: `${missing} bytes free`,
     found: bavail * bsize,
-    hint: "Free some, or set HF_HUB_CACHE to a folder on another disk.",
+    hint: "Free some space, or set HF_HUB_CACHE to a folder on another disk.",
   });
 }
 

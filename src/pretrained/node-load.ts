@@ -124,9 +124,9 @@ export async function locateModel(
   if (parseHubName(name) === null) {
     throw new ConfigError("neither an existing file or folder nor a name on the Hugging Face hub", {
       where: name,
-      expected: "a model's folder, a .gguf file, or org/name",
+      expected: "a model folder, a .gguf file, or org/name",
       found: `nothing at ${resolve(name)}`,
-      hint: "Check the path; names on the hub are such as deepseek-ai/DeepSeek-V2-Lite-Chat.",
+      hint: "Check the path; names on the hub look like deepseek-ai/DeepSeek-V2-Lite-Chat.",
     });
   }
   try {

@@ -275,7 +275,9 @@ export function mergeConfig(base: RunConfig, over: unknown, where = "config"): R
 /** Refuses weights of losses that the model does not have, if they were asked for. @throws ConfigError */
 function checkUse(given: Json, { mtpLayers, moe }: LanguageConfig, where: string): void {
   const without = {
-    mtpWeight: mtpLayers === 0 && "model.num_nextn_predict_layers is 0: it predicts no further token",
+    mtpWeight:
+      mtpLayers === 0 &&
+      "model.num_nextn_predict_layers is 0: the model has no multi-token-prediction module",
     balanceAlpha: moe === null && "the model has no experts to balance",
     biasGamma: !moe?.router.bias && "the model's router has no bias",
   };

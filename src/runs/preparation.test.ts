@@ -172,6 +172,6 @@ describe("the preparation of a run", () => {
     expect(all.train.files + all.heldOut.files).toBe(39);
     await expect(
       selectTexts(join(folder, "a"), mergeConfig(config, { data: { extensions: ["md"] } })),
-    ).rejects.toThrow(/a: no text to learn from/);
+    ).rejects.toThrow(/a: no text to train on/);
   });
 });

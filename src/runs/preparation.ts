@@ -108,9 +108,9 @@ export async function selectTexts(
       (left === "" ? "" : `; left out: ${left}`),
   );
   if (train.files === 0 || heldOut.files === 0) {
-    throw new ConfigError(selection.kept === 0 ? "no text to learn from" : "too little text to learn from", {
+    throw new ConfigError(selection.kept === 0 ? "no text to train on" : "too little text to train on", {
       where: folder,
-      expected: "one text file of some length, or several",
+      expected: "one long text file, or several files",
       found: `${selection.kept} of ${selection.seen} files; left out: ${JSON.stringify(selection.dropped)}`,
       hint: `Are its files among the extensions ${JSON.stringify(data.extensions)}? See --extensions.`,
     });
@@ -202,7 +202,7 @@ async function writeRun(
         name,
         expected: `${files.files} files`,
         found: 0,
-        hint: "Start again when nothing writes to the folder any more.",
+        hint: "Try again when no other program writes to the folder.",
       });
     }
     return index;
@@ -214,7 +214,7 @@ async function writeRun(
     throw new ConfigError("too little text for one sequence", {
       where: folder,
       name: "training.sequenceLength",
-      expected: `more than ${sequenceLength} tokens to learn from, and 2 that are held out`,
+      expected: `more than ${sequenceLength} tokens for training and 2 held out`,
       found: `${trained.tokens} and ${held.tokens}`,
       hint: "Use more text, or a shorter sequence.",
     });

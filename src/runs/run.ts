@@ -211,7 +211,7 @@ export class Run {
       throw new FormatError("all checkpoints of the run are damaged", {
         where: this.#checkpoints,
         found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
-        hint: "Start a new run, or delete the folder's states to train this one from its beginning.",
+        hint: "Start a new run, or delete the checkpoints to train this one from the beginning.",
       });
     }
     model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);

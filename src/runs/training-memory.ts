@@ -112,7 +112,7 @@ export function checkMemory(config: RunConfig, force = false, machine: Machine =
       where: "training",
       expected: `at most ${formatBytes(machine.total)}`,
       found: estimateText(estimate, machine),
-      hint: `${ADVICE} --ignore-memory tries it all the same.`,
+      hint: `${ADVICE} Use --ignore-memory to try anyway.`,
     });
   }
   return estimateText(estimate, machine);

@@ -74,11 +74,11 @@ export function createHttpServer(fetch: Fetch, log: (line: string) => void): Ser
 const REASONS: Readonly<Record<string, { message: string; hint: string }>> = {
   EADDRINUSE: {
     message: "another program listens on this port",
-    hint: "Choose another one with --port; 0 takes any that is free.",
+    hint: "Choose another one with --port; 0 picks a free one.",
   },
-  EACCES: { message: "this port needs more rights", hint: "Choose one above 1023 with --port." },
-  EADDRNOTAVAIL: { message: "this machine does not have that address", hint: "Give one it has with --host." },
-  ENOTFOUND: { message: "this host name is not known", hint: "Give an address of this machine with --host." },
+  EACCES: { message: "no permission to use this port", hint: "Choose one above 1023 with --port." },
+  EADDRNOTAVAIL: { message: "not an address of this machine", hint: "Choose one with --host." },
+  ENOTFOUND: { message: "unknown host name", hint: "Give an address of this machine with --host." },
 };
 
 /** Listens. @throws ConfigError if port or address cannot be had */

@@ -70,7 +70,7 @@ function refuseType(where: string, name: string, found: string): never {
     name,
     expected: Object.keys(ggmlTypes),
     found,
-    hint: "Take a file in another quantization",
+    hint: "Use a file with another quantization",
   });
 }
 

@@ -141,7 +141,7 @@ function stateDict(where: string, object: PickleValue): Dict {
       where,
       expected: "one",
       found: nested.join(", "),
-      hint: "Save the one that is wanted to a file of its own.",
+      hint: "Save the wanted one to a separate file.",
     });
   }
   if (nested.length === 1) return object.get(nested[0]) as Dict;

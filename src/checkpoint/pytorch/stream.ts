@@ -82,7 +82,7 @@ export async function readStream(source: ByteSource): Promise<TorchStream> {
       where,
       name: "little_endian",
       expected: "true",
-      hint: "Save it anew; files of torch 1.6 and later say in which order their bytes are.",
+      hint: "Save it again; files of torch 1.6 and later record their byte order.",
     });
   }
   const { value: object, storages } = await stream.next("the object");

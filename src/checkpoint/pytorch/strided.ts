@@ -106,7 +106,7 @@ export async function hold(
     name,
     expected: `at most ${MOST_HELD} bytes`,
     found: span * width,
-    hint: "Save it anew with .contiguous().",
+    hint: "Save it again after .contiguous().",
   });
 }
 

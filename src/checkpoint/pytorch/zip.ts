@@ -157,7 +157,7 @@ function readCentral(where: string, directory: Uint8Array, count: number): Centr
           name,
           expected: "method 0 (stored)",
           found: method === 0 ? `flags ${flags}` : `method ${method}`,
-          hint: "Pack the archive again without compression, or save the weights anew.",
+          hint: "Pack the archive again without compression, or save the weights again.",
         },
       );
     }

@@ -33,7 +33,7 @@ export async function shapeConfig(shape: string): Promise<Json> {
       name: "--shape",
       expected: Object.keys(presets).join(", "),
       found: shape,
-      hint: "Or give the path of a config.json.",
+      hint: "Or pass the path of a config.json.",
     });
   }
   const value = await readJsonFile(shape);

@@ -30,7 +30,7 @@ export function completeCommand(): Command {
       if (prompt === "" && !flags.bos && tokenizer.prefixIds.length === 0) {
         throw new ConfigError("the prompt is empty", {
           where: "complete",
-          hint: "Give some text, or --bos to begin with the beginning-of-text token.",
+          hint: "Pass some text, or --bos to start with the beginning-of-text token.",
         });
       }
       // One more for a beginning-of-text token.

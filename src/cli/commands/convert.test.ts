@@ -72,7 +72,7 @@ describe("convert", () => {
     await whole.close();
     expect(extra.length).toBeGreaterThan(5);
     expect(said.mock.calls.map(([text]) => String(text)).join("")).toBe(
-      `left out    the layers that predict further tokens (${extra.length} tensors): GGUF has no place for them\n`,
+      `left out    multi-token-prediction layers (${extra.length} tensors): GGUF has no place for them\n`,
     );
     said.mockClear();
     await run("model.gguf", "back");

@@ -98,8 +98,7 @@ export function lostInGguf({
     return layer !== undefined && Number(layer) >= language.layers;
   });
   const parts = [...companions];
-  if (extra.length > 0)
-    parts.unshift(`the layers that predict further tokens (${plural(extra.length, "tensor")})`);
+  if (extra.length > 0) parts.unshift(`multi-token-prediction layers (${plural(extra.length, "tensor")})`);
   return parts.length === 0
     ? null
     : `left out    ${parts.join(", ")}: GGUF has no place for ${parts.length > 1 || extra.length > 0 ? "them" : "it"}`;
@@ -281,7 +280,7 @@ async function fileToSafetensors(path: string, out: string, flags: Flags): Promi
       where: out,
       expected: "a .bin, .pt or .pth file",
       found: path,
-      hint: "A whole model becomes a folder or a .gguf file.",
+      hint: "Convert a whole model to a folder or a .gguf file.",
     });
   }
   if (flags.type !== undefined) {

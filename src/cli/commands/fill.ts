@@ -119,9 +119,9 @@ export function fillCommand(): Command {
       const { prefix, suffix, file, at, whole } = flags;
       const byFile = file !== undefined || at !== undefined;
       const byText = prefix !== undefined || suffix !== undefined;
-      if (byFile === byText) usageError(command, "give --prefix and --suffix, or --file and --at");
+      if (byFile === byText) usageError(command, "pass --prefix and --suffix, or --file and --at");
       if (byFile && (file === undefined || at === undefined))
-        usageError(command, "--file and --at go together");
+        usageError(command, "--file and --at must be used together");
       const given = byFile
         ? cutAt(await readTextFile(file!), at!, file!)
         : { prefix: await textOrFile(prefix ?? ""), suffix: await textOrFile(suffix ?? "") };

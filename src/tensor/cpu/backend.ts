@@ -341,7 +341,7 @@ class CpuBackend implements Backend {
       where: "cpu",
       name: kernel.name,
       found: text,
-      hint: "An index out of range does this; what the call writes is undefined now.",
+      hint: "This can be caused by an index out of range. The output of the call is undefined.",
     });
   }
 
