@@ -4,14 +4,16 @@
  * A unit of work is a block of c. Its thread packs the columns of b once and keeps them while units of the same
  * columns follow; a is read in place where its rows are contiguous and packed if its columns are. k runs in
  * blocks whose size depends on k only, so the order of every sum is the same for any number of threads. Where c is
- * small and k long (weight gradients), k is cut into `chunks` whose sums meet in a second phase.
+ * small and k long (weight gradients), k is cut into `chunks` whose sums meet in a second phase. A bias and an
+ * activation are applied to each panel of results while it is in the first-level cache.
  */
+import { applyEpilogue } from "./epilogue";
 import { packA, packB, TILE_ROWS } from "./packing";
 import { barrier, nextUnit, scratch, wideVectors } from "./runtime";
 import { tile6x8, tile6x16 } from "./tiles";
 
 /** Rows of a that stay in the second-level cache while the panels of b pass. */
-const BLOCK_ROWS: i32 = 144;
+export const BLOCK_ROWS: i32 = 144;
 /** Most of k in one block: a panel of 16 columns takes 18 KB of the first-level cache. */
 const BLOCK_DEPTH: i32 = 288;
 /** Most of k that is packed at once; sixteen columns of it fit the scratch memory. */
@@ -19,7 +21,7 @@ export const PACK_DEPTH: i32 = 32768;
 /** Most columns of a unit. */
 const BLOCK_COLUMNS: i32 = 256;
 /** Units wanted: enough for threads of unequal speed to end together. */
-const UNITS_WANTED: i32 = 16;
+export const UNITS_WANTED: i32 = 16;
 
 // Scratch memory: one tile, packed rows of a, packed columns of b.
 const PACKED_A: usize = 1024;
@@ -48,7 +50,7 @@ export function packedColumns(): usize {
 /** Size of the blocks that `k` is cut into. */
 // @ts-ignore: decorator
 @inline
-function blockDepth(k: i32): i32 {
+export function blockDepth(k: i32): i32 {
   return roundUp(ceilDiv(k, max(1, ceilDiv(k, BLOCK_DEPTH))), 4);
 }
 
@@ -101,8 +103,11 @@ function writeEdge(tile: usize, step: usize, c: usize, ldc: usize, m: i32, n: i3
   }
 }
 
-/** One block of rows against the packed panels of one block of k. Strides in bytes; `panel` from 6 rows to the next. */
-function multiplyPanels(
+/**
+ * One block of rows against the packed panels of one block of k. Strides in bytes; `panel` from 6 rows to the next. If
+ * it is the `last` block of k, results get their bias (unless 0) and activation.
+ */
+export function multiplyPanels(
   a: usize,
   rs: usize,
   cs: usize,
@@ -115,12 +120,16 @@ function multiplyPanels(
   c: usize,
   ldc: usize,
   add: i32,
+  last: bool,
+  bias: usize,
+  activation: i32,
 ): void {
   const wide = wideVectors();
   const width = wide ? 16 : 8;
   const step = (<usize>width) << 2;
   const tile = scratch();
   const whole = m - (m % TILE_ROWS);
+  const finishes = last && (bias != 0 || activation != 0);
   for (let j = 0; j < n; j += width) {
     const columns = min(width, n - j);
     let at = a;
@@ -146,11 +155,18 @@ function multiplyPanels(
       else tile6x8(edge, 4, 24, b, k, tile, step, 0);
       writeEdge(tile, step, to, ldc, m - whole, columns, add);
     }
+    if (finishes) {
+      const at = (<usize>j) << 2;
+      applyEpilogue(c + at, ldc, m, columns, bias != 0 ? bias + at : 0, activation);
+    }
     b += <usize>k * step;
   }
 }
 
-/** c[m][n] (+)= a[m][k] b, b packed by `packColumns`. Strides in elements. k = 0 gives zeros. */
+/**
+ * c[m][n] (+)= a[m][k] b, b packed by `packColumns`, then if `last` the bias (unless 0) and the activation. Strides in
+ * elements. k = 0 gives zeros.
+ */
 export function multiply(
   a: usize,
   row: i32,
@@ -162,10 +178,14 @@ export function multiply(
   c: usize,
   rowC: i32,
   add: i32,
+  last: bool,
+  bias: usize,
+  activation: i32,
 ): void {
   const ldc = (<usize>rowC) << 2;
   if (k == 0) {
     if (!add) for (let i = 0; i < m; i++) memory.fill(c + <usize>i * ldc, 0, (<usize>n) << 2);
+    if (last) applyEpilogue(c, ldc, m, n, bias, activation);
     return;
   }
   const rowBytes = (<usize>row) << 2;
@@ -183,17 +203,34 @@ export function multiply(
       const deep = min(depth, k - p);
       const from = a + <usize>i * rowBytes + <usize>p * columnBytes;
       const sum = add | i32(p > 0);
+      const end = last && p + deep == k;
       if (row == 1 && column != 1) {
         packA(from, column, rows, deep, packed);
         const six = <usize>deep * 24;
         const edge = packed + <usize>(rows / TILE_ROWS) * six;
-        multiplyPanels(packed, 4, 24, six, edge, panel, deep, rows, n, to, ldc, sum);
+        multiplyPanels(packed, 4, 24, six, edge, panel, deep, rows, n, to, ldc, sum, end, bias, activation);
       } else {
         const rest = rows % TILE_ROWS;
         if (rest > 0)
           packEdgeRows(from + <usize>(rows - rest) * rowBytes, rowBytes, columnBytes, rest, deep, packed);
         const six = rowBytes * TILE_ROWS;
-        multiplyPanels(from, rowBytes, columnBytes, six, packed, panel, deep, rows, n, to, ldc, sum);
+        multiplyPanels(
+          from,
+          rowBytes,
+          columnBytes,
+          six,
+          packed,
+          panel,
+          deep,
+          rows,
+          n,
+          to,
+          ldc,
+          sum,
+          end,
+          bias,
+          activation,
+        );
       }
       panel += panels * <usize>deep;
     }
@@ -201,30 +238,32 @@ export function multiply(
 }
 
 /**
- * c[g] (+)= a[g] b[g]. Arguments: a, b, c, partial (f32 [chunks, m, n], absent for one chunk); m, n, k, batch,
- * strides of a (row, column, batch), b (row, column, batch), c (row, batch) in elements, dtype of b, accumulate,
- * chunks. Several chunks need batch 1.
+ * c[g] = activation(a[g] b[g] + bias), or c[g] += a[g] b[g]. Arguments: a, b, c, partial (f32 [chunks, m, n], absent for
+ * one chunk), bias (f32 [n] or absent); m, n, k, batch, strides of a (row, column, batch), b (row, column, batch), c
+ * (row, batch) in elements, dtype of b, accumulate, chunks, activation. Several chunks need batch 1.
  */
 export function gemm(a: usize): void {
   const left = load<usize>(a);
   const right = load<usize>(a, 4);
   const c = load<usize>(a, 8);
   const partial = load<usize>(a, 12);
-  const m = load<i32>(a, 16);
-  const n = load<i32>(a, 20);
-  const k = load<i32>(a, 24);
-  const batch = load<i32>(a, 28);
-  const rowA = load<i32>(a, 32);
-  const columnA = load<i32>(a, 36);
-  const batchA = load<i32>(a, 40);
-  const rowB = load<i32>(a, 44);
-  const columnB = load<i32>(a, 48);
-  const batchB = load<i32>(a, 52);
-  const rowC = load<i32>(a, 56);
-  const batchC = load<i32>(a, 60);
-  const dtype = load<i32>(a, 64);
-  const accumulate = load<i32>(a, 68);
-  const chunks = load<i32>(a, 72);
+  const bias = load<usize>(a, 16);
+  const m = load<i32>(a, 20);
+  const n = load<i32>(a, 24);
+  const k = load<i32>(a, 28);
+  const batch = load<i32>(a, 32);
+  const rowA = load<i32>(a, 36);
+  const columnA = load<i32>(a, 40);
+  const batchA = load<i32>(a, 44);
+  const rowB = load<i32>(a, 48);
+  const columnB = load<i32>(a, 52);
+  const batchB = load<i32>(a, 56);
+  const rowC = load<i32>(a, 60);
+  const batchC = load<i32>(a, 64);
+  const dtype = load<i32>(a, 68);
+  const accumulate = load<i32>(a, 72);
+  const chunks = load<i32>(a, 76);
+  const activation = load<i32>(a, 80);
   const shift: usize = dtype == 0 ? 2 : 1;
 
   const chunk = max(1, roundUp(ceilDiv(k, chunks), 8));
@@ -270,18 +309,31 @@ export function gemm(a: usize): void {
         held = whole ? block : -1;
       }
       const at = rowStart + ((<usize>p * <usize>columnA) << 2);
-      multiply(at, rowA, columnA, packed, deep, high, wide, to, ldc, add | i32(p > begin));
+      const last = chunks == 1 && p + deep == end;
+      const biasAt = bias != 0 ? bias + ((<usize>j) << 2) : 0;
+      const sum = add | i32(p > begin);
+      multiply(at, rowA, columnA, packed, deep, high, wide, to, ldc, sum, last, biasAt, activation);
       p += deep;
     } while (p < end);
   }
   if (chunks > 1) {
     barrier();
-    combine(partial, c, m, n, rowC, chunks, accumulate);
+    combine(partial, c, m, n, rowC, chunks, accumulate, bias, activation);
   }
 }
 
-/** c (+)= sum of the chunks, in their order, in units of rows. */
-function combine(partial: usize, c: usize, m: i32, n: i32, rowC: i32, chunks: i32, accumulate: i32): void {
+/** c (+)= sum of the chunks, in their order, then bias and activation, in units of rows. */
+export function combine(
+  partial: usize,
+  c: usize,
+  m: i32,
+  n: i32,
+  rowC: i32,
+  chunks: i32,
+  accumulate: i32,
+  bias: usize,
+  activation: i32,
+): void {
   const rows = max(1, 4096 / max(1, n));
   const units = ceilDiv(m, rows);
   const step = (<usize>m * <usize>n) << 2;
@@ -304,6 +356,7 @@ function combine(partial: usize, c: usize, m: i32, n: i32, rowC: i32, chunks: i3
         for (let q = 1; q < chunks; q++) sum += load<f32>(from + at + <usize>q * step);
         store<f32>(to + at, accumulate ? load<f32>(to + at) + sum : sum);
       }
+      if (bias != 0 || activation != 0) applyEpilogue(to, 0, 1, n, bias, activation);
     }
   }
 }

@@ -3,6 +3,7 @@
  * x[m][k] w[k][n]. w is read once, some of its rows side by side, and never packed; the sums of a strip of columns stay
  * in the nearest cache. Every element sums in the order of k, so a row has the same bits whatever rows come with it.
  */
+import { applyEpilogue } from "./epilogue";
 import { BEHIND_NUMBERS, maskNumber, powerNumber, weight, weights4, writeConstants } from "./gemv-tiles";
 import { madd } from "./math";
 import { nextUnit, scratch } from "./runtime";
@@ -259,34 +260,41 @@ function strip(
 }
 
 /**
- * y[g] (+)= x[g] w[g]. Arguments: x, w, y; m (at most 8), n, k, batch, strides of x (row, batch), w (row, batch) and y
- * (row, batch) in elements, dtype of w, accumulate.
+ * y[g] = activation(x[g] w[g] + bias), or y[g] += x[g] w[g]. Arguments: x, w, y, bias (f32 [n] or absent); m (at most
+ * 8), n, k, batch, strides of x (row, batch), w (row, batch) and y (row, batch) in elements, dtype of w, accumulate,
+ * activation.
  */
 export function gemv_columns(a: usize): void {
   const x = load<usize>(a);
   const w = load<usize>(a, 4);
   const y = load<usize>(a, 8);
-  const m = load<i32>(a, 12);
-  const n = load<i32>(a, 16);
-  const k = load<i32>(a, 20);
-  const batch = load<i32>(a, 24);
-  const rowX = (<usize>load<i32>(a, 28)) << 2;
-  const batchX = (<usize>load<i32>(a, 32)) << 2;
-  const dtype = load<i32>(a, 52);
+  const bias = load<usize>(a, 12);
+  const m = load<i32>(a, 16);
+  const n = load<i32>(a, 20);
+  const k = load<i32>(a, 24);
+  const batch = load<i32>(a, 28);
+  const rowX = (<usize>load<i32>(a, 32)) << 2;
+  const batchX = (<usize>load<i32>(a, 36)) << 2;
+  const dtype = load<i32>(a, 56);
   const shift: usize = dtype == 0 ? 2 : 1;
-  const rowW = (<usize>load<i32>(a, 36)) << shift;
-  const batchW = (<usize>load<i32>(a, 40)) << shift;
-  const rowY = (<usize>load<i32>(a, 44)) << 2;
-  const batchY = (<usize>load<i32>(a, 48)) << 2;
-  const accumulate = load<i32>(a, 56);
+  const rowW = (<usize>load<i32>(a, 40)) << shift;
+  const batchW = (<usize>load<i32>(a, 44)) << shift;
+  const rowY = (<usize>load<i32>(a, 48)) << 2;
+  const batchY = (<usize>load<i32>(a, 52)) << 2;
+  const accumulate = load<i32>(a, 60);
+  const activation = load<i32>(a, 64);
   writeConstants();
   const columns = batch >= MANY ? WIDE_STRIP : STRIP;
   const parts = (n + columns - 1) / columns;
   for (let u = nextUnit(); u < parts * batch; u = nextUnit()) {
     const g = <usize>(u / parts);
     const j = (u % parts) * columns;
+    const count = min(columns, n - j);
     const from = w + g * batchW + ((<usize>j) << shift);
     const to = y + g * batchY + ((<usize>j) << 2);
-    strip(x + g * batchX, rowX, m, from, rowW, k, min(columns, n - j), to, rowY, accumulate, dtype);
+    strip(x + g * batchX, rowX, m, from, rowW, k, count, to, rowY, accumulate, dtype);
+    if (bias != 0 || activation != 0) {
+      applyEpilogue(to, rowY, m, count, bias != 0 ? bias + ((<usize>j) << 2) : 0, activation);
+    }
   }
 }

@@ -3,6 +3,7 @@
  * Every weight is read once from memory and widened for two or four rows of x; sums run in eight lanes and meet at the
  * end, in an order that does not depend on m: a row has the same bits alone or batched with others.
  */
+import { applyEpilogue } from "./epilogue";
 import {
   fourByTwoBf16,
   fourByTwoF16,
@@ -217,34 +218,41 @@ export function skinnyRows(k: i32): i32 {
 }
 
 /**
- * y[g] (+)= x[g] w[g]^T. Arguments: x, w, y; m (at most 8), n, k, batch, strides of x (row, batch), w (row, batch)
- * and y (row, batch) in elements, dtype of w, accumulate.
+ * y[g] = activation(x[g] w[g]^T + bias), or y[g] += x[g] w[g]^T. Arguments: x, w, y, bias (f32 [n] or absent); m (at
+ * most 8), n, k, batch, strides of x (row, batch), w (row, batch) and y (row, batch) in elements, dtype of w,
+ * accumulate, activation.
  */
 export function gemv(a: usize): void {
   const x = load<usize>(a);
   const w = load<usize>(a, 4);
   const y = load<usize>(a, 8);
-  const m = load<i32>(a, 12);
-  const n = load<i32>(a, 16);
-  const k = load<i32>(a, 20);
-  const batch = load<i32>(a, 24);
-  const rowX = (<usize>load<i32>(a, 28)) << 2;
-  const batchX = (<usize>load<i32>(a, 32)) << 2;
-  const dtype = load<i32>(a, 52);
+  const bias = load<usize>(a, 12);
+  const m = load<i32>(a, 16);
+  const n = load<i32>(a, 20);
+  const k = load<i32>(a, 24);
+  const batch = load<i32>(a, 28);
+  const rowX = (<usize>load<i32>(a, 32)) << 2;
+  const batchX = (<usize>load<i32>(a, 36)) << 2;
+  const dtype = load<i32>(a, 56);
   const shift: usize = dtype == 0 ? 2 : 1;
-  const rowW = (<usize>load<i32>(a, 36)) << shift;
-  const batchW = (<usize>load<i32>(a, 40)) << shift;
-  const rowY = (<usize>load<i32>(a, 44)) << 2;
-  const batchY = (<usize>load<i32>(a, 48)) << 2;
-  const accumulate = load<i32>(a, 56);
+  const rowW = (<usize>load<i32>(a, 40)) << shift;
+  const batchW = (<usize>load<i32>(a, 44)) << shift;
+  const rowY = (<usize>load<i32>(a, 48)) << 2;
+  const batchY = (<usize>load<i32>(a, 52)) << 2;
+  const accumulate = load<i32>(a, 60);
+  const activation = load<i32>(a, 64);
   const rows = skinnyRows(k);
   const parts = (n + rows - 1) / rows;
   for (let u = nextUnit(); u < parts * batch; u = nextUnit()) {
     const g = <usize>(u / parts);
     const j = (u % parts) * rows;
+    const count = min(rows, n - j);
     const from = w + g * batchW + <usize>j * rowW;
     const to = y + g * batchY + ((<usize>j) << 2);
-    skinny(x + g * batchX, rowX, m, from, rowW, k, min(rows, n - j), to, rowY, accumulate, dtype);
+    skinny(x + g * batchX, rowX, m, from, rowW, k, count, to, rowY, accumulate, dtype);
+    if (bias != 0 || activation != 0) {
+      applyEpilogue(to, rowY, m, count, bias != 0 ? bias + ((<usize>j) << 2) : 0, activation);
+    }
   }
 }
 

@@ -75,7 +75,8 @@ export function grouped_gemm(a: usize): void {
         );
         held = deep < k ? -1 : key;
       }
-      multiply(from + ((<usize>p) << 2), k, 1, packed, deep, high, wide, to, n, accumulate | i32(p > 0));
+      const sum = accumulate | i32(p > 0);
+      multiply(from + ((<usize>p) << 2), k, 1, packed, deep, high, wide, to, n, sum, false, 0, 0);
       p += deep;
     } while (p < k);
   }
@@ -120,7 +121,7 @@ export function grouped_outer(a: usize): void {
         held = deep < k ? -1 : block;
       }
       const from = left + ((<usize>(begin + p) * <usize>m + <usize>i) << 2);
-      multiply(from, 1, m, packed, deep, high, wide, to, n, accumulate | i32(p > 0));
+      multiply(from, 1, m, packed, deep, high, wide, to, n, accumulate | i32(p > 0), false, 0, 0);
       p += deep;
     } while (p < k);
   }

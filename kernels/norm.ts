@@ -1,10 +1,9 @@
 /** Root-mean-square normalization of rows, forward and backward. */
+import { sumBlocks } from "./column-sums";
 import { hsum, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, nmadd } from "./math";
 import { barrier, nextUnit } from "./runtime";
 
 const UNIT: i32 = 16384;
-/** Columns of a unit of the weight-gradient sum. */
-const SLICE: i32 = 64;
 
 // @ts-ignore: decorator
 @inline
@@ -206,23 +205,5 @@ export function rms_norm_grad(a: usize): void {
   }
   if (!dw) return;
   barrier();
-  const slices = (n + SLICE - 1) / SLICE;
-  for (let u = nextUnit(1); u < slices; u = nextUnit(1)) {
-    const end = min(n, (u + 1) * SLICE);
-    let i = u * SLICE;
-    for (; i + 4 <= end; i += 4) {
-      const at = (<usize>i) << 2;
-      let sum = accumulateW ? v128.load(dw + at) : f32x4.splat(0);
-      for (let b = 0; b < blocks; b++) {
-        sum = f32x4.add(sum, v128.load(partial + ((<usize>b * <usize>n) << 2) + at));
-      }
-      v128.store(dw + at, sum);
-    }
-    for (; i < end; i++) {
-      const at = (<usize>i) << 2;
-      let sum: f32 = accumulateW ? load<f32>(dw + at) : 0;
-      for (let b = 0; b < blocks; b++) sum += load<f32>(partial + ((<usize>b * <usize>n) << 2) + at);
-      store<f32>(dw + at, sum);
-    }
-  }
+  sumBlocks(partial, dw, blocks, n, accumulateW, 1);
 }

@@ -3,6 +3,7 @@
  * quantized first: few of them by every thread for itself, more by all threads together into memory that the caller
  * lends. Every result has the same bits regardless of the number of rows, groups and threads.
  */
+import { applyEpilogue } from "./epilogue";
 import { activationBytes, quantizeRow, quantizeRows } from "./quantized-activations";
 import { groupSize, padding, prepareTiles, privateRows } from "./quantized-lanes";
 import { multiplyTiles } from "./quantized-tiles";
@@ -33,24 +34,26 @@ export function unitTokens(rowBytes: usize): i32 {
 }
 
 /**
- * y[g] = x[g] w[g]^T. Arguments: x, w, y, rows (memory for batch m rows of quantized activations; absent if m
- * rows fit private memory and are few); format, m, n, k, batch, strides of x (row, batch) and y (row, batch) in
- * elements.
+ * y[g] = activation(x[g] w[g]^T + bias). Arguments: x, w, y, rows (memory for batch m rows of quantized activations;
+ * absent if m rows fit private memory and are few), bias (f32 [n] or absent); format, m, n, k, batch, strides of x (row,
+ * batch) and y (row, batch) in elements, activation.
  */
 export function quantized_matmul(a: usize): void {
   const x = load<usize>(a);
   const w = load<usize>(a, 4);
   const y = load<usize>(a, 8);
   const lent = load<usize>(a, 12);
-  const format = load<i32>(a, 16);
-  const m = load<i32>(a, 20);
-  const n = load<i32>(a, 24);
-  const k = load<i32>(a, 28);
-  const batch = load<i32>(a, 32);
-  const rowX = (<usize>load<i32>(a, 36)) << 2;
-  const batchX = (<usize>load<i32>(a, 40)) << 2;
-  const rowY = (<usize>load<i32>(a, 44)) << 2;
-  const batchY = (<usize>load<i32>(a, 48)) << 2;
+  const bias = load<usize>(a, 16);
+  const format = load<i32>(a, 20);
+  const m = load<i32>(a, 24);
+  const n = load<i32>(a, 28);
+  const k = load<i32>(a, 32);
+  const batch = load<i32>(a, 36);
+  const rowX = (<usize>load<i32>(a, 40)) << 2;
+  const batchX = (<usize>load<i32>(a, 44)) << 2;
+  const rowY = (<usize>load<i32>(a, 48)) << 2;
+  const batchY = (<usize>load<i32>(a, 52)) << 2;
+  const activation = load<i32>(a, 56);
   const rowBytes = activationBytes(format, k);
   const groupBytes = groupSize(format, k);
   const matrixBytes = groupBytes * <usize>((n + 7) >> 3);
@@ -93,7 +96,12 @@ export function quantized_matmul(a: usize): void {
     }
     const tiles = w + <usize>g * matrixBytes + <usize>(j >> 3) * groupBytes;
     const to = y + <usize>g * batchY + <usize>i * rowY + ((<usize>j) << 2);
-    multiplyTiles(format, at, 0, min(tokens, m - i), tiles, min(columns, n - j), k, to, rowY);
+    const high = min(tokens, m - i);
+    const wide = min(columns, n - j);
+    multiplyTiles(format, at, 0, high, tiles, wide, k, to, rowY);
+    if (bias != 0 || activation != 0) {
+      applyEpilogue(to, rowY, high, wide, bias != 0 ? bias + ((<usize>j) << 2) : 0, activation);
+    }
   }
 }
 

@@ -1,4 +1,5 @@
-/** The linear layer `x W^T + b`: one official matrix, or several with the same input stored as one. */
+/** The linear layer `activation(x W^T + b)`: one official matrix, or several with the same input stored as one. */
+import type { Activation } from "../tensor/ops/gelu.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -9,6 +10,8 @@ export interface LinearOptions {
   /** Whether there is a bias; default false. It is trained, without weight decay. */
   readonly bias?: boolean;
   readonly role?: MatrixRole;
+  /** Applied to the result by the product itself; default none. */
+  readonly activation?: Activation;
 }
 
 /** Layers with the same input whose outputs lie one after another: stored as `KEY_proj` and `KEY_bias`. */
@@ -21,6 +24,7 @@ export class Linear {
   /** The matrix, `[outputs, inputs]`. */
   readonly matrix: ParameterGroup;
   readonly #bias: ParameterGroup | null;
+  readonly #activation: Activation | null;
 
   /**
    * Declares `weight` and `bias` of the scope, or those of each fused part, `NAME.weight` and `NAME.bias`.
@@ -30,8 +34,9 @@ export class Linear {
     scope: ParameterScope,
     inputs: number,
     outputs: number | FusedOutputs,
-    { bias = false, role }: LinearOptions = {},
+    { bias = false, role, activation }: LinearOptions = {},
   ) {
+    this.#activation = activation ?? null;
     if (typeof outputs === "number") {
       this.matrix = scope.matrix("weight", outputs, inputs, { role });
       this.#bias = bias ? scope.vector("bias", outputs, { initial: "zeros" }) : null;
@@ -49,6 +54,6 @@ export class Linear {
 
   /** `x: [.., inputs]` to `[.., outputs]`. @throws ShapeError */
   forward(x: Tensor): Tensor {
-    return linear(x, this.matrix.weight, this.#bias?.tensor ?? null);
+    return linear(x, this.matrix.weight, this.#bias?.tensor ?? null, this.#activation);
   }
 }

@@ -1,9 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { ShapeError } from "../errors.ts";
 import { QuantizedTensor } from "../quantized.ts";
+import { Random } from "../random.ts";
 import { createReferenceDevice } from "../reference/backend.ts";
 import { differentiate } from "../tape.ts";
-import { checkBackends, checkGradients } from "../testing.ts";
+import { sizeOf } from "../tensor.ts";
+import { checkBackends, checkGradients, cpuDevice } from "../testing.ts";
+import { gelu } from "./gelu.ts";
 import { linear } from "./linear.ts";
 import { sumAll } from "./reduce.ts";
 
@@ -46,8 +49,58 @@ describe("linear", () => {
     found.forEach((value, i) => {
       expect(value).toBe(plain[i] + [10, 20, 30][i % 3]);
     });
+    const bent = await linear(x, quantized, bias, "gelu").data();
+    expect(bent).toEqual(await gelu(linear(x, quantized, bias)).data());
     bias.requiresGrad = true;
     expect(() => differentiate(device, () => sumAll(linear(x, quantized, bias)))).toThrow(/no gradients/);
+  });
+
+  it("applies bias and activation on the way, with the bits of separate ops, in every kernel", async () => {
+    for (const [m, n, k] of [
+      [1, 130, 33],
+      [5, 37, 70],
+      [35, 24, 20],
+      [150, 70, 600],
+      [20, 20, 2100],
+      [7, 3, 0],
+      [40, 3, 0],
+    ]) {
+      const shapes = [[m, k], [n, k], [n]];
+      for (const activation of ["gelu", "gelu_tanh"] as const) {
+        await checkBackends(([x, w, b], device) => device.noGrad(() => linear(x, w, b, activation)), shapes);
+        await checkBackends(([x, w], device) => device.noGrad(() => linear(x, w, null, activation)), shapes);
+      }
+      if (k > 0) await checkBackends(([x, w, b]) => linear(x, w, b), shapes);
+      const device = await cpuDevice(2, true);
+      const random = new Random(4);
+      const [x, w, b] = shapes.map((shape) =>
+        device.tensor(
+          Float32Array.from({ length: sizeOf(shape) }, () => random.normal()),
+          shape,
+        ),
+      );
+      const fused = await linear(x, w, b, "gelu").data();
+      expect(fused).toEqual(await gelu(linear(x, w, b)).data());
+      const plain = await linear(x, w).data();
+      const offsets = await b.data();
+      expect(await linear(x, w, b).data()).toEqual(plain.map((v, i) => v + offsets[i % n]));
+    }
+  });
+
+  it("has gradients through the activation, from the same bits", async () => {
+    for (const activation of ["gelu", "gelu_tanh"] as const) {
+      await checkGradients(([x, w, b]) => linear(x, w, b, activation), [[3, 4], [5, 4], [5]]);
+      await checkBackends(([x, w, b]) => linear(x, w, b, activation), [[13, 20], [24, 20], [24]]);
+    }
+    const device = await cpuDevice(1, true);
+    const [x, w] = [device.tensor([0.5, -2, 3, 1], [2, 2]), device.tensor([1, 0.25, -1, 2], [2, 2])];
+    const apart = await linear(x, w, null, "gelu").data();
+    w.requiresGrad = true;
+    const { y } = differentiate(device, () => {
+      const y = linear(x, w, null, "gelu");
+      return { loss: sumAll(y), y };
+    });
+    expect(await y.data()).toEqual(apart);
   });
 
   it("sums the gradients of an input used twice", async () => {

@@ -1,40 +1,26 @@
-/** The linear layer x W^T, with or without a bias, and its gradients. */
+/** The linear layer activation(x W^T + bias), with or without either, and its gradients. */
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
 import type { Backward, Tensor } from "../tensor.ts";
-import { add } from "./elementwise.ts";
-import { matmulInto } from "./matmul.ts";
-import { copyRows, fill } from "./memory.ts";
-import { quantizedLinear, refuseGradient } from "./quantized-linear.ts";
-
-/** y += bias in every row, outside the tape: y [.., n], bias [n], both f32. @throws ShapeError */
-function addToRows(y: Tensor, bias: Tensor): void {
-  const n = y.shape.at(-1)!;
-  if (bias.dtype !== "f32" || bias.shape.length !== 1 || bias.size !== n) {
-    throw new ShapeError("the bias must have one element per row of the weight", {
-      where: "linear",
-      expected: `f32 [${n}]`,
-      found: `${bias.dtype} [${bias.shape}]`,
-    });
-  }
-  if (y.size === 0) return;
-  using rows = y.device.unscoped(() => y.device.empty(y.shape));
-  copyRows(bias, rows, y.size / n, n, 0, n);
-  add.into(y, rows);
-}
+import { columnSums } from "./column-sums.ts";
+import { type Activation, gelu } from "./gelu.ts";
+import { checkBias, matmulInto } from "./matmul.ts";
+import { quantizedLinear } from "./quantized-linear.ts";
 
 /**
- * x W^T + bias: x [.., k] f32, weight [n, k] float or quantized, bias [n] f32 or none, result [.., n]. The weight gets
- * a gradient only if it is f32; through quantized weights there is none at all. @throws ShapeError
+ * activation(x W^T + bias): x [.., k] f32, weight [n, k] float or quantized, bias [n] f32 or none, result [.., n]. Bias
+ * and activation are applied in the product, without another pass over the result; only while a gradient is recorded
+ * the activation is an op of its own, since its gradient needs its input. The weight gets a gradient only if it is f32;
+ * through quantized weights there is none at all. @throws ShapeError
  */
-export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): Tensor {
-  if (isQuantized(weight)) {
-    if (bias) refuseGradient("linear", x, bias);
-    const y = quantizedLinear(x, weight);
-    if (bias) addToRows(y, bias);
-    return y;
-  }
+export function linear(
+  x: Tensor,
+  weight: Weight,
+  bias: Tensor | null = null,
+  activation: Activation | null = null,
+): Tensor {
+  if (isQuantized(weight)) return quantizedLinear(x, weight, { bias, activation });
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.shape[1]) {
     throw new ShapeError("weight and input differ in their last axis", {
@@ -51,9 +37,13 @@ export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): T
     });
   }
   const n = weight.shape[0];
+  if (bias) checkBias("linear", bias, n);
+  const inputs = bias ? [x, weight, bias] : [x, weight];
+  const { device } = x;
+  const recorded = device.tape !== null && inputs.some((input) => input.requiresGrad);
+  if (recorded && activation) return gelu(linear(x, weight, bias), activation);
   const lead = x.shape.slice(0, -1);
   const m = lead.reduce((size, each) => size * each, 1);
-  const { device } = x;
   const y = device.empty([...lead, n]);
   matmulInto(
     device,
@@ -61,20 +51,15 @@ export function linear(x: Tensor, weight: Weight, bias: Tensor | null = null): T
     { tensor: x, row: k },
     { tensor: weight, row: 1, column: k },
     { tensor: y, row: n },
+    0,
+    { bias, activation },
   );
   const backward = linearBackward(x, weight);
-  if (bias === null) {
-    record([y], [x, weight], backward);
-    return y;
-  }
-  addToRows(y, bias);
-  record([y], [x, weight, bias], (dys, grads) => {
+  record([y], inputs, (dys, grads) => {
     backward(dys, grads);
-    if (!grads.wants(2)) return;
+    if (!bias || !grads.wants(2)) return;
     const { tensor, accumulate } = grads.target(2);
-    using ones = device.unscoped(() => fill(device.empty([1, m]), 1));
-    const column = { tensor: dys[0]!, row: n };
-    matmulInto(device, { m: 1, n, k: m }, { tensor: ones, row: m }, column, { tensor, row: n }, accumulate);
+    columnSums(dys[0]!, tensor, accumulate);
   });
   return y;
 }

@@ -7,23 +7,29 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { record } from "../record.ts";
 import type { Device, Tensor } from "../tensor.ts";
+import { type Activation, activate, activationCode } from "./gelu.ts";
 
 /** Most rows of the left operand that the few-rows kernel takes. */
 const SKINNY_ROWS = 8;
 
+/** A result of column `j` with its bias, then the activation of this code. */
+export function finished(sum: number, bias: Float64Array | null, j: number, activation: number): number {
+  return activate(bias ? sum + bias[j] : sum, activation);
+}
+
 const gemmKernel = defineKernel({
   name: "gemm",
-  operands: { a: "in f32", b: "in float", c: "inout f32", partial: "out f32?" },
+  operands: { a: "in f32", b: "in float", c: "inout f32", partial: "out f32?", bias: "in f32?" },
   // biome-ignore format: one line per operand
   ints: [
     "m", "n", "k", "batch",
     "rowA", "columnA", "batchA",
     "rowB", "columnB", "batchB",
     "rowC", "batchC",
-    "dtype", "accumulate", "chunks",
+    "dtype", "accumulate", "chunks", "activation",
   ],
   work: ({ m, n, k, batch }) => (m * n * k * batch) / 16,
-  reference: ({ a, b, c }, s) => {
+  reference: ({ a, b, c, bias }, s) => {
     for (let g = 0; g < s.batch; g++) {
       for (let i = 0; i < s.m; i++) {
         for (let j = 0; j < s.n; j++) {
@@ -33,7 +39,7 @@ const gemmKernel = defineKernel({
               a[g * s.batchA + i * s.rowA + p * s.columnA] * b[g * s.batchB + p * s.rowB + j * s.columnB];
           }
           const at = g * s.batchC + i * s.rowC + j;
-          c[at] = s.accumulate ? c[at] + sum : sum;
+          c[at] = finished(s.accumulate ? c[at] + sum : sum, bias, j, s.activation);
         }
       }
     }
@@ -42,17 +48,17 @@ const gemmKernel = defineKernel({
 
 const gemvKernel = defineKernel({
   name: "gemv",
-  operands: { x: "in f32", w: "in float", y: "inout f32" },
+  operands: { x: "in f32", w: "in float", y: "inout f32", bias: "in f32?" },
   // biome-ignore format: one line per operand
   ints: [
     "m", "n", "k", "batch",
     "rowX", "batchX",
     "rowW", "batchW",
     "rowY", "batchY",
-    "dtype", "accumulate",
+    "dtype", "accumulate", "activation",
   ],
   work: ({ m, n, k, batch }) => (n * k * batch * (1 + m)) / 8,
-  reference: ({ x, w, y }, s) => {
+  reference: ({ x, w, y, bias }, s) => {
     for (let g = 0; g < s.batch; g++) {
       for (let i = 0; i < s.m; i++) {
         for (let j = 0; j < s.n; j++) {
@@ -61,7 +67,7 @@ const gemvKernel = defineKernel({
             sum += x[g * s.batchX + i * s.rowX + p] * w[g * s.batchW + j * s.rowW + p];
           }
           const at = g * s.batchY + i * s.rowY + j;
-          y[at] = s.accumulate ? y[at] + sum : sum;
+          y[at] = finished(s.accumulate ? y[at] + sum : sum, bias, j, s.activation);
         }
       }
     }
@@ -70,17 +76,17 @@ const gemvKernel = defineKernel({
 
 const gemvColumnsKernel = defineKernel({
   name: "gemv_columns",
-  operands: { x: "in f32", w: "in float", y: "inout f32" },
+  operands: { x: "in f32", w: "in float", y: "inout f32", bias: "in f32?" },
   // biome-ignore format: one line per operand
   ints: [
     "m", "n", "k", "batch",
     "rowX", "batchX",
     "rowW", "batchW",
     "rowY", "batchY",
-    "dtype", "accumulate",
+    "dtype", "accumulate", "activation",
   ],
   work: ({ m, n, k, batch }) => (n * k * batch * (1 + m)) / 8,
-  reference: ({ x, w, y }, s) => {
+  reference: ({ x, w, y, bias }, s) => {
     for (let g = 0; g < s.batch; g++) {
       for (let i = 0; i < s.m; i++) {
         for (let j = 0; j < s.n; j++) {
@@ -89,7 +95,7 @@ const gemvColumnsKernel = defineKernel({
             sum += x[g * s.batchX + i * s.rowX + p] * w[g * s.batchW + p * s.rowW + j];
           }
           const at = g * s.batchY + i * s.rowY + j;
-          y[at] = s.accumulate ? y[at] + sum : sum;
+          y[at] = finished(s.accumulate ? y[at] + sum : sum, bias, j, s.activation);
         }
       }
     }
@@ -115,6 +121,25 @@ export interface ProductSize {
   readonly k: number;
   /** Default 1. */
   readonly batch?: number;
+}
+
+/** What a product does with its results before it stores them. */
+export interface Epilogue {
+  /** Added to every row: f32 [n]. */
+  readonly bias: Tensor | null;
+  /** Applied to the sums with their bias. */
+  readonly activation: Activation | null;
+}
+
+/** @throws ShapeError if the bias has another length or type */
+export function checkBias(where: string, bias: Tensor, n: number): void {
+  if (bias.dtype === "f32" && bias.shape.length === 1 && bias.size === n) return;
+  throw new ShapeError("the bias must have one element per output", {
+    where,
+    name: "bias",
+    expected: `f32 [${n}]`,
+    found: `${bias.dtype} [${bias.shape}]`,
+  });
 }
 
 function checkBounds(view: MatrixView, name: string, rows: number, columns: number, batch: number): void {
@@ -148,7 +173,8 @@ function chunksOf(m: number, n: number, k: number, batch: number): number {
 
 /**
  * c = a b, or c += a b if `accumulate`: a [m, k] f32, b [k, n] float, c [m, n] f32 by any strides (c's column
- * stride is 1), `batch` times. No gradient. Views that overlap c are not detected. @throws ShapeError
+ * stride is 1), `batch` times. The epilogue is applied while the results are in the cache. No gradient. Views that
+ * overlap c are not detected. @throws ShapeError
  */
 export function matmulInto(
   device: Device,
@@ -157,8 +183,12 @@ export function matmulInto(
   b: MatrixView,
   c: MatrixView,
   accumulate: 0 | 1 = 0,
+  epilogue: Epilogue | null = null,
 ): void {
   const { m, n, k, batch = 1 } = size;
+  const bias = epilogue?.bias ?? null;
+  const activation = activationCode(epilogue?.activation ?? null);
+  if (bias) checkBias("matmulInto", bias, n);
   if (m === 0 || n === 0 || batch === 0) return;
   checkBounds(a, "a", m, k, batch);
   checkBounds(b, "b", k, n, batch);
@@ -180,14 +210,14 @@ export function matmulInto(
         if (m <= SKINNY_ROWS && columnA === 1 && rowB === 1) {
           gemvKernel.run(
             device,
-            { x: left, w: right, y: result },
+            { x: left, w: right, y: result, bias },
             // biome-ignore format: one line per operand
             {
               m, n, k, batch,
               rowX: rowA, batchX: batchA,
               rowW: columnB, batchW: batchB,
               rowY: rowC, batchY: batchC,
-              dtype, accumulate,
+              dtype, accumulate, activation,
             },
           );
           return;
@@ -195,14 +225,14 @@ export function matmulInto(
         if (m <= SKINNY_ROWS && columnA === 1 && columnB === 1) {
           gemvColumnsKernel.run(
             device,
-            { x: left, w: right, y: result },
+            { x: left, w: right, y: result, bias },
             // biome-ignore format: one line per operand
             {
               m, n, k, batch,
               rowX: rowA, batchX: batchA,
               rowW: rowB, batchW: batchB,
               rowY: rowC, batchY: batchC,
-              dtype, accumulate,
+              dtype, accumulate, activation,
             },
           );
           return;
@@ -211,7 +241,7 @@ export function matmulInto(
         const partial = chunks > 1 ? device.unscoped(() => device.empty([chunks * m * n])) : null;
         gemmKernel.run(
           device,
-          { a: left, b: right, c: result, partial },
+          { a: left, b: right, c: result, partial, bias },
           {
             m,
             n,
@@ -228,6 +258,7 @@ export function matmulInto(
             dtype,
             accumulate,
             chunks,
+            activation,
           },
         );
         partial?.dispose();

@@ -6,6 +6,7 @@ import { createReferenceDevice } from "../reference/backend.ts";
 import { Tape } from "../tape.ts";
 import { type Device, Scope, type Tensor } from "../tensor.ts";
 import { cpuDevice, relativeError } from "../testing.ts";
+import { gelu } from "./gelu.ts";
 import { linear } from "./linear.ts";
 import { dequantizeRows } from "./quantize.ts";
 import { normals, quantizedNormals } from "./quantized.fixture.ts";
@@ -55,6 +56,30 @@ describe.each(formats)("products with %s weights", (format) => {
       expect(relativeError(one, expected)).toBeLessThan(2e-6);
       for (const threads of [2, 3]) {
         expect(await product(await cpuDevice(threads, relaxed), format, m, n, k, x)).toEqual(one);
+      }
+    }
+  });
+
+  it.each([
+    [1, 33, 130],
+    [5, 24, 64],
+    [150, 70, 65],
+  ])("[%i, k] [%i, k]^T with k = %i: bias and activation on the way", async (m, n, k) => {
+    for (const [, relaxed] of cpus) {
+      for (const threads of [1, 2, 3]) {
+        const device = await cpuDevice(threads, relaxed);
+        using _scope = new Scope(device);
+        using weight = await quantizedNormals(device, format, [n, k], 3);
+        const x = device.tensor(normals(m * k, 4), [m, k]);
+        const bias = device.tensor(normals(n, 5));
+        const offsets = await bias.data();
+        const plain = await quantizedLinear(x, weight).data();
+        const sums = plain.map((v, i) => v + offsets[i % n]);
+        expect(await linear(x, weight, bias).data()).toEqual(sums);
+        for (const activation of ["gelu", "gelu_tanh"] as const) {
+          const bent = await gelu(device.tensor(sums as Float32Array, [m, n]), activation).data();
+          expect(await linear(x, weight, bias, activation).data()).toEqual(bent);
+        }
       }
     }
   });

@@ -7,7 +7,8 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { formatCode, type QuantizedTensor } from "../quantized.ts";
 import type { Device, Tensor } from "../tensor.ts";
-import { type MatrixView, type ProductSize, within } from "./matmul.ts";
+import { activationCode } from "./gelu.ts";
+import { checkBias, type Epilogue, finished, type MatrixView, type ProductSize, within } from "./matmul.ts";
 import { decodeRow, dotProduct, matrixBytes, roundedActivations } from "./quantized-reference.ts";
 
 /** Up to so many elements every thread rounds for itself rather than wait for the others. */
@@ -41,11 +42,11 @@ export function refuseGradient(where: string, ...inputs: readonly Tensor[]): voi
 
 const matmulKernel = defineKernel({
   name: "quantized_matmul",
-  operands: { x: "in f32", w: "in u8", y: "inout f32", rows: "out u8?" },
-  ints: ["format", "m", "n", "k", "batch", "rowX", "batchX", "rowY", "batchY"],
+  operands: { x: "in f32", w: "in u8", y: "inout f32", rows: "out u8?", bias: "in f32?" },
+  ints: ["format", "m", "n", "k", "batch", "rowX", "batchX", "rowY", "batchY", "activation"],
   // Weights come from memory; a row of activations costs a fraction of that.
   work: ({ m, n, k, batch }) => (n * k * batch * (3 + m)) / 32,
-  reference: ({ x, w, y }, { format, m, n, k, batch, rowX, batchX, rowY, batchY }) => {
+  reference: ({ x, w, y, bias }, { format, m, n, k, batch, rowX, batchX, rowY, batchY, activation }) => {
     for (let g = 0; g < batch; g++) {
       const rows = Array.from({ length: m }, (_, i) => {
         const at = g * batchX + i * rowX;
@@ -54,7 +55,8 @@ const matmulKernel = defineKernel({
       for (let j = 0; j < n; j++) {
         const weights = decodeRow(format, w, g * matrixBytes(format, n, k), j, k);
         rows.forEach((row, i) => {
-          y[g * batchY + i * rowY + j] = dotProduct(row, weights);
+          const sum = dotProduct(row, weights);
+          y[g * batchY + i * rowY + j] = finished(sum, bias, j, activation);
         });
       }
     }
@@ -92,8 +94,8 @@ function checkView(name: string, view: MatrixView, rows: number, columns: number
 }
 
 /**
- * y[g] = x[g] w[g]^T: x [m, k] and y [m, n] f32 by strides of rows and batch, w a stack [batch, n, k] or one matrix
- * [n, k] if batch is 1. @throws ShapeError
+ * y[g] = x[g] w[g]^T, then the epilogue: x [m, k] and y [m, n] f32 by strides of rows and batch, w a stack
+ * [batch, n, k] or one matrix [n, k] if batch is 1. @throws ShapeError
  */
 export function quantizedMatmulInto(
   device: Device,
@@ -101,8 +103,12 @@ export function quantizedMatmulInto(
   x: MatrixView,
   weight: QuantizedTensor,
   y: MatrixView,
+  epilogue: Epilogue | null = null,
 ): void {
   const { m, n, k, batch = 1 } = size;
+  const bias = epilogue?.bias ?? null;
+  const activation = activationCode(epilogue?.activation ?? null);
+  if (bias) checkBias("quantizedMatmulInto", bias, n);
   if (weight.count !== batch || weight.rows !== n || weight.columns !== k) {
     throw new ShapeError("weight must be one matrix [n, k] per product", {
       where: "quantizedMatmulInto",
@@ -124,8 +130,8 @@ export function quantizedMatmulInto(
       within({ ...y, offset: (y.offset ?? 0) + begin * batchY }, (to) =>
         matmulKernel.run(
           device,
-          { x: from, w: tiles, y: to, rows },
-          { format, m, n, k, batch: count, rowX, batchX, rowY, batchY },
+          { x: from, w: tiles, y: to, rows, bias },
+          { format, m, n, k, batch: count, rowX, batchX, rowY, batchY, activation },
         ),
       ),
     );
@@ -133,8 +139,12 @@ export function quantizedMatmulInto(
   }
 }
 
-/** x W^T: x [.., k] f32, weight [n, k] quantized, result [.., n]. @throws ShapeError */
-export function quantizedLinear(x: Tensor, weight: QuantizedTensor): Tensor {
+/** x W^T, then the epilogue: x [.., k] f32, weight [n, k] quantized, result [.., n]. @throws ShapeError */
+export function quantizedLinear(
+  x: Tensor,
+  weight: QuantizedTensor,
+  epilogue: Epilogue | null = null,
+): Tensor {
   const where = "quantizedLinear";
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.columns) {
@@ -144,13 +154,13 @@ export function quantizedLinear(x: Tensor, weight: QuantizedTensor): Tensor {
       found: weight.shape,
     });
   }
-  refuseGradient(where, x);
+  refuseGradient(where, x, ...(epilogue?.bias ? [epilogue.bias] : []));
   const lead = x.shape.slice(0, -1);
   const m = lead.reduce((size, each) => size * each, 1);
   const n = weight.rows;
   const { device } = x;
   const y = device.empty([...lead, n]);
-  quantizedMatmulInto(device, { m, n, k }, { tensor: x, row: k }, weight, { tensor: y, row: n });
+  quantizedMatmulInto(device, { m, n, k }, { tensor: x, row: k }, weight, { tensor: y, row: n }, epilogue);
   return y;
 }
 

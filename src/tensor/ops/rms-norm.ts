@@ -4,6 +4,7 @@ import { ShapeError } from "../errors.ts";
 import { defineKernel } from "../kernel.ts";
 import { record } from "../record.ts";
 import { sameShape, type Tensor } from "../tensor.ts";
+import { blockRowsFor } from "./column-sums.ts";
 
 const rmsNormKernel = defineKernel({
   name: "rms_norm",
@@ -50,11 +51,6 @@ const rmsNormGradKernel = defineKernel({
     }
   },
 });
-
-/** Rows of one partial sum of the weight gradient: at most 64 partials, regardless of the number of rows. */
-function blockRowsFor(rows: number): number {
-  return Math.max(16, Math.ceil(rows / 64));
-}
 
 /**
  * x weight / sqrt(mean(x^2) + eps) over the last axis: [.., n], [n] -> [.., n]; the weight may be bf16 or f16 if
