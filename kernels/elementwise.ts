@@ -1,4 +1,5 @@
 /** Filling, copying and arithmetic element by element, in units of 16K elements. */
+import { madd } from "./math";
 import { nextUnit } from "./runtime";
 import { unitsOf } from "./units";
 
@@ -92,5 +93,42 @@ export function scale(a: usize): void {
       v128.store(y + at, f32x4.mul(wide, v128.load(x + at)));
     }
     for (; i < end; i++) store<f32>(y + ((<usize>i) << 2), alpha * load<f32>(x + ((<usize>i) << 2)));
+  }
+}
+
+/** y (+)= p q, q repeated every `period` elements (n for operands of one size). Arguments: p, q, y; n, period, accumulate. */
+export function multiply_elements(a: usize): void {
+  const p = load<usize>(a);
+  const q = load<usize>(a, 4);
+  const y = load<usize>(a, 8);
+  const n = load<i32>(a, 12);
+  const period = load<i32>(a, 16);
+  const mask = i32x4.splat(-load<i32>(a, 20));
+  const single = f32x4.splat(load<f32>(q));
+  const count = unitsOf(n, UNIT);
+  for (let u = nextUnit(); u < count; u = nextUnit()) {
+    let begin = u * UNIT;
+    const end = min(n, begin + UNIT);
+    // Pieces of one repetition each; with a single factor the unit is one piece.
+    while (begin < end) {
+      const column = period == 1 ? 0 : begin % period;
+      const width = period == 1 ? end - begin : min(period - column, end - begin);
+      const from = p + ((<usize>begin) << 2);
+      const factor = q + ((<usize>column) << 2);
+      const to = y + ((<usize>begin) << 2);
+      let i = 0;
+      for (; i + 4 <= width; i += 4) {
+        const at = (<usize>i) << 2;
+        const right = period == 1 ? single : v128.load(factor + at);
+        v128.store(to + at, madd(v128.load(from + at), right, v128.and(v128.load(to + at), mask)));
+      }
+      for (; i < width; i++) {
+        const at = (<usize>i) << 2;
+        const right = period == 1 ? single : v128.load32_zero(factor + at);
+        const old = v128.and(v128.load32_zero(to + at), mask);
+        v128.store32_lane(to + at, madd(v128.load32_zero(from + at), right, old), 0);
+      }
+      begin += width;
+    }
   }
 }
