@@ -88,10 +88,15 @@ export class ModelSource implements TokenSource {
     return { tokens, stats: () => tally.stats() };
   }
 
+  /** Reads everything anew for the next reply: what the cache holds is of the old weights after these changed. */
+  clearCache(): void {
+    this.#held = { tokens: [], spans: [] };
+  }
+
   [Symbol.dispose](): void {
     this.#cache?.[Symbol.dispose]();
     this.#cache = null;
-    this.#held = { tokens: [], spans: [] };
+    this.clearCache();
   }
 }
 

@@ -8,6 +8,7 @@ import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { doubles } from "../tensor/testing.ts";
 import type { GeneratedToken } from "./chooser.ts";
+import { ModelSource } from "./conversation.ts";
 import { Engine, EngineFailedError } from "./engine.ts";
 import { generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
@@ -124,6 +125,22 @@ describe.each([
     await collect(after);
     expect(scoring.promptScores).toEqual(after.promptScores);
     expect(scoring.stats.weightChanges).toBe(0);
+  });
+
+  it("is made known to a conversation's cache by clearing it", async () => {
+    const [model, change] = make();
+    using source = new ModelSource(model);
+    const run = async () => {
+      const { tokens, stats } = source.generate(promptOf(20, 3), options);
+      return { ids: await collect(tokens), cached: stats().cachedTokens };
+    };
+    const before = await run();
+    expect((await run()).cached).toBe(19);
+    change();
+    source.clearCache();
+    const after = await run();
+    expect(after).toEqual({ ids: await collect(generate(model, promptOf(20, 3), options)), cached: 0 });
+    expect(after.ids).not.toEqual(before.ids);
   });
 
   it("goes on where a change fails, and refuses changes when it is beyond use", async () => {
