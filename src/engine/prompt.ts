@@ -82,9 +82,10 @@ export function beginningOf({ tokens, spans }: Contents, length: number): Conten
 
 /** Length of the common beginning: equal ids, and embeddings of equal hashes at equal places. */
 export function commonPrefix(a: Contents, b: Contents): number {
-  const end = Math.min(a.tokens.length, b.tokens.length);
+  const [p, q] = [a.tokens, b.tokens];
+  const end = Math.min(p.length, q.length);
   let length = 0;
-  while (length < end && a.tokens[length] === b.tokens[length]) length++;
+  while (length < end && p[length] === q[length]) length++;
   // Before the first span that only one of them has, or that differs, both hold the same.
   for (let i = 0; i < Math.max(a.spans.length, b.spans.length); i++) {
     const [x, y] = [a.spans[i], b.spans[i]];
