@@ -7,13 +7,13 @@
  */
 import { parseArgs } from "node:util";
 import { type CpuBackend, createCpuDevice } from "../src/tensor/cpu/backend.ts";
-import { defineKernel } from "../src/tensor/kernel.ts";
 import { attention } from "../src/tensor/ops/attention.ts";
 import { AttentionState, finishAttention, foldAttention } from "../src/tensor/ops/attention-fold.ts";
 import { attentionSequences } from "../src/tensor/ops/attention-sequences.ts";
 import { copy } from "../src/tensor/ops/memory.ts";
 import { Tape } from "../src/tensor/tape.ts";
 import { type Device, Scope, type Tensor } from "../src/tensor/tensor.ts";
+import { peakKernel, readKernel } from "./support/peaks.ts";
 
 export const name = "attention";
 
@@ -53,22 +53,6 @@ const cached = [1024, 8192, 65_536].flatMap((S) =>
 const many = [
   { name: "latents 1K f16, 16 heads, 32 sequences", S: 1024, dtype: "f16" as const, H: 16, sequences: 32 },
 ];
-
-const peakKernel = defineKernel({
-  name: "gemm_peak",
-  operands: { c: "out f32" },
-  ints: ["units", "repeats", "wide"],
-  work: ({ units, repeats }) => units * repeats * 1e4,
-  reference: ({ c }) => void c.fill(0),
-});
-
-const readKernel = defineKernel({
-  name: "read_peak",
-  operands: { x: "in f32", y: "out f32" },
-  ints: ["units", "n"],
-  work: ({ units, n }) => units * n,
-  reference: ({ y }, { units }) => void y.fill(0, 0, units),
-});
 
 /** Measures, with every call, what the inner loop computes and what memory delivers; keeps the best of each. */
 class Limits {

@@ -4,12 +4,13 @@
  * threads; rounds are interleaved, figures are medians.
  */
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
-import { defineKernel } from "../src/tensor/kernel.ts";
 import { groupedLinear } from "../src/tensor/ops/grouped-matmul.ts";
 import { type MatrixView, matmulInto, type ProductSize } from "../src/tensor/ops/matmul.ts";
 import { Random } from "../src/tensor/random.ts";
 import { Tape } from "../src/tensor/tape.ts";
 import type { Device, Tensor } from "../src/tensor/tensor.ts";
+import { median } from "./support/numbers.ts";
+import { peakKernel, readKernel } from "./support/peaks.ts";
 
 export const name = "gemm";
 
@@ -34,24 +35,6 @@ const EXPERTS = [
 ];
 const GROUPS = 32;
 
-const peakKernel = defineKernel({
-  name: "gemm_peak",
-  operands: { c: "out f32" },
-  ints: ["units", "repeats", "wide"],
-  work: ({ units, repeats }) => units * repeats * 1e4,
-  reference: ({ c }) => void c.fill(0),
-});
-
-const readKernel = defineKernel({
-  name: "read_peak",
-  operands: { x: "in f32", y: "out f32" },
-  ints: ["units", "n"],
-  work: ({ units, n }) => units * n,
-  reference: ({ x, y }, { units, n }) => {
-    for (let u = 0; u < units; u++) y[u] = x.slice(u * n, (u + 1) * n).reduce((s, v) => s + v, 0);
-  },
-});
-
 interface Case {
   readonly name: string;
   /** Multiply-adds, or bytes read, of one run. */
@@ -59,11 +42,6 @@ interface Case {
   readonly unit: "GFLOP/s" | "GB/s";
   run(): void;
   readonly rates: number[];
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
 }
 
 function rate(each: Case): number {

@@ -7,6 +7,7 @@ import { type GenerateOptions, type GenerationStats, generate } from "../src/eng
 import { makePredictable, smallV3 } from "../src/engine/testing.ts";
 import type { CausalLM } from "../src/models/causal-lm.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
+import { median } from "./support/numbers.ts";
 
 export const name = "generate";
 
@@ -20,8 +21,6 @@ async function timed(model: CausalLM, options: Partial<GenerateOptions>): Promis
     if (next.done) return next.value;
   }
 }
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
 
 /** Tokens per second, medians of interleaved rounds; `log` receives a line for each figure. */
 export async function run(

@@ -7,7 +7,6 @@
  * model (attention, norms, TypeScript), and bandwidth on a machine whose other cores are busy.
  */
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
-import { defineKernel } from "../src/tensor/kernel.ts";
 import { linear } from "../src/tensor/ops/linear.ts";
 import { quantizeInto } from "../src/tensor/ops/quantize.ts";
 import { quantizedExperts } from "../src/tensor/ops/quantized-experts.ts";
@@ -16,6 +15,7 @@ import { type QuantFormat, QuantizedTensor } from "../src/tensor/quantized.ts";
 import { Random } from "../src/tensor/random.ts";
 import { type Device, Scope, type Shape, type Tensor } from "../src/tensor/tensor.ts";
 import { median } from "./support/numbers.ts";
+import { readKernel } from "./support/peaks.ts";
 
 export const name = "quantized";
 
@@ -25,16 +25,6 @@ const K = 2048;
 const BYTES = 520e6;
 const EXPERTS = 64;
 const CHOSEN = 6;
-
-const readKernel = defineKernel({
-  name: "read_peak",
-  operands: { x: "in f32", y: "out f32" },
-  ints: ["units", "n"],
-  work: ({ units, n }) => units * n,
-  reference: ({ x, y }, { units, n }) => {
-    for (let u = 0; u < units; u++) y[u] = x.slice(u * n, (u + 1) * n).reduce((s, v) => s + v, 0);
-  },
-});
 
 interface Case {
   readonly label: string;

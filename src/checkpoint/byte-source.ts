@@ -45,7 +45,30 @@ export function checkRange(where: string, size: number, offset: number, length: 
   }
 }
 
-/** Reads from `source` and throws FormatError, naming tensor `name`, when it gives fewer or more bytes than asked. */
+/** Writes `pieces` as the data of tensor `name`. @throws ShapeError unless they are `expected` bytes */
+export async function writeExactly(
+  sink: ByteSink,
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  expected: number,
+  name: string,
+): Promise<void> {
+  let found = 0;
+  for await (const piece of pieces) {
+    found += piece.byteLength;
+    if (found > expected) break;
+    await sink.write(piece);
+  }
+  if (found !== expected) {
+    throw new ShapeError("tensor data do not fill the shape", {
+      where: sink.name,
+      name,
+      expected: `${expected} bytes`,
+      found: found > expected ? `${found} or more` : found,
+    });
+  }
+}
+
+/** Reads from `source`. @throws FormatError, naming tensor `name`, if it gives fewer or more bytes than asked */
 export async function readExactly(
   source: ByteSource,
   offset: number,

@@ -3,7 +3,7 @@
  * time; order and header are those of the official library (dtypes from wide to narrow, then names), byte for byte.
  */
 import { FormatError, ShapeError } from "../tensor/errors.ts";
-import type { ByteSink } from "./byte-source.ts";
+import { type ByteSink, writeExactly } from "./byte-source.ts";
 import { elementCount } from "./safetensors.ts";
 import { type SafetensorsDtype, safetensorsDtypes } from "./safetensors-dtype.ts";
 
@@ -110,20 +110,7 @@ export async function writeSafetensors(
     let total = header.length;
     for (const entry of ordered) {
       const expected = entryBytes(entry);
-      let found = 0;
-      for await (const piece of pieces(entry.data())) {
-        found += piece.byteLength;
-        if (found > expected) break;
-        await sink.write(piece);
-      }
-      if (found !== expected) {
-        throw new ShapeError("tensor data do not fill the shape", {
-          where: sink.name,
-          name: entry.name,
-          expected: `${expected} bytes`,
-          found: found > expected ? `${found} or more` : found,
-        });
-      }
+      await writeExactly(sink, pieces(entry.data()), expected, entry.name);
       total += expected;
     }
     await sink.commit();

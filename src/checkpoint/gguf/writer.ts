@@ -3,7 +3,7 @@
  * streamed one tensor at a time. Left out: split files.
  */
 import { FormatError, ShapeError } from "../../tensor/errors.ts";
-import type { ByteSink } from "../byte-source.ts";
+import { type ByteSink, writeExactly } from "../byte-source.ts";
 import { elementCount } from "../safetensors.ts";
 import {
   type GgufArray,
@@ -222,20 +222,7 @@ export async function writeGguf(
     let total = header.length;
     for (const entry of tensors) {
       const expected = ggufEntryBytes(entry);
-      let found = 0;
-      for await (const piece of entry.data()) {
-        found += piece.byteLength;
-        if (found > expected) break;
-        await sink.write(piece);
-      }
-      if (found !== expected) {
-        throw new ShapeError("tensor data do not fill the shape", {
-          where: sink.name,
-          name: entry.name,
-          expected: `${expected} bytes`,
-          found: found > expected ? `${found} or more` : found,
-        });
-      }
+      await writeExactly(sink, entry.data(), expected, entry.name);
       const padding = (alignment - (expected % alignment)) % alignment;
       if (padding > 0) await sink.write(new Uint8Array(padding));
       total += expected + padding;

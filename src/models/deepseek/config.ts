@@ -7,20 +7,9 @@ import type { MhaConfig } from "../../nn/attention/causal.ts";
 import type { RouterConfig } from "../../nn/moe.ts";
 import { readCommon, readMha, readMoe, writeMha, writeMoe } from "../config-parts.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
-import { parse as parseV2 } from "../deepseek_v2/config.ts";
+import { defaults, parse as parseV2 } from "../deepseek_v2/config.ts";
 import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
-
-const defaults = {
-  vocabSize: 102400,
-  hiddenSize: 4096,
-  intermediateSize: 11008,
-  layers: 30,
-  heads: 32,
-  maxPositions: 2048,
-  bos: 100000,
-  eos: 100001,
-};
 
 export function parse(reader: ConfigReader): LanguageConfig {
   // Files without such parts may say so with null, 0 or 1.

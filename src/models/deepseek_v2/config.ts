@@ -8,7 +8,8 @@ import type { ConfigReader, Json } from "../config-reader.ts";
 import type { LanguageConfig } from "../language-config.ts";
 import { readRope } from "../rope-config.ts";
 
-const defaults = {
+/** Defaults of the class, as in DeepSeekMoE. */
+export const defaults = {
   vocabSize: 102400,
   hiddenSize: 4096,
   intermediateSize: 11008,
