@@ -26,6 +26,8 @@ interface Played {
   readonly files: Map<string, string>;
   /** What lines began as. */
   readonly initial: (string | undefined)[];
+  /** What `/save` would write, if it was not saved. */
+  readonly unsaved: string | null;
 }
 
 /** Plays a user who types `typed`, then Ctrl-D. `stopAfter`: tokens of each reply after which they press Ctrl-C. */
@@ -75,9 +77,12 @@ async function play(
       files.set(path, text);
     },
   };
-  await chatLoop(conversation, terminal, settings, { greeting: "hello", stats: options.stats });
+  const unsaved = await chatLoop(conversation, terminal, settings, {
+    greeting: "hello",
+    stats: options.stats,
+  });
   expect(queue, screen).toEqual([]);
-  return { screen: screen.replaceAll("»«", ""), source, conversation, settings, files, initial };
+  return { screen: screen.replaceAll("»«", ""), source, conversation, settings, files, initial, unsaved };
 }
 
 const last = (played: Played) => played.source.prompts.at(-1)!;
@@ -200,6 +205,17 @@ describe("commands", () => {
     expect(played.screen).toContain("[unchanged]");
     expect(played.source.prompts[2]).toBe(`${bos}${turn("v1")}`);
     expect(last(played)).toBe(`${bos}${turn("w1")}`);
+  });
+
+  it("knows whether the conversation is saved as it stands", async () => {
+    const unsaved = async (...typed: string[]) => (await play(["v", "w"], typed)).unsaved;
+    expect(await unsaved()).toBeNull();
+    expect(isSavedConversation((await unsaved("u"))!)).toBe(true);
+    expect(await unsaved("u", "/save a.json")).toBeNull();
+    expect(await unsaved("u", "/save a.json", "more")).toContain("more");
+    expect(await unsaved("u", "/save a.json", "more", "/undo")).toBeNull();
+    expect(await unsaved("u", "/save a.json", "/reset")).toBeNull();
+    expect(await unsaved("u", "/save a.json", "/reset", "/load a.json")).toBeNull();
   });
 
   it("/save and /load give the conversation back", async () => {

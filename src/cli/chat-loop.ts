@@ -97,14 +97,19 @@ export interface ChatLoopOptions {
   readonly stats?: boolean;
 }
 
-/** Talks until the user leaves. Errors that were foreseen are shown, and the conversation goes on. */
+/**
+ * Talks until the user leaves. Errors that were foreseen are shown, and the conversation goes on. Resolves to the text
+ * that `/save` would write, or null if there is nothing that was not saved.
+ */
 export async function chatLoop(
   conversation: Conversation,
   terminal: ChatTerminal,
   settings: ChatSettings,
   options: ChatLoopOptions,
-): Promise<void> {
-  await new ChatLoop(conversation, terminal, settings, options).run();
+): Promise<string | null> {
+  const loop = new ChatLoop(conversation, terminal, settings, options);
+  await loop.run();
+  return loop.unsaved;
 }
 
 class ChatLoop {
@@ -116,6 +121,8 @@ class ChatLoop {
   #replies = 0;
   #written = 0;
   #last: Reply | null = null;
+  /** The text of the file that was written or read last. */
+  #saved = "";
 
   constructor(
     conversation: Conversation,
@@ -183,6 +190,12 @@ class ChatLoop {
       ),
       quit: command("/quit", "exit (also Ctrl-D)", () => false),
     };
+  }
+
+  get unsaved(): string | null {
+    const { messages, turns } = this.#conversation;
+    const text = savedText(messages);
+    return turns.length === 0 || text === this.#saved ? null : text;
   }
 
   async run(): Promise<void> {
@@ -355,7 +368,9 @@ class ChatLoop {
     if (path === "") this.#note("usage: /save [--force] FILE");
     else {
       const { messages } = this.#conversation;
-      await this.#terminal.writeFile(path, savedText(messages), force !== undefined);
+      const text = savedText(messages);
+      await this.#terminal.writeFile(path, text, force !== undefined);
+      this.#saved = text;
       this.#note(`saved ${plural(messages.length, "message")} to ${path}`);
     }
     return true;
@@ -366,6 +381,7 @@ class ChatLoop {
     else {
       const messages = savedMessages(await this.#terminal.readFile(path), path);
       this.#conversation.load(messages);
+      this.#saved = savedText(this.#conversation.messages);
       this.#note(`loaded ${plural(messages.length, "message")}; /history shows them`);
     }
     return true;

@@ -342,6 +342,43 @@ it("reads and writes files", async () => {
   await expect(terminal.readFile(join(folder, "b.txt"))).rejects.toMatchObject({ code: "ENOENT" });
 });
 
+describe("a conversation that a signal ends", () => {
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+    ["SIGINT", 130],
+  ] as const)("keeps what was said, within a reply too: %s", async (signal, code) => {
+    const { terminal, press } = open();
+    const source = scriptedSource(tokenizer, ["one two three four five"], async () => {
+      if (++tokens === 4) process.emit(signal);
+    });
+    let tokens = 0;
+    const conversation = new Conversation(source, tokenizer, builtinTemplate(tokenizer, "v3.1"));
+    const over = chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "hello" });
+    press("count", ENTER);
+    const unsaved = await over;
+    expect(terminal.exitCode).toBe(code);
+    const { format, messages } = JSON.parse(unsaved!);
+    expect(format).toBe("deepseek-ts conversation");
+    expect(messages.map(({ role }: { role: string }) => role)).toEqual(["user", "assistant"]);
+    expect("one two three four five".startsWith(messages[1].content)).toBe(true);
+    expect(messages[1].content).not.toBe("");
+  });
+
+  it("sends nothing of what was typed ahead, and ends where nothing was said", async () => {
+    const { terminal, press } = open();
+    const source = scriptedSource(tokenizer, ["a"]);
+    const conversation = new Conversation(source, tokenizer, builtinTemplate(tokenizer, "v3.1"));
+    const over = chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "hello" });
+    press("half a message");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    process.emit("SIGTERM");
+    expect(await over).toBeNull();
+    expect(source.prompts).toEqual([]);
+    expect(await terminal.readLine("> ")).toEqual({ kind: "end" });
+  });
+});
+
 describe("a conversation", () => {
   /** Talks with a source that writes `replies`; `during` is called before each token, with the number of tokens before. */
   function talk(replies: readonly string[], during: (tokens: number) => Promise<void> = async () => {}) {

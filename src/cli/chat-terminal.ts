@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { writeTextFile } from "../files/file-sink.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { type ChatTerminal, COMMAND_NAMES, isSavedConversation, type Line } from "./chat-loop.ts";
+import { listenForInterrupt } from "./interrupt.ts";
 
 /** Lines that come faster than anybody types are pasted, and one message. */
 const PASTE_MS = 20;
@@ -20,10 +21,16 @@ export interface TerminalStreams {
   readonly output: NodeJS.WritableStream;
 }
 
+/** A terminal that signals end: what is being replied is stopped, and the input ends. */
+export interface SignalledTerminal extends ChatTerminal, Disposable {
+  /** 143 after SIGTERM, 129 after SIGHUP, 130 after SIGINT from elsewhere, 141 if nobody reads the output; 0 before. */
+  readonly exitCode: number;
+}
+
 /** Takes over the terminal until disposed. Colors are left out if `NO_COLOR` is set. */
 export function openTerminal(
   { input, output }: TerminalStreams = { input: process.stdin, output: process.stdout },
-): ChatTerminal & Disposable {
+): SignalledTerminal {
   const editor = createInterface({
     input,
     output,
@@ -39,6 +46,7 @@ export function openTerminal(
   let ended = false;
   let reader: ((line: Line) => void) | null = null;
   let stop: (() => void) | null = null;
+  let abort: (() => void) | null = null;
   let pasted: string[] = [];
   let timer: NodeJS.Timeout | null = null;
 
@@ -89,7 +97,23 @@ export function openTerminal(
     }
   });
 
+  const interrupt = listenForInterrupt(() => {
+    // What was typed ahead is no longer sent.
+    pasted = [];
+    waiting.length = 0;
+    abort?.();
+    try {
+      editor.close();
+    } catch {
+      // The terminal itself may be gone; then there is nothing to give back.
+      ended = true;
+    }
+  });
+
   return {
+    get exitCode() {
+      return interrupt.exitCode;
+    },
     readLine(prompt, initial) {
       const next = waiting.shift();
       if (next) return Promise.resolve(next);
@@ -108,6 +132,8 @@ export function openTerminal(
     },
     async stoppable(body) {
       const controller = new AbortController();
+      abort = () => controller.abort();
+      if (interrupt.exitCode !== 0) controller.abort();
       let late: NodeJS.Timeout | null = null;
       let told = false;
       stop = () => {
@@ -128,6 +154,7 @@ export function openTerminal(
         return await body(controller.signal);
       } finally {
         stop = null;
+        abort = null;
         if (late) clearTimeout(late);
       }
     },
@@ -138,6 +165,7 @@ export function openTerminal(
         isOurs: async (there) => isSavedConversation(await readTextFile(there)),
       }),
     [Symbol.dispose]() {
+      interrupt[Symbol.dispose]();
       if (timer) clearTimeout(timer);
       editor.close();
     },

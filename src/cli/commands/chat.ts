@@ -12,6 +12,7 @@ import type { GenerationConfig } from "../../pretrained/generation-config.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatCompact, formatCount } from "../../text/units.ts";
 import { chatLoop } from "../chat-loop.ts";
+import { recoverConversation } from "../chat-recovery.ts";
 import { type ChatSettings, replySettings, replyStats } from "../chat-settings.ts";
 import { openTerminal } from "../chat-terminal.ts";
 import { suggesting } from "../completion.ts";
@@ -182,9 +183,13 @@ export function chatCommand(): Command {
       `context ${formatCount(config.maxPositions)} tokens`,
       `${template.builtin === null ? "" : "built-in "}template ${template.name}`,
     ];
-    await chatLoop(conversation, terminal, settings, {
+    const unsaved = await chatLoop(conversation, terminal, settings, {
       greeting: `${parts.join(", ")}. /help lists the commands.`,
       stats: flags.stats,
     });
+    // Whoever leaves by hand has had the choice to save.
+    if (terminal.exitCode === 0) return;
+    process.exitCode = terminal.exitCode;
+    if (unsaved !== null) await recoverConversation(unsaved, (line) => process.stderr.write(line));
   });
 }
