@@ -1,6 +1,7 @@
 /**
- * Fails on an import that goes up the list of layers, or around in a circle, types included (docs/decisions/0003), and on a
- * file that writes or deletes on its own instead of through `src/files` (docs/decisions/0009).
+ * Checks the imports of `src`: a folder imports only from itself and from folders before it, files do not import each
+ * other in a cycle, type imports included (docs/decisions/0003), and only `src/files` writes or deletes files
+ * (docs/decisions/0009).
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -35,13 +36,13 @@ const strangers = [
   ["data", "tokenizer"],
   ["train", "data"],
 ];
-/** They depend on what a model does (`models/token-model.ts`), not on the class; what makes models for tests may. */
+/** Layers that depend on the interface of a model (`models/token-model.ts`), not on the class, except in test helpers. */
 const generic = ["engine", "train"];
 const CLASS = "models/causal-lm.ts";
-/** The entries of the package at the root: every layer of the library, not its programs. */
+/** Layers that the entries of the package, at the root of `src`, must not import. */
 const programs = ["serve", "cli"];
 
-/** Every way in which a file names another, types included. */
+/** Every form of import, types included. */
 const IMPORT = /^\s*(?:import|export)\s(?:[^;]*?from )?"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" })
@@ -61,7 +62,7 @@ for (const file of files) {
     const other = target.includes("/") ? target.split("/")[0] : "";
     if (other === layer || file.endsWith(".test.ts")) continue;
     if (target === CLASS && generic.includes(layer) && !/(^|\/)testing[^/]*$/.test(file)) {
-      problems.push(`${file}: "${layer}" takes a TokenModel, not ${CLASS}`);
+      problems.push(`${file}: "${layer}" must depend on TokenModel, not on ${CLASS}`);
     }
     if (layer === "") {
       if (programs.includes(other)) problems.push(`${file}: an entry may not import from "${other}"`);
@@ -70,7 +71,7 @@ for (const file of files) {
     } else if (layers.indexOf(other) > layers.indexOf(layer) || !layers.includes(other)) {
       problems.push(`${file}: "${layer}" may not import from "${other || target}"`);
     } else if (strangers.some(([a, b]) => a === layer && b === other)) {
-      problems.push(`${file}: "${layer}" knows nothing of "${other}"`);
+      problems.push(`${file}: "${layer}" must not depend on "${other}"`);
     }
   }
   edges.set(file, targets);
@@ -80,7 +81,7 @@ const state = new Map<string, "open" | "done">();
 function visit(file: string, trail: string[]): void {
   if (state.get(file) === "done") return;
   if (state.get(file) === "open") {
-    problems.push(`circle: ${[...trail.slice(trail.indexOf(file)), file].join(" -> ")}`);
+    problems.push(`import cycle: ${[...trail.slice(trail.indexOf(file)), file].join(" -> ")}`);
     return;
   }
   state.set(file, "open");
@@ -89,19 +90,22 @@ function visit(file: string, trail: string[]): void {
 }
 for (const file of files) visit(file, []);
 
-/** What of `node:fs` only looks; everything else may write, `open` too (`openForReading` in src/files does not). */
-const looking = new Set(
+/** Names of `node:fs` that only read. All others can write, `open` too (use `openForReading` of src/files instead). */
+const readers = new Set(
   (
     "access constants Dirent existsSync FileHandle lstat lstatSync readdir readdirSync readFile readFileSync readlink " +
     "realpath realpathSync stat statfs Stats statSync"
   ).split(" "),
 );
-/** Who may write, and why. */
+/** Files that may write, and why. */
 const writers: readonly (readonly [RegExp, string])[] = [
-  [/^files\//, "this is the sink"],
-  [/^pretrained\/hub-(cache|download)\.ts$/, "the cache of Hugging Face: its layout is another program's"],
-  [/^cli\/report-error\.ts$/, "the last line goes to standard error, whatever its stream thinks"],
-  [/\.test\.ts$|(^|\/)(test-|testing)[^/]*\.ts$/, "tests make and delete folders of their own"],
+  [/^files\//, "the sink itself"],
+  [
+    /^pretrained\/hub-(cache|download)\.ts$/,
+    "the layout of the Hugging Face cache belongs to another program",
+  ],
+  [/^cli\/report-error\.ts$/, "the last line must reach standard error even if its stream is blocked"],
+  [/\.test\.ts$|(^|\/)(test-|testing)[^/]*\.ts$/, "tests create and delete their own folders"],
 ];
 const fs = /^(?:node:)?fs(?:\/promises)?$/;
 
@@ -109,7 +113,7 @@ for (const file of files) {
   if (writers.some(([pattern]) => pattern.test(file))) continue;
   const text = readFileSync(join(source, file), "utf8");
   const refuse = (name: string) =>
-    problems.push(`${file}: writes on its own (${name}); go through src/files`);
+    problems.push(`${file}: uses ${name} of node:fs; write through src/files instead`);
   // `import { a, b } from "x"`, `{ a, b } = await import("x")` and `.. await nodeModule<typeof import("x")>("x")` name
   // what they take; all other ways hide it.
   const named =
@@ -123,14 +127,15 @@ for (const file of files) {
         .trim()
         .replace(/^type /, "")
         .split(/[\s:]/)[0];
-      if (name !== "" && !looking.has(name)) refuse(name);
+      if (name !== "" && !readers.has(name)) refuse(name);
     }
   }
   const mentions = [...text.matchAll(/["']([^"'\n]+)["']/g)].filter(([, module]) => fs.test(module));
-  if (mentions.length > shown) refuse("import names of node:fs one by one");
-  if (/process\.binding/.test(text)) refuse("process.binding");
+  if (mentions.length > shown)
+    problems.push(`${file}: import names of node:fs one by one, so that this check can see them`);
+  if (/process\.binding/.test(text)) problems.push(`${file}: must not use process.binding`);
 }
 
 for (const problem of new Set(problems)) console.error(problem);
 if (problems.length > 0) process.exit(1);
-console.log(`imports: ${files.length} files, one way`);
+console.log(`imports: ${files.length} files checked`);
