@@ -4,8 +4,11 @@
  */
 
 import type { Message } from "../chat/messages.ts";
-import type { Conversation, Reply, ReplySettings, ReplyStream } from "../engine/conversation.ts";
+import type { ReplyPiece } from "../chat/reply.ts";
+import type { Conversation, Reply } from "../engine/conversation.ts";
+import { processReplies, type ReplyTask } from "../engine/reply-job.ts";
 import { withoutMark } from "../files/utf8.ts";
+import { MemoryQueue } from "../jobs/memory-queue.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { formatCount, formatPercent, plural } from "../text/units.ts";
@@ -112,7 +115,14 @@ export async function chatLoop(
   return loop.unsaved;
 }
 
+/** A reply that is asked for, without the settings. */
+type Asked = ReplyTask extends infer T ? (T extends ReplyTask ? Omit<T, "settings"> : never) : never;
+
+/** The conversation holds the replies; of their jobs none needs to be kept. */
+const LIMITS = { maxEvents: 1024, maxEnded: 1 };
+
 class ChatLoop {
+  readonly #queue = new MemoryQueue(LIMITS);
   readonly #conversation: Conversation;
   readonly #terminal: ChatTerminal;
   readonly #settings: ChatSettings;
@@ -130,6 +140,7 @@ class ChatLoop {
     settings: ChatSettings,
     options: ChatLoopOptions,
   ) {
+    processReplies(this.#queue, conversation);
     this.#conversation = conversation;
     this.#terminal = terminal;
     this.#settings = settings;
@@ -243,7 +254,7 @@ class ChatLoop {
     if (text.trim() === "") return true;
     // Two slashes begin a message that begins with one.
     if (!text.startsWith("/") || text.startsWith("//")) {
-      await this.#reply((settings) => this.#conversation.send(text.replace(/^\/\//, "/"), settings));
+      await this.#reply({ ask: "send", content: text.replace(/^\/\//, "/") });
       return true;
     }
     const [, name, argument] = /^\/(\S*)\s*([\s\S]*)$/.exec(text)!;
@@ -256,10 +267,14 @@ class ChatLoop {
     return true;
   }
 
-  async #reply(ask: (settings: ReplySettings) => ReplyStream): Promise<void> {
+  async #reply(asked: Asked): Promise<void> {
     const terminal = this.#terminal;
     const reply = await terminal.stoppable(async (signal) => {
-      const stream = ask(replySettings(this.#settings, this.#replies, signal));
+      const task = { ...asked, settings: replySettings(this.#settings, this.#replies) };
+      const job = await this.#queue.add<ReplyTask, ReplyPiece, Reply>("reply", task);
+      const stop = () => void job.cancel();
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
       let style: "thought" | undefined;
       let ended = true;
       const show = (text: string, as?: "thought") => {
@@ -268,18 +283,14 @@ class ChatLoop {
         ended = text.endsWith("\n");
         terminal.write(text, as);
       };
-      for (;;) {
-        const next = await stream.next();
-        if (next.done) {
-          if (!ended) terminal.write("\n");
-          return next.value;
-        }
-        const piece = next.value;
+      for await (const { event: piece } of job.events()) {
         if (piece.kind === "reasoning") show(piece.text, "thought");
         else if (piece.kind === "content" || piece.kind === "arguments") show(piece.text);
         else if (piece.kind === "call") show(`[${piece.name} `);
         else show(piece.malformed === undefined ? "]" : "] (not a valid call)");
       }
+      if (!ended) terminal.write("\n");
+      return job.result();
     });
     this.#replies++;
     this.#written += reply.stats.generatedTokens;
@@ -327,7 +338,7 @@ class ChatLoop {
     if (this.#settings.temperature === 0) {
       this.#note("(at temperature 0 the reply will be the same; try /set temperature 0.7)");
     }
-    await this.#reply((settings) => this.#conversation.regenerate(settings));
+    await this.#reply({ ask: "regenerate" });
     return true;
   }
 
@@ -348,7 +359,7 @@ class ChatLoop {
       this.#note("unchanged");
       return true;
     }
-    await this.#reply((settings) => this.#conversation.edit(turn, line.text, settings));
+    await this.#reply({ ask: "edit", turn, content: line.text });
     return true;
   }
 

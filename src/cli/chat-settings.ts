@@ -1,5 +1,6 @@
 /** What can be set in a conversation at the terminal, and the figures that are shown of a reply. */
-import type { Reply, ReplySettings } from "../engine/conversation.ts";
+import type { Reply } from "../engine/conversation.ts";
+import type { ReplyTask } from "../engine/reply-job.ts";
 import { formatCount, formatPercent, formatRate, plural } from "../text/units.ts";
 
 /** What `/set` changes. */
@@ -77,12 +78,11 @@ export function replyStats({ stats }: Pick<Reply, "stats">): string {
 }
 
 /** Settings as options of a reply; each reply of a conversation gets its own seed. */
-export function replySettings(settings: ChatSettings, replies: number, signal: AbortSignal): ReplySettings {
+export function replySettings(settings: ChatSettings, replies: number): ReplyTask["settings"] {
   const { maxTokens, thinking, seed, ...sampling } = settings;
   return {
     ...sampling,
     seed: seed + replies,
-    signal,
     ...(maxTokens !== null && { maxTokens }),
     ...(thinking !== null && { thinking }),
   };

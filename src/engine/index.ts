@@ -79,6 +79,7 @@ export type {
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
 export type { EngineRequest } from "./job.ts";
 export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
+export { processReplies, type ReplyTask } from "./reply-job.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
 export type { SequenceOptions } from "./sequence.ts";

@@ -3,8 +3,10 @@
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
+import type { ReplyPiece } from "../../chat/reply.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
-import { Conversation } from "../../engine/conversation.ts";
+import { Conversation, type Reply } from "../../engine/conversation.ts";
+import { processReplies, type ReplyTask } from "../../engine/reply-job.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { withoutMark } from "../../files/utf8.ts";
 import { countParameters } from "../../models/count.ts";
@@ -17,7 +19,7 @@ import { type ChatSettings, replySettings, replyStats } from "../chat-settings.t
 import { openTerminal } from "../chat-terminal.ts";
 import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
-import { listenForInterrupt } from "../interrupt.ts";
+import { runJob } from "../job-session.ts";
 import { type GenerationFlags, withGeneration } from "./generation.ts";
 import { MODEL_ARGUMENT, type OpenedModel, openModel } from "./open-model.ts";
 import { openDevice, readStdin, usageError } from "./options.ts";
@@ -90,35 +92,38 @@ async function answerOnce(
   flags: ChatFlags,
 ): Promise<void> {
   const { stdout, stderr } = process;
-  using interrupt = listenForInterrupt(() => {});
-  const stream = conversation.send(message, replySettings(settings, 0, interrupt.signal));
   let thinking = false;
-  for (;;) {
-    const next = await stream.next();
-    if (!next.done) {
-      const piece = next.value;
-      if (flags.json) continue;
-      if (piece.kind === "reasoning") stderr.write(piece.text);
-      else if (thinking) stderr.write("\n");
-      thinking = piece.kind === "reasoning";
-      if (piece.kind === "content") stdout.write(piece.text);
-      continue;
+  const { result, exitCode } = await runJob(
+    (queue) => {
+      processReplies(queue, conversation);
+      const task: ReplyTask = { ask: "send", content: message, settings: replySettings(settings, 0) };
+      return queue.add<ReplyTask, ReplyPiece, Reply>("reply", task);
+    },
+    {
+      onEvent(piece) {
+        if (flags.json) return;
+        if (piece.kind === "reasoning") stderr.write(piece.text);
+        else if (thinking) stderr.write("\n");
+        thinking = piece.kind === "reasoning";
+        if (piece.kind === "content") stdout.write(piece.text);
+      },
+      outlivesReader: true,
+    },
+  );
+  if (exitCode !== 0) process.exitCode = exitCode;
+  if (result === null) return;
+  const { stats, message: written, ...text } = result;
+  if (thinking) stderr.write("\n");
+  if (flags.json) {
+    const { stopReason, stopString, ...figures } = stats;
+    stdout.write(`${JSON.stringify({ ...text, stopReason, stopString, stats: figures })}\n`);
+  } else {
+    for (const call of text.calls) {
+      stdout.write(`[${call.function.name} ${call.function.arguments}]\n`);
     }
-    const { stats, message: written, ...text } = next.value;
-    if (thinking) stderr.write("\n");
-    if (flags.json) {
-      const { stopReason, stopString, ...figures } = stats;
-      stdout.write(`${JSON.stringify({ ...text, stopReason, stopString, stats: figures })}\n`);
-    } else {
-      for (const call of text.calls) {
-        stdout.write(`[${call.function.name} ${call.function.arguments}]\n`);
-      }
-      if (stdout.isTTY && !text.content.endsWith("\n")) stdout.write("\n");
-    }
-    if (flags.stats) stderr.write(`${replyStats(next.value)}\n`);
-    if (interrupt.exitCode !== 0) process.exitCode = interrupt.exitCode;
-    return;
+    if (stdout.isTTY && !text.content.endsWith("\n")) stdout.write("\n");
   }
+  if (flags.stats) stderr.write(`${replyStats(result)}\n`);
 }
 
 export function chatCommand(): Command {
