@@ -92,7 +92,10 @@ export function route(a: usize): void {
       let sum: f32 = 0;
       for (let j = 0; j < k; j++) {
         const at = (<usize>j) << 2;
-        const v = load<f32>(s + ((<usize>load<i32>(chosen + at)) << 2));
+        const id = (<usize>load<i32>(chosen + at)) << 2;
+        let v = load<f32>(s + id);
+        // Changes nothing, unless the bias is no number.
+        if (bias != 0) v += 0 * load<f32>(bias + id);
         store<f32>(w + at, v);
         sum += v;
       }

@@ -13,20 +13,26 @@ export const TINY: f32 = 1e-20;
 /** Below every key that `key4` makes: taken, masked out or padding. */
 const GONE: i32 = i32.MIN_VALUE;
 
-/**
- * Floats as integers of the same order, so that maxima are single instructions and NaN has a place. -0 counts as 0.
- * Its own inverse on keys.
- */
+/** Floats as integers of the same order, so that maxima are single instructions. Its own inverse on keys. */
 // @ts-ignore: decorator
 @inline
 function flip4(bits: v128): v128 {
   return v128.xor(bits, i32x4.shr_u(i32x4.shr_s(bits, 31), 1));
 }
 
+/**
+ * Keys of floats. -0 counts as 0. NaN, whatever its sign, is the largest, so that it is always chosen: what is made of it
+ * is NaN too, and does not pass unseen.
+ */
 // @ts-ignore: decorator
 @inline
 function key4(x: v128): v128 {
-  return i32x4.max_s(flip4(f32x4.add(x, f32x4.splat(0))), i32x4.splat(GONE + 1));
+  const key = flip4(f32x4.add(x, f32x4.splat(0)));
+  return v128.bitselect(
+    i32x4.splat(i32.MAX_VALUE),
+    i32x4.max_s(key, i32x4.splat(GONE + 1)),
+    f32x4.ne(x, x),
+  );
 }
 
 // @ts-ignore: decorator

@@ -218,6 +218,38 @@ describe("route", () => {
     }
   });
 
+  it("lets no NaN pass unseen, of a logit or a bias, wherever it is and whatever its sign", async () => {
+    // As bits: arrays of JavaScript know one NaN.
+    const floats = (length: number, at: number, nan: number, value: (i: number) => number) => {
+      const values = Float32Array.from({ length }, (_, i) => value(i));
+      new Uint32Array(values.buffer)[at] = nan;
+      return values;
+    };
+    const devices = [await cpuDevice(1, true), await cpuDevice(1, false), createReferenceDevice()];
+    for (const device of devices) {
+      for (const [name, options] of Object.entries(routers)) {
+        for (const nan of [0xffc00001, 0x7fc00001]) {
+          for (let at = 0; at < 8; at++) {
+            using _scope = new Scope(device);
+            const numbers = device.tensor([1, 2, 3, 4, 5, 6, 7, 8], [1, 8]);
+            const logits = device.tensor(
+              floats(8, at, nan, (i) => (i * 3) % 8),
+              [1, 8],
+            );
+            const bias = device.tensor(
+              floats(8, at, nan, (i) => i / 8),
+              [8],
+            );
+            for (const routing of [route(logits, null, options), route(numbers, bias, options)]) {
+              const weights = await routing.weights.data();
+              expect(weights.some(Number.isNaN), `${name} ${at} ${nan.toString(16)}: ${weights}`).toBe(true);
+            }
+          }
+        }
+      }
+    }
+  });
+
   it("refuses options that cannot be met", () => {
     const device = createReferenceDevice();
     const logits = device.zeros([2, 12]);

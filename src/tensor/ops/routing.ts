@@ -41,9 +41,14 @@ export interface Routing {
   readonly scores: Tensor;
 }
 
-/** The k best of `candidates` by `value`, ties to the lowest index; ascending. */
+/** Falling, NaN first. */
+function falling(a: number, b: number): number {
+  return Number(Number.isNaN(b)) - Number(Number.isNaN(a)) || (a === b ? 0 : b - a);
+}
+
+/** The k best of `candidates` by `value`, NaN before all, ties to the lowest index; ascending. */
 function best(candidates: readonly number[], value: (i: number) => number, k: number): number[] {
-  const order = [...candidates].sort((a, b) => value(b) - value(a) || a - b);
+  const order = [...candidates].sort((a, b) => falling(value(a), value(b)) || a - b);
   return order.slice(0, k).sort((a, b) => a - b);
 }
 
@@ -71,17 +76,19 @@ const routeKernel = defineKernel({
       const biased = s.map((v, e) => v + (bias ? bias[e] : 0));
       const size = experts / groups;
       const groupValue = (g: number) => {
-        const [first, second] = biased.slice(g * size, (g + 1) * size).sort((a, b) => b - a);
+        const [first, second] = biased.slice(g * size, (g + 1) * size).sort(falling);
         return topTwo ? first + second : first;
       };
       const kept = topGroups < groups ? best(range(groups), groupValue, topGroups) : range(groups);
       const keeps = (e: number) => kept.includes(Math.floor(e / size));
       const candidates = zeroMask ? range(experts) : range(experts).filter(keeps);
       const chosen = best(candidates, (e) => (keeps(e) ? biased[e] : 0), topK);
-      const sum = normalize ? chosen.reduce((a, e) => a + s[e], 1e-20) : 1;
+      // A bias that is no number makes none of what it chooses.
+      const score = (e: number) => s[e] + (bias ? 0 * bias[e] : 0);
+      const sum = normalize ? chosen.reduce((a, e) => a + score(e), 1e-20) : 1;
       chosen.forEach((e, j) => {
         ids[r * topK + j] = e;
-        weights[r * topK + j] = (s[e] / sum) * scale;
+        weights[r * topK + j] = (score(e) / sum) * scale;
       });
     }
   },
@@ -169,7 +176,8 @@ function checkOptions(experts: number, o: RouteOptions): void {
 /**
  * Scores all experts and chooses topK of them per token.
  * logits [N, E]; bias [E] or null is added to the scores for choosing only. Ties go to the lowest index. Where
- * logits are NaN the ids are still distinct and in range. @throws ShapeError, ConfigError
+ * logits or biases are NaN their experts are chosen, with NaN as a weight, so that it does not pass unseen; the ids
+ * are still distinct and in range. @throws ShapeError, ConfigError
  */
 export function route(logits: Tensor, bias: Tensor | null, options: RouteOptions): Routing {
   const where = "route";
