@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../src/engine/testing-folder.ts";
 import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-job.ts";
 import { buildSite, findChromium, type Site, serveSite, site } from "./chromium.ts";
+import { type ImageCase, imageReport } from "./image-job.ts";
 import type { OnPage } from "./page.ts";
 import {
   type DeepseekPackage,
@@ -162,6 +163,25 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
     const { found } = await worldReport(data, []);
     expect(found.flat().length).toBeGreaterThan(15);
     expect(report.found).toEqual(found);
+  });
+
+  it("decodes images, and makes DeepSeek-VL2's tiles of them, with Node's bytes", async () => {
+    const preprocess = join(import.meta.dirname, "../fixtures/preprocess");
+    const { files } = JSON.parse(readFileSync(join(preprocess, "files/index.json"), "utf8"));
+    const names = (files as { file: string }[]).map(({ file }) => join("files", file));
+    const cases = [...names, "images/wide-800x333.png"].map((name): ImageCase => {
+      const bytes = readFileSync(join(preprocess, name));
+      return { name, url: `data:image/any;base64,${bytes.toString("base64")}` };
+    });
+    const processor = JSON.parse(readFileSync(join(preprocess, "vl2/config.json"), "utf8"));
+    const load = (part: string) =>
+      import(/* @vite-ignore */ pathToFileURL(join(site, `dist/${part}/index.js`)).href);
+    const packages = [await load("vision"), await load("models"), await load("tensor")] as const;
+    const expected = await imageReport(...packages, cases, processor);
+    expect(expected.files.filter((line) => line.startsWith("files/bad-"))).toHaveLength(12);
+    expect(new Set(expected.files.filter((line) => /^[0-9a-f]{64}$/.test(line))).size).toBeGreaterThan(30);
+    const report = await page.evaluate((sent) => onPage.images(...sent), [cases, processor] as const);
+    expect(report).toEqual(expected);
   });
 
   it("names the two headers where the page is not isolated", async () => {

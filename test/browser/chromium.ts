@@ -28,6 +28,9 @@ function executable(path: string): boolean {
   }
 }
 
+/** Packages that the built code imports by name in a browser; bundlers resolve them, here the page's import map does. */
+const decoders = ["@jsquash/jpeg", "@jsquash/png", "@jsquash/webp"];
+
 /** Path of a Chromium: CHROMIUM_PATH, or a usual name on the PATH; null if there is none. */
 export function findChromium(): string | null {
   const given = process.env.CHROMIUM_PATH;
@@ -67,7 +70,11 @@ export function buildSite(): void {
     throw new Error("kernels/build is empty: run `npm run build:kernels`");
   }
   cpSync(kernels, join(site, "kernels/build"), { recursive: true });
-  for (const name of ["page", "ten-steps", "worker", "chat-job", "host-worker", "world-job"]) {
+  for (const name of decoders) {
+    cpSync(join(root, "node_modules", name), join(site, "modules", name), { recursive: true });
+  }
+  const names = ["page", "ten-steps", "worker", "chat-job", "host-worker", "world-job", "image-job"];
+  for (const name of names) {
     const { outputText } = ts.transpileModule(readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8"), {
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,
@@ -89,6 +96,9 @@ const html = `<!doctype html>
 <meta charset="utf-8">
 <link rel="icon" href="data:,">
 <title>deepseek.ts</title>
+<script type="importmap">${JSON.stringify({
+  imports: Object.fromEntries(decoders.map((name) => [`${name}/`, `/modules/${name}/`])),
+})}</script>
 <script type="module" src="/page.js"></script>
 `;
 
