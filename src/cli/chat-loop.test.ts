@@ -190,7 +190,7 @@ describe("commands", () => {
     expect(played.source.prompts[2]).toBe(played.source.prompts[1]);
     expect(played.source.options.map(({ seed }) => seed)).toEqual([7, 8, 9, 10]);
     expect(played.screen).toContain("[removed: u2]\n> /undo\n[removed: u1]\n> /undo\n[nothing to undo]");
-    expect(played.screen).toContain("[error: Conversation: there is no message to answer again]");
+    expect(played.screen).toContain("[error: Conversation: no message to regenerate a reply for]");
     expect(last(played)).toBe(`${bos}${turn("v")}`);
   });
 

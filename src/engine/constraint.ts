@@ -5,7 +5,7 @@
 export interface TokenConstraint {
   /** Sets to -Infinity the logits of tokens that may not come next (EOS included unless `complete`). */
   mask(logits: Float32Array): void;
-  /** Advances by the chosen token. @throws where it was not allowed */
+  /** Advances by the chosen token. @throws if it was not allowed */
   accept(id: number): void;
   /** Whether the output may end here. */
   readonly complete: boolean;

@@ -128,7 +128,7 @@ describe("a conversation", () => {
     conversation.reset();
     expect(conversation.messages).toEqual([]);
     expect(conversation.undo()).toBe(null);
-    expect(() => conversation.regenerate()).toThrow(/no message to answer again/);
+    expect(() => conversation.regenerate()).toThrow(/no message to regenerate/);
     expect(() => conversation.edit(1, "x")).toThrow(/none yet/);
     await answer(conversation.send("w"));
     expect(() => conversation.edit(3, "x")).toThrow(/expected: 1 to 1; found: 3/);
@@ -156,7 +156,7 @@ describe("a conversation", () => {
     const { conversation } = open(["one two three four", ""]);
     const stream = conversation.send("u");
     const first = await stream.next();
-    expect(() => conversation.send("v")).toThrow(/still being written/);
+    expect(() => conversation.send("v")).toThrow(/still being generated/);
     await stream.return(undefined as never);
     const kept = conversation.messages[1].content!;
     expect(kept).toBe((first.value as { text: string }).text);
@@ -170,7 +170,7 @@ describe("a conversation", () => {
     const { conversation } = open(["a", "b"]);
     const [one, two] = [conversation.send("u"), conversation.send("v")];
     await answer(one);
-    await expect(two.next()).rejects.toThrow(/has gone on/);
+    await expect(two.next()).rejects.toThrow(/has changed/);
     expect(roles(conversation)).toBe("user assistant");
   });
 

@@ -24,7 +24,7 @@ export interface TokenStream {
   stats(): GenerationStats;
 }
 
-/** What generates for a conversation: a model with a cache of its own, or an engine that serves several. */
+/** What generates for a conversation: a model with its own cache, or an engine that serves several. */
 export interface TokenSource extends Disposable {
   /** Most tokens of prompt and reply together. */
   readonly context: number;
@@ -63,9 +63,9 @@ export class ModelSource implements TokenSource {
   /** Drafting needs the states of the whole prompt and goes without the cache. @throws ConfigError at once */
   generate(prompt: Prompt, options: SourceOptions): TokenStream {
     const model = this.#model;
-    let tally = begin(model, prompt, options);
+    let recorder = begin(model, prompt, options);
     if (options.speculative) {
-      return { tokens: run(model, prompt, options, tally), stats: () => tally.stats() };
+      return { tokens: run(model, prompt, options, recorder), stats: () => recorder.stats() };
     }
     const seen = contentsOf(prompt);
     const prepare = () => this.#prepare(seen);
@@ -75,9 +75,9 @@ export class ModelSource implements TokenSource {
     const tokens = (async function* () {
       const cache = prepare();
       const settings = { ...options, cache };
-      tally = begin(model, prompt, settings);
+      recorder = begin(model, prompt, settings);
       try {
-        for await (const token of run(model, prompt, settings, tally)) {
+        for await (const token of run(model, prompt, settings, recorder)) {
           seen.tokens.push(token.id);
           yield token;
         }
@@ -85,7 +85,7 @@ export class ModelSource implements TokenSource {
         keep(cache);
       }
     })();
-    return { tokens, stats: () => tally.stats() };
+    return { tokens, stats: () => recorder.stats() };
   }
 
   /** Reads everything anew for the next reply: what the cache holds is of the old weights after these changed. */
@@ -116,7 +116,7 @@ export interface ReplySettings
 
 export interface Reply extends ReplyText {
   readonly stats: GenerationStats & { readonly reasoningTokens: number; readonly stopString: string | null };
-  /** The message in the history; null where nothing was written. */
+  /** The message in the history; null if nothing was written. */
   readonly message: Message | null;
 }
 
@@ -185,7 +185,7 @@ export class Conversation implements Disposable {
     this.#history = [];
   }
 
-  /** Takes back the last user message and all that came after it: that message, or null where there is none. */
+  /** Takes back the last user message and all that came after it: that message, or null if there is none. */
   undo(): Message | null {
     this.#free("undo");
     const at = this.#history.findLastIndex(({ role }) => role === "user");
@@ -206,7 +206,7 @@ export class Conversation implements Disposable {
     this.#free("sendToolResults");
     const other = results.find(({ role }) => role !== "tool");
     if (other !== undefined || results.length === 0) {
-      throw new ConfigError("one or more messages of role tool", {
+      throw new ConfigError("messages must have the role tool", {
         where: "Conversation.sendToolResults",
         found: other?.role ?? "none",
       });
@@ -218,7 +218,7 @@ export class Conversation implements Disposable {
   regenerate(settings: ReplySettings = {}): ReplyStream {
     this.#free("regenerate");
     const at = this.#history.findLastIndex(({ role }) => role === "user");
-    if (at < 0) throw new ConfigError("there is no message to answer again", { where: "Conversation" });
+    if (at < 0) throw new ConfigError("no message to regenerate a reply for", { where: "Conversation" });
     return this.#reply(this.#history.slice(0, at + 1), settings);
   }
 
@@ -242,7 +242,7 @@ export class Conversation implements Disposable {
 
   #free(what: string): void {
     if (!this.#busy) return;
-    throw new ConfigError("a reply is still being written", {
+    throw new ConfigError("a reply is still being generated", {
       where: `Conversation.${what}`,
       hint: "Read it to the end, or call return() on its stream.",
     });
@@ -257,7 +257,7 @@ export class Conversation implements Disposable {
     const prompt = template.prompt(messages, { tools, thinking, variables });
     const room = source.context - prompt.ids.length;
     if (room < 1) {
-      throw new ConfigError("the conversation fills the model's context, and its cache cannot be shifted", {
+      throw new ConfigError("the conversation exceeds the model's context", {
         where: "Conversation",
         expected: `at most ${source.context - 1} tokens`,
         found: prompt.ids.length,
@@ -277,14 +277,14 @@ export class Conversation implements Disposable {
     const start = () => {
       this.#free("reply");
       if (this.#history !== before) {
-        throw new ConfigError("the conversation has gone on since this reply was asked for", {
+        throw new ConfigError("the conversation has changed since this reply was requested", {
           where: "Conversation",
           hint: "Read the reply before sending anything else.",
         });
       }
       this.#busy = true;
     };
-    // The answer so far becomes part of the history, also where the reader leaves early.
+    // The answer so far becomes part of the history, even if the reader stops early.
     const finish = (): Message | null => {
       this.#busy = false;
       const { reasoning, content, calls } = reader.result;

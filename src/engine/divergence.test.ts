@@ -29,7 +29,9 @@ describe("divergence", () => {
   });
 
   it("refuses logits of another text", () => {
-    expect(() => divergence({ ids: [0, 1], rows: [row(0, 0)] }, { ids: [0], rows: [] })).toThrow("one text");
+    expect(() => divergence({ ids: [0, 1], rows: [row(0, 0)] }, { ids: [0], rows: [] })).toThrow(
+      "texts or vocabularies differ",
+    );
   });
 
   it("reads a text in chunks as a whole pass would", async () => {

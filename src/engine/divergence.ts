@@ -4,8 +4,8 @@
  */
 import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { logNorm } from "./chooser.ts";
 import { argmax } from "./sampling.ts";
+import { logNorm } from "./token-sampler.ts";
 
 /** Logits of every predicted token of a text, row by row. */
 export interface TextLogits {
@@ -39,7 +39,7 @@ export async function textLogits(
   progress: (done: number, total: number) => void = () => {},
 ): Promise<TextLogits> {
   if (ids.length < 2) {
-    throw new ConfigError("a text of two tokens or more", { where: "textLogits", found: ids.length });
+    throw new ConfigError("the text has fewer than two tokens", { where: "textLogits", found: ids.length });
   }
   const { device } = model;
   const rows: Float32Array[] = [];
@@ -61,11 +61,11 @@ function logProbabilities(logits: Float32Array): { values: Float64Array; top: nu
   return { values: Float64Array.from(logits, (x) => x - norm), top: argmax(logits) };
 }
 
-/** Compares the logits of two models along one text. @throws ConfigError where the texts or vocabularies differ */
+/** Compares the logits of two models along one text. @throws ConfigError if the texts or vocabularies differ */
 export function divergence(before: TextLogits, after: TextLogits): Divergence {
   const tokens = before.rows.length;
   if (after.rows.length !== tokens || after.rows[0].length !== before.rows[0].length) {
-    throw new ConfigError("logits of one text and one vocabulary", {
+    throw new ConfigError("texts or vocabularies differ", {
       where: "divergence",
       expected: `${tokens} rows of ${before.rows[0].length}`,
       found: `${after.rows.length} rows of ${after.rows[0]?.length ?? 0}`,

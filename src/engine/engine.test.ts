@@ -7,16 +7,16 @@ import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
-import type { GeneratedToken } from "./chooser.ts";
 import type { TokenConstraint } from "./constraint.ts";
 import { Engine, EngineFailedError, QueueFullError } from "./engine.ts";
 import { generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
 import type { EngineRequest } from "./job.ts";
-import { nextTask } from "./next-task.ts";
 import { LogitsError } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
 import { FakeModel } from "./testing-model.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 async function collect(generation: Generation): Promise<number[]> {
   const ids: number[] = [];
@@ -62,7 +62,7 @@ async function serve(engine: Engine, wanted: readonly EngineRequest[], seed: num
   const outputs: Promise<number[]>[] = [];
   for (const request of wanted) {
     outputs.push(collect(engine.submit(request)));
-    for (let turns = random.int(8); turns > 0; turns--) await nextTask();
+    for (let turns = random.int(8); turns > 0; turns--) await yieldToEventLoop();
   }
   return Promise.all(outputs);
 }
@@ -226,7 +226,7 @@ describe("the engine", () => {
       expect(engine.metrics()).toMatchObject({ waiting: 5 });
       queued.cancel();
       expect(engine.metrics()).toMatchObject({ waiting: 4 });
-      await nextTask();
+      await yieldToEventLoop();
       controller.abort();
       expect(waiting.ended).toBe(true);
       let seen = 0;
@@ -246,7 +246,7 @@ describe("the engine", () => {
       const generations = requests(model, 5, 6).map((request) =>
         engine.submit({ ...request, maxTokens: 100, stopIds: [], speculative: true }),
       );
-      for (let i = 0; i < turns; i++) await nextTask();
+      for (let i = 0; i < turns; i++) await yieldToEventLoop();
       await engine[Symbol.asyncDispose]();
       expect(generations.every(({ ended, stats }) => ended && stats.stopReason === "aborted")).toBe(true);
       expect(device.backend.memory().buffers).toBe(before);
@@ -274,7 +274,7 @@ describe("the engine", () => {
       expect(() => engine.submit({ prompt: [1], maxTokens: 4, ...request })).toThrow(message);
     refused({ maxTokens: 4096 }, /max_position_embeddings = 4096.*1 \+ 4096/);
     refused({ maxTokens: 50 }, /cacheTokens = 50.*1 \+ 50/);
-    refused({ prompt: [] }, /empty prompt/);
+    refused({ prompt: [] }, /prompt is empty/);
     refused({ prompt: [61] }, /0 to 60; found: 61/);
     refused({ logitBias: [[61, 1]] }, /logitBias/);
     refused({ logprobs: 1.5 }, /logprobs/);

@@ -11,7 +11,6 @@ import type { CacheDtype } from "../nn/cache.ts";
 import { ConfigError, DeepseekError, DisposedError } from "../tensor/errors.ts";
 import { Generation } from "./generation.ts";
 import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
-import { nextTask } from "./next-task.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
 import { contentsOf } from "./prompt.ts";
@@ -20,6 +19,7 @@ import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
 import { disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 export interface EngineOptions {
   /** Most sequences in one pass, up to 1024; default 16. */
@@ -162,7 +162,7 @@ export class Engine implements AsyncDisposable {
       refuseExperts("Engine.submit", "promptExperts");
     }
     if (length + maxTokens > this.cacheTokens) {
-      throw new ConfigError("prompt and new tokens do not fit the engine's caches", {
+      throw new ConfigError("prompt and new tokens exceed the engine's cache", {
         where: "Engine.submit",
         expected: `at most cacheTokens = ${this.cacheTokens} tokens`,
         found: `${length} + ${maxTokens}`,
@@ -218,7 +218,7 @@ export class Engine implements AsyncDisposable {
   /** @throws EngineFailedError, DisposedError */
   #checkUsable(where: string): void {
     if (this.#failure) throw this.#failure;
-    if (this.#closed) throw new DisposedError("this engine was closed", { where });
+    if (this.#closed) throw new DisposedError("the engine was closed", { where });
   }
 
   metrics(): EngineMetrics {
@@ -243,12 +243,12 @@ export class Engine implements AsyncDisposable {
 
   async #run(): Promise<void> {
     try {
-      let breathed = Number.NEGATIVE_INFINITY;
+      let lastYield = Number.NEGATIVE_INFINITY;
       while (!this.#closed) {
         // Requests and cancellations come in here; a turn costs more than a step of a very small model.
-        if (performance.now() - breathed > 2) {
-          await nextTask();
-          breathed = performance.now();
+        if (performance.now() - lastYield > 2) {
+          await yieldToEventLoop();
+          lastYield = performance.now();
         }
         while (this.#changes.length > 0 && !this.#closed) await this.#changeWeights(this.#changes.shift()!);
         if (this.#closed) break;
@@ -284,14 +284,14 @@ export class Engine implements AsyncDisposable {
   async #step(): Promise<void> {
     const running = [...this.#running];
     const plan = schedule(running.map(due), this.prefillChunk);
-    const readings = running.flatMap(({ sequence }, i) =>
+    const scheduled = running.flatMap(({ sequence }, i) =>
       plan[i] > 0 ? [{ sequence, tokens: plan[i] }] : [],
     );
     const drafted = () => running.reduce((sum, { sequence }) => sum + sequence.drafts.drafted, 0);
     const before = drafted();
-    const outcomes = await step(this.model, readings, { buffers: this.#buffers });
+    const outcomes = await step(this.model, scheduled, { buffers: this.#buffers });
     this.#counts.steps++;
-    this.#counts.batchRows += readings.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
+    this.#counts.batchRows += scheduled.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
     const jobs = new Map(running.map((job) => [job.sequence, job]));
     for (const outcome of outcomes) this.#deliver(jobs.get(outcome.sequence)!, outcome);
   }
@@ -390,7 +390,7 @@ export class Engine implements AsyncDisposable {
     for (const job of [...this.#running, ...this.#waiting]) this.#end(job, "aborted");
     await this.#loop;
     this.#store[Symbol.dispose]();
-    const closed = new DisposedError("this engine was closed", { where: "Engine.changeWeights" });
+    const closed = new DisposedError("the engine was closed", { where: "Engine.changeWeights" });
     for (const { reject } of this.#changes.splice(0)) reject(closed);
   }
 }

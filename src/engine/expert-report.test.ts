@@ -6,13 +6,13 @@ import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { doubles } from "../tensor/testing.ts";
-import type { GeneratedToken } from "./chooser.ts";
 import { Engine } from "./engine.ts";
 import type { TokenExperts } from "./expert-report.ts";
 import { generate } from "./generate.ts";
 import type { EngineRequest } from "./job.ts";
-import { nextTask } from "./next-task.ts";
 import { FakeModel } from "./testing-model.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 async function collect(tokens: AsyncIterable<GeneratedToken>): Promise<GeneratedToken[]> {
   const made: GeneratedToken[] = [];
@@ -112,7 +112,7 @@ describe.each(["deepseek", "v2Lite", "v2", "v3"] as const)("experts of %s", (nam
     expect(tokens.map(({ experts }) => experts)).toEqual(expected(prompt, tokens).tokens);
     const controller = new AbortController();
     const stopped = collect(generate(model, prompt, { ...options, signal: controller.signal }));
-    await nextTask();
+    await yieldToEventLoop();
     controller.abort();
     expect((await stopped).length).toBeLessThan(8);
   });

@@ -1,4 +1,4 @@
-/** Which experts the tokens of one pass took, where a request asks for it: the routers' choices, read once. */
+/** Which experts the tokens of one pass took, if a request asks for it: the routers' choices, read once. */
 import { routerTensors } from "../models/block.ts";
 import type { RouterOutput } from "../nn/moe.ts";
 import { disposeAll, type Tensor } from "../tensor/tensor.ts";

@@ -9,11 +9,11 @@ import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { type Device, Scope } from "../tensor/tensor.ts";
-import { logProbability } from "./chooser.ts";
 import { type GeneratedToken, type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
-import { nextTask } from "./next-task.ts";
 import { argmax } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
+import { logProbability } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 const fixtures = join(import.meta.dirname, "../../test/fixtures/");
 
@@ -244,7 +244,7 @@ describe("generate", () => {
   it("refuses options out of range by name", () => {
     const refused = (prompt: number[], options: Partial<GenerateOptions>, message: RegExp) =>
       expect(() => generate(model, prompt, { maxTokens: 4, ...options })).toThrow(message);
-    refused([], {}, /empty prompt/);
+    refused([], {}, /prompt is empty/);
     refused([1, 32], {}, /0 to 31; found: 32/);
     refused([1], { maxTokens: 0 }, /maxTokens/);
     refused([1], { prefillChunk: 1.5 }, /prefillChunk/);
@@ -279,7 +279,7 @@ describe("a pass in turns", () => {
     let turns = 0;
     using found = await model.hiddenByLayer(ids, { segments: [{ cache: turned, tokens: 60 }] }, () => {
       turns++;
-      return nextTask();
+      return yieldToEventLoop();
     });
     expect(turns).toBe(4);
     expect(await found.data()).toEqual(await expected.data());
@@ -316,7 +316,7 @@ async function until(check: () => void): Promise<void> {
     try {
       return check();
     } catch {
-      await nextTask();
+      await yieldToEventLoop();
     }
   }
 }

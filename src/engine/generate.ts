@@ -7,13 +7,13 @@ import type { TokenModel } from "../models/token-model.ts";
 import type { Cache } from "../nn/cache.ts";
 import type { MlaForm } from "../nn/context.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { GeneratedToken } from "./chooser.ts";
-import { nextTask } from "./next-task.ts";
 import { contentsOf, type Prompt, type PromptContents } from "./prompt.ts";
 import { checkRequest, type DraftCounts, positive, type RequestOptions, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { createCaches, Sequence } from "./sequence.ts";
 import { step } from "./step.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 export type { GeneratedToken, StopReason };
 
@@ -30,7 +30,7 @@ export interface GenerateOptions extends RequestOptions {
 }
 
 export interface SpeculativeStats extends Readonly<DraftCounts> {
-  /** Accepted over drafted; 0 where nothing was drafted. */
+  /** Accepted over drafted; 0 if nothing was drafted. */
   readonly acceptanceRate: number;
 }
 
@@ -50,8 +50,8 @@ export interface GenerationStats {
   readonly speculative?: SpeculativeStats;
 }
 
-/** What a generation has done so far. Readable at any time, also by who ends it early. */
-export class Tally {
+/** Records counts and times of a generation; readable at any time, also after it was ended early. */
+export class GenerationRecorder {
   readonly #promptTokens: number;
   readonly #cachedTokens: number;
   counts: DraftCounts | null = null;
@@ -100,13 +100,16 @@ function check(model: TokenModel, prompt: PromptContents, options: GenerateOptio
   checkRequest(where, model, prompt, options);
   positive(where, "prefillChunk", prefillChunk);
   if (cache && speculative) {
-    throw new ConfigError("drafting needs the states of the whole prompt, which a cache does not hold", {
-      where,
-      name: "cache",
-    });
+    throw new ConfigError(
+      "speculative decoding needs the states of the whole prompt, which a cache does not hold",
+      {
+        where,
+        name: "cache",
+      },
+    );
   }
   if (cache && cache.length >= length) {
-    throw new ConfigError("a cache with fewer tokens than the prompt", {
+    throw new ConfigError("the cache holds more tokens than the prompt", {
       where,
       name: "cache",
       expected: `at most ${length - 1} tokens`,
@@ -122,72 +125,72 @@ const LAYERS_MS = 50;
 /** Ends a pass that nobody waits for any more. */
 class Stopped extends Error {}
 
-/** As `generate`, counting in `tally`. */
+/** As `generate`, counting in `recorder`. */
 export async function* run(
   model: TokenModel,
   prompt: Prompt,
   options: GenerateOptions,
-  tally: Tally,
+  recorder: GenerationRecorder,
 ): AsyncGenerator<GeneratedToken, void> {
   const { maxTokens, signal, speculative = false, cache, mlaForm, prefillChunk = 512 } = options;
   const sequence = new Sequence(model, contentsOf(prompt), options);
   const buffers = new SamplingBuffers();
-  tally.counts = speculative ? sequence.drafts : null;
-  tally.start();
+  recorder.counts = speculative ? sequence.drafts : null;
+  recorder.start();
   try {
     const capacity = sequence.promptTokens + Math.min(maxTokens, 256);
     sequence.attach(cache ? { cache, draftCache: null } : createCaches(model, speculative, { capacity }));
-    let breathed = Number.NEGATIVE_INFINITY;
+    let lastYield = Number.NEGATIVE_INFINITY;
     // A long prompt on a large model takes seconds for one pass: whoever wants to stop it is heard between layers.
     const between = () => {
-      if (performance.now() - breathed < LAYERS_MS) return null;
-      return nextTask().then(() => {
-        breathed = performance.now();
+      if (performance.now() - lastYield < LAYERS_MS) return null;
+      return yieldToEventLoop().then(() => {
+        lastYield = performance.now();
         if (signal?.aborted) throw new Stopped();
       });
     };
     while (sequence.stopReason === null) {
       // A turn for others at most every few milliseconds: each costs more than a small model's token.
-      if (performance.now() - breathed > 8) {
-        await nextTask();
-        breathed = performance.now();
+      if (performance.now() - lastYield > 8) {
+        await yieldToEventLoop();
+        lastYield = performance.now();
       }
       if (signal?.aborted) return;
       const tokens = Math.min(sequence.unread, prefillChunk);
       const [outcome] = await step(model, [{ sequence, tokens }], { mlaForm, buffers, between });
       for (const [i, token] of outcome.tokens.entries()) {
-        tally.stop();
-        tally.generatedTokens++;
+        recorder.stop();
+        recorder.generatedTokens++;
         const last = i === outcome.tokens.length - 1;
-        if (last && sequence.stopReason !== null) tally.stopReason = sequence.stopReason;
+        if (last && sequence.stopReason !== null) recorder.stopReason = sequence.stopReason;
         yield token;
-        tally.start();
+        recorder.start();
         if (signal?.aborted) return;
       }
       if (outcome.error !== undefined) {
-        tally.stopReason = "failed";
+        recorder.stopReason = "failed";
         throw outcome.error;
       }
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
   } finally {
-    tally.stop();
+    recorder.stop();
     if (cache) sequence.detach();
     sequence[Symbol.dispose]();
   }
 }
 
-/** The tally for a generation, once its options are found valid. @throws ConfigError */
-export function begin(model: TokenModel, prompt: Prompt, options: GenerateOptions): Tally {
+/** The recorder for a generation, once its options are found valid. @throws ConfigError */
+export function begin(model: TokenModel, prompt: Prompt, options: GenerateOptions): GenerationRecorder {
   const contents = contentsOf(prompt);
   check(model, contents, options);
-  return new Tally(contents.tokens.length, options.cache?.length ?? 0);
+  return new GenerationRecorder(contents.tokens.length, options.cache?.length ?? 0);
 }
 
 /**
  * Generates tokens after `prompt`, each as it is decided; the generator's return value says what was done. The same
- * seed gives the same tokens. Ending the iteration early frees everything. @throws ConfigError at once, where the
+ * seed gives the same tokens. Ending the iteration early frees everything. @throws ConfigError at once, if the
  * options are out of range or prompt and new tokens exceed the model's context
  */
 export function generate(
@@ -195,9 +198,9 @@ export function generate(
   prompt: Prompt,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStats> {
-  const tally = begin(model, prompt, options);
+  const recorder = begin(model, prompt, options);
   return (async function* () {
-    yield* run(model, prompt, options, tally);
-    return tally.stats();
+    yield* run(model, prompt, options, recorder);
+    return recorder.stats();
   })();
 }

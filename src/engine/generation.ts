@@ -1,14 +1,15 @@
-/** One request's output as the engine delivers it: an iteration over tokens that may be left or cancelled any time. */
-import type { GeneratedToken } from "./chooser.ts";
+/** One request's output as the engine delivers it: an iteration over tokens that may be left or canceled any time. */
+
 import type { TokenExperts } from "./expert-report.ts";
 import type { GenerationStats } from "./generate.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
 
 export interface EngineStats extends GenerationStats {
   /** From the request to the first pass over its prompt. */
   readonly queueMs: number;
   /** How often it gave up its cache to older requests and read its tokens again. */
   readonly preemptions: number;
-  /** How often the weights changed after its first token: its tokens come of one set of weights where this is 0. */
+  /** How often the weights changed after its first token: its tokens come of one set of weights if this is 0. */
   readonly weightChanges: number;
 }
 
@@ -57,7 +58,7 @@ export class Generation implements AsyncIterableIterator<GeneratedToken, undefin
     return this.#ended;
   }
 
-  /** Ends the generation at once and frees its place; tokens not yet read are lost. Nothing where it has ended. */
+  /** Ends the generation at once and frees its place; tokens not yet read are lost. Nothing if it has ended. */
   cancel(): void {
     if (this.#ended) return;
     this.#tokens.length = 0;

@@ -1,8 +1,8 @@
 /**
  * Generation of tokens and of text, of one sequence or of many at once; conversations; a host that answers requests with
- * text, in a thread of its own or in a page's worker.
+ * text, in its own thread or in a page's worker.
  */
-export type { ChooserOptions, TokenLogprob } from "./chooser.ts";
+
 export type { JsonOptions } from "./constraint/json-schema.ts";
 export {
   type ConstraintOptions,
@@ -86,3 +86,4 @@ export type { SequenceOptions } from "./sequence.ts";
 export type { TextSource } from "./text.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";
 export { type PlainTextOptions, processText, type TextResult, type TextTask } from "./text-job.ts";
+export type { TokenLogprob, TokenSamplerOptions } from "./token-sampler.ts";

@@ -8,7 +8,7 @@ import type { Sequence, SequenceOptions } from "./sequence.ts";
 export interface EngineRequest extends SequenceOptions {
   readonly prompt: Prompt;
   /**
-   * Whether the prompt may start from what other requests left in caches; default true. Never where its own tokens are
+   * Whether the prompt may start from what other requests left in caches; default true. Never if its own tokens are
    * scored or their experts reported.
    */
   readonly reusePrefix?: boolean;

@@ -1,6 +1,6 @@
 /**
  * Caches of sequences that have ended, kept for prompts that begin alike: the next turn of a conversation, another
- * question under the same instructions. The longest unused goes first where room is needed.
+ * question under the same instructions. Evicts least recently used entries to make room.
  */
 import { beginningOf, type Contents, commonPrefix } from "./prompt.ts";
 import { disposeCaches, type SequenceCaches } from "./sequence.ts";
@@ -28,7 +28,7 @@ export class PrefixStore implements Disposable {
     return this.#entries;
   }
 
-  /** Takes over the caches of a sequence of `contents`, or frees them where another entry holds as much. */
+  /** Takes over the caches of a sequence of `contents`, or frees them if another entry holds as much. */
   add(contents: Contents, caches: SequenceCaches): void {
     // A draft that nobody decided on may be the last in the cache.
     const held = beginningOf(contents, caches.cache.length);

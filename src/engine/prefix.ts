@@ -19,7 +19,7 @@ const SHORTEST = 16;
 export interface FoundPrefix {
   readonly length: number;
   readonly caches: SequenceCaches;
-  /** The entry of the store that has it; null where a running sequence has. */
+  /** The entry of the store that has it; null if a running sequence has. */
   readonly stored: StoredPrefix | null;
 }
 
@@ -46,7 +46,7 @@ export function findPrefix(
 }
 
 /**
- * Caches for a sequence that starts at `found`. A stored entry is taken over where that loses less than it saves to
+ * Caches for a sequence that starts at `found`. A stored entry is taken over if that loses less than it saves to
  * copy, else it stays and is copied, as is the beginning of a running sequence.
  */
 export function startCaches(

@@ -3,14 +3,14 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
-import { logProbability } from "./chooser.ts";
 import { Engine } from "./engine.ts";
 import type { EngineRequest } from "./job.ts";
-import { nextTask } from "./next-task.ts";
 import { contentsOf } from "./prompt.ts";
 import { PromptScores, rowsOfLogits } from "./prompt-scores.ts";
 import { LogitsError } from "./sampling.ts";
 import { smallV3 } from "./testing.ts";
+import { logProbability } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 const random = new Random(8);
 const promptOf = (length: number) => Array.from({ length }, () => random.int(30));
@@ -96,8 +96,8 @@ describe("scores of prompts", () => {
       await using engine = new Engine(model, { prefillChunk: 4 });
       const request = { prompt: promptOf(60), maxTokens: 3, promptLogprobs: 1 };
       const generation = engine.submit(request);
-      await nextTask();
-      await nextTask();
+      await yieldToEventLoop();
+      await yieldToEventLoop();
       generation.cancel();
       await run(engine, request);
     }

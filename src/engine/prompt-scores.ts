@@ -4,8 +4,8 @@
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type GeneratedToken, scoredToken } from "./chooser.ts";
 import { type Contents, spanAt } from "./prompt.ts";
+import { type GeneratedToken, scoredToken } from "./token-sampler.ts";
 
 /** Rows whose logits are in memory at once: 33 MB for 129,280 tokens. */
 const SLICE = 64;
@@ -61,7 +61,7 @@ export class PromptScores {
   }
 }
 
-/** The rows of a tensor `[rows, V]`: its own memory, where the device shows it, so that they end with it. */
+/** The rows of a tensor `[rows, V]`: its own memory, if the device shows it, so that they end with it. */
 export async function rowsOfLogits(output: Tensor): Promise<Float32Array[]> {
   const [rows, width] = output.shape;
   const view = output.mappedView(0, output.size);

@@ -7,13 +7,11 @@ import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
-import type { GeneratedToken } from "./chooser.ts";
 import { ModelSource } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { type GenerateOptions, generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
 import type { EngineRequest } from "./job.ts";
-import { nextTask } from "./next-task.ts";
 import {
   beginningOf,
   commonPrefix,
@@ -24,6 +22,8 @@ import {
   spanAt,
 } from "./prompt.ts";
 import { FakeModel } from "./testing-model.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 async function collect(tokens: AsyncIterable<GeneratedToken>): Promise<GeneratedToken[]> {
   const made: GeneratedToken[] = [];
@@ -160,7 +160,7 @@ describe.each(["fake", "llama", "v3"] as const)("embeddings in a prompt (%s)", (
     );
     const part = embedded(ids.slice(10, 35));
     const late = engine.submit({ ...options, prompt: [ids.slice(0, 10), part, ids.slice(35)] });
-    // It has a view of its own.
+    // It has its own view.
     part.embeddings.dispose();
     expect(await collect(late)).toEqual(expected.tokens);
     expect(late.stats).toMatchObject({ promptTokens: 60, cachedTokens: 0 });
@@ -214,7 +214,7 @@ describe.each(["fake", "llama", "v3"] as const)("embeddings in a prompt (%s)", (
       expect(await run(wanted.b)).toEqual({ tokens: expected.b.tokens, cached: 52 });
       expect((await run(wanted.a)).tokens).toEqual(expected.a.tokens);
       running.cancel();
-      await nextTask();
+      await yieldToEventLoop();
     }
   });
 
@@ -269,7 +269,7 @@ describe("what is refused", () => {
     const ids = device.empty([2, 1], "i32");
     refused({ embeddings: ids }, /f32 \[n, 1\].*i32 \[2, 1\]/);
     refused({ embeddings: createReferenceDevice().empty([2, 1]) }, /another device/);
-    expect(() => generate(model, [[]], { maxTokens: 1 })).toThrow(/empty prompt/);
+    expect(() => generate(model, [[]], { maxTokens: 1 })).toThrow(/prompt is empty/);
     expect(device.backend.memory().buffers).toBe(buffers + 2);
   });
 });

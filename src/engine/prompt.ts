@@ -1,5 +1,5 @@
 /**
- * What a sequence begins with: token ids, and embeddings where an encoder (of images, for example) stands in for ids.
+ * What a sequence begins with: token ids, and embeddings if an encoder (of images, for example) stands in for ids.
  *
  * A position of embeddings has no id. The model reads its embedding, and so does the prediction module where it is the
  * next token; caches are compared by its content (`commonPrefix`); penalties do not see it; `promptLogprobs` gives it
@@ -10,7 +10,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** Embeddings in place of token ids. */
 export interface EmbeddingPart {
   /**
-   * `[n, d]` f32 on the model's device. A sequence takes a view of its own when it begins (`Engine.submit`; for
+   * `[n, d]` f32 on the model's device. A sequence takes its own view when it begins (`Engine.submit`; for
    * `generate`, when the first token is asked for): the tensor stays the caller's and may be freed from then on.
    */
   readonly embeddings: Tensor;

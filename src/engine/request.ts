@@ -1,11 +1,11 @@
 /** What is asked of a generation, wherever it runs, and its refusal by name and number. */
 import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { ChooserOptions } from "./chooser.ts";
 import type { PromptContents } from "./prompt.ts";
 import { checkSampling } from "./sampling.ts";
+import type { TokenSamplerOptions } from "./token-sampler.ts";
 
-export interface RequestOptions extends ChooserOptions {
+export interface RequestOptions extends TokenSamplerOptions {
   /** Most tokens to generate, at least 1; an engine takes 0 too. */
   readonly maxTokens: number;
   /** Tokens after which generation ends, themselves included in the output; default: the configuration's EOS. */
@@ -23,7 +23,7 @@ export interface RequestOptions extends ChooserOptions {
 }
 
 /**
- * `stop`: at a stop id, a stop string, or where a constraint lets nothing follow; `length`: at `maxTokens`;
+ * `stop`: at a stop id, a stop string, or if a constraint lets nothing follow; `length`: at `maxTokens`;
  * `aborted`: by a signal or by leaving; `failed`: by an error, which the iteration throws.
  */
 export type StopReason = "stop" | "length" | "aborted" | "failed";
@@ -47,7 +47,7 @@ export function positive(where: string, name: string, value: number): void {
   inRange(where, name, value, 1, Number.MAX_SAFE_INTEGER);
 }
 
-/** @throws ConfigError where a part's embeddings are not what the model reads, or have no hash */
+/** @throws ConfigError if a part's embeddings are not what the model reads, or have no hash */
 function checkEmbeddings(where: string, { config, device }: TokenModel, { spans }: PromptContents): void {
   for (const { embeddings, hash, start } of spans) {
     const { shape, dtype } = embeddings;
@@ -100,7 +100,7 @@ export function checkRequest(
   inRange(where, "minTokens", minTokens, 0, maxTokens);
   positive(where, "vocabularySize", vocabularySize);
   if (vocabularySize > config.vocabSize) {
-    throw new ConfigError("more tokens than the head has rows", {
+    throw new ConfigError("more tokens than rows of the output head", {
       where,
       name: "vocabularySize",
       expected: `at most ${config.vocabSize}`,
@@ -108,7 +108,7 @@ export function checkRequest(
     });
   }
   if (typeof logprobs === "number" && !(Number.isInteger(logprobs) && logprobs >= 0)) {
-    throw new ConfigError("a number of alternatives", {
+    throw new ConfigError("invalid number of alternatives", {
       where,
       name: "logprobs",
       expected: "an integer, 0 or more",
@@ -117,7 +117,7 @@ export function checkRequest(
   }
   checkEmbeddings(where, model, prompt);
   if (length === 0) {
-    throw new ConfigError("an empty prompt", {
+    throw new ConfigError("the prompt is empty", {
       where,
       expected: "at least one token",
       found: 0,
@@ -133,7 +133,7 @@ export function checkRequest(
   for (const [name, ids] of given) {
     const outside = ids.find((id) => !known(id));
     if (outside === undefined) continue;
-    throw new ConfigError("a token that the model does not have", {
+    throw new ConfigError("token id outside the model's vocabulary", {
       where,
       name,
       expected: `0 to ${config.vocabSize - 1}`,
@@ -141,7 +141,7 @@ export function checkRequest(
     });
   }
   if (length + maxTokens > config.maxPositions) {
-    throw new ConfigError("prompt and new tokens do not fit the model's context", {
+    throw new ConfigError("prompt and new tokens exceed the model's context", {
       where,
       expected: `at most max_position_embeddings = ${config.maxPositions} tokens`,
       found: `${length} + ${maxTokens}`,

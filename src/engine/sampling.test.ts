@@ -113,7 +113,7 @@ describe("sampling", () => {
 
   it("says so where nothing may come next", () => {
     const none = new Float32Array(3).fill(Number.NEGATIVE_INFINITY);
-    expect(() => candidates(none, {})).toThrow(/no token may come next/);
+    expect(() => candidates(none, {})).toThrow(/no token is allowed here/);
     expect(() => candidates(Float32Array.of(Number.NaN, 1), {})).toThrow(/not finite/);
   });
 

@@ -53,7 +53,7 @@ export function checkSampling(options: SamplingOptions): void {
 }
 
 /**
- * Index of the largest of the first `count` logits; the lowest where several are largest. NaN counts as larger than
+ * Index of the largest of the first `count` logits; the lowest if several are largest. NaN counts as larger than
  * any number, so that one look at the result tells whether all of them are numbers.
  */
 export function argmax(logits: ArrayLike<number>, count = logits.length): number {
@@ -124,7 +124,7 @@ export class SamplingBuffers {
 }
 
 /**
- * Candidates with their probabilities, which sum to 1: most probable first where some were cut off, else in the order
+ * Candidates with their probabilities, which sum to 1: most probable first if some were cut off, else in the order
  * of ids.
  */
 export interface Candidates {
@@ -132,7 +132,7 @@ export interface Candidates {
   readonly probabilities: Float64Array;
 }
 
-/** The model's output is no distribution: its weights are damaged, or values overflow on the way. */
+/** The model's output is not a distribution: its weights are damaged, or values overflow on the way. */
 export class LogitsError extends DeepseekError {
   override name = "LogitsError";
 
@@ -146,17 +146,17 @@ export class LogitsError extends DeepseekError {
   }
 }
 
-/** Refuses logits by the largest of them. @throws LogitsError, ConfigError where masks left no token */
+/** Refuses logits by the largest of them. @throws LogitsError, ConfigError if masks left no token */
 export function checkLargest(largest: number, masked: boolean): void {
   if (Number.isFinite(largest)) return;
   if (!masked || largest !== Number.NEGATIVE_INFINITY) throw new LogitsError(largest);
-  throw new ConfigError("no token may come next", { where: "sampling", name: "constraint" });
+  throw new ConfigError("no token is allowed here", { where: "sampling", name: "constraint" });
 }
 
 /**
  * The distribution that a draw is made from, for a temperature above 0. It lies in `buffers` until these serve another.
  * @param count tokens that exist: rows of a padded head beyond it are never drawn
- * @throws LogitsError where they are not finite, ConfigError where all of them are -Infinity
+ * @throws LogitsError if they are not finite, ConfigError if all of them are -Infinity
  */
 export function candidates(
   logits: Float32Array,

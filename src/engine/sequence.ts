@@ -6,11 +6,11 @@ import type { TokenModel } from "../models/token-model.ts";
 import type { Cache, CacheDtype } from "../nn/cache.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { Chooser, type GeneratedToken } from "./chooser.ts";
 import type { ExpertReport, TokenExperts } from "./expert-report.ts";
 import { beginningOf, type Contents, type EmbeddingSpan, idsIn, type PromptContents } from "./prompt.ts";
 import { PromptScores } from "./prompt-scores.ts";
 import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
+import { type GeneratedToken, TokenSampler } from "./token-sampler.ts";
 
 export interface SequenceCaches {
   /** Holds a true prefix of the prompt, which may be empty; at least the last token of the prompt is not in it. */
@@ -40,7 +40,7 @@ export class Sequence implements Contents, Disposable {
   readonly tokens: number[];
   readonly spans: readonly EmbeddingSpan[];
   readonly promptTokens: number;
-  readonly chooser: Chooser;
+  readonly sampler: TokenSampler;
   readonly drafts: DraftCounts = { drafted: 0, accepted: 0 };
   /** Scores of the prompt's tokens, as far as it was read; null: they are not asked for. */
   readonly scoring: PromptScores | null;
@@ -72,7 +72,7 @@ export class Sequence implements Contents, Disposable {
     this.#maxTokens = maxTokens;
     this.#stopIds = new Set(stopIds);
     const count = options.vocabularySize ?? model.config.vocabSize;
-    this.chooser = new Chooser({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
+    this.sampler = new TokenSampler({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
     this.reportsExperts = experts;
     this.promptExperts = promptExperts ? [] : null;
     this.scoring = promptLogprobs === false ? null : new PromptScores(contents, promptLogprobs, count);
@@ -157,9 +157,9 @@ export class Sequence implements Contents, Disposable {
 
   /** Adds a decided token, chosen from `logits`, and sees whether it is the last. */
   accept(id: number, logits: Float32Array): GeneratedToken {
-    const token = this.chooser.accept(id, logits);
+    const token = this.sampler.accept(id, logits);
     this.tokens.push(id);
-    if (this.#stopIds.has(id) || this.chooser.finished) this.stopReason = "stop";
+    if (this.#stopIds.has(id) || this.sampler.finished) this.stopReason = "stop";
     else if (this.remaining === 0) this.stopReason = "length";
     return token;
   }

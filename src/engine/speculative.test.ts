@@ -5,11 +5,11 @@ import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { Random } from "../tensor/random.ts";
 import { type Device, Scope } from "../tensor/tensor.ts";
 import { cpuDevice } from "../tensor/testing.ts";
-import { Chooser } from "./chooser.ts";
 import { type GenerateOptions, type GenerationStats, generate } from "./generate.ts";
 import { argmax, type Candidates, candidates } from "./sampling.ts";
 import { residual, verify } from "./speculative.ts";
 import { makePredictable, smallV3 } from "./testing.ts";
+import { TokenSampler } from "./token-sampler.ts";
 
 async function collect(model: CausalLM, prompt: number[], options: GenerateOptions) {
   const generator = generate(model, prompt, { stopIds: [], ...options });
@@ -250,7 +250,7 @@ describe("the rejection test", () => {
 
   it("turns draws of any draft distribution into draws of the target", () => {
     const random = new Random(11);
-    const chooser = new Chooser({ temperature: 1 }, random, [], 5);
+    const sampler = new TokenSampler({ temperature: 1 }, random, [], 5);
     const cases = [
       [
         [5, 2, 2, 1, 0],
@@ -279,7 +279,7 @@ describe("the rejection test", () => {
       const counts = new Float64Array(5);
       let accepted = 0;
       for (let i = 0; i < runs; i++) {
-        const result = verify(target, draft, chooser.draw(draft), chooser);
+        const result = verify(target, draft, sampler.draw(draft), sampler);
         counts[result.id]++;
         if (result.accepted) accepted++;
       }

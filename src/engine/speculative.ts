@@ -1,7 +1,7 @@
 /**
  * Self-speculative decoding with the first multi-token-prediction module (DeepSeek-V3, arXiv 2412.19437 sections 2.2
  * and 5.4.3; the rejection test is that of arXiv 2302.01318): the module drafts one token ahead, the main model reads
- * the draft together with the token before it and keeps it where the test allows, so that two tokens can come out of
+ * the draft together with the token before it and keeps it if the test allows, so that two tokens can come out of
  * one pass. Greedy decoding gives the tokens of plain decoding, sampling the distribution of plain sampling (from
  * other random numbers, hence other tokens for one seed).
  *
@@ -11,8 +11,9 @@
  * The module only ever sees decided tokens, so that its cache needs no rolling back. `step.ts` does the passes; here
  * is the test. Left out: drafts longer than one.
  */
-import type { Chooser } from "./chooser.ts";
+
 import type { Candidates } from "./sampling.ts";
+import type { TokenSampler } from "./token-sampler.ts";
 
 function probability({ ids, probabilities }: Candidates, id: number): number {
   const index = ids.indexOf(id);
@@ -33,18 +34,18 @@ export function residual(target: Candidates, draft: Candidates): Candidates {
 }
 
 /**
- * The next token where `drafted` was drawn from `draft` and `target` is wanted: `drafted` with probability
+ * The next token if `drafted` was drawn from `draft` and `target` is wanted: `drafted` with probability
  * min(1, target / draft), else a draw from the residual. Its distribution is exactly `target`.
  */
 export function verify(
   target: Candidates,
   draft: Candidates,
   drafted: number,
-  chooser: Pick<Chooser, "draw" | "uniform">,
+  sampler: Pick<TokenSampler, "draw" | "uniform">,
 ): { id: number; accepted: boolean } {
   const p = probability(target, drafted);
   const q = probability(draft, drafted);
   // Greedy decoding, and any certain case, draws no random number.
-  const accepted = p >= q || (p > 0 && chooser.uniform() * q < p);
-  return accepted ? { id: drafted, accepted } : { id: chooser.draw(residual(target, draft)), accepted };
+  const accepted = p >= q || (p > 0 && sampler.uniform() * q < p);
+  return accepted ? { id: drafted, accepted } : { id: sampler.draw(residual(target, draft)), accepted };
 }

@@ -11,15 +11,15 @@ import type { RouterOutput } from "../nn/moe.ts";
 import { joinRows } from "../nn/segments.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { GeneratedToken } from "./chooser.ts";
 import { ExpertReport } from "./expert-report.ts";
 import { rowsOfLogits } from "./prompt-scores.ts";
 import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
 import type { EmbeddedRows, Sequence } from "./sequence.ts";
 import { verify } from "./speculative.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
 
-/** How many tokens a sequence reads in a step, at most as many as it has unread. */
-export interface Reading {
+/** The number of tokens that a sequence processes in a step, at most those not yet processed. */
+export interface ScheduledTokens {
   readonly sequence: Sequence;
   readonly tokens: number;
 }
@@ -31,12 +31,12 @@ export interface StepOptions {
   readonly buffers?: SamplingBuffers;
   /**
    * Asked before each layer: a promise to wait for, or null. What it throws ends the step and leaves the caches as they
-   * were. Only where nobody disposes of the sequences meanwhile.
+   * were. The sequences must not be disposed of at that time.
    */
   readonly between?: () => Promise<void> | null;
 }
 
-/** What became of a reading. */
+/** The outcome of a sequence in a step. */
 export interface Outcome {
   readonly sequence: Sequence;
   /** The tokens decided, none to two; also before an error. */
@@ -61,7 +61,7 @@ function draftsNext(sequence: Sequence): boolean {
   return pending !== null && unread === 1 && generatedTokens > 0 && !ending(sequence);
 }
 
-/** What a pass reads: ids `[1, N]`; where embeddings are among them, the embeddings of all, `[1, N, d]`. */
+/** What a pass reads: ids `[1, N]`; if embeddings are among them, the embeddings of all, `[1, N, d]`. */
 function inputOf(model: TokenModel, ids: readonly number[], embedded: readonly EmbeddedRows[]): Tensor {
   const input = model.ids([ids]);
   if (embedded.length === 0) return input;
@@ -115,10 +115,10 @@ async function draft(
   const logits = await rowsOfLogits(output);
   drafting.forEach((sequence, i) => {
     try {
-      const { ids, probabilities } = sequence.chooser.distribution(logits[i], buffers);
+      const { ids, probabilities } = sequence.sampler.distribution(logits[i], buffers);
       // It is needed beside the main model's.
       const distribution = { ids: ids.slice(), probabilities: probabilities.slice() };
-      drafts.set(sequence, { distribution, id: sequence.chooser.draw(distribution) });
+      drafts.set(sequence, { distribution, id: sequence.sampler.draw(distribution) });
     } catch (error) {
       failed.set(sequence, error);
     }
@@ -126,7 +126,7 @@ async function draft(
   return drafts;
 }
 
-interface Placed extends Reading {
+interface Placed extends ScheduledTokens {
   readonly draft: Draft | null;
   /** Position of the first token. */
   readonly start: number;
@@ -140,7 +140,7 @@ interface Placed extends Reading {
 
 const NONE = { first: 0, rows: 0 };
 
-/** A pass of the main model: the ids of all readings, their segments, and the rows whose logits are wanted. */
+/** A pass of the main model: the ids of all scheduled tokens, their segments, and the rows whose logits are wanted. */
 function passOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[]; wanted: number[] } {
   const ids: number[] = [];
   const wanted: number[] = [];
@@ -182,7 +182,7 @@ function useStates(
   return wanted.length === 0 ? model.device.empty([0, 0]) : model.logits(model.rows(hidden, wanted));
 }
 
-/** The pass of the main model over all readings: logits of the wanted rows, in order, `[n, V]`; see `useStates`. */
+/** The pass of the main model over all scheduled: logits of the wanted rows, in order, `[n, V]`; see `useStates`. */
 async function readTokens(
   model: TokenModel,
   placed: readonly Placed[],
@@ -238,7 +238,7 @@ function choose(
   buffers: SamplingBuffers | undefined,
   report: ExpertReport | null,
 ): void {
-  const { chooser, reportsExperts } = sequence;
+  const { sampler, reportsExperts } = sequence;
   const [first, second] = logits;
   const decide = (id: number, logits: Float32Array, row: number) => {
     const token = sequence.accept(id, logits);
@@ -246,11 +246,11 @@ function choose(
   };
   const last = row + read - 1;
   if (!draft) {
-    decide(chooser.draw(chooser.distribution(first, buffers)), first, last);
+    decide(sampler.draw(sampler.distribution(first, buffers)), first, last);
     return;
   }
-  const target = chooser.distribution(first, buffers);
-  const { id, accepted } = verify(target, draft.distribution, draft.id, chooser);
+  const target = sampler.distribution(first, buffers);
+  const { id, accepted } = verify(target, draft.distribution, draft.id, sampler);
   sequence.drafts.drafted++;
   decide(id, first, last);
   if (!accepted) {
@@ -259,7 +259,7 @@ function choose(
   }
   sequence.drafts.accepted++;
   if (sequence.stopReason !== null) return;
-  decide(chooser.draw(chooser.distribution(second, buffers)), second, last + 1);
+  decide(sampler.draw(sampler.distribution(second, buffers)), second, last + 1);
 }
 
 /** Takes the rejected token out of the cache and its state out of what waits for the module. */
@@ -271,19 +271,19 @@ function forgetDraft(sequence: Sequence): void {
 }
 
 /**
- * Moves every sequence on; outcomes in the order of the readings. A sequence that loses its caches on the way (because
- * it was cancelled) is left out. Throws only what the device or the model threw: then no sequence can go on.
+ * Moves every sequence on; outcomes in the order of the scheduled. A sequence that loses its caches on the way (because
+ * it was canceled) is left out. Throws only what the device or the model threw: then no sequence can go on.
  */
 export async function step(
   model: TokenModel,
-  readings: readonly Reading[],
+  scheduled: readonly ScheduledTokens[],
   { mlaForm = "auto", buffers, between }: StepOptions = {},
 ): Promise<Outcome[]> {
   const failed = new Map<Sequence, unknown>();
-  const sequences = readings.map(({ sequence }) => sequence);
+  const sequences = scheduled.map(({ sequence }) => sequence);
   const drafts = await draft(model, sequences, mlaForm, buffers, failed);
-  // Short readings together: they share the products of the absorbed form.
-  const order = readings
+  // Short scheduled together: they share the products of the absorbed form.
+  const order = scheduled
     .filter(({ sequence }) => sequence.attached && !failed.has(sequence))
     .sort((a, b) => a.tokens - b.tokens);
   let rows = 0;
@@ -307,15 +307,15 @@ export async function step(
   const outcomes = new Map<Sequence, Outcome>();
   for (const [sequence, error] of failed) outcomes.set(sequence, { sequence, tokens: [], error });
   let at = 0;
-  for (const reading of placed) {
-    const { sequence, wanted, start, row } = reading;
+  for (const part of placed) {
+    const { sequence, wanted, start, row } = part;
     const own = logits.slice(at, at + wanted);
     at += wanted;
     if (!sequence.attached || failed.has(sequence)) continue;
     const tokens: GeneratedToken[] = [];
-    if (report) sequence.keepPromptExperts(report, start, reading.tokens, row);
+    if (report) sequence.keepPromptExperts(report, start, part.tokens, row);
     try {
-      if (wanted > 0) choose(reading, own, tokens, buffers, report);
+      if (wanted > 0) choose(part, own, tokens, buffers, report);
       else if (sequence.remaining === 0 && sequence.unread === 0) sequence.finish();
       outcomes.set(sequence, { sequence, tokens });
     } catch (error) {

@@ -1,4 +1,4 @@
-/** A small random model with a tokenizer of its own in a folder, for tests and the load test of the server. Node only. */
+/** A small random model with its own tokenizer in a folder, for tests and the load test of the server. Node only. */
 import { modelEntries } from "../checkpoint/model.ts";
 import { nodeFolderSink } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";

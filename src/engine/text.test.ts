@@ -234,7 +234,7 @@ describe("text", () => {
         expect(result.stats.generatedTokens).toBeLessThanOrEqual(answer.length);
       }
     }
-    // Held-back text comes out where the stop string is not completed.
+    // Held-back text comes out if the stop string is not completed.
     const almost = await collect(completeText(model, tokenizer, "let", { ...options, stop: "cats" }));
     expect(almost.text).toBe(full);
     expect(almost.stats.stopString).toBeNull();
@@ -250,7 +250,7 @@ describe("text", () => {
     expect(await count(`${TOKEN.bos}the cat`, { bos: true })).toBe(plain + 1);
     expect(await count(`${TOKEN.bos}the cat`, { bos: true, parseSpecial: false })).toBeGreaterThan(plain + 2);
     expect(await count([5, 6, 7], { bos: true })).toBe(3);
-    expect(() => completeText(model, tokenizer, "", options)).toThrow(/empty prompt/);
+    expect(() => completeText(model, tokenizer, "", options)).toThrow(/prompt is empty/);
     const adding = { ...tokenizer, prefixIds: [tokenizer.specialIds.bos!] };
     expect(await count("the cat", {}, adding)).toBe(plain + 1);
     expect(await count(`${TOKEN.bos}the cat`, {}, adding)).toBe(plain + 1);
@@ -274,7 +274,7 @@ describe("text", () => {
     const withBos = await collect(fillText(model, tokenizer, "const ", ";", { ...options, bos: true }));
     expect(withBos.stats.promptTokens).toBe(prompt.length + 1);
     const without = { ...tokenizer, specialIds: {} };
-    expect(() => fillText(model, without, "a", "b", options)).toThrow(/fill in the middle/);
+    expect(() => fillText(model, without, "a", "b", options)).toThrow(/lacks a fill-in-the-middle token/);
   });
 
   it("keeps what was written when it is aborted, and frees everything when left", async () => {

@@ -35,7 +35,7 @@ export interface TextChunk {
 }
 
 export interface TextStats extends GenerationStats {
-  /** The stop string that ended the output, where one did. */
+  /** The stop string that ended the output, if one did. */
   readonly stopString: string | null;
 }
 
@@ -73,12 +73,12 @@ interface Begun {
 
 function beginOn(source: TextSource, prompt: Prompt, options: GenerateOptions): Begun {
   if (!(source instanceof Engine)) {
-    const tally = begin(source, prompt, options);
-    return { tokens: run(source, prompt, options, tally), stats: () => tally.stats() };
+    const recorder = begin(source, prompt, options);
+    return { tokens: run(source, prompt, options, recorder), stats: () => recorder.stats() };
   }
   for (const name of ["cache", "prefillChunk", "mlaForm"] as const) {
     if (options[name] === undefined) continue;
-    throw new ConfigError("an engine decides this itself", { where: "Engine", name, found: options[name] });
+    throw new ConfigError("option is decided by the engine", { where: "Engine", name, found: options[name] });
   }
   const generation = source.submit({ ...options, prompt });
   return { tokens: generation, stats: () => generation.stats };
@@ -114,7 +114,7 @@ function stream(
       }
       if (stops.found !== null) break;
     }
-    // A character that was begun and not finished is no text.
+    // A character that was begun and not finished is not text.
     const rest = stops.end();
     if (rest !== "") yield { text: rest, tokens };
     const stats = begun.stats();
@@ -140,7 +140,7 @@ export function completeText(
 
 /**
  * Writes what belongs between `prefix` and `suffix`, in prefix-suffix-middle order. Ends as `completeText` does, and
- * at any FIM sentinel. @throws ConfigError at once, also where the tokenizer has no sentinels
+ * at any FIM sentinel. @throws ConfigError at once, also if the tokenizer has no sentinels
  */
 export function fillText(
   source: TextSource,

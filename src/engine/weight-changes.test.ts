@@ -7,13 +7,13 @@ import { DisposedError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { doubles } from "../tensor/testing.ts";
-import type { GeneratedToken } from "./chooser.ts";
 import { ModelSource } from "./conversation.ts";
 import { Engine, EngineFailedError } from "./engine.ts";
 import { generate } from "./generate.ts";
 import type { Generation } from "./generation.ts";
-import { nextTask } from "./next-task.ts";
 import { FakeModel } from "./testing-model.ts";
+import type { GeneratedToken } from "./token-sampler.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 async function collect(tokens: AsyncIterable<GeneratedToken>): Promise<number[]> {
   const ids: number[] = [];
@@ -73,12 +73,12 @@ describe.each([
       const first = await collect(engine.submit({ prompt: stored, ...options }));
       let made: number[] = [];
       const changeWeights = async () => {
-        await nextTask();
+        await yieldToEventLoop();
         const { running, cacheTokens } = engine.metrics();
         expect({ running, cacheTokens }).toEqual({ running: 0, cacheTokens: 0 });
         // No step runs meanwhile.
         made = generations.map(({ stats }) => stats.generatedTokens);
-        for (let i = 0; i < 5; i++) await nextTask();
+        for (let i = 0; i < 5; i++) await yieldToEventLoop();
         expect(generations.map(({ stats }) => stats.generatedTokens)).toEqual(made);
         change();
       };

@@ -1,7 +1,7 @@
 /** Fields beyond OpenAI's, and what evaluation harnesses ask, as a running server answers them. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { logProbability } from "../engine/chooser.ts";
 import { rowsOfLogits } from "../engine/prompt-scores.ts";
+import { logProbability } from "../engine/token-sampler.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { greedy, startTestServer, type TestServer, user } from "./test-server.ts";

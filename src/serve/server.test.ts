@@ -1,7 +1,7 @@
 /** Chat and completions as OpenAI's own client sees them. */
 import type OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { logProbability } from "../engine/chooser.ts";
+import { logProbability } from "../engine/token-sampler.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { TOKEN } from "../tokenizer/families.ts";

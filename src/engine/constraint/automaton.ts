@@ -1,14 +1,14 @@
 /**
  * Finite deterministic automata over integers, which are bytes or code points: intersection, complement and trimming.
  * Edges are ranges, so that classes of a million code points cost nothing. All work is counted against a budget, since
- * schemas come from outside and products can be large. Left out: minimisation.
+ * schemas come from outside and products can be large. Left out: minimization.
  */
 import { ConfigError } from "../../tensor/errors.ts";
 
 /** A deterministic automaton. State 0 is the start; from every state acceptance can be reached. */
 export interface Dfa {
   readonly size: number;
-  /** 1 where the input may end. */
+  /** 1 if the input may end. */
   readonly accepting: Uint8Array;
   /** Edges of state s are at offsets[s] up to offsets[s + 1], in order of their symbols, without overlap. */
   readonly offsets: Int32Array;
@@ -32,13 +32,13 @@ export class Budget {
     this.#most = most;
   }
 
-  /** @throws ConfigError where the limit is exceeded */
+  /** @throws ConfigError if the limit is exceeded */
   spend(steps: number): void {
     this.#steps += steps;
     if (this.#steps > this.#most) this.refuse("the schema", `at most ${this.#most} steps`, this.#steps);
   }
 
-  /** @throws ConfigError where an automaton grows beyond the limit */
+  /** @throws ConfigError if an automaton grows beyond the limit */
   size(states: number, what: string): void {
     if (states > MOST_STATES) this.refuse(what, `at most ${MOST_STATES} states`, `${states} or more`);
   }
@@ -53,7 +53,7 @@ export class Budget {
   }
 }
 
-/** The state after `symbol`, -1 where there is none. */
+/** The state after `symbol`, -1 if there is none. */
 export function stepDfa(dfa: Dfa, state: number, symbol: number): number {
   let from = dfa.offsets[state];
   let to = dfa.offsets[state + 1];
@@ -119,7 +119,7 @@ export class DfaBuilder {
     this.#edges[this.#used++] = target;
   }
 
-  /** The automaton without states that lead nowhere or are not reached; null where nothing is accepted. */
+  /** The automaton without states that lead nowhere or are not reached; null if nothing is accepted. */
   build(): Dfa | null {
     const size = this.#starts.length;
     const edges = this.#edges;
@@ -183,7 +183,7 @@ export class DfaBuilder {
   }
 }
 
-/** What both automata accept; null where that is nothing. */
+/** What both automata accept; null if that is nothing. */
 export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
   const numbers = new Map<number, number>([[0, 0]]);
   const pairs: [number, number][] = [[0, 0]];
@@ -222,7 +222,7 @@ export function intersectAll(parts: readonly (Dfa | null)[], budget: Budget): Df
   );
 }
 
-/** What of all inputs over `alphabet` (sorted ranges) is not accepted; null where that is nothing. */
+/** What of all inputs over `alphabet` (sorted ranges) is not accepted; null if that is nothing. */
 export function complementDfa(
   dfa: Dfa | null,
   alphabet: readonly (readonly [low: number, high: number])[],

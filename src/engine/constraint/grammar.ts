@@ -1,5 +1,5 @@
 /**
- * A pushdown automaton on bytes (and on control tokens, which are no bytes). What is still to come is a stack of items;
+ * A pushdown automaton on bytes (and on control tokens, which are not bytes). What is still to come is a stack of items;
  * stacks are immutable linked lists that share their lower parts, so a state is copied by reference. Where the input
  * can be read in several ways the state holds several stacks. States and transitions are built when first needed and
  * kept, which makes walking a whole vocabulary cheap. Items count (lengths, elements) by themselves: a limit of a
@@ -21,7 +21,7 @@ export abstract class Terminal extends Item {
   abstract readonly final: boolean;
   /** Whether the item can read anything. */
   abstract readonly reads: boolean;
-  /** The stack after `byte` with this item on top of `rest`; null where the byte is not allowed. */
+  /** The stack after `byte` with this item on top of `rest`; null if the byte is not allowed. */
   abstract step(byte: number, rest: Cell): Cell | null;
 
   /** An item that reads the same as this one as far as `most` bytes go. */
@@ -107,7 +107,7 @@ export class Sequence extends Rule {
   }
 
   openings(): readonly Item[] {
-    // Later parts open as well where earlier ones may be empty; only rules can be, since empty texts are left out.
+    // Later parts open as well if earlier ones may be empty; only rules can be, since empty texts are left out.
     const solid = this.parts.findIndex((part) => !(part instanceof Rule));
     return solid < 0 ? this.parts : this.parts.slice(0, solid);
   }
@@ -219,7 +219,7 @@ export class ParseState {
   /** A successor and its byte: the only one that most states are ever asked for. */
   lone: ParseState | null = null;
   loneByte = -1;
-  /** Successors by byte, once a second one was asked for; undefined where not yet known. */
+  /** Successors by byte, once a second one was asked for; undefined if not yet known. */
   next: (ParseState | null | undefined)[] | null = null;
 
   constructor(stacks: readonly Cell[], complete: boolean, epoch: number) {
@@ -262,7 +262,7 @@ export class Grammar {
     return cell.state;
   }
 
-  /** The state after `byte`; null where it is not allowed. */
+  /** The state after `byte`; null if it is not allowed. */
   advance(state: ParseState, byte: number): ParseState | null {
     if (state.loneByte === byte) return state.lone;
     const known = state.next?.[byte];
@@ -283,7 +283,7 @@ export class Grammar {
     return next;
   }
 
-  /** The state after control token `id`, or after what led to `other`; null where neither is possible. */
+  /** The state after control token `id`, or after what led to `other`; null if neither is possible. */
   advanceToken(state: ParseState, id: number, other: ParseState | null): ParseState | null {
     const cells = state.stacks.flatMap(({ item, rest }) =>
       item instanceof ControlToken && item.id === id ? [rest!] : [],
@@ -296,7 +296,7 @@ export class Grammar {
   }
 
   /**
-   * `state`, in new caches where the old ones have grown beyond their limit: what a long-lived grammar keeps stays
+   * `state`, in new caches if the old ones have grown beyond their limit: what a long-lived grammar keeps stays
    * bounded. To be called between tokens.
    */
   renew(state: ParseState): ParseState {
@@ -382,7 +382,7 @@ export function markAlive(rules: readonly Rule[]): void {
   }
 }
 
-/** A rule that can reach itself before anything is read, for which no automaton exists; undefined where none does. */
+/** A rule that can reach itself before anything is read, for which no automaton exists; undefined if none does. */
 export function leftRecursive(rules: readonly Rule[]): Rule | undefined {
   const done = new Set<Item>();
   for (const root of rules) {

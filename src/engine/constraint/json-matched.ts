@@ -84,7 +84,7 @@ class MatchedStrings {
     return this.#dfa.accepting[state] === 1;
   }
 
-  /** The item after a character; null where it may not come. */
+  /** The item after a character; null if it may not come. */
   after([state, min, max]: Place, code: number): Terminal | null {
     const to = stepDfa(this.#dfa, state, code);
     return to >= 0 && this.reaches(to, min - 1, max - 1) ? this.body([to, min - 1, max - 1]) : null;
@@ -223,7 +223,7 @@ function shortest(dfa: Dfa, into: readonly (readonly number[])[]): Int32Array {
   return lengths;
 }
 
-/** Most symbols from each state to the end; infinite where a loop is on the way. */
+/** Most symbols from each state to the end; infinite if a loop is on the way. */
 function longest(dfa: Dfa, targets: readonly (readonly number[])[], into: readonly (readonly number[])[]) {
   const lengths = new Float64Array(dfa.size).fill(Number.POSITIVE_INFINITY);
   const waiting = targets.map((list) => list.length);
@@ -263,7 +263,7 @@ function exactLengths(
 
 /**
  * The rest of a string behind its opening quote: what `dfa` (over code points) accepts, of `min` to `max` characters;
- * null where there is no such string. @throws ConfigError where the lengths are too many to follow
+ * null if there is no such string. @throws ConfigError if the lengths are too many to follow
  */
 export function matchedBody(dfa: Dfa, min: number, max: number, budget: Budget): Item | null {
   if (min > max) return null;

@@ -9,7 +9,7 @@ import type { Budget } from "./automaton.ts";
 import { type Cell, type Item, Terminal } from "./grammar.ts";
 import { digitCounts, MOST_DIGITS, type NumberRules } from "./number-rules.ts";
 
-/** Multiples tried in one interval where some are excluded. */
+/** Multiples tried in one interval if some are excluded. */
 const MOST_TRIED = 256;
 /** Items kept; beyond it they are made anew. */
 const MOST_ITEMS = 20_000;
@@ -77,7 +77,7 @@ class Multiples {
     this.#whole = this.#digitsNeeded(budget);
   }
 
-  /** Digits before the point of the smallest number that fits, where that is more than the usual. */
+  /** Digits before the point of the smallest number that fits, if that is more than the usual. */
   #digitsNeeded(budget: Budget): number {
     const [low, high] = [this.#low, this.#high];
     const least = low !== null && low > 0n ? low : high !== null && high < 0n ? -high : 0n;
@@ -186,7 +186,7 @@ class NumberBody extends Terminal {
   }
 }
 
-/** The item of numbers with steps; null where there are none. @throws ConfigError where steps are too large */
+/** The item of numbers with steps; null if there are none. @throws ConfigError if steps are too large */
 export function steppedItem(rules: NumberRules, budget: Budget): Item | null {
   const family = new Multiples(rules, budget);
   return family.begins("") || family.begins("-") ? family.at("") : null;

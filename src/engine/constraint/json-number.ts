@@ -19,7 +19,7 @@ const DIGITS = Array.from({ length: 10 }, (_, i) => ZERO + i);
 const PLAIN = [MINUS, POINT, ...DIGITS];
 const isDigit = (byte: number) => byte >= ZERO && byte <= ZERO + 9;
 
-/** Digits before and after the point; "0" before it where there are none. */
+/** Digits before and after the point; "0" before it if there are none. */
 function sides(value: JsonNumber): { negative: boolean; whole: string; fraction: string } {
   const { negative, digits, point } = value.decimal;
   const cut = Math.max(0, point);
@@ -166,7 +166,7 @@ function shapeOf(
   return shape;
 }
 
-/** The numbers within bounds, over bytes; null where there are none. @throws ConfigError where too large */
+/** The numbers within bounds, over bytes; null if there are none. @throws ConfigError if too large */
 export function numberDfa(
   rules: Pick<NumberRules, "integer" | "minima" | "maxima">,
   budget: Budget,
@@ -194,7 +194,7 @@ export function numberDfa(
   return within(0) ?? within(1);
 }
 
-/** The item of the numbers that satisfy `rules`; null where there are none. @throws ConfigError where too large */
+/** The item of the numbers that satisfy `rules`; null if there are none. @throws ConfigError if too large */
 export function numberItem(rules: NumberRules, budget: Budget): Item | null {
   const bounded = { ...rules, ...writableBounds(rules, budget) };
   if (rules.steps.length + rules.notSteps.length + rules.excluded.length > 0)

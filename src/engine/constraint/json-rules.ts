@@ -152,7 +152,7 @@ export class ObjectRule extends Rule {
     return [rest.push(this.#tail(0, true)).push(this.#json.text("{"))];
   }
 
-  /** What may follow the properties before number `from`; `first` where there was none. */
+  /** What may follow the properties before number `from`; `first` if there was none. */
   #tail(from: number, first: boolean): Tail {
     const index = 2 * from + (first ? 1 : 0);
     this.#tails[index] ??= new Tail((rest) => this.#continue(rest, from, first));

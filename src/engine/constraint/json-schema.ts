@@ -1,6 +1,6 @@
 /**
  * JSON Schema as a grammar. What the grammar writes is always valid against the schema; it may write less than the
- * schema allows: properties come in the schema's order; where properties are declared and `additionalProperties` is not
+ * schema allows: properties come in the schema's order; if properties are declared and `additionalProperties` is not
  * given, no others come; a schema without `type` whose keywords concern one type means that type; `enum` and `const` are written compactly, numbers as they stand there. Formats other than those of `FORMATS` are
  * annotations, as in the standard. Keywords: see `schema-merge.ts`.
  */
@@ -43,7 +43,7 @@ import { ALL_CHARACTERS } from "./unicode.ts";
 export interface JsonOptions {
   /** Most spaces after `:` and `,`; default 1. There is no other whitespace. */
   readonly spaces?: number;
-  /** Most objects and arrays inside each other where the schema does not say what they are; default 64. */
+  /** Most objects and arrays inside each other if the schema does not say what they are; default 64. */
   readonly maxDepth?: number;
 }
 
@@ -320,7 +320,7 @@ class SchemaCompiler {
     return set;
   }
 
-  /** What of a set `dfa` accepts as well; null where that is nothing, or is too large beside a pattern. */
+  /** What of a set `dfa` accepts as well; null if that is nothing, or is too large beside a pattern. */
   #both(set: StringSet, dfa: Dfa): StringSet | null {
     const { budget } = this.#json;
     try {
@@ -333,7 +333,7 @@ class SchemaCompiler {
     }
   }
 
-  /** The quoted strings of a set; null where there are none. */
+  /** The quoted strings of a set; null if there are none. */
   #quoted({ dfa, min, max }: StringSet): Item | null {
     if (dfa === undefined) return min <= max ? this.#json.string(min, max) : null;
     const body = dfa && matchedBody(dfa, min, max, this.#json.budget);

@@ -82,7 +82,7 @@ export class Nfa {
     this.#edges[from].push([set, to]);
   }
 
-  /** The deterministic automaton of what leads from `start` to `end`; null where nothing does. */
+  /** The deterministic automaton of what leads from `start` to `end`; null if nothing does. */
   determinise(start: number, end: number): Dfa | null {
     return this.classify(start, end, "anywhere", false)?.dfa ?? null;
   }
@@ -258,7 +258,7 @@ class Determiniser {
     for (let i = 0; i < list.length; i += 2) yield [list[i], list[i + 1]];
   }
 
-  /** The running assertions with one more; -1 where it cannot hold. */
+  /** The running assertions with one more; -1 if it cannot hold. */
   #with(running: number, assertion: number, place: Place): number {
     const index = 2 * assertion + (place === "begin" ? 0 : 1);
     const item = this.#of.asserted[index];
@@ -269,7 +269,7 @@ class Determiniser {
     return this.#interned([...pairs, [index, 0]]);
   }
 
-  /** The running assertions after a symbol; -1 where one of them refuses it. */
+  /** The running assertions after a symbol; -1 if one of them refuses it. */
   #after(running: number, symbol: number): number {
     const next: [number, number][] = [];
     for (const [index, state] of this.#pairs(running)) {

@@ -12,7 +12,7 @@ export interface NumberRules {
   readonly minima: readonly Bound[];
   readonly maxima: readonly Bound[];
   readonly steps: readonly JsonNumber[];
-  /** Steps of which it is no multiple: 1 for what is not whole. */
+  /** Steps of which it is not a multiple: 1 for what is not whole. */
   readonly notSteps: readonly JsonNumber[];
   /** Values that it does not have. */
   readonly excluded: readonly JsonNumber[];
@@ -26,7 +26,7 @@ export function digitCounts({ decimal: { digits, point } }: JsonNumber): { whole
   return { whole: Math.max(1, point), fraction: Math.max(0, digits.length - point) };
 }
 
-/** The bounds that matter to numbers of a writable length. @throws ConfigError where no such number is within them */
+/** The bounds that matter to numbers of a writable length. @throws ConfigError if no such number is within them */
 export function writableBounds({ minima, maxima }: NumberRules, budget: Budget) {
   const keep = (list: readonly Bound[], upper: boolean) =>
     list.filter(({ value }) => {

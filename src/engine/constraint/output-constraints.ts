@@ -42,7 +42,7 @@ function texts(list: readonly string[], json: JsonItems): Item {
   const bytes = list.map((text) => utf8.encode(text));
   const total = bytes.reduce((sum, { length }) => sum + length, 0);
   if (list.length === 0 || total > 1 << 20) {
-    throw new ConfigError("literal texts must be given and not too long", {
+    throw new ConfigError("literal texts are missing or too long", {
       where,
       expected: `1 or more texts, at most ${1 << 20} bytes`,
       found: `${list.length} texts, ${total} bytes`,
@@ -55,11 +55,16 @@ function texts(list: readonly string[], json: JsonItems): Item {
 function count(name: string, value: number, most: number): number {
   const whole = Number.isInteger(value) || value === Number.POSITIVE_INFINITY;
   if (whole && value >= 0 && value <= most) return value;
-  throw new ConfigError("a whole number", { where, name, expected: `from 0 to ${most}`, found: value });
+  throw new ConfigError("not a whole number in range", {
+    where,
+    name,
+    expected: `from 0 to ${most}`,
+    found: value,
+  });
 }
 
 function partItem(json: JsonItems, part: OutputPart, options: ConstraintOptions, depth: number): Item {
-  if (depth > DEEPEST) throw new ConfigError("parts nested too deeply", { where, expected: DEEPEST });
+  if (depth > DEEPEST) throw new ConfigError("parts are nested too deeply", { where, expected: DEEPEST });
   const inner = (next: OutputPart) => partItem(json, next, options, depth + 1);
   if ("text" in part) return part.text === "" ? json.rule(new Sequence([])) : texts([part.text], json);
   if ("token" in part) {

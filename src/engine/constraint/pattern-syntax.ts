@@ -51,7 +51,7 @@ const NAMED: Readonly<Record<string, readonly Range[]>> = {
 };
 const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, 0: 0 };
 
-/** The only character of ranges; null where they have others. */
+/** The only character of ranges; null if they have others. */
 const single = (ranges: readonly Range[]) =>
   ranges.length === 1 && ranges[0][0] === ranges[0][1] ? ranges[0][0] : null;
 

@@ -33,7 +33,7 @@ function complemented(given: Classified | null, budget: Budget): Classified | nu
   const dfa = complementDfa(given?.dfa ?? null, ALL_CHARACTERS, budget);
   if (dfa === null) return null;
   const classes = given?.classes ?? [];
-  // States of the complement are universal where nothing is missing: where the automaton itself had no more states.
+  // States of the complement are universal where nothing is missing: if the automaton itself had no more states.
   const universal = Uint8Array.from({ length: dfa.size }, (_, state) => (readsAll(dfa, state) ? 1 : 0));
   return { dfa, classes, universal };
 }
@@ -49,7 +49,7 @@ function readsAll({ accepting, offsets, lows, highs, targets }: Dfa, state: numb
   );
 }
 
-/** That the next character is one of `ranges`, or that there is none where the end counts. */
+/** That the next character is one of `ranges`, or that there is none if the end counts. */
 function nextIs(ranges: readonly Range[], orEnd: boolean, budget: Budget): Assertion {
   const nfa = new Nfa(budget);
   const start = nfa.state();
@@ -134,7 +134,7 @@ function automaton(ast: Ast, budget: Budget): Dfa | null {
 }
 
 /**
- * The automaton, over code points, of the strings that `pattern` matches; null where it matches none.
+ * The automaton, over code points, of the strings that `pattern` matches; null if it matches none.
  * @throws ConfigError with `budget.pointer` for what is not supported or too large
  */
 export function patternDfa(pattern: string, budget: Budget): Dfa | null {

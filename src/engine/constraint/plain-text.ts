@@ -4,7 +4,7 @@ import { utf8Ranges } from "./json-string.ts";
 import { Nfa } from "./nfa.ts";
 import { patternDfa } from "./pattern.ts";
 
-/** The texts of `dfa` (over code points): an automaton over bytes. Null where there are none. */
+/** The texts of `dfa` (over code points): an automaton over bytes. Null if there are none. */
 function utf8Dfa(dfa: Dfa, budget: Budget): Dfa | null {
   const nfa = new Nfa(budget);
   const states = Array.from({ length: dfa.size }, () => nfa.state());

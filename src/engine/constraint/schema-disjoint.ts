@@ -1,6 +1,6 @@
 /**
  * Whether what is written for one schema can satisfy another: for `oneOf`, whose branches mostly differ in a type, a
- * constant property or a required one. False where no such difference is found, though there may be another.
+ * constant property or a required one. False if no such difference is found, though there may be another.
  */
 import { canonicalJson, type JsonValue } from "../../json/index.ts";
 import {

@@ -32,7 +32,7 @@ const DEEPEST = 64;
 const MOST_ENUM = 10_000;
 const MOST_PROPERTIES = 1000;
 const LONGEST_NAME = 1024;
-/** The least length that must come, where it is counted. */
+/** The least length that must come, if it is counted. */
 const MOST_REQUIRED = 100_000;
 
 export function refuse(pointer: string, message: string, found?: unknown, expected?: unknown): never {
@@ -217,7 +217,7 @@ export const TYPES: readonly TypeName[] = [
   "boolean",
   "null",
 ];
-/** Keywords that say which type is meant where `type` does not. */
+/** Keywords that say which type is meant if `type` does not. */
 const IMPLIED: readonly (readonly [TypeName, readonly string[]])[] = [
   ["object", ["properties", "required", "additionalProperties", "propertyNames"]],
   ["array", ["items", "prefixItems", "minItems", "maxItems", "additionalItems"]],
@@ -264,7 +264,7 @@ function readTypes(at: LocatedObject): Set<TypeName> | null {
   return implied.length === 0 ? null : new Set(implied.map(([type]) => type));
 }
 
-/** The types that a schema allows by name; null where it names none. @throws ConfigError */
+/** The types that a schema allows by name; null if it names none. @throws ConfigError */
 export function typesAsWritten({ schema, pointer }: LocatedObject): Set<TypeName> | null {
   const value = schema.get("type");
   if (value === undefined) return null;

@@ -1,6 +1,6 @@
 /**
  * What a schema does not allow, as schemas: `not`, and the branches of `oneOf` that must not match as well. A schema
- * fails where one of its keywords fails, so that its negation is one schema for each keyword. What stands for a failing
+ * fails if one of its keywords fails, so that its negation is one schema for each keyword. What stands for a failing
  * keyword may allow less than all that fails. Keywords whose failure no schema here says are refused by name.
  */
 import { JsonNumber, type JsonObject, type JsonValue } from "../../json/index.ts";
@@ -33,7 +33,7 @@ const isTrue = (schema: JsonValue) => schema === true || (schema instanceof Map 
 const number = (value: number) => new JsonNumber(String(value));
 const MOST_PAIRED = 8;
 
-/** Schemas of which one holds wherever `schema` does not; none where it always does. @throws ConfigError */
+/** Schemas of which one holds wherever `schema` does not; none if it always does. @throws ConfigError */
 export function negations(root: JsonValue, { schema, pointer }: Located): Located[] {
   if (typeof schema === "boolean") return schema ? [] : [{ schema: true, pointer }];
   const at: LocatedObject = { schema, pointer };

@@ -50,7 +50,7 @@ function follow(constraint: TokenConstraint, tokenizer: Tokenizer, text: string)
 
 /**
  * Random tokens under the mask. After `turn` tokens those that close something are preferred, so that it ends: a
- * prefix of any length is completed. Null where it does not end within `most` tokens.
+ * prefix of any length is completed. Null if it does not end within `most` tokens.
  */
 function sample(constraint: TokenConstraint, tokenizer: Tokenizer, seed: number, turn: number, most = 600) {
   const random = new Random(seed);
@@ -517,7 +517,7 @@ describe("vocabularies", () => {
     expect(() => outputConstraint({ token: -1 }, bytes, options)).toThrow("not a token");
     const constraint = jsonSchemaConstraint({ type: "null" }, bytes, options);
     for (const id of [EOS, 0, -1, 1e6, bytes.encode("x", { addSpecialTokens: false })[0]]) {
-      expect(() => constraint.accept(id)).toThrow("may not come next");
+      expect(() => constraint.accept(id)).toThrow("not allowed here");
     }
   });
 

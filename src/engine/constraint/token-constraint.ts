@@ -14,13 +14,13 @@ import { StringBody, type StringItems } from "./json-string.ts";
 import { OUTSIDE, type StringContents, type TokenTrie, tokenTrie } from "./token-trie.ts";
 
 export interface VocabularyOptions {
-  /** Tokens that end the output; allowed where it may end. */
+  /** Tokens that end the output; allowed if it may end. */
   readonly eosIds: readonly number[];
   /** Tokens that exist; rows of a padded head beyond them are never allowed. Default: the tokenizer's. */
   readonly vocabularySize?: number;
 }
 
-/** A set of tokens: a list where they are few, else one bit for each id. */
+/** A set of tokens: a list if they are few, else one bit for each id. */
 type TokenSet = { readonly ids: Int32Array } | { readonly bits: Int32Array };
 
 /** What an item on top of a stack contributes, whatever lies below it. */
@@ -49,7 +49,7 @@ function popcount(bits: Int32Array): number {
   return count;
 }
 
-/** The tokens of `bits`; the bits are taken over where they are many. */
+/** The tokens of `bits`; the bits are taken over if they are many. */
 function tokenSet(bits: Int32Array): TokenSet {
   const count = popcount(bits);
   if (count > FEW) return { bits };
@@ -79,11 +79,15 @@ class TokenGrammar {
     const { eosIds, vocabularySize = tokenizer.vocabSize } = options;
     const where = "constraint";
     if (!Number.isSafeInteger(vocabularySize) || vocabularySize < 1) {
-      throw new ConfigError("a positive integer", { where, name: "vocabularySize", found: vocabularySize });
+      throw new ConfigError("must be a positive integer", {
+        where,
+        name: "vocabularySize",
+        found: vocabularySize,
+      });
     }
     const outside = eosIds.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabularySize));
     if (eosIds.length === 0 || outside !== undefined) {
-      throw new ConfigError("needs tokens that end the output", {
+      throw new ConfigError("tokens that end the output are missing", {
         where,
         name: "eosIds",
         expected: `ids from 0 to ${vocabularySize - 1}`,
@@ -98,7 +102,7 @@ class TokenGrammar {
     this.#strings = strings;
   }
 
-  /** Tokens other than EOS that may come in `state`. @throws ConfigError where nothing may, nor the end */
+  /** Tokens other than EOS that may come in `state`. @throws ConfigError if nothing may, nor the end */
   allowed(state: ParseState): TokenSet {
     if (this.#epoch !== this.grammar.epoch) {
       this.#epoch = this.grammar.epoch;
@@ -273,7 +277,7 @@ class GrammarConstraint implements TokenConstraint {
   accept(id: number): void {
     const { grammar, eosIds, trie, tokenizer, count } = this.#shared;
     const refuse = (): never => {
-      throw new ConfigError("the token may not come next", {
+      throw new ConfigError("the token is not allowed here", {
         where: "constraint",
         name: `id ${id}`,
         found: JSON.stringify(tokenizer.tokenOf(id) ?? "no token"),

@@ -1,6 +1,6 @@
 /**
  * The byte strings of a vocabulary as a prefix tree in flat arrays, in the order of a walk: a node's subtree follows
- * it, so that walking is a loop and skipping a subtree one jump. Control tokens are no bytes and are left out, as are
+ * it, so that walking is a loop and skipping a subtree one jump. Control tokens are not bytes and are left out, as are
  * ids without a token. Built once for a tokenizer and kept as long as it.
  */
 import { FormatError } from "../../tensor/errors.ts";
@@ -10,7 +10,7 @@ import { type Dfa, stepDfa } from "./automaton.ts";
 
 /** Which tokens may stand inside a plain JSON string, and where they close it. */
 export interface StringContents {
-  /** Characters that a token begins or completes inside a string; OUTSIDE where it does not stay inside. */
+  /** Characters that a token begins or completes inside a string; OUTSIDE if it does not stay inside. */
   readonly characters: Uint16Array;
   /** Nodes after a closing quote. */
   readonly closing: Int32Array;
@@ -30,9 +30,9 @@ export interface TokenTrie {
   readonly depths: Uint16Array;
   /** The first node after the subtree of each node. */
   readonly ends: Int32Array;
-  /** A token that ends at each node, -1 where none does. */
+  /** A token that ends at each node, -1 if none does. */
   readonly tokens: Int32Array;
-  /** A further token of the same bytes for each token, -1 where there is none. */
+  /** A further token of the same bytes for each token, -1 if there is none. */
   readonly twins: Int32Array;
   /** Length of the longest token in bytes. */
   readonly deepest: number;
@@ -77,7 +77,7 @@ function byteStrings(tokenizer: Tokenizer): { ids: Int32Array; strings: string[]
     const bytes = tokenizer.bytesOf(id);
     if (bytes.length === 0) continue;
     if (bytes.length >= OUTSIDE) {
-      throw new FormatError("a token is too long", {
+      throw new FormatError("token is too long", {
         where: "token trie",
         name: `id ${id}`,
         found: bytes.length,

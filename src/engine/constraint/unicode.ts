@@ -24,7 +24,7 @@ const properties = new Map<string, readonly Range[] | null>();
 
 /**
  * The characters with a property as regular expressions name it (`L`, `Script=Greek`), found by asking the runtime's
- * own for all of them once; null where it knows no such property.
+ * own for all of them once; null if it knows no such property.
  */
 export function propertyRanges(name: string): readonly Range[] | null {
   // A value that cannot be the end of the escape, and of which there are not too many to keep.

@@ -2,7 +2,7 @@
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
 
-/** Cached tokens where neither they nor the context are given. */
+/** Cached tokens if neither they nor the context are given. */
 const CACHE_TOKENS = 32_768;
 /** Of the memory that is free once the weights are loaded, what caches may take: passes need some too. */
 const SHARE = 0.8;
@@ -48,7 +48,7 @@ function checkCount(name: string, value: number | undefined): void {
   });
 }
 
-/** @throws ConfigError where the wishes contradict each other, the model, or the machine */
+/** @throws ConfigError if the wishes contradict each other, the model, or the machine */
 export function planCaches({ context, cacheTokens }: CacheWishes, limits: CacheLimits): CachePlan {
   const { maxPositions, tokenBytes, memory } = limits;
   const { total: totalBytes, free: freeBytes } = memory ?? {

@@ -32,10 +32,10 @@ export interface ChoiceOptions {
   readonly chat: {
     /** Whether the prompt ends inside `<think>`. */
     readonly opensReasoning: boolean;
-    /** Whether one space before the content is no part of it. */
+    /** Whether one space before the content is not a part of it. */
     readonly stripsSpace: boolean;
     readonly tools: boolean;
-    /** Whether the answer can be nothing but calls, so that one which breaks off is no content; default false. */
+    /** Whether the answer can be nothing but calls, so that one which breaks off is not content; default false. */
     readonly forcedCalls?: boolean;
     /** Control tokens that the reply is taken apart at. */
     readonly spoken: ReadonlyMap<number, string>;
@@ -125,7 +125,7 @@ export class ChoiceText {
     });
   }
 
-  /** Takes a token; null where nothing can be told yet. */
+  /** Takes a token; null if nothing can be told yet. */
   push(token: ChosenToken): News | null {
     this.#tokens++;
     if (this.#reasoning?.reasoning) this.#reasoningTokens++;
@@ -142,7 +142,7 @@ export class ChoiceText {
   }
 
   /**
-   * What was held back, once no more tokens come. Of a call whose name was still to come there is nothing to tell where
+   * What was held back, once no more tokens come. Of a call whose name was still to come there is nothing to tell if
    * `cut` says that the length ended the tokens: the words that it was begun with are no answer.
    */
   end(cut = false): News | null {
@@ -150,7 +150,7 @@ export class ChoiceText {
     return this.#advance(this.#decoder.end(), true);
   }
 
-  /** Whether a control token belongs where it stands: a tag of reasoning that does not is no text either. */
+  /** Whether a control token belongs where it stands: a tag of reasoning that does not is not text either. */
   #means(literal: string): boolean {
     if (literal !== THINK_OPEN && literal !== THINK_CLOSE) return true;
     return this.#reasoning?.wants(literal) ?? false;
@@ -183,7 +183,7 @@ export class ChoiceText {
     this.#pieces(splitter.push(text.slice(0, text.length - cut.length)), growing);
     if (splitter.reasoning) this.#pieces(splitter.push(cut), growing);
     this.#pieces(splitter.end(), growing);
-    // Within a marker or a call, half a character is no text.
+    // Within a marker or a call, half a character is not text.
     if (!splitter.reasoning && !this.#tools?.open) this.#pieces(splitter.push(cut), growing);
     for (const part of this.#tools?.end() ?? []) {
       const begun = part.kind === "content" && (part.malformed || this.#options.chat?.forcedCalls);
@@ -221,7 +221,7 @@ export class ChoiceText {
     } else if (piece.kind === "arguments") {
       growing.toolCalls.push({ index: piece.index, arguments: this.#marks.spell(piece.text) });
     }
-    // The end of a call says nothing new; where its arguments are no JSON, the client sees it in them.
+    // The end of a call says nothing new; if its arguments are no JSON, the client sees it in them.
   }
 
   #news({ content, reasoning, toolCalls }: Growing, all: boolean): News | null {

@@ -55,7 +55,7 @@ export interface GenerateJobOptions {
 const KIND = "generate";
 
 /**
- * The engine has a queue of its own and refuses what it does not hold. Events of one job are kept up to 16 Mi characters,
+ * The engine has its own queue and refuses what it does not hold. Events of one job are kept up to 16 Mi characters,
  * those of a few ended jobs until others end.
  */
 const LIMITS = { maxEvents: 2 ** 20, maxQueued: 2 ** 20, maxEnded: 16 };
@@ -110,7 +110,7 @@ export class EngineClient {
     );
   }
 
-  /** Resolves once the model is open. @throws Error with the reason where it does not open */
+  /** Resolves once the model is open. @throws Error with the reason if it does not open */
   static async connect(
     channel: EngineChannel,
     log: (line: string) => void = () => {},
@@ -136,7 +136,7 @@ export class EngineClient {
     return this.#relays.size;
   }
 
-  /** Calls back once where the engine ends without having been asked to. */
+  /** Calls back once if the engine ends without having been asked to. */
   onFailure(callback: (reason: string) => void): void {
     if (this.#failure !== null) callback(this.#failure);
     else this.#onFailure.add(callback);
@@ -229,7 +229,7 @@ export class EngineClient {
     if (this.#stopping || this.#failure !== null) throw this.#gone();
   }
 
-  /** The answer to a message; where `signal` is aborted before, its reason is thrown and the host is told to stop. */
+  /** The answer to a message; if `signal` is aborted before, its reason is thrown and the host is told to stop. */
   #ask(message: (id: number) => ToEngine, signal?: AbortSignal): Promise<unknown> {
     this.#check();
     signal?.throwIfAborted();
@@ -267,7 +267,7 @@ export class EngineClient {
 
   /**
    * Adds a generation, which runs to its end whether or not it is read; `GenerationJob.accepted` says whether the engine
-   * takes it, `cancel` ends it. @throws RequestError where the engine is gone, ConfigError for an id in other use
+   * takes it, `cancel` ends it. @throws RequestError if the engine is gone, ConfigError for an id in other use
    */
   async generate(
     request: Job,
@@ -302,7 +302,7 @@ export class EngineClient {
     return (await this.#ask((id) => ({ type: "detokenize", id, tokens }))) as string;
   }
 
-  /** The engine's figures; the last known ones where a step takes long; null before any. @throws RequestError */
+  /** The engine's figures; the last known ones if a step takes long; null before any. @throws RequestError */
   async figures(): Promise<EngineFigures | null> {
     const answer = this.#ask((id) => ({ type: "metrics", id }));
     const fresh = answer.then((value) => {

@@ -8,8 +8,8 @@ import type { Slices } from "../../tokenizer/slices.ts";
 import { type Engine, EngineFailedError, QueueFullError } from "../engine.ts";
 import type { Generation } from "../generation.ts";
 import type { EngineRequest } from "../job.ts";
-import { nextTask } from "../next-task.ts";
 import { LogitsError } from "../sampling.ts";
+import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import { ChoiceText, type ChosenToken } from "./choice-text.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
@@ -30,12 +30,12 @@ import { SlicedWork } from "./sliced-work.ts";
 const RETRY_SECONDS = 1;
 
 export interface HostOptions {
-  /** Whether generations draft with the multi-token-prediction module, where nothing constrains them. */
+  /** Whether generations draft with the multi-token-prediction module, if nothing constrains them. */
   readonly speculative: boolean;
   readonly send: (message: FromEngine) => void;
-  /** Called where the engine is beyond use. */
+  /** Called if the engine has failed and cannot be used any more. */
   readonly onFailure: (error: Error) => void;
-  /** Bytes of the thread's heap in use, where that can be told. */
+  /** Bytes of the thread's heap in use, if that can be told. */
   readonly heapBytes?: () => number;
 }
 
@@ -45,7 +45,7 @@ class SharedScores {
   #give: (scores: readonly ChosenToken[] | null) => void = () => {};
   /** Whether they are there, or will never be. */
   given = false;
-  /** The scores; null where the choice that computes them ended before. */
+  /** The scores; null if the choice that computes them ended before. */
   readonly found = new Promise<readonly ChosenToken[] | null>((resolve) => {
     this.#give = resolve;
   });
@@ -83,7 +83,7 @@ export class EngineHost {
     this.#options = options;
   }
 
-  /** Takes a message; resolves to true where it was the last. */
+  /** Takes a message; resolves to true if it was the last. */
   async receive(message: ToEngine): Promise<boolean> {
     switch (message.type) {
       case "submit":
@@ -358,7 +358,7 @@ export class EngineHost {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    void nextTask().then(() => this.#flush());
+    void yieldToEventLoop().then(() => this.#flush());
   }
 
   #flush(): void {

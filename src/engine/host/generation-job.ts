@@ -1,6 +1,6 @@
 /**
  * A generation as a job (`src/jobs`): it runs whether or not anybody reads it, its news can be read again from any
- * number, by several readers, and it ends early only where it is cancelled. One event tells what a step of the engine
+ * number, by several readers, and it ends early only if it is canceled. One event tells what a step of the engine
  * gave all choices of the request, so that the queue's work per token is small.
  */
 import type { Job } from "../../jobs/job.ts";
@@ -46,7 +46,7 @@ export class GenerationJob implements GenerationReader {
     return this.job.id;
   }
 
-  /** Resolves once the engine has the request in its queue. @throws RequestError where it is refused, JobCancelledError */
+  /** Resolves once the engine has the request in its queue. @throws RequestError if it is refused, JobCancelledError */
   async accepted(): Promise<void> {
     for await (const _ of this.job.events()) return;
     await this.job.result();
@@ -55,8 +55,8 @@ export class GenerationJob implements GenerationReader {
   /**
    * The news behind event number `after`, then new ones as they come, up to the end of the last choice. Leaving the
    * iteration, or aborting `signal`, ends the reading and not the generation.
-   * @throws RequestError where the generation fails, or this reader is so slow that events were dropped;
-   * JobCancelledError where it is cancelled
+   * @throws RequestError if the generation fails, or this reader is so slow that events were dropped;
+   * JobCancelledError if it is canceled
    */
   async *news(after = 0, signal?: AbortSignal): AsyncGenerator<GenerationNews, void> {
     let last = after;

@@ -32,7 +32,7 @@ import { type CallFormat, callFormat, rendersTools } from "./tool-format.ts";
 export interface TextModel {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate | null;
-  /** The template for requests with tools; null where there is none. */
+  /** The template for requests with tools; null if there is none. */
   readonly toolTemplate: ChatTemplate | null;
   readonly callFormat: CallFormat | null;
   /** Control tokens, whether they are marked special or not: they are never printed. */
@@ -56,7 +56,7 @@ export interface Plan {
   /** Whether the tokens of `echo`, which are the prompt's, are scored too. */
   readonly scoresPrompt: boolean;
   readonly choice: ChoiceOptions;
-  /** A new constraint for each choice; null where there is none. */
+  /** A new constraint for each choice; null if there is none. */
   readonly constraint: (() => TokenConstraint) | null;
 }
 
@@ -107,7 +107,7 @@ function room(model: TextModel, job: Job, promptTokens: number, param: string): 
   return job.maxTokens ?? left;
 }
 
-/** @throws RequestError where a field names a token that does not exist */
+/** @throws RequestError if a field names a token that does not exist */
 function checkTokens(model: TextModel, job: Job): void {
   const named = { logit_bias: job.logitBias.map(([id]) => id), stop_token_ids: job.stopIds };
   for (const [field, ids] of Object.entries(named)) {
@@ -129,7 +129,7 @@ function literal(tokenizer: Tokenizer, text: string): OutputPart[] {
   });
 }
 
-/** Calls of tools in the template's format: one, or where `several` any number of them. */
+/** Calls of tools in the template's format: one, or if `several` any number of them. */
 function callsPart(
   { tokenizer }: TextModel,
   format: CallFormat,
@@ -153,7 +153,7 @@ function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
 /**
  * Calls with arguments by what `argumentsFor` says. Where that cannot be followed, those of tools that are not strict
  * are any JSON object: one uncommon schema takes no whole request down.
- * @throws RequestError that names the tool, where it is strict
+ * @throws RequestError that names the tool, if it is strict
  */
 function callsBy(
   model: TextModel,
@@ -232,7 +232,7 @@ function wantedFormat(format: ResponseFormat): Wanted | null {
 }
 
 /**
- * Calls that the model may decide on, where something has to be seen to: the arguments of tools that are strict, tools
+ * Calls that the model may decide on, if something has to be seen to: the arguments of tools that are strict, tools
  * that the model knows but may not call, or an answer in a format that must not keep the model from calling. Arguments
  * of other tools are any JSON object.
  */
@@ -286,7 +286,7 @@ function* constraintOf(
   return () => new AfterReasoning(begun.clone(), textOf, endIds, close);
 }
 
-/** Moves a constraint over a text that is there already. @throws RequestError where it begins no output of the kind */
+/** Moves a constraint over a text that is there already. @throws RequestError if it begins no output of the kind */
 function* acceptWritten(
   { tokenizer }: TextModel,
   constraint: TokenConstraint,
@@ -312,7 +312,7 @@ function* acceptWritten(
   }
 }
 
-/** Control tokens that replies are taken apart at, by id; tools' only where there are some. */
+/** Control tokens that replies are taken apart at, by id; tools' only if there are some. */
 function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
   const spoken = new Map<number, string>();
   for (const token of [THINK_OPEN, THINK_CLOSE, ...(withTools ? CALL_TOKENS : [])]) {

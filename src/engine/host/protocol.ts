@@ -20,7 +20,7 @@ export interface HostSettings {
   readonly prefillChunk?: number;
   readonly cacheTokens?: number;
   readonly cacheDtype?: CacheDtype;
-  /** Draft with the multi-token-prediction module where the model has one. */
+  /** Draft with the multi-token-prediction module if the model has one. */
   readonly speculative?: boolean;
 }
 
@@ -101,7 +101,7 @@ export type ResponseFormat = (
   /** What a regular expression matches from beginning to end. */
   | { readonly type: "pattern"; readonly pattern: string }
 ) & {
-  /** The field that asks for it, where it is not `response_format`. */
+  /** The field that asks for it, if it is not `response_format`. */
   readonly param?: string;
 };
 
@@ -118,7 +118,7 @@ export interface ChatJob extends SamplingRequest {
   readonly toolChoice: ToolChoice;
   readonly parallelToolCalls: boolean;
   readonly format: ResponseFormat;
-  /** Whether the model thinks first, where its template has the choice; null: the template's default. */
+  /** Whether the model thinks first, if its template has the choice; null: the template's default. */
   readonly thinking: boolean | null;
   /** Further variables of the template. */
   readonly templateVariables: JsonObject;
@@ -211,7 +211,7 @@ export type FromEngine =
   /** The model did not open, or the engine is beyond use: the thread ends after this. */
   | { readonly type: "failed"; readonly message: string; readonly foreseen: boolean }
   | { readonly type: "accepted"; readonly id: number; readonly choices: number }
-  /** Instead of `accepted`, or later where a generation failed; the job is over. */
+  /** Instead of `accepted`, or later if a generation failed; the job is over. */
   | { readonly type: "refused"; readonly id: number; readonly error: Fault }
   | { readonly type: "deltas"; readonly deltas: readonly Delta[] }
   | {
@@ -245,7 +245,7 @@ export interface EngineFigures {
   readonly cacheTokensUsed: number;
   readonly cacheBytes: number;
   readonly deviceBytes: number;
-  /** Of the thread's JavaScript heap, in use; null where that is not known. */
+  /** Of the thread's JavaScript heap, in use; null if that is not known. */
   readonly heapBytes: number | null;
   readonly draftedTokens: number;
   readonly acceptedTokens: number;

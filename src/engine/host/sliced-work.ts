@@ -4,7 +4,7 @@
  * streams nor shorter requests.
  */
 import type { Slices } from "../../tokenizer/slices.ts";
-import { nextTask } from "../next-task.ts";
+import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 
 /** Milliseconds of a turn. */
 const TURN_MS = 4;
@@ -46,7 +46,7 @@ export class SlicedWork {
     for (const { work } of this.#tasks.splice(0)) work.return();
   }
 
-  /** Does a piece of a task; true where it has ended. */
+  /** Does a piece of a task; true if it has ended. */
   #advance({ work, failed }: Task): boolean {
     try {
       return work.next().done === true;
@@ -59,7 +59,7 @@ export class SlicedWork {
   async #drive(): Promise<void> {
     this.#driven = true;
     while (this.#tasks.length > 0) {
-      await nextTask();
+      await yieldToEventLoop();
       const until = performance.now() + TURN_MS;
       do {
         const task = this.#tasks.shift();

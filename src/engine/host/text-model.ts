@@ -41,7 +41,7 @@ function constrainer(
   };
 }
 
-/** The chat template: the checkpoint's, else the built-in one that fits; null where none does. */
+/** The chat template: the checkpoint's, else the built-in one that fits; null if none does. */
 function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | null {
   const hints = { modelType: loaded.model.config.modelType, name: loaded.name };
   if (loaded.chatTemplate !== null) return chatTemplate(tokenizer, loaded.chatTemplate, hints);
@@ -93,8 +93,8 @@ async function digest(text: string): Promise<string> {
 
 /**
  * Everything about an open model that its host has to know.
- * @param memory of the machine, with the weights loaded; null where it is not known
- * @throws ConfigError where it has no tokenizer, or the settings do not fit it or the machine
+ * @param memory of the machine, with the weights loaded; null if it is not known
+ * @throws ConfigError if it has no tokenizer, or the settings do not fit it or the machine
  */
 export async function describeModel(
   loaded: LoadedModel,

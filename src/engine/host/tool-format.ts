@@ -6,7 +6,7 @@ import { TOKEN } from "../../tokenizer/families.ts";
 export interface CallFormat {
   /** From the token that opens calls to the first call's arguments. */
   opening(name: string): string;
-  /** From behind a call's arguments to those of the next; null where the template writes one call only. */
+  /** From behind a call's arguments to those of the next; null if the template writes one call only. */
   readonly between: ((name: string) => string) | null;
   /** From behind the last call's arguments to the token that closes calls. */
   readonly closing: string;
@@ -32,7 +32,7 @@ export function rendersTools(template: ChatTemplate): boolean {
   return text?.includes(NAME) ?? false;
 }
 
-/** What stands around the arguments of `count` calls in one message; null where they are not all written. */
+/** What stands around the arguments of `count` calls in one message; null if they are not all written. */
 function aroundCalls(template: ChatTemplate, count: number): readonly string[] | null {
   const calls = Array.from({ length: count }, (_, i) => ({
     id: `call_${i}`,
@@ -58,7 +58,7 @@ function aroundCalls(template: ChatTemplate, count: number): readonly string[] |
   return around.length === count + 1 && named ? around : null;
 }
 
-/** The template's form of calls; null where it writes none in the family's control tokens. */
+/** The template's form of calls; null if it writes none in the family's control tokens. */
 export function callFormat(template: ChatTemplate): CallFormat | null {
   const one = aroundCalls(template, 1);
   if (one === null) return null;

@@ -1,6 +1,6 @@
 /**
  * Turns logits into tokens for one sequence: the sampling options, the random stream, the tokens seen so far and,
- * where one is given, the constraint on what may come next.
+ * if one is given, the constraint on what may come next.
  */
 import type { Random } from "../tensor/random.ts";
 import type { TokenConstraint } from "./constraint.ts";
@@ -26,7 +26,7 @@ export interface TokenLogprob {
 /** A decided token. */
 export interface GeneratedToken {
   readonly id: number;
-  /** The model's own, as in `TokenLogprob`; where it was asked for. */
+  /** The model's own, as in `TokenLogprob`; if it was asked for. */
   readonly logprob?: number;
   /** As many of the model's most probable tokens as were asked for, best first. */
   readonly top?: readonly TokenLogprob[];
@@ -34,7 +34,7 @@ export interface GeneratedToken {
   readonly experts?: TokenExperts;
 }
 
-export interface ChooserOptions extends SamplingOptions {
+export interface TokenSamplerOptions extends SamplingOptions {
   /** Whether tokens carry their log-probability; a number: with so many alternatives. */
   readonly logprobs?: boolean | number;
   /** What the output must follow; it moves on with every token, so that it serves one generation. */
@@ -45,8 +45,8 @@ export interface ChooserOptions extends SamplingOptions {
   readonly stopIds?: readonly number[];
 }
 
-export class Chooser {
-  readonly #options: ChooserOptions;
+export class TokenSampler {
+  readonly #options: TokenSamplerOptions;
   readonly #random: Random;
   readonly #count: number;
   readonly #seen = new Set<number>();
@@ -55,7 +55,7 @@ export class Chooser {
   #accepted = 0;
 
   /** @param count tokens that exist: rows of a padded head beyond it are never chosen */
-  constructor(options: ChooserOptions, random: Random, context: ArrayLike<number>, count: number) {
+  constructor(options: TokenSamplerOptions, random: Random, context: ArrayLike<number>, count: number) {
     this.#options = options;
     this.#random = random;
     this.#count = count;
@@ -89,12 +89,12 @@ export class Chooser {
   /**
    * The distribution of the next token; at temperature 0 all of it lies on the greedy choice. It may lie in `buffers`
    * until these serve another.
-   * @throws LogitsError where the model's logits are not finite, ConfigError where no token may come next
+   * @throws LogitsError if the model's logits are not finite, ConfigError if no token may come next
    */
   distribution(logits: Float32Array, buffers = new SamplingBuffers()): Candidates {
     const { temperature = 0 } = this.#options;
     const scored = this.#adjusted(logits, buffers);
-    // The model's own are looked at: a mask may hide those that are no numbers.
+    // The model's own are looked at: a mask may hide those that are not numbers.
     if (scored !== logits) checkLargest(logits[argmax(logits, this.#count)], false);
     if (temperature > 0) return candidates(scored, this.#options, this.#count, buffers);
     const id = argmax(scored, this.#count);
@@ -124,7 +124,7 @@ export class Chooser {
 }
 
 /**
- * `id` with its log-probability among the first `count` logits; where `alternatives` is a number, with so many of the
+ * `id` with its log-probability among the first `count` logits; if `alternatives` is a number, with so many of the
  * most probable tokens. @throws LogitsError
  */
 export function scoredToken(

@@ -1,22 +1,22 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
-import { Chooser, type ChooserOptions, logProbability } from "./chooser.ts";
 import { best, LogitsError } from "./sampling.ts";
+import { logProbability, TokenSampler, type TokenSamplerOptions } from "./token-sampler.ts";
 
 const logits = Float32Array.from([1, 3, 2, 3, -1, 9]);
 
 /** Tokens 0 to 4 exist. */
-function greedy(options: ChooserOptions, context: number[] = []): Chooser {
-  return new Chooser(options, new Random(1), context, 5);
+function greedy(options: TokenSamplerOptions, context: number[] = []): TokenSampler {
+  return new TokenSampler(options, new Random(1), context, 5);
 }
 
-function pick(chooser: Chooser): number {
-  const id = chooser.draw(chooser.distribution(logits));
-  chooser.accept(id, logits);
+function pick(sampler: TokenSampler): number {
+  const id = sampler.draw(sampler.distribution(logits));
+  sampler.accept(id, logits);
   return id;
 }
 
-describe("Chooser", () => {
+describe("TokenSampler", () => {
   it("takes presence off once, frequency each time, of generated tokens only", () => {
     const present = greedy({ presencePenalty: 1.5 }, [1, 1, 3]);
     expect([1, 2, 3, 4, 5].map(() => pick(present))).toEqual([1, 3, 2, 1, 1]);
@@ -27,14 +27,14 @@ describe("Chooser", () => {
   });
 
   it("lets no stop token come before so many tokens", () => {
-    const chooser = greedy({ minTokens: 2, stopIds: [1, 3] });
-    expect([1, 2, 3].map(() => pick(chooser))).toEqual([2, 2, 1]);
+    const sampler = greedy({ minTokens: 2, stopIds: [1, 3] });
+    expect([1, 2, 3].map(() => pick(sampler))).toEqual([2, 2, 1]);
     expect(pick(greedy({ minTokens: 2 }))).toBe(1);
   });
 
   it("adds biases and leaves the logits and the reported probabilities alone", () => {
     const before = logits.slice();
-    const chooser = greedy(
+    const sampler = greedy(
       {
         logitBias: [
           [1, -100],
@@ -45,10 +45,10 @@ describe("Chooser", () => {
       },
       [2],
     );
-    const distribution = chooser.distribution(logits);
+    const distribution = sampler.distribution(logits);
     expect([...distribution.ids]).toEqual([0]);
     expect(logits).toEqual(before);
-    const token = chooser.accept(0, logits);
+    const token = sampler.accept(0, logits);
     expect(token.logprob).toBeCloseTo(logProbability(logits, 0, 5), 12);
     expect(token.top?.map(({ id }) => id)).toEqual([1, 3]);
     expect(token.top?.[0].logprob).toBeCloseTo(logProbability(logits, 1, 5), 12);
@@ -70,7 +70,7 @@ describe("Chooser", () => {
     };
     const { NaN: none, POSITIVE_INFINITY: endless, NEGATIVE_INFINITY: never } = Number;
     const broken = [[1, none, 2, 3, 4], [1, 2, 3, 4, endless], new Array<number>(5).fill(never)];
-    const options: ChooserOptions[] = [
+    const options: TokenSamplerOptions[] = [
       {},
       { constraint: hiding },
       { logitBias: [[0, 100]] },
@@ -79,8 +79,8 @@ describe("Chooser", () => {
     for (const values of broken) {
       for (const [i, option] of options.entries()) {
         for (const temperature of [0, 1]) {
-          const chooser = greedy({ ...option, temperature }, [0]);
-          const distribution = () => chooser.distribution(Float32Array.from(values));
+          const sampler = greedy({ ...option, temperature }, [0]);
+          const distribution = () => sampler.distribution(Float32Array.from(values));
           if (i > 0 || temperature === 0 || values[0] !== never) expect(distribution).toThrow(LogitsError);
           else expect(distribution).toThrow();
         }
@@ -100,7 +100,7 @@ describe("Chooser", () => {
     };
     for (const temperature of [0, 1]) {
       expect(() => greedy({ constraint, temperature }).distribution(logits)).toThrow(
-        /no token may come next/,
+        /no token is allowed here/,
       );
     }
     expect(greedy({ constraint }).finished).toBe(false);

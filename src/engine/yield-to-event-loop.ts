@@ -1,8 +1,8 @@
 /**
- * Lets timers, input and network have their turn. The CPU backend computes on the caller's thread and its reads
- * resolve at once, so that nothing else would run, not even an abort, until the end.
+ * Yields to the event loop: timers, input and network run. The CPU backend computes on the caller's thread and its reads
+ * resolve at once, so without this nothing else would run, not even an abort, until the end.
  */
-export function nextTask(): Promise<void> {
+export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     if (typeof setImmediate === "function") {
       setImmediate(resolve);
