@@ -1,15 +1,15 @@
 /**
  * The packed package in a project of a bundler, with its default settings: Vite's development server, and its build
  * behind its preview server, each on an isolated page in Chromium, where a model runs on several threads and writes
- * what it writes in Node.
+ * what it writes in Node, and images have the pixels that they have in Node.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { build, createServer, type InlineConfig, preview } from "vite";
 import { findChromium } from "../test/browser/chromium.ts";
-import { call, packPackage } from "./support/packed-package.ts";
+import { call, packPackage, root } from "./support/packed-package.ts";
 
 const executablePath = findChromium();
 if (executablePath === null) {
@@ -20,9 +20,13 @@ if (executablePath === null) {
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-bundlers-"));
 const prompt = "export const alpha = ";
 
-/** Makes the model in `public/model` and says what it writes. Run in the project with Node. */
+/** An image of each format that has a decoder of its own. */
+const images = ["jpg-420-one-pixel.jpg", "png-3x2-interlaced.png", "webp-lossy.webp"];
+
+/** Makes the model in `public/model`, and says what it writes and what the images show. Run in the project with Node. */
 const makeModel = `
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { decodeImage } from "deepseek-ts/vision";
 import { completeText, createCpuDevice, createModel, loadTokenizer, modelEntries, saveCheckpoint, toConfigJson } from "deepseek-ts";
 import { nodeFolderSink } from "deepseek-ts/node";
 import { trainBpe, trainedTokenizerConfig } from "deepseek-ts/tokenizer";
@@ -41,7 +45,7 @@ const model = createModel(
   device,
   { seed: 1, std: 0.2 },
 );
-mkdirSync("public");
+mkdirSync("public/model", { recursive: true });
 await saveCheckpoint(await nodeFolderSink("public/model"), modelEntries(model), {
   config: toConfigJson(model.config),
   files: { "tokenizer.json": JSON.stringify(json), "tokenizer_config.json": JSON.stringify(settings) },
@@ -49,8 +53,12 @@ await saveCheckpoint(await nodeFolderSink("public/model"), modelEntries(model), 
 let text = "";
 for await (const piece of completeText(model, tokenizer, ${JSON.stringify(prompt)}, { maxTokens: 16, stopIds: [] })) text += piece.text;
 await device[Symbol.asyncDispose]();
-writeFileSync("expected.json", JSON.stringify(text));
-console.log(JSON.stringify(text));
+const images = [];
+for (const name of ${JSON.stringify(images)}) {
+  const { width, height, rgb } = await decodeImage(readFileSync("public/images/" + name), { name });
+  images.push([name, width, height, rgb.reduce((sum, byte, i) => (sum * 31 + byte + i) % 1000003, 7)]);
+}
+console.log(JSON.stringify({ text, images: JSON.stringify(images) }));
 `;
 
 /** As a user would write it: the page starts a worker, the worker opens the model. */
@@ -62,6 +70,7 @@ worker.onerror = ({ message }) => { globalThis.answer = { error: "the worker fai
 const work = `
 import { completeText, createCpuDevice, loadFolder } from "deepseek-ts";
 import { memoryFolder } from "deepseek-ts/checkpoint";
+import { decodeImage } from "deepseek-ts/vision";
 
 async function run() {
   const files = new Map();
@@ -73,7 +82,13 @@ async function run() {
   let text = "";
   const options = { maxTokens: 16, stopIds: [] };
   for await (const piece of completeText(model, tokenizer, ${JSON.stringify(prompt)}, options)) text += piece.text;
-  return { text, threads: device.backend.threads, cores: navigator.hardwareConcurrency };
+  const images = [];
+  for (const name of ${JSON.stringify(images)}) {
+    const bytes = new Uint8Array(await (await fetch("/images/" + name)).arrayBuffer());
+    const { width, height, rgb } = await decodeImage(bytes, { name });
+    images.push([name, width, height, rgb.reduce((sum, byte, i) => (sum * 31 + byte + i) % 1000003, 7)]);
+  }
+  return { text, images: JSON.stringify(images), threads: device.backend.threads, cores: navigator.hardwareConcurrency };
 }
 run().then(postMessage, (error) => postMessage({ error: String(error.stack ?? error) }));
 `;
@@ -86,12 +101,14 @@ const port = { host: "127.0.0.1", port: 0 };
 
 interface Answer {
   readonly text?: string;
+  /** Names, sizes and checksums. */
+  readonly images?: string;
   readonly threads?: number;
   readonly cores?: number;
   readonly error?: string;
 }
 
-async function look(browser: Browser, what: string, url: string, expected: string): Promise<void> {
+async function look(browser: Browser, what: string, url: string, expected: Answer): Promise<void> {
   const tab = await browser.newPage();
   const scripts: string[] = [];
   const missing: string[] = [];
@@ -109,10 +126,11 @@ async function look(browser: Browser, what: string, url: string, expected: strin
     throw new Error(`${what}: ${reason}; ${JSON.stringify({ answer, expected, missing, scripts })}`);
   };
   if (answer.error) fail("the model did not run");
-  if (answer.text !== expected) fail("another text than in Node");
+  if (answer.text !== expected.text) fail("another text than in Node");
+  if (answer.images !== expected.images) fail("other pixels than in Node");
   if (missing.length > 0) fail("files are missing");
   if (answer.cores! > 1 && !(answer.threads! > 1 && scripts.length > 0)) fail("only one thread ran");
-  console.log(`${what}: ${answer.threads} threads, the text of Node`);
+  console.log(`${what}: ${answer.threads} threads, Node's text and pixels`);
 }
 
 let browser: Browser | null = null;
@@ -125,8 +143,11 @@ try {
   writeFileSync(join(home, "main.js"), page);
   writeFileSync(join(home, "work.js"), work);
   writeFileSync(join(home, "make-model.js"), makeModel);
+  for (const name of images) {
+    cpSync(join(root, "test/fixtures/preprocess/files", name), join(home, "public/images", name));
+  }
   call("npm", ["install", "--no-audit", "--no-fund", file], home, process.env.PATH!);
-  const expected = JSON.parse(call("node", ["make-model.js"], home, process.env.PATH!)) as string;
+  const expected = JSON.parse(call("node", ["make-model.js"], home, process.env.PATH!)) as Answer;
 
   browser = await chromium.launch({
     executablePath,

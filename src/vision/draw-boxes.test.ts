@@ -67,6 +67,12 @@ describe("drawBoxes", () => {
     expect(image.rgb).toEqual(filledImage(60, 50, [9, 9, 9]).rgb);
   });
 
+  it("leaves the image as it is, that of one of Node's buffers too", () => {
+    const buffer = { width: 4, height: 4, rgb: Buffer.alloc(48, 9) };
+    drawBoxes(buffer, [{ label: "", box: [0, 0, 4, 4] }]);
+    expect(buffer.rgb.every((byte) => byte === 9)).toBe(true);
+  });
+
   it("orders corners and cuts off what lies outside", () => {
     const whole = drawBoxes(image, [{ label: "", box: [0, 0, 60, 50] }]);
     expect(drawBoxes(image, [{ label: "", box: [900, 800, -5, -7] }])).toEqual(whole);

@@ -67,7 +67,7 @@ function write(image: RgbImage, text: string, box: PixelBox, scale: number, colo
 
 /** A copy of the image with the boxes drawn; boxes of one label have one color. Lines and text grow with the image. */
 export function drawBoxes(image: RgbImage, boxes: readonly LabeledBox[]): RgbImage {
-  const drawn = { ...image, rgb: image.rgb.slice() };
+  const drawn = { ...image, rgb: new Uint8Array(image.rgb) };
   const scale = Math.max(1, Math.round(Math.max(image.width, image.height) / 500));
   const labels = [...new Set(boxes.map(({ label }) => label))];
   const placed = boxes.map(({ label, box: [x1, y1, x2, y2] }) => {

@@ -70,6 +70,19 @@ describe.each(["sharp", "wasm"] as const)("decodeImage through %s", (decoder) =>
     expect(error.fault).toBe(reason);
   });
 
+  it("reads Node's buffers, which share their memory with others", async () => {
+    for (const file of ["png-rgb8.png", "jpg-444-odd.jpg", "webp-lossy.webp", "gif-animated.gif"]) {
+      const bytes = bytesOf(file);
+      const shared = Buffer.concat([Buffer.alloc(5, 7), bytes, Buffer.alloc(9, 7)]).subarray(
+        5,
+        5 + bytes.length,
+      );
+      const { rgb } = await decodeImage(shared, { decoder });
+      expect(Buffer.compare(rgb, expected(file).bytes)).toBe(0);
+      expect(Buffer.compare(shared, bytes)).toBe(0);
+    }
+  });
+
   it("goes on after damaged files", async () => {
     for (const file of ["png-rgb8.png", "jpg-444-odd.jpg", "webp-lossy.webp"]) {
       const bytes = bytesOf(file);

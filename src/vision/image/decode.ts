@@ -49,7 +49,9 @@ export async function decodeImage(
       found: source.slice(0, 40),
     });
   }
-  const bytes = typeof source === "string" ? dataUrlBytes(source, file, maxBytes) : source;
+  const given = typeof source === "string" ? dataUrlBytes(source, file, maxBytes) : source;
+  // Node's buffers are arrays whose `slice` does not copy.
+  const bytes = new Uint8Array(given.buffer, given.byteOffset, given.length);
   if (bytes.length > maxBytes) {
     throw new ImageError(file, "byte limit", "the file is too large", {
       expected: `at most ${maxBytes} bytes`,
