@@ -8,7 +8,8 @@ export {
 } from "./builtin.ts";
 export { checkMessages, type Message, type Role, type Tool, type ToolCall } from "./messages.ts";
 export { type ReasoningPiece, ReasoningSplitter, splitReasoning } from "./reasoning.ts";
-export { type ReplyOptions, type ReplyPiece, ReplyReader, type ReplyText } from "./reply.ts";
+export { type ReplyOptions, ReplyReader, type ReplyText } from "./reply.ts";
+export type { ReplyPiece } from "./reply-pieces.ts";
 export {
   builtinTemplate,
   type ChatPrompt,

@@ -2,15 +2,11 @@
  * From the tokens of a reply to what a client shows: reasoning, text and tool calls, as they come. Tokens marked
  * special, and those that a template's reader names, are left out, except those of tool calls and `<think>`, which are read. Stop strings count in all of it.
  */
-import { Marks } from "../tokenizer/marks.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
-import type { StreamDecoder, Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ToolCall } from "./messages.ts";
-import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
-import { ReasoningSplitter } from "./reasoning.ts";
-import { CALL_TOKENS, ToolCallCollector, ToolCallParser, type ToolPiece } from "./tool-calls.ts";
-
-export type ReplyPiece = { readonly kind: "reasoning"; readonly text: string } | ToolPiece;
+import { type ReplyPiece, ReplyPieces, spokenTokens } from "./reply-pieces.ts";
+import { ToolCallCollector } from "./tool-calls.ts";
 
 export interface ReplyOptions {
   /** Whether the prompt ends inside `<think>` (`ChatPrompt.opensReasoning`). */
@@ -37,50 +33,29 @@ export interface ReplyText {
   readonly malformed: boolean;
 }
 
-const READ: readonly string[] = [THINK_OPEN, THINK_CLOSE, ...CALL_TOKENS];
-const THINK: readonly string[] = [THINK_OPEN, THINK_CLOSE];
-
 /** Reads one reply, token by token. */
 export class ReplyReader {
-  readonly #decoder: StreamDecoder;
-  readonly #silent: ReadonlySet<number>;
-  readonly #read: ReadonlyMap<number, string>;
-  readonly #marks: Marks;
+  readonly #pieces: ReplyPieces;
   readonly #stops: StopStrings;
-  readonly #splitter: ReasoningSplitter;
-  readonly #parser: ToolCallParser | null;
   readonly #collector = new ToolCallCollector();
-  #stripsSpace: boolean;
   #reasoning = "";
   /** Tokens of reasoning so far. */
   reasoningTokens = 0;
 
   /** @throws ConfigError for an empty stop string */
   constructor(tokenizer: Tokenizer, options: ReplyOptions = {}) {
-    const { stop = [], stopIds = [], silentIds = [], tools = true, opensReasoning = false } = options;
+    const { stop = [], stopIds = [], silentIds = [], tools = true, nextId } = options;
+    const { opensReasoning = false, stripsSpace = false } = options;
     const { fimBegin, fimHole, fimEnd, bos, eos } = tokenizer.specialIds;
-    this.#decoder = tokenizer.streamDecoder();
-    this.#read = new Map(
-      READ.filter((token) => tools || THINK.includes(token))
-        .map((token) => [tokenizer.idOf(token), token] as const)
-        .filter((entry): entry is readonly [number, string] => entry[0] !== undefined),
+    const spoken = spokenTokens(tokenizer, tools);
+    const special = [...tokenizer.specialTokens, fimBegin, fimHole, fimEnd, bos, eos];
+    const silent = new Set(
+      [...special, ...silentIds, ...stopIds].filter(
+        (id): id is number => id !== undefined && !spoken.has(id),
+      ),
     );
-    const silent = [
-      ...tokenizer.specialTokens,
-      ...silentIds,
-      ...stopIds,
-      fimBegin,
-      fimHole,
-      fimEnd,
-      bos,
-      eos,
-    ];
-    this.#silent = new Set(silent.filter((id): id is number => id !== undefined && !this.#read.has(id)));
-    this.#marks = new Marks(this.#read.values());
-    this.#stops = new StopStrings(typeof stop === "string" ? [stop] : stop, false, this.#marks);
-    this.#splitter = new ReasoningSplitter(opensReasoning, this.#marks);
-    this.#parser = tools ? new ToolCallParser(options.nextId, this.#marks) : null;
-    this.#stripsSpace = options.stripsSpace ?? false;
+    this.#pieces = new ReplyPieces(tokenizer, { silent, spoken, opensReasoning, stripsSpace, tools, nextId });
+    this.#stops = new StopStrings(typeof stop === "string" ? [stop] : stop, false, this.#pieces.marks);
   }
 
   /** The stop string that was found: the reply ends there. */
@@ -94,57 +69,39 @@ export class ReplyReader {
   }
 
   push(token: { readonly id: number } | number): ReplyPiece[] {
-    const id = typeof token === "number" ? token : token.id;
-    if (this.#splitter.reasoning) this.reasoningTokens++;
-    if (this.#silent.has(id)) return [];
-    // A control token ends a character that was cut off.
-    const literal = this.#read.get(id);
-    const shown =
-      literal === undefined || (THINK.includes(literal) && !this.#splitter.wants(literal))
-        ? ""
-        : this.#marks.of(literal);
-    const text = literal === undefined ? this.#decoder.push(id) : this.#decoder.end() + shown;
-    return this.#text(this.#stops.push(text));
+    if (this.#pieces.reasoning) this.reasoningTokens++;
+    const text = this.#pieces.textOf(typeof token === "number" ? token : token.id);
+    return this.#shown(this.#pieces.push(this.#stops.push(text)));
   }
 
   /** What is held back, once no more tokens come; a character that was begun and not finished is not a text. */
   end(): ReplyPiece[] {
-    const pieces = this.#text(this.#stops.end());
-    for (const { kind, text } of this.#splitter.end()) this.#split(pieces, kind, text);
-    for (const piece of this.#parser?.end() ?? []) this.#give(pieces, piece);
-    return pieces;
+    const pieces = [
+      ...this.#pieces.push(this.#stops.end()),
+      ...this.#pieces.end(),
+      ...this.#pieces.endCalls(),
+    ];
+    return this.#shown(pieces);
   }
 
-  #text(text: string): ReplyPiece[] {
-    const pieces: ReplyPiece[] = [];
-    if (text === "") return pieces;
-    const body = this.#stripsSpace && text.startsWith(" ") ? text.slice(1) : text;
-    this.#stripsSpace = false;
-    for (const { kind, text: part } of this.#splitter.push(body)) this.#split(pieces, kind, part);
-    return pieces;
-  }
-
-  #split(pieces: ReplyPiece[], kind: "reasoning" | "content", text: string): void {
-    if (kind === "reasoning") {
-      const shown = this.#marks.spell(text);
-      this.#reasoning += shown;
-      pieces.push({ kind, text: shown });
-    } else if (this.#parser === null) this.#give(pieces, { kind, text });
-    else for (const piece of this.#parser.push(text)) this.#give(pieces, piece);
-  }
-
-  /** With names for the marks of control tokens that stand in content or arguments. */
-  #spelled(piece: ToolPiece): ToolPiece {
-    if (piece.kind === "content" || piece.kind === "arguments") {
-      return { ...piece, text: this.#marks.spell(piece.text) };
+  /** With names for the marks of control tokens that stand in texts. */
+  #spelled(piece: ReplyPiece): ReplyPiece {
+    const { marks } = this.#pieces;
+    if (piece.kind === "content") return { ...piece, text: this.#pieces.content(piece.text) };
+    if (piece.kind === "reasoning" || piece.kind === "arguments") {
+      return { ...piece, text: marks.spell(piece.text) };
     }
     if (piece.kind !== "end" || piece.malformed === undefined) return piece;
-    return { ...piece, malformed: this.#marks.spell(piece.malformed) };
+    return { ...piece, malformed: marks.spell(piece.malformed) };
   }
 
-  #give(pieces: ReplyPiece[], piece: ToolPiece): void {
-    const shown = this.#spelled(piece);
-    this.#collector.add(shown);
-    pieces.push(shown);
+  #shown(pieces: readonly ReplyPiece[]): ReplyPiece[] {
+    const shown = pieces.map((piece) => this.#spelled(piece));
+    for (const piece of shown) {
+      if (piece.kind === "reasoning") this.#reasoning += piece.text;
+      else this.#collector.add(piece);
+    }
+    // A lone space that is stripped leaves nothing.
+    return shown.filter((piece) => piece.kind !== "content" || piece.text !== "");
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Message } from "../chat/messages.ts";
-import type { ReplyPiece } from "../chat/reply.ts";
+import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import type { Conversation, Reply } from "../engine/conversation.ts";
 import { processReplies, type ReplyTask } from "../engine/reply-job.ts";
 import { withoutMark } from "../files/utf8.ts";

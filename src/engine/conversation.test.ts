@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Message } from "../chat/messages.ts";
-import { type ReplyPiece, ReplyReader } from "../chat/reply.ts";
+import { ReplyReader } from "../chat/reply.ts";
+import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import { builtinTemplate } from "../chat/template.ts";
 import { testTokenizer } from "../chat/testing.ts";
 import type { CausalLM } from "../models/causal-lm.ts";

@@ -5,7 +5,8 @@
  */
 
 import { checkMessages, contentOf, type Message, type Tool } from "../chat/messages.ts";
-import type { ReplyPiece, ReplyText } from "../chat/reply.ts";
+import type { ReplyText } from "../chat/reply.ts";
+import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import type { ChatTemplate, RenderOptions } from "../chat/template.ts";
 import type { TokenModel } from "../models/token-model.ts";
 import type { Cache } from "../nn/cache.ts";

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { ReplyPiece } from "../chat/reply.ts";
+import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import { chatTemplate } from "../chat/template.ts";
 import { testTokenizer } from "../chat/testing.ts";
 import { MemoryQueue } from "../jobs/memory-queue.ts";

@@ -1,6 +1,6 @@
 /** Replies of a conversation as jobs (`src/jobs`). */
 import type { Message } from "../chat/messages.ts";
-import type { ReplyPiece } from "../chat/reply.ts";
+import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import type { JobContext, JobQueue } from "../jobs/job.ts";
 import type { Conversation, Reply, ReplySettings } from "./conversation.ts";
 

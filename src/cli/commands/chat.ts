@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../../chat/builtin.ts";
-import type { ReplyPiece } from "../../chat/reply.ts";
+import type { ReplyPiece } from "../../chat/reply-pieces.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
 import { Conversation, type Reply } from "../../engine/conversation.ts";
 import { processReplies, type ReplyTask } from "../../engine/reply-job.ts";

@@ -2,12 +2,10 @@
  * From the tokens of one choice to its deltas: text that no stop string and no incomplete character can change any
  * more, split into reasoning, content and tool calls, with the log-probabilities of the tokens that spell it.
  */
-import { THINK_CLOSE, THINK_OPEN } from "../../chat/provenance.ts";
-import { type ReasoningPiece, ReasoningSplitter } from "../../chat/reasoning.ts";
-import { ToolCallParser, type ToolPiece, withoutCallTokens } from "../../chat/tool-calls.ts";
-import { Marks, NO_MARKS } from "../../tokenizer/marks.ts";
+import { type ReplyPiece, ReplyPieces } from "../../chat/reply-pieces.ts";
+import { withoutCallTokens } from "../../chat/tool-calls.ts";
 import { StopStrings } from "../../tokenizer/stop-strings.ts";
-import type { StreamDecoder, Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
 
 /** A decided token as the engine gives it. */
@@ -55,12 +53,8 @@ interface Growing {
 export class ChoiceText {
   readonly #tokenizer: Tokenizer;
   readonly #options: ChoiceOptions;
-  readonly #decoder: StreamDecoder;
-  readonly #marks: Marks;
+  readonly #pieces: ReplyPieces;
   readonly #stops: StopStrings;
-  readonly #reasoning: ReasoningSplitter | null;
-  readonly #tools: ToolCallParser | null;
-  #stripSpace: boolean;
   /** Scored tokens whose text has not come out yet. */
   #pending: TokenEntry[] = [];
   /** UTF-16 units decoded, and of those sure to be output. */
@@ -78,14 +72,17 @@ export class ChoiceText {
     const { chat, includeStop = false } = options;
     this.#tokenizer = tokenizer;
     this.#options = options;
-    this.#decoder = tokenizer.streamDecoder();
-    this.#marks = chat ? new Marks(chat.spoken.values()) : NO_MARKS;
-    this.#stops = new StopStrings(options.stop, includeStop, this.#marks);
+    this.#pieces = new ReplyPieces(tokenizer, {
+      silent: options.silent,
+      spoken: chat?.spoken ?? new Map(),
+      opensReasoning: chat?.opensReasoning ?? false,
+      stripsSpace: chat?.stripsSpace ?? false,
+      tools: chat?.tools ?? false,
+      nextId: chat?.callId,
+    });
+    this.#stops = new StopStrings(options.stop, includeStop, this.#pieces.marks);
     this.#decoded = echo.length;
     this.#sure = echo.length;
-    this.#reasoning = chat ? new ReasoningSplitter(chat.opensReasoning, this.#marks) : null;
-    this.#tools = chat?.tools ? new ToolCallParser(chat.callId, this.#marks) : null;
-    this.#stripSpace = chat?.stripsSpace ?? false;
   }
 
   /** Whether the text is over: a stop string came, or a call too many. */
@@ -128,17 +125,9 @@ export class ChoiceText {
   /** Takes a token; null if nothing can be told yet. */
   push(token: ChosenToken): News | null {
     this.#tokens++;
-    if (this.#reasoning?.reasoning) this.#reasoningTokens++;
-    const silent = this.#options.silent.has(token.id);
+    if (this.#pieces.reasoning) this.#reasoningTokens++;
     if (this.#options.logprobs && !this.#options.ends.has(token.id)) this.#pending.push(this.#entry(token));
-    // A control token ends a character that was cut off.
-    const literal = this.#options.chat?.spoken.get(token.id);
-    const text = silent
-      ? ""
-      : literal === undefined
-        ? this.#decoder.push(token.id)
-        : this.#decoder.end() + (this.#means(literal) ? this.#marks.of(literal) : "");
-    return this.#advance(text, false);
+    return this.#advance(this.#pieces.textOf(token.id), false);
   }
 
   /**
@@ -147,22 +136,16 @@ export class ChoiceText {
    */
   end(cut = false): News | null {
     this.#withoutBegun = cut || (this.#options.chat?.forcedCalls ?? false);
-    return this.#advance(this.#decoder.end(), true);
-  }
-
-  /** Whether a control token belongs where it stands: a tag of reasoning that does not is not text either. */
-  #means(literal: string): boolean {
-    if (literal !== THINK_OPEN && literal !== THINK_CLOSE) return true;
-    return this.#reasoning?.wants(literal) ?? false;
+    return this.#advance(this.#pieces.half(), true);
   }
 
   #advance(text: string, last: boolean): News | null {
     if (this.#cut) return null;
-    this.#decoded += this.#marks.spell(text).length;
+    this.#decoded += this.#pieces.marks.spell(text).length;
     const early = !last && this.#tokens < (this.#options.minTokens ?? 0);
     let sure = early ? text : this.#stops.push(text);
     if (last) sure += this.#stops.end();
-    this.#sure += this.#marks.spell(sure).length;
+    this.#sure += this.#pieces.marks.spell(sure).length;
     const growing: Growing = { content: "", reasoning: "", toolCalls: [] };
     this.#split(sure, last ? text : null, growing);
     return this.#news(growing, last && !this.over);
@@ -170,58 +153,50 @@ export class ChoiceText {
 
   /** @param half what stands for a character that the end of the tokens cuts; null before the end */
   #split(text: string, half: string | null, growing: Growing): void {
-    const splitter = this.#reasoning;
-    if (splitter === null) {
+    if (this.#options.chat === null) {
       growing.content += text;
       return;
     }
+    const pieces = this.#pieces;
     if (half === null) {
-      this.#pieces(splitter.push(text), growing);
+      this.#grow(pieces.push(text), growing);
       return;
     }
     const cut = text.endsWith(half) ? half : "";
-    this.#pieces(splitter.push(text.slice(0, text.length - cut.length)), growing);
-    if (splitter.reasoning) this.#pieces(splitter.push(cut), growing);
-    this.#pieces(splitter.end(), growing);
+    this.#grow(pieces.push(text.slice(0, text.length - cut.length)), growing);
+    if (pieces.reasoning) this.#grow(pieces.push(cut), growing);
+    this.#grow(pieces.end(), growing);
     // Within a marker or a call, half a character is not text.
-    if (!splitter.reasoning && !this.#tools?.open) this.#pieces(splitter.push(cut), growing);
-    for (const part of this.#tools?.end() ?? []) {
-      const begun = part.kind === "content" && (part.malformed || this.#options.chat?.forcedCalls);
-      if (!begun || !this.#withoutBegun) this.#toolPiece(part, growing);
+    if (!pieces.reasoning && !pieces.inCall) this.#grow(pieces.push(cut), growing);
+    const { forcedCalls } = this.#options.chat;
+    for (const part of pieces.endCalls()) {
+      const begun = part.kind === "content" && (part.malformed || forcedCalls);
+      if (!begun || !this.#withoutBegun) this.#grow([part], growing);
     }
   }
 
-  #pieces(pieces: readonly ReasoningPiece[], growing: Growing): void {
+  #grow(pieces: readonly ReplyPiece[], growing: Growing): void {
+    const { marks } = this.#pieces;
     for (const piece of pieces) {
-      if (piece.kind === "reasoning") growing.reasoning += this.#marks.spell(piece.text);
-      else if (this.#tools === null) this.#content(piece.text, growing);
-      else for (const part of this.#tools.push(piece.text)) this.#toolPiece(part, growing);
-    }
-  }
-
-  #content(piece: string, growing: Growing): void {
-    const text = this.#marks.spell(piece);
-    growing.content += this.#stripSpace && text.startsWith(" ") ? text.slice(1) : text;
-    this.#stripSpace = false;
-  }
-
-  #toolPiece(piece: ToolPiece, growing: Growing): void {
-    if (this.#cut) return;
-    if (piece.kind === "content") {
-      const text = piece.malformed ? withoutCallTokens(piece.text, this.#marks) : piece.text;
-      // The line breaks around calls belong to the format.
-      if (text !== "" && (this.#calls === 0 || text.trim() !== "")) this.#content(text, growing);
-    } else if (piece.kind === "call") {
-      if (piece.index > 0 && !this.#options.chat?.parallelToolCalls) {
-        this.#cut = true;
-        return;
+      if (piece.kind === "reasoning") growing.reasoning += marks.spell(piece.text);
+      else if (this.#cut) return;
+      else if (piece.kind === "content") {
+        const text = piece.malformed ? withoutCallTokens(piece.text, marks) : piece.text;
+        // The line breaks around calls belong to the format.
+        const shown = text !== "" && (this.#calls === 0 || text.trim() !== "");
+        if (shown) growing.content += this.#pieces.content(text);
+      } else if (piece.kind === "call") {
+        if (piece.index > 0 && !this.#options.chat?.parallelToolCalls) {
+          this.#cut = true;
+          return;
+        }
+        this.#calls++;
+        growing.toolCalls.push({ index: piece.index, id: piece.id, name: piece.name, arguments: "" });
+      } else if (piece.kind === "arguments") {
+        growing.toolCalls.push({ index: piece.index, arguments: marks.spell(piece.text) });
       }
-      this.#calls++;
-      growing.toolCalls.push({ index: piece.index, id: piece.id, name: piece.name, arguments: "" });
-    } else if (piece.kind === "arguments") {
-      growing.toolCalls.push({ index: piece.index, arguments: this.#marks.spell(piece.text) });
+      // The end of a call says nothing new; if its arguments are no JSON, the client sees it in them.
     }
-    // The end of a call says nothing new; if its arguments are no JSON, the client sees it in them.
   }
 
   #news({ content, reasoning, toolCalls }: Growing, all: boolean): News | null {

@@ -4,9 +4,9 @@
  */
 import { builtinFor, type TemplateHints } from "../../chat/builtin.ts";
 import type { Tool } from "../../chat/messages.ts";
-import { THINK_CLOSE, THINK_OPEN } from "../../chat/provenance.ts";
+import { THINK_CLOSE } from "../../chat/provenance.ts";
+import { spokenTokens } from "../../chat/reply-pieces.ts";
 import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../../chat/template.ts";
-import { CALL_TOKENS } from "../../chat/tool-calls.ts";
 import { fromPlain, type JsonObject, type JsonValue } from "../../json/index.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { freshId } from "../../text/ids.ts";
@@ -310,16 +310,6 @@ function* acceptWritten(
       param,
     );
   }
-}
-
-/** Control tokens that replies are taken apart at, by id; tools' only if there are some. */
-function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
-  const spoken = new Map<number, string>();
-  for (const token of [THINK_OPEN, THINK_CLOSE, ...(withTools ? CALL_TOKENS : [])]) {
-    const id = tokenizer.idOf(token);
-    if (id !== undefined) spoken.set(id, token);
-  }
-  return spoken;
 }
 
 /** Tokens that end an answer: the model's own, unless they are to be ignored, and those that the request adds. */
