@@ -223,7 +223,7 @@ export function attention_backward(a: usize): void {
   }
 }
 
-function dot(x: usize, y: usize, n: i32): f32 {
+export function dot(x: usize, y: usize, n: i32): f32 {
   let sum = f32x4.splat(0);
   for (; n >= 4; n -= 4) {
     sum = madd(v128.load(x), v128.load(y), sum);

@@ -42,7 +42,7 @@ export function writeConstants(at: usize): void {
  */
 // @ts-ignore: decorator
 @inline
-function exp2(x: v128, at: usize): v128 {
+export function exp2(x: v128, at: usize): v128 {
   const magic = v128.load32_splat(at, 32);
   const v = f32x4.pmax(x, v128.load32_splat(at, 36));
   const shifted = f32x4.add(v, magic);
@@ -116,7 +116,7 @@ export function widen(x: usize, dtype: i32, y: usize, n: i32, constants: usize):
 /** c[6][16] (+)= a[6][n] b[n][16] of panels b and c; `rs` and `cs` between rows and columns of a, in bytes. */
 // @ts-ignore: decorator
 @inline
-function tile(
+export function tile(
   a: usize,
   rs: usize,
   cs: usize,

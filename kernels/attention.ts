@@ -31,9 +31,10 @@ export function emitPart(to: usize, first: i32, n: i32, valueWidth: i32): void {
   }
 }
 
+/** Log-sum-exp of a row from its largest score (in base 2) and its sum. */
 // @ts-ignore: decorator
 @inline
-function lseOf(largest: f32, sum: f32): f32 {
+export function lseOf(largest: f32, sum: f32): f32 {
   return <f32>(<f64>largest * 0.6931471805599453 + logd(<f64>sum));
 }
 

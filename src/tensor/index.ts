@@ -14,6 +14,7 @@ export {
 } from "./errors.ts";
 export * from "./float-formats.ts";
 export { type AttentionOptions, attention } from "./ops/attention.ts";
+export { attentionBidirectional, type BidirectionalOptions } from "./ops/attention-bidirectional.ts";
 export { type CrossEntropyOptions, crossEntropy, tokenLosses } from "./ops/cross-entropy.ts";
 export { add, addScaled, scale } from "./ops/elementwise.ts";
 export { embedding } from "./ops/embedding.ts";
