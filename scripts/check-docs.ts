@@ -146,6 +146,10 @@ function prepare(): void {
     cpSync(join(work, "runs/v3-small-1/model"), join(work, name), { recursive: true });
   }
   must("deepseek-ts convert ./v2-lite model.gguf --type q8_0");
+  const preprocess = join(root, "test/fixtures/preprocess");
+  cpSync(join(preprocess, "images/wide-800x333.png"), join(work, "page.png"));
+  mkdirSync(join(work, "deepseek-vl2-tiny"));
+  cpSync(join(preprocess, "vl2/config.json"), join(work, "deepseek-vl2-tiny/processor_config.json"));
   const torch = join(root, "test/fixtures/pytorch");
   const found = readdirSync(torch, { recursive: true, encoding: "utf8" }).find(
     (name) => /pytorch_model\.bin$/.test(name) && !name.includes("hostile"),

@@ -7,7 +7,7 @@ import { crc32 } from "./crc32.ts";
 import { decodeImage } from "./decode.ts";
 import { exifOrientation, type Orientation, uprightImage } from "./exif.ts";
 import { decodeGif } from "./gif-file.ts";
-import { ImageError, type ImageFault } from "./image.ts";
+import { cropImage, ImageError, type ImageFault } from "./image.ts";
 import { checkPngData } from "./png-file.ts";
 import { readImageHeader } from "./read-header.ts";
 import { fixtureBytes, fixtureJson, fixtureTensors } from "./testing.ts";
@@ -41,8 +41,7 @@ async function refusal(work: () => unknown): Promise<ImageError> {
 }
 
 describe.each(["sharp", "wasm"] as const)("decodeImage through %s", (decoder) => {
-  const refused =
-    decoder === "sharp" ? ["bmp"] : ["bmp", "jpg-cmyk-444.jpg", "jpg-cmyk-420.jpg", "webp-animated.webp"];
+  const refused = decoder === "sharp" ? ["bmp"] : ["bmp", "jpg-cmyk-444.jpg", "jpg-cmyk-420.jpg"];
 
   it.each(good.map((f) => [f.file, f] as const))("%s", async (file, { width, height, variants, ...f }) => {
     const decode = (rotate = false) => decodeImage(bytesOf(file), { name: file, decoder, rotate });
@@ -97,6 +96,66 @@ describe.each(["sharp", "wasm"] as const)("decodeImage through %s", (decoder) =>
       }
       expect(Buffer.compare((await decodeImage(bytes, { decoder })).rgb, rgb)).toBe(0);
     }
+  });
+});
+
+describe("the first frame of an animated WebP", () => {
+  /** An animation of the frames of still files, each at an even place. */
+  function animation(width: number, height: number, frames: readonly [file: string, x: number, y: number][]) {
+    const three = (n: number) => [n & 255, (n >> 8) & 255, n >> 16];
+    const word = (n: number) => [...three(n & 0xffffff), n >>> 24];
+    const chunk = (name: string, data: number[]) => [...Buffer.from(name), ...word(data.length), ...data];
+    const body = [
+      ...Buffer.from("WEBP"),
+      ...chunk("VP8X", [0x12, 0, 0, 0, ...three(width - 1), ...three(height - 1)]),
+      ...chunk("ANIM", [10, 20, 30, 255, 0, 0]),
+      ...frames.flatMap(([file, x, y]) => {
+        const bytes = bytesOf(file);
+        const { width: w, height: h } = readImageHeader(bytes, file);
+        // Behind the file's header, and behind VP8X if there is one.
+        const from = bytes[15] === 0x58 ? 30 : 12;
+        const head = [...three(x / 2), ...three(y / 2), ...three(w - 1), ...three(h - 1), 10, 0, 0, 0];
+        return chunk("ANMF", [...head, ...bytes.subarray(from)]);
+      }),
+    ];
+    return Uint8Array.from([...Buffer.from("RIFF"), ...word(body.length), ...body]);
+  }
+
+  it("is the same through both decoders, alpha and smaller frames included", async () => {
+    for (const file of [
+      "webp-lossy.webp",
+      "webp-lossless.webp",
+      "webp-lossy-alpha.webp",
+      "webp-lossless-alpha.webp",
+    ]) {
+      const { rgb, width, height } = await decodeImage(bytesOf(file));
+      for (const [w, h, x, y] of [
+        [width, height, 0, 0],
+        [width + 9, height + 5, 6, 2],
+      ]) {
+        const bytes = animation(w, h, [
+          [file, x, y],
+          ["webp-lossy.webp", 0, 0],
+        ]);
+        const wasm = await decodeImage(bytes, { decoder: "wasm" });
+        expect(cropImage(wasm, x, y, width, height).rgb, file).toEqual(rgb);
+        if (w > width) expect([...wasm.rgb.subarray(0, 3)]).toEqual([0, 0, 0]);
+        expect(await decodeImage(bytes, { decoder: "sharp" }), file).toEqual(wasm);
+      }
+    }
+  });
+
+  it("is refused where it leaves the canvas or holds no image", async () => {
+    const outside = animation(97, 71, [["webp-lossy.webp", 2, 0]]);
+    expect((await refusal(() => decodeImage(outside, { decoder: "wasm" }))).message).toMatch(
+      /leaves the canvas/,
+    );
+    const empty = animation(97, 71, [["webp-lossy.webp", 0, 0]]);
+    empty.set(Buffer.from("XXXX"), Buffer.from(empty).indexOf("VP8 "));
+    expect((await refusal(() => decodeImage(empty, { decoder: "wasm" }))).message).toMatch(/holds no image/);
+    const none = bytesOf("webp-lossy-alpha.webp");
+    none[20] |= 2;
+    expect((await refusal(() => readImageHeader(none))).message).toMatch(/the file has no image data/);
   });
 });
 

@@ -28,7 +28,7 @@ export interface DecodeOptions {
   readonly rotate?: boolean;
   /**
    * What decodes PNG, JPEG and WebP: `sharp` (Node, if it is installed) or `wasm`. Both give the same bytes; `wasm` refuses
-   * CMYK and animations. Default: sharp if it can be loaded.
+   * CMYK. Default: sharp if it can be loaded.
    */
   readonly decoder?: "sharp" | "wasm";
 }

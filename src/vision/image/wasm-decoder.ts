@@ -4,9 +4,10 @@
  */
 import { isNode } from "../../tensor/cpu/host.ts";
 import { nodeModule } from "../../tensor/cpu/node-module.ts";
-import { ImageError, type RgbImage } from "./image.ts";
+import { filledImage, ImageError, pasteImage, type RgbImage } from "./image.ts";
 import type { ImageHeader } from "./image-header.ts";
 import { checkPngData } from "./png-file.ts";
+import { firstWebpFrame } from "./webp-file.ts";
 
 /** What all three give back: an `ImageData`, four bytes for each pixel. */
 interface Rgba {
@@ -65,36 +66,30 @@ async function start(init: Init, file: string): Promise<void> {
 
 const running = new Map<string, Promise<Decode>>();
 
-/**
- * Pixels as stored, alpha dropped; gray of 16 bits gives its high bytes. Rejects with an error of the decoder where the
- * file is damaged. @throws ImageError for CMYK and animations, which these decoders do not know
- */
-export async function decodeWithWasm(
+/** Pixels of a file of which only the size is still to be checked. Rejects with an error of the decoder. */
+async function decodeStill(
   bytes: Uint8Array,
-  header: ImageHeader,
-  file: string,
+  format: string,
+  width: number,
+  height: number,
 ): Promise<RgbImage> {
-  const hint = "Install sharp beside this package, in Node, or convert the image to RGB";
-  if (header.samples === "cmyk")
-    throw new ImageError(file, "unsupported", "a JPEG of four inks (CMYK)", { hint });
-  if (header.animated) throw new ImageError(file, "unsupported", "an animated WebP", { hint });
-  // The decoder stops on damaged data without freeing its memory, so that it sees none.
-  if (header.format === "png") await checkPngData(bytes, file);
-  let decoder = running.get(header.format);
+  let decoder = running.get(format);
   if (decoder === undefined) {
-    decoder = makers[header.format]();
-    running.set(header.format, decoder);
+    decoder = makers[format]();
+    running.set(format, decoder);
   }
   let image: Rgba;
   try {
     image = await (await decoder)(bytes.slice().buffer);
   } catch (error) {
     // An instance that stopped in the middle is not used again.
-    running.delete(header.format);
+    running.delete(format);
     throw error;
   }
-  const { width, height, data } = image;
-  if (width !== header.width || height !== header.height) throw new Error(`decoded as ${width} x ${height}`);
+  if (width !== image.width || height !== image.height) {
+    throw new Error(`decoded as ${image.width} x ${image.height}`);
+  }
+  const { data } = image;
   const rgb = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
     rgb[to] = data[from];
@@ -102,4 +97,35 @@ export async function decodeWithWasm(
     rgb[to + 2] = data[from + 2];
   }
   return { width, height, rgb };
+}
+
+/**
+ * Pixels as stored, alpha dropped; gray of 16 bits gives its high bytes; an animation's first frame on black. Rejects with
+ * an error of the decoder where the file is damaged. @throws ImageError for CMYK, which these decoders do not know
+ */
+export async function decodeWithWasm(
+  bytes: Uint8Array,
+  { format, width, height, samples, animated }: ImageHeader,
+  file: string,
+): Promise<RgbImage> {
+  if (samples === "cmyk") {
+    throw new ImageError(file, "unsupported", "a JPEG of four inks (CMYK)", {
+      hint: "Install sharp beside this package, in Node, or convert the image to RGB",
+    });
+  }
+  // The decoder stops on damaged data without freeing its memory, so that it sees none.
+  if (format === "png") await checkPngData(bytes, file);
+  if (!animated) return decodeStill(bytes, format, width, height);
+  const frame = firstWebpFrame(bytes, file);
+  if (frame.x + frame.width > width || frame.y + frame.height > height) {
+    throw new ImageError(file, "bad header", "the first frame leaves the canvas", {
+      expected: `within ${width} x ${height}`,
+      found: `${frame.width} x ${frame.height} at (${frame.x}, ${frame.y})`,
+    });
+  }
+  const image = await decodeStill(frame.bytes, format, frame.width, frame.height);
+  if (frame.width === width && frame.height === height) return image;
+  const canvas = filledImage(width, height, [0, 0, 0]);
+  pasteImage(canvas, image, frame.x, frame.y);
+  return canvas;
 }

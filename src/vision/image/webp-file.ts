@@ -62,8 +62,8 @@ export function webpHeader(bytes: Uint8Array, file: string): ImageHeader & { rea
       const size = (i: number) => (data[i] | (data[i + 1] << 8) | (data[i + 2] << 16)) + 1;
       canvas = { width: size(4), height: size(7) };
       animated = (data[0] & 2) !== 0;
-    } else if (type === "VP8 ") frame ??= lossySize(data, file);
-    else if (type === "VP8L") frame ??= losslessSize(data, file);
+    } else if (type === "VP8 " && !animated) frame ??= lossySize(data, file);
+    else if (type === "VP8L" && !animated) frame ??= losslessSize(data, file);
     else if (type === "ANMF" && animated) {
       if (length < 24) throw new ImageError(file, "truncated", "a frame ends inside its header");
       const size = (i: number) => (data[i] | (data[i + 1] << 8) | (data[i + 2] << 16)) + 1;
@@ -88,4 +88,66 @@ export function webpHeader(bytes: Uint8Array, file: string): ImageHeader & { rea
     });
   }
   return { format: "webp", ...size, orientation, samples: "rgb", animated };
+}
+
+/** The first frame of an animation as a file of its own, and where it lies on the canvas. */
+export interface WebpFrame {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly width: number;
+  readonly height: number;
+  readonly x: number;
+  readonly y: number;
+}
+
+/** @param bytes a file whose header was read @throws ImageError where the first frame holds no image */
+export function firstWebpFrame(bytes: Uint8Array, file: string): WebpFrame {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let at = 12;
+  while (text(bytes, at) !== "ANMF")
+    at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) & 1);
+  const end = at + 8 + view.getUint32(at + 4, true);
+  const three = (i: number) => bytes[at + 8 + i] | (bytes[at + 9 + i] << 8) | (bytes[at + 10 + i] << 16);
+  const [x, y, width, height] = [three(0) * 2, three(3) * 2, three(6) + 1, three(9) + 1];
+  let alpha: Uint8Array | null = null;
+  let image: Uint8Array | null = null;
+  for (at += 24; at + 8 <= end && image === null; ) {
+    const type = text(bytes, at);
+    const length = view.getUint32(at + 4, true);
+    if (at + 8 + length > end) throw new ImageError(file, "truncated", `the first frame ends inside ${type}`);
+    const whole = bytes.subarray(at, at + 8 + length + (length & 1));
+    const size = (read: typeof lossySize) => read(bytes.subarray(at + 8, at + 8 + length), file);
+    if (type === "ALPH") alpha = whole;
+    else if (type === "VP8 " || type === "VP8L") {
+      const own = size(type === "VP8L" ? losslessSize : lossySize);
+      if (own.width !== width || own.height !== height) {
+        throw new ImageError(file, "bad header", "the first frame's size is not that of its image", {
+          expected: `${width} x ${height}`,
+          found: `${own.width} x ${own.height}`,
+        });
+      }
+      image = whole;
+    }
+    at += 8 + length + (length & 1);
+  }
+  if (image === null) throw new ImageError(file, "damaged", "the first frame holds no image");
+  const extended = new Uint8Array(alpha === null ? 0 : 18);
+  if (alpha !== null) {
+    extended.set([0x56, 0x50, 0x38, 0x58, 10, 0, 0, 0, 0x10, 0, 0, 0]);
+    for (let i = 0; i < 3; i++) {
+      extended[12 + i] = (width - 1) >> (8 * i);
+      extended[15 + i] = (height - 1) >> (8 * i);
+    }
+  }
+  const chunks = [extended, alpha ?? new Uint8Array(0), image];
+  const length = chunks.reduce((sum, part) => sum + part.length, 4);
+  const still = new Uint8Array(8 + length);
+  still.set(bytes.subarray(0, 4));
+  new DataView(still.buffer).setUint32(4, length, true);
+  still.set(bytes.subarray(8, 12), 8);
+  let to = 12;
+  for (const part of chunks) {
+    still.set(part, to);
+    to += part.length;
+  }
+  return { bytes: still, width, height, x, y };
 }
