@@ -4,6 +4,7 @@
  * schemas come from outside and products can be large. Left out: minimization.
  */
 import { ConfigError } from "../../tensor/errors.ts";
+import type { Slices } from "../../tokenizer/slices.ts";
 
 /** A deterministic automaton. State 0 is the start; from every state acceptance can be reached. */
 export interface Dfa {
@@ -20,6 +21,7 @@ export interface Dfa {
 const MOST_STATES = 50_000;
 const MOST_EDGES = 1_000_000;
 const MOST_STEPS = 5_000_000;
+const STEPS_PER_SLICE = 4000;
 
 /** Limits what compiling one grammar may cost, and knows for which part of the schema it is spent. */
 export class Budget {
@@ -27,9 +29,18 @@ export class Budget {
   pointer = "#";
   #steps = 0;
   readonly #most: number;
+  /** Steps at the last pause. */
+  #paused = 0;
 
   constructor(most = MOST_STEPS) {
     this.#most = most;
+  }
+
+  /** Whether it is time to pause: after a few thousand steps, about a millisecond. */
+  due(): boolean {
+    if (this.#steps - this.#paused < STEPS_PER_SLICE) return false;
+    this.#paused = this.#steps;
+    return true;
   }
 
   /** @throws ConfigError if the limit is exceeded */
@@ -184,7 +195,7 @@ export class DfaBuilder {
 }
 
 /** What both automata accept; null if that is nothing. */
-export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
+export function* intersectDfa(a: Dfa, b: Dfa, budget: Budget): Slices<Dfa | null> {
   const numbers = new Map<number, number>([[0, 0]]);
   const pairs: [number, number][] = [[0, 0]];
   const out = new DfaBuilder(budget);
@@ -194,6 +205,7 @@ export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
     let i = a.offsets[s];
     let j = b.offsets[t];
     budget.spend(a.offsets[s + 1] - i + b.offsets[t + 1] - j + 1);
+    if (budget.due()) yield;
     while (i < a.offsets[s + 1] && j < b.offsets[t + 1]) {
       const low = Math.max(a.lows[i], b.lows[j]);
       const high = Math.min(a.highs[i], b.highs[j]);
@@ -215,19 +227,23 @@ export function intersectDfa(a: Dfa, b: Dfa, budget: Budget): Dfa | null {
 }
 
 /** What all of the automata accept; null for nothing, undefined for no automata at all. */
-export function intersectAll(parts: readonly (Dfa | null)[], budget: Budget): Dfa | null | undefined {
-  return parts.reduce<Dfa | null | undefined>(
-    (a, b) => (a === undefined ? b : a && b && intersectDfa(a, b, budget)),
-    undefined,
-  );
+export function* intersectAll(
+  parts: readonly (Dfa | null)[],
+  budget: Budget,
+): Slices<Dfa | null | undefined> {
+  let all: Dfa | null | undefined;
+  for (const part of parts) {
+    all = all === undefined ? part : all && part && (yield* intersectDfa(all, part, budget));
+  }
+  return all;
 }
 
 /** What of all inputs over `alphabet` (sorted ranges) is not accepted; null if that is nothing. */
-export function complementDfa(
+export function* complementDfa(
   dfa: Dfa | null,
   alphabet: readonly (readonly [low: number, high: number])[],
   budget: Budget,
-): Dfa | null {
+): Slices<Dfa | null> {
   const out = new DfaBuilder(budget);
   const other = dfa === null ? 0 : dfa.size;
   for (let state = 0; dfa !== null && state < dfa.size; state++) {
@@ -235,6 +251,7 @@ export function complementDfa(
     let at = dfa.offsets[state];
     const last = dfa.offsets[state + 1];
     budget.spend(last - at + 1);
+    if (budget.due()) yield;
     for (const [low, high] of alphabet) {
       let next = low;
       for (; at < last && dfa.lows[at] <= high; at++) {
@@ -251,13 +268,13 @@ export function complementDfa(
 }
 
 /** The automaton of a step function over named states, one symbol of `alphabet` at a time. */
-export function exploreDfa<S>(
+export function* exploreDfa<S>(
   start: S,
   alphabet: readonly number[],
   step: (state: S, symbol: number) => S | null,
   accepts: (state: S) => boolean,
   budget: Budget,
-): Dfa | null {
+): Slices<Dfa | null> {
   const symbols = [...alphabet].sort((a, b) => a - b);
   const numbers = new Map<string, number>([[String(start), 0]]);
   const states = [start];
@@ -265,6 +282,7 @@ export function exploreDfa<S>(
   for (let at = 0; at < states.length; at++) {
     out.begin(accepts(states[at]));
     budget.spend(2 * symbols.length);
+    if (budget.due()) yield;
     for (const symbol of symbols) {
       const next = step(states[at], symbol);
       if (next === null) continue;

@@ -3,6 +3,7 @@
  * control characters escaped, everything else as it is. The automaton is followed while bytes are read, one item for
  * what may still come: neither the spellings of characters nor counted lengths are states of it.
  */
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import { type Budget, type Dfa, stepDfa } from "./automaton.ts";
 import { type Cell, type Item, Terminal } from "./grammar.ts";
 
@@ -21,9 +22,14 @@ const BACKSLASH = 0x5c;
 /** State of the automaton, and the fewest and most characters that may still come. */
 type Place = readonly [state: number, min: number, max: number];
 
+/** Fewest and most characters to the end from each state. */
+interface Shape {
+  readonly shortest: Int32Array;
+  readonly longest: Float64Array;
+}
+
 class MatchedStrings {
   readonly #dfa: Dfa;
-  /** Fewest and most characters to the end from each state. */
   readonly #shortest: Int32Array;
   readonly #longest: Float64Array;
   /** The largest of the shortest. */
@@ -35,22 +41,33 @@ class MatchedStrings {
   readonly #exact: Uint8Array;
   readonly #items = new Map<string, Terminal>();
 
-  constructor(dfa: Dfa, min: number, max: number, budget: Budget) {
+  private constructor(dfa: Dfa, shape: Shape, wide: boolean, exact: Uint8Array) {
     this.#dfa = dfa;
-    const targets = Array.from({ length: dfa.size }, (_, state) => [
-      ...new Set(dfa.targets.subarray(dfa.offsets[state], dfa.offsets[state + 1])),
-    ]);
+    this.#shortest = shape.shortest;
+    this.#longest = shape.longest;
+    this.#furthest = this.#shortest.reduce((a, b) => Math.max(a, b), 0);
+    this.#endless = this.#longest.every((length) => length === Number.POSITIVE_INFINITY);
+    this.#wide = wide;
+    this.#exact = exact;
+  }
+
+  static *of(dfa: Dfa, min: number, max: number, budget: Budget): Slices<MatchedStrings> {
+    const pace = new Pace();
+    const targets: number[][] = [];
+    for (let state = 0; state < dfa.size; state++) {
+      const edges = dfa.targets.subarray(dfa.offsets[state], dfa.offsets[state + 1]);
+      targets.push([...new Set(edges)]);
+      if (pace.due(4 * edges.length + 1)) yield;
+    }
     const into: number[][] = targets.map(() => []);
     targets.forEach((list, from) => {
       for (const to of list) into[to].push(from);
     });
     budget.spend(2 * dfa.targets.length + dfa.size);
-    this.#shortest = shortest(dfa, into);
-    this.#longest = longest(dfa, targets, into);
-    this.#furthest = this.#shortest.reduce((a, b) => Math.max(a, b), 0);
-    this.#endless = this.#longest.every((length) => length === Number.POSITIVE_INFINITY);
-    this.#wide = max - min >= dfa.size;
-    this.#exact = this.#wide ? new Uint8Array(0) : exactLengths(dfa, targets, max, budget);
+    const shape = { shortest: shortest(dfa, into), longest: longest(dfa, targets, into) };
+    const wide = max - min >= dfa.size;
+    const exact = wide ? new Uint8Array(0) : yield* exactLengths(dfa, targets, max, budget);
+    return new MatchedStrings(dfa, shape, wide, exact);
   }
 
   /** Whether `min` to `max` more characters can lead from `state` to the end. */
@@ -237,12 +254,12 @@ function longest(dfa: Dfa, targets: readonly (readonly number[])[], into: readon
 }
 
 /** For each count up to `max`, one row: 1 for states from which exactly so many symbols lead to the end. */
-function exactLengths(
+function* exactLengths(
   dfa: Dfa,
   targets: readonly (readonly number[])[],
   max: number,
   budget: Budget,
-): Uint8Array {
+): Slices<Uint8Array> {
   const { size } = dfa;
   if (size * (max + 1) > MOST_ENTRIES) {
     const what = "minLength and maxLength beside a pattern";
@@ -253,6 +270,7 @@ function exactLengths(
   const edges = targets.reduce((sum, list) => sum + list.length, size);
   for (let length = 1; length <= max; length++) {
     budget.spend(edges >> 3);
+    if (budget.due()) yield;
     const before = (length - 1) * size;
     targets.forEach((list, state) => {
       if (list.some((to) => rows[before + to])) rows[length * size + state] = 1;
@@ -265,8 +283,8 @@ function exactLengths(
  * The rest of a string behind its opening quote: what `dfa` (over code points) accepts, of `min` to `max` characters;
  * null if there is no such string. @throws ConfigError if the lengths are too many to follow
  */
-export function matchedBody(dfa: Dfa, min: number, max: number, budget: Budget): Item | null {
+export function* matchedBody(dfa: Dfa, min: number, max: number, budget: Budget): Slices<Item | null> {
   if (min > max) return null;
-  const strings = new MatchedStrings(dfa, min, max, budget);
+  const strings = yield* MatchedStrings.of(dfa, min, max, budget);
   return strings.reaches(0, min, max) ? strings.body([0, min, max]) : null;
 }

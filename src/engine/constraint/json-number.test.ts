@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { JsonNumber } from "../../json/index.ts";
+import { finish } from "../../tokenizer/slices.ts";
 import { Budget } from "./automaton.ts";
 import { Grammar } from "./grammar.ts";
 import { numberItem } from "./json-number.ts";
@@ -25,7 +26,7 @@ const rules = ({ integer = false, minima = [], maxima = [], ...lists }: GivenRul
   notSteps: (lists.notSteps ?? []).map(exact),
   excluded: (lists.excluded ?? []).map(exact),
 });
-const make = (part: GivenRules) => numberItem(rules(part), new Budget());
+const make = (part: GivenRules) => finish(numberItem(rules(part), new Budget()));
 const least = (value: Given, exclusive = false) => ({ minima: [{ value, exclusive }] });
 const most = (value: Given, exclusive = false) => ({ maxima: [{ value, exclusive }] });
 

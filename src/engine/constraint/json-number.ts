@@ -6,6 +6,7 @@
  * digits than that, so may the numbers.
  */
 import type { JsonNumber } from "../../json/index.ts";
+import type { Slices } from "../../tokenizer/slices.ts";
 import { type Budget, type Dfa, exploreDfa, intersectAll, intersectDfa } from "./automaton.ts";
 import { dfaItem, type Item } from "./grammar.ts";
 import { steppedItem } from "./json-multiple.ts";
@@ -41,7 +42,7 @@ function plainNumbers(
   fraction: number,
   total: number,
   budget: Budget,
-): Dfa | null {
+): Slices<Dfa | null> {
   return exploreDfa<[...Shape, boolean]>(
     ["start", 0, 0, false],
     PLAIN,
@@ -64,7 +65,7 @@ function plainNumbers(
   );
 }
 
-function anyNumbers(budget: Budget): Dfa | null {
+function anyNumbers(budget: Budget): Slices<Dfa | null> {
   const EXPONENT = [0x65, 0x45];
   return exploreDfa<[string, number]>(
     ["start", 0],
@@ -102,7 +103,11 @@ function anyNumbers(budget: Budget): Dfa | null {
 type Comparison = -1 | 0 | 1;
 
 /** Numbers whose order to `bound` is as `allowed` says. Reads any digits: lengths are limited elsewhere. */
-function compared(bound: JsonNumber, allowed: (order: Comparison) => boolean, budget: Budget): Dfa | null {
+function compared(
+  bound: JsonNumber,
+  allowed: (order: Comparison) => boolean,
+  budget: Budget,
+): Slices<Dfa | null> {
   const { negative: below, whole, fraction } = sides(bound);
   const zero = whole === "0" && fraction === "";
   type State = [negative: boolean, whole: number, fraction: number, order: Comparison, nonzero: boolean];
@@ -150,55 +155,58 @@ function compared(bound: JsonNumber, allowed: (order: Comparison) => boolean, bu
 const shapes = new Map<string, Dfa | null>();
 
 /** The shape that most numbers with bounds have is made once. */
-function shapeOf(
+function* shapeOf(
   integer: boolean,
   [whole, fraction, total]: readonly [number, number, number],
   budget: Budget,
-): Dfa | null {
+): Slices<Dfa | null> {
   const make = () => plainNumbers(integer, whole, fraction, total, budget);
-  if (total > 20) return make();
+  if (total > 20) return yield* make();
   const key = `${integer},${whole},${fraction},${total}`;
   let shape = shapes.get(key);
   if (shape === undefined) {
-    shape = make();
+    shape = yield* make();
     shapes.set(key, shape);
   }
   return shape;
 }
 
 /** The numbers within bounds, over bytes; null if there are none. @throws ConfigError if too large */
-export function numberDfa(
+export function* numberDfa(
   rules: Pick<NumberRules, "integer" | "minima" | "maxima">,
   budget: Budget,
-): Dfa | null {
+): Slices<Dfa | null> {
   const { integer, minima, maxima } = rules;
-  if (!integer && minima.length + maxima.length === 0) return anyNumbers(budget);
-  const bounds = intersectAll(
-    [
-      ...minima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o > 0 : o >= 0), budget)),
-      ...maxima.map(({ value, exclusive }) => compared(value, (o) => (exclusive ? o < 0 : o <= 0), budget)),
-    ],
-    budget,
-  );
+  if (!integer && minima.length + maxima.length === 0) return yield* anyNumbers(budget);
+  const limits: (Dfa | null)[] = [];
+  for (const { value, exclusive } of minima)
+    limits.push(yield* compared(value, (o) => (exclusive ? o > 0 : o >= 0), budget));
+  for (const { value, exclusive } of maxima)
+    limits.push(yield* compared(value, (o) => (exclusive ? o < 0 : o <= 0), budget));
+  const bounds = yield* intersectAll(limits, budget);
   if (bounds === null) return null;
   const counts = [...minima, ...maxima].map(({ value }) => digitCounts(value));
   const whole = Math.max(integer ? 20 : 15, ...counts.map((count) => count.whole));
   const fraction = integer ? 0 : Math.max(15, ...counts.map((count) => count.fraction));
   const most = Math.max(1, ...counts.map((count) => count.whole));
   const total = Math.max(integer ? 20 : 15, most + Math.max(0, ...counts.map((count) => count.fraction)));
-  const within = (more: number) => {
-    const shape = shapeOf(integer, [whole + more, integer ? 0 : fraction + more, total + 2 * more], budget);
-    return bounds === undefined ? shape : shape && intersectDfa(shape, bounds, budget);
-  };
+  function* within(bounds: Dfa | undefined, more: number): Slices<Dfa | null> {
+    const shape = yield* shapeOf(
+      integer,
+      [whole + more, integer ? 0 : fraction + more, total + 2 * more],
+      budget,
+    );
+    return bounds === undefined ? shape : shape && (yield* intersectDfa(shape, bounds, budget));
+  }
   // Between bounds that exclude themselves there is a number with one more digit on each side.
-  return within(0) ?? within(1);
+  return (yield* within(bounds, 0)) ?? (yield* within(bounds, 1));
 }
 
 /** The item of the numbers that satisfy `rules`; null if there are none. @throws ConfigError if too large */
-export function numberItem(rules: NumberRules, budget: Budget): Item | null {
+export function* numberItem(rules: NumberRules, budget: Budget): Slices<Item | null> {
   const bounded = { ...rules, ...writableBounds(rules, budget) };
   if (rules.steps.length + rules.notSteps.length + rules.excluded.length > 0)
     return steppedItem(bounded, budget);
-  const dfa = numberDfa(bounded, budget);
+  const dfa = yield* numberDfa(bounded, budget);
   return dfa && dfaItem(dfa);
 }

@@ -2,6 +2,7 @@
  * The structure of JSON as grammar rules: objects, arrays, any value to a limited depth. Written compactly, with at most
  * a given number of spaces after `:` and `,` and no other whitespace, so that no endless blanks arise.
  */
+import { finish } from "../../tokenizer/slices.ts";
 import { type Budget, type Dfa, DfaBuilder, literalsDfa } from "./automaton.ts";
 import { type Cell, Choice, dfaItem, type Item, Rule, Sequence } from "./grammar.ts";
 import { numberDfa } from "./json-number.ts";
@@ -103,7 +104,7 @@ export class JsonItems {
 
   number(): Item {
     const none = { integer: false, minima: [], maxima: [], steps: [] };
-    return this.#once("number", () => numberDfa(none, this.budget)!);
+    return this.#once("number", () => finish(numberDfa(none, this.budget))!);
   }
 
   /** Any JSON value with at most `depth` objects and arrays inside each other. */

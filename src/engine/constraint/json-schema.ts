@@ -13,6 +13,7 @@ import {
   writeJson,
 } from "../../json/index.ts";
 import { ConfigError } from "../../tensor/errors.ts";
+import type { Slices } from "../../tokenizer/slices.ts";
 import { acceptsDfa, Budget, complementDfa, type Dfa, intersectAll } from "./automaton.ts";
 import { FORMATS, INTEGER_FORMATS } from "./formats.ts";
 import { Choice, type Item, leftRecursive, markAlive, type Rule, Sequence } from "./grammar.ts";
@@ -79,7 +80,7 @@ class SchemaCompiler {
   readonly #numbers = new Map<JsonObject, number>();
   readonly #known = new Map<string, Choice>();
   readonly #patterns = new Map<string, CountedDfa>();
-  readonly #jobs: (() => void)[] = [];
+  readonly #jobs: (() => Slices<void>)[] = [];
   readonly #negations = new Map<JsonObject, Located[]>();
   readonly #exclusive = new Map<JsonObject, Located[]>();
   readonly #alternatives: Alternatives = {
@@ -96,10 +97,13 @@ class SchemaCompiler {
     this.#depth = depth;
   }
 
-  compile(): Item {
+  *compile(): Slices<Item> {
     checkSize(this.#root);
     const item = this.#all([located(this.#root, "#")]);
-    for (let job = this.#jobs.pop(); job !== undefined; job = this.#jobs.pop()) job();
+    for (let job = this.#jobs.pop(); job !== undefined; job = this.#jobs.pop()) {
+      yield* job();
+      if (this.#json.budget.due()) yield;
+    }
     const looping = leftRecursive(this.#json.rules);
     if (looping) {
       refuse(this.#pointers.get(looping) ?? "#", "refers to itself without anything in between");
@@ -130,8 +134,9 @@ class SchemaCompiler {
       const made = this.#json.rule(new Choice());
       this.#known.set(key, made);
       this.#pointers.set(made, list[0].pointer);
-      this.#jobs.push(() => {
-        made.branches = this.#fill(list);
+      const compiler = this;
+      this.#jobs.push(function* () {
+        made.branches = yield* compiler.#fill(list);
       });
       choice = made;
     }
@@ -178,7 +183,7 @@ class SchemaCompiler {
     return [];
   }
 
-  #fill(list: readonly Located[]): Item[] {
+  *#fill(list: readonly Located[]): Slices<Item[]> {
     const { pointer } = list[0];
     this.#json.budget.pointer = pointer;
     const { flats, groups, never } = flatten(this.#root, list, this.#alternatives);
@@ -191,47 +196,55 @@ class SchemaCompiler {
     if (ways > MOST_BRANCHES) {
       refuse(pointer, "too many combinations of anyOf", ways, `at most ${MOST_BRANCHES}`);
     }
-    return this.#distribute(flats, groups, pointer, 0);
+    return yield* this.#distribute(flats, groups, pointer, 0);
   }
 
   /** One item for each way to choose a branch of every group. */
-  #distribute(
+  *#distribute(
     flats: readonly LocatedObject[],
     groups: readonly (readonly Located[])[],
     pointer: string,
     depth: number,
-  ): Item[] {
+  ): Slices<Item[]> {
     const merged = mergeKeywords(flats, pointer);
-    if (groups.length === 0) return this.#build(merged);
+    if (groups.length === 0) return yield* this.#build(merged);
     // Branches that contradict each other are not followed further.
     if (merged.types?.size === 0) return this.#dead(pointer, "no type is left");
     if (depth > MOST_NESTED_BRANCHES) refuse(pointer, "anyOf inside anyOf too deeply", depth);
     const [group, ...others] = groups;
-    return group.flatMap((branch) => {
+    const items: Item[] = [];
+    for (const branch of group) {
       this.#branches++;
       if (this.#branches > MOST_BRANCHES) {
         refuse(pointer, "too many combinations of anyOf", this.#branches, `at most ${MOST_BRANCHES}`);
       }
       const inner = flatten(this.#root, [branch], this.#alternatives);
-      if (inner.never !== null) return this.#dead(inner.never, "a schema is false");
+      if (inner.never !== null) {
+        items.push(...this.#dead(inner.never, "a schema is false"));
+        continue;
+      }
       const known = new Set(flats.map(({ schema }) => schema));
       const added = inner.flats.filter(({ schema }) => !known.has(schema));
-      return this.#distribute([...flats, ...added], [...inner.groups, ...others], pointer, depth + 1);
-    });
+      const all = [...flats, ...added];
+      items.push(...(yield* this.#distribute(all, [...inner.groups, ...others], pointer, depth + 1)));
+    }
+    return items;
   }
 
-  #build(merged: Merged): Item[] {
+  *#build(merged: Merged): Slices<Item[]> {
     this.#json.budget.pointer = merged.pointer;
-    if (merged.values !== null) return this.#values(merged);
+    if (merged.values !== null) return yield* this.#values(merged);
     if (merged.types === null && merged.excluded.length > 0) {
-      return this.#build({ ...merged, types: new Set(TYPES.filter((type) => type !== "integer")) });
+      return yield* this.#build({ ...merged, types: new Set(TYPES.filter((type) => type !== "integer")) });
     }
     if (merged.types === null) return [this.#json.value(this.#depth)];
     if (merged.types.size === 0) return this.#dead(merged.pointer, "no type is left");
-    return [...merged.types].flatMap((type) => this.#type(type, merged));
+    const items: Item[] = [];
+    for (const type of merged.types) items.push(...(yield* this.#type(type, merged)));
+    return items;
   }
 
-  #type(type: TypeName, merged: Merged): Item[] {
+  *#type(type: TypeName, merged: Merged): Slices<Item[]> {
     switch (type) {
       case "null":
         return merged.excluded.includes(null) ? [] : [this.#json.text("null")];
@@ -240,19 +253,19 @@ class SchemaCompiler {
         return left.length > 0 ? [this.#json.literals(left.map(String))] : [];
       }
       case "integer":
-        return merged.types!.has("number") ? [] : this.#number(merged, true);
+        return merged.types!.has("number") ? [] : yield* this.#number(merged, true);
       case "number":
-        return this.#number(merged, false);
+        return yield* this.#number(merged, false);
       case "string":
-        return this.#string(merged);
+        return yield* this.#string(merged);
       case "array":
         return this.#array(merged);
       case "object":
-        return this.#object(merged);
+        return yield* this.#object(merged);
     }
   }
 
-  #number(merged: Merged, integer: boolean): Item[] {
+  *#number(merged: Merged, integer: boolean): Slices<Item[]> {
     const rules = numberRules(merged, integer);
     const { minima, maxima, steps, notSteps, excluded } = rules;
     const formats = merged.formats
@@ -262,28 +275,30 @@ class SchemaCompiler {
     if (!integer && lists.every((list) => list.length === 0)) {
       return [this.#json.number()];
     }
+    const { budget } = this.#json;
     const item =
-      numberItem(withFormats(rules, formats), this.#json.budget) ?? numberItem(rules, this.#json.budget);
+      (yield* numberItem(withFormats(rules, formats), budget)) ?? (yield* numberItem(rules, budget));
     return item ? [item] : this.#dead(merged.pointer, "no number is within the bounds");
   }
 
-  #pattern({ pattern, pointer }: { pattern: string; pointer: string }): CountedDfa {
+  *#pattern({ pattern, pointer }: { pattern: string; pointer: string }): Slices<CountedDfa> {
     let found = this.#patterns.get(pattern);
     if (found === undefined) {
       this.#json.budget.pointer = pointer;
-      found = countedPattern(pattern, this.#json.budget);
+      found = yield* countedPattern(pattern, this.#json.budget);
       this.#patterns.set(pattern, found);
     }
     return found;
   }
 
   /** The strings of patterns and lengths. */
-  #matching({ patterns, minLength, maxLength, pointer }: Merged): StringSet {
+  *#matching({ patterns, minLength, maxLength, pointer }: Merged): Slices<StringSet> {
     const { budget } = this.#json;
-    const counted = patterns.map((item) => this.#pattern(item));
+    const counted: CountedDfa[] = [];
+    for (const item of patterns) counted.push(yield* this.#pattern(item));
     budget.pointer = pointer;
     return {
-      dfa: intersectAll(
+      dfa: yield* intersectAll(
         counted.map(({ dfa }) => dfa),
         budget,
       ),
@@ -293,27 +308,32 @@ class SchemaCompiler {
   }
 
   /** The strings of a set without those that are excluded. */
-  #without(set: StringSet, { notPatterns, excluded }: Merged): StringSet {
+  *#without(set: StringSet, { notPatterns, excluded }: Merged): Slices<StringSet> {
     const { budget } = this.#json;
-    const others = notPatterns.map(({ pattern }) =>
-      complementDfa(patternDfa(pattern, budget), ALL_CHARACTERS, budget),
-    );
+    const others: (Dfa | null)[] = [];
+    for (const { pattern } of notPatterns)
+      others.push(yield* complementDfa(yield* patternDfa(pattern, budget), ALL_CHARACTERS, budget));
     const listed = excluded.filter((value) => typeof value === "string");
     if (listed.length > 0) others.push(otherThanDfa(listed, budget));
     const all = set.dfa === undefined ? others : [set.dfa, ...others];
-    return { ...set, dfa: intersectAll(all, budget) };
+    return { ...set, dfa: yield* intersectAll(all, budget) };
   }
 
   /** All that is said of strings. A format that patterns and lengths of its own schema contradict is an annotation only. */
-  #strings(merged: Merged): StringSet {
+  *#strings(merged: Merged): Slices<StringSet> {
     const { budget } = this.#json;
-    let set = this.#without(this.#matching(merged), merged);
+    let set = yield* this.#without(yield* this.#matching(merged), merged);
     for (const { format, pointer, own } of merged.formats) {
-      const asked = this.#matching(mergeKeywords([own], own.pointer));
+      const asked = yield* this.#matching(mergeKeywords([own], own.pointer));
       budget.pointer = pointer;
-      const possible = (FORMATS.get(format) ?? []).filter((form) => this.#both(asked, formatDfa(form)));
+      const possible: Dfa[] = [];
+      for (const form of FORMATS.get(format) ?? []) {
+        const dfa = yield* formatDfa(form);
+        if (yield* this.#both(asked, dfa)) possible.push(dfa);
+      }
       if (possible.length === 0) continue;
-      const found = possible.map((form) => this.#both(set, formatDfa(form))).find((both) => both !== null);
+      let found: StringSet | null = null;
+      for (const dfa of possible) found ??= yield* this.#both(set, dfa);
       set = found ?? { ...set, dfa: null };
     }
     budget.pointer = merged.pointer;
@@ -321,11 +341,11 @@ class SchemaCompiler {
   }
 
   /** What of a set `dfa` accepts as well; null if that is nothing, or is too large beside a pattern. */
-  #both(set: StringSet, dfa: Dfa): StringSet | null {
+  *#both(set: StringSet, dfa: Dfa): Slices<StringSet | null> {
     const { budget } = this.#json;
     try {
-      const both = set.dfa === undefined ? dfa : intersectAll([set.dfa, dfa], budget);
-      if (!both || matchedBody(both, set.min, set.max, budget) === null) return null;
+      const both = set.dfa === undefined ? dfa : yield* intersectAll([set.dfa, dfa], budget);
+      if (!both || (yield* matchedBody(both, set.min, set.max, budget)) === null) return null;
       return { ...set, dfa: both };
     } catch (error) {
       if (!(error instanceof ConfigError) || set.dfa === undefined) throw error;
@@ -334,16 +354,16 @@ class SchemaCompiler {
   }
 
   /** The quoted strings of a set; null if there are none. */
-  #quoted({ dfa, min, max }: StringSet): Item | null {
+  *#quoted({ dfa, min, max }: StringSet): Slices<Item | null> {
     if (dfa === undefined) return min <= max ? this.#json.string(min, max) : null;
-    const body = dfa && matchedBody(dfa, min, max, this.#json.budget);
+    const body = dfa && (yield* matchedBody(dfa, min, max, this.#json.budget));
     return body && this.#json.rule(new Sequence([this.#json.text('"'), body]));
   }
 
-  #string(merged: Merged): Item[] {
+  *#string(merged: Merged): Slices<Item[]> {
     const { minLength, maxLength, pointer } = merged;
     if (minLength > maxLength) return this.#dead(pointer, "minLength is above maxLength");
-    const item = this.#quoted(this.#strings(merged));
+    const item = yield* this.#quoted(yield* this.#strings(merged));
     return item ? [item] : this.#dead(pointer, "no string matches");
   }
 
@@ -354,7 +374,7 @@ class SchemaCompiler {
     return [this.#json.rule(new ArrayRule(this.#json, first, this.#all(items), minItems, maxItems))];
   }
 
-  #object(merged: Merged): Item[] {
+  *#object(merged: Merged): Slices<Item[]> {
     const { properties, required, additional, names, outside, excluded, pointer } = merged;
     if (excluded.some((value) => value instanceof Map)) {
       refuse(pointer, "a listed object inside not or oneOf is not supported");
@@ -363,11 +383,14 @@ class SchemaCompiler {
       // One of the declared properties that are not among the names has to be there.
       const [first, ...rest] = outside;
       const options = [...properties.keys()].filter((name) => !first.includes(name));
-      return options.flatMap((name) =>
-        this.#object({ ...merged, outside: rest, required: new Set([...required, name]) }),
-      );
+      const items: Item[] = [];
+      for (const name of options) {
+        const named = { ...merged, outside: rest, required: new Set([...required, name]) };
+        items.push(...(yield* this.#object(named)));
+      }
+      return items;
     }
-    const allowed = this.#names(names, pointer);
+    const allowed = yield* this.#names(names, pointer);
     const declared: Property[] = [];
     for (const [name, list] of properties) {
       const wanted = required.has(name);
@@ -379,14 +402,14 @@ class SchemaCompiler {
       const { budget } = this.#json;
       const others = properties.size > 0 ? [otherThanDfa([...properties.keys()], budget)] : [];
       const known = allowed.dfa === undefined ? [] : [allowed.dfa];
-      name = this.#quoted({ ...allowed, dfa: intersectAll([...others, ...known], budget) });
+      name = yield* this.#quoted({ ...allowed, dfa: yield* intersectAll([...others, ...known], budget) });
     }
     const extra = name && additional ? { name, value: this.#all(additional) } : null;
     return [this.#json.rule(new ObjectRule(this.#json, declared, extra))];
   }
 
   /** The names that `propertyNames` allows. */
-  #names(names: readonly Located[], pointer: string): StringSet {
+  *#names(names: readonly Located[], pointer: string): Slices<StringSet> {
     if (names.length === 0) return { dfa: undefined, min: 0, max: Number.POSITIVE_INFINITY };
     const none = { dfa: null, min: 0, max: 0 };
     const { flats, groups, never } = flatten(this.#root, names, this.#alternatives);
@@ -394,25 +417,26 @@ class SchemaCompiler {
     if (groups.length > 0) refuse(`${pointer}/propertyNames`, "anyOf in propertyNames is not supported");
     const merged = mergeKeywords(flats, `${pointer}/propertyNames`);
     if (merged.types !== null && !merged.types.has("string")) return none;
-    if (merged.values === null) return this.#strings(merged);
-    const set = this.#matching(merged);
+    if (merged.values === null) return yield* this.#strings(merged);
+    const set = yield* this.#matching(merged);
     const listed = merged.values.map(({ value }) => value);
     const fits = listed.filter((value) => typeof value === "string").filter((value) => isIn(value, set));
     if (fits.length === 0) return none;
-    const dfa = patternDfa(`^(${fits.map(quotePattern).join("|")})$`, this.#json.budget);
+    const dfa = yield* patternDfa(`^(${fits.map(quotePattern).join("|")})$`, this.#json.budget);
     return { dfa, min: 0, max: Number.POSITIVE_INFINITY };
   }
 
   /** The listed values that satisfy the other keywords. */
-  #values(merged: Merged): Item[] {
+  *#values(merged: Merged): Slices<Item[]> {
     const { types, pointer } = merged;
-    const strings = this.#without(this.#matching(merged), merged);
+    const strings = yield* this.#without(yield* this.#matching(merged), merged);
     const texts: string[] = [];
     const unformatted: string[] = [];
-    const formats = merged.formats.flatMap(({ format, pointer: at }) => {
+    const formats: { dfa: Dfa; owner: string }[] = [];
+    for (const { format, pointer: at } of merged.formats) {
       const form = FORMATS.get(format)?.at(-1);
-      return form === undefined ? [] : [{ dfa: formatDfa(form), owner: parent(at) }];
-    });
+      if (form !== undefined) formats.push({ dfa: yield* formatDfa(form), owner: parent(at) });
+    }
     let length = 0;
     const excluded = new Set(merged.excluded.map(canonicalJson));
     for (const { value, pointer } of merged.values!) {
@@ -457,10 +481,10 @@ function isIn(text: string, { dfa, min, max }: StringSet): boolean {
 const compiledFormats = new Map<string, Dfa>();
 
 /** The automaton of one of the patterns of `FORMATS`, made once. */
-function formatDfa(pattern: string): Dfa {
+function* formatDfa(pattern: string): Slices<Dfa> {
   let dfa = compiledFormats.get(pattern);
   if (dfa === undefined) {
-    dfa = patternDfa(pattern, new Budget())!;
+    dfa = (yield* patternDfa(pattern, new Budget()))!;
     compiledFormats.set(pattern, dfa);
   }
   return dfa;
@@ -537,6 +561,6 @@ function refuseBeside(merged: Merged, type: "object" | "array", pointer: string)
  * one above the largest integer of 64 bits means that integer, which a double cannot hold.
  * @throws ConfigError with the JSON pointer of what is refused
  */
-export function schemaItem(json: JsonItems, schema: unknown, options: JsonOptions = {}): Item {
+export function schemaItem(json: JsonItems, schema: unknown, options: JsonOptions = {}): Slices<Item> {
   return new SchemaCompiler(json, exactSchema(schema), options.maxDepth ?? 64).compile();
 }

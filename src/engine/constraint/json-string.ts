@@ -3,6 +3,7 @@
  * every escape of JSON (surrogates only in pairs, which count as one character, as everywhere in JSON Schema). Strings
  * under a pattern: see `json-matched.ts`.
  */
+import { finish } from "../../tokenizer/slices.ts";
 import { type Budget, type Dfa, stepDfa } from "./automaton.ts";
 import { type Cell, DfaFamily, type Item, Terminal } from "./grammar.ts";
 import { Nfa, type Range } from "./nfa.ts";
@@ -117,7 +118,7 @@ function anySpelling(budget: Budget): Dfa {
   ];
   spell(start, high, D, high8toB, HEX, HEX);
   spell(high, end, D, lowCtoF, HEX, HEX);
-  return nfa.determinise(start, end)!;
+  return finish(nfa.determinise(start, end))!;
 }
 
 /** The parts that plain strings are made of, one set for a grammar. */
@@ -182,5 +183,5 @@ export function freeTextDfa(budget: Budget): Dfa {
   const paths = new Paths(nfa);
   const start = nfa.state();
   for (const way of utf8Ranges(0, 0x10ffff)) paths.add(start, way, start);
-  return nfa.determinise(start, start)!;
+  return finish(nfa.determinise(start, start))!;
 }

@@ -4,6 +4,7 @@
  * assertion about all of the input that follows (a lookahead): what is asserted is itself an automaton, and runs along
  * until it accepts whatever comes or refuses. All work is counted against a budget: it can be exponential.
  */
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import { type Budget, type Dfa, DfaBuilder, stepDfa } from "./automaton.ts";
 
 export type Range = readonly [low: number, high: number];
@@ -83,19 +84,24 @@ export class Nfa {
   }
 
   /** The deterministic automaton of what leads from `start` to `end`; null if nothing does. */
-  determinise(start: number, end: number): Dfa | null {
-    return this.classify(start, end, "anywhere", false)?.dfa ?? null;
+  *determinise(start: number, end: number): Slices<Dfa | null> {
+    return (yield* this.classify(start, end, "anywhere", false))?.dfa ?? null;
   }
 
   /**
    * As `determinise`, with classes of symbols that are not told apart. `place` is where the input begins; `endless`
    * says that `end` reads all input without leaving it.
    */
-  classify(start: number, end: number, place: "begin" | "anywhere", endless: boolean): Classified | null {
+  *classify(
+    start: number,
+    end: number,
+    place: "begin" | "anywhere",
+    endless: boolean,
+  ): Slices<Classified | null> {
     const asserted = this.#assertions.flatMap(({ begin, inside }) => [begin, inside]);
     const told = asserted.flatMap((item) => item?.classes ?? []);
     const classes = partition([...this.#sets, ...told, ...(this.#looksBack ? [WORD] : [])], this.#budget);
-    const dfa = new Determiniser({
+    const dfa = yield* new Determiniser({
       links: this.#links,
       edges: this.#edges,
       sets: this.#sets.length,
@@ -103,7 +109,11 @@ export class Nfa {
       budget: this.#budget,
     }).run(start, place);
     if (dfa === null) return null;
-    return { dfa, classes: classes.map(({ ranges }) => ranges), universal: universalStates(dfa, classes) };
+    return {
+      dfa,
+      classes: classes.map(({ ranges }) => ranges),
+      universal: yield* universalStates(dfa, classes),
+    };
   }
 }
 
@@ -145,20 +155,19 @@ function partition(lists: readonly (readonly Range[])[], budget: Budget): Symbol
 }
 
 /** For each state whether it accepts whatever follows. */
-function universalStates(dfa: Dfa, classes: readonly SymbolClass[]): Uint8Array {
+function* universalStates(dfa: Dfa, classes: readonly SymbolClass[]): Slices<Uint8Array> {
+  const pace = new Pace();
   const universal = Uint8Array.from(dfa.accepting);
   const into: number[][] = Array.from({ length: dfa.size }, () => []);
   const open: number[] = [];
   const symbols = classes.map(({ ranges }) => ranges[0][0]);
   for (let state = 0; state < dfa.size; state++) {
-    let missing = universal[state] === 0;
-    for (const symbol of missing ? [] : symbols) {
-      const to = stepDfa(dfa, state, symbol);
-      if (to < 0) missing = true;
-      else into[to].push(state);
-    }
-    universal[state] = missing ? 0 : 1;
-    if (missing) open.push(state);
+    const targets = universal[state] === 0 ? [] : symbols.map((symbol) => stepDfa(dfa, state, symbol));
+    if (pace.due(8 * targets.length + 1)) yield;
+    if (universal[state] === 0 || targets.includes(-1)) {
+      universal[state] = 0;
+      open.push(state);
+    } else for (const to of targets) into[to].push(state);
   }
   for (let state = open.pop(); state !== undefined; state = open.pop()) {
     for (const from of into[state]) {
@@ -200,7 +209,7 @@ class Determiniser {
     this.#marks = of.asserted.length > 0 ? new Map<number, number>() : new Int32Array(this.#size);
   }
 
-  run(start: number, place: Place): Dfa | null {
+  *run(start: number, place: Place): Slices<Dfa | null> {
     const { classes, sets, looksBack, budget } = this.#of;
     const known = new Map<string, number>();
     const states: { threads: number[]; word: boolean }[] = [];
@@ -235,6 +244,7 @@ class Determiniser {
       for (const { low, high, symbol } of intervals)
         if (targets[symbol] >= 0) out.add(low, high, targets[symbol]);
       budget.spend(intervals.length >> 2);
+      if (budget.due()) yield;
     }
     return out.build();
   }

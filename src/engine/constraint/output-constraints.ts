@@ -3,6 +3,7 @@
  * put together with literal text and control tokens, as the formats of tool calls need it.
  */
 import { ConfigError } from "../../tensor/errors.ts";
+import { finish, type Slices } from "../../tokenizer/slices.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { TokenConstraint } from "../constraint.ts";
 import { literalsDfa } from "./automaton.ts";
@@ -12,6 +13,7 @@ import { type JsonOptions, jsonItems, schemaItem } from "./json-schema.ts";
 import { freeTextDfa } from "./json-string.ts";
 import { matchedTextDfa } from "./plain-text.ts";
 import { grammarConstraint, type VocabularyOptions } from "./token-constraint.ts";
+import { tokenTrieSlices } from "./token-trie.ts";
 
 export interface ConstraintOptions extends VocabularyOptions, JsonOptions {}
 
@@ -63,9 +65,19 @@ function count(name: string, value: number, most: number): number {
   });
 }
 
-function partItem(json: JsonItems, part: OutputPart, options: ConstraintOptions, depth: number): Item {
+function* partItem(
+  json: JsonItems,
+  part: OutputPart,
+  options: ConstraintOptions,
+  depth: number,
+): Slices<Item> {
   if (depth > DEEPEST) throw new ConfigError("parts are nested too deeply", { where, expected: DEEPEST });
   const inner = (next: OutputPart) => partItem(json, next, options, depth + 1);
+  function* all(parts: readonly OutputPart[]): Slices<Item[]> {
+    const items: Item[] = [];
+    for (const next of parts) items.push(yield* inner(next));
+    return items;
+  }
   if ("text" in part) return part.text === "" ? json.rule(new Sequence([])) : texts([part.text], json);
   if ("token" in part) {
     const { vocabularySize = Number.POSITIVE_INFINITY } = options;
@@ -75,21 +87,21 @@ function partItem(json: JsonItems, part: OutputPart, options: ConstraintOptions,
     throw new ConfigError("not a token", { where, name: "token", found: part.token });
   }
   if ("pattern" in part) {
-    const dfa = matchedTextDfa(part.pattern, json.budget);
+    const dfa = yield* matchedTextDfa(part.pattern, json.budget);
     if (dfa !== null) return dfaItem(dfa);
     throw new ConfigError("no text matches the pattern", { where, name: "pattern", found: part.pattern });
   }
-  if ("schema" in part) return schemaItem(json, part.schema, options);
+  if ("schema" in part) return yield* schemaItem(json, part.schema, options);
   if ("jsonObject" in part) return json.object(options.maxDepth ?? 64);
   if ("freeText" in part) return dfaItem(freeTextDfa(json.budget));
-  if ("sequence" in part) return json.rule(new Sequence(part.sequence.map(inner)));
+  if ("sequence" in part) return json.rule(new Sequence(yield* all(part.sequence)));
   if ("anyOf" in part) {
     if (part.anyOf.length === 0) throw new ConfigError("anyOf needs at least one part", { where });
-    return json.rule(new Choice(part.anyOf.map(inner)));
+    return json.rule(new Choice(yield* all(part.anyOf)));
   }
   const max = count("max", part.max ?? Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   const min = count("min", part.min ?? 0, Math.min(max, 100_000));
-  return json.rule(new Repeat(inner(part.repeat), min, max));
+  return json.rule(new Repeat(yield* inner(part.repeat), min, max));
 }
 
 /**
@@ -101,10 +113,20 @@ export function outputConstraint(
   tokenizer: Tokenizer,
   options: ConstraintOptions,
 ): TokenConstraint {
+  return finish(outputConstraintSlices(part, tokenizer, options));
+}
+
+/** The same with pauses, for whoever has others to serve meanwhile: a large schema takes up to a second. @throws ConfigError */
+export function* outputConstraintSlices(
+  part: OutputPart,
+  tokenizer: Tokenizer,
+  options: ConstraintOptions,
+): Slices<TokenConstraint> {
   const json = jsonItems(options);
   const sized = { ...options, vocabularySize: options.vocabularySize ?? tokenizer.vocabSize };
-  const item = partItem(json, part, sized, 0);
+  const item = yield* partItem(json, part, sized, 0);
   markAlive(json.rules);
+  yield* tokenTrieSlices(tokenizer);
   return grammarConstraint(item, json.strings, tokenizer, sized);
 }
 

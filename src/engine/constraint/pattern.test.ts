@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../tensor/errors.ts";
+import { finish } from "../../tokenizer/slices.ts";
 import { acceptsDfa, Budget } from "./automaton.ts";
 import { Grammar } from "./grammar.ts";
 import { matchedBody } from "./json-matched.ts";
@@ -12,7 +13,7 @@ import { propertyRanges } from "./unicode.ts";
 
 const codes = (text: string) => Array.from(text, (char) => char.codePointAt(0)!);
 const matches = (pattern: string, text: string) => {
-  const dfa = patternDfa(pattern, new Budget());
+  const dfa = finish(patternDfa(pattern, new Budget()));
   return dfa !== null && acceptsDfa(dfa, codes(text));
 };
 
@@ -58,7 +59,7 @@ describe("patternDfa", () => {
         fc.array(text, { minLength: 5, maxLength: 10 }),
         (pattern, list) => {
           const regex = new RegExp(pattern, "u");
-          const dfa = patternDfa(pattern, new Budget());
+          const dfa = finish(patternDfa(pattern, new Budget()));
           for (const item of list) {
             expect([pattern, item, dfa !== null && acceptsDfa(dfa, codes(item))]).toEqual([
               pattern,
@@ -136,8 +137,8 @@ describe("patternDfa", () => {
   ])("refuses %.40s by name", (pattern, name) => {
     const budget = new Budget();
     budget.pointer = "#/properties/x/pattern";
-    expect(() => patternDfa(pattern, budget)).toThrow(name);
-    expect(() => patternDfa(pattern, budget)).toThrow("#/properties/x/pattern");
+    expect(() => finish(patternDfa(pattern, budget))).toThrow(name);
+    expect(() => finish(patternDfa(pattern, budget))).toThrow("#/properties/x/pattern");
   });
 
   it.each([
@@ -146,7 +147,7 @@ describe("patternDfa", () => {
     "(((){9999999}){9999999}){9999999}",
     "(.*a){30}.{500}",
   ])("refuses %s, which explodes", (pattern) => {
-    expect(() => patternDfa(pattern, new Budget())).toThrow(ConfigError);
+    expect(() => finish(patternDfa(pattern, new Budget()))).toThrow(ConfigError);
   });
 });
 
@@ -183,13 +184,16 @@ describe("counted patterns", () => {
     ["^([a-z]){300}$", 300, 300],
     ["^[a-z]{20,}$", 20, Number.POSITIVE_INFINITY],
   ])("%s has the count apart from its states", (pattern, min, max) => {
-    const counted = countedPattern(pattern, new Budget());
+    const counted = finish(countedPattern(pattern, new Budget()));
     expect(counted).toMatchObject({ min, max });
     expect(counted.dfa!.size).toBeLessThan(3);
   });
 
   it.each(["^a{3}$", "^(ab){1,40}$", ".{1,40}", "^.{1,40}a$"])("%s has it in its states", (pattern) => {
-    expect(countedPattern(pattern, new Budget())).toMatchObject({ min: 0, max: Number.POSITIVE_INFINITY });
+    expect(finish(countedPattern(pattern, new Budget()))).toMatchObject({
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+    });
   });
 });
 
@@ -205,8 +209,8 @@ describe("JSON strings", () => {
         fc.array(fc.nat(), { minLength: 60, maxLength: 60 }),
         (pattern, min, more, texts, choices) => {
           const budget = new Budget();
-          const dfa = patternDfa(pattern, budget)!;
-          const body = matchedBody(dfa, min, min + more, budget);
+          const dfa = finish(patternDfa(pattern, budget))!;
+          const body = finish(matchedBody(dfa, min, min + more, budget));
           const length = lengthDfa(min, min + more, budget)!;
           for (const item of texts) {
             const fits = acceptsDfa(dfa, codes(item)) && acceptsDfa(length, codes(item));
@@ -233,7 +237,9 @@ describe("JSON strings", () => {
 
   it("are whole UTF-8: no long forms, surrogates or code points beyond Unicode", () => {
     const budget = new Budget();
-    const body = matchedBody(patternDfa("^.*$", budget)!, 0, Number.POSITIVE_INFINITY, budget);
+    const body = finish(
+      matchedBody(finish(patternDfa("^.*$", budget))!, 0, Number.POSITIVE_INFINITY, budget),
+    );
     const bad = [
       [0xc0, 0x80],
       [0xc1, 0xbf],
@@ -284,7 +290,7 @@ describe("JSON strings", () => {
         fc.string({ unit, maxLength: 4 }),
         (names, text) => {
           const budget = new Budget();
-          const body = matchedBody(otherThanDfa(names, budget), 0, Number.POSITIVE_INFINITY, budget);
+          const body = finish(matchedBody(otherThanDfa(names, budget), 0, Number.POSITIVE_INFINITY, budget));
           expect(accepts(body, JSON.stringify(text).slice(1))).toBe(!names.includes(text));
           expect(accepts(body, JSON.stringify(text).slice(1, -1))).toBe(false);
         },

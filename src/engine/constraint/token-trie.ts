@@ -5,6 +5,7 @@
  */
 import { FormatError } from "../../tensor/errors.ts";
 import { isControlToken } from "../../tokenizer/added-tokens.ts";
+import { finish, Pace, type Slices } from "../../tokenizer/slices.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type Dfa, stepDfa } from "./automaton.ts";
 
@@ -46,19 +47,30 @@ const tries = new WeakMap<Tokenizer, TokenTrie>();
 
 /** The tree of a tokenizer, built at the first call. @throws FormatError for a token of 65,535 bytes or more */
 export function tokenTrie(tokenizer: Tokenizer): TokenTrie {
-  let trie = tries.get(tokenizer);
-  if (trie === undefined) {
-    trie = build(tokenizer);
-    tries.set(tokenizer, trie);
-  }
+  return finish(tokenTrieSlices(tokenizer));
+}
+
+/** The same with pauses. @throws FormatError */
+export function* tokenTrieSlices(tokenizer: Tokenizer): Slices<TokenTrie> {
+  const known = tries.get(tokenizer);
+  if (known !== undefined) return known;
+  const trie = yield* build(tokenizer);
+  tries.set(tokenizer, trie);
   return trie;
 }
 
+/** What a token costs, in the characters of `Pace`. */
+const TOKEN = 16;
+
 /** The bytes of all tokens that are text, one character for each byte. */
-function byteStrings(tokenizer: Tokenizer): { ids: Int32Array; strings: string[]; present: Uint8Array } {
+function* byteStrings(
+  tokenizer: Tokenizer,
+): Slices<{ ids: Int32Array; strings: string[]; present: Uint8Array }> {
   const { vocabSize, specialTokens } = tokenizer;
+  const pace = new Pace();
   const latin1 = new Array<string>(vocabSize);
-  const ids: number[] = [];
+  /** Ids by their first two bytes: sorted one by one, so that no sort is long. */
+  const groups = new Map<number, number[]>();
   const present = new Uint8Array(vocabSize);
   for (let id = 0; id < vocabSize; id++) {
     const content = tokenizer.tokenOf(id);
@@ -87,9 +99,19 @@ function byteStrings(tokenizer: Tokenizer): { ids: Int32Array; strings: string[]
     for (const byte of bytes) string += String.fromCharCode(byte);
     latin1[id] = string;
     present[id] = 1;
-    ids.push(id);
+    const key = bytes[0] * 256 + (bytes[1] ?? 0);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [id]);
+    else group.push(id);
+    if (pace.due(TOKEN)) yield;
   }
-  ids.sort((a, b) => (latin1[a] < latin1[b] ? -1 : latin1[a] > latin1[b] ? 1 : a - b));
+  const ids: number[] = [];
+  for (const key of [...groups.keys()].sort((a, b) => a - b)) {
+    const group = groups.get(key)!;
+    group.sort((a, b) => (latin1[a] < latin1[b] ? -1 : latin1[a] > latin1[b] ? 1 : a - b));
+    for (const id of group) ids.push(id);
+    if (pace.due(TOKEN * group.length)) yield;
+  }
   return { ids: Int32Array.from(ids), strings: latin1, present };
 }
 
@@ -100,14 +122,16 @@ function commonPrefix(a: string, b: string): number {
   return n;
 }
 
-function build(tokenizer: Tokenizer): TokenTrie {
-  const { ids, strings, present } = byteStrings(tokenizer);
+function* build(tokenizer: Tokenizer): Slices<TokenTrie> {
+  const { ids, strings, present } = yield* byteStrings(tokenizer);
+  const pace = new Pace();
   let size = 1;
   let deepest = 0;
   for (let i = 0; i < ids.length; i++) {
     const string = strings[ids[i]];
     size += string.length - (i === 0 ? 0 : commonPrefix(strings[ids[i - 1]], string));
     deepest = Math.max(deepest, string.length);
+    if (pace.due(string.length)) yield;
   }
   const bytes = new Uint8Array(size);
   const depths = new Uint16Array(size);
@@ -131,6 +155,7 @@ function build(tokenizer: Tokenizer): TokenTrie {
     const node = path[depth];
     twins[ids[i]] = tokens[node];
     tokens[node] = ids[i];
+    if (pace.due(string.length)) yield;
   }
   close(0);
   ends[0] = count;

@@ -43,7 +43,7 @@ export interface TextModel {
   readonly vocabulary: number;
   readonly context: number;
   /** A new constraint over the tokenizer, ended by all tokens that end an answer. @throws ConfigError */
-  readonly constrain: (part: OutputPart) => TokenConstraint;
+  readonly constrain: (part: OutputPart) => Slices<TokenConstraint>;
 }
 
 /** One prompt, to be continued by `n` choices. */
@@ -155,41 +155,43 @@ function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
  * are any JSON object: one uncommon schema takes no whole request down.
  * @throws RequestError that names the tool, if it is strict
  */
-function callsBy(
+function* callsBy(
   model: TextModel,
   format: CallFormat,
   job: ChatJob,
   several: boolean,
   argumentsFor: (tool: Tool) => OutputPart,
-): OutputPart {
+): Slices<OutputPart> {
   const { tools } = callable(job);
-  const withArguments = (of: (tool: Tool) => OutputPart) => {
-    const possible = tools.map((tool) => ({ name: tool.function.name, args: of(tool) }));
+  const withArguments = (args: readonly OutputPart[]) => {
+    const possible = tools.map((tool, i) => ({ name: tool.function.name, args: args[i] }));
     return callsPart(model, format, possible, several);
   };
-  const part = withArguments(argumentsFor);
+  const part = withArguments(tools.map(argumentsFor));
   try {
-    model.constrain(part);
+    yield* model.constrain(part);
     return part;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
   }
-  return withArguments((tool) => {
+  const followed: OutputPart[] = [];
+  for (const tool of tools) {
     const args = argumentsFor(tool);
     try {
-      model.constrain(args);
-      return args;
+      yield* model.constrain(args);
+      followed.push(args);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const { name, strict } = tool.function;
-      if (!strict) return { jsonObject: true };
       const param = `tools[${job.tools.indexOf(tool)}].function.parameters`;
-      throw invalidRequest(
-        `The parameters of the tool '${name}' cannot be followed: ${error.message}`,
-        param,
-      );
+      if (strict) {
+        const message = `The parameters of the tool '${name}' cannot be followed: ${error.message}`;
+        throw invalidRequest(message, param);
+      }
+      followed.push({ jsonObject: true });
     }
-  });
+  }
+  return withArguments(followed);
 }
 
 interface Wanted {
@@ -206,12 +208,12 @@ function callable({ toolChoice, tools }: ChatJob) {
 }
 
 /** The one call that `tool_choice` forces, or null. */
-function forcedCall(model: TextModel, job: ChatJob): Wanted | null {
+function* forcedCall(model: TextModel, job: ChatJob): Slices<Wanted | null> {
   if (callable(job).mode !== "required") return null;
   if (model.callFormat === null) {
     throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
   }
-  return { part: callsBy(model, model.callFormat, job, false, argumentsBy), param: "tools" };
+  return { part: yield* callsBy(model, model.callFormat, job, false, argumentsBy), param: "tools" };
 }
 
 /** What `response_format` and its kin ask for, or null. */
@@ -236,29 +238,29 @@ function wantedFormat(format: ResponseFormat): Wanted | null {
  * that the model knows but may not call, or an answer in a format that must not keep the model from calling. Arguments
  * of other tools are any JSON object.
  */
-function possibleCalls(model: TextModel, job: ChatJob): Wanted | null {
+function* possibleCalls(model: TextModel, job: ChatJob): Slices<Wanted | null> {
   const { mode, tools, some } = callable(job);
   if (mode !== "auto" || tools.length === 0 || model.callFormat === null) return null;
   const strict = tools.some((tool) => tool.function.strict);
   if (!strict && !some && job.format.type === "text") return null;
-  const part = callsBy(model, model.callFormat, job, job.parallelToolCalls, (tool) =>
+  const part = yield* callsBy(model, model.callFormat, job, job.parallelToolCalls, (tool) =>
     tool.function.strict ? argumentsBy(tool) : { jsonObject: true },
   );
   return { part, param: "tools" };
 }
 
 /** What the answer must be; null: anything. @throws RequestError for a schema that cannot be followed */
-function wantedPart(model: TextModel, job: ChatJob): Wanted | null {
-  const forced = forcedCall(model, job);
+function* wantedPart(model: TextModel, job: ChatJob): Slices<Wanted | null> {
+  const forced = yield* forcedCall(model, job);
   if (forced !== null) return forced;
   const answer = wantedFormat(job.format);
-  const calls = possibleCalls(model, job);
+  const calls = yield* possibleCalls(model, job);
   if (calls === null) return answer;
   if (answer === null) {
     return { ...calls, part: { sequence: [{ freeText: true }, { repeat: calls.part, max: 1 }] } };
   }
   // So that an error names the field which is at fault.
-  asked(answer.param, () => model.constrain(answer.part));
+  yield* askedSlices(answer.param, model.constrain(answer.part));
   return { ...calls, part: { anyOf: [answer.part, calls.part] } };
 }
 
@@ -277,7 +279,7 @@ function* constraintOf(
   written = "",
 ): Slices<(() => TokenConstraint) | null> {
   if (wanted === null) return null;
-  const begun = asked(wanted.param, () => model.constrain(wanted.part));
+  const begun = yield* askedSlices(wanted.param, model.constrain(wanted.part));
   yield* acceptWritten(model, begun, written, wanted.param);
   if (!opensReasoning) return () => begun.clone();
   const { tokenizer } = model;
@@ -378,7 +380,13 @@ function* planChat(model: TextModel, job: ChatJob): Slices<Plan> {
         callId: () => freshId("call_"),
       },
     },
-    constraint: yield* constraintOf(model, wantedPart(model, job), rendered.opensReasoning, stopIds, written),
+    constraint: yield* constraintOf(
+      model,
+      yield* wantedPart(model, job),
+      rendered.opensReasoning,
+      stopIds,
+      written,
+    ),
   };
 }
 

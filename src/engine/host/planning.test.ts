@@ -188,6 +188,33 @@ describe("while a text of 700 kB is planned", () => {
   });
 });
 
+it("goes on with streams while a large schema is compiled, which can be given up", async () => {
+  const host = await open();
+  host.submit(1, completion(["the of"], { maxTokens: 4000 }));
+  await host.found(({ type }) => type === "deltas");
+  const from = host.said.length;
+  const schema = (length: number): CompletionJob["format"] => ({
+    type: "json_schema",
+    name: "a",
+    schema: new Map([["pattern", `^(a|b)*a(a|b){${length}}$`]]),
+  });
+  host.submit(2, completion(["a"], { format: schema(12) }));
+  host.submit(3, completion(["a"], { format: schema(13) }));
+  host.post({
+    type: "tokenize",
+    id: 4,
+    request: { text: "a", addSpecialTokens: false, parseSpecial: false },
+  });
+  const { at: short } = await host.answer(4);
+  host.post({ type: "cancel", id: 3 });
+  const { at: to, message } = await host.answer(2);
+  expect(message.type).toBe("accepted");
+  expect(short).toBeLessThan(to);
+  expect(host.deltas(1, from, to).length).toBeGreaterThan(5);
+  const told = host.said.filter((other) => "id" in other && other.id === 3);
+  expect(told.map(({ type }) => type)).toEqual(["cancelled"]);
+});
+
 it("scores a prompt once, whatever the number of choices", async () => {
   const add = vi.spyOn(PromptScores.prototype, "add");
   const host = await open();

@@ -7,7 +7,7 @@ import { countParameters } from "../../models/count.ts";
 import type { LoadedModel } from "../../pretrained/load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
-import { type OutputPart, outputConstraint } from "../constraint/output-constraints.ts";
+import { type OutputPart, outputConstraintSlices } from "../constraint/output-constraints.ts";
 import type { TokenConstraint } from "../constraint.ts";
 import { type MachineMemory, planCaches } from "./cache-plan.ts";
 import { type TextModel, toolTemplate } from "./job-plan.ts";
@@ -30,9 +30,9 @@ function constrainer(
 ): TextModel["constrain"] {
   const options = { eosIds: endIds.filter((id) => id < vocabularySize), vocabularySize };
   const kept = new Map<string, TokenConstraint>();
-  return (part: OutputPart) => {
+  return function* (part: OutputPart) {
     const key = writeJson(fromPlain(part));
-    const constraint = kept.get(key) ?? outputConstraint(part, tokenizer, options);
+    const constraint = kept.get(key) ?? (yield* outputConstraintSlices(part, tokenizer, options));
     // Taken out and put back at the end: the first is the one used longest ago.
     kept.delete(key);
     kept.set(key, constraint);
