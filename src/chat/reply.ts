@@ -2,6 +2,7 @@
  * From the tokens of a reply to what a client shows: reasoning, text and tool calls, as they come. Tokens marked
  * special, and those that a template's reader names, are left out, except those of tool calls and `<think>`, which are read. Stop strings count in all of it.
  */
+import { fimSentinels } from "../tokenizer/fim.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { ToolCall } from "./messages.ts";
@@ -46,9 +47,9 @@ export class ReplyReader {
   constructor(tokenizer: Tokenizer, options: ReplyOptions = {}) {
     const { stop = [], stopIds = [], silentIds = [], tools = true, nextId } = options;
     const { opensReasoning = false, stripsSpace = false } = options;
-    const { fimBegin, fimHole, fimEnd, bos, eos } = tokenizer.specialIds;
+    const { bos, eos } = tokenizer.specialIds;
     const spoken = spokenTokens(tokenizer, tools);
-    const special = [...tokenizer.specialTokens, fimBegin, fimHole, fimEnd, bos, eos];
+    const special = [...tokenizer.specialTokens, ...fimSentinels(tokenizer), bos, eos];
     const silent = new Set(
       [...special, ...silentIds, ...stopIds].filter(
         (id): id is number => id !== undefined && !spoken.has(id),

@@ -4,7 +4,8 @@
  */
 import type { TokenModel } from "../models/token-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { fimPrompt } from "../tokenizer/fim.ts";
+import { fimPrompt, fimSentinels } from "../tokenizer/fim.ts";
+import { withOpening } from "../tokenizer/opening.ts";
 import { StopStrings } from "../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { Engine } from "./engine.ts";
@@ -39,11 +40,6 @@ export interface TextStats extends GenerationStats {
   readonly stopString: string | null;
 }
 
-function sentinels({ specialIds }: Tokenizer): number[] {
-  const { fimBegin, fimHole, fimEnd } = specialIds;
-  return [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
-}
-
 function endings(source: TextSource, { specialIds }: Tokenizer): number[] {
   const { eos } = specialIds;
   return [...modelOf(source).config.eosTokenIds, ...(eos === undefined ? [] : [eos])];
@@ -61,8 +57,7 @@ function promptIds(
   if (bos && id === undefined) {
     throw new ConfigError("the tokenizer has no BOS token", { where: "completeText", name: "bos" });
   }
-  const opening = bos ? [id!] : tokenizer.prefixIds;
-  return id !== undefined && ids[0] === id && opening.includes(id) ? ids : [...opening, ...ids];
+  return withOpening(tokenizer, ids, bos ? [id!] : undefined);
 }
 
 /** A generation that has been checked, by whichever source. */
@@ -100,7 +95,7 @@ function stream(
   const { stop = [], bos: _bos, parseSpecial: _parseSpecial, ...rest } = options;
   const stops = new StopStrings(typeof stop === "string" ? [stop] : stop);
   const begun = beginOn(source, prompt, { ...rest, stopIds, vocabularySize });
-  const silent = new Set([...stopIds, ...sentinels(tokenizer)]);
+  const silent = new Set([...stopIds, ...fimSentinels(tokenizer)]);
 
   return (async function* () {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
@@ -150,6 +145,6 @@ export function fillText(
   options: TextOptions,
 ): AsyncGenerator<TextChunk, TextStats> {
   const ids = fimPrompt(tokenizer, prefix, suffix, options.bos === undefined ? {} : { bos: options.bos });
-  const stopIds = [...(options.stopIds ?? endings(source, tokenizer)), ...sentinels(tokenizer)];
+  const stopIds = [...(options.stopIds ?? endings(source, tokenizer)), ...fimSentinels(tokenizer)];
   return stream(source, tokenizer, ids, options, stopIds);
 }

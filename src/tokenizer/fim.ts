@@ -55,3 +55,8 @@ export function* fimPromptSlices(
     sentinel(fimEnd, TOKEN.fimEnd),
   ];
 }
+
+/** The ids that stand around the texts and at the hole, as far as the tokenizer has them; none is ever printed. */
+export function fimSentinels({ specialIds: { fimBegin, fimHole, fimEnd } }: Tokenizer): number[] {
+  return [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
+}

@@ -10,7 +10,8 @@ import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../../chat/
 import { fromPlain, type JsonObject, type JsonValue } from "../../json/index.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { freshId } from "../../text/ids.ts";
-import { fimPromptSlices } from "../../tokenizer/fim.ts";
+import { fimPromptSlices, fimSentinels } from "../../tokenizer/fim.ts";
+import { withOpening } from "../../tokenizer/opening.ts";
 import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { AfterReasoning } from "../constraint/after-reasoning.ts";
@@ -116,9 +117,6 @@ function checkTokens(model: TextModel, job: Job): void {
     throw invalidRequest(`'${field}' names token ${outside}; the ids end at ${model.vocabulary - 1}.`, field);
   }
 }
-
-const sentinels = ({ specialIds: { fimBegin, fimHole, fimEnd } }: Tokenizer) =>
-  [fimBegin, fimHole, fimEnd].filter((id) => id !== undefined);
 
 /** Literal text, its control tokens as such: they are what the model knows as the beginning of a call. */
 function literal(tokenizer: Tokenizer, text: string): OutputPart[] {
@@ -358,7 +356,7 @@ function* planChat(model: TextModel, job: ChatJob): Slices<Plan> {
   const ends = endsOf(job, stopIds);
   const written = job.continueFinal ? (job.messages.at(-1)?.content ?? "") : "";
   const spoken = spokenTokens(tokenizer, withTools);
-  const silent = [...model.control, ...sentinels(tokenizer)].filter((id) => !spoken.has(id));
+  const silent = [...model.control, ...fimSentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
     prompt: rendered.ids,
     maxTokens: room(model, job, rendered.ids.length, "messages"),
@@ -393,10 +391,7 @@ function* planChat(model: TextModel, job: ChatJob): Slices<Plan> {
 /** Ids of a raw text, control tokens understood, with what the tokenizer adds before a text. */
 function* rawIds(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): Slices<number[]> {
   const ids = yield* tokenizer.encodeSlices(text, { addSpecialTokens: false });
-  if (!addSpecialTokens) return ids;
-  const { bos } = tokenizer.specialIds;
-  const opened = bos !== undefined && ids[0] === bos;
-  return opened ? ids : [...tokenizer.prefixIds, ...ids];
+  return addSpecialTokens ? withOpening(tokenizer, ids) : ids;
 }
 
 function* completionIds(
@@ -421,13 +416,15 @@ function* completionIds(
 
 function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
   const { tokenizer } = model;
-  const stopIds = endsOf(job, [...model.endIds, ...(job.suffix === null ? [] : sentinels(tokenizer))]);
+  const stopIds = endsOf(job, [...model.endIds, ...(job.suffix === null ? [] : fimSentinels(tokenizer))]);
   const tags = spokenTokens(tokenizer, false);
   const choice: ChoiceOptions = {
     ...stopping(job),
     // What stands between the tags of reasoning can only be told from them.
     silent: new Set([
-      ...(job.skipSpecial ? [...model.control, ...sentinels(tokenizer)].filter((id) => !tags.has(id)) : []),
+      ...(job.skipSpecial
+        ? [...model.control, ...fimSentinels(tokenizer)].filter((id) => !tags.has(id))
+        : []),
       ...model.endIds,
       ...stopIds,
     ]),
