@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import type { RgbImage } from "../../vision/image/image.ts";
 import { parseCaption } from "./captions.ts";
 import { type FoundObject, readScene } from "./checker.ts";
 import { WorldRandom } from "./generator.ts";
-import type { WorldImage } from "./raster.ts";
 import { worldSample } from "./sample.ts";
 import { golden, imageOf } from "./testing.ts";
 import { judge, judgeDrawing } from "./verdict.ts";
@@ -13,7 +13,7 @@ const scene = (index: number, size: number) => worldSample("questions", 1, index
 const names = (objects: readonly Pick<FoundObject, "shape" | "color" | "size">[]) =>
   objects.map(({ size, color, shape }) => `${size} ${color} ${shape}`).sort();
 
-function noisy({ rgb, ...rest }: WorldImage, amplitude: number, random: WorldRandom): WorldImage {
+function noisy({ rgb, ...rest }: RgbImage, amplitude: number, random: WorldRandom): RgbImage {
   const clamp = (value: number) => Math.max(0, Math.min(255, value));
   return { ...rest, rgb: rgb.map((value) => clamp(value + random.int(2 * amplitude + 1) - amplitude)) };
 }

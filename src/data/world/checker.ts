@@ -4,10 +4,10 @@
  * recognizable are not punished; parts that stick out of a template count against it, and so do those that lie outside.
  */
 import { ConfigError } from "../../tensor/errors.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
 import { type Component, type Foreground, findComponents } from "./components.ts";
 import { type Coverage, coverageOf } from "./coverage.ts";
 import { RADIUS, SHAPES, SIZES, type WorldColor, type WorldShape, type WorldSize } from "./names.ts";
-import type { WorldImage } from "./raster.ts";
 import { sceneScale } from "./scene.ts";
 
 export interface FoundObject {
@@ -86,7 +86,7 @@ interface Opacity {
 }
 
 function opacityOf(
-  { width, height }: WorldImage,
+  { width, height }: RgbImage,
   { labels, amount }: Foreground,
   { label, box, color }: Component,
   scale: number,
@@ -154,7 +154,7 @@ function bestTemplate(
  * The objects of a scene, in the order of their first pixel. White and pale marks are not seen.
  * @throws ConfigError for a picture that is not square, or of a size that scenes do not have
  */
-export function readScene(image: WorldImage): FoundObject[] {
+export function readScene(image: RgbImage): FoundObject[] {
   const { width, height, rgb } = image;
   if (width !== height || rgb.length !== 3 * width * height) {
     throw new ConfigError("not a scene", {

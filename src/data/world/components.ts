@@ -1,8 +1,10 @@
 /**
  * Finds what stands out from the background of a picture: connected pixels that have enough of one of the world's colors.
  */
+
+import type { RgbImage } from "../../vision/image/image.ts";
 import { COLOR_VALUES, COLORS, type Rgb, type WorldColor } from "./names.ts";
-import type { Box, WorldImage } from "./raster.ts";
+import type { Box } from "./raster.ts";
 
 /** Below half of a color's distance from the background a pixel belongs to the background. */
 const LEAST_AMOUNT = 0.5;
@@ -25,7 +27,7 @@ export interface Foreground {
 }
 
 /** Per channel the median of the pixels at the border. */
-function backgroundOf({ width, height, rgb }: WorldImage): Rgb {
+function backgroundOf({ width, height, rgb }: RgbImage): Rgb {
   const border: number[] = [];
   for (let x = 0; x < width; x++) border.push(x, (height - 1) * width + x);
   for (let y = 1; y < height - 1; y++) border.push(y * width, y * width + width - 1);
@@ -44,7 +46,7 @@ interface Direction {
 }
 
 /** Labels the 4-connected components of the foreground; `leastPixels` is what makes one an object. */
-export function findComponents(image: WorldImage, leastPixels: number): Foreground {
+export function findComponents(image: RgbImage, leastPixels: number): Foreground {
   const { width, height, rgb } = image;
   const background = backgroundOf(image);
   const directions = COLORS.map((color): Direction => {

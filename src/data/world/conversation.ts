@@ -1,6 +1,7 @@
 /** Samples of the picture world in the form that training takes: messages with text and images. */
+
+import type { RgbImage } from "../../vision/image/image.ts";
 import type { ConversationMessage, ConversationPart, ImageConversation } from "../conversations/messages.ts";
-import type { WorldImage } from "./raster.ts";
 import type { WorldSample } from "./sample.ts";
 
 /**
@@ -12,9 +13,9 @@ export function worldConversation({
   image,
   question,
   answer,
-}: WorldSample): ImageConversation<WorldImage> {
-  const picture: ConversationPart<WorldImage>[] = image === null ? [] : [{ type: "image", image }];
-  const user = (content: ConversationMessage<WorldImage>["content"]) => ({ role: "user", content }) as const;
+}: WorldSample): ImageConversation<RgbImage> {
+  const picture: ConversationPart<RgbImage>[] = image === null ? [] : [{ type: "image", image }];
+  const user = (content: ConversationMessage<RgbImage>["content"]) => ({ role: "user", content }) as const;
   if (stream === "captions") {
     return { messages: [user(question), { role: "assistant", content: picture }] };
   }

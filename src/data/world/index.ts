@@ -22,7 +22,7 @@ export {
 } from "./names.ts";
 export type { GlyphScale, PageTask } from "./pages.ts";
 export { describeObjects, type QuestionTask } from "./questions.ts";
-export type { Box, WorldImage } from "./raster.ts";
+export type { Box } from "./raster.ts";
 export { type WorldOptions, type WorldSample, type WorldTask, worldSample } from "./sample.ts";
 export type { ObjectSpec, WorldObject } from "./scene.ts";
 export {

@@ -3,11 +3,12 @@
  * that what is lost by shrinking a page cannot be recovered from exact gray levels.
  */
 import { ConfigError } from "../../tensor/errors.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
 import { ALPHABET, GLYPH_HEIGHT, textWidth } from "./font.ts";
 import { NOISE_STREAM, WORLD_STREAMS, WorldRandom } from "./generator.ts";
 import { COLOR_VALUES, COLORS, type Rgb, type WorldColor } from "./names.ts";
 import type { Question } from "./questions.ts";
-import { Canvas, type WorldImage } from "./raster.ts";
+import { Canvas } from "./raster.ts";
 import { drawBackground } from "./scene.ts";
 
 export type PageStream = "text" | "charts" | "tables";
@@ -17,7 +18,7 @@ export type PageTask = "text" | "chart-max" | "chart-value" | "table";
 export type GlyphScale = 1 | 2 | 3;
 
 export interface Page extends Question<PageTask> {
-  readonly image: WorldImage;
+  readonly image: RgbImage;
   /** How large the glyphs are that hold the answer. */
   readonly glyphScale: GlyphScale;
 }
@@ -132,7 +133,7 @@ const drawTable: Draw = (random, paper) => {
 
 const DRAWS: Readonly<Record<PageStream, Draw>> = { text: drawText, charts: drawChart, tables: drawTable };
 
-function addNoise({ rgb }: WorldImage, random: WorldRandom): void {
+function addNoise({ rgb }: RgbImage, random: WorldRandom): void {
   for (let at = 0; at < rgb.length; at += 3) {
     const noise = random.int(2 * NOISE + 1) - NOISE;
     for (let channel = at; channel < at + 3; channel++) {

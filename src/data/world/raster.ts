@@ -1,21 +1,14 @@
 /** Draws shapes, rectangles and text into RGB bytes by integer arithmetic, the same on every machine. */
+import type { RgbImage } from "../../vision/image/image.ts";
 import type { Coverage } from "./coverage.ts";
 import { ADVANCE, glyphOf } from "./font.ts";
 import type { Rgb } from "./names.ts";
-
-/** A picture: 3 bytes a pixel, row by row. */
-export interface WorldImage {
-  readonly width: number;
-  readonly height: number;
-  /** `[height, width, 3]` */
-  readonly rgb: Uint8Array;
-}
 
 /** x1, y1, x2, y2 in pixels; column x2 and row y2 lie outside. */
 export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 
 /** A square picture under work. What is drawn must lie inside. */
-export class Canvas implements WorldImage {
+export class Canvas implements RgbImage {
   readonly width: number;
   readonly height: number;
   readonly rgb: Uint8Array;

@@ -4,12 +4,12 @@
  * (test/fixtures/world).
  */
 import { ConfigError } from "../../tensor/errors.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
 import { type CaptionCategory, drawCaption } from "./captions.ts";
 import { WORLD_STREAMS, WorldRandom, type WorldStream } from "./generator.ts";
 import { drawLanguage, type LanguageTask } from "./language.ts";
 import { drawPage, type GlyphScale, type PageTask } from "./pages.ts";
 import { drawQuestion, type QuestionTask } from "./questions.ts";
-import type { WorldImage } from "./raster.ts";
 import type { WorldObject } from "./scene.ts";
 
 export type WorldTask = QuestionTask | CaptionCategory | PageTask | LanguageTask;
@@ -26,7 +26,7 @@ export interface WorldSample {
   /** What is asked; of a caption its category. */
   readonly task: WorldTask;
   /** Null in the stream `language`. */
-  readonly image: WorldImage | null;
+  readonly image: RgbImage | null;
   /** The question, or the caption of a picture to draw. */
   readonly question: string;
   /** "" for captions: the picture is the answer. */

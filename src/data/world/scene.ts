@@ -1,5 +1,6 @@
 /** Scenes: up to nine objects on a grid of 3 x 3 cells, which never touch. Positions count as in a scene of 64 x 64. */
 import { ConfigError } from "../../tensor/errors.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
 import { type Coverage, coverageOf } from "./coverage.ts";
 import type { WorldRandom } from "./generator.ts";
 import {
@@ -12,7 +13,7 @@ import {
   type WorldShape,
   type WorldSize,
 } from "./names.ts";
-import { type Box, Canvas, type WorldImage } from "./raster.ts";
+import { type Box, Canvas } from "./raster.ts";
 
 /** What is fixed of an object before a scene is drawn; the rest is random. */
 export interface ObjectSpec {
@@ -32,7 +33,7 @@ export interface WorldObject extends Required<ObjectSpec> {
 }
 
 export interface Scene {
-  readonly image: WorldImage;
+  readonly image: RgbImage;
   /** In the order of drawing. */
   readonly objects: readonly WorldObject[];
 }

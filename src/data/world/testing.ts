@@ -1,10 +1,11 @@
 /** The golden values of the picture world for tests: `test/fixtures/world`. */
 import { readFileSync } from "node:fs";
 import { inflateSync } from "node:zlib";
+import type { RgbImage } from "../../vision/image/image.ts";
 import type { FoundObject } from "./checker.ts";
 import type { WorldStream } from "./generator.ts";
 import { WORLD_STREAMS } from "./generator.ts";
-import type { ObjectSpec, WorldImage, WorldObject, WorldRelation } from "./index.ts";
+import type { ObjectSpec, WorldObject, WorldRelation } from "./index.ts";
 
 export type Triple = readonly [task: string, question: string, answer: string];
 
@@ -58,7 +59,7 @@ export const golden: Golden = JSON.parse(
   readFileSync(new URL("../../../test/fixtures/world/golden.json", import.meta.url), "utf8"),
 );
 
-export function imageOf({ size, pixels }: Pixels): WorldImage {
+export function imageOf({ size, pixels }: Pixels): RgbImage {
   return { width: size, height: size, rgb: new Uint8Array(inflateSync(Buffer.from(pixels, "base64"))) };
 }
 

@@ -2,11 +2,12 @@
  * Whether a drawn picture shows what its caption asks for: loosely, as GenEval judges, or strictly. Malformed objects
  * count as objects.
  */
+
+import type { RgbImage } from "../../vision/image/image.ts";
 import type { CaptionContent } from "./captions.ts";
 import { parseCaption } from "./captions.ts";
 import { type FoundObject, readScene } from "./checker.ts";
 import { distanceAlong, LEAST_DISTANCE } from "./names.ts";
-import type { WorldImage } from "./raster.ts";
 import type { ObjectSpec } from "./scene.ts";
 
 export interface Verdict {
@@ -58,7 +59,7 @@ export function judge(objects: readonly FoundObject[], content: CaptionContent):
 
 /** Reads a drawn picture and judges it. @throws ConfigError for no scene, or no caption of the world */
 export function judgeDrawing(
-  image: WorldImage,
+  image: RgbImage,
   caption: string,
 ): Verdict & { readonly objects: readonly FoundObject[] } {
   const objects = readScene(image);
