@@ -9,6 +9,13 @@ export {
   type ToolCall,
 } from "./chat/index.ts";
 export { nodeFileSink, nodeFileSource, nodeFolder, nodeFolderSink } from "./checkpoint/node-files.ts";
+export {
+  ImageFolder,
+  type ImageFolderOptions,
+  type OpenConversationsOptions,
+  type OpenedConversations,
+  openConversations,
+} from "./data/conversations/node-conversations.ts";
 export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
 export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
 export { Conversation, type Reply } from "./engine/index.ts";

@@ -1,11 +1,21 @@
 /** From texts to training batches, without a file system. Folders on disk are in `deepseek-ts/node`. */
 
-export type {
-  ConversationMessage,
-  ConversationPart,
-  ConversationRole,
-  ImageConversation,
+export type { ConversationRules } from "./conversations/fields.ts";
+export {
+  type ConversationMessage,
+  type ConversationPart,
+  type ConversationRole,
+  type ImageConversation,
+  type ImageSource,
+  imagesOf,
+  loadImages,
 } from "./conversations/messages.ts";
+export { parseConversation } from "./conversations/parse-conversation.ts";
+export {
+  type ConversationOptions,
+  type ConversationStore,
+  readConversations,
+} from "./conversations/store.ts";
 export type { FimIds } from "./corpus.ts";
 export { type Corpus, collect, type TextFile, type Tokenizer as DataTokenizer } from "./corpus.ts";
 export type { DatasetLayout, MemoryOptions, TokenStore } from "./dataset.ts";

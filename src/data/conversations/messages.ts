@@ -15,3 +15,41 @@ export interface ConversationMessage<Image> {
 export interface ImageConversation<Image> {
   readonly messages: readonly ConversationMessage<Image>[];
 }
+
+/** Where a picture of a conversation lies: a file, or the line itself. */
+export type ImageSource =
+  | {
+      /** Relative to the data folder, with `/`, or absolute if that is allowed. */
+      readonly path: string;
+    }
+  | {
+      /** `data:image/..;base64,..` */
+      readonly dataUrl: string;
+    };
+
+/** The images of a conversation, in their order. */
+export function imagesOf<Image>({ messages }: ImageConversation<Image>): Image[] {
+  return messages.flatMap(({ content }) =>
+    typeof content === "string" ? [] : content.flatMap((part) => (part.type === "image" ? [part.image] : [])),
+  );
+}
+
+/** The conversation with what `load` makes of each image, one after the other. */
+export async function loadImages<Image, Loaded>(
+  { messages }: ImageConversation<Image>,
+  load: (image: Image) => Promise<Loaded>,
+): Promise<ImageConversation<Loaded>> {
+  const loaded: ConversationMessage<Loaded>[] = [];
+  for (const { role, content } of messages) {
+    if (typeof content === "string") {
+      loaded.push({ role, content });
+      continue;
+    }
+    const parts: ConversationPart<Loaded>[] = [];
+    for (const part of content) {
+      parts.push(part.type === "image" ? { type: "image", image: await load(part.image) } : part);
+    }
+    loaded.push({ role, content: parts });
+  }
+  return { messages: loaded };
+}

@@ -1,0 +1,107 @@
+/**
+ * Lines of a JSON Lines file of any size, and the JSON of each: read in pieces, with a bound for a line. Blank lines are
+ * passed over and keep their number.
+ */
+import { type ByteSource, readExactly } from "../../checkpoint/byte-source.ts";
+import { firstInvalid } from "../../files/utf8.ts";
+import { JsonSyntaxError, parseJson, toPlain } from "../../json/index.ts";
+import { FormatError } from "../../tensor/errors.ts";
+
+export interface LinePlace {
+  /** From 1. */
+  readonly number: number;
+  /** Where its bytes begin in the file. */
+  readonly offset: number;
+  /** Without the line feed. */
+  readonly length: number;
+}
+
+export interface Line extends LinePlace {
+  /** Valid until the next line is asked for. */
+  readonly bytes: Uint8Array;
+}
+
+const PIECE = 1 << 20;
+const LINE_FEED = 0x0a;
+const MOST_DEPTH = 32;
+
+export const lineName = (file: string, number: number) => `${file} line ${number}`;
+
+const isBlank = (bytes: Uint8Array) => bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
+
+function refuseLong(source: ByteSource, number: number, maxBytes: number): never {
+  throw new FormatError("the line is too long", {
+    where: lineName(source.name, number),
+    expected: `at most ${maxBytes} bytes`,
+    hint: "Put images into files and name them, or raise maxLineBytes.",
+  });
+}
+
+/** The lines that are not blank. @throws FormatError for one longer than `maxBytes` */
+export async function* linesOf(source: ByteSource, maxBytes: number): AsyncGenerator<Line> {
+  // What is left of the pieces read so far, and where it begins in the file.
+  let held: Uint8Array = new Uint8Array(0);
+  let [start, number, end] = [0, 1, 0];
+  const line = (bytes: Uint8Array, offset: number): Line | null => {
+    if (bytes.length > maxBytes) refuseLong(source, number, maxBytes);
+    const place = { number, offset, length: bytes.length };
+    number++;
+    return isBlank(bytes) ? null : { ...place, bytes };
+  };
+  while (end < source.size) {
+    const piece = await readExactly(source, end, Math.min(PIECE, source.size - end));
+    end += piece.length;
+    let from = 0;
+    for (let at = piece.indexOf(LINE_FEED); at >= 0; at = piece.indexOf(LINE_FEED, from)) {
+      const rest = piece.subarray(from, at);
+      const found = line(held.length > 0 ? joined(held, rest) : rest, start);
+      start += held.length + rest.length + 1;
+      held = held.subarray(0, 0);
+      from = at + 1;
+      if (found !== null) yield found;
+    }
+    if (held.length + piece.length - from > maxBytes) refuseLong(source, number, maxBytes);
+    held = joined(held, piece.subarray(from));
+  }
+  const last = held.length > 0 ? line(held, start) : null;
+  if (last !== null) yield last;
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}
+
+/** The text of a line. @throws FormatError naming the first byte that is no UTF-8 */
+export function lineText(file: string, { number, bytes }: Pick<Line, "number" | "bytes">): string {
+  try {
+    // Only the file's first line may begin with a byte-order mark, which the decoder drops.
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: number > 1 }).decode(bytes);
+  } catch (cause) {
+    const wrong = firstInvalid(bytes);
+    throw new FormatError("not UTF-8 text", {
+      where: lineName(file, number),
+      found: wrong === null ? "other bytes" : `byte ${wrong.at + 1} of the line`,
+      cause,
+    });
+  }
+}
+
+/** The JSON of a line. @throws FormatError naming the column */
+export function lineJson(file: string, number: number, text: string): unknown {
+  try {
+    return toPlain(parseJson(text, { maxDepth: MOST_DEPTH }));
+  } catch (cause) {
+    if (!(cause instanceof JsonSyntaxError)) throw cause;
+    const list = number === 1 && text.trimStart().startsWith("[");
+    throw new FormatError(`not valid JSON: ${cause.message.replace("at line 1, column", "at column")}`, {
+      where: lineName(file, number),
+      hint: list
+        ? "A list of conversations must be split into lines, one each: jq -c '.[]' LIST.json > LINES.jsonl"
+        : "Every line must be one JSON object.",
+      cause,
+    });
+  }
+}
