@@ -65,7 +65,7 @@ const make = (scope: ParameterScope) => new Composite(scope);
 
 function composite(storage: StorageFormat = "f32"): Composite {
   const made = allocateModule(device, storage, make);
-  made.parameters.initialise(new Random(4), 0.2);
+  made.parameters.initialize(new Random(4), 0.2);
   return made;
 }
 
@@ -123,7 +123,7 @@ describe("a language model beside an aligner", () => {
     for (const name of ["aligner.scale", `${PREFIX}model.extra`, "model.norm.weight", "vision.bias"]) {
       const error = await failure(model.load(await stored([...modelEntries(model), unknown(name)])));
       expect(error).toBeInstanceOf(FormatError);
-      expect(error.message).toContain(`no place for; name: ${name}`);
+      expect(error.message).toContain(`does not use; name: ${name}`);
     }
     // By itself the language model looks at its own names only.
     const source = await stored([...modelEntries(model), unknown("vision.bias")]);
@@ -142,7 +142,7 @@ describe("a language model beside an aligner", () => {
     await model.load(await stored([...modelEntries(model), ...copies(PREFIX)]));
     for (const copy of copies("")) {
       const error = await failure(model.load(await stored([...modelEntries(model), copy])));
-      expect(error.message).toContain(`no place for; name: ${copy.name}`);
+      expect(error.message).toContain(`does not use; name: ${copy.name}`);
     }
     // Prediction layers that it was made without.
     const without = (scope: ParameterScope) => new Composite(scope, { ...config, mtpLayers: 0 });

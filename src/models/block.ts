@@ -40,7 +40,7 @@ export class Block {
   }
 
   /**
-   * `x: [B, T, d]` to `[B, T, d]`. What a router decided is added to `routers`, where that is asked for.
+   * `x: [B, T, d]` to `[B, T, d]`. What a router decided is added to `routers`, if that is asked for.
    * @param cached index of the block in the caches
    */
   forward(x: Tensor, context: ForwardContext, cached: number, routers: RouterOutput[] | null): Tensor {

@@ -375,7 +375,7 @@ describe("loss", () => {
       { cache, tokens: 1 },
       { cache, tokens: 1 },
     ];
-    expect(() => hidden([[1, 2]], twice)).toThrow(/a cache for each segment/);
+    expect(() => hidden([[1, 2]], twice)).toThrow(/segments and caches differ in number/);
     expect(() => evaluate(model, () => model.hidden(model.ids([[1], [2]]), { cache }))).toThrow(ShapeError);
     expect(cache.length).toBe(0);
   });

@@ -53,7 +53,7 @@ export class CausalLM implements TrainableModel, Disposable {
     this.parameters = this.#decoder.parameters;
   }
 
-  /** @throws ConfigError where the model is only described */
+  /** @throws ConfigError if the model is only described */
   get device(): Device {
     return this.#scope.device;
   }
@@ -64,7 +64,7 @@ export class CausalLM implements TrainableModel, Disposable {
     const flat = new Int32Array(rows.length * tokens);
     rows.forEach((row, b) => {
       if (row.length !== tokens) {
-        throw new ShapeError("rows of one length", {
+        throw new ShapeError("rows have different lengths", {
           where: "ids",
           name: `row ${b}`,
           expected: tokens,
@@ -301,12 +301,12 @@ export class CausalLM implements TrainableModel, Disposable {
   }
 }
 
-/** One row of as many tokens as the segments have, each with a cache of its own. @throws ShapeError */
+/** One row of as many tokens as the segments have, each with its own cache. @throws ShapeError */
 function checkSegments(segments: readonly Segment[], x: Tensor): void {
   const [batch, tokens] = x.shape;
   const total = segments.reduce((sum, segment) => sum + segment.tokens, 0);
   if (batch !== 1 || total !== tokens || segments.some((segment) => segment.tokens < 1)) {
-    throw new ShapeError("one row with the tokens of all segments", {
+    throw new ShapeError("tokens of segments must form one row", {
       where: "CausalLM",
       expected: [1, total],
       found: [batch, tokens],
@@ -315,7 +315,7 @@ function checkSegments(segments: readonly Segment[], x: Tensor): void {
   }
   const caches = new Set(segments.map((segment) => segment.cache));
   if (caches.size !== segments.length) {
-    throw new ShapeError("a cache for each segment", {
+    throw new ShapeError("segments and caches differ in number", {
       where: "CausalLM",
       expected: segments.length,
       found: caches.size,
@@ -346,7 +346,7 @@ export function createModel(configJson: unknown, device: Device, options: Create
   const parsed = parseConfig(configJson);
   const mtpLayers = options.mtpLayers ?? parsed.mtpLayers;
   if (!(Number.isInteger(mtpLayers) && mtpLayers >= 0 && mtpLayers <= parsed.mtpLayers)) {
-    throw new ConfigError("as many modules as the configuration has, or fewer", {
+    throw new ConfigError("more multi-token-prediction modules than the configuration has", {
       where: "createModel",
       name: "mtpLayers",
       expected: `0 to ${parsed.mtpLayers}`,
@@ -355,6 +355,6 @@ export function createModel(configJson: unknown, device: Device, options: Create
   }
   const storage = options.storage ?? options.dtype ?? "f32";
   const model = allocateModule(device, storage, (scope) => new CausalLM(scope, { ...parsed, mtpLayers }));
-  if (options.seed !== undefined) model.parameters.initialise(new Random(options.seed), options.std);
+  if (options.seed !== undefined) model.parameters.initialize(new Random(options.seed), options.std);
   return model;
 }

@@ -13,7 +13,7 @@ export interface Defaults {
   readonly layers: number;
   readonly heads: number;
   readonly maxPositions: number;
-  /** Null where the class has none. */
+  /** Null if the class has none. */
   readonly bos: number | null;
   readonly eos: number | null;
 }
@@ -61,7 +61,7 @@ function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] 
   return { block: [rows, columns] };
 }
 
-/** Heads of plain attention. @throws ConfigError where counts do not divide */
+/** Heads of plain attention. @throws ConfigError if counts do not divide */
 export function readMha(reader: ConfigReader, hiddenSize: number, defaultHeads: number): MhaConfig {
   const heads = reader.layerInteger("num_attention_heads", defaultHeads);
   const keyValueHeads = reader.layerInteger("num_key_value_heads", heads);
@@ -114,7 +114,7 @@ export function writeMla(config: MlaConfig): Json {
   };
 }
 
-/** Expert counts around a family's router. @throws ConfigError where counts do not fit each other */
+/** Expert counts around a family's router. @throws ConfigError if counts do not fit each other */
 export function readMoe(
   reader: ConfigReader,
   defaults: { firstDense: number; expertWidth: number; shared: number; experts?: number },

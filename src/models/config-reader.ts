@@ -10,16 +10,16 @@ export class ConfigReader {
   readonly #asked = new Set<string>();
   readonly #sections = new Map<string, ConfigReader>();
 
-  /** @throws ConfigError where `json` is not an object */
+  /** @throws ConfigError if `json` is not an object */
   constructor(json: unknown, where = "config.json") {
     if (json === null || typeof json !== "object" || Array.isArray(json)) {
-      throw new ConfigError("a configuration is an object", { where, found: json });
+      throw new ConfigError("the configuration must be an object", { where, found: json });
     }
     this.json = json as Json;
     this.where = where;
   }
 
-  /** The value of `key`; undefined where it is missing or null. */
+  /** The value of `key`; undefined if it is missing or null. */
   raw(key: string): unknown {
     this.#asked.add(key);
     return this.json[key] ?? undefined;
@@ -41,7 +41,7 @@ export class ConfigReader {
     });
   }
 
-  /** A whole number from `min` on; `fallback` where missing. @throws ConfigError */
+  /** A whole number from `min` on; `fallback` if missing. @throws ConfigError */
   integer(key: string, fallback?: number, min = 1): number {
     const value = this.raw(key) ?? fallback;
     if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) {
@@ -51,7 +51,7 @@ export class ConfigReader {
   }
 
   /**
-   * As `integer`, where some programs write a list of one value for each layer: all are to be equal, since every layer
+   * As `integer`, if some programs write a list of one value for each layer: all are to be equal, since every layer
    * has the same sizes here. @throws ConfigError
    */
   layerInteger(key: string, fallback?: number, min = 1): number {
@@ -65,7 +65,7 @@ export class ConfigReader {
     return each;
   }
 
-  /** A whole number from `min` on, or null where missing and no fallback is given. @throws ConfigError */
+  /** A whole number from `min` on, or null if missing and no fallback is given. @throws ConfigError */
   optionalInteger(key: string, min = 0): number | null {
     return this.raw(key) === undefined ? null : this.integer(key, undefined, min);
   }

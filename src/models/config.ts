@@ -64,7 +64,7 @@ function architectureOf(modelType: unknown, reader: ConfigReader): Architecture 
 
 /**
  * An official-style `config.json` that the reference classes load. `dtype` is that of the saved weights; only "fp8"
- * says that they are quantised.
+ * says that they are quantized.
  */
 export function toConfigJson(config: LanguageConfig, dtype: WeightDtype = "float32"): Json {
   const reader = new ConfigReader({ model_type: config.modelType });

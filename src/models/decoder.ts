@@ -20,7 +20,7 @@ const MOST_EXPERTS = 1 << 18;
 function checkCount({ moe }: LanguageConfig, key: string, layers: number): void {
   const experts = moe?.experts ?? 1;
   if (layers * experts <= MOST_EXPERTS) return;
-  throw new ConfigError("a model of more layers and experts than any has", {
+  throw new ConfigError("too many layers and experts", {
     where: "config.json",
     name: moe === null ? key : `${key} times n_routed_experts`,
     expected: `at most ${MOST_EXPERTS}`,
@@ -54,7 +54,7 @@ export class Decoder {
   readonly embedding: Embedding;
   readonly blocks: readonly Block[];
   readonly finalNorm: RmsNorm;
-  /** Null where the head is the embedding's table. */
+  /** Null if the head is the embedding's table. */
   readonly #head: Linear | null;
   readonly modules: readonly PredictionModule[];
   /** Everything in checkpoint order: the main model, then the prediction modules. */

@@ -25,7 +25,7 @@ export interface LanguageConfig {
   readonly moe: MoeConfig | null;
   /** Multi-token-prediction layers stored after the main ones. */
   readonly mtpLayers: number;
-  /** FP8 weights with block scales, rows by columns; null where weights are stored plainly. */
+  /** FP8 weights with block scales, rows by columns; null if weights are stored plainly. */
   readonly quantization: { readonly block: readonly [number, number] } | null;
 }
 

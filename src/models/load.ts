@@ -1,6 +1,6 @@
 /**
  * What a checkpoint holds against what its configuration says: counts and sizes, before lists or memory follow from
- * them. `prefix` is what the model's names begin with where it stands beside other modules.
+ * them. `prefix` is what the model's names begin with if it stands beside other modules.
  */
 import { checkGroups } from "../nn/loading.ts";
 import { plannedGroups, resolveStorage, type StorageRule } from "../nn/storage.ts";
@@ -19,7 +19,7 @@ function storedLayers(source: WeightSource, prefix: string): Set<number> {
   return found;
 }
 
-/** Experts of the layer that has most; null where only their bytes say so. */
+/** Experts of the layer that has most; null if only their bytes say so. */
 function storedExperts(source: WeightSource, prefix: string): number | null {
   const layers = new Map<number, number>();
   let most = 0;
@@ -48,7 +48,7 @@ function tooFew(source: WeightSource, what: string, key: string, found: number, 
 
 /**
  * Compares the counts of a configuration with the names of a checkpoint: lists of layers and experts may be built from
- * them afterwards. @throws FormatError where it names more than there are
+ * them afterwards. @throws FormatError if it names more than there are
  */
 export function checkCounts(config: LanguageConfig, source: WeightSource, prefix = ""): void {
   const { layers, moe } = config;
@@ -93,7 +93,7 @@ export function storedMtpLayers(
   return stored;
 }
 
-/** What to say where the checkpoint holds fewer prediction layers than its configuration names. */
+/** What to say if the checkpoint holds fewer prediction layers than its configuration names. */
 export function absentMtpText(named: number, stored: number): string {
   return (
     `config.json names ${named} multi-token-prediction layer${named === 1 ? "" : "s"}, the files hold ` +
@@ -106,10 +106,13 @@ export function checkMtpStored({ modules }: Decoder, source: WeightSource): void
   for (const { projection } of modules) {
     const { key: name } = projection.matrix;
     if (source.has(name) || source.tiles?.tileFormat(name)) continue;
-    throw new FormatError("the checkpoint lacks a multi-token-prediction layer that its config.json names", {
-      where: source.where ?? "load",
-      name,
-      hint: "Create the model with mtpLayers: 0, or set num_nextn_predict_layers to 0.",
-    });
+    throw new FormatError(
+      "the checkpoint lacks a multi-token-prediction layer that its config.json declares",
+      {
+        where: source.where ?? "load",
+        name,
+        hint: "Create the model with mtpLayers: 0, or set num_nextn_predict_layers to 0.",
+      },
+    );
   }
 }

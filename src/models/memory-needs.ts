@@ -15,7 +15,7 @@ export interface CacheValues {
   readonly own: number;
   /** Keys and values of every head. */
   readonly multiHead: number;
-  /** Keys and values of eight heads, which the others share; of all where there are fewer. */
+  /** Keys and values of eight heads, which the others share; of all if there are fewer. */
   readonly groupedQuery: number;
 }
 
@@ -50,7 +50,7 @@ export interface MemoryNeed {
   readonly total: number;
   /** `yes`: in what is free now; `tight`: in what the machine has; else `no`. */
   readonly fits: "yes" | "tight" | "no";
-  /** Longest context for which it fits in what is free now; 0 where the weights alone do not. */
+  /** Longest context for which it fits in what is free now; 0 if the weights alone do not. */
   readonly contextThatFits: number;
 }
 

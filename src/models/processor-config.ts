@@ -5,7 +5,7 @@ import type { ConfigReader } from "./config-reader.ts";
 /** Largest side of an image, tile or canvas that a configuration may ask for, in pixels. */
 export const MOST_PIXELS = 8192;
 
-/** Three finite numbers above `above`; null where the key is missing or null. @throws ConfigError */
+/** Three finite numbers above `above`; null if the key is missing or null. @throws ConfigError */
 export function readPerChannel(
   config: ConfigReader,
   key: string,

@@ -11,7 +11,7 @@ export interface RopeRules {
   readonly kinds: readonly RopeConfig["kind"][];
   /** Rotated channels of a head. */
   readonly dim: number;
-  /** What YaRN stretches where the file does not say; default 4096. */
+  /** What YaRN stretches if the file does not say; default 4096. */
   readonly context?: number;
   /** Whether the two temperatures of YaRN count only together, as in transformers' classes of plain attention. */
   readonly pairedMscale?: boolean;

@@ -18,7 +18,7 @@ const sequences = [0, 1, 2, 3].map((i) => {
   return Array.from({ length: 200 }, () => random.int(61));
 });
 
-/** The bits of all logits of every sequence, in the order of its tokens; of `only` one alone where that is given. */
+/** The bits of all logits of every sequence, in the order of its tokens; of `only` one alone if that is given. */
 async function read(
   model: CausalLM,
   plan: Plan,

@@ -130,7 +130,7 @@ export class Cache implements Disposable {
     return total;
   }
 
-  /** Makes room for `length` tokens in all, at least doubling the capacity where it grows. */
+  /** Makes room for `length` tokens in total, at least doubling the capacity if it grows. */
   reserve(length: number): void {
     if (length <= this.#capacity) return;
     const capacity = Math.max(length, 2 * this.#capacity);
@@ -142,7 +142,7 @@ export class Cache implements Disposable {
   copyFrom(other: Cache, length: number): void {
     const shape = (cache: Cache) => `${cache.dtype} ${cache.layers.map((l) => l.widths.join("+")).join(" ")}`;
     if (other === this || shape(other) !== shape(this) || !(length >= 0 && length <= other.length)) {
-      throw new ConfigError("another cache of the same kind with at least so many tokens", {
+      throw new ConfigError("the source cache has another layout or too few tokens", {
         where: "Cache.copyFrom",
         expected: `${length} tokens of ${shape(this)}`,
         found: `${other.length} tokens of ${shape(other)}`,
@@ -160,7 +160,7 @@ export class Cache implements Disposable {
   advance(tokens: number): void {
     const length = this.#length + tokens;
     if (length > this.#capacity) {
-      throw new ShapeError("tokens beyond the capacity", {
+      throw new ShapeError("tokens exceed the capacity of the cache", {
         where: "Cache.advance",
         expected: `at most ${this.#capacity}`,
         found: length,
@@ -172,7 +172,7 @@ export class Cache implements Disposable {
   /** Forgets all tokens from position `length` on (rejected drafts). @throws ShapeError */
   truncate(length: number): void {
     if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      throw new ShapeError("a length that the cache has reached", {
+      throw new ShapeError("length out of range", {
         where: "Cache.truncate",
         expected: `0 to ${this.#length}`,
         found: length,

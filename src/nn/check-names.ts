@@ -35,7 +35,7 @@ export function checkNames(parts: readonly CheckpointPart[], source: WeightSourc
   }
   for (const key of source.tiles?.keys() ?? []) {
     if (keys.has(key) || !key.startsWith(prefix)) continue;
-    throw new FormatError("the checkpoint holds quantized weights that the model has no place for", {
+    throw new FormatError("the checkpoint has quantized weights that the model does not use", {
       where: source.where ?? "load",
       name: key,
       hint: HINT,
@@ -49,7 +49,7 @@ export function checkNames(parts: readonly CheckpointPart[], source: WeightSourc
       });
     }
     if (known.has(name) || !name.startsWith(prefix) || parts.some((part) => part.ignores?.(name))) continue;
-    throw new FormatError("the checkpoint holds a tensor that the model has no place for", {
+    throw new FormatError("the checkpoint has a tensor that the model does not use", {
       where: source.where ?? "load",
       name,
       hint: HINT,

@@ -20,7 +20,7 @@ function storedPieces(groups: Iterable<GroupSpec>): Pieces {
   return found;
 }
 
-/** `source` with the pieces that `groups` store, where it holds the official tensors. */
+/** `source` with the pieces that `groups` store, if it holds the official tensors. */
 export function withPieces(source: WeightSource, groups: Iterable<GroupSpec>): WeightSource {
   const pieces = storedPieces(groups);
   return pieces.size === 0 ? source : new PiecesSource(source, pieces);
@@ -32,7 +32,7 @@ export function withOfficial(source: WeightSource, groups: Iterable<GroupSpec>):
   return pieces.size === 0 ? source : new OfficialSource(source, pieces);
 }
 
-/** The values of a tensor unit by unit. @throws FormatError where it ends early */
+/** The values of a tensor unit by unit. @throws FormatError if it ends early */
 async function* unitsOf(
   source: WeightSource,
   { key, shape }: GroupSpec,
@@ -85,14 +85,14 @@ class PiecesSource extends WrappedSource {
     return this.inner.has(derived?.layout.official.key ?? name);
   }
 
-  /** @throws ShapeError where the official tensor has another shape */
+  /** @throws ShapeError if the official tensor has another shape */
   override shape(name: string): Shape {
     const derived = this.#derived(name);
     if (!derived) return this.inner.shape(name);
     const { key, shape: expected } = derived.layout.official;
     const found = this.inner.shape(key);
     if (found.join() === expected.join()) return derived.layout.pieces[derived.piece].shape;
-    throw new ShapeError("a tensor of the checkpoint has another shape", {
+    throw new ShapeError("a tensor of the checkpoint has the wrong shape", {
       where: this.where ?? "load",
       name: key,
       expected,

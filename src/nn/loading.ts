@@ -76,7 +76,7 @@ function checkTiles(
 ): void {
   const found = tiles!.tileBytes(name);
   if (found === bytes) return;
-  throw new ShapeError("tiles of another size", {
+  throw new ShapeError("tiles have the wrong size", {
     where,
     name,
     expected: `${bytes} bytes for [${shape}] in ${format}`,
@@ -91,7 +91,7 @@ function check(name: string, expected: Shape, source: WeightSource): void {
   }
   const found = source.shape(name);
   if (found.length !== expected.length || found.some((n, i) => n !== expected[i])) {
-    throw new ShapeError("a tensor of the checkpoint has another shape", {
+    throw new ShapeError("a tensor of the checkpoint has the wrong shape", {
       where,
       name,
       expected,
@@ -127,7 +127,7 @@ async function loadTiles(key: string, weight: QuantizedTensor, source: WeightSou
   if (read !== weight.bytes) throw incomplete(key, weight.bytes, read);
 }
 
-/** Reads tiles straight into the device's memory, several pieces at a time; false where the device allows no such thing. */
+/** Reads tiles straight into the device's memory, several pieces at a time; false if the device allows no such thing. */
 async function readInPlace(key: string, weight: QuantizedTensor, tiles: TileSource): Promise<boolean> {
   const pieces: { readonly offset: number; readonly target: Uint8Array }[] = [];
   for (const shard of weight.shards) {
@@ -257,7 +257,7 @@ async function quantizeRows(
     (matrix, row, rows, values) => {
       const wrong = values.findIndex((value) => !Number.isFinite(value));
       if (wrong >= 0) {
-        throw new FormatError("a weight that is not a finite number cannot be quantized", {
+        throw new FormatError("a weight to be quantized is not finite", {
           where: "load",
           name: current,
           found: `${values[wrong]} in row ${row + Math.floor(wrong / columns)}, column ${wrong % columns}`,
@@ -359,7 +359,7 @@ function* blockChunks(
 
 /**
  * Reads blocks into a few buffers of the device and packs each chunk into tiles when it has arrived, in whatever
- * order that is, while others are being read; false where the device allows no such thing.
+ * order that is, while others are being read; false if the device allows no such thing.
  */
 async function readBlocksInPlace(
   parts: readonly BlockPart[],

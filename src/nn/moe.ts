@@ -48,7 +48,7 @@ export interface RouterOutput {
   readonly layer: number;
   /** `[B T, K]` i32, ascending in each row. */
   readonly ids: Tensor;
-  /** `[B T, K]`, final: renormalised where the config says so, and scaled. */
+  /** `[B T, K]`, final: renormalized if the config says so, and scaled. */
   readonly weights: Tensor;
   /** `[B T, E]` scores without bias. */
   readonly scores: Tensor;

@@ -21,7 +21,7 @@ it("a layer norm and a linear layer with an activation declare official names an
   ]);
   const device = createReferenceDevice();
   const { norm, linear, parameters } = allocateModule(device, "f32", make);
-  parameters.initialise(new Random(1), 1);
+  parameters.initialize(new Random(1), 1);
   const values = {
     "blocks.0.norm1.weight": [1, 2, 3],
     "blocks.0.norm1.bias": [10, 20, 30],

@@ -17,7 +17,7 @@ export interface PartSpec {
   readonly offset: number;
   /** Which routed expert it belongs to. */
   readonly expert?: number;
-  /** Rows of a head where the two halves of its rows are rotary pairs: some files interleave them. */
+  /** Rows of a head if the two halves of its rows are rotary pairs: some files interleave them. */
   readonly rotaryRows?: number;
 }
 
@@ -36,12 +36,12 @@ export interface GroupSpec {
   readonly alwaysF32: boolean;
   /** Name under which other programs save the whole group as one tensor of `shape`. */
   readonly stackedName?: string;
-  /** Routed experts in the group and how many of them a token uses; absent where every token uses all of it. */
+  /** Routed experts in the group and how many of them a token uses; absent if every token uses all of it. */
   readonly routed?: { readonly experts: number; readonly perToken: number };
   readonly role?: MatrixRole;
   /** Groups with the same name here are quantized together or not at all. */
   readonly alike?: string;
-  /** Whether the kernels for quantized weights do not take its sizes: it is f32 where it would be quantized. */
+  /** Whether the kernels for quantized weights do not take its sizes: it is f32 if it would be quantized. */
   readonly unquantizable?: boolean;
   /** The two ways to store what this group holds, of which it is one. */
   readonly layout?: Layout;
@@ -57,7 +57,7 @@ export interface Layout {
   readonly official: GroupSpec;
   readonly pieces: readonly GroupSpec[];
   readonly units: number;
-  /** Of each piece the rows of a unit that it takes over as they are, or null where it rearranges values. */
+  /** Of each piece the rows of a unit that it takes over as they are, or null if it rearranges values. */
   readonly plainRows: readonly ({ readonly first: number; readonly count: number } | null)[];
   /** A unit of the official tensor to the unit of a piece. */
   split(unit: Float32Array, piece: number): Float32Array;
@@ -67,9 +67,9 @@ export interface Layout {
 
 /** A declared group, with storage unless it is only described. */
 export interface ParameterGroup extends GroupSpec {
-  /** What layers multiply with. Reading it throws ConfigError where the group is only described. */
+  /** What layers multiply with. Reading it throws ConfigError if the group is only described. */
   readonly weight: Weight;
-  /** The same as a float tensor. Reading it throws ConfigError also where the weight is quantized. */
+  /** The same as a float tensor. Reading it throws ConfigError also if the weight is quantized. */
   readonly tensor: Tensor;
 }
 

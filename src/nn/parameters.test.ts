@@ -127,20 +127,20 @@ describe("Parameters", () => {
     expect(tensor.grad).toBe(null);
   });
 
-  it("initialises by seed: normals, ones and zeros", async () => {
+  it("initializes by seed: normals, ones and zeros", async () => {
     const device = createReferenceDevice();
     const big = (scope: ParameterScope) => void scope.matrix("w", 100, 200);
     using first = make(device, "f32", big);
     using second = make(device, "f32", big);
-    first.initialise(new Random(7));
-    second.initialise(new Random(7));
+    first.initialize(new Random(7));
+    second.initialize(new Random(7));
     expect(await first.get("w").data()).toEqual(await second.get("w").data());
     const values = await first.get("w").data();
     const variance = Array.from(values).reduce((sum, x) => sum + x * x, 0) / values.length;
     expect(Math.sqrt(variance)).toBeCloseTo(0.006, 3);
     expect([...(await first.get("norm.weight").data())]).toEqual([1, 1, 1, 1]);
     expect([...(await first.get("bias").data())]).toEqual([0, 0]);
-    second.initialise(new Random(8), 1);
+    second.initialize(new Random(8), 1);
     expect(await second.get("w").data()).not.toEqual(values);
   });
 });

@@ -19,7 +19,7 @@ export interface NamedParameter {
   readonly offset: number;
 }
 
-/** Elements initialised at once. */
+/** Elements initialized at once. */
 const chunkElements = 1 << 20;
 
 export class Parameters implements Disposable {
@@ -30,14 +30,14 @@ export class Parameters implements Disposable {
   #byKey: ReadonlyMap<string, ParameterGroup> | null = null;
   #byName: ReadonlyMap<string, NamedParameter> | null = null;
 
-  /** @param device null where the groups are only described @param owned whether disposing frees the groups */
+  /** @param device null if the groups are only described @param owned whether disposing frees the groups */
   constructor(groups: readonly ParameterGroup[], device: Device | null, owned = true) {
     this.#groups = groups;
     this.#device = device;
     this.#owned = owned;
   }
 
-  /** @throws ConfigError where the parameters are only described */
+  /** @throws ConfigError if the parameters are only described */
   get device(): Device {
     if (this.#device !== null) return this.#device;
     throw new ConfigError("described parameters have no device", { where: "Parameters" });
@@ -93,7 +93,7 @@ export class Parameters implements Disposable {
     return view;
   }
 
-  /** The gradient of an official tensor, a new view that the caller owns; null where there is none. @throws ConfigError */
+  /** The gradient of an official tensor, a new view that the caller owns; null if there is none. @throws ConfigError */
   gradient(name: string): Tensor | null {
     const part = this.#find(name);
     const { weight } = part.group;
@@ -128,7 +128,7 @@ export class Parameters implements Disposable {
    * First values as the layers declare them, normal ones with standard deviation `std` (V2 and V3: 0.006).
    * Quantized weights repeat random tiles (`random-tiles.ts`).
    */
-  initialise(random: Random, std = 0.006): void {
+  initialize(random: Random, std = 0.006): void {
     const pools = new Map<QuantFormat, Uint8Array>();
     for (const { weight, initial, parts } of this.#groups) {
       if (isQuantized(weight)) {
@@ -151,8 +151,8 @@ export class Parameters implements Disposable {
   }
 
   /**
-   * Reads every parameter from `source`: whole groups where it has them stacked or as tiles, else the official
-   * tensors; quantizes while reading where the storage asks for it. `progress` hears of every finished group.
+   * Reads every parameter from `source`: whole groups if it has them stacked or as tiles, else the official
+   * tensors; quantizes while reading if the storage asks for it. `progress` is called for every finished group.
    * @throws FormatError, ShapeError
    */
   async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
@@ -181,7 +181,7 @@ export class Parameters implements Disposable {
 
   #find(name: string): NamedParameter {
     const part = this.#places().get(name);
-    if (!part) throw new ConfigError("no parameter of this name", { where: "Parameters", name });
+    if (!part) throw new ConfigError("no such parameter", { where: "Parameters", name });
     return part;
   }
 

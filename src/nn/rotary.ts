@@ -29,7 +29,7 @@ export interface YarnConfig {
   readonly betaSlow: number;
   readonly mscale: number;
   readonly mscaleAllDim: number;
-  /** Factor on cosines and sines in place of the one that follows from the two temperatures; null where none is given. */
+  /** Factor on cosines and sines in place of the one that follows from the two temperatures; null if none is given. */
   readonly attentionFactor: number | null;
   /** Whether the ends of the ramp are whole pairs of channels. */
   readonly truncate: boolean;
@@ -86,7 +86,7 @@ export function yarnMscale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
-/** Factor on cosines and sines: the ratio of the two temperatures (1 in every released file) where none is given. */
+/** Factor on cosines and sines: the ratio of the two temperatures (1 in every released file) if none is given. */
 export function ropeMagnitude(rope: RopeConfig): number {
   if (rope.kind !== "yarn") return 1;
   if (rope.attentionFactor !== null) return rope.attentionFactor;

@@ -1,7 +1,7 @@
 /**
- * The router's product. It stays in floats where all else is quantized, and the kernels for few and for many rows of
+ * The router's product. It stays in floats if all else is quantized, and the kernels for few and for many rows of
  * floats round differently. So that a token chooses the same experts with the same weights whatever else is in a pass,
- * rows go eight at a time to the kernel for few; the one for many is faster where a token's route need not be repeated.
+ * rows go eight at a time to the kernel for few; the one for many is faster if a token's route need not be repeated.
  */
 import { linear, linearBackward } from "../tensor/ops/linear.ts";
 import { matmulInto } from "../tensor/ops/matmul.ts";

@@ -112,7 +112,7 @@ describe("a scope", () => {
   it("gives a second module the values of the first", async () => {
     const tower = allocateModule(device, "f32", make);
     using parameters = tower.parameters;
-    parameters.initialise(new Random(2), 1);
+    parameters.initialize(new Random(2), 1);
     parameters.get("tower.layers.3.b_proj.bias").set([7]);
     const view = make(ParameterScope.view(parameters));
     const [first, second] = await Promise.all(
@@ -139,7 +139,7 @@ describe("a scope", () => {
   it("refuses a name that another layer has, before any memory is taken", () => {
     const { buffers } = device.backend.memory();
     const refused = (twice: (scope: ParameterScope) => void, name: string) => {
-      expect(() => allocateModule(device, "f32", twice)).toThrow(`two parameters of one name; name: ${name}`);
+      expect(() => allocateModule(device, "f32", twice)).toThrow(`duplicate parameter name; name: ${name}`);
       expect(device.backend.memory().buffers).toBe(buffers);
     };
     refused((scope) => [make(scope), make(scope)], "tower.table.weight");

@@ -99,7 +99,7 @@ export class ParameterScope {
     return new ParameterScope(new Store(parameters.device, group, usesPieces, false), prefix);
   }
 
-  /** The device of the parameters. @throws ConfigError where they are only described */
+  /** The device of the parameters. @throws ConfigError if they are only described */
   get device(): Device {
     const { device } = this.#store;
     if (device !== null) return device;
@@ -186,7 +186,7 @@ export class ParameterScope {
     const { keys, names } = this.#store;
     const once = (seen: Set<string>, name: string) => {
       if (seen.has(name))
-        throw new ConfigError("two parameters of one name", { where: "ParameterScope", name });
+        throw new ConfigError("duplicate parameter name", { where: "ParameterScope", name });
       seen.add(name);
     };
     once(keys, spec.key);
@@ -232,7 +232,7 @@ export function describeModule<T>(
 }
 
 /**
- * A module with memory for its parameters, without values: follow with `Parameters.load` or `initialise`. `make` is
+ * A module with memory for its parameters, without values: follow with `Parameters.load` or `initialize`. `make` is
  * called twice, with a scope that describes what `storage` is settled from, and with one that allocates.
  * @throws ConfigError on a name used twice
  */

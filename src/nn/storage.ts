@@ -32,7 +32,7 @@ export interface StoragePlan {
 
 /**
  * Settles `wanted` for a module with these groups. Where the rule quantizes one of the groups that are `alike`, all of
- * them are quantized, in 8 bits where the rule says floats; those that no kernel reads quantized are f32. Layouts whose
+ * them are quantized, in 8 bits if the rule says floats; those that no kernel reads quantized are f32. Layouts whose
  * groups are quantized are stored in pieces.
  */
 export function resolveStorage(groups: Iterable<GroupSpec>, wanted: StorageRule): StoragePlan {

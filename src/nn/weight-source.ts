@@ -18,11 +18,11 @@ export interface WeightSource {
 
 /** Tensors stored as GGUF blocks of 32 values, row by row. */
 export interface BlockSource {
-  /** Block type of the rows of an official tensor; null where its rows are not stored as such blocks. */
+  /** Block type of the rows of an official tensor; null if its rows are not stored as such blocks. */
   blockType(name: string): "Q4_0" | "Q8_0" | null;
   /** The blocks in row order, whole rows at a time; a stack of matrices counts the rows of all of them. */
   readBlocks(name: string): AsyncIterable<{ row: number; rows: number; bytes: Uint8Array }>;
-  /** How to read any of these rows into memory of the caller; null where they do not lie one after another. */
+  /** How to read any of these rows into memory of the caller; null if they do not lie one after another. */
   rowReader?(name: string): RowReader | null;
 }
 
@@ -33,7 +33,7 @@ export type RowReader = (row: number, target: Uint8Array) => Promise<void>;
 export interface TileSource {
   /** Keys of the groups stored so. */
   keys(): Iterable<string>;
-  /** Format of the group `key`; null where it is not stored so. */
+  /** Format of the group `key`; null if it is not stored so. */
   tileFormat(key: string): QuantFormat | null;
   /** The tiles in order, as consecutive chunks; `offset` in bytes. */
   readTiles(key: string): AsyncIterable<{ offset: number; bytes: Uint8Array }>;

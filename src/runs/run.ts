@@ -214,7 +214,7 @@ export class Run {
         hint: "Start a new run, or delete the checkpoints to train this one from the beginning.",
       });
     }
-    model.parameters.initialise(new Random(config.seed, 1), config.training.initStd);
+    model.parameters.initialize(new Random(config.seed, 1), config.training.initStd);
   }
 
   async #setAside(step: number, reason: string, onNotice: (text: string) => void): Promise<void> {

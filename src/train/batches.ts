@@ -4,7 +4,7 @@
 export interface TokenBatch {
   /** [batch * (length + 1)] ids; the first `length` of a row are its inputs. */
   readonly tokens: Int32Array;
-  /** [batch * length] targets; negative where there is nothing to predict (padding). */
+  /** [batch * length] targets; negative if there is nothing to predict (padding). */
   readonly targets: Int32Array;
   readonly batch: number;
   readonly length: number;

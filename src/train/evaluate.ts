@@ -8,7 +8,7 @@ export interface Evaluation {
   readonly loss: number;
   /** Targets scored. */
   readonly tokens: number;
-  /** Bytes of the scored targets' text, where the token lengths were given. */
+  /** Bytes of the scored targets' text, if the token lengths were given. */
   readonly bytes: number | null;
   /** Total bits over total bytes: comparable between vocabularies. */
   readonly bitsPerByte: number | null;

@@ -59,7 +59,7 @@ export class AdamW implements Disposable {
   /** Updates made so far. */
   steps = 0;
 
-  /** @throws ConfigError where an option is out of range or trainable weights are not f32 */
+  /** @throws ConfigError if an option is out of range or trainable weights are not f32 */
   constructor(parameters: Parameters, options: AdamWOptions = {}) {
     checkAdamW({ where: "AdamW" }, "options", options);
     this.options = {
@@ -78,7 +78,7 @@ export class AdamW implements Disposable {
       if (!group.trained) continue;
       const { tensor } = group;
       if (tensor.dtype !== "f32") {
-        throw new ConfigError("training keeps its weights in f32", {
+        throw new ConfigError("trained weights must be f32", {
           where: "AdamW",
           name: group.key,
           expected: "f32",

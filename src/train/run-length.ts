@@ -22,7 +22,7 @@ export interface RunBudget {
 }
 
 /**
- * Steps of the run in all, at least one more than were made, so that its steps and evaluations end within the budget:
+ * Steps of the run in total, at least one more than were made, so that its steps and evaluations end within the budget:
  * a step takes the median of the later half of those measured (the first ones compile kernels), an evaluation a third
  * of a step per batch, because it consists of forward passes alone.
  */

@@ -29,7 +29,7 @@ export interface LearningRateSchedule {
   readonly finalFraction?: number;
   /** For `step`: fractions of the run at which the rate is multiplied by `dropFactor` (0.8 and 0.9). */
   readonly dropsAt?: readonly number[];
-  /** For `step`: 1/sqrt(10) where not given, so that two drops leave a tenth. */
+  /** For `step`: 1/sqrt(10) if not given, so that two drops leave a tenth. */
   readonly dropFactor?: number;
 }
 
@@ -96,7 +96,7 @@ export function learningRateAt(schedule: LearningRateSchedule, step: number, tot
 /** A value that changes at fractions of the run: `[[0, 0.3], [0.67, 0.1]]` is 0.3, then 0.1 from 67 %. */
 export type Piecewise = number | readonly (readonly [from: number, value: number])[];
 
-/** @throws ConfigError where `value` is neither a number in `range` nor `[[from, value], ..]` in rising order */
+/** @throws ConfigError if `value` is neither a number in `range` nor `[[from, value], ..]` in rising order */
 export function checkPiecewise(
   place: Place,
   name: string,

@@ -99,7 +99,7 @@ export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<vo
       const found = info && `${info.dtype} [${info.shape}]`;
       const expected = `${safetensorsDtypeOf(tensor)} [${tensor.shape}]`;
       if (found !== expected) {
-        throw new FormatError("the saved moments do not fit this model", {
+        throw new FormatError("the saved moments do not match this model", {
           where: source.name,
           name,
           expected,

@@ -35,7 +35,7 @@ import {
 export interface TrainOptions {
   /**
    * Updates of the whole run; schedules are fractions of it. Null while the length is not known yet: then the run
-   * stands at its beginning, whatever the step.
+   * stands at its beginning, regardless of the step.
    */
   readonly steps: number | null;
   readonly batch: BatchSchedule;
@@ -137,7 +137,7 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
   step = 0;
   tokens = 0;
 
-  /** @throws ConfigError where an option is out of range or the model's weights are not f32 */
+  /** @throws ConfigError if an option is out of range or the model's weights are not f32 */
   constructor(model: M, batches: BatchSource, options: TrainOptions) {
     checkTrainOptions({ where: "Trainer" }, options);
     this.model = model;
@@ -162,7 +162,7 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
   }
 
   /**
-   * One update on the next batch. @throws NotFiniteError where a loss or the gradient's norm is not finite: the weights
+   * One update on the next batch. @throws NotFiniteError if a loss or the gradient's norm is not finite: the weights
    * are then those before the step
    */
   async trainStep(): Promise<StepMetrics> {

@@ -41,7 +41,7 @@ function outline(image: RgbImage, [x1, y1, x2, y2]: PixelBox, line: number, colo
   fill(image, [Math.max(x2 - line, x1), y1, x2, y2], color);
 }
 
-/** Writes a label on a ground of the box's color: above the box, or inside where there is no room. */
+/** Writes a label on a ground of the box's color: above the box, or inside if there is no room. */
 function write(image: RgbImage, text: string, box: PixelBox, scale: number, color: PerChannel): void {
   const all = drawable(text);
   const chars = all.length > MOST_SHOWN ? [...all.slice(0, MOST_SHOWN - 3), ".", ".", "."] : all;

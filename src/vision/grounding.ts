@@ -30,7 +30,7 @@ export type GroundingFault =
   | { readonly kind: "boxes"; readonly text: string };
 
 export interface Grounding {
-  /** Empty where there is a fault, as in the reference. */
+  /** Empty if there is a fault, as in the reference. */
   readonly items: readonly GroundedBox[];
   readonly error: GroundingFault | null;
 }

@@ -1,4 +1,4 @@
-/** From bytes to what towers read: scaled to [0, 1] and, where the checkpoint says so, normalized by channel. */
+/** From bytes to what towers read: scaled to [0, 1] and, if the checkpoint says so, normalized by channel. */
 import type { RgbImage } from "./image/image.ts";
 
 /** One value for each of red, green and blue. */

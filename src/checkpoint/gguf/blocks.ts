@@ -189,7 +189,7 @@ function q6_k(bytes: Uint8Array, out: Float32Array, blocks: number): void {
   }
 }
 
-/** The bytes as elements; copied where they do not start on one. */
+/** The bytes as elements; copied if they do not start on one. */
 function halves(bytes: Uint8Array): Uint16Array {
   const own = bytes.byteOffset % 2 === 0 ? bytes : new Uint8Array(bytes);
   return new Uint16Array(own.buffer, own.byteOffset, own.byteLength / 2);
@@ -217,7 +217,7 @@ export function dequantize(type: GgmlType, bytes: Uint8Array, out?: Float32Array
   const blocks = bytes.byteLength / each;
   const result = out ?? new Float32Array(Math.floor(blocks) * values);
   if (!Number.isInteger(blocks) || result.length !== blocks * values) {
-    throw new ShapeError("whole blocks and room for their values", {
+    throw new ShapeError("data are not whole blocks, or the destination is too small", {
       where: "dequantize",
       name: type,
       expected: `a multiple of ${each} bytes, ${values} values each`,

@@ -1,7 +1,7 @@
 /**
  * From the metadata of a GGUF file to an official `config.json` (gguf.md section 3), for the architectures llama,
  * qwen2, deepseek and deepseek2. What the file says is taken at its word: without group counts experts are chosen from all,
- * as llama.cpp does, also where the original model groups them. Metadata that would change the result and have no
+ * as llama.cpp does, even if the original model groups them. Metadata that would change the result and have no
  * counterpart are refused by name.
  */
 import { parseConfig, toConfigJson } from "../../models/config.ts";
@@ -307,7 +307,7 @@ export function ggufConfig(file: GgufFile): JsonObject {
   } catch (cause) {
     if (!(cause instanceof ConfigError)) throw cause;
     const { name, expected, found } = cause.detail;
-    throw new ConfigError("the metadata do not make a model", {
+    throw new ConfigError("the metadata do not describe a model", {
       where: file.name,
       name,
       expected,

@@ -46,7 +46,7 @@ export interface ExportProgress {
 }
 
 export interface ExportOptions {
-  /** Storage of matrices. Rows that are no multiple of 32 are stored as F16 where this is Q8_0 or Q4_0. */
+  /** Storage of matrices. Rows that are no multiple of 32 are stored as F16 if this is Q8_0 or Q4_0. */
   readonly type: WritableType;
   /** Another type for some tensors, by GGUF name; not asked for norms, routers and vectors. */
   readonly perTensor?: (name: string, shape: readonly number[]) => WritableType | undefined;
@@ -56,9 +56,9 @@ export interface ExportOptions {
 interface Part {
   readonly name: string;
   readonly shape: readonly number[];
-  /** Of which layout it is a piece, derived from the official tensor `name` where the source does not hold it. */
+  /** Of which layout it is a piece, derived from the official tensor `name` if the source does not hold it. */
   readonly mapped: { readonly layout: Layout; readonly piece: number } | null;
-  /** Rows of a head where they are to be interleaved, else 0. */
+  /** Rows of a head if they are to be interleaved, else 0. */
   readonly headRows: number;
   /** The tensor that newer transformers saves instead of single experts, and this one's place in it. */
   readonly stacked: { readonly name: string; readonly offset: number } | null;
@@ -75,7 +75,7 @@ interface Planned {
 function nameOf(part: Pick<PartSpec, "name" | "expert">): string {
   const name = ggufName(part);
   if (name !== null) return name;
-  throw new FormatError("GGUF has no place for a tensor", { where: "exportGguf", name: part.name });
+  throw new FormatError("GGUF cannot store this tensor", { where: "exportGguf", name: part.name });
 }
 
 /** Tensors of the file in order, with the official tensors that they are made of. */
@@ -112,7 +112,7 @@ async function* inOrder(weights: WeightSource, name: string): AsyncGenerator<Flo
   let at = 0;
   for await (const { offset, values } of weights.readF32(name)) {
     if (offset !== at) {
-      throw new FormatError("chunks out of order", {
+      throw new FormatError("chunks are out of order", {
         where: "exportGguf",
         name,
         expected: at,

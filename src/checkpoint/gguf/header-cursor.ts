@@ -34,7 +34,7 @@ const packed: Partial<Record<ValueType, Integer>> = {
   f64: Float64Array,
 };
 
-/** A number where it is exact. */
+/** A number if it is exact. */
 function plain(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
@@ -68,7 +68,7 @@ export class HeaderCursor {
     return Math.min(this.size, MAX_HEADER) - this.position;
   }
 
-  /** Throws FormatError unless `count` items of at least `shortest` bytes can follow, and at most `limit`. */
+  /** @throws FormatError unless `count` items of at least `shortest` bytes can follow, and at most `limit`. */
   checkCount(name: string, count: bigint, shortest: number, limit = Number.MAX_SAFE_INTEGER): number {
     const most = Math.min(limit, Math.floor(this.#left / shortest));
     if (count <= BigInt(most)) return Number(count);
@@ -203,7 +203,12 @@ export class HeaderCursor {
 
   #boolean(name: string, byte: number): boolean {
     if (byte <= 1) return byte === 1;
-    throw new FormatError("a bool is 0 or 1", { where: this.where, name, expected: "0 or 1", found: byte });
+    throw new FormatError("a bool must be 0 or 1", {
+      where: this.where,
+      name,
+      expected: "0 or 1",
+      found: byte,
+    });
   }
 
   async #array(name: string, depth: number): Promise<GgufArray> {

@@ -16,7 +16,7 @@ import { bool, f32, type GgufMetadata, type GgufValue, MetadataReader, text, u32
 type Pair = readonly [string, GgufValue];
 
 function refuse(name: string, expected: unknown, found: unknown, hint?: string): never {
-  throw new ConfigError("the model has no form in GGUF", {
+  throw new ConfigError("GGUF cannot represent the model", {
     where: "exportGguf",
     name,
     expected,
@@ -25,13 +25,13 @@ function refuse(name: string, expected: unknown, found: unknown, hint?: string):
   });
 }
 
-/** The architecture under which llama.cpp computes a model. @throws ConfigError where there is none */
+/** The architecture under which llama.cpp computes a model. @throws ConfigError if there is none */
 export function ggufArchitecture(config: LanguageConfig): GgufArchitecture {
   const { modelType, attention, moe } = config;
   if (attention.kind === "mla") return "deepseek2";
   if (moe === null) return attention.queryKeyValueBias ? "qwen2" : "llama";
   const { scoring, bias, groups, normalize, scale } = moe.router;
-  // Plain attention in a V2 file is the first generation's model where its router is, too.
+  // Plain attention in a V2 file is the first generation's model if its router is, too.
   if (scoring !== "softmax") refuse("scoring_func", `softmax with plain attention (${modelType})`, scoring);
   if (bias) refuse("topk_method", "greedy with plain attention", "noaux_tc");
   if (groups !== 1) refuse("n_group", "1 with plain attention", groups);

@@ -674,7 +674,7 @@ describe("refusals of files, by name", () => {
       /lacks a tensor.*attn_k_b/,
     );
     await expect(weights((t) => t.set("x", { ...t.get("output_norm.weight")!, name: "x" }))).rejects.toThrow(
-      /no place for; name: x/,
+      /does not use; name: x/,
     );
     const shape = weights((t) =>
       t.set("output_norm.weight", { ...t.get("output_norm.weight")!, shape: [1, 8, 8] }),

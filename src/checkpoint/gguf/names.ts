@@ -46,10 +46,10 @@ const globalNames: Readonly<Record<string, string>> = {
 /** What llama.cpp divides the rotary frequencies by, `[dim / 2]`. */
 export const ROPE_FACTORS = "rope_freqs.weight";
 
-/** What files call gate and up of all experts where they hold them as one tensor. */
+/** What files call gate and up of all experts if they hold them as one tensor. */
 const MERGED = "ffn_gate_up_exps.weight";
 
-/** The GGUF tensor that holds an official one; of experts the stack of all. Null where GGUF has no place for it. */
+/** The GGUF tensor that holds an official one; of experts the stack of all. Null if GGUF has no place for it. */
 export function ggufName({ name, expert }: Pick<PartSpec, "name" | "expert">): string | null {
   if (Object.hasOwn(globalNames, name)) return globalNames[name];
   const [, layer, rest] = /^model\.layers\.(\d+)\.(.*)$/.exec(name) ?? [];

@@ -1,4 +1,4 @@
-/** How this program recognises a GGUF file of its own, so that it replaces no other. Node only. */
+/** How this program recognizes its own GGUF file, so that it replaces no other. Node only. */
 import { isMissing } from "../../files/file-error.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { nodeFileSource } from "../node-files.ts";

@@ -105,7 +105,7 @@ function q4_0(values: Float32Array, out: Uint8Array, name: string): void {
 export function quantize(type: WritableType, values: Float32Array, name = "values"): Uint8Array {
   const block = ggmlTypes[type].values;
   if (values.length % block !== 0) {
-    throw new ShapeError("whole blocks", {
+    throw new ShapeError("columns do not form whole blocks", {
       where: "quantize",
       name,
       expected: `a multiple of ${block}`,

@@ -42,13 +42,13 @@ export interface GgufFile {
   readonly metadata: GgufMetadata;
   /** In the files' order. */
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** Values of `rope_freqs.weight`, a setting in the form of a tensor; null where there is none. */
+  /** Values of `rope_freqs.weight`, a setting in the form of a tensor; null if there is none. */
   readonly ropeFactors: Float32Array | null;
   /** The tensor `name`; FormatError when there is none. */
   tensor(name: string): GgufTensor;
   /**
    * `length` bytes of a tensor from byte `offset` within it; they may be the start of `into`, as in `ByteSource.read`.
-   * @throws ShapeError when outside, FormatError when the file has become shorter
+   * @throws ShapeError if outside, FormatError when the file has become shorter
    */
   read(tensor: GgufTensor, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
@@ -108,7 +108,7 @@ async function readMetadata(cursor: HeaderCursor, count: number): Promise<Map<st
   return metadata;
 }
 
-/** `general.alignment`, 32 where missing. */
+/** `general.alignment`, 32 if missing. */
 function alignmentOf(where: string, metadata: GgufMetadata): number {
   const name = "general.alignment";
   const entry = metadata.get(name);
@@ -116,7 +116,12 @@ function alignmentOf(where: string, metadata: GgufMetadata): number {
   const value = entry.type === "u32" ? (entry.value as number) : 0;
   if (value < 1 || value > 2 ** 30 || (value & (value - 1)) !== 0) {
     const found = entry.type === "u32" ? value : entry.type;
-    throw new FormatError("bad alignment", { where, name, expected: "a u32 that is a power of two", found });
+    throw new FormatError("invalid alignment", {
+      where,
+      name,
+      expected: "a u32 that is a power of two",
+      found,
+    });
   }
   return value;
 }
@@ -155,7 +160,7 @@ async function readInfo(cursor: HeaderCursor, index: number, alignment: number):
   return { name, type, ne, shape, rowBytes: ggmlBytes(type, ne[0]), bytes, offset: Number(offset) };
 }
 
-/** Throws FormatError unless the tensors lie one after another, each at the next aligned offset, inside the file. */
+/** @throws FormatError unless the tensors lie one after another, each at the next aligned offset, inside the file. */
 function checkLayout(
   where: string,
   infos: readonly Info[],
@@ -263,7 +268,7 @@ function splitNumber({ source, metadata }: Part, key: string): number | null {
   if (entry === undefined) return null;
   const value = entry.type === "array" ? undefined : entry.value;
   if (typeof value === "number" && Number.isInteger(value) && value >= 0) return value;
-  throw new FormatError("bad split metadata", {
+  throw new FormatError("invalid split metadata", {
     where: source.name,
     name: key,
     expected: "an integer",
@@ -272,14 +277,14 @@ function splitNumber({ source, metadata }: Part, key: string): number | null {
 }
 
 /**
- * Opens a GGUF file: reads and checks its header, and of the data only the factors of rotary frequencies. Throws FormatError (file, key or tensor, expected, found)
+ * Opens a GGUF file: reads and checks its header, and of the data only the factors of rotary frequencies. @throws FormatError (file, key or tensor, expected, found)
  * on anything the format forbids; a part of a split file is refused, `openGgufFiles` opens all of them.
  */
 export async function openGguf(source: ByteSource): Promise<GgufFile> {
   const part = await readPart(source);
   const count = splitNumber(part, "split.count") ?? 1;
   if (count > 1) {
-    throw new FormatError("one part of a split file", {
+    throw new FormatError("this is one part of a split file", {
       where: source.name,
       name: "split.count",
       expected: 1,
@@ -293,8 +298,8 @@ export async function openGguf(source: ByteSource): Promise<GgufFile> {
 const PART_NAME = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
 
 /**
- * Opens `path` of a folder, with all its other parts where it is the first of a split file
- * (`name-00001-of-00003.gguf`). Throws FormatError also where parts are missing or do not belong together.
+ * Opens `path` of a folder, with all its other parts if it is the first of a split file
+ * (`name-00001-of-00003.gguf`). @throws FormatError also if parts are missing or do not belong together.
  */
 export async function openGgufFiles(tree: FileTree, path: string): Promise<GgufFile> {
   const sources: ByteSource[] = [];
@@ -338,7 +343,7 @@ function checkParts(parts: readonly Part[], count: number): void {
     for (const [name, expected] of Object.entries(values)) {
       const found = splitNumber(part, name);
       if (found !== expected) {
-        throw new FormatError("parts of a split file do not fit", {
+        throw new FormatError("parts of a split file do not belong together", {
           where: part.source.name,
           name,
           expected,

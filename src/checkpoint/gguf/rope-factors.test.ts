@@ -1,4 +1,4 @@
-/** Rotary scalings through GGUF and back: Llama 3's as a tensor of factors, YaRN with a temperature of its own. */
+/** Rotary scalings through GGUF and back: Llama 3's as a tensor of factors, YaRN with its own temperature. */
 
 import { describe, expect, it } from "vitest";
 import { createModel } from "../../models/causal-lm.ts";
@@ -38,7 +38,7 @@ async function written(write: (sink: ReturnType<typeof memorySink>) => Promise<u
   return openGguf(bytesSource(bytes, "model.gguf"));
 }
 
-/** A tiny file with other metadata and, where given, a tensor of factors. */
+/** A tiny file with other metadata and, if given, a tensor of factors. */
 async function fileWith(metadata: Record<string, GgufValue>, factors?: Float32Array): Promise<GgufFile> {
   using model = createModel(base, device, { seed: 2, std: 0.1 });
   const file = await written((sink) =>

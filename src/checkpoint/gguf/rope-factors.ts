@@ -1,6 +1,6 @@
 /**
  * `rope_freqs.weight` of GGUF files: what llama.cpp divides each rotary frequency by. Its converter writes the tensor
- * for Llama 3's scaling and leaves the parameters out, so that reading has to find them again; where none of the usual
+ * for Llama 3's scaling and leaves the parameters out, so that reading has to find them again; if none of the usual
  * ones give the numbers, the numbers themselves stay, as `longrope` of one list.
  */
 import { writeRope } from "../../models/rope-config.ts";
@@ -12,7 +12,7 @@ const NEAR = 2 ** -21;
 
 const plainFrequency = (theta: number, i: number, count: number) => theta ** (-i / count);
 
-/** The factors of a configuration for heads of `dim` rotated channels; null where llama.cpp needs none. */
+/** The factors of a configuration for heads of `dim` rotated channels; null if llama.cpp needs none. */
 export function ropeFactors(rope: RopeConfig, dim: number): Float32Array<ArrayBuffer> | null {
   if (rope.kind === "factors") return Float32Array.from(rope.factors);
   if (rope.kind !== "llama3") return null;
@@ -38,7 +38,7 @@ function llama3Of(factors: Float32Array, theta: number): Llama3RopeConfig | null
   return null;
 }
 
-/** `rope_scaling` of a `config.json` with these factors; null where they change nothing. */
+/** `rope_scaling` of a `config.json` with these factors; null if they change nothing. */
 export function ropeScalingOf(factors: Float32Array, theta: number, maxPositions: number): JsonObject | null {
   if (factors.every((factor) => factor === 1)) return null;
   const llama3 = llama3Of(factors, theta);

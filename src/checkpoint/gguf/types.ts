@@ -1,7 +1,7 @@
 /**
  * Vocabulary of the GGUF container (ggml's docs/gguf.md): value types of its metadata, storage types of its tensors,
  * and a file's metadata with checked access. Storage types that are not listed are refused by number, those whose values
- * are not read by name, where a tensor of the type is to be read.
+ * are not read by name, if a tensor of the type is to be read.
  */
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
 
@@ -84,7 +84,7 @@ export function isRead(type: StoredType): type is GgmlType {
   return type in ggmlTypes;
 }
 
-/** The type, whose values are read. @throws FormatError naming file, tensor and type where they are not */
+/** The type, whose values are read. @throws FormatError naming file, tensor and type if they are not */
 export function readType(where: string, name: string, type: StoredType): GgmlType {
   return isRead(type) ? type : refuseType(where, name, type);
 }
@@ -152,7 +152,7 @@ export interface GgufArray {
   readonly items: GgufItems;
 }
 
-/** A metadata value with its type. 64-bit integers are numbers where those are exact. */
+/** A metadata value with its type. 64-bit integers are numbers if those are exact. */
 export type GgufValue =
   | { readonly type: Exclude<ValueType, "bool" | "string" | "array">; readonly value: number | bigint }
   | { readonly type: "bool"; readonly value: boolean }
@@ -168,7 +168,7 @@ function shown(value: GgufValue | undefined): string {
   return `${value.type} ${String(value.value).slice(0, 60)}`;
 }
 
-/** What stands for "no token": -1, also where it was written as an unsigned number. */
+/** What stands for "no token": -1, even if it was written as an unsigned number. */
 const NO_TOKEN: ReadonlySet<unknown> = new Set<unknown>([-1, 2 ** 32 - 1, 2n ** 64n - 1n]);
 
 /** Typed access to metadata; errors name the file, the key, what was expected and what was found. */
@@ -185,7 +185,7 @@ export class MetadataReader {
     return this.metadata.has(key);
   }
 
-  /** Throws ConfigError for a value that cannot be worked with. */
+  /** @throws ConfigError for a value that cannot be worked with. */
   refuse(key: string, expected: unknown, hint?: string): never {
     const found = shown(this.metadata.get(key));
     throw new ConfigError("unsupported or malformed metadata", {
@@ -197,7 +197,7 @@ export class MetadataReader {
     });
   }
 
-  /** An integer of at least `min` of any integer type; `fallback` where missing. @throws ConfigError */
+  /** An integer of at least `min` of any integer type; `fallback` if missing. @throws ConfigError */
   integer(key: string, fallback?: number, min = 0): number {
     const entry = this.metadata.get(key);
     if (entry === undefined && fallback !== undefined) return fallback;
@@ -209,7 +209,7 @@ export class MetadataReader {
   }
 
   /**
-   * The id of a special token, or null where the key is missing or says so with the largest value or -1, as converters
+   * The id of a special token, or null if the key is missing or says so with the largest value or -1, as converters
    * of models without such a token write it. @throws ConfigError for what is no integer
    */
   tokenId(key: string): number | null {
@@ -220,7 +220,7 @@ export class MetadataReader {
 
   /**
    * An integer that may be given once for all layers or as a list of one for each, all equal: models here have the same
-   * sizes in every layer. `fallback` where missing. @throws ConfigError
+   * sizes in every layer. `fallback` if missing. @throws ConfigError
    */
   layerInteger(key: string, fallback?: number, min = 0): number {
     const entry = this.metadata.get(key);
@@ -240,7 +240,7 @@ export class MetadataReader {
     return whole;
   }
 
-  /** A number; of an f32 the shortest decimal that it stands for. `fallback` where missing. @throws ConfigError */
+  /** A number; of an f32 the shortest decimal that it stands for. `fallback` if missing. @throws ConfigError */
   number(key: string, fallback?: number): number {
     const entry = this.metadata.get(key);
     if (entry === undefined && fallback !== undefined) return fallback;
@@ -249,7 +249,7 @@ export class MetadataReader {
     return entry!.type === "f32" ? shortestDecimal(value) : value;
   }
 
-  /** A boolean; `fallback` where missing. @throws ConfigError */
+  /** A boolean; `fallback` if missing. @throws ConfigError */
   boolean(key: string, fallback: boolean): boolean {
     const entry = this.metadata.get(key);
     if (entry === undefined) return fallback;
@@ -257,7 +257,7 @@ export class MetadataReader {
     return entry.value;
   }
 
-  /** A string; `fallback` where missing. @throws ConfigError */
+  /** A string; `fallback` if missing. @throws ConfigError */
   text(key: string, fallback?: string): string {
     const entry = this.metadata.get(key);
     if (entry === undefined && fallback !== undefined) return fallback;

@@ -31,7 +31,7 @@ interface RowsEntry {
   readonly count: number;
   readonly size: number;
   readonly stride: number;
-  /** Rows of a head where they are interleaved, else 0. */
+  /** Rows of a head if they are interleaved, else 0. */
   readonly headRows: number;
 }
 
@@ -96,7 +96,7 @@ class GgufWeightSource implements WeightSource, BlockSource {
     this.#file = file;
     this.where = file.name;
     const architecture = architectureOf(file);
-    // Part of the configuration where llama.cpp reads it.
+    // Part of the configuration if llama.cpp reads it.
     const used = new Set(architecture === "llama" ? [ROPE_FACTORS] : []);
     for (const spec of describeDecoder(config).mainParameters.groups()) {
       for (const part of spec.parts) this.#add(part, spec, architecture, used);
@@ -141,7 +141,7 @@ class GgufWeightSource implements WeightSource, BlockSource {
   #nameOf(part: Pick<PartSpec, "name" | "expert">): string {
     const name = ggufName(part);
     if (name !== null) return name;
-    throw new FormatError("GGUF has no place for a tensor", { where: this.#file.name, name: part.name });
+    throw new FormatError("GGUF cannot store this tensor", { where: this.#file.name, name: part.name });
   }
 
   /** An official tensor that the file holds whole, under `own`, or in pieces; either way it is given as both. */
@@ -178,7 +178,7 @@ class GgufWeightSource implements WeightSource, BlockSource {
     for (const name of this.#file.tensors.keys()) {
       const layer = /^blk\.(\d+)\./.exec(name);
       if (used.has(name) || (layer && Number(layer[1]) >= layers)) continue;
-      throw new FormatError("the file holds a tensor that the model has no place for", {
+      throw new FormatError("the file has a tensor that the model does not use", {
         where: this.#file.name,
         name,
         found: this.#file.tensor(name).ne,

@@ -106,7 +106,7 @@ const ranges: Partial<Record<ValueType, readonly [bigint, bigint]>> = {
   i64: [-(2n ** 63n), 2n ** 63n - 1n],
 };
 
-/** Throws FormatError where the type cannot hold the value. */
+/** @throws FormatError if the type cannot hold the value. */
 function checkNumber(where: string, name: string, type: ValueType, value: number | bigint): void {
   const range = ranges[type];
   if (!range) return;
@@ -142,7 +142,7 @@ function writeValue(out: Output, where: string, name: string, value: GgufValue):
   }
 }
 
-/** Size of a tensor's data in bytes; throws ShapeError for sizes that its type cannot hold. */
+/** Size of a tensor's data in bytes. @throws ShapeError for sizes that its type cannot hold. */
 export function ggufEntryBytes({ name, shape, type }: Pick<GgufEntry, "name" | "shape" | "type">): number {
   const count = elementCount(shape);
   const { values } = storedTypes[type];
@@ -163,7 +163,7 @@ function alignmentOf(where: string, metadata: GgufMetadata): number {
   if (!entry) return DEFAULT_ALIGNMENT;
   const value = entry.type === "u32" ? Number(entry.value) : 0;
   if (value >= 8 && (value & (value - 1)) === 0) return value;
-  throw new FormatError("bad alignment", {
+  throw new FormatError("invalid alignment", {
     where,
     name,
     expected: "a u32 power of two from 8 on",
@@ -208,7 +208,7 @@ function headerOf(
 
 /**
  * Writes a GGUF file and commits the sink; on any error aborts it, so that an earlier file stays. Returns the file's
- * size in bytes. Throws FormatError on duplicate names and values outside their types, ShapeError when data do not
+ * size in bytes. @throws FormatError on duplicate names and values outside their types, ShapeError when data do not
  * fill their shape.
  */
 export async function writeGguf(

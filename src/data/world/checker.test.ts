@@ -9,7 +9,7 @@ import { judge, judgeDrawing } from "./verdict.ts";
 
 const scene = (index: number, size: number) => worldSample("questions", 1, index, { size });
 
-/** Names and sizes of objects, whatever their order. */
+/** Names and sizes of objects, regardless of their order. */
 const names = (objects: readonly Pick<FoundObject, "shape" | "color" | "size">[]) =>
   objects.map(({ size, color, shape }) => `${size} ${color} ${shape}`).sort();
 

@@ -50,7 +50,7 @@ export function worldIndex(split: WorldSplit, i: number): number {
 export class WorldRandom {
   #state: number;
 
-  /** @throws ConfigError for a seed, stream or index that is no integer of 32 bits */
+  /** @throws ConfigError for a seed, stream or index that is not an integer of 32 bits */
   constructor(seed: number, stream: number, index: number) {
     const seeded = mix32(uint32(seed, "world seed") ^ 0x9e3779b9);
     this.#state = mix32(mix32(seeded ^ uint32(stream, "world stream")) ^ uint32(index, "world index"));

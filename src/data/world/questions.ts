@@ -37,7 +37,7 @@ function detection(box: Box, size: number): string {
 
 /**
  * The objects of a scene by cell: `a small red ring , a large blue cross .`, each in reference tags and with its box
- * where `size`, the side of the picture, is given.
+ * if `size`, the side of the picture, is given.
  */
 export function describeObjects(objects: readonly WorldObject[], size?: number): string {
   const parts = objects
@@ -51,7 +51,7 @@ export function describeObjects(objects: readonly WorldObject[], size?: number):
 
 const named = ({ color, shape }: { color: WorldColor; shape: WorldShape }) => `${color} ${shape}`;
 
-/** Asks about a scene; null where it does not allow the question, with the numbers drawn so far used up. */
+/** Asks about a scene; null if it does not allow the question, with the numbers drawn so far used up. */
 type Ask = (
   random: WorldRandom,
   objects: readonly WorldObject[],

@@ -50,7 +50,7 @@ export interface FindScore {
   readonly kind: "find";
   /** Whether the boxes overlap by at least half. */
   readonly correct: boolean;
-  /** Intersection over union; 0 where the answer has no box. */
+  /** Intersection over union; 0 if the answer has no box. */
   readonly overlap: number;
 }
 

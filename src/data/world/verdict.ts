@@ -25,7 +25,7 @@ function isThing(object: FoundObject, { shape, color, size }: ObjectSpec, sizes:
   );
 }
 
-/** Whether every thing has an object of its own, and the first two, if a relation is named, lie in it. */
+/** Whether every thing has its own object, and the first two, if a relation is named, lie in it. */
 function shows(
   objects: readonly FoundObject[],
   { things, relation }: CaptionContent,

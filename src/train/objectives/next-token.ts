@@ -19,11 +19,11 @@ export interface LossBatch {
   readonly sequences: number;
   /** Tokens, B rows of T. */
   readonly ids: Int32Array;
-  /** The token after each, or a negative number where none is to be learnt, B rows of T. */
+  /** The token after each, or a negative number if none is to be learned, B rows of T. */
   readonly targets: Int32Array;
 }
 
-/** What a trainer minimises: all losses of a batch, of which `loss` is differentiated. */
+/** What a trainer minimizes: all losses of a batch, of which `loss` is differentiated. */
 export type Objective = (model: TrainableModel, batch: LossBatch, options: LossOptions) => LossOutput;
 
 export interface LossOptions {
@@ -44,7 +44,7 @@ export interface LossOutput {
   readonly crossEntropy: Tensor;
   /** Sum of the module's terms over the number of next-token terms, mean over modules, `[1]`; null without modules. */
   readonly mtp: Tensor | null;
-  /** Balance loss of each expert layer before its weight, `[1]`; empty where balanceAlpha is 0. */
+  /** Balance loss of each expert layer before its weight, `[1]`; empty if balanceAlpha is 0. */
   readonly balance: readonly { readonly layer: number; readonly loss: Tensor }[];
   /** Tokens that each expert of each layer received, `[E]` i32, with the router bias that they may move. */
   readonly expertCounts: readonly {
@@ -60,7 +60,7 @@ export interface LossOutput {
 export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch {
   const width = tokens.length / sequences;
   if (!Number.isInteger(width) || width < 2) {
-    throw new ShapeError("rows of at least two tokens", {
+    throw new ShapeError("rows must have at least two tokens", {
       where: "nextTokenBatch",
       expected: `a multiple of ${sequences}`,
       found: tokens.length,
@@ -93,7 +93,7 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   const { sequences, ids, targets } = batch;
   const { mtpWeight = 0, balanceAlpha = 0, routing = "batched", capture = null } = options;
   if (device.tape !== null && !model.parameters.trainable) {
-    throw new ConfigError("only f32 weights are trained", {
+    throw new ConfigError("trained weights must be f32", {
       where: "nextTokenLoss",
       name: "dtype",
       expected: "f32",
@@ -102,7 +102,7 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   }
   const length = ids.length / sequences;
   if (!Number.isInteger(length) || length < 1 || targets.length !== ids.length) {
-    throw new ShapeError("ids and targets of equal rows", {
+    throw new ShapeError("ids and targets differ in rows", {
       where: "nextTokenLoss",
       expected: `${sequences} rows and ${ids.length} targets`,
       found: `${ids.length} ids and ${targets.length} targets`,

@@ -21,7 +21,7 @@ interface GifFrame {
   readonly data: number;
 }
 
-/** Offset behind the data blocks at `at`. @throws ImageError where the file ends inside them */
+/** Offset behind the data blocks at `at`. @throws ImageError if the file ends inside them */
 function skipBlocks(bytes: Uint8Array, at: number, file: string): number {
   while (at < bytes.length) {
     const length = bytes[at++];

@@ -28,7 +28,7 @@ export interface PngChunk {
   readonly length: number;
 }
 
-/** All chunks up to IEND. @throws ImageError where the file ends inside one, or has none */
+/** All chunks up to IEND. @throws ImageError if the file ends inside one, or has none */
 export function* pngChunks(bytes: Uint8Array, file: string): Generator<PngChunk> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = 8; ; ) {

@@ -1,4 +1,4 @@
-/** Pixels through sharp (libvips), where it is installed beside this package. */
+/** Pixels through sharp (libvips), if it is installed beside this package. */
 import type Sharp from "sharp";
 import { isNode } from "../../tensor/cpu/host.ts";
 import { cmykToRgb } from "./cmyk.ts";
@@ -21,7 +21,7 @@ export function loadSharp(): Promise<typeof Sharp | null> {
 
 /**
  * Pixels as stored: no rotation, no color management, alpha dropped. Gray of 16 bits gives its high bytes. Rejects
- * with an error of libvips where the file is damaged.
+ * with an error of libvips if the file is damaged.
  */
 export async function decodeWithSharp(
   sharp: typeof Sharp,

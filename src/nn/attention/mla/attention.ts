@@ -58,7 +58,7 @@ export class MlaAttention {
   readonly #config: MlaConfig;
   readonly #scale: number;
   readonly #down: Linear;
-  /** Null where queries are not compressed. */
+  /** Null if queries are not compressed. */
   readonly #queryUp: { readonly norm: RmsNorm; readonly projection: Linear } | null;
   readonly #latentNorm: RmsNorm;
   readonly #up: LatentUp;

@@ -2,7 +2,7 @@
 export interface MlaConfig {
   readonly kind: "mla";
   readonly heads: number;
-  /** Width of the compressed queries; null where queries are not compressed (V2-Lite). */
+  /** Width of the compressed queries; null if queries are not compressed (V2-Lite). */
   readonly queryRank: number | null;
   readonly latentRank: number;
   readonly nopeDim: number;

@@ -27,7 +27,7 @@ export interface LatentUp {
   values(mixed: Tensor): Tensor;
 }
 
-/** Declares the up-projections of a layer: one matrix, or the two halves where they are quantized. */
+/** Declares the up-projections of a layer: one matrix, or the two halves if they are quantized. */
 export function latentUp(scope: ParameterScope, config: MlaConfig): LatentUp {
   const [first, values] = scope.layout(latentLayout(config));
   return values === undefined ? new OfficialUp(first, config) : new HalvedUp(first, values, config);
