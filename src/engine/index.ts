@@ -57,15 +57,15 @@ export type { HistogramState } from "./host/histogram.ts";
 export { localChannel } from "./host/local-channel.ts";
 export { type PageWorker, type WorkerScope, workerChannel, workerPort } from "./host/page-worker.ts";
 export type {
-  ChatJob,
+  ChatRequest,
   ChoiceUsage,
-  CompletionJob,
+  CompletionRequest,
   Delta,
   EngineFigures,
   FinishReason,
   FromEngine,
+  GenerationRequest,
   HostSettings,
-  Job,
   ModelInfo,
   ResponseFormat,
   SamplingRequest,

@@ -7,8 +7,8 @@ import { cors } from "hono/cors";
 import { getPath } from "hono/utils/url";
 import type { EngineClient } from "../engine/host/engine-client.ts";
 import type { GenerationReader } from "../engine/host/generation-job.ts";
-import { checkLength } from "../engine/host/job-length.ts";
-import type { Job, ModelInfo } from "../engine/host/protocol.ts";
+import type { GenerationRequest, ModelInfo } from "../engine/host/protocol.ts";
+import { checkLength } from "../engine/host/request-length.ts";
 import { keyCheck } from "./access.ts";
 import { type AnswerHead, answerHead } from "./answers.ts";
 import { parseBody } from "./body.ts";
@@ -173,7 +173,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
    * Gives the request to the engine and answers in one piece or as events. The generation is a job with the answer's id.
    * Here nobody can come back for it, so that the end of the connection cancels it.
    */
-  async function respond<J extends Job>(
+  async function respond<J extends GenerationRequest>(
     c: Context,
     received: number,
     { job, model, stream }: Parsed<J>,

@@ -3,7 +3,7 @@
  * is refused by name.
  */
 import type { Tool } from "../chat/messages.ts";
-import type { ChatJob, ResponseFormat, ToolChoice } from "../engine/host/protocol.ts";
+import type { ChatRequest, ResponseFormat, ToolChoice } from "../engine/host/protocol.ts";
 import { fromPlain, toPlain } from "../json/index.ts";
 import { type Body, object, read, refuseFields } from "./body.ts";
 import { ApiError, apiError, invalidRequest } from "./errors.ts";
@@ -14,7 +14,7 @@ import type { FunctionTool, ResponseSettings } from "./responses-types.ts";
 import { type Parsed, sampling } from "./sampling-fields.ts";
 import { checkedChoice, mustCall, templateChoice, toolsOf } from "./schemas.ts";
 
-export interface ParsedResponses extends Parsed<ChatJob> {
+export interface ParsedResponses extends Parsed<ChatRequest> {
   readonly shape: ResponseShape;
 }
 

@@ -5,8 +5,8 @@
 import { z } from "zod";
 import type { Message, Tool } from "../chat/messages.ts";
 import {
-  type ChatJob,
-  type CompletionJob,
+  type ChatRequest,
+  type CompletionRequest,
   paramOf,
   type TokenizeRequest,
   type ToolChoice,
@@ -194,7 +194,7 @@ const AT_ONCE: readonly Effort[] = ["none", "minimal"];
 export function templateChoice(
   { thinking: asked, chat_template_kwargs: given }: Thinking,
   effort: Effort,
-): Pick<ChatJob, "thinking" | "templateVariables"> {
+): Pick<ChatRequest, "thinking" | "templateVariables"> {
   const own = ["thinking", "enable_thinking"];
   const said = [asked ? asked.type === "enabled" : null, ...own.map((name) => given?.get(name))].find(
     (v) => typeof v === "boolean",
@@ -207,7 +207,7 @@ export function templateChoice(
   };
 }
 
-export interface ParsedChat extends Parsed<ChatJob> {
+export interface ParsedChat extends Parsed<ChatRequest> {
   /** Whether calls are answered in the older form, as `function_call`. */
   readonly oldForm: boolean;
   /** Whether scored tokens are told by their ids. */
@@ -326,7 +326,7 @@ function prompts(prompt: unknown): (string | readonly number[])[] {
   });
 }
 
-export interface ParsedCompletion extends Parsed<CompletionJob> {
+export interface ParsedCompletion extends Parsed<CompletionRequest> {
   /** Whether scored tokens are told by their ids. */
   readonly tokenIds: boolean;
 }

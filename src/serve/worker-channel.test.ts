@@ -39,8 +39,8 @@ beforeAll(async () => {
       2: () => process.exit(7),
       3: () => { for (const kernel of kernels) kernel.terminate(); },
     };
-    parentPort.on("message", ({ type, job }) => {
-      if (type === "submit") ways[job.seed]?.();
+    parentPort.on("message", ({ type, request }) => {
+      if (type === "submit") ways[request.seed]?.();
     });
     await import(${worker});`,
   );

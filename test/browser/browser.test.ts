@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../src/engine/testing-folder.ts";
-import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-job.ts";
+import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-request.ts";
 import { buildSite, findChromium, type Site, serveSite, site } from "./chromium.ts";
 import { type ImageCase, imageReport } from "./image-job.ts";
 import type { OnPage } from "./page.ts";

@@ -73,7 +73,7 @@ export function buildSite(): void {
   for (const name of decoders) {
     cpSync(join(root, "node_modules", name), join(site, "modules", name), { recursive: true });
   }
-  const names = ["page", "ten-steps", "worker", "chat-job", "host-worker", "world-job", "image-job"];
+  const names = ["page", "ten-steps", "worker", "chat-request", "host-worker", "world-job", "image-job"];
   for (const name of names) {
     const { outputText } = ts.transpileModule(readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8"), {
       compilerOptions: {

@@ -1,5 +1,5 @@
 /** A worker of the page that runs an engine's host over the model at /model, but for the file that `?without=` names. */
-import { type EnginePackage, FILES } from "./chat-job.ts";
+import { type EnginePackage, FILES } from "./chat-request.ts";
 import type { DeepseekPackage } from "./ten-steps.ts";
 
 const entry: string = "/dist/index.js";

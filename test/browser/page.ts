@@ -1,5 +1,5 @@
 /** Loaded by the page itself: what runs on its own thread, without a worker in between. */
-import { type ChatReport, chatReport, type EnginePackage } from "./chat-job.ts";
+import { type ChatReport, chatReport, type EnginePackage } from "./chat-request.ts";
 import {
   type ImageCase,
   type ImageReport,

@@ -2,11 +2,11 @@ import { describe, expect, it, vi } from "vitest";
 import { JobCancelledError } from "../../jobs/memory-queue.ts";
 import { type EngineChannel, EngineClient } from "./engine-client.ts";
 import type { GenerationNews } from "./generation-job.ts";
-import type { ChoiceUsage, FromEngine, Job, ModelInfo, ToEngine } from "./protocol.ts";
+import type { ChoiceUsage, FromEngine, GenerationRequest, ModelInfo, ToEngine } from "./protocol.ts";
 
 const usage: ChoiceUsage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1, reasoningTokens: 0 };
 const request = (prompts = 1) =>
-  ({ kind: "completion", n: 1, prompts: new Array(prompts).fill("a") }) as unknown as Job;
+  ({ kind: "completion", n: 1, prompts: new Array(prompts).fill("a") }) as unknown as GenerationRequest;
 const refusal = { kind: "busy", message: "busy", param: null, code: "queue_full" } as const;
 
 /** A client with the engine's side in the test's hands. */

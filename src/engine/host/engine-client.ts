@@ -11,7 +11,7 @@ import type {
   Delta,
   EngineFigures,
   FromEngine,
-  Job,
+  GenerationRequest,
   ModelInfo,
   ToEngine,
   TokenizeRequest,
@@ -41,7 +41,7 @@ interface Relay {
 }
 
 interface Asked {
-  readonly request: Job;
+  readonly request: GenerationRequest;
   readonly received: number;
 }
 
@@ -65,7 +65,8 @@ const ALL = Number.MAX_SAFE_INTEGER;
 const FIGURES_MS = 1000;
 
 /** Choices of a request: `n` for each prompt. */
-const choicesOf = (request: Job) => request.n * (request.kind === "chat" ? 1 : request.prompts.length);
+const choicesOf = (request: GenerationRequest) =>
+  request.n * (request.kind === "chat" ? 1 : request.prompts.length);
 
 /** What a step gave, by the job that it belongs to. */
 function byJob(deltas: readonly Delta[]): Map<number, Delta[]> {
@@ -256,7 +257,7 @@ export class EngineClient {
       if (this.#stopping || this.#failure !== null) throw this.#gone();
       const id = this.#next++;
       this.#relays.set(id, { open: choicesOf(request), ends: [], emit, resolve, reject });
-      this.#channel.post({ type: "submit", id, job: request, received });
+      this.#channel.post({ type: "submit", id, request, received });
       const cancel = () => {
         if (this.#relays.has(id)) this.#channel.post({ type: "cancel", id });
       };
@@ -270,7 +271,7 @@ export class EngineClient {
    * takes it, `cancel` ends it. @throws RequestError if the engine is gone, ConfigError for an id in other use
    */
   async generate(
-    request: Job,
+    request: GenerationRequest,
     { id, received = Date.now() }: GenerateJobOptions = {},
   ): Promise<GenerationJob> {
     this.#check();

@@ -8,7 +8,7 @@ import { writeModelFolder } from "../testing-folder.ts";
 import { EngineClient } from "./engine-client.ts";
 import type { GenerationNews } from "./generation-job.ts";
 import { localChannel } from "./local-channel.ts";
-import type { CompletionJob } from "./protocol.ts";
+import type { CompletionRequest } from "./protocol.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-host-"));
 let client: EngineClient;
@@ -22,7 +22,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const completion = (maxTokens: number, more: Partial<CompletionJob> = {}): CompletionJob => ({
+const completion = (maxTokens: number, more: Partial<CompletionRequest> = {}): CompletionRequest => ({
   kind: "completion",
   prompts: ["the of and"],
   suffix: null,

@@ -13,17 +13,17 @@ import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import { ChoiceText, type ChosenToken } from "./choice-text.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
-import { type Plan, planJob, type TextModel, tokenizeRequest } from "./job-plan.ts";
 import type {
   ChoiceUsage,
   Delta,
   EngineFigures,
   FinishReason,
   FromEngine,
-  Job,
+  GenerationRequest,
   ToEngine,
   TokenizeRequest,
 } from "./protocol.ts";
+import { type Plan, planRequest, type TextModel, tokenizeRequest } from "./request-plan.ts";
 import { SlicedWork } from "./sliced-work.ts";
 
 /** What a refused client is told to wait: queues move within seconds. */
@@ -87,7 +87,7 @@ export class EngineHost {
   async receive(message: ToEngine): Promise<boolean> {
     switch (message.type) {
       case "submit":
-        this.#begin(message.id, () => this.#submit(message.id, message.job, message.received));
+        this.#begin(message.id, () => this.#submit(message.id, message.request, message.received));
         return false;
       case "cancel":
         this.#cancel(message.id);
@@ -140,15 +140,15 @@ export class EngineHost {
   }
 
   /** @throws RequestError for more choices than there will ever be room for */
-  #checkChoices(job: Job): void {
+  #checkChoices(request: GenerationRequest): void {
     const { maxBatch, maxQueue } = this.#engine;
-    const prompts = job.kind === "chat" ? 1 : job.prompts.length;
-    const choices = prompts * job.n;
+    const prompts = request.kind === "chat" ? 1 : request.prompts.length;
+    const choices = prompts * request.n;
     if (choices <= maxBatch + maxQueue) return;
     throw invalidRequest(
       `${choices} choices were asked for at once; this server holds at most ${maxBatch + maxQueue}: ` +
         `${maxBatch} that run and ${maxQueue} that wait.`,
-      prompts > job.n ? "prompt" : "n",
+      prompts > request.n ? "prompt" : "n",
       "too_many_choices",
     );
   }
@@ -203,14 +203,14 @@ export class EngineHost {
     this.#options.send({ type: "answer", id, value });
   }
 
-  *#submit(id: number, job: Job, received: number): Slices<void> {
-    this.#checkChoices(job);
-    const plans = yield* planJob(this.#model, job);
+  *#submit(id: number, request: GenerationRequest, received: number): Slices<void> {
+    this.#checkChoices(request);
+    const plans = yield* planRequest(this.#model, request);
     const running: { plan: Plan; generation: Generation }[] = [];
     try {
       for (const plan of plans) {
-        for (let i = 0; i < job.n; i++) {
-          running.push({ plan, generation: this.#engine.submit(this.#request(job, plan, i)) });
+        for (let i = 0; i < request.n; i++) {
+          running.push({ plan, generation: this.#engine.submit(this.#request(request, plan, i)) });
         }
       }
     } catch (error) {
@@ -237,24 +237,24 @@ export class EngineHost {
     });
   }
 
-  #request(job: Job, plan: Plan, choice: number): EngineRequest {
+  #request(request: GenerationRequest, plan: Plan, choice: number): EngineRequest {
     return {
       prompt: plan.prompt,
       maxTokens: plan.maxTokens,
-      minTokens: job.minTokens,
-      temperature: job.temperature,
-      topP: job.topP,
-      topK: job.topK,
-      minP: job.minP,
-      repetitionPenalty: job.repetitionPenalty,
-      presencePenalty: job.presencePenalty,
-      frequencyPenalty: job.frequencyPenalty,
-      logitBias: job.logitBias,
-      seed: job.seed + choice,
+      minTokens: request.minTokens,
+      temperature: request.temperature,
+      topP: request.topP,
+      topK: request.topK,
+      minP: request.minP,
+      repetitionPenalty: request.repetitionPenalty,
+      presencePenalty: request.presencePenalty,
+      frequencyPenalty: request.frequencyPenalty,
+      logitBias: request.logitBias,
+      seed: request.seed + choice,
       stopIds: plan.stopIds,
-      ...(job.logprobs === null ? {} : { logprobs: job.logprobs }),
-      ...(plan.scoresPrompt && choice === 0 ? { promptLogprobs: job.logprobs ?? 0 } : {}),
-      reusePrefix: job.reusePrefix,
+      ...(request.logprobs === null ? {} : { logprobs: request.logprobs }),
+      ...(plan.scoresPrompt && choice === 0 ? { promptLogprobs: request.logprobs ?? 0 } : {}),
+      reusePrefix: request.reusePrefix,
       speculative: this.#options.speculative && plan.constraint === null,
       ...(plan.constraint ? { constraint: plan.constraint() } : {}),
     };
@@ -347,7 +347,7 @@ export class EngineHost {
     for (const generation of generations) generation.cancel();
   }
 
-  /** Queues a delta of a job that is still wanted. */
+  /** Queues a delta of a request that is still wanted. */
   #tell(delta: Delta): void {
     if (!this.#jobs.has(delta.id)) return;
     this.#outbox.push(delta);

@@ -9,7 +9,14 @@ import { PromptScores } from "../prompt-scores.ts";
 import { writeModelFolder } from "../testing-folder.ts";
 import type { EngineChannel } from "./engine-client.ts";
 import { localChannel } from "./local-channel.ts";
-import type { CompletionJob, Delta, FromEngine, HostSettings, Job, ToEngine } from "./protocol.ts";
+import type {
+  CompletionRequest,
+  Delta,
+  FromEngine,
+  GenerationRequest,
+  HostSettings,
+  ToEngine,
+} from "./protocol.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-host-"));
 beforeAll(() => writeModelFolder(folder, { maxPositions: 4096 }));
@@ -44,8 +51,8 @@ class Host {
     this.#channel.post(message);
   }
 
-  submit(id: number, job: Job): void {
-    this.post({ type: "submit", id, job, received: Date.now() });
+  submit(id: number, request: GenerationRequest): void {
+    this.post({ type: "submit", id, request, received: Date.now() });
   }
 
   /** The first message that fits, which may still be to come, and its place. */
@@ -98,7 +105,10 @@ afterEach(async () => {
   for (const host of hosts.splice(0)) await host.close();
 });
 
-const completion = (prompts: CompletionJob["prompts"], more: Partial<CompletionJob> = {}): CompletionJob => ({
+const completion = (
+  prompts: CompletionRequest["prompts"],
+  more: Partial<CompletionRequest> = {},
+): CompletionRequest => ({
   kind: "completion",
   prompts,
   suffix: null,
@@ -111,7 +121,7 @@ const completion = (prompts: CompletionJob["prompts"], more: Partial<CompletionJ
 });
 
 const LONG = "the of and, to 12 in is! ".repeat(28_000);
-const chatJob = (content: string): Job => {
+const chatJob = (content: string): GenerationRequest => {
   const { prompts: _, suffix, addSpecialTokens, ...sampling } = completion([]);
   return {
     ...sampling,
@@ -193,7 +203,7 @@ it("goes on with streams while a large schema is compiled, which can be given up
   host.submit(1, completion(["the of"], { maxTokens: 4000 }));
   await host.found(({ type }) => type === "deltas");
   const from = host.said.length;
-  const schema = (length: number): CompletionJob["format"] => ({
+  const schema = (length: number): CompletionRequest["format"] => ({
     type: "json_schema",
     name: "a",
     schema: new Map([["pattern", `^(a|b)*a(a|b){${length}}$`]]),

@@ -1,5 +1,5 @@
 /**
- * What an engine's host and those who ask it say to each other, usually from thread to thread. Jobs arrive with the
+ * What an engine's host and those who ask it say to each other, usually from thread to thread. Requests arrive with the
  * types that they have here; whether they make sense to the tokenizer and the template is the host's to see. What comes
  * back is text.
  */
@@ -111,7 +111,7 @@ export function paramOf({ type, param }: ResponseFormat): string {
   return type === "json_schema" ? "response_format.json_schema.schema" : "response_format";
 }
 
-export interface ChatJob extends SamplingRequest {
+export interface ChatRequest extends SamplingRequest {
   readonly kind: "chat";
   readonly messages: readonly Message[];
   readonly tools: readonly Tool[];
@@ -128,7 +128,7 @@ export interface ChatJob extends SamplingRequest {
   readonly addGenerationPrompt: boolean;
 }
 
-export interface CompletionJob extends SamplingRequest {
+export interface CompletionRequest extends SamplingRequest {
   readonly kind: "completion";
   readonly prompts: readonly (string | readonly number[])[];
   /** Text after the hole, for fill-in-the-middle. */
@@ -138,13 +138,13 @@ export interface CompletionJob extends SamplingRequest {
   readonly format: ResponseFormat;
 }
 
-export type Job = ChatJob | CompletionJob;
+export type GenerationRequest = ChatRequest | CompletionRequest;
 
 export type ToEngine =
   | {
       readonly type: "submit";
       readonly id: number;
-      readonly job: Job;
+      readonly request: GenerationRequest;
       /** `Date.now()` when the request came in: what the time to the first token counts from. */
       readonly received: number;
     }
@@ -157,7 +157,7 @@ export type ToEngine =
 export type TokenizeRequest =
   | { readonly text: string; readonly addSpecialTokens: boolean; readonly parseSpecial: boolean }
   | Pick<
-      ChatJob,
+      ChatRequest,
       "messages" | "tools" | "thinking" | "templateVariables" | "continueFinal" | "addGenerationPrompt"
     >;
 

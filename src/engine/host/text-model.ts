@@ -10,8 +10,8 @@ import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type OutputPart, outputConstraintSlices } from "../constraint/output-constraints.ts";
 import type { TokenConstraint } from "../constraint.ts";
 import { type MachineMemory, planCaches } from "./cache-plan.ts";
-import { type TextModel, toolTemplate } from "./job-plan.ts";
 import type { HostSettings, ModelInfo } from "./protocol.ts";
+import { type TextModel, toolTemplate } from "./request-plan.ts";
 import { callFormat } from "./tool-format.ts";
 
 export interface DescribedModel {

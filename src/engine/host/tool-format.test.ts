@@ -4,7 +4,7 @@ import { TOKEN } from "../../tokenizer/families.ts";
 import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { DEFAULT_SPECIAL_TOKENS, trainBpe } from "../../tokenizer/train-bpe.ts";
 import { sampleTexts } from "../testing-folder.ts";
-import { toolTemplate } from "./job-plan.ts";
+import { toolTemplate } from "./request-plan.ts";
 import { callFormat, rendersTools } from "./tool-format.ts";
 
 /** Refuses a message with two calls. */

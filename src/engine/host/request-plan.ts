@@ -1,6 +1,6 @@
 /**
- * From a job to what the engine is asked for: prompts as token ids, what ends them, what constrains them and how their
- * text is read. All that can be wrong with a job and needs the tokenizer or the template to see is refused here.
+ * From a request to what the engine is asked for: prompts as token ids, what ends them, what constrains them and how their
+ * text is read. All that can be wrong with a request and needs the tokenizer or the template to see is refused here.
  */
 import { builtinFor, type TemplateHints } from "../../chat/builtin.ts";
 import type { Tool } from "../../chat/messages.ts";
@@ -20,9 +20,9 @@ import type { TokenConstraint } from "../constraint.ts";
 import type { ChoiceOptions } from "./choice-text.ts";
 import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
 import {
-  type ChatJob,
-  type CompletionJob,
-  type Job,
+  type ChatRequest,
+  type CompletionRequest,
+  type GenerationRequest,
   paramOf,
   type ResponseFormat,
   type TokenizeRequest,
@@ -98,19 +98,20 @@ function* askedSlices<T>(param: string, work: Slices<T>): Slices<T> {
   }
 }
 
-function room(model: TextModel, job: Job, promptTokens: number, param: string): number {
+function room(model: TextModel, request: GenerationRequest, promptTokens: number, param: string): number {
   const left = model.context - promptTokens;
-  if (left < (job.maxTokens === 0 ? 0 : 1)) throw contextExceeded(model.context, promptTokens, null, param);
-  if (job.maxTokens !== null && job.maxTokens > left) {
-    throw contextExceeded(model.context, promptTokens, job.maxTokens, param);
+  if (left < (request.maxTokens === 0 ? 0 : 1))
+    throw contextExceeded(model.context, promptTokens, null, param);
+  if (request.maxTokens !== null && request.maxTokens > left) {
+    throw contextExceeded(model.context, promptTokens, request.maxTokens, param);
   }
-  if (job.minTokens > left) throw contextExceeded(model.context, promptTokens, job.minTokens, param);
-  return job.maxTokens ?? left;
+  if (request.minTokens > left) throw contextExceeded(model.context, promptTokens, request.minTokens, param);
+  return request.maxTokens ?? left;
 }
 
 /** @throws RequestError if a field names a token that does not exist */
-function checkTokens(model: TextModel, job: Job): void {
-  const named = { logit_bias: job.logitBias.map(([id]) => id), stop_token_ids: job.stopIds };
+function checkTokens(model: TextModel, request: GenerationRequest): void {
+  const named = { logit_bias: request.logitBias.map(([id]) => id), stop_token_ids: request.stopIds };
   for (const [field, ids] of Object.entries(named)) {
     const outside = ids.find((id) => id >= model.vocabulary);
     if (outside === undefined) continue;
@@ -156,11 +157,11 @@ function argumentsBy({ function: { parameters = {} } }: Tool): OutputPart {
 function* callsBy(
   model: TextModel,
   format: CallFormat,
-  job: ChatJob,
+  request: ChatRequest,
   several: boolean,
   argumentsFor: (tool: Tool) => OutputPart,
 ): Slices<OutputPart> {
-  const { tools } = callable(job);
+  const { tools } = callable(request);
   const withArguments = (args: readonly OutputPart[]) => {
     const possible = tools.map((tool, i) => ({ name: tool.function.name, args: args[i] }));
     return callsPart(model, format, possible, several);
@@ -181,7 +182,7 @@ function* callsBy(
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const { name, strict } = tool.function;
-      const param = `tools[${job.tools.indexOf(tool)}].function.parameters`;
+      const param = `tools[${request.tools.indexOf(tool)}].function.parameters`;
       if (strict) {
         const message = `The parameters of the tool '${name}' cannot be followed: ${error.message}`;
         throw invalidRequest(message, param);
@@ -199,19 +200,19 @@ interface Wanted {
 }
 
 /** Whether there may or must be a call, and of which tools. */
-function callable({ toolChoice, tools }: ChatJob) {
+function callable({ toolChoice, tools }: ChatRequest) {
   if (typeof toolChoice === "string") return { mode: toolChoice, tools, some: false };
   const { mode, names } = toolChoice;
   return { mode, tools: tools.filter((tool) => names.includes(tool.function.name)), some: true };
 }
 
 /** The one call that `tool_choice` forces, or null. */
-function* forcedCall(model: TextModel, job: ChatJob): Slices<Wanted | null> {
-  if (callable(job).mode !== "required") return null;
+function* forcedCall(model: TextModel, request: ChatRequest): Slices<Wanted | null> {
+  if (callable(request).mode !== "required") return null;
   if (model.callFormat === null) {
     throw unsupported("tool_choice", "the model's template has no format for calls that could be forced");
   }
-  return { part: yield* callsBy(model, model.callFormat, job, false, argumentsBy), param: "tools" };
+  return { part: yield* callsBy(model, model.callFormat, request, false, argumentsBy), param: "tools" };
 }
 
 /** What `response_format` and its kin ask for, or null. */
@@ -236,23 +237,23 @@ function wantedFormat(format: ResponseFormat): Wanted | null {
  * that the model knows but may not call, or an answer in a format that must not keep the model from calling. Arguments
  * of other tools are any JSON object.
  */
-function* possibleCalls(model: TextModel, job: ChatJob): Slices<Wanted | null> {
-  const { mode, tools, some } = callable(job);
+function* possibleCalls(model: TextModel, request: ChatRequest): Slices<Wanted | null> {
+  const { mode, tools, some } = callable(request);
   if (mode !== "auto" || tools.length === 0 || model.callFormat === null) return null;
   const strict = tools.some((tool) => tool.function.strict);
-  if (!strict && !some && job.format.type === "text") return null;
-  const part = yield* callsBy(model, model.callFormat, job, job.parallelToolCalls, (tool) =>
+  if (!strict && !some && request.format.type === "text") return null;
+  const part = yield* callsBy(model, model.callFormat, request, request.parallelToolCalls, (tool) =>
     tool.function.strict ? argumentsBy(tool) : { jsonObject: true },
   );
   return { part, param: "tools" };
 }
 
 /** What the answer must be; null: anything. @throws RequestError for a schema that cannot be followed */
-function* wantedPart(model: TextModel, job: ChatJob): Slices<Wanted | null> {
-  const forced = yield* forcedCall(model, job);
+function* wantedPart(model: TextModel, request: ChatRequest): Slices<Wanted | null> {
+  const forced = yield* forcedCall(model, request);
   if (forced !== null) return forced;
-  const answer = wantedFormat(job.format);
-  const calls = yield* possibleCalls(model, job);
+  const answer = wantedFormat(request.format);
+  const calls = yield* possibleCalls(model, request);
   if (calls === null) return answer;
   if (answer === null) {
     return { ...calls, part: { sequence: [{ freeText: true }, { repeat: calls.part, max: 1 }] } };
@@ -313,21 +314,21 @@ function* acceptWritten(
 }
 
 /** Tokens that end an answer: the model's own, unless they are to be ignored, and those that the request adds. */
-const endsOf = (job: Job, own: readonly number[]) => [
-  ...new Set([...(job.ignoreEos ? [] : own), ...job.stopIds]),
+const endsOf = (request: GenerationRequest, own: readonly number[]) => [
+  ...new Set([...(request.ignoreEos ? [] : own), ...request.stopIds]),
 ];
 
-const stopping = (job: Job) => ({
-  stop: job.stop,
-  includeStop: job.includeStop,
-  minTokens: job.minTokens,
-  logprobs: job.logprobs !== null,
+const stopping = (request: GenerationRequest) => ({
+  stop: request.stop,
+  includeStop: request.includeStop,
+  minTokens: request.minTokens,
+  logprobs: request.logprobs !== null,
 });
 
 /** The template that renders a conversation, and what it makes of it. @throws RequestError */
 function* promptOf(
   model: TextModel,
-  job: Exclude<TokenizeRequest, { text: string }>,
+  request: Exclude<TokenizeRequest, { text: string }>,
   withTools: boolean,
 ): Slices<{ template: ChatTemplate; rendered: ChatPrompt }> {
   const template = withTools ? model.toolTemplate : model.template;
@@ -337,50 +338,50 @@ function* promptOf(
   }
   const rendered = yield* askedSlices(
     "messages",
-    template.promptSlices(job.messages, {
-      ...(withTools ? { tools: job.tools } : {}),
-      ...(job.thinking === null ? {} : { thinking: job.thinking }),
-      variables: job.templateVariables,
-      addGenerationPrompt: job.addGenerationPrompt,
-      continueFinal: job.continueFinal,
+    template.promptSlices(request.messages, {
+      ...(withTools ? { tools: request.tools } : {}),
+      ...(request.thinking === null ? {} : { thinking: request.thinking }),
+      variables: request.templateVariables,
+      addGenerationPrompt: request.addGenerationPrompt,
+      continueFinal: request.continueFinal,
     }),
   );
   return { template, rendered };
 }
 
-function* planChat(model: TextModel, job: ChatJob): Slices<Plan> {
+function* planChat(model: TextModel, request: ChatRequest): Slices<Plan> {
   const { tokenizer } = model;
-  const withTools = job.tools.length > 0 && job.toolChoice !== "none";
-  const { template, rendered } = yield* promptOf(model, job, withTools);
+  const withTools = request.tools.length > 0 && request.toolChoice !== "none";
+  const { template, rendered } = yield* promptOf(model, request, withTools);
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
-  const ends = endsOf(job, stopIds);
-  const written = job.continueFinal ? (job.messages.at(-1)?.content ?? "") : "";
+  const ends = endsOf(request, stopIds);
+  const written = request.continueFinal ? (request.messages.at(-1)?.content ?? "") : "";
   const spoken = spokenTokens(tokenizer, withTools);
   const silent = [...model.control, ...fimSentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
     prompt: rendered.ids,
-    maxTokens: room(model, job, rendered.ids.length, "messages"),
+    maxTokens: room(model, request, rendered.ids.length, "messages"),
     stopIds: ends,
-    echo: job.echo ? written : "",
+    echo: request.echo ? written : "",
     scoresPrompt: false,
     choice: {
-      ...stopping(job),
-      silent: new Set([...(job.skipSpecial ? silent : []), ...stopIds, ...ends]),
+      ...stopping(request),
+      silent: new Set([...(request.skipSpecial ? silent : []), ...stopIds, ...ends]),
       ends: new Set(ends),
       chat: {
         opensReasoning: rendered.opensReasoning,
         // A continued answer has begun: its next space is its own.
-        stripsSpace: template.stripsSpace && !job.continueFinal,
+        stripsSpace: template.stripsSpace && !request.continueFinal,
         tools: withTools,
-        forcedCalls: callable(job).mode === "required",
+        forcedCalls: callable(request).mode === "required",
         spoken,
-        parallelToolCalls: job.parallelToolCalls,
+        parallelToolCalls: request.parallelToolCalls,
         callId: () => freshId("call_"),
       },
     },
     constraint: yield* constraintOf(
       model,
-      yield* wantedPart(model, job),
+      yield* wantedPart(model, request),
       rendered.opensReasoning,
       stopIds,
       written,
@@ -396,13 +397,13 @@ function* rawIds(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean):
 
 function* completionIds(
   model: TextModel,
-  job: CompletionJob,
+  request: CompletionRequest,
   prompt: string | readonly number[],
 ): Slices<number[]> {
   const { tokenizer } = model;
   if (typeof prompt === "string") {
-    const { suffix } = job;
-    if (suffix === null) return yield* rawIds(tokenizer, prompt, job.addSpecialTokens);
+    const { suffix } = request;
+    if (suffix === null) return yield* rawIds(tokenizer, prompt, request.addSpecialTokens);
     return yield* askedSlices("suffix", fimPromptSlices(tokenizer, prompt, suffix));
   }
   const outside = prompt.find((id) => id >= model.vocabulary);
@@ -414,15 +415,18 @@ function* completionIds(
   );
 }
 
-function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
+function* planCompletion(model: TextModel, request: CompletionRequest): Slices<Plan[]> {
   const { tokenizer } = model;
-  const stopIds = endsOf(job, [...model.endIds, ...(job.suffix === null ? [] : fimSentinels(tokenizer))]);
+  const stopIds = endsOf(request, [
+    ...model.endIds,
+    ...(request.suffix === null ? [] : fimSentinels(tokenizer)),
+  ]);
   const tags = spokenTokens(tokenizer, false);
   const choice: ChoiceOptions = {
-    ...stopping(job),
+    ...stopping(request),
     // What stands between the tags of reasoning can only be told from them.
     silent: new Set([
-      ...(job.skipSpecial
+      ...(request.skipSpecial
         ? [...model.control, ...fimSentinels(tokenizer)].filter((id) => !tags.has(id))
         : []),
       ...model.endIds,
@@ -431,11 +435,11 @@ function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
     ends: new Set(stopIds),
     chat: null,
   };
-  const constraint = yield* constraintOf(model, wantedFormat(job.format), false, stopIds);
+  const constraint = yield* constraintOf(model, wantedFormat(request.format), false, stopIds);
   const plans: Plan[] = [];
-  for (const prompt of job.prompts) {
+  for (const prompt of request.prompts) {
     if (plans.length > 0) yield;
-    const ids = yield* completionIds(model, job, prompt);
+    const ids = yield* completionIds(model, request, prompt);
     if (ids.length === 0) {
       throw invalidRequest("The prompt is empty, and the tokenizer adds nothing before it.", "prompt");
     }
@@ -445,10 +449,10 @@ function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
         : asked("prompt", () => tokenizer.decode(prompt, { skipSpecialTokens: true }));
     plans.push({
       prompt: ids,
-      maxTokens: room(model, job, ids.length, "prompt"),
+      maxTokens: room(model, request, ids.length, "prompt"),
       stopIds,
-      echo: job.echo ? text() : "",
-      scoresPrompt: job.echo && job.logprobs !== null,
+      echo: request.echo ? text() : "",
+      scoresPrompt: request.echo && request.logprobs !== null,
       choice,
       constraint,
     });
@@ -457,9 +461,9 @@ function* planCompletion(model: TextModel, job: CompletionJob): Slices<Plan[]> {
 }
 
 /** What the engine is asked for, one plan per prompt. @throws RequestError */
-export function* planJob(model: TextModel, job: Job): Slices<Plan[]> {
-  checkTokens(model, job);
-  return job.kind === "chat" ? [yield* planChat(model, job)] : yield* planCompletion(model, job);
+export function* planRequest(model: TextModel, request: GenerationRequest): Slices<Plan[]> {
+  checkTokens(model, request);
+  return request.kind === "chat" ? [yield* planChat(model, request)] : yield* planCompletion(model, request);
 }
 
 /** Ids of a text or of messages as the chat endpoint would render them. @throws RequestError */

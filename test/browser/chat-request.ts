@@ -3,7 +3,7 @@
  * the ids of its tokens. The package comes as an argument, so that this file loads in either.
  */
 export type EnginePackage = typeof import("../../src/engine/index.ts");
-type ChatJob = import("../../src/engine/index.ts").ChatJob;
+type ChatRequest = import("../../src/engine/index.ts").ChatRequest;
 type EngineChannel = import("../../src/engine/index.ts").EngineChannel;
 
 export interface ChatReport {
@@ -27,7 +27,7 @@ const messages = [
 /** Tokens of the answer. */
 export const LENGTH = 24;
 
-const job: ChatJob = {
+const job: ChatRequest = {
   kind: "chat",
   messages,
   tools: [],

@@ -4,7 +4,7 @@
  */
 import { utf8Length } from "../../text/utf8-length.ts";
 import { contextExceeded, invalidRequest, type RequestError } from "./errors.ts";
-import type { Job, ModelInfo, TokenizeRequest } from "./protocol.ts";
+import type { GenerationRequest, ModelInfo, TokenizeRequest } from "./protocol.ts";
 
 type Limits = Pick<ModelInfo, "context" | "longestToken">;
 
@@ -18,29 +18,29 @@ function textTooLong(bytes: number, { context, longestToken }: Limits, param: st
 }
 
 /** Texts that a template prints, whatever else it does: white space around them may be trimmed, answers may be cut. */
-function printedTexts(job: Job | TokenizeRequest): readonly string[] {
-  if ("text" in job) return [job.text];
-  if ("prompts" in job) return [];
-  return job.messages.flatMap(({ role, content }) =>
+function printedTexts(request: GenerationRequest | TokenizeRequest): readonly string[] {
+  if ("text" in request) return [request.text];
+  if ("prompts" in request) return [];
+  return request.messages.flatMap(({ role, content }) =>
     role === "assistant" || content == null ? [] : [content.trim()],
   );
 }
 
 /** @throws RequestError `context_length_exceeded` */
-export function checkLength(job: Job | TokenizeRequest, limits: Limits): void {
+export function checkLength(request: GenerationRequest | TokenizeRequest, limits: Limits): void {
   const most = limits.context * limits.longestToken;
-  if ("prompts" in job) {
-    for (const prompt of job.prompts) {
+  if ("prompts" in request) {
+    for (const prompt of request.prompts) {
       if (typeof prompt !== "string") {
         if (prompt.length > limits.context)
           throw contextExceeded(limits.context, prompt.length, null, "prompt");
         continue;
       }
-      const bytes = utf8Length(prompt) + (job.suffix === null ? 0 : utf8Length(job.suffix));
+      const bytes = utf8Length(prompt) + (request.suffix === null ? 0 : utf8Length(request.suffix));
       if (bytes > most) throw textTooLong(bytes, limits, "prompt");
     }
     return;
   }
-  const bytes = printedTexts(job).reduce((sum, text) => sum + utf8Length(text), 0);
-  if (bytes > most) throw textTooLong(bytes, limits, "text" in job ? "text" : "messages");
+  const bytes = printedTexts(request).reduce((sum, text) => sum + utf8Length(text), 0);
+  if (bytes > most) throw textTooLong(bytes, limits, "text" in request ? "text" : "messages");
 }

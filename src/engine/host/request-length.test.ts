@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { parseChat, parseCompletion } from "../../serve/schemas.ts";
 import { RequestError } from "./errors.ts";
-import { checkLength } from "./job-length.ts";
+import { checkLength } from "./request-length.ts";
 
 const limits = { context: 10, longestToken: 4 };
 const code = (body: object) => {
