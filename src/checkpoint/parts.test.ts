@@ -227,7 +227,7 @@ describe("a language model beside an aligner", () => {
     const wide = parseConfig({ ...(tinyConfigs.v3 as Json), kv_lora_rank: 14 });
     for (const dtype of ["f32", "q8"] as const) {
       expect(() => checkStored(wide, source, storageRule(dtype), PREFIX)).toThrow(
-        /another shape.*language_model/,
+        /wrong shape.*language_model/,
       );
     }
   });

@@ -158,7 +158,7 @@ describe("a scope", () => {
     using parameters = tower.parameters;
     const scope = () => ParameterScope.view(parameters);
     expect(() => new Tower(scope().child("other"))).toThrow(/no such parameter group.*other\.table\.weight/);
-    expect(() => new Tower(scope().child("tower"), 6)).toThrow(/another shape.*tower\.table\.weight/);
+    expect(() => new Tower(scope().child("tower"), 6)).toThrow(/wrong shape.*tower\.table\.weight/);
   });
 
   it("frees what was allocated when a later layer fails", () => {
