@@ -93,7 +93,7 @@ describe("reading", () => {
   it("says where a text is wrong", () => {
     expect(failure('{\n "é😀": tru}').message).toBe("'t' where a value is expected at line 2, column 8");
     expect(failure("[1,]")).toMatchObject({ line: 1, column: 4, offset: 3 });
-    expect(failure("\ufeff{}").message).toMatch(/^a byte-order mark/);
+    expect(failure("\ufeff{}").message).toMatch(/^byte-order mark/);
     expect(failure('"a\nb"').message).toMatch(/control character \(10\) inside a string/);
     expect(failure("[1").message).toMatch(/^the text ends where ',' or '\]' is expected/);
     expect(failure("NaN").message).toMatch(/^'N' where a value/);
