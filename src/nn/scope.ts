@@ -88,7 +88,7 @@ export class ParameterScope {
     const group = (spec: GroupSpec) => {
       const found = parameters.group(spec.key);
       if (found.shape.join() === spec.shape.join()) return found;
-      throw new ConfigError("a parameter has another shape", {
+      throw new ConfigError("a parameter has the wrong shape", {
         where: "ParameterScope.view",
         name: spec.key,
         expected: spec.shape,
