@@ -19,24 +19,24 @@ const BLOCK_DEPTH: i32 = 288;
 /** Most of k that is packed at once; sixteen columns of it fit the scratch memory. */
 export const PACK_DEPTH: i32 = 32768;
 /** Most columns of a unit. */
-const BLOCK_COLUMNS: i32 = 256;
+export const BLOCK_COLUMNS: i32 = 256;
 /** Units wanted: enough for threads of unequal speed to end together. */
-export const UNITS_WANTED: i32 = 16;
+const UNITS_WANTED: i32 = 16;
 
 // Scratch memory: one tile, packed rows of a, packed columns of b.
 const PACKED_A: usize = 1024;
 const PACKED_B: usize = 192 * 1024;
-const PACKED_B_FLOATS: i32 = 983040;
+export const PACKED_B_FLOATS: i32 = 983040;
 
 // @ts-ignore: decorator
 @inline
-function ceilDiv(a: i32, b: i32): i32 {
+export function ceilDiv(a: i32, b: i32): i32 {
   return (a + b - 1) / b;
 }
 
 // @ts-ignore: decorator
 @inline
-function roundUp(a: i32, b: i32): i32 {
+export function roundUp(a: i32, b: i32): i32 {
   return ceilDiv(a, b) * b;
 }
 
@@ -45,6 +45,13 @@ function roundUp(a: i32, b: i32): i32 {
 @inline
 export function packedColumns(): usize {
   return scratch() + PACKED_B;
+}
+
+/** Where a thread keeps packed rows of a: `BLOCK_ROWS` of them and six more, `BLOCK_DEPTH` deep. */
+// @ts-ignore: decorator
+@inline
+export function packedRows(): usize {
+  return scratch() + PACKED_A;
 }
 
 /** Size of the blocks that `k` is cut into. */
@@ -81,7 +88,7 @@ export function packColumns(b: usize, row: i32, column: i32, k: i32, n: i32, dty
   }
 }
 
-function packEdgeRows(a: usize, row: usize, column: usize, m: i32, k: i32, to: usize): void {
+export function packEdgeRows(a: usize, row: usize, column: usize, m: i32, k: i32, to: usize): void {
   for (let p = 0; p < k; p++) {
     for (let i = 0; i < TILE_ROWS; i++) {
       store<f32>(to + ((<usize>i) << 2), i < m ? load<f32>(a + <usize>i * row) : <f32>0);

@@ -167,7 +167,7 @@ export function within<T>(view: MatrixView, body: (tensor: Tensor) => T): T {
 }
 
 /** Pieces that a long k is cut into if c alone would give too few units of work; depends on the shape only. */
-function chunksOf(m: number, n: number, k: number, batch: number): number {
+export function chunksOf(m: number, n: number, k: number, batch: number): number {
   return batch === 1 && m * n <= 131072 && k >= 1024 ? Math.min(8, Math.floor(k / 512)) : 1;
 }
 
