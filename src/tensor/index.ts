@@ -15,6 +15,7 @@ export {
 export * from "./float-formats.ts";
 export { type AttentionOptions, attention } from "./ops/attention.ts";
 export { attentionBidirectional, type BidirectionalOptions } from "./ops/attention-bidirectional.ts";
+export { type ConvOptions, conv2d, type Padding } from "./ops/conv2d.ts";
 export { type CrossEntropyOptions, crossEntropy, tokenLosses } from "./ops/cross-entropy.ts";
 export { add, addScaled, scale } from "./ops/elementwise.ts";
 export { embedding } from "./ops/embedding.ts";
@@ -24,8 +25,10 @@ export { linear } from "./ops/linear.ts";
 export { type MatmulOptions, matmul } from "./ops/matmul.ts";
 export { multiply } from "./ops/multiply.ts";
 export { permute } from "./ops/permute.ts";
+export { pixelShuffle, unfold } from "./ops/pixel-shuffle.ts";
 export { meanAll, squaredNorm, sumAll, weightedSum } from "./ops/reduce.ts";
 export { concat, reshape, split } from "./ops/reshape.ts";
+export { type ResizeMode, resize } from "./ops/resize.ts";
 export { rmsNorm } from "./ops/rms-norm.ts";
 export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./ops/rotary.ts";
 export { swiglu } from "./ops/swiglu.ts";
