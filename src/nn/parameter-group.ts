@@ -41,7 +41,7 @@ export interface GroupSpec {
   readonly role?: MatrixRole;
   /** Groups with the same name here are quantized together or not at all. */
   readonly alike?: string;
-  /** Whether the kernels for quantized weights do not take its sizes: it is f32 if it would be quantized. */
+  /** Whether no kernel takes it quantized: it is f32 if it would be. */
   readonly unquantizable?: boolean;
   /** The two ways to store what this group holds, of which it is one. */
   readonly layout?: Layout;
@@ -57,6 +57,8 @@ export interface Layout {
   readonly official: GroupSpec;
   readonly pieces: readonly GroupSpec[];
   readonly units: number;
+  /** Whether kernels take the pieces only, so that the official tensor is never stored as it is; default false. */
+  readonly onlyPieces?: boolean;
   /** Of each piece the rows of a unit that it takes over as they are, or null if it rearranges values. */
   readonly plainRows: readonly ({ readonly first: number; readonly count: number } | null)[];
   /** A unit of the official tensor to the unit of a piece. */

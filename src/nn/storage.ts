@@ -33,7 +33,7 @@ export interface StoragePlan {
 /**
  * Settles `wanted` for a module with these groups. Where the rule quantizes one of the groups that are `alike`, all of
  * them are quantized, in 8 bits if the rule says floats; those that no kernel reads quantized are f32. Layouts whose
- * groups are quantized are stored in pieces.
+ * groups are quantized, or that have to be, are stored in pieces.
  */
 export function resolveStorage(groups: Iterable<GroupSpec>, wanted: StorageRule): StoragePlan {
   const quantized = new Set<string>();
@@ -47,11 +47,11 @@ export function resolveStorage(groups: Iterable<GroupSpec>, wanted: StorageRule)
     format(spec) {
       if (spec.alwaysF32) return "f32";
       const format = wanted(spec);
+      if (spec.unquantizable) return isQuantizedFormat(format) || together(spec) ? "f32" : format;
       if (!together(spec)) return format;
-      if (spec.unquantizable) return "f32";
       return isQuantizedFormat(format) ? format : "q8";
     },
-    usesPieces: ({ official }) => together(official),
+    usesPieces: ({ official, onlyPieces = false }) => onlyPieces || together(official),
   };
 }
 
