@@ -35,8 +35,8 @@ beforeAll(async () => {
     `import { parentPort, workerData } from "node:worker_threads";
     if (workerData?.model !== undefined) {
       if (process.env.CRASH === "loading") throw new Error("the roof fell in");
-      parentPort.on("message", ({ type, job }) => {
-        if (type === "submit" && job.seed === ${DEADLY}) throw new Error("the roof fell in");
+      parentPort.on("message", ({ type, request }) => {
+        if (type === "submit" && request.seed === ${DEADLY}) throw new Error("the roof fell in");
       });
     }`,
   );
