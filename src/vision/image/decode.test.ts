@@ -1,9 +1,10 @@
 /** Files of every kind against Pillow's pixels, through both decoders; broken and hostile ones refused by name. */
 import { deflateSync } from "node:zlib";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Random } from "../../tensor/random.ts";
 import { crc32 } from "./crc32.ts";
+import { dataUrlBytes } from "./data-url.ts";
 import { decodeImage } from "./decode.ts";
 import { exifOrientation, type Orientation, uprightImage } from "./exif.ts";
 import { decodeGif } from "./gif-file.ts";
@@ -160,27 +161,29 @@ describe("the first frame of an animated WebP", () => {
 });
 
 describe("checkPngData", () => {
-  /** A gray PNG whose decompressed data are these bytes. */
-  function png(width: number, height: number, data: number[]): Uint8Array {
-    const chunk = (type: string, body: Uint8Array) => {
-      const out = Buffer.alloc(12 + body.length);
-      out.writeUInt32BE(body.length, 0);
-      out.write(type, 4, "latin1");
-      out.set(body, 8);
-      out.writeUInt32BE(crc32(out.subarray(4, 8 + body.length)), 8 + body.length);
-      return out;
-    };
+  function chunk(type: string, body: Uint8Array): Buffer {
+    const out = Buffer.alloc(12 + body.length);
+    out.writeUInt32BE(body.length, 0);
+    out.write(type, 4, "latin1");
+    out.set(body, 8);
+    out.writeUInt32BE(crc32(out.subarray(4, 8 + body.length)), 8 + body.length);
+    return out;
+  }
+
+  /** A gray or RGB PNG with these chunks of image data. */
+  function pngOf(width: number, height: number, chunks: readonly Uint8Array[], color = 0): Buffer {
     const header = Buffer.alloc(13);
     header.writeUInt32BE(width, 0);
     header.writeUInt32BE(height, 4);
-    header.set([8, 0, 0, 0, 0], 8);
-    const parts = [
-      chunk("IHDR", header),
-      chunk("IDAT", deflateSync(Uint8Array.from(data))),
-      chunk("IEND", Buffer.alloc(0)),
-    ];
-    return Buffer.concat([Uint8Array.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]), ...parts]);
+    header.set([8, color, 0, 0, 0], 8);
+    const parts = [chunk("IHDR", header), ...chunks.map((data) => chunk("IDAT", data))];
+    const signature = Buffer.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
+    return Buffer.concat([signature, ...parts, chunk("IEND", Buffer.alloc(0))]);
   }
+
+  /** A gray PNG whose decompressed data are these bytes. */
+  const png = (width: number, height: number, data: readonly number[]) =>
+    pngOf(width, height, [deflateSync(Uint8Array.from(data))]);
 
   it("finds unknown filters and missing rows before a decoder stops on them", async () => {
     await checkPngData(png(2, 2, [0, 9, 9, 4, 9, 9]), "x.png");
@@ -188,6 +191,28 @@ describe("checkPngData", () => {
     expect(filter.message).toMatch(/^x\.png: damaged: a row has no known filter; found: 5/);
     const rows = await refusal(() => checkPngData(png(2, 3, [0, 9, 9, 4, 9, 9]), "x.png"));
     expect(rows.message).toMatch(/truncated: .*; expected: 9 bytes; found: 6 bytes/);
+  });
+
+  const rows = [0, 1, 2, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12];
+
+  it("joins pieces of image data, in time for millions that are empty", async () => {
+    const bytes = Array.from(deflateSync(Uint8Array.from(rows)), (byte) => Buffer.of(byte));
+    const empty = Array.from({ length: 10_000 }, () => Buffer.alloc(0));
+    // One turn of the streams for each of the chunks would be 10,000.
+    const enqueue = vi.spyOn(ReadableStreamDefaultController.prototype, "enqueue");
+    const { rgb } = await decodeImage(pngOf(2, 2, [...bytes, ...empty], 2), { decoder: "wasm" });
+    expect(enqueue.mock.calls.length).toBeLessThan(10);
+    enqueue.mockRestore();
+    expect([...rgb]).toEqual(rows.filter((_, i) => i % 7 !== 0));
+  });
+
+  it("decompresses to the last row and a little further, not all that follows", async () => {
+    const bomb = deflateSync(Buffer.concat([Uint8Array.from(rows), Buffer.alloc(2 ** 20 + 1)]));
+    expect(bomb.length).toBeLessThan(2000);
+    const file = pngOf(2, 2, [bomb], 2);
+    const error = await refusal(() => decodeImage(file, { name: "x.png", decoder: "wasm" }));
+    expect(error.message).toMatch(/^x\.png: damaged: .* far behind the last row; expected: 14 bytes/);
+    await checkPngData(pngOf(2, 2, [deflateSync(Uint8Array.from([...rows, 7, 7, 7]))], 2), "x.png");
   });
 });
 
@@ -212,6 +237,16 @@ describe("decodeImage", () => {
     // Not a character is decoded of one that is far too long.
     const long = await refusal(() => decodeImage(`data:;base64,${"!".repeat(9000)}`, { maxBytes: 100 }));
     expect(long.message).toMatch(/the data URL is too long/);
+  });
+
+  it("reads long data URLs without a list of their characters", async () => {
+    const bytes = Buffer.alloc(6_000_000);
+    bytes.set(png);
+    const from = vi.spyOn(Uint8Array, "from");
+    const read = dataUrlBytes(`data:;base64,${bytes.toString("base64")}`, "x.png", 2 ** 23);
+    expect(from).not.toHaveBeenCalled();
+    from.mockRestore();
+    expect(Buffer.compare(read, bytes)).toBe(0);
   });
 
   it("refuses texts that are no data URL of base64", async () => {

@@ -122,35 +122,59 @@ function* rowStarts(bytes: Uint8Array): Generator<number, undefined> {
   }
 }
 
+/** Bytes of compressed data that are decompressed at a time. */
+const PIECE = 16_384;
+
+/** Most decompressed bytes behind the last row: decoders read them all, a thousand for each byte of the file. */
+const MOST_SURPLUS = 2 ** 20;
+
+/** The data of all IDAT chunks in pieces of one size: a file may have millions of empty chunks, or a single large one. */
+function* compressedPieces(bytes: Uint8Array, file: string): Generator<Uint8Array<ArrayBuffer>, undefined> {
+  let piece = new Uint8Array(PIECE);
+  let filled = 0;
+  for (const { type, at, length } of pngChunks(bytes, file)) {
+    if (type !== "IDAT") continue;
+    for (let from = at; from < at + length; ) {
+      const taken = Math.min(PIECE - filled, at + length - from);
+      piece.set(bytes.subarray(from, from + taken), filled);
+      from += taken;
+      filled += taken;
+      if (filled < PIECE) continue;
+      yield piece;
+      piece = new Uint8Array(PIECE);
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield piece.subarray(0, filled);
+}
+
 /**
  * Checks what the header's walk leaves out: checksums of chunks, and that the image data decompresses to all rows, each
- * with a known filter.
+ * with a known filter, and to little more.
  * Holds a piece of the data at a time. @throws ImageError
  */
 export async function checkPngData(bytes: Uint8Array, file: string): Promise<void> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const data: PngChunk[] = [];
-  for (const chunk of pngChunks(bytes, file)) {
-    const { type, at, length } = chunk;
+  for (const { type, at, length } of pngChunks(bytes, file)) {
     if (crc32(bytes.subarray(at - 4, at + length)) !== view.getUint32(at + length)) {
       throw new ImageError(file, "checksum", `the checksum of chunk ${type} does not match`);
     }
-    if (type === "IDAT") data.push(chunk);
   }
   const wanted = passes(bytes).reduce((sum, pass) => sum + pass.count * pass.length, 0);
   const starts = rowStarts(bytes);
   let start = starts.next();
   let count = 0;
+  const data = compressedPieces(bytes, file);
   const stream = new ReadableStream<BufferSource>({
     pull(controller) {
-      const next = data.shift();
-      if (next === undefined) controller.close();
-      else controller.enqueue(bytes.slice(next.at, next.at + next.length));
+      const { done, value } = data.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
     },
   }).pipeThrough(new DecompressionStream("deflate"));
   const reader = stream.getReader();
   try {
-    while (count < wanted) {
+    while (count <= wanted + MOST_SURPLUS) {
       const { done, value } = await reader.read();
       if (done) break;
       for (; !start.done && start.value < count + value.length; start = starts.next()) {
@@ -171,6 +195,12 @@ export async function checkPngData(bytes: Uint8Array, file: string): Promise<voi
     }
   } finally {
     await reader.cancel().catch(() => {});
+  }
+  if (count > wanted + MOST_SURPLUS) {
+    throw new ImageError(file, "damaged", "the image data goes on far behind the last row", {
+      expected: `${wanted} bytes`,
+      found: `more than ${wanted + MOST_SURPLUS} bytes`,
+    });
   }
   if (count < wanted) {
     throw new ImageError(file, "truncated", "the image data ends before the last row", {
