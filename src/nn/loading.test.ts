@@ -107,6 +107,45 @@ const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const same = (a: readonly Uint8Array[], b: readonly Uint8Array[]) =>
   a.length === b.length && a.every((bytes, i) => Buffer.from(bytes).equals(Buffer.from(b[i])));
 
+describe("floats", () => {
+  /** A source of one tensor in chunks of three values. */
+  const floats = (name: string, shape: readonly number[], values: readonly number[]): WeightSource => ({
+    where: "model.safetensors",
+    names: () => [name],
+    has: (asked) => asked === name,
+    shape: () => shape,
+    async *readF32() {
+      for (let offset = 0; offset < values.length; offset += 3)
+        yield { offset, values: Float32Array.from(values.slice(offset, offset + 3)) };
+    },
+  });
+
+  it("of routers, norms and biases are numbers, or refused by name and place; others are taken as they are", async () => {
+    const device = createReferenceDevice();
+    const module = () =>
+      allocateModule(device, "f32", (scope) => {
+        const gate = scope.child("model.layers.3.mlp");
+        gate.matrix("gate.weight", 2, 4, { alwaysF32: true });
+        return scope.parameters;
+      });
+    const values = [1, 2, 3, 4, 5, 6, 7, 8];
+    const broken = values.with(4, Number.NaN);
+    const name = "model.layers.3.mlp.gate.weight";
+    using sound = module();
+    await sound.load(floats(name, [2, 4], values.with(4, Number.POSITIVE_INFINITY)));
+    using damaged = module();
+    await expect(damaged.load(floats(name, [2, 4], broken))).rejects.toThrow(
+      /model\.safetensors: a weight is not a number; name: model\.layers\.3\.mlp\.gate\.weight.*NaN at index 4/,
+    );
+    using other = allocateModule(device, "f32", (scope) => {
+      scope.matrix("proj.weight", 2, 4);
+      return scope.parameters;
+    });
+    await other.load(floats("proj.weight", [2, 4], broken));
+    expect((await other.get("proj.weight").data())[4]).toBeNaN();
+  });
+});
+
 describe("blocks read in place", () => {
   it.each(["q4", "q8"] as const)("%s become the same tiles, whichever read ends first", async (format) => {
     const device = await cpuDevice(2, true);

@@ -21,7 +21,7 @@ const READS = 4;
 /** Block type and bytes of one block of 32 values of each format. */
 const blocksOf = { q4: { type: "Q4_0", bytes: 18 }, q8: { type: "Q8_0", bytes: 34 } } as const;
 
-/** Reads one group. @throws FormatError, ShapeError naming the tensor */
+/** Reads one group. @throws FormatError, also for NaN in a router, norm or bias, and ShapeError, naming the tensor */
 export async function loadGroup(group: ParameterGroup, source: WeightSource): Promise<void> {
   const { weight, key } = group;
   if (isQuantized(weight)) {
@@ -31,7 +31,7 @@ export async function loadGroup(group: ParameterGroup, source: WeightSource): Pr
     else await quantizeRows(group, weight, source);
     return;
   }
-  for (const part of storedParts(group, source)) await loadFloats(part, weight, source);
+  for (const part of storedParts(group, source)) await loadFloats(part, group.alwaysF32, weight, source);
 }
 
 interface StoredPart {
@@ -104,11 +104,39 @@ function incomplete(name: string, expected: number, found: number): FormatError 
   return new FormatError("a tensor was read incompletely", { where: "load", name, expected, found });
 }
 
-async function loadFloats(part: StoredPart, tensor: Tensor, source: WeightSource): Promise<void> {
+/**
+ * Refuses NaN among the weights of routers and norms and among biases: few values, so that it costs nothing to look, which
+ * decide about all others.
+ */
+function checkNumbers(
+  name: string,
+  start: number,
+  values: Float32Array,
+  { where = "load" }: WeightSource,
+): void {
+  for (let i = 0; i < values.length; i++) {
+    if (!Number.isNaN(values[i])) continue;
+    throw new FormatError("a weight is not a number", {
+      where,
+      name,
+      expected: "numbers",
+      found: `NaN at index ${start + i}`,
+      hint: "The file is damaged, or the training that wrote it failed; download it again, or take an earlier one.",
+    });
+  }
+}
+
+async function loadFloats(
+  part: StoredPart,
+  checked: boolean,
+  tensor: Tensor,
+  source: WeightSource,
+): Promise<void> {
   const { name, shape, offset: start } = part;
   check(name, shape, source);
   let read = 0;
   for await (const { offset, values } of source.readF32(name)) {
+    if (checked) checkNumbers(name, offset, values, source);
     tensor.set(values, start + offset);
     read += values.length;
   }
