@@ -32,7 +32,7 @@ interface Prompt {
 
 interface Tally {
   answered: number;
-  cancelled: number;
+  canceled: number;
   malformed: number;
   refused: number;
   /** Answers without an end, or with too few tokens. */
@@ -188,7 +188,7 @@ class Client {
       return { status: 0, answer: [], counted: 0, whole: false };
     });
     if (controller.signal.aborted) {
-      tally.cancelled++;
+      tally.canceled++;
     } else if (status === 429) {
       tally.refused++;
     } else {
@@ -279,7 +279,7 @@ export async function run(
     const started = await startServer(folder, streams);
     const { url } = started;
     child = started.child;
-    const counts = { answered: 0, cancelled: 0, malformed: 0, refused: 0 };
+    const counts = { answered: 0, canceled: 0, malformed: 0, refused: 0 };
     const faults = { lost: 0, erroneous: 0 };
     const tally: Tally = { ...counts, ...faults, notes: [], firstToken: [], health: [] };
     const samples: Sample[] = [];
@@ -312,7 +312,7 @@ export async function run(
       minutes,
       streams,
       answered: tally.answered,
-      "left midway": tally.cancelled,
+      "left midway": tally.canceled,
       nonsense: tally.malformed,
       "refused with 429": tally.refused,
       "must be 0: lost": tally.lost,

@@ -1,4 +1,4 @@
-/** Runs work as jobs: two texts at once over one engine, read late and again, and one cancelled halfway. */
+/** Runs work as jobs: two texts at once over one engine, read late and again, and one canceled halfway. */
 import { Engine, processText, type TextChunk, type TextResult, type TextTask } from "deepseek-ts/engine";
 import { MemoryQueue } from "deepseek-ts/jobs";
 import {
@@ -53,7 +53,7 @@ let tail = "";
 for await (const { event } of first!.events(10)) tail += event.text;
 console.log(`first, behind event 10: ${JSON.stringify(tail)}`);
 
-// Leaving a reader stops nothing; cancelling does.
+// Leaving a reader stops nothing; canceling does.
 const endless = await add("export ", 2000, "endless");
 for await (const _ of endless.events()) break;
 console.log(`left at event 1, still ${endless.info().state}`);

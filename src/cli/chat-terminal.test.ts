@@ -318,9 +318,9 @@ it("sets notes, thought and prompts apart by colour, and has none with NO_COLOR"
   };
   expect(show()).not.toContain("m");
   vi.stubEnv("NO_COLOR", "");
-  const coloured = show();
-  expect(coloured.startsWith("\u001b[2mnote\u001b[0m\u001b[2mthought\u001b[0manswer")).toBe(true);
-  expect(coloured).toContain("\u001b[36m> \u001b[0m");
+  const colored = show();
+  expect(colored.startsWith("\u001b[2mnote\u001b[0m\u001b[2mthought\u001b[0manswer")).toBe(true);
+  expect(colored).toContain("\u001b[36m> \u001b[0m");
 });
 
 it("reads and writes files", async () => {

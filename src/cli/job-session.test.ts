@@ -45,7 +45,7 @@ it.each([
   expect(process.listenerCount(name)).toBe(0);
 });
 
-it("gives what a job has that ends by itself when it is cancelled", async () => {
+it("gives what a job has that ends by itself when it is canceled", async () => {
   const { result, exitCode } = await runJob(
     adding(async (_, { emit, signal }) => {
       emit("begun");

@@ -1,6 +1,6 @@
 /** Work of a command as a job: its events are shown as they come, and a request to stop cancels it. */
 import type { Job } from "../jobs/job.ts";
-import { JobCancelledError, MemoryQueue } from "../jobs/memory-queue.ts";
+import { JobCanceledError, MemoryQueue } from "../jobs/memory-queue.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 
 /** Events are shown at once: the queue needs to keep only the last ones. */
@@ -14,7 +14,7 @@ export interface JobSession<E> {
   readonly outlivesReader?: boolean;
 }
 
-/** What a job gave; null where it was cancelled and gave nothing. */
+/** What a job gave; null where it was canceled and gave nothing. */
 export interface JobEnd<R> {
   readonly result: R | null;
   /** 0, or where a request to stop came that of its signal. */
@@ -36,7 +36,7 @@ export async function runJob<E, R>(
   try {
     return { result: await job.result(), exitCode: interrupt.exitCode };
   } catch (error) {
-    if (!(error instanceof JobCancelledError)) throw error;
+    if (!(error instanceof JobCanceledError)) throw error;
     return { result: null, exitCode: interrupt.exitCode };
   }
 }

@@ -35,7 +35,7 @@ export function progressLine(out: Output): { progress: Progress; end(): void } {
 
 /**
  * Selects and prepares the text below `folder` as the run `out`, telling `output` about it. Gives what the process should
- * exit with: 0, or the status of the signal that cancelled the work, which then leaves nothing.
+ * exit with: 0, or the status of the signal that canceled the work, which then leaves nothing.
  */
 export async function prepare(
   folder: string,
@@ -101,7 +101,7 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
       outlivesReader: true,
     },
   );
-  // A run that is cancelled saves, and says how far it came.
+  // A run that is canceled saves, and says how far it came.
   if (result === null) throw new Error("a canceled training returned nothing");
   if (result.finished) {
     view.end();

@@ -1,5 +1,5 @@
 /**
- * Tokenised corpora with random access to training sequences, and batches whose order can be saved and resumed
+ * Tokenized corpora with random access to training sequences, and batches whose order can be saved and resumed
  * exactly. This file is the common part and the in-memory variant for browsers; `node-dataset.ts` stores shards
  * on disk. A dataset is a stream of tokens cut at any length (sequences overlap by one token), or packed rows of
  * one fixed length.

@@ -46,7 +46,7 @@ describe("folderCorpus", () => {
     expect(corpus.report.dropped).toEqual(dropped);
   });
 
-  it("honours root and nested ignore files, negation, and the enclosing repository's", async () => {
+  it("honors root and nested ignore files, negation, and the enclosing repository's", async () => {
     await put(".gitignore", "*.gen.ts\nsecret/\n!secret/kept.ts\n");
     await put("a.gen.ts");
     await put("secret/kept.ts");

@@ -279,12 +279,12 @@ async function walk(
   const ignoredBy = (files: readonly IgnoreFile[], path: string, isFolder: boolean) =>
     isIgnored(files, joinPath(outer.prefix, path), isFolder);
 
-  /** `towards`: only what leads to an included path, or lies below one, counts here. */
+  /** `toward`: only what leads to an included path, or lies below one, counts here. */
   const visit = async (
     folder: string,
     inherited: readonly IgnoreFile[],
     insidePackages: boolean,
-    towards: boolean,
+    toward: boolean,
   ) => {
     const absolute = folder === "" ? root : join(root, folder);
     let listing: Awaited<ReturnType<typeof listFolder>>;
@@ -296,7 +296,7 @@ async function walk(
       return;
     }
     const { entries, unnamed } = listing;
-    if (folder !== "" && !towards && (await isOwnFolder(absolute, entries))) {
+    if (folder !== "" && !toward && (await isOwnFolder(absolute, entries))) {
       if (included(folder, selection.include) === null) {
         countDrop(report, "run");
         return;
@@ -316,7 +316,7 @@ async function walk(
     for (const entry of entries) {
       const path = joinPath(folder, entry.name);
       const asked = included(path, selection.include);
-      if (towards && asked === null) continue;
+      if (toward && asked === null) continue;
       const kind = await kindOf(entry, join(root, path), selection.followSymlinks);
       if (kind === "other") {
         countDrop(report, "symlink");
@@ -345,7 +345,7 @@ async function walk(
           path,
           packages ? [] : ignores,
           insidePackages || packages,
-          asked !== "inside" && (towards || rule !== null),
+          asked !== "inside" && (toward || rule !== null),
         );
       } else {
         report.seen++;

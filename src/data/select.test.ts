@@ -110,7 +110,7 @@ describe("selectCorpus", () => {
     });
   });
 
-  it("enters packages on request, build folders there included, and honours caps", async () => {
+  it("enters packages on request, build folders there included, and honors caps", async () => {
     const report = newReport();
     const options = { includeNodeModules: true, maxBytes: 2 * code.length + 3, extensions: ["ts"] };
     const kept = await collect(selectCorpus(files, options, report));

@@ -165,12 +165,12 @@ export function fileRule(name: string): DropRule | null {
   return isSecretName(name) ? "secret" : name.startsWith(".") ? "dotFile" : null;
 }
 
-/** Whether `path` is among the paths of `include` or below one ("inside"), or above one ("towards"), or neither. */
-export function included(path: string, include: readonly string[]): "inside" | "towards" | null {
-  let result: "towards" | null = null;
+/** Whether `path` is among the paths of `include` or below one ("inside"), or above one ("toward"), or neither. */
+export function included(path: string, include: readonly string[]): "inside" | "toward" | null {
+  let result: "toward" | null = null;
   for (const named of include) {
     if (path === named || path.startsWith(`${named}/`)) return "inside";
-    if (named.startsWith(`${path}/`)) result = "towards";
+    if (named.startsWith(`${path}/`)) result = "toward";
   }
   return result;
 }

@@ -207,7 +207,7 @@ describe("the engine", () => {
     expect(running.stats.generatedTokens - start).toBeGreaterThanOrEqual(12);
   });
 
-  it("ends requests when they are cancelled, wherever they are, and goes on with the others", async () => {
+  it("ends requests when they are canceled, wherever they are, and goes on with the others", async () => {
     {
       await using engine = new Engine(model, { maxBatch: 2, prefillChunk: 8 });
       const wanted = requests(model, 2, 5).map((request) => ({ ...request, maxTokens: 25, stopIds: [] }));

@@ -91,7 +91,7 @@ describe("scores of prompts", () => {
     expect(engine.metrics().preemptions).toBeGreaterThan(0);
   });
 
-  it("hold no memory, also where their request is cancelled", async () => {
+  it("hold no memory, also where their request is canceled", async () => {
     {
       await using engine = new Engine(model, { prefillChunk: 4 });
       const request = { prompt: promptOf(60), maxTokens: 3, promptLogprobs: 1 };

@@ -44,7 +44,7 @@ it("answers in turn, whoever reads, and changes the conversation", async () => {
   );
 });
 
-it("gives the reply as far as it came when it is cancelled", async () => {
+it("gives the reply as far as it came when it is canceled", async () => {
   const long = "one two three four five six seven eight nine ten";
   const { conversation, queue, ask } = await talking([long]);
   await using _queue = queue;

@@ -14,7 +14,7 @@ export type ReplyTask = (
 
 /**
  * Lets `queue` reply: jobs of the kind `reply` take a `ReplyTask`, tell every `ReplyPiece` and give a `Reply`, one at a
- * time. Cancelled, a job gives the reply as far as it came, which stays in the history.
+ * time. Canceled, a job gives the reply as far as it came, which stays in the history.
  */
 export function processReplies(queue: JobQueue, conversation: Conversation): void {
   queue.process(

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { testTokenizer } from "../chat/testing.ts";
-import { JobCancelledError, MemoryQueue } from "../jobs/memory-queue.ts";
+import { JobCanceledError, MemoryQueue } from "../jobs/memory-queue.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import type { Device } from "../tensor/tensor.ts";
@@ -53,7 +53,7 @@ it("writes what the functions write, whoever reads it", async () => {
   );
 });
 
-it("frees what it holds when it is cancelled", async () => {
+it("frees what it holds when it is canceled", async () => {
   await using queue = new MemoryQueue();
   processText(queue, model, tokenizer);
   const { buffers } = device.backend.memory();
@@ -61,6 +61,6 @@ it("frees what it holds when it is cancelled", async () => {
   for await (const _ of job.events()) break;
   expect(device.backend.memory().buffers).toBeGreaterThan(buffers);
   await job.cancel("enough");
-  await expect(job.result()).rejects.toBeInstanceOf(JobCancelledError);
+  await expect(job.result()).rejects.toBeInstanceOf(JobCanceledError);
   expect(device.backend.memory().buffers).toBe(buffers);
 });

@@ -5,7 +5,7 @@
  */
 
 /** `queued`: waits for a free worker. The last three are final. */
-export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
+export type JobState = "queued" | "running" | "done" | "failed" | "canceled";
 
 export interface JobInfo {
   readonly id: string;
@@ -41,7 +41,7 @@ export interface Job<E = unknown, R = unknown> {
    * Any number of readers may read at once, each at its own speed. Aborting `signal` ends the reading, not the job.
    */
   events(after?: number, signal?: AbortSignal): AsyncIterableIterator<NumberedEvent<E>>;
-  /** The handler's result. Rejects with its error, or with `JobCancelledError`. */
+  /** The handler's result. Rejects with its error, or with `JobCanceledError`. */
   result(): Promise<R>;
   /** Asks the job to stop and waits until it has. A job that has ended is left as it is. */
   cancel(reason?: string): Promise<void>;

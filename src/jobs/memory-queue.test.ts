@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Job, JobContext, NumberedEvent } from "./job.ts";
-import { JobCancelledError, MemoryQueue } from "./memory-queue.ts";
+import { JobCanceledError, MemoryQueue } from "./memory-queue.ts";
 
 /** A handler that waits to be told what to do. */
 function manual() {
@@ -116,7 +116,7 @@ describe("a job", () => {
   });
 });
 
-describe("cancelling", () => {
+describe("canceling", () => {
   it("is answered when the handler has stopped", async () => {
     await using queue = new MemoryQueue();
     let stopped = false;
@@ -130,9 +130,9 @@ describe("cancelling", () => {
     await turn();
     await job.cancel("enough");
     expect(stopped).toBe(true);
-    await expect(job.result()).rejects.toThrow(JobCancelledError);
+    await expect(job.result()).rejects.toThrow(JobCanceledError);
     await expect(job.result()).rejects.toThrow("enough");
-    expect(job.info()).toMatchObject({ state: "cancelled", error: null });
+    expect(job.info()).toMatchObject({ state: "canceled", error: null });
   });
 
   it("takes a waiting job out of the queue, and leaves an ended one alone", async () => {
@@ -148,7 +148,7 @@ describe("cancelling", () => {
     expect(first.info().state).toBe("done");
     await turn();
     expect(contexts.map(({ id }) => id)).toEqual([first.id, third.id]);
-    expect(second.info()).toMatchObject({ state: "cancelled", started: null });
+    expect(second.info()).toMatchObject({ state: "canceled", started: null });
   });
 
   it("a handler that ends well in spite of it has a result", async () => {
@@ -215,7 +215,7 @@ describe("the queue", () => {
     const jobs = await Promise.all([1, 2].map((n) => queue.add("work", n)));
     await turn();
     await queue.close();
-    expect(jobs.map((job) => job.info().state)).toEqual(["cancelled", "cancelled"]);
+    expect(jobs.map((job) => job.info().state)).toEqual(["canceled", "canceled"]);
     await expect(queue.add("work", 3)).rejects.toThrow(ConfigError);
   });
 

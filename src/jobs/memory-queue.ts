@@ -3,8 +3,8 @@ import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import type { Job, JobContext, JobHandler, JobInfo, JobQueue, JobState, NumberedEvent } from "./job.ts";
 
 /** A job that was canceled, or whose queue was closed. */
-export class JobCancelledError extends DeepseekError {
-  override name = "JobCancelledError";
+export class JobCanceledError extends DeepseekError {
+  override name = "JobCanceledError";
 }
 
 export interface MemoryQueueOptions {
@@ -105,7 +105,7 @@ class MemoryJob implements Job {
     this.#wake();
   }
 
-  finish(state: "done" | "failed" | "cancelled", value: unknown): void {
+  finish(state: "done" | "failed" | "canceled", value: unknown): void {
     if (ended(this.#state)) return;
     this.#state = state;
     this.#ended = Date.now();
@@ -154,12 +154,12 @@ class MemoryJob implements Job {
     return this.#outcome;
   }
 
-  async cancel(reason = "cancelled"): Promise<void> {
+  async cancel(reason = "canceled"): Promise<void> {
     if (ended(this.#state)) return;
-    const error = new JobCancelledError(reason, { where: `job ${this.id}` });
+    const error = new JobCanceledError(reason, { where: `job ${this.id}` });
     const waits = this.#state === "queued";
     this.controller.abort(error);
-    if (waits) this.finish("cancelled", error);
+    if (waits) this.finish("canceled", error);
     await this.#outcome.catch(() => {});
   }
 }
@@ -252,7 +252,7 @@ export class MemoryQueue implements JobQueue {
       await null;
       job.finish("done", await kind.handler(job.data, context));
     } catch (error) {
-      job.finish(signal.aborted ? "cancelled" : "failed", signal.aborted ? signal.reason : error);
+      job.finish(signal.aborted ? "canceled" : "failed", signal.aborted ? signal.reason : error);
     } finally {
       kind.running--;
       this.#forget();

@@ -74,7 +74,7 @@ describe("parseConfig", () => {
     });
   });
 
-  it("does not renormalise the weight of a single expert in the V2 class", () => {
+  it("does not renormalize the weight of a single expert in the V2 class", () => {
     const normalize = (topK: number) =>
       parseConfig({ ...v2, norm_topk_prob: true, num_experts_per_tok: topK }).moe?.router.normalize;
     expect([normalize(1), normalize(6)]).toEqual([false, true]);
@@ -230,7 +230,7 @@ describe("parseConfig", () => {
     ["MLA with fewer key heads", v3, { num_key_value_heads: 8 }, /num_key_value_heads/],
     ["a head_dim that is not the rotated width", v3, { head_dim: 192 }, /head_dim/],
     ["channels in halves", v3, { rope_interleave: false }, /rope_interleave/],
-    ["quantisation", v3, { quantization_config: { quant_method: "gptq" } }, /quant_method.*fp8.*gptq/],
+    ["quantization", v3, { quantization_config: { quant_method: "gptq" } }, /quant_method.*fp8.*gptq/],
     ["fp8 format", v3, { quantization_config: { ...v3.quantization_config, fmt: "e5m2" } }, /fmt/],
     [
       "fp8 without blocks",
@@ -304,7 +304,7 @@ describe("toConfigJson", () => {
     expect(toConfigJson(parseConfig(v3), "fp8")).toMatchObject(v3);
   });
 
-  it("does not call weights quantised that were saved plainly", () => {
+  it("does not call weights quantized that were saved plainly", () => {
     const written = toConfigJson(parseConfig(v3), "bfloat16");
     expect(written.torch_dtype).toBe("bfloat16");
     expect("quantization_config" in written).toBe(false);

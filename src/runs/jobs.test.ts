@@ -1,10 +1,10 @@
-/** Preparing, training and quantizing as jobs: what they tell, what they leave when cancelled, who may watch. */
+/** Preparing, training and quantizing as jobs: what they tell, what they leave when canceled, who may watch. */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../engine/testing-folder.ts";
-import { JobCancelledError, MemoryQueue } from "../jobs/memory-queue.ts";
+import { JobCanceledError, MemoryQueue } from "../jobs/memory-queue.ts";
 import { load } from "../pretrained/node-load.ts";
 import { mergeConfig, preset } from "./config.ts";
 import { addRunJob, processRuns } from "./jobs.ts";
@@ -66,15 +66,15 @@ describe("preparing", () => {
   });
 
   it.each(["select", "tokenizer", "tokens"])(
-    "leaves nothing when it is cancelled in the stage %s",
+    "leaves nothing when it is canceled in the stage %s",
     async (stage) => {
       await using jobs = queue();
-      const out = join(root, `cancelled-${stage}`);
+      const out = join(root, `canceled-${stage}`);
       const job = await addRunJob(jobs, "prepare", { folder: texts, out, config });
       for await (const { event } of job.events()) if (event.stage === stage) break;
       await job.cancel();
-      await expect(job.result()).rejects.toBeInstanceOf(JobCancelledError);
-      expect(readdirSync(root).filter((name) => name.startsWith(`cancelled-${stage}`))).toEqual([]);
+      await expect(job.result()).rejects.toBeInstanceOf(JobCanceledError);
+      expect(readdirSync(root).filter((name) => name.startsWith(`canceled-${stage}`))).toEqual([]);
     },
   );
 });
@@ -107,10 +107,10 @@ describe("training", () => {
     expect(stepOf(tail[0])).toBe(6);
   });
 
-  it("saves and lets go of the run when it is cancelled, so that another job goes on from there", async () => {
+  it("saves and lets go of the run when it is canceled, so that another job goes on from there", async () => {
     await using jobs = queue();
     // More steps than any machine makes before the request arrives.
-    const folder = await prepared("cancelled", 1_000_000);
+    const folder = await prepared("canceled", 1_000_000);
     let saved = 0;
     for (const _ of ["first", "second"]) {
       const job = await addRunJob(jobs, "train", { folder, threads: 1 });
@@ -155,13 +155,13 @@ describe("quantizing", () => {
     expect((await without.result()).divergence).toBeNull();
   });
 
-  it("leaves nothing when it is cancelled", async () => {
+  it("leaves nothing when it is canceled", async () => {
     await using jobs = queue();
     const out = join(root, "model-none");
     const job = await addRunJob(jobs, "quantize", { model, out, dtype: "q4", threads: 1 });
     for await (const { event } of job.events()) if (event.type === "loaded") break;
     await job.cancel();
-    await expect(job.result()).rejects.toBeInstanceOf(JobCancelledError);
+    await expect(job.result()).rejects.toBeInstanceOf(JobCanceledError);
     expect(readdirSync(root).filter((name) => name.startsWith("model-none"))).toEqual([]);
   });
 });

@@ -25,14 +25,14 @@ export interface PrepareEvent {
 
 /** What each kind takes, tells and gives. */
 export interface RunJobs {
-  /** Cancelled, it leaves no folder. */
+  /** Canceled, it leaves no folder. */
   readonly prepare: { task: PrepareTask; event: PrepareEvent; result: PreparedRun };
   /**
-   * Cancelled, it finishes the step in progress, saves, and gives what it has: a `TrainedRun` that is not finished, from
+   * Canceled, it finishes the step in progress, saves, and gives what it has: a `TrainedRun` that is not finished, from
    * which another job continues with the same bits.
    */
   readonly train: { task: TrainingTask; event: TrainEvent; result: TrainedRun };
-  /** Cancelled, it leaves no folder. */
+  /** Canceled, it leaves no folder. */
   readonly quantize: { task: QuantizeTask; event: QuantizeEvent; result: QuantizeResult };
 }
 

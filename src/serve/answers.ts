@@ -60,7 +60,7 @@ export interface WholeChoice {
 
 const nothing: ChoiceUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
 
-/** Reads a generation to its end. @throws RequestError if it fails, JobCancelledError */
+/** Reads a generation to its end. @throws RequestError if it fails, JobCanceledError */
 export async function collect(stream: GenerationReader): Promise<WholeChoice[]> {
   const choices = Array.from(
     { length: stream.choices },

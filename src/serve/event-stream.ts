@@ -46,7 +46,7 @@ export function eventStream(
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let quiet: NodeJS.Timeout | undefined;
-  let cancelled = false;
+  let canceled = false;
   return new ReadableStream<Uint8Array>({
     start(controller) {
       quiet = setInterval(() => {
@@ -57,14 +57,14 @@ export function eventStream(
       quiet?.refresh();
       try {
         const next = await chunks.next();
-        if (cancelled) return;
+        if (canceled) return;
         if (!next.done) {
           controller.enqueue(encoder.encode(form.chunk(next.value)));
           return;
         }
         if (form.end !== "") controller.enqueue(encoder.encode(form.end));
       } catch (error) {
-        if (cancelled) return;
+        if (canceled) return;
         onCancel();
         const known = apiError(error);
         if (known === null) onError(error);
@@ -75,7 +75,7 @@ export function eventStream(
       controller.close();
     },
     cancel() {
-      cancelled = true;
+      canceled = true;
       clearInterval(quiet);
       onCancel();
     },

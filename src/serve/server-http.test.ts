@@ -238,7 +238,7 @@ describe("around generation", () => {
   });
 
   it("frees a slot when the client leaves, streaming or not", async () => {
-    const before = await test.metric('deepseek_ts_generations_total{reason="cancelled"}');
+    const before = await test.metric('deepseek_ts_generations_total{reason="canceled"}');
     const long = {
       model: "tiny",
       messages: user("be"),
@@ -255,7 +255,7 @@ describe("around generation", () => {
     await expect(whole).rejects.toThrow();
     await until(async () => (await test.metric("deepseek_ts_generations_running")) === 0);
     await until(
-      async () => (await test.metric('deepseek_ts_generations_total{reason="cancelled"}')) === before + 2,
+      async () => (await test.metric('deepseek_ts_generations_total{reason="canceled"}')) === before + 2,
     );
     expect(await test.metric("deepseek_ts_jobs_active")).toBe(0);
   });

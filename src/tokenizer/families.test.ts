@@ -50,7 +50,7 @@ describe("FAMILIES", () => {
 });
 
 describe("the letter class of LLM-100K", () => {
-  it("is built from numbers, so that normalisation cannot change it", () => {
+  it("is built from numbers, so that normalization cannot change it", () => {
     const json = JSON.stringify(preTokenizerJson("llm-100k"));
     for (const code of [0x2126, 0x212a, 0x1fbe]) expect(json).toContain(String.fromCodePoint(code));
     expect(classBody("41-5A B5")).toBe("A-Zµ");

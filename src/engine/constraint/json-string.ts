@@ -38,7 +38,7 @@ export function utf8Ranges(low: number, high: number): ByteRanges[] {
   return [first.map((byte, i) => [byte, last[i]] as const)];
 }
 
-/** Adds paths for byte sequences, sharing what they have in common towards their end. */
+/** Adds paths for byte sequences, sharing what they have in common toward their end. */
 class Paths {
   readonly nfa: Nfa;
   readonly #known = new Map<string, number>();
@@ -118,7 +118,7 @@ function anySpelling(budget: Budget): Dfa {
   ];
   spell(start, high, D, high8toB, HEX, HEX);
   spell(high, end, D, lowCtoF, HEX, HEX);
-  return finish(nfa.determinise(start, end))!;
+  return finish(nfa.determinize(start, end))!;
 }
 
 /** The parts that plain strings are made of, one set for a grammar. */
@@ -183,5 +183,5 @@ export function freeTextDfa(budget: Budget): Dfa {
   const paths = new Paths(nfa);
   const start = nfa.state();
   for (const way of utf8Ranges(0, 0x10ffff)) paths.add(start, way, start);
-  return finish(nfa.determinise(start, start))!;
+  return finish(nfa.determinize(start, start))!;
 }

@@ -1,5 +1,5 @@
 /**
- * Nondeterministic automata and their determinisation. Symbols that no edge tells apart are treated as one, so that
+ * Nondeterministic automata and their determinization. Symbols that no edge tells apart are treated as one, so that
  * the work depends on the number of different classes in a pattern, not on their ranges. A link may stand under an
  * assertion about all of the input that follows (a lookahead): what is asserted is itself an automaton, and runs along
  * until it accepts whatever comes or refuses. All work is counted against a budget: it can be exponential.
@@ -84,12 +84,12 @@ export class Nfa {
   }
 
   /** The deterministic automaton of what leads from `start` to `end`; null if nothing does. */
-  *determinise(start: number, end: number): Slices<Dfa | null> {
+  *determinize(start: number, end: number): Slices<Dfa | null> {
     return (yield* this.classify(start, end, "anywhere", false))?.dfa ?? null;
   }
 
   /**
-   * As `determinise`, with classes of symbols that are not told apart. `place` is where the input begins; `endless`
+   * As `determinize`, with classes of symbols that are not told apart. `place` is where the input begins; `endless`
    * says that `end` reads all input without leaving it.
    */
   *classify(
@@ -193,7 +193,7 @@ interface Determination {
   readonly budget: Budget;
 }
 
-/** One determinisation. A thread is a state and the assertions that still run; threads are numbered by both. */
+/** One determinization. A thread is a state and the assertions that still run; threads are numbered by both. */
 class Determiniser {
   readonly #of: Determination;
   readonly #size: number;

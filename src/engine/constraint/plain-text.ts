@@ -36,7 +36,7 @@ function* utf8Dfa(dfa: Dfa, budget: Budget): Slices<Dfa | null> {
       }
     }
   }
-  return yield* nfa.determinise(states[0], end);
+  return yield* nfa.determinize(states[0], end);
 }
 
 /** The texts that `pattern` matches from beginning to end. @throws ConfigError for what is not supported, or matches none */

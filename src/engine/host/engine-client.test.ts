@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { JobCancelledError } from "../../jobs/memory-queue.ts";
+import { JobCanceledError } from "../../jobs/memory-queue.ts";
 import { type EngineChannel, EngineClient } from "./engine-client.ts";
 import type { GenerationNews } from "./generation-job.ts";
 import type { ChoiceUsage, FromEngine, GenerationRequest, ModelInfo, ToEngine } from "./protocol.ts";
@@ -107,11 +107,11 @@ describe("a generation", () => {
     expect(await client.generation("answer-2")).toBeNull();
   });
 
-  it("ends where it is cancelled, once the host has freed its place", async () => {
+  it("ends where it is canceled, once the host has freed its place", async () => {
     const { client, sent, say } = await connected();
     const early = await client.generate(request());
     const late = await client.generate(request());
-    const cancelled = early.cancel("no longer wanted");
+    const canceled = early.cancel("no longer wanted");
     await turn();
     say({ type: "accepted", id: 2, choices: 1 });
     await late.accepted();
@@ -125,14 +125,14 @@ describe("a generation", () => {
     const cancels = sent.filter(({ type }) => type === "cancel");
     expect(cancels).toEqual([1, 2].map((id) => ({ type: "cancel", id })));
     say({ type: "accepted", id: 1, choices: 1 });
-    say({ type: "cancelled", id: 1 });
-    say({ type: "cancelled", id: 2 });
-    await Promise.all([cancelled, second]);
-    await expect(reading).rejects.toBeInstanceOf(JobCancelledError);
+    say({ type: "canceled", id: 1 });
+    say({ type: "canceled", id: 2 });
+    await Promise.all([canceled, second]);
+    await expect(reading).rejects.toBeInstanceOf(JobCanceledError);
     await expect(early.job.result()).rejects.toThrow(/no longer wanted/);
     expect([early.job.info().state, late.job.info().state, client.active]).toEqual([
-      "cancelled",
-      "cancelled",
+      "canceled",
+      "canceled",
       0,
     ]);
   });

@@ -166,8 +166,8 @@ export class EngineClient {
         this.#relays.delete(message.id);
         break;
       }
-      case "cancelled":
-        this.#relays.get(message.id)?.reject(new DOMException("The job was cancelled.", "AbortError"));
+      case "canceled":
+        this.#relays.get(message.id)?.reject(new DOMException("The job was canceled.", "AbortError"));
         this.#relays.delete(message.id);
         break;
       case "answer":

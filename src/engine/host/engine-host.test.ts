@@ -75,17 +75,17 @@ it("generates where nobody reads, and tells it afterwards from any event", async
   expect(await textOf(await client.generate(completion(40)))).toBe(whole);
 });
 
-it("goes on when its reader leaves, and frees its place when it is cancelled", async () => {
+it("goes on when its reader leaves, and frees its place when it is canceled", async () => {
   const job = await client.generate(completion(4000));
   for await (const news of job) if (news.type === "delta") break;
   const before = job.job.info().lastEvent;
   await vi.waitFor(() => expect(job.job.info().lastEvent).toBeGreaterThan(before + 5), 20_000);
   expect(await client.figures()).toMatchObject({ running: 1 });
   await job.cancel();
-  expect(job.job.info().state).toBe("cancelled");
+  expect(job.job.info().state).toBe("canceled");
   const figures = await client.figures();
   expect(figures).toMatchObject({ running: 0, waiting: 0 });
-  expect(figures!.ended.cancelled).toBe(1);
+  expect(figures!.ended.canceled).toBe(1);
   // Nothing of it comes any more.
   const after = job.job.info().lastEvent;
   await textOf(await client.generate(completion(20)));

@@ -92,7 +92,7 @@ export class EngineHost {
       case "cancel":
         this.#cancel(message.id);
         this.#flush();
-        this.#options.send({ type: "cancelled", id: message.id });
+        this.#options.send({ type: "canceled", id: message.id });
         return false;
       case "tokenize":
         this.#begin(message.id, () => this.#tokenize(message.id, message.request));
@@ -323,7 +323,7 @@ export class EngineHost {
     const aborted = !cutByText && stopReason === "aborted";
     const reason: FinishReason =
       !cutByText && stopReason === "length" ? "length" : text.calls > 0 ? "tool_calls" : "stop";
-    this.#count(aborted ? "cancelled" : reason);
+    this.#count(aborted ? "canceled" : reason);
     const usage: ChoiceUsage = {
       promptTokens: plan.prompt.length,
       cachedTokens,
@@ -331,7 +331,7 @@ export class EngineHost {
       reasoningTokens: text.reasoningTokens,
     };
     if (!this.#jobs.has(id)) return;
-    if (aborted) throw requestFailed("The generation was cancelled by the engine.");
+    if (aborted) throw requestFailed("The generation was canceled by the engine.");
     this.#later.push({ type: "finished", id, choice, reason, usage });
     this.#schedule();
   }
@@ -341,7 +341,7 @@ export class EngineHost {
   }
 
   #cancel(id: number): void {
-    if (this.#planning.cancel(id)) this.#count("cancelled");
+    if (this.#planning.cancel(id)) this.#count("canceled");
     const generations = this.#jobs.get(id) ?? [];
     this.#jobs.delete(id);
     for (const generation of generations) generation.cancel();

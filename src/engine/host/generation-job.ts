@@ -46,7 +46,7 @@ export class GenerationJob implements GenerationReader {
     return this.job.id;
   }
 
-  /** Resolves once the engine has the request in its queue. @throws RequestError if it is refused, JobCancelledError */
+  /** Resolves once the engine has the request in its queue. @throws RequestError if it is refused, JobCanceledError */
   async accepted(): Promise<void> {
     for await (const _ of this.job.events()) return;
     await this.job.result();
@@ -56,7 +56,7 @@ export class GenerationJob implements GenerationReader {
    * The news behind event number `after`, then new ones as they come, up to the end of the last choice. Leaving the
    * iteration, or aborting `signal`, ends the reading and not the generation.
    * @throws RequestError if the generation fails, or this reader is so slow that events were dropped;
-   * JobCancelledError if it is canceled
+   * JobCanceledError if it is canceled
    */
   async *news(after = 0, signal?: AbortSignal): AsyncGenerator<GenerationNews, void> {
     let last = after;

@@ -170,7 +170,7 @@ describe("while a text of 700 kB is planned", () => {
     else expect(message).toMatchObject({ error: { code: "context_length_exceeded" } });
   });
 
-  it("cancelling frees at once: nothing is answered, nothing waits", async () => {
+  it("canceling frees at once: nothing is answered, nothing waits", async () => {
     const host = await open();
     host.submit(1, completion([LONG]));
     host.post({
@@ -184,7 +184,7 @@ describe("while a text of 700 kB is planned", () => {
     expect((await host.figures(4)).waiting).toBe(0);
     await new Promise((resolve) => setTimeout(resolve, 20));
     const told = host.said.filter((message) => "id" in message && message.id < 3);
-    expect(told.map(({ type }) => type)).toEqual(["cancelled", "cancelled"]);
+    expect(told.map(({ type }) => type)).toEqual(["canceled", "canceled"]);
   });
 
   it("no more of them are begun than could run and wait", async () => {
@@ -222,7 +222,7 @@ it("goes on with streams while a large schema is compiled, which can be given up
   expect(short).toBeLessThan(to);
   expect(host.deltas(1, from, to).length).toBeGreaterThan(5);
   const told = host.said.filter((other) => "id" in other && other.id === 3);
-  expect(told.map(({ type }) => type)).toEqual(["cancelled"]);
+  expect(told.map(({ type }) => type)).toEqual(["canceled"]);
 });
 
 it("scores a prompt once, whatever the number of choices", async () => {

@@ -222,7 +222,7 @@ export type FromEngine =
       readonly usage: ChoiceUsage;
     }
   /** The answer to `cancel`, once the job's places are free; nothing of the job comes after it. */
-  | { readonly type: "cancelled"; readonly id: number }
+  | { readonly type: "canceled"; readonly id: number }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }
   | { readonly type: "log"; readonly text: string }
   | { readonly type: "stopped" };

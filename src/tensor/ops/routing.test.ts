@@ -33,7 +33,7 @@ function topK(values: readonly number[], k: number): number[] {
   return [...taken];
 }
 
-/** One row as the released modelling code writes it: masks over all experts, then top-k. */
+/** One row as the released modeling code writes it: masks over all experts, then top-k. */
 function bruteForce(logits: readonly number[], bias: readonly number[] | null, o: RouteOptions) {
   const exps = logits.map((x) => Math.exp(x));
   const total = exps.reduce((a, b) => a + b, 0);
