@@ -8,6 +8,7 @@
 import { parseArgs } from "node:util";
 import { type CpuBackend, createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { attention } from "../src/tensor/ops/attention.ts";
+import { attentionBidirectional } from "../src/tensor/ops/attention-bidirectional.ts";
 import { AttentionState, finishAttention, foldAttention } from "../src/tensor/ops/attention-fold.ts";
 import { attentionSequences } from "../src/tensor/ops/attention-sequences.ts";
 import { copy } from "../src/tensor/ops/memory.ts";
@@ -41,6 +42,14 @@ const decoding: Shape[] = [
   { name: "absorbed 16 heads 8K", B: 1, T: 1, S: 8192, H: 16, kv: 1, D: 576, Dv: 512, absorbed: true },
   { name: "absorbed 128 heads 4K", B: 1, T: 1, S: 4096, H: 128, kv: 1, D: 576, Dv: 512, absorbed: true },
   { name: "64K keys, 4 queries", B: 1, T: 4, S: 65536, H: 16, kv: 1, D: 80, Dv: 64, absorbed: true },
+];
+
+/** Vision towers: one image, tokens of the grid and the window, relative positions of SAM. */
+const towers = [
+  { name: "SigLIP-L 576 tokens", side: 24, window: 24, H: 16, D: 64, relative: false },
+  { name: "SigLIP-SO400M 729 tokens", side: 27, window: 27, H: 16, D: 72, relative: false },
+  { name: "SAM-B global, 4096 tokens", side: 64, window: 64, H: 12, D: 64, relative: true },
+  { name: "SAM-B 25 windows of 196", side: 64, window: 14, H: 12, D: 64, relative: true },
 ];
 
 /** Steps of decoding and prefill over caches of latents (width 576, values 512) and of grouped keys. */
@@ -194,6 +203,50 @@ export async function run(
     ratios[`${label}, of the limit`] = Number(share.toFixed(3));
     log(`${"".padEnd(32)} ${share.toFixed(2)} of the limit`);
   };
+  for (const { name: label, side, window, H, D, relative } of towers) {
+    if (!label.includes(values.only)) continue;
+    using _scope = new Scope(device);
+    const qkv = noise(device, 1, side ** 2, 3, H, D);
+    const [padding, rows, columns] = [
+      noise(device, 3, H, D),
+      ...[0, 1].map(() => noise(device, 2 * window - 1, D)),
+    ];
+    const options = {
+      ...{ scale: D ** -0.5, grid: [side, side] as const, window: [window, window] as const, padding },
+      ...(relative && { relative: { rows, columns } }),
+    };
+    // Products of queries with keys and values; those with the tables count as cost, as in the reference.
+    const flops = 4 * side ** 2 * window ** 2 * H * D;
+    const bytes = 4 * side ** 2 * 4 * H * D;
+    const runs = Math.max(5, Math.min(40, Math.round(4e10 / flops)));
+    await limited(label, flops, bytes, () => void attentionBidirectional(qkv, options), runs);
+    const inputs = [qkv, padding, rows, columns];
+    for (const x of inputs) x.requiresGrad = true;
+    const dy = noise(device, 1, side ** 2, H, D);
+    const backward = await time(
+      async () => {
+        using tape = new Tape(device);
+        const y = attentionBidirectional(qkv, options);
+        await tape.keep(y).slice(0, 1).data();
+        limits.measure(wide);
+        const begin = performance.now();
+        tape.backwardFrom([y], [dy]);
+        await qkv.grad!.slice(0, 1).data();
+        const ms = performance.now() - begin;
+        for (const x of inputs) {
+          x.grad?.dispose();
+          x.grad = null;
+        }
+        return ms;
+      },
+      Math.max(3, runs >> 2),
+    );
+    report(`${label}, backward`, 2.5 * flops, bytes, backward);
+    const share = (2.5 * flops) / limits.gflops / 1e6 / backward.best;
+    ratios[`${label}, backward, of the limit`] = Number(share.toFixed(3));
+    log(`${"".padEnd(32)} ${share.toFixed(2)} of the limit`);
+  }
+
   const [D, Dv] = [576, 512];
   for (const { name: label, S, dtype, H, sequences } of [...cached, ...many]) {
     if (!label.includes(values.only)) continue;

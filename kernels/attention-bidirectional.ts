@@ -36,8 +36,8 @@ const MOST_ROWS: i32 = 208;
 const FEWEST_ROWS: i32 = 48;
 /** Units wanted: enough for threads of unequal speed to end together. */
 const UNITS_WANTED: i32 = 16;
-/** Keys of a block, a multiple of six. */
-const KEYS: i32 = 48;
+/** Most keys of a block, a multiple of six. */
+const KEYS: i32 = 120;
 
 // @ts-ignore: decorator
 @inline
@@ -72,6 +72,10 @@ export function attention_bidirectional(a: usize): void {
   const enough = min(ceilDiv(keys, FEWEST_ROWS), ceilDiv(UNITS_WANTED, batch * windows * heads));
   const blocks = max(ceilDiv(keys, MOST_ROWS), enough);
   const rows = (ceilDiv(keys, blocks) + 15) & ~15;
+
+  // Blocks of about equal size, in whole tiles.
+  const keyBlocks = ceilDiv(keys, KEYS);
+  const blockKeys = ceilDiv(ceilDiv(keys, keyBlocks), 6) * 6;
 
   const relative = rowTable != 0;
   const rowBytes = (<usize>width) << 2;
@@ -121,8 +125,8 @@ export function attention_bidirectional(a: usize): void {
       const to = relativePanels + <usize>p * relativeStep;
       relativePanel(panel, first + (p << 4), lanes, to, lanes <= 8, constants);
     }
-    for (let key = 0; key < keys; key += KEYS) {
-      const count = min(KEYS, keys - key);
+    for (let key = 0; key < keys; key += blockKeys) {
+      const count = min(blockKeys, keys - key);
       copyKeys(head, key, count, kCopy, vCopy);
       for (let p = 0; p < panels; p++) {
         const half = n - (p << 4) <= 8;

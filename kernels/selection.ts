@@ -28,11 +28,7 @@ function flip4(bits: v128): v128 {
 @inline
 function key4(x: v128): v128 {
   const key = flip4(f32x4.add(x, f32x4.splat(0)));
-  return v128.bitselect(
-    i32x4.splat(i32.MAX_VALUE),
-    i32x4.max_s(key, i32x4.splat(GONE + 1)),
-    f32x4.ne(x, x),
-  );
+  return v128.bitselect(i32x4.splat(i32.MAX_VALUE), i32x4.max_s(key, i32x4.splat(GONE + 1)), f32x4.ne(x, x));
 }
 
 // @ts-ignore: decorator
