@@ -52,8 +52,13 @@ export class Linear {
     return this.matrix.weight;
   }
 
+  /** The bias, `[outputs]`; null if there is none. */
+  get bias(): Tensor | null {
+    return this.#bias?.tensor ?? null;
+  }
+
   /** `x: [.., inputs]` to `[.., outputs]`. @throws ShapeError */
   forward(x: Tensor): Tensor {
-    return linear(x, this.matrix.weight, this.#bias?.tensor ?? null, this.#activation);
+    return linear(x, this.matrix.weight, this.bias, this.#activation);
   }
 }
