@@ -4,7 +4,7 @@
  * schemas come from outside and products can be large. Left out: minimization.
  */
 import { ConfigError } from "../../tensor/errors.ts";
-import type { Slices } from "../../tokenizer/slices.ts";
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 
 /** A deterministic automaton. State 0 is the start; from every state acceptance can be reached. */
 export interface Dfa {
@@ -299,27 +299,52 @@ export function* exploreDfa<S>(
   return out.build();
 }
 
-/** The automaton of a finite set of inputs: their prefix tree. Null for no inputs. */
-export function literalsDfa(inputs: readonly ArrayLike<number>[]): Dfa | null {
-  const children: Map<number, number>[] = [new Map()];
-  const accepting = [false];
-  for (const input of inputs) {
-    let state = 0;
-    for (let i = 0; i < input.length; i++) {
-      let next = children[state].get(input[i]);
-      if (next === undefined) {
-        next = children.push(new Map()) - 1;
-        accepting.push(false);
-        children[state].set(input[i], next);
-      }
-      state = next;
+/** The order of inputs, symbol by symbol. */
+function compareInputs(a: Uint8Array, b: Uint8Array): number {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return a.length - b.length;
+}
+
+/**
+ * The automaton of a finite set of inputs: their prefix tree, level by level. A state is a range of the sorted inputs,
+ * those that begin alike; arrays keep it small for texts of a megabyte. Null for no inputs.
+ */
+export function* literalsDfa(inputs: readonly Uint8Array[]): Slices<Dfa | null> {
+  if (inputs.length === 0) return null;
+  const sorted = [...inputs].sort(compareInputs);
+  const most = sorted.reduce((sum, { length }) => sum + length, 1);
+  const accepting = new Uint8Array(most);
+  const offsets = new Int32Array(most + 1);
+  const symbols = new Int32Array(most);
+  const [from, to, depths] = [new Int32Array(most), new Int32Array(most), new Int32Array(most)];
+  to[0] = sorted.length;
+  const pace = new Pace();
+  let size = 1;
+  for (let state = 0; state < size; state++) {
+    const depth = depths[state];
+    offsets[state] = size - 1;
+    let at = from[state];
+    // Inputs that end here come first.
+    for (; at < to[state] && sorted[at].length === depth; at++) accepting[state] = 1;
+    while (at < to[state]) {
+      const symbol = sorted[at][depth];
+      symbols[size - 1] = symbol;
+      depths[size] = depth + 1;
+      from[size] = at;
+      while (at < to[state] && sorted[at][depth] === symbol) at++;
+      to[size++] = at;
     }
-    accepting[state] = true;
+    if (pace.due(1 + to[state] - from[state])) yield;
   }
-  const out = new DfaBuilder(null);
-  children.forEach((map, state) => {
-    out.begin(accepting[state]);
-    for (const [symbol, to] of [...map].sort((a, b) => a[0] - b[0])) out.add(symbol, symbol, to);
-  });
-  return out.build();
+  offsets[size] = size - 1;
+  const lows = symbols.slice(0, size - 1);
+  // Each edge leads to the next state.
+  const targets = new Int32Array(size - 1);
+  for (let edge = 0; edge < targets.length; edge++) targets[edge] = edge + 1;
+  return {
+    ...{ size, lows, highs: lows, targets },
+    accepting: accepting.slice(0, size),
+    offsets: offsets.slice(0, size + 1),
+  };
 }

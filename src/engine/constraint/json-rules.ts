@@ -54,7 +54,7 @@ export class JsonItems {
 
   /** A literal text, not empty. */
   text(text: string): Item {
-    return this.#once(`text ${text}`, () => literalsDfa([utf8.encode(text)])!);
+    return this.#once(`text ${text}`, () => finish(literalsDfa([utf8.encode(text)]))!);
   }
 
   /** The parts one after the other, with spaces allowed after `:` and `,`. */
@@ -99,7 +99,7 @@ export class JsonItems {
   }
 
   literals(texts: readonly string[]): Item {
-    return dfaItem(literalsDfa(texts.map((text) => utf8.encode(text)))!);
+    return dfaItem(finish(literalsDfa(texts.map((text) => utf8.encode(text))))!);
   }
 
   number(): Item {

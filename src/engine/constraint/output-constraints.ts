@@ -40,7 +40,7 @@ const where = "constraint";
 const utf8 = new TextEncoder();
 const DEEPEST = 64;
 
-function texts(list: readonly string[], json: JsonItems): Item {
+function* texts(list: readonly string[], json: JsonItems): Slices<Item> {
   const bytes = list.map((text) => utf8.encode(text));
   const total = bytes.reduce((sum, { length }) => sum + length, 0);
   if (list.length === 0 || total > 1 << 20) {
@@ -51,7 +51,7 @@ function texts(list: readonly string[], json: JsonItems): Item {
     });
   }
   json.budget.spend(total);
-  return dfaItem(literalsDfa(bytes)!);
+  return dfaItem((yield* literalsDfa(bytes))!);
 }
 
 function count(name: string, value: number, most: number): number {
@@ -78,7 +78,9 @@ function* partItem(
     for (const next of parts) items.push(yield* inner(next));
     return items;
   }
-  if ("text" in part) return part.text === "" ? json.rule(new Sequence([])) : texts([part.text], json);
+  if ("text" in part) {
+    return part.text === "" ? json.rule(new Sequence([])) : yield* texts([part.text], json);
+  }
   if ("token" in part) {
     const { vocabularySize = Number.POSITIVE_INFINITY } = options;
     if (Number.isInteger(part.token) && part.token >= 0 && part.token < vocabularySize) {
@@ -151,5 +153,5 @@ export function choiceConstraint(
   options: ConstraintOptions,
 ): TokenConstraint {
   const json = jsonItems(options);
-  return grammarConstraint(texts(strings, json), json.strings, tokenizer, options);
+  return grammarConstraint(finish(texts(strings, json)), json.strings, tokenizer, options);
 }
