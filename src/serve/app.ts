@@ -296,7 +296,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   });
   app.post("/detokenize", async (c) => {
     const tokens = parseDetokenize(await json(c));
-    const text = await working(state).detokenize(tokens);
+    const text = await working(state).detokenize(tokens, c.req.raw.signal);
     // The same under the names that other servers have for it.
     return c.json({ text, prompt: text, content: text });
   });

@@ -298,9 +298,9 @@ export class EngineClient {
     return (await this.#ask((id) => ({ type: "tokenize", id, request }), signal)) as number[];
   }
 
-  /** Text of ids. @throws RequestError */
-  async detokenize(tokens: readonly number[]): Promise<string> {
-    return (await this.#ask((id) => ({ type: "detokenize", id, tokens }))) as string;
+  /** Text of ids. Aborting `signal` ends the work. @throws RequestError, the signal's reason */
+  async detokenize(tokens: readonly number[], signal?: AbortSignal): Promise<string> {
+    return (await this.#ask((id) => ({ type: "detokenize", id, tokens }), signal)) as string;
   }
 
   /** The engine's figures; the last known ones if a step takes long; null before any. @throws RequestError */

@@ -4,7 +4,7 @@
  */
 
 import { DeepseekError } from "../../tensor/errors.ts";
-import type { Slices } from "../../tokenizer/slices.ts";
+import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import { type Engine, EngineFailedError, QueueFullError } from "../engine.ts";
 import type { Generation } from "../generation.ts";
 import type { EngineRequest } from "../job.ts";
@@ -28,6 +28,9 @@ import { SlicedWork } from "./sliced-work.ts";
 
 /** What a refused client is told to wait: queues move within seconds. */
 const RETRY_SECONDS = 1;
+
+/** What decoding a token costs, in the characters of `Pace`. */
+const DECODED = 8;
 
 export interface HostOptions {
   /** Whether generations draft with the multi-token-prediction module, if nothing constrains them. */
@@ -98,9 +101,7 @@ export class EngineHost {
         this.#begin(message.id, () => this.#tokenize(message.id, message.request));
         return false;
       case "detokenize":
-        this.#answer(message.id, () =>
-          this.#options.send({ type: "answer", id: message.id, value: this.#detokenize(message.tokens) }),
-        );
+        this.#begin(message.id, () => this.#detokenize(message.id, message.tokens));
         return false;
       case "metrics":
         this.#options.send({ type: "answer", id: message.id, value: this.figures() });
@@ -189,13 +190,21 @@ export class EngineHost {
     this.#options.send({ type: "log", text: `error: ${text}` });
   }
 
-  #detokenize(tokens: readonly number[]): string {
+  *#detokenize(id: number, tokens: readonly number[]): Slices<void> {
+    const pace = new Pace();
+    const decoder = this.#model.tokenizer.streamDecoder();
+    const parts: string[] = [];
     try {
-      return this.#model.tokenizer.decode(tokens);
+      for (const token of tokens) {
+        parts.push(decoder.push(token));
+        if (pace.due(DECODED)) yield;
+      }
     } catch (error) {
       if (!(error instanceof DeepseekError)) throw error;
       throw invalidRequest(error.message, "tokens", "invalid_token");
     }
+    parts.push(decoder.end());
+    this.#options.send({ type: "answer", id, value: parts.join("") });
   }
 
   *#tokenize(id: number, request: TokenizeRequest): Slices<void> {

@@ -198,6 +198,26 @@ describe("while a text of 700 kB is planned", () => {
   });
 });
 
+it("goes on with streams while half a million ids are decoded, to the text that they are", async () => {
+  const host = await open();
+  const ids = (text: string, id: number) => {
+    host.post({ type: "tokenize", id, request: { text, addSpecialTokens: false, parseSpecial: false } });
+    return host.answer(id).then(({ message }) => (message as { value: number[] }).value);
+  };
+  const text = "the of, Grüße 你好! ";
+  const some = await ids(text, 1);
+  const times = Math.ceil(500_000 / some.length);
+  host.submit(2, completion(["the of"], { maxTokens: 4000 }));
+  await host.found(({ type }) => type === "deltas");
+  const from = host.said.length;
+  host.post({ type: "detokenize", id: 3, tokens: Array(times).fill(some).flat() });
+  const { at: to, message } = await host.answer(3);
+  expect((message as { value: string }).value).toBe(text.repeat(times));
+  expect(host.deltas(2, from, to).length).toBeGreaterThan(5);
+  host.post({ type: "detokenize", id: 4, tokens: [some[0], 1e6] });
+  expect((await host.answer(4)).message).toMatchObject({ error: { kind: "invalid", param: "tokens" } });
+});
+
 it("goes on with streams while a large schema is compiled, which can be given up", async () => {
   const host = await open();
   host.submit(1, completion(["the of"], { maxTokens: 4000 }));
