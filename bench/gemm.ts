@@ -1,6 +1,6 @@
 /**
  * Matrix products: squares, the shapes of training in their three forms, experts and the few rows of decoding,
- * beside what the bare inner loop computes and what memory delivers in the same moment. Runs on a device with all
+ * compared with what the bare inner loop computes and what memory delivers in the same moment. Runs on a device with all
  * threads; rounds are interleaved, figures are medians.
  */
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";

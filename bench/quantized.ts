@@ -1,6 +1,6 @@
 /**
- * Products with quantized weights: bytes of weights read per second where a few tokens are decoded, beside what
- * memory delivers in the same round, and multiply-adds per second over many tokens, beside f32 weights.
+ * Products with quantized weights: bytes of weights read per second where a few tokens are decoded, compared with what
+ * memory delivers in the same round, and multiply-adds per second over many tokens, compared with f32 weights.
  *
  * Matrices are 2816 x 2048 (experts 2 x 1408 x 2048, 6 of 64) and used in turn, more than 500 MB in total, so that no
  * cache holds them. All threads; rounds are interleaved, figures are medians. What it does not show: the rest of a

@@ -14,7 +14,7 @@ export interface BenchmarkResult {
   readonly ratios?: Record<string, number>;
 }
 
-/** What each file beside this one exports. */
+/** What each file next to this one exports. */
 export interface Benchmark {
   readonly name: string;
   run(log: (line: string) => void, args?: string[]): Promise<BenchmarkResult>;

@@ -40,13 +40,13 @@ const add = (prompt: string, maxTokens: number, id?: string) =>
     { id },
   );
 
-// Nobody reads while these run.
+// These run without a reader.
 await add("export function ", 24, "first");
 const second = await add("return a + ", 24, "second");
 const { text } = await second.result();
 console.log(`second: ${JSON.stringify(text)}`);
 
-// Anybody who knows the id reads later, from any event.
+// Their events can be read later by id, from any number.
 const first = await queue.get<TextChunk, TextResult>("first");
 await first!.result();
 let tail = "";

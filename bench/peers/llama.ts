@@ -1,5 +1,5 @@
 /**
- * This package beside node-llama-cpp on the same weights: a random 4-layer model of DeepSeek-V2's shape (1.96B
+ * This package compared with node-llama-cpp on the same weights: a random 4-layer model of DeepSeek-V2's shape (1.96B
  * parameters, 64 experts of 1408, Q4_0 throughout), exported to GGUF by us, opened by both, measured in turn.
  *
  * The limit of decoding is memory: a token reads the weights it activates once, 0.22 GB here. Prefill and batches

@@ -47,7 +47,7 @@ export async function startPeer(python: string, options: readonly string[]): Pro
     child.once("error", reject);
     child.once("close", (code) => reject(new Error(`the peer ended with code ${code}: ${complaints}`)));
   });
-  // Only a wait that is under way wants to hear of it.
+  // Only a pending wait needs to be told.
   closed.catch(() => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async () => {

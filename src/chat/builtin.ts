@@ -3,7 +3,7 @@
  * the released models were trained on: User/Assistant in plain text (LLM, MoE, V2, Coder-V2), `### Instruction:`
  * (Coder v1) and the token layout of V2.5, V3, R1 and V3.1. Where the original writes fixed English text, the text
  * here is another one: Coder's preamble (`preamble` overrides it; a system message replaces it) and the description
- * of tools, which V3's own template leaves to the caller. They are Jinja, so that they can be saved beside a model.
+ * of tools, which V3's own template leaves to the caller. They are Jinja, so that they can be saved next to a model.
  */
 import type { ModelType } from "../models/config.ts";
 import { ConfigError } from "../tensor/errors.ts";

@@ -71,7 +71,7 @@ export interface ChatTemplate {
   encode(messages: readonly Message[], options?: RenderOptions): number[];
   /** Both at once. @throws ConfigError */
   prompt(messages: readonly Message[], options?: RenderOptions): ChatPrompt;
-  /** The same with pauses, for whoever has others to serve meanwhile. @throws ConfigError */
+  /** The same with pauses, so that the caller can do other work in between. @throws ConfigError */
   promptSlices(messages: readonly Message[], options?: RenderOptions): Slices<ChatPrompt>;
   /** Reads the reply to a prompt; generation has to end at `stopIds` and the configuration's EOS. @throws ConfigError */
   reader(prompt: Pick<ChatPrompt, "opensReasoning">, options?: ReaderOptions): ReplyReader;

@@ -1,4 +1,4 @@
-/** The files that belong to a model beside its configuration and weights. */
+/** The files that belong to a model in addition to its configuration and weights. */
 import type { FileTree } from "./byte-source.ts";
 
 const COMPANION =

@@ -39,7 +39,7 @@ export function safetensorsDtypeOf(tensor: Tensor): "F32" | "BF16" | "F16" {
   return tensor.dtype === "bf16" ? "BF16" : tensor.dtype === "f16" ? "F16" : "F32";
 }
 
-/** A float tensor, ready to be saved under `name`; it is read when its turn comes. */
+/** A float tensor, ready to be saved under `name`; it is read when it is written. */
 export function tensorEntry(name: string, tensor: Tensor): SafetensorsEntry {
   const data = async () => {
     const raw = await tensor.raw();

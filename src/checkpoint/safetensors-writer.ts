@@ -7,7 +7,7 @@ import { type ByteSink, writeExactly } from "./byte-source.ts";
 import { elementCount } from "./safetensors.ts";
 import { type SafetensorsDtype, safetensorsDtypes } from "./safetensors-dtype.ts";
 
-/** A tensor to write; `data` is called once, when its turn comes. */
+/** A tensor to write; `data` is called once, in the order of the list. */
 export interface SafetensorsEntry {
   readonly name: string;
   readonly dtype: SafetensorsDtype;

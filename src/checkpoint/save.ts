@@ -12,7 +12,7 @@ import { safetensorsDtypes } from "./safetensors-dtype.ts";
 import { entryBytes, pieces, type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts";
 
 export interface SaveOptions {
-  /** `config.json` as it is to be written, or its text; `torch_dtype` is the caller's to set. */
+  /** `config.json` as it is to be written, or its text; the caller sets `torch_dtype`. */
   config: Record<string, unknown> | string;
   /** Largest size of a shard's tensors, 5 GB by default; one larger tensor gets its own shard. */
   maxShardBytes?: number;

@@ -5,7 +5,7 @@ import { readTextFile } from "../files/text-file.ts";
 import { type ChatTerminal, COMMAND_NAMES, isSavedConversation, type Line } from "./chat-loop.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 
-/** Lines that come faster than anybody types are pasted, and one message. */
+/** Lines that arrive faster than anyone types were pasted: they form one message. */
 const PASTE_MS = 20;
 
 /** A reply that takes longer than this to stop gets a notice. */
@@ -23,7 +23,7 @@ export interface TerminalStreams {
 
 /** A terminal that signals end: what is being replied is stopped, and the input ends. */
 export interface SignalledTerminal extends ChatTerminal, Disposable {
-  /** 143 after SIGTERM, 129 after SIGHUP, 130 after SIGINT from elsewhere, 141 if nobody reads the output; 0 before. */
+  /** 143 after SIGTERM, 129 after SIGHUP, 130 after SIGINT from elsewhere, 141 if the reader of the output has gone; 0 before. */
   readonly exitCode: number;
 }
 

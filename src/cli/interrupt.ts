@@ -1,6 +1,6 @@
 /**
  * Requests to stop: Ctrl-C, SIGTERM, a terminal that is closed, a reader of the output that is gone. The first asks to
- * finish and is answered at once; another one ends the process without more, once whoever sent it can have read the
+ * finish and is answered at once; another one ends the process without more, once the user can have read the
  * answer. Several that come together are one: npx and shells pass on a Ctrl-C that the program got already.
  */
 
@@ -18,7 +18,7 @@ export interface Interrupt extends Disposable {
 /** Listeners for a reader of standard output or standard error that is gone, the newest last. */
 const readerGone: (() => void)[] = [];
 
-/** Tells what runs that nobody reads its output any more; false if nothing that runs wants to know. */
+/** Reports to running work that its output is no longer read; false if no work handles that. */
 export function tellReaderGone(): boolean {
   const newest = readerGone.at(-1);
   newest?.();

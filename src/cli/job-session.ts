@@ -10,7 +10,7 @@ export interface JobSession<E> {
   onEvent(event: E): void;
   /** Answers the first request to stop; default: nothing, where the work ends at once. */
   onInterrupt?(): void;
-  /** Whether the work must end by itself where nobody reads the output any more, as after Ctrl-C; default false. */
+  /** Whether the work must end by itself if its output is no longer read, as after Ctrl-C; default false. */
   readonly outlivesReader?: boolean;
 }
 

@@ -25,7 +25,7 @@ export function errorText(error: unknown, debug: boolean): string {
 }
 
 /**
- * Ends the process quietly once nobody reads the stream (`deepseek-ts .. | head`, a terminal that was closed), and with
+ * Ends the process quietly once the reader of the stream has gone (`deepseek-ts .. | head`, a terminal that was closed), and with
  * one line if it cannot be written to. What must save first is asked to.
  */
 export function endWithReader(stream: NodeJS.WriteStream): void {

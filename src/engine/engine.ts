@@ -26,7 +26,7 @@ export interface EngineOptions {
   readonly maxBatch?: number;
   /** Most requests that wait beside those that run, up to 100,000; default 256. */
   readonly maxQueue?: number;
-  /** Prompt tokens of one pass, beside those of decoding sequences, up to 16,384; default 512. */
+  /** Prompt tokens of one pass, in addition to those of decoding sequences, up to 16,384; default 512. */
   readonly prefillChunk?: number;
   /** Most cached tokens, of running sequences and stored prefixes together; default 32768. */
   readonly cacheTokens?: number;
@@ -52,7 +52,7 @@ export interface EngineMetrics {
   readonly cacheBytes: number;
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
-  /** Sequences that gave up their cache for want of room and read their tokens again. */
+  /** Sequences that were preempted: cache evicted, tokens recomputed. */
   readonly preemptions: number;
 }
 

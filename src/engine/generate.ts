@@ -1,6 +1,6 @@
 /**
  * Token-level generation of one sequence: prefill in chunks, then one token at a time (or two, see `speculative.ts`)
- * over the cache. Works on any device; between tokens other work on the device and timers have their turn. Several
+ * over the cache. Works on any device; between tokens, other work on the device and timers can run. Several
  * sequences at once are the engine's (`engine.ts`). Left out: beam search.
  */
 import type { TokenModel } from "../models/token-model.ts";
@@ -122,7 +122,7 @@ function check(model: TokenModel, prompt: PromptContents, options: GenerateOptio
 /** Milliseconds of a pass after which others get a turn. */
 const LAYERS_MS = 50;
 
-/** Ends a pass that nobody waits for any more. */
+/** Ends a pass whose result is no longer needed. */
 class Stopped extends Error {}
 
 /** As `generate`, counting in `recorder`. */
@@ -141,7 +141,7 @@ export async function* run(
     const capacity = sequence.promptTokens + Math.min(maxTokens, 256);
     sequence.attach(cache ? { cache, draftCache: null } : createCaches(model, speculative, { capacity }));
     let lastYield = Number.NEGATIVE_INFINITY;
-    // A long prompt on a large model takes seconds for one pass: whoever wants to stop it is heard between layers.
+    // A long prompt on a large model takes seconds for one pass: it can be stopped between layers.
     const between = () => {
       if (performance.now() - lastYield < LAYERS_MS) return null;
       return yieldToEventLoop().then(() => {

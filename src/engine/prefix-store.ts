@@ -30,7 +30,7 @@ export class PrefixStore implements Disposable {
 
   /** Takes over the caches of a sequence of `contents`, or frees them if another entry holds as much. */
   add(contents: Contents, caches: SequenceCaches): void {
-    // A draft that nobody decided on may be the last in the cache.
+    // An undecided draft may be the last in the cache.
     const held = beginningOf(contents, caches.cache.length);
     const { length } = held.tokens;
     caches.cache.truncate(length);

@@ -181,7 +181,7 @@ export function candidates(
   }
   if (topK === 0 && topP === 1 && minP === 0) return normalized(ids, weights, size);
 
-  // Sorting is the dear part: what is cut off anyway stays out of it. All weights below the bound together make up
+  // Sorting dominates the cost, so tokens that are cut off anyway are excluded first. All weights below the bound together make up
   // less than top-p leaves over.
   const bound = topK > 0 ? 0 : Math.max(minP, ((1 - topP) * total) / (2 * size));
   let kept = 0;

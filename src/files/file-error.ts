@@ -1,6 +1,6 @@
 /**
  * Errors of the operating system in words: what failed, on which file, and what to do next. Everything that reads or
- * writes files for the user goes through `fileError`, so that nobody sees a bare "ENOSPC".
+ * writes files for the user goes through `fileError`, so that users never see a bare "ENOSPC".
  */
 import { dirname } from "node:path";
 import { DeepseekError } from "../tensor/errors.ts";

@@ -1,5 +1,5 @@
 /**
- * Files written whole or not at all: under a temporary name beside the target, synced, then given their name. A process
+ * Files written whole or not at all: under a temporary name next to the target, synced, then given their name. A process
  * killed at any moment leaves the earlier file, or the new one.
  */
 import { chmod, type FileHandle, link, open, rename, stat } from "node:fs/promises";

@@ -1,8 +1,8 @@
 /**
- * Folders written whole or not at all: staged as `DIR.tmp-OWNER` beside the target and renamed at the end.
+ * Folders written whole or not at all: staged as `DIR.tmp-OWNER` next to the target and renamed at the end.
  *
  * A new folder appears in one rename. An existing one is replaced in two: it becomes `DIR.old-OWNER`, then the staged
- * one takes its name. A process killed between the two leaves both whole; whoever comes next puts the old one back
+ * one takes its name. A process killed between the two leaves both intact; the next process restores the old one
  * (`recoverFolder`).
  */
 import { readdir, rename, rm, rmdir } from "node:fs/promises";

@@ -84,7 +84,7 @@ async function checkSources(path: string, target: Stats, sources: readonly strin
   }
 }
 
-/** Finds out now, and not after hours of work, that the disk takes nothing new beside `path`. @throws FileError */
+/** Finds out now, and not after hours of work, that the disk takes nothing new next to `path`. @throws FileError */
 async function checkParent(path: string): Promise<void> {
   for (let at = dirname(path); ; at = dirname(at)) {
     const info = await statIfThere(at);

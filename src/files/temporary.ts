@@ -1,6 +1,6 @@
 /**
- * Names for what is being written and for what is being replaced, beside their target: `NAME.tmp-OWNER` and
- * `NAME.old-OWNER`, where OWNER is process, machine and a random part. So whoever comes later knows whether the owner
+ * Names for what is being written and for what is being replaced, next to their target: `NAME.tmp-OWNER` and
+ * `NAME.old-OWNER`, where OWNER is process, machine and a random part. So later processes can tell whether the owner
  * still lives, and only what a dead process of this machine left is ever cleared.
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -21,7 +21,7 @@ const BOOT_SLACK_MS = 60_000;
 
 const machine = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
 
-/** A new name beside `target` that nobody else uses. */
+/** A new unique name next to `target`. */
 export function temporaryName(target: string, kind: TemporaryKind): string {
   return `${target}.${kind}-${process.pid}-${machine}-${randomBytes(4).toString("hex")}`;
 }
@@ -43,7 +43,7 @@ export async function isAbandoned(path: string): Promise<boolean> {
   return info !== null && info.ctimeMs < started - BOOT_SLACK_MS;
 }
 
-/** Paths beside `target` that temporaryName made for it. */
+/** Paths next to `target` that temporaryName made for it. */
 export async function temporariesOf(target: string, kind: TemporaryKind): Promise<string[]> {
   const prefix = `${basename(target)}.${kind}-`;
   try {
@@ -62,7 +62,7 @@ const active = new Set<string>();
 let watching = false;
 let tell: (writing: boolean) => void = () => {};
 
-/** `onChange` hears whenever this process begins to write something that must not outlive it, and when all is done. */
+/** `onChange` is called when this process begins to write something that must not outlive it, and when all is done. */
 export function watchUnsettled(onChange: (writing: boolean) => void): void {
   tell = onChange;
 }

@@ -1,6 +1,6 @@
 /**
  * Long work behind one interface: it has an id, events with rising numbers that can be read again from any number, a
- * result, and it can be canceled. It belongs to the queue that runs it, not to whoever asked: a reader that goes away
+ * result, and it can be canceled. It belongs to the queue that runs it, not to the caller that added it: a reader that goes away
  * stops nothing. This file holds the contract; `memory-queue.ts` runs jobs in this process.
  */
 

@@ -57,7 +57,7 @@ class MemoryJob implements Job {
     this.#outcome = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // A failure that nobody asks about is in `info`; it does not end the process.
+    // A failure that is never awaited is in `info`; it does not end the process.
     this.#outcome.catch(() => {});
   }
 

@@ -360,7 +360,7 @@ export function parseJson(text: string, limits: JsonLimits = {}): JsonValue {
 /** Values between two pauses: well under a millisecond of work. */
 const VALUES_PER_SLICE = 2000;
 
-/** The same with pauses, for whoever has others to serve meanwhile. @throws JsonSyntaxError */
+/** The same with pauses, so that the caller can do other work in between. @throws JsonSyntaxError */
 export function* parseJsonSlices(text: string, limits: JsonLimits = {}): Generator<void, JsonValue, void> {
   const reader = new Reader(text, limits);
   for (;;) {

@@ -13,7 +13,7 @@ export interface CheckpointPart {
 const HINT = "Is config.json the one that belongs to these weights?";
 
 /**
- * Refuses names that none of the parts has a place for. A module that stands beside others in a checkpoint is checked
+ * Refuses names that none of the parts has a place for. A module that stands next to others in a checkpoint is checked
  * by itself with its `prefix`; names without it are the others'. @throws FormatError
  */
 export function checkNames(parts: readonly CheckpointPart[], source: WeightSource, prefix = ""): void {

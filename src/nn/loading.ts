@@ -215,7 +215,7 @@ async function* ahead<T>(chunks: AsyncIterable<T>): AsyncGenerator<T> {
       const { done, value } = await next;
       if (done) return;
       next = iterator.next();
-      // A failure is thrown when its turn comes.
+      // A failure is thrown in the order of the parts.
       next.catch(() => {});
       yield value;
     }

@@ -17,7 +17,7 @@ import {
   storageRule,
 } from "./storage.ts";
 
-/** What a layer says about a group beside its names and sizes. */
+/** What a layer says about a group in addition to its names and sizes. */
 export type GroupOptions = Partial<Omit<GroupSpec, "key" | "shape" | "parts" | "layout" | "piece">>;
 
 /** A group as a layer declares it: names relative to the scope; a matrix unless it says otherwise. */

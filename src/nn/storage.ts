@@ -1,6 +1,6 @@
 /**
  * Which format each parameter group is stored in. Routers, norms and biases are always f32. At 4 bits, what all tokens
- * pass through and what is small beside the experts keeps 8: the low-rank attention matrices, where an error reaches
+ * pass through and what is small compared with the experts keeps 8: the low-rank attention matrices, where an error reaches
  * every head, the embedding and the output head.
  */
 import { bytesPerElement } from "../tensor/dtype.ts";

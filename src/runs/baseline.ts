@@ -1,5 +1,5 @@
 /**
- * The n-gram model beside a trained one, on the same bytes: trained on all texts of the training part, scored on the
+ * The n-gram model to compare with a trained one, on the same bytes: trained on all texts of the training part, scored on the
  * text of the very tokens that `Run.evaluate` scores. The comparison leans to the n-gram's side: it sees the document
  * from its beginning where the model sees its own sequence only, and it need not say if a document ends.
  */

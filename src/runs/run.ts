@@ -92,7 +92,7 @@ export class Run {
   /** The folder of text that the run learns from. */
   readonly #source: string;
   #config: RunConfig;
-  /** Older states that stay because somebody put files into them. */
+  /** Older checkpoints that are kept because foreign files were added to them. */
   readonly #left = new Set<string>();
 
   private constructor(parts: {
@@ -276,7 +276,7 @@ export class Run {
         await this.#save(events);
         saved = trainer.step;
       }
-      // A pending Ctrl-C must get its turn.
+      // Lets a pending Ctrl-C be handled.
       await new Promise((resolve) => setImmediate(resolve));
     }
     if (saved !== trainer.step) await this.#save(events);

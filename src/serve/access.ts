@@ -23,7 +23,7 @@ export function checkKeys(keys: readonly string[]): void {
   });
 }
 
-/** A check of `Authorization` headers; with no keys everybody may ask. @throws ApiError 401 */
+/** A check of `Authorization` headers; without keys, all requests are accepted. @throws ApiError 401 */
 export function keyCheck(keys: readonly string[]): (authorization: string | undefined) => void {
   const known = keys.map(digest);
   return (authorization) => {

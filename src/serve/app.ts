@@ -39,9 +39,9 @@ export interface AppOptions {
   readonly servedName?: string | readonly string[];
   /** With keys, everything but / and /health asks for one of them. */
   readonly apiKeys: readonly string[];
-  /** Origins whose pages may ask beside those of this machine; `*`: all. */
+  /** Origins whose pages may ask in addition to those of this machine; `*`: all. */
   readonly allowOrigins: readonly string[];
-  /** Host names that requests may be addressed to beside those of this machine; `*`: all. */
+  /** Host names that requests may be addressed to in addition to those of this machine; `*`: all. */
   readonly allowHosts: readonly string[];
   /** Most bytes of a body. */
   readonly bodyLimit: number;
@@ -138,7 +138,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   }
 
   app.onError((error, c) => {
-    // Who leaves in the middle of a body gets no answer, and it is nobody's fault here.
+    // A client that disconnects in the middle of a body gets no answer, and no error is logged.
     const known = apiError(error);
     if (known === null && !c.req.raw.signal.aborted) report(error);
     const { shape } = known ?? internal();
@@ -171,7 +171,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   /**
    * Gives the request to the engine and answers in one piece or as events. The generation is a job with the answer's id.
-   * Here nobody can come back for it, so that the end of the connection cancels it.
+   * Over HTTP it cannot be resumed, so the end of the connection cancels it.
    */
   async function respond<J extends GenerationRequest>(
     c: Context,

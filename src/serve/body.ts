@@ -66,7 +66,7 @@ const EXACT: readonly JsonPath[] = [
 /** Lists of texts and token ids, which are read one by one without a schema, and counted against the context. */
 const LISTS: ReadonlySet<string> = new Set(["prompt", "tokens"]);
 
-/** @throws ApiError 400 for a body of more values than anybody needs */
+/** @throws ApiError 400 for a body with too many values */
 function checkValues(body: unknown): void {
   let left = MAX_VALUES;
   const open: unknown[] = [body];

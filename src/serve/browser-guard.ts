@@ -1,5 +1,5 @@
 /**
- * Keeps web pages of other sites from using a local server. A server without keys trusts whoever reaches it, and a
+ * Keeps web pages of other sites from using a local server. A server without keys trusts every request that reaches it, and a
  * browser on the same machine does, on behalf of any page: directly (cross-site requests, which carry an `Origin`), or
  * by a host name that resolves to this machine (DNS rebinding, which shows in `Host`). Where keys are asked for, pages
  * cannot know them, and only the names given by hand are enforced. Node only.
@@ -9,9 +9,9 @@ import { hostname } from "node:os";
 import { ApiError } from "./errors.ts";
 
 export interface GuardOptions {
-  /** Origins whose pages may ask beside those of this machine; `*`: all. */
+  /** Origins whose pages may ask in addition to those of this machine; `*`: all. */
   readonly allowOrigins: readonly string[];
-  /** Host names to answer under beside those of this machine; `*`: all. */
+  /** Host names to answer under in addition to those of this machine; `*`: all. */
   readonly allowHosts: readonly string[];
   /** Whether requests need a key. */
   readonly keyed: boolean;

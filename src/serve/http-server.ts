@@ -25,7 +25,7 @@ function answerRaw(socket: Duplex, status: string, message: string, code: string
 
 /** A connection whose request could not be read at all. */
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // An answer is under way already, or nobody is there to read one.
+  // A response has already started, or the client has disconnected.
   const answered = "_httpMessage" in socket && socket._httpMessage !== null;
   if (error.code === "ECONNRESET" || !socket.writable || answered) {
     socket.destroy();

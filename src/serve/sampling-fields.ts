@@ -21,7 +21,7 @@ const stopString = z
   .min(1, "a stop string must not be empty")
   .refine((text) => !/\p{Cs}/u.test(text), "a stop string must not hold half a character");
 
-/** The fields; beside OpenAI's those that servers of open models share. */
+/** The fields; in addition to OpenAI's those that servers of open models share. */
 export const samplingFields = {
   model: z.string().nullish(),
   max_tokens: limit,

@@ -35,7 +35,7 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
     text.counter("deepseek_ts_step_rows_total", "Tokens read in all passes together.", figures.batchRows);
     text.counter(
       "deepseek_ts_preemptions_total",
-      "Generations that gave up their cache for want of room.",
+      "Generations that were preempted: cache evicted, tokens recomputed.",
       figures.preemptions,
     );
     text.counter(

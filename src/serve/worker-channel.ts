@@ -22,7 +22,7 @@ export function startEngineThread(
       worker.on("message", (message: FromEngine) => onMessage(message));
       let reason: string | null = null;
       worker.on("error", (error) => {
-        // Nobody foresaw it: where it came from is for the log, what it says for everybody.
+        // Unexpected: the stack goes to the log, the message to all clients.
         if (error instanceof Error) onMessage({ type: "log", text: `error: ${error.stack}` });
         reason = error instanceof Error ? error.message : String(error);
       });

@@ -309,7 +309,7 @@ export function disposeAll(value: unknown): void {
   for (const tensor of tensorsIn(value)) tensor.dispose();
 }
 
-/** @throws DeepseekError if a body that must end in its turn gave a promise */
+/** @throws DeepseekError if a body that must be synchronous returned a promise */
 export function refusePromise<T>(where: string, result: T): T {
   if (typeof (result as { then?: unknown } | null)?.then !== "function") return result;
   throw new DeepseekError("the body is asynchronous", {

@@ -35,7 +35,7 @@ export function fimPrompt(
   return finish(fimPromptSlices(tokenizer, prefix, suffix, options));
 }
 
-/** The same with pauses, for whoever has others to serve meanwhile. @throws ConfigError */
+/** The same with pauses, so that the caller can do other work in between. @throws ConfigError */
 export function* fimPromptSlices(
   tokenizer: Tokenizer,
   prefix: string,

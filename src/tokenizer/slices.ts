@@ -1,6 +1,6 @@
 /**
- * Work in slices: a generator that pauses after every bounded piece of work, so that whoever drives it can let others
- * have their turn, or give it up. What takes long in one client's request runs so beside the streams of all others.
+ * Work in slices: a generator that pauses after every bounded piece of work, so that its caller can let others
+ * run, or stop it. Long work for one client's request thereby does not block the streams of others.
  */
 
 /** Work that pauses; its result is what the generator returns. Giving it up (`return()`) frees all it holds. */

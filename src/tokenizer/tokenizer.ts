@@ -48,7 +48,7 @@ export interface Tokenizer {
   readonly suffixIds: readonly number[];
   /** Ids of a text. Lone surrogates count as U+FFFD. @throws FormatError for a byte or a word without a token. */
   encode(text: string, options?: EncodeOptions): number[];
-  /** The same ids, with pauses in the work on a long text, for whoever has others to serve meanwhile. */
+  /** The same ids, with pauses during a long text, so that the caller can do other work in between. */
   encodeSlices(text: string, options?: EncodeOptions): Slices<number[]>;
   /** Text of ids; invalid UTF-8 gives U+FFFD. @throws FormatError for an id without a token. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string;

@@ -208,7 +208,7 @@ export async function trainBpe(
 }
 
 /**
- * The `tokenizer_config.json` beside a trained `tokenizer.json`: V3's policy, in which the tokenizer adds neither BOS
+ * The `tokenizer_config.json` next to a trained `tokenizer.json`: V3's policy, in which the tokenizer adds neither BOS
  * nor EOS. `modelMaxLength` is the longest sequence in tokens the model takes. The class is the plain one, since
  * LlamaTokenizerFast of transformers 5 puts Llama's own pre-tokenizer in place of the file's; of
  * its inputs, `token_type_ids` (added before transformers 5) is one that causal models refuse.

@@ -246,7 +246,7 @@ function map(rt: Runtime, value: Value, args: readonly Value[], kwargs: Kwargs, 
   );
 }
 
-/** `select`, `reject` and their kin on attributes. */
+/** `select`, `reject` and similar filters on attributes. */
 const selection =
   (wanted: boolean, byAttribute: boolean): Filter =>
   (rt, value, args, kwargs, engine) =>

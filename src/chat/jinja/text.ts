@@ -26,7 +26,7 @@ export class Str {
   readonly origin: Origin;
   /** Whether it is `Markup`: marked safe, so that what is joined to it is escaped. */
   readonly safe: boolean;
-  /** Null if every character is one UTF-16 unit; undefined before anybody asked. */
+  /** Null if every character is one UTF-16 unit; undefined until it is needed. */
   #places: Places | null | undefined;
 
   /** @param narrow whether every character is known to be one UTF-16 unit */

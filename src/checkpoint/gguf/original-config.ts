@@ -23,7 +23,7 @@ function same(a: GgufValue, b: GgufValue | undefined): boolean {
 
 /**
  * The text, or null: the file holds none, or one that does not describe the model that its other metadata describe, as
- * if somebody has changed them. Ids of tokens may differ, which the tokenizer's metadata decide.
+ * if they were changed. Ids of tokens may differ, which the tokenizer's metadata decide.
  */
 export function originalConfig(file: Pick<GgufFile, "metadata">): string | null {
   const entry = file.metadata.get(ORIGINAL_CONFIG);

@@ -17,7 +17,7 @@ import {
   valueTypes,
 } from "./types.ts";
 
-/** A tensor to write; `data` is called once, when its turn comes. */
+/** A tensor to write; `data` is called once, in the order of the list. */
 export interface GgufEntry {
   readonly name: string;
   /** Sizes in the order of checkpoints, rows last; the file holds them reversed. */

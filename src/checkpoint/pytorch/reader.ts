@@ -14,7 +14,7 @@ import { gather, hold, isContiguous, mustHold, type StridedView, stridedView } f
 import { Dict, PickledTensor, type PickleValue, type StorageRef } from "./values.ts";
 import { entryData, readZipDirectory, type ZipDirectory } from "./zip.ts";
 
-/** Keys under which training programs keep the weights beside other things. */
+/** Keys under which training programs keep the weights in addition to other things. */
 const NESTED = ["state_dict", "model_state_dict", "model", "module"];
 /** Tensors may share storages, as tied weights do; together they are at most this many times the file. */
 const MOST_SHARED = 64;
@@ -259,7 +259,7 @@ class TensorReader {
 
 /**
  * Opens a file of `torch.save` and gives the tensors of its state dict; one that lies under `state_dict`,
- * `model_state_dict`, `model` or `module` beside other things is found. Nothing in the file is run. @throws FormatError
+ * `model_state_dict`, `model` or `module` in addition to other things is found. Nothing in the file is run. @throws FormatError
  * with the file, and the place in its pickle, on anything that rebuilds no tensor, on damage, and on tensors that
  * claim more than their storage or the file holds.
  */

@@ -192,7 +192,7 @@ export function chatCommand(): Command {
       greeting: `${parts.join(", ")}. /help lists the commands.`,
       stats: flags.stats,
     });
-    // Whoever leaves by hand has had the choice to save.
+    // A user who quits had the choice to save.
     if (terminal.exitCode === 0) return;
     process.exitCode = terminal.exitCode;
     if (unsaved !== null) await recoverConversation(unsaved, (line) => process.stderr.write(line));

@@ -45,7 +45,7 @@ Examples:
   deepseek-ts train src --config my.json            my.json: {"preset": "v2-small", "training": {"steps": 300}}
   deepseek-ts train --resume runs/v3-small-1`;
 
-/** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that nobody prepares. */
+/** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that no process prepares. */
 export async function freeRunFolder(name: string): Promise<string> {
   const names: string[] = await readdir("runs").catch(() => []);
   const taken = new Set(names);

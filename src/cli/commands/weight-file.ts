@@ -156,7 +156,7 @@ async function configText(tree: FileTree, type: keyof typeof torchDtypes | undef
 
 /**
  * Writes a folder of PyTorch files as one of safetensors: every tensor as it is stored, floats in `type` if one is
- * given, the configuration with the digits and the order that it is written in, and the files beside them. Gives the bytes of all tensors. @throws FormatError, FileError
+ * given, the configuration with the digits and the order that it is written in, and the files next to them. Gives the bytes of all tensors. @throws FormatError, FileError
  */
 export async function torchFolderToSafetensors(
   checkpoint: Checkpoint,

@@ -33,7 +33,7 @@ const LLAVA_ROLES: ReadonlyMap<string, ConversationRole> = new Map([
   ["human", "user"],
   ["gpt", "assistant"],
 ]);
-/** What a line may have beside its turns and would change what is learned. */
+/** Further keys of a line that would change what is learned. */
 const UNSUPPORTED = ["tools", "functions", "system", "video", "videos", "audio", "audios"];
 /** Where an image part names its file. */
 const IMAGE_KEYS = ["image", "image_url", "path", "url"];

@@ -118,7 +118,7 @@ export function outputConstraint(
   return finish(outputConstraintSlices(part, tokenizer, options));
 }
 
-/** The same with pauses, for whoever has others to serve meanwhile: a large schema takes up to a second. @throws ConfigError */
+/** The same with pauses, so that the caller can do other work in between: a large schema takes up to a second. @throws ConfigError */
 export function* outputConstraintSlices(
   part: OutputPart,
   tokenizer: Tokenizer,

@@ -1,4 +1,4 @@
-/** Sets of strings as automata over code points, beside those of patterns: by length, and all but some. */
+/** Sets of strings as automata over code points, in addition to those of patterns: by length, and all but some. */
 import { type Budget, type Dfa, DfaBuilder } from "./automaton.ts";
 import type { Range } from "./nfa.ts";
 import { ALL_CHARACTERS, complement } from "./unicode.ts";

@@ -154,7 +154,7 @@ export class EngineHost {
     );
   }
 
-  /** Plans a request beside the others. */
+  /** Plans a request in addition to the others. */
   #begin(id: number, work: () => Slices<void>): void {
     this.#answer(id, () => {
       if (this.#planning.size >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();

@@ -1,5 +1,5 @@
 /**
- * A generation as a job (`src/jobs`): it runs whether or not anybody reads it, its news can be read again from any
+ * A generation as a job (`src/jobs`): it runs whether or not it is read, and its events can be read again from any
  * number, by several readers, and it ends early only if it is canceled. One event tells what a step of the engine
  * gave all choices of the request, so that the queue's work per token is small.
  */

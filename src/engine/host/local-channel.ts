@@ -6,7 +6,7 @@ import { type HostSurroundings, runHost } from "./run-host.ts";
 import { packed } from "./wire.ts";
 
 /**
- * The channel to a host that opens its model with `open` once somebody listens. Messages arrive in later turns, as from
+ * The channel to a host that opens its model with `open` once a listener is attached. Messages arrive in later turns, as from
  * a thread. @param open resolves to the model, which belongs to the host from then on
  */
 export function localChannel(

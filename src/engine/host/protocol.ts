@@ -239,7 +239,7 @@ export interface EngineFigures {
   readonly steps: number;
   /** Rows of all passes together: over `steps`, the mean size of a batch. */
   readonly batchRows: number;
-  /** Generations that gave up their cache for want of room and read their tokens again. */
+  /** Generations that were preempted: cache evicted, tokens recomputed. */
   readonly preemptions: number;
   readonly cacheTokens: number;
   readonly cacheTokensUsed: number;

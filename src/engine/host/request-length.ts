@@ -1,6 +1,6 @@
 /**
  * Measures requests before the engine's thread reads them: a text has at least as many tokens as its bytes over those of
- * the longest token. What certainly cannot fit is refused at once, so that reading it holds up nobody.
+ * the longest token. What certainly cannot fit is refused at once, so that tokenizing it does not delay others.
  */
 import { utf8Length } from "../../text/utf8-length.ts";
 import { contextExceeded, invalidRequest, type RequestError } from "./errors.ts";

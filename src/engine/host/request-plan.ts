@@ -215,7 +215,7 @@ function* forcedCall(model: TextModel, request: ChatRequest): Slices<Wanted | nu
   return { part: yield* callsBy(model, model.callFormat, request, false, argumentsBy), param: "tools" };
 }
 
-/** What `response_format` and its kin ask for, or null. */
+/** What `response_format` or an equivalent field asks for, or null. */
 function wantedFormat(format: ResponseFormat): Wanted | null {
   const param = paramOf(format);
   switch (format.type) {

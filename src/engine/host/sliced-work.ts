@@ -1,6 +1,6 @@
 /**
  * Planning of requests between the steps of the engine, which computes on the same thread: a few milliseconds in every
- * turn of the event loop, shared by all requests that are being planned, so that a long one holds up nobody: neither
+ * turn of the event loop, shared by all requests that are being planned, so that a long one does not delay others: neither
  * streams nor shorter requests.
  */
 import type { Slices } from "../../tokenizer/slices.ts";

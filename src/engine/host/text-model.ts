@@ -1,4 +1,4 @@
-/** What an engine's host needs of a model beside its weights: tokenizer, templates, constraints, limits, a description. */
+/** What an engine's host needs of a model in addition to its weights: tokenizer, templates, constraints, limits, a description. */
 import { builtinFor } from "../../chat/builtin.ts";
 import { controlTokens } from "../../chat/provenance.ts";
 import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
@@ -108,7 +108,7 @@ export async function describeModel(
     throw new ConfigError("the model has no tokenizer and cannot be served", {
       where: loaded.source.path,
       hint:
-        "Put a tokenizer.json beside config.json; transformers writes it from tokenizer.model or from vocab.json and " +
+        "Put a tokenizer.json next to config.json; transformers writes it from tokenizer.model or from vocab.json and " +
         "merges.txt with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).",
     });
   }

@@ -36,7 +36,7 @@ function bytesAt(arena: Arena, begin: number, end: number): Uint8Array {
   return new Uint8Array(arena.memory.buffer, begin, end - begin);
 }
 
-/** Brings all of `spans` into memory `target`; null if they do not fit beside what is there. */
+/** Brings all of `spans` into memory `target`; null if they do not fit in its free space. */
 function bring(arenas: readonly Arena[], spans: readonly (Span | null)[], target: number): Placement | null {
   const copies = new Map<object, Copy>();
   for (const span of spans) {

@@ -12,7 +12,7 @@ export function threadExecArgv(): string[] | undefined {
 }
 
 /**
- * The file `name` beside the module `base` (its `import.meta.url`): TypeScript in the source tree, JavaScript in the
+ * The file `name` next to the module `base` (its `import.meta.url`): TypeScript in the source tree, JavaScript in the
  * built package. For threads of Node; bundlers need the address of a browser's worker written out.
  */
 export function siblingModule(base: string, name: string): URL {

@@ -13,11 +13,11 @@ import type { Tensor } from "../tensor.ts";
 const UNIT_ROWS = 64;
 /** Keys of the parts next to the first key. */
 const PART_KEYS = 96;
-/** Floats of a row of a part's results beside its outputs, as in kernels/attention-parts.ts. */
+/** Floats of a row of a part's results in addition to its outputs, as in kernels/attention-parts.ts. */
 const PART_EXTRA = 4;
 /**
  * Up to so many queries are cut as one is, so that a query's result is the same to the last bit whether it comes alone
- * or beside another: a draft is verified by two queries at once.
+ * or with another: a draft is verified by two queries at once.
  */
 const FEW_QUERIES = 2;
 /** Units that keep any number of threads we know busy; fewer, and the keys are cut in parts. */

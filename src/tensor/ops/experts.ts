@@ -1,6 +1,6 @@
 /**
  * The routed experts of a mixture-of-experts layer: sort by expert, two grouped products with SwiGLU between,
- * weighted sum back per token. Shared experts are an ordinary feed-forward network beside it and not here.
+ * weighted sum back per token. Shared experts are an ordinary feed-forward network and not part of this op.
  */
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";

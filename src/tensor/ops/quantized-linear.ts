@@ -19,7 +19,7 @@ export function activationBytes(format: number, k: number): number {
   return Math.ceil(k / 32) * (format === 0 ? 40 : 68);
 }
 
-/** Memory for `rows` rows of rounded activations beside the weights. */
+/** Memory for `rows` rows of rounded activations, near the weights. */
 export function activationMemory(weight: QuantizedTensor, near: Tensor, rows: number): Tensor {
   const { device, format, columns } = weight;
   const bytes = rows * activationBytes(formatCode(format), columns);

@@ -77,7 +77,7 @@ export function nextTokenBatch(tokens: Int32Array, sequences: number): LossBatch
 }
 
 /**
- * All losses of a batch; only they remain, the caller's to free. Gradients: `differentiate(device, () =>
+ * All losses of a batch, to be freed by the caller; everything else is freed. Gradients: `differentiate(device, () =>
  * nextTokenLoss(..))`. @throws ShapeError, ConfigError
  */
 export function nextTokenLoss(
@@ -113,7 +113,7 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   const denominator = Math.max(1, tokens);
   const routers: RouterOutput[] = [];
   const shape = [sequences, length];
-  // Nothing reads the logits again, unless somebody looks at them.
+  // Nothing reads the logits again unless they are captured.
   const consumeLogits = capture === null;
   const score = (hidden: Tensor, wanted: Int32Array, name: string): Tensor => {
     const logits = model.logits(hidden); // [B, T, V]

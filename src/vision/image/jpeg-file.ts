@@ -1,6 +1,6 @@
 /**
  * The structure of JPEG files (ITU-T T.81, annex B): markers up to the end of the image, which truncated files lack.
- * Decoders fill what is missing with gray without a word. Pixels are left to a decoder.
+ * Decoders silently fill what is missing with gray. Pixels are left to a decoder.
  */
 import { exifOrientation, type Orientation } from "./exif.ts";
 import { ImageError } from "./image.ts";

@@ -1,4 +1,4 @@
-/** Pixels through sharp (libvips), if it is installed beside this package. */
+/** Pixels through sharp (libvips), if it is installed next to this package. */
 import type Sharp from "sharp";
 import { isNode } from "../../tensor/cpu/host.ts";
 import { cmykToRgb } from "./cmyk.ts";

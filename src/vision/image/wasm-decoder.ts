@@ -110,7 +110,7 @@ export async function decodeWithWasm(
 ): Promise<RgbImage> {
   if (samples === "cmyk") {
     throw new ImageError(file, "unsupported", "a JPEG of four inks (CMYK)", {
-      hint: "Install sharp beside this package, in Node, or convert the image to RGB",
+      hint: "Install sharp next to this package, in Node, or convert the image to RGB",
     });
   }
   // The decoder stops on damaged data without freeing its memory, so that it sees none.
