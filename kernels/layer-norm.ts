@@ -100,14 +100,6 @@ function rowSum(x: usize, n: i32, shift: f32, squares: bool): f32 {
   return sum;
 }
 
-function plainSum(x: usize, n: i32): f32 {
-  return rowSum(x, n, 0, false);
-}
-
-function squaredDistance(x: usize, n: i32, mean: f32): f32 {
-  return rowSum(x, n, mean, true);
-}
-
 /** y = (x - mean) inverse w + b. */
 // @ts-ignore: decorator
 @inline
@@ -129,6 +121,26 @@ function applyRow(x: usize, w: usize, b: usize, y: usize, n: i32, mean: f32, inv
     const p = f32x4.mul(f32x4.sub(v128.load32_zero(x + at), wideMean), wide);
     v128.store32_lane(y + at, madd(p, v128.load32_zero(w + at), v128.load32_zero(b + at)), 0);
   }
+}
+
+/** One row; its statistics go to `means` and `inverses` unless these are 0. Called from two places, so that it stays a function. */
+function normalizeRow(
+  x: usize,
+  w: usize,
+  b: usize,
+  y: usize,
+  n: i32,
+  epsilon: f32,
+  means: usize,
+  inverses: usize,
+): void {
+  const mean = rowSum(x, n, 0, false) / <f32>n;
+  const inverse = <f32>1.0 / sqrt<f32>(rowSum(x, n, mean, true) / <f32>n + epsilon);
+  if (means != 0) {
+    store<f32>(means, mean);
+    store<f32>(inverses, inverse);
+  }
+  applyRow(x, w, b, y, n, mean, inverse);
 }
 
 /**
@@ -153,18 +165,13 @@ export function layer_norm(a: usize): void {
     const end = min(rows, (u + 1) * rowsPerUnit);
     for (let i = u * rowsPerUnit; i < end; i++) {
       const row = (<usize>i * <usize>n) << 2;
-      let from = x + row;
+      const at = (<usize>i) << 2;
+      const mean = means != 0 ? means + at : 0;
+      const inverse = inverses != 0 ? inverses + at : 0;
       if (r != 0) {
-        addResidual(from, r + row, sum + row, n);
-        from = sum + row;
-      }
-      const mean = plainSum(from, n) / <f32>n;
-      const inverse = <f32>1.0 / sqrt<f32>(squaredDistance(from, n, mean) / <f32>n + epsilon);
-      if (means != 0) {
-        store<f32>(means + ((<usize>i) << 2), mean);
-        store<f32>(inverses + ((<usize>i) << 2), inverse);
-      }
-      applyRow(from, w, b, y + row, n, mean, inverse);
+        addResidual(x + row, r + row, sum + row, n);
+        normalizeRow(sum + row, w, b, y + row, n, epsilon, mean, inverse);
+      } else normalizeRow(x + row, w, b, y + row, n, epsilon, mean, inverse);
     }
   }
 }
