@@ -1,4 +1,5 @@
 /** Chat: messages, templates, tool calls, reasoning. Conversations with a model are in `deepseek-ts/engine`. */
+
 export {
   BUILTIN_TEMPLATES,
   type BuiltinName,
@@ -6,6 +7,12 @@ export {
   CODER_PREAMBLE,
   type TemplateHints,
 } from "./builtin.ts";
+export {
+  type ContentPart,
+  type ImageMessage,
+  markedContent,
+  type PromptPiece,
+} from "./image-messages.ts";
 export { checkMessages, type Message, type Role, type Tool, type ToolCall } from "./messages.ts";
 export { type ReasoningPiece, ReasoningSplitter, splitReasoning } from "./reasoning.ts";
 export { type ReplyOptions, ReplyReader, type ReplyText } from "./reply.ts";
@@ -25,3 +32,5 @@ export {
   ToolCallParser,
   type ToolPiece,
 } from "./tool-calls.ts";
+export { VL_STOP_STRINGS, VL_SYSTEM, vlPrompt } from "./vl-prompt.ts";
+export { VL2_STOP_STRINGS, type Vl2Tokens, vl2Prompt } from "./vl2-prompt.ts";

@@ -1,0 +1,161 @@
+/**
+ * Messages with images, and the pieces that prompts of DeepSeek-VL and VL2 are made of. Text is encoded without control
+ * tokens: what a user writes never becomes one, and an image stands only where a message says so.
+ */
+import { ConfigError } from "../tensor/errors.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+
+/** Part of a message. A control token (of grounding, for example) is one only where it is named as one. */
+export type ContentPart =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "token"; readonly token: string }
+  | { readonly type: "image" };
+
+export interface ImageMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string | readonly ContentPart[];
+}
+
+/** Token ids, or the place of the next image. `learned`: whether training learns them. */
+export type PromptPiece =
+  | { readonly ids: readonly number[]; readonly learned: boolean }
+  | { readonly image: number };
+
+/**
+ * The parts of a text whose markers are trusted: a training file, a program's own words. Do not give it what others write.
+ * @param image text that stands for an image @param tokens control tokens that become such
+ */
+export function markedContent(text: string, image: string, tokens: readonly string[] = []): ContentPart[] {
+  const parts: ContentPart[] = [];
+  let rest = text;
+  while (rest !== "") {
+    let first = rest.length;
+    let marker = "";
+    for (const each of [image, ...tokens]) {
+      const at = rest.indexOf(each);
+      if (at >= 0 && at < first) [first, marker] = [at, each];
+    }
+    if (first > 0) parts.push({ type: "text", text: rest.slice(0, first) });
+    if (marker !== "") parts.push(marker === image ? { type: "image" } : { type: "token", token: marker });
+    rest = rest.slice(first + marker.length);
+  }
+  return parts;
+}
+
+/** What Python's `str.strip` takes off: not what JavaScript's `trim` does. */
+const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+const LEADING = new RegExp(`^${SPACE}`);
+const TRAILING = new RegExp(`${SPACE}$`);
+
+/** What a message consists of; nothing where its text is empty. */
+export function contentParts(content: ImageMessage["content"]): ContentPart[] {
+  const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : content;
+  return parts.filter((part) => part.type !== "text" || part.text !== "");
+}
+
+/** The same without white space at its ends. */
+export function strippedParts(content: ImageMessage["content"]): ContentPart[] {
+  const parts = contentParts(content);
+  const strip = (index: () => number, pattern: RegExp) => {
+    for (let at = index(); at >= 0 && at < parts.length; at = index()) {
+      const part = parts[at];
+      if (part.type !== "text") return;
+      const text = part.text.replace(pattern, "");
+      parts[at] = { type: "text", text };
+      if (text !== "") return;
+      parts.splice(at, 1);
+    }
+  };
+  strip(() => 0, LEADING);
+  strip(() => parts.length - 1, TRAILING);
+  return parts;
+}
+
+/**
+ * Refuses what the templates have no place for: they tell speakers by the message's place, so that another order would be
+ * rendered with the wrong separators. A system message comes first, then user and assistant in turn. @throws ConfigError
+ */
+export function checkTurns(messages: readonly ImageMessage[]): void {
+  const first = messages[0]?.role === "system" ? 1 : 0;
+  messages.forEach(({ role, content }, index) => {
+    const where = `messages[${index}]`;
+    if (role === "system" && typeof content !== "string" && content.some(({ type }) => type === "image")) {
+      throw new ConfigError("a system message has no place for images", { where });
+    }
+    if (index < first) return;
+    const expected = (index - first) % 2 === 0 ? "user" : "assistant";
+    if (role === expected) return;
+    throw new ConfigError("messages of user and assistant in turn, after at most one of system", {
+      where,
+      expected,
+      found: role,
+    });
+  });
+  if (messages.length > first) return;
+  throw new ConfigError("a conversation needs a message of the user", { where: "messages" });
+}
+
+/** Joins the pieces of a prompt. Text is encoded in whole runs: tokens may reach over the places where it was put together. */
+export class PieceWriter {
+  readonly #tokenizer: Tokenizer;
+  readonly #pieces: PromptPiece[] = [];
+  #run = "";
+  #runLearned = false;
+  #images = 0;
+
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /** What has been written. */
+  get pieces(): PromptPiece[] {
+    this.#flush();
+    return this.#pieces;
+  }
+
+  #flush(): void {
+    const run = this.#run;
+    this.#run = "";
+    if (run === "") return;
+    // Control tokens in it stay plain characters.
+    const options = { addSpecialTokens: false, parseSpecial: false };
+    this.ids(this.#tokenizer.encode(run, options), this.#runLearned);
+  }
+
+  ids(ids: readonly number[], learned: boolean): void {
+    this.#flush();
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && "ids" in last && last.learned === learned) {
+      this.#pieces[this.#pieces.length - 1] = { ids: [...last.ids, ...ids], learned };
+    } else if (ids.length > 0) this.#pieces.push({ ids, learned });
+  }
+
+  text(text: string, learned: boolean): void {
+    if (learned !== this.#runLearned) this.#flush();
+    this.#runLearned = learned;
+    this.#run += text;
+  }
+
+  /** @throws ConfigError for a token that the vocabulary lacks */
+  parts(parts: readonly ContentPart[], learned: boolean): void {
+    for (const part of parts) {
+      if (part.type === "text") this.text(part.text, learned);
+      else if (part.type === "token") this.ids([tokenId(this.#tokenizer, part.token)], learned);
+      else {
+        this.#flush();
+        this.#pieces.push({ image: this.#images++ });
+      }
+    }
+  }
+}
+
+/** @throws ConfigError for a token that the vocabulary lacks */
+export function tokenId(tokenizer: Tokenizer, token: string): number {
+  const id = tokenizer.idOf(token);
+  if (id !== undefined) return id;
+  throw new ConfigError("the tokenizer lacks a token that prompts with images need", {
+    where: "tokenizer.json",
+    name: token,
+    hint: "Use the tokenizer.json of the model's own folder.",
+  });
+}

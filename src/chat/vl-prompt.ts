@@ -1,0 +1,78 @@
+/**
+ * Prompts of DeepSeek-VL (`VLChatProcessor`, template `deepseek`): the rendered conversation is encoded at once, between
+ * its images and the end tokens of answers.
+ */
+import { TOKEN } from "../tokenizer/families.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import {
+  type ContentPart,
+  checkTurns,
+  contentParts,
+  type ImageMessage,
+  PieceWriter,
+  type PromptPiece,
+  strippedParts,
+} from "./image-messages.ts";
+
+/** The released models' system text, for conversations that bring none. */
+export const VL_SYSTEM =
+  "You are a helpful language and vision assistant. You are able to understand the visual content that the user " +
+  "provides, and assist the user with a variety of tasks using natural language.";
+
+/** What ends an answer beside the end token. */
+export const VL_STOP_STRINGS: readonly string[] = ["User:"];
+
+const NAMES = { user: "User", assistant: "Assistant" } as const;
+
+/**
+ * The rendered conversation as parts: text, images and end tokens.
+ * @param answer whether the answer of the assistant is to follow; default where the last message is the user's
+ */
+export function renderVl(messages: readonly ImageMessage[], answer?: boolean): ContentPart[] {
+  checkTurns(messages);
+  const parts: ContentPart[] = [];
+  const say = (text: string) => {
+    const last = parts.at(-1);
+    if (last?.type === "text") parts[parts.length - 1] = { type: "text", text: last.text + text };
+    else if (text !== "") parts.push({ type: "text", text });
+  };
+  const [first] = messages;
+  const system = first.role === "system" ? first.content : VL_SYSTEM;
+  for (const part of contentParts(system)) {
+    if (part.type === "text") say(part.text);
+    else parts.push(part);
+  }
+  if (parts.length > 0) say("\n\n");
+  const turns = first.role === "system" ? messages.slice(1) : messages;
+  const asked = answer ?? turns.length % 2 === 1;
+  const all: readonly ImageMessage[] =
+    asked && turns.length % 2 === 1 ? [...turns, { role: "assistant", content: "" }] : turns;
+  all.forEach((message, index) => {
+    const content = strippedParts(message.content);
+    say(`${NAMES[message.role as keyof typeof NAMES]}:`);
+    if (content.length === 0) return;
+    say(" ");
+    for (const part of content) {
+      if (part.type === "text") say(part.text);
+      else parts.push(part);
+    }
+    if (index % 2 === 0) say("\n\n");
+    else parts.push({ type: "token", token: TOKEN.eos });
+  });
+  return strippedParts(parts);
+}
+
+/**
+ * Ids of a conversation with places for its images. Nothing in it is marked as learned: an answer shares tokens with what
+ * is before it. @throws ConfigError for messages that the template has no place for
+ */
+export function vlPrompt(
+  messages: readonly ImageMessage[],
+  tokenizer: Tokenizer,
+  answer?: boolean,
+): PromptPiece[] {
+  const writer = new PieceWriter(tokenizer);
+  writer.ids(tokenizer.prefixIds, false);
+  writer.parts(renderVl(messages, answer), false);
+  return writer.pieces;
+}

@@ -1,0 +1,61 @@
+/**
+ * Prompts of DeepSeek-VL2 (`DeepseekVLV2Processor.format_messages_v2`): ids are built message by message, not from the
+ * rendered text, and text is encoded between images.
+ */
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import {
+  checkTurns,
+  type ImageMessage,
+  PieceWriter,
+  type PromptPiece,
+  strippedParts,
+} from "./image-messages.ts";
+
+/** What ends an answer beside the end token; `<|User|>` does as an id. */
+export const VL2_STOP_STRINGS: readonly string[] = ["User:"];
+
+const USER = "<|User|>";
+const ASSISTANT = "<|Assistant|>";
+
+/** What of a conversation begins and ends where. */
+export interface Vl2Tokens {
+  readonly bos: number;
+  readonly eos: number;
+}
+
+/**
+ * Ids of a conversation with places for its images. Learned are the first token, answers and their end tokens. Without an
+ * answer to the last message the prompt ends in `<|Assistant|>:`, else with the end token.
+ * @throws ConfigError for messages that the template has no place for
+ */
+export function vl2Prompt(
+  messages: readonly ImageMessage[],
+  tokenizer: Tokenizer,
+  { bos, eos }: Vl2Tokens,
+): PromptPiece[] {
+  checkTurns(messages);
+  const writer = new PieceWriter(tokenizer);
+  // Roles are tokens of every released vocabulary.
+  const role = (token: string) => {
+    const id = tokenizer.idOf(token);
+    if (id === undefined) writer.text(token, false);
+    else writer.ids([id], false);
+  };
+  writer.ids([bos], true);
+  for (const message of messages) {
+    const content = strippedParts(message.content);
+    const answer = message.role === "assistant";
+    if (message.role === "user") {
+      role(USER);
+      writer.text(": ", false);
+    }
+    writer.parts(content, answer);
+    if (message.role === "user") {
+      writer.text("\n\n", false);
+      role(ASSISTANT);
+      writer.text(":", false);
+    }
+    if (answer) writer.ids([eos], true);
+  }
+  return writer.pieces;
+}
