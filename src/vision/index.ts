@@ -1,4 +1,4 @@
-/** Images: decoding, resizing, the processors' canvases and tiles; boxes in answers. Runs in Node, browsers and workers. */
+/** Images: decoding, resizing, the processors' canvases and tiles; towers that see; boxes in answers. Runs in Node, browsers and workers. */
 export { type CanvasSettings, canvasImage, canvasPlacement, type Placement } from "./canvas.ts";
 export { drawBoxes, type LabeledBox } from "./draw-boxes.ts";
 export {
@@ -14,6 +14,7 @@ export {
   type PixelBox,
   parseGrounding,
 } from "./grounding.ts";
+export { HybridTower } from "./hybrid.ts";
 export { BYTE_LIMIT, type DecodeOptions, decodeImage, PIXEL_LIMIT } from "./image/decode.ts";
 export type { Orientation } from "./image/exif.ts";
 export { ImageError, type ImageFault, type RgbImage } from "./image/image.ts";
@@ -22,4 +23,16 @@ export { encodePng } from "./image/png-writer.ts";
 export { readImageHeader } from "./image/read-header.ts";
 export { resizeImage, resizeImageOn } from "./image/resize.ts";
 export { type Normalization, type PerChannel, pixelValues } from "./pixels.ts";
+export { Projector, type TowerOutput } from "./projector.ts";
+export { SamNeck, SamTower } from "./sam.ts";
+export { type Normed, SiglipBlock, SiglipTower } from "./siglip.ts";
+export { TileLayout } from "./tile-layout.ts";
 export { imageTokens, type TilePlan, type TileSettings, tiledViews, tilePlan } from "./tiles.ts";
+export type {
+  HybridConfig,
+  MeanAndStd,
+  ProjectorConfig,
+  SamConfig,
+  SiglipConfig,
+  TowerConfig,
+} from "./tower-config.ts";
