@@ -7,7 +7,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import { architectures } from "./architectures.ts";
 import { ConfigReader, type Json } from "./config-reader.ts";
 import { fromInferenceJson, isInferenceJson } from "./inference-json.ts";
-import type { Architecture, LanguageConfig, WeightDtype } from "./language-config.ts";
+import type { Architecture, LanguageConfig, ModelType, WeightDtype } from "./language-config.ts";
 import { writeRope } from "./rope-config.ts";
 
 export { isMoeLayer, type LanguageConfig, type ModelType, type WeightDtype } from "./language-config.ts";
@@ -55,6 +55,20 @@ export function parseOwnConfig(json: unknown, where: string, prefix: string): La
     });
   }
   return config;
+}
+
+/**
+ * The language model of a larger one, from its section there. Tokens that the section does not name are the
+ * tokenizer's: the defaults of the class are of another vocabulary. @throws ConfigError naming the key
+ */
+export function languageConfig(section: ConfigReader, modelType: ModelType): LanguageConfig {
+  section.only("model_type", modelType);
+  const config = architectureOf(modelType, section).parse(section);
+  return {
+    ...config,
+    bosTokenIds: section.has("bos_token_id") ? config.bosTokenIds : [],
+    eosTokenIds: section.has("eos_token_id") ? config.eosTokenIds : [],
+  };
 }
 
 function architectureOf(modelType: unknown, reader: ConfigReader): Architecture {

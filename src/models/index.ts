@@ -51,3 +51,11 @@ export type {
   TokenModelConfig,
   TrainableModel,
 } from "./token-model.ts";
+export {
+  isVisionConfig,
+  parseVisionConfig,
+  visionConfigJson,
+} from "./vision-architectures.ts";
+export type { TilingConfig, VisionLanguageConfig, VisionModelType } from "./vision-config.ts";
+export { type EncodedImage, type ImageViews, VisionLanguageModel } from "./vision-language.ts";
+export { type VisionPresetName, visionPresets } from "./vision-presets.ts";

@@ -23,7 +23,8 @@ const MOST_RESOLUTIONS = 1024;
 const MOST_TILES = 256;
 const MOST_CANVAS = 2 ** 26;
 
-function readResolutions(config: ConfigReader): TileSettings["resolutions"] {
+/** `candidate_resolutions`: the first is one tile. @throws ConfigError */
+export function readResolutions(config: ConfigReader): TileSettings["resolutions"] {
   const key = "candidate_resolutions";
   const value = config.raw(key);
   if (!Array.isArray(value) || value.length === 0 || value.length > MOST_RESOLUTIONS) {

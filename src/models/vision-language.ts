@@ -1,0 +1,221 @@
+/**
+ * DeepSeek-VL and DeepSeek-VL2: a tower sees, a projector makes its tokens those of the language model, and they stand in
+ * the prompt in place of ids. The language model is a `CausalLM` of its own, which engines and conversations run.
+ */
+import { checkNames } from "../nn/check-names.ts";
+import type { Capture } from "../nn/context.ts";
+import type { ParameterGroup } from "../nn/parameter-group.ts";
+import type { Parameters } from "../nn/parameters.ts";
+import type { ParameterScope } from "../nn/scope.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
+import { ConfigError, ShapeError } from "../tensor/errors.ts";
+import { embedding } from "../tensor/ops/embedding.ts";
+import { concat, reshape, split } from "../tensor/ops/reshape.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
+import { HybridTower } from "../vision/hybrid.ts";
+import { Projector } from "../vision/projector.ts";
+import { SiglipTower } from "../vision/siglip.ts";
+import { TileLayout } from "../vision/tile-layout.ts";
+import { projectedSide, towerSide } from "../vision/tower-config.ts";
+import { CausalLM } from "./causal-lm.ts";
+import { visionArchitecture } from "./vision-architectures.ts";
+import type { VisionLanguageConfig } from "./vision-config.ts";
+
+/** The views of images, as a processor makes them. */
+export interface ImageViews {
+  /** `[views, side, side, 3]` f32: of each image its one view, or the whole view and its tiles. */
+  readonly pixels: Float32Array;
+  /** Tiles of each image across and down; for models without tiles `[0, 0]` each. */
+  readonly tiles: readonly (readonly [across: number, down: number])[];
+}
+
+/** An image as the language model reads it. */
+export interface EncodedImage extends Disposable {
+  /** `[n, d]`, the caller's to free. */
+  readonly embeddings: Tensor;
+  /** Names the content: SHA-256 of its pixels and tiles. */
+  readonly hash: string;
+}
+
+export class VisionLanguageModel implements Disposable {
+  readonly config: VisionLanguageConfig;
+  readonly tower: SiglipTower | HybridTower;
+  readonly projector: Projector;
+  /** Null where an image has one view. */
+  readonly tiles: TileLayout | null;
+  readonly language: CausalLM;
+  readonly parameters: Parameters;
+
+  /** Declares the parameters in `scope` under the official names. @throws ConfigError on counts beyond reason */
+  constructor(scope: ParameterScope, config: VisionLanguageConfig) {
+    const { tower, projector, tiling, language, modelType } = config;
+    const { parts } = visionArchitecture(modelType);
+    const whole = scope.part();
+    this.config = config;
+    this.tower =
+      tower.kind === "hybrid"
+        ? new HybridTower(whole.child(parts.tower), tower)
+        : new SiglipTower(whole.child(tiling === null ? `${parts.tower}.vision_tower` : parts.tower), tower);
+    this.projector = new Projector(whole.child(parts.projector), projector);
+    this.tiles = tiling && new TileLayout(whole, language.hiddenSize, tiling.globalFirst);
+    this.language = new CausalLM(whole.child(parts.language), language);
+    this.parameters = whole.parameters;
+  }
+
+  /** @throws ConfigError where the model is only described */
+  get device(): Device {
+    return this.language.device;
+  }
+
+  /** Side of a view, in pixels. */
+  get imageSize(): number {
+    const { tower } = this.config;
+    return tower.kind === "hybrid" ? tower.high.imageSize : tower.imageSize;
+  }
+
+  /** Tokens of an image. */
+  imageTokens([across, down]: readonly [across: number, down: number]): number {
+    const side = projectedSide(this.config.projector, towerSide(this.config.tower));
+    return this.tiles === null ? side ** 2 : side * (side + 1) + 1 + down * side * (across * side + 1);
+  }
+
+  /** pixels `[views, side, side, 3]` to tokens of each view, `[views, N, d]`. @throws ShapeError */
+  encodeViews(pixels: Tensor, capture: Capture | null = null): Tensor {
+    const side = this.imageSize;
+    const [, height, width, channels] = pixels.shape;
+    if (pixels.shape.length !== 4 || height !== side || width !== side || channels !== 3) {
+      throw new ShapeError("views of another size", {
+        where: "VisionLanguageModel",
+        expected: `[views, ${side}, ${side}, 3]`,
+        found: pixels.shape,
+      });
+    }
+    return pixels.device.tidy(() => this.projector.forward(this.tower.forward(pixels, capture), capture));
+  }
+
+  /**
+   * Tokens of images in order, `[n, d]` each, from those of their views, `[views, N, d]`. @throws ShapeError
+   */
+  arrange(views: Tensor, tiles: ImageViews["tiles"]): Tensor[] {
+    const [count, tokens, width] = views.shape;
+    const counts = tiles.map(([across, down]) => 1 + across * down);
+    const total = counts.reduce((sum, each) => sum + each, 0);
+    if (total !== count) {
+      throw new ShapeError("the views of other images", {
+        where: "VisionLanguageModel",
+        expected: `${total} views of ${tiles.length} images`,
+        found: count,
+      });
+    }
+    const { tiles: layout } = this;
+    return views.device.tidy(() => {
+      const flat = reshape(views, [1, count * tokens * width]);
+      const parts = split(
+        flat,
+        counts.map((each) => each * tokens * width),
+      );
+      return parts.map((part, i) => {
+        if (layout === null) return reshape(part, [tokens, width]);
+        return layout.forward(reshape(part, [counts[i], tokens, width]), tiles[i]);
+      });
+    });
+  }
+
+  /** Encodes images one at a time, without gradients. The results are the caller's. @throws ShapeError, ConfigError */
+  async encodeImages({ pixels, tiles }: ImageViews): Promise<EncodedImage[]> {
+    const { device, imageSize: side } = this;
+    const area = side ** 2 * 3;
+    const encoded: EncodedImage[] = [];
+    let start = 0;
+    for (const each of tiles) {
+      const views = 1 + each[0] * each[1];
+      const own = pixels.subarray(start * area, (start + views) * area);
+      start += views;
+      if (own.length !== views * area) {
+        throw new ShapeError("pixels of fewer views", {
+          where: "encodeImages",
+          expected: `${start} views of ${side} x ${side} pixels`,
+          found: `${pixels.length} values`,
+        });
+      }
+      const hash = await contentHash(own, each);
+      const embeddings = device.inference(() => {
+        const tokens = this.encodeViews(device.tensor(own, [views, side, side, 3]));
+        return this.arrange(tokens, [each])[0];
+      });
+      encoded.push({ embeddings, hash, [Symbol.dispose]: () => embeddings.dispose() });
+    }
+    return encoded;
+  }
+
+  /**
+   * What the language model reads: rows of its table, and where `ids` say `imageId` the images' tokens, in order.
+   * ids `[B, T]` i32 known on the host, images `[n, d]` each -> `[B, T, d]`, differentiable.
+   * @throws ShapeError where images and places differ in number
+   */
+  inputs(
+    ids: ArrayLike<number>,
+    shape: readonly [number, number],
+    images: readonly Tensor[],
+    imageId: number,
+  ) {
+    const { device } = this;
+    const width = this.config.language.hiddenSize;
+    const [sequences, tokens] = shape;
+    const places = Array.from(ids).filter((id) => id === imageId).length;
+    const given = images.reduce((sum, { shape: [n] }) => sum + n, 0);
+    if (places !== given) {
+      throw new ShapeError("as many places as tokens of images", {
+        where: "VisionLanguageModel.inputs",
+        expected: `${given} places for ${images.length} image${images.length === 1 ? "" : "s"}`,
+        found: `${places} places`,
+      });
+    }
+    return device.tidy(() => {
+      const text = this.language.embed(device.tensor(Int32Array.from(ids), [...shape], "i32")); // [B, T, d]
+      if (images.length === 0) return text;
+      const rows = sequences * tokens;
+      const parts = [
+        reshape(text, [1, rows * width]),
+        ...images.map((each) => reshape(each, [1, each.size])),
+      ];
+      const table = reshape(concat(parts), [rows + given, width]);
+      let next = rows;
+      const order = Int32Array.from(ids, (id, i) => (id === imageId ? next++ : i));
+      return embedding(table, device.tensor(order, [sequences, tokens], "i32")); // [B, T, d]
+    });
+  }
+
+  /** Whether a checkpoint may hold this tensor though the model does not read it. */
+  ignores(name: string): boolean {
+    return this.language.ignores(name);
+  }
+
+  /** Reads all parameters from a checkpoint with official names. @throws FormatError, ShapeError naming the tensor */
+  async load(source: WeightSource, progress?: (group: ParameterGroup) => void): Promise<void> {
+    checkNames([this], source);
+    await this.parameters.load(source, progress);
+  }
+
+  [Symbol.dispose](): void {
+    this.language[Symbol.dispose]();
+    this.parameters[Symbol.dispose]();
+  }
+}
+
+/** SHA-256 of an image's pixels and tiles. @throws ConfigError where the browser has no cryptography */
+async function contentHash(pixels: Float32Array, tiles: readonly number[]): Promise<string> {
+  const { subtle } = globalThis.crypto ?? {};
+  if (subtle === undefined) {
+    throw new ConfigError("images are told apart by SHA-256, which this page may not compute", {
+      where: "encodeImages",
+      hint: "Serve the page over https, or from localhost.",
+    });
+  }
+  const head = Int32Array.from([...tiles, pixels.length]);
+  const bytes = new Uint8Array(head.byteLength + pixels.byteLength);
+  bytes.set(new Uint8Array(head.buffer));
+  bytes.set(new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength), head.byteLength);
+  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
