@@ -72,7 +72,7 @@ export interface LoadOptions {
 }
 
 /** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
-function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
+export function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
   const dtype = configJson.torch_dtype ?? configJson.dtype;
   const plain = dtype === "bfloat16" ? "bf16" : dtype === "float16" ? "f16" : "f32";
   const float = configJson.quantization_config === undefined ? plain : "f32";
@@ -98,6 +98,15 @@ function storedConfig(
   return { ...config, mtpLayers };
 }
 
+/** A folder's `config.json`. @throws ConfigError if there is none */
+export function configOf({ config, tree }: Checkpoint): JsonObject {
+  if (config !== null) return config;
+  throw new ConfigError("the folder has no config.json", {
+    where: tree.name,
+    hint: "Copy it from the model's page.",
+  });
+}
+
 /**
  * The configuration of a checkpoint, its counts compared with what the files hold; of prediction layers it names those
  * that are there, with a notice if they are fewer. @throws ConfigError if there is none, FormatError
@@ -106,13 +115,7 @@ export function checkpointConfig(
   checkpoint: Checkpoint,
   onNotice?: (text: string) => void,
 ): { readonly config: LanguageConfig; readonly json: JsonObject } {
-  const { config: json, tree } = checkpoint;
-  if (json === null) {
-    throw new ConfigError("the folder has no config.json", {
-      where: tree.name,
-      hint: "Copy it from the model's page.",
-    });
-  }
+  const json = configOf(checkpoint);
   return { config: storedConfig(json, modelWeights(checkpoint), onNotice), json };
 }
 

@@ -77,6 +77,7 @@ export type {
   ToolChoice,
 } from "./host/protocol.ts";
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
+export { imagePrompt } from "./image-prompt.ts";
 export type { EngineRequest } from "./job.ts";
 export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export { processReplies, type ReplyTask } from "./reply-job.ts";

@@ -21,7 +21,7 @@ export interface ParityOutput {
   readonly within: boolean;
 }
 
-export type Values = Float32Array | Int32Array;
+export type Values = Float32Array | Int32Array | Uint8Array;
 
 /** Reads whole tensors of one safetensors file by name. */
 export class Expected {
@@ -48,7 +48,12 @@ export class Expected {
     const { dtype } = this.#file.tensors.get(name)!;
     if (dtype === "F32") return new Float32Array(bytes.buffer);
     if (dtype === "I32") return new Int32Array(bytes.buffer);
-    throw new FormatError("expected values must be F32 or I32", { where: "parity", name, found: dtype });
+    if (dtype === "U8") return bytes;
+    throw new FormatError("expected values must be F32, I32 or U8", { where: "parity", name, found: dtype });
+  }
+
+  shape(name: string): readonly number[] {
+    return this.#file.tensors.get(name)?.shape ?? [];
   }
 
   async close(): Promise<void> {
@@ -93,6 +98,38 @@ export class Comparison {
     }
     if (compared === 0) maxAbs = Number.POSITIVE_INFINITY;
     this.#add(name, maxAbs, magnitude, tolerance, measure);
+  }
+
+  /** Values that may each be off by `abs + rel |expected|`, where `real` says so. NaN and unequal sizes fail. */
+  bounded(
+    name: string,
+    found: ArrayLike<number>,
+    expected: ArrayLike<number>,
+    { abs, rel }: { readonly abs: number; readonly rel: number },
+    real: (index: number) => boolean = () => true,
+  ): void {
+    let within = found.length === expected.length;
+    let maxAbs = within ? 0 : Number.POSITIVE_INFINITY;
+    let magnitude = 0;
+    let compared = 0;
+    for (let i = 0; i < expected.length; i++) {
+      if (!real(i)) continue;
+      compared++;
+      const difference = Math.abs(found[i] - expected[i]);
+      if (!(difference <= abs + rel * Math.abs(expected[i]))) within = false;
+      if (!(difference <= maxAbs)) maxAbs = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference;
+      magnitude = Math.max(magnitude, Math.abs(expected[i]));
+    }
+    const maxRel = magnitude === 0 ? (maxAbs === 0 ? 0 : Number.POSITIVE_INFINITY) : maxAbs / magnitude;
+    within &&= compared > 0;
+    this.outputs.push({
+      name,
+      maxAbs,
+      maxRel,
+      tolerance: abs + rel * magnitude,
+      measure: "absolute",
+      within,
+    });
   }
 
   /** An output of the fixture that nothing was compared with. */

@@ -13,6 +13,8 @@ import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { nextTokenLoss } from "../train/objectives/next-token.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
 
+import { compareVision, isVisionCase } from "./vision.ts";
+
 export type { ParityOutput } from "./comparison.ts";
 
 export interface ParityReport {
@@ -23,7 +25,7 @@ export interface ParityReport {
 }
 
 export interface ParityOptions {
-  /** Called with the loaded model before anything runs; tests spoil a weight here. */
+  /** Called with the loaded language model before anything runs; tests spoil a weight here. */
   readonly prepare?: (model: CausalLM) => void;
 }
 
@@ -51,7 +53,8 @@ const mtpWeight = 0.3;
 
 /**
  * Runs a fixture folder on `device` and compares everything it holds: states, router decisions, logits, losses,
- * every gradient, caches, greedy continuations with and without a cache and in both forms of latent attention.
+ * every gradient, caches, greedy continuations with and without a cache and in both forms of latent attention. Folders
+ * of models that see are told by their config.json (`vision.ts`).
  * @throws FormatError, ConfigError if the folder is not a fixture
  */
 export async function checkParity(
@@ -59,6 +62,11 @@ export async function checkParity(
   device: Device,
   options: ParityOptions = {},
 ): Promise<ParityReport> {
+  if (await isVisionCase(tree)) {
+    const outputs = await compareVision(tree, device);
+    const within = outputs.every((output) => output.within);
+    return { case: tree.name, device: device.backend.name, outputs, within };
+  }
   const meta = JSON.parse(await tree.readText("meta.json")) as { case: string; tolerance: Tolerance };
   const inputs = JSON.parse(await tree.readText("inputs.json")) as Inputs;
   const open: { close(): Promise<void> }[] = [];

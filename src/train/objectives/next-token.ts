@@ -21,6 +21,8 @@ export interface LossBatch {
   readonly ids: Int32Array;
   /** The token after each, or a negative number if none is to be learned, B rows of T. */
   readonly targets: Int32Array;
+  /** What the model reads in place of its own embeddings of `ids`, `[B, T, d]`: images stand for some of them. */
+  readonly inputs?: () => Tensor;
 }
 
 /** What a trainer minimizes: all losses of a batch, of which `loss` is differentiated. */
@@ -126,7 +128,8 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
     return crossEntropy(flat, device.tensor(wanted, [ids.length], "i32"), { denominator, consumeLogits });
   };
 
-  const hidden = model.hidden(device.tensor(ids, shape, "i32"), { routing, capture, routers }); // [B, T, d]
+  const input = batch.inputs?.() ?? device.tensor(ids, shape, "i32");
+  const hidden = model.hidden(input, { routing, capture, routers }); // [B, T, d]
   const main = score(hidden, targets, "logits");
   const terms = [main];
   const weights = [1];

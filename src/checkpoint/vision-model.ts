@@ -1,0 +1,113 @@
+/** Models that see, from checkpoints with the original names or those of the transformers ports, and back. */
+import { hasPool, withOriginalNames, withPortNames } from "../models/deepseek_vl/port-names.ts";
+import { checkCounts } from "../models/load.ts";
+import { parseVisionConfig, visionArchitecture } from "../models/vision-architectures.ts";
+import type { VisionLanguageConfig } from "../models/vision-config.ts";
+import { VisionLanguageModel } from "../models/vision-language.ts";
+import { checkGroups } from "../nn/loading.ts";
+import { weightsOf } from "../nn/model-weights.ts";
+import { storedBytes } from "../nn/parameter-group.ts";
+import type { NamedShape } from "../nn/renamed-source.ts";
+import { allocateModule, describeModule, type ParameterScope } from "../nn/scope.ts";
+import { plannedGroups, resolveStorage, storageRule } from "../nn/storage.ts";
+import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
+import type { Device } from "../tensor/tensor.ts";
+import type { FileTree } from "./byte-source.ts";
+import { openCheckpoint } from "./folder.ts";
+import { configOf, type LoadOptions, modelWeights, storedRule } from "./model.ts";
+import { f32Entry, type SafetensorsEntry } from "./safetensors-writer.ts";
+import type { JsonObject } from "./strict-json.ts";
+
+const isPort = ({ modelType }: VisionLanguageConfig) =>
+  modelType === "deepseek_vl" || modelType === "deepseek_vl_hybrid";
+
+const isHybrid = ({ tower }: VisionLanguageConfig) => tower.kind === "hybrid";
+
+/** Unused parts that the source has: they are kept, so that a file saved again is whole. */
+function storedConfig(config: VisionLanguageConfig, source: WeightSource): VisionLanguageConfig {
+  const { tower } = config;
+  const pool = (root: string) => source.has(`${root}attn_pool.latent`) || (isPort(config) && hasPool(source));
+  if (tower.kind === "siglip") {
+    const { parts } = visionArchitecture(config.modelType);
+    const root = config.tiling === null ? `${parts.tower}.vision_tower.` : `${parts.tower}.`;
+    return { ...config, tower: { ...tower, pool: pool(root) } };
+  }
+  const low = { ...tower.low, pool: pool("vision_model.vision_tower_low.vision_tower.") };
+  return { ...config, tower: { ...tower, low, norms: source.has("vision_model.high_layer_norm.weight") } };
+}
+
+/** Names and shapes of all official tensors of a model, without memory. */
+function officialTensors(config: VisionLanguageConfig): NamedShape[] {
+  const { parameters } = describeModule((scope) => new VisionLanguageModel(scope, config));
+  return [...parameters.named()].map(({ name, shape }) => ({ name, shape }));
+}
+
+/**
+ * Makes a model of a `config.json` and fills it from `source`; `storage` and `dtype` as for language models.
+ * @throws ConfigError, FormatError, ShapeError
+ */
+export async function visionModelFrom(
+  configJson: JsonObject,
+  source: WeightSource,
+  device: Device,
+  options: LoadOptions = {},
+): Promise<VisionLanguageModel> {
+  const { dtype = "f32", progress } = options;
+  if (source.tiles && (dtype !== "auto" || options.storage)) {
+    // Tiles are read as they are; another storage is made from a model that has them.
+    using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto" });
+    const stored = new WithoutTiles(weightsOf(tiled));
+    return await visionModelFrom(configJson, stored, device, { ...options, dtype });
+  }
+  const config = storedConfig(parseVisionConfig(configJson), source);
+  const official = isPort(config)
+    ? withOriginalNames(source, officialTensors(config), isHybrid(config))
+    : source;
+  checkCounts(config.language, official, `${visionArchitecture(config.modelType).parts.language}.`);
+  const storage =
+    options.storage ?? (dtype === "auto" ? storedRule(configJson, official) : storageRule(dtype));
+  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
+  // What the files hold is compared before memory is taken for it.
+  const groups = [...describeModule(make).parameters.groups()];
+  checkGroups([...plannedGroups(groups, resolveStorage(groups, storage))], official);
+  const model = allocateModule(device, storage, make);
+  try {
+    const total = model.parameters.bytes;
+    let done = 0;
+    await model.load(official, (group) => {
+      done += storedBytes(group);
+      progress?.(done, total);
+    });
+  } catch (error) {
+    model[Symbol.dispose]();
+    throw error;
+  }
+  return model;
+}
+
+/** Loads a model from a folder in the Hugging Face layout. @throws ConfigError, FormatError, ShapeError */
+export async function loadVisionModel(
+  tree: FileTree,
+  device: Device,
+  options: LoadOptions = {},
+): Promise<VisionLanguageModel> {
+  const checkpoint = await openCheckpoint(tree, options);
+  try {
+    return await visionModelFrom(configOf(checkpoint), modelWeights(checkpoint), device, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The tensors of a model as floats, ready to be saved, under the names that its `model_type` has. */
+export function* visionEntries(model: VisionLanguageModel): Generator<SafetensorsEntry> {
+  const { config } = model;
+  const own = weightsOf(model);
+  const official = [...own.names()].map((name) => ({ name, shape: own.shape(name) }));
+  const source = isPort(config) ? withPortNames(own, official, isHybrid(config)) : own;
+  for (const name of source.names()) {
+    yield f32Entry(name, source.shape(name), async function* () {
+      for await (const { values } of source.readF32(name)) yield values;
+    });
+  }
+}
