@@ -77,7 +77,7 @@ for (;;) {
   console.log(`after ${trainer.step} steps`);
   const right = await Promise.all([3, 17, 29].map(rollout));
   if (trainer.done) {
-    if (!right.every(Boolean)) throw new Error("the model has not learnt to count");
+    if (!right.every(Boolean)) throw new Error("the model has not learned to count");
     break;
   }
   // Between two steps of the engine: what it has cached of the old weights is not used again.

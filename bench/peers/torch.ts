@@ -34,7 +34,7 @@ export interface Peer extends AsyncDisposable {
   steps(count: number): Promise<PeerSteps>;
 }
 
-/** Starts the peer with the program `python`; its warm-up is over when this resolves. @throws Error when it ends early */
+/** Starts the peer with the program `python`; its warm-up is over when this resolves. @throws Error if it ends early */
 export async function startPeer(python: string, options: readonly string[]): Promise<Peer> {
   const script = fileURLToPath(new URL("train_torch.py", import.meta.url));
   const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...env } = process.env;

@@ -66,7 +66,7 @@ export interface QuantizedBlocks {
 }
 
 /**
- * Quantises a row-major float32 matrix [rows, cols] to e4m3 with one scale per block, the largest magnitude of the
+ * Quantizes a row-major float32 matrix [rows, cols] to e4m3 with one scale per block, the largest magnitude of the
  * block over 448 (1 for a block of zeros). @throws FormatError on values that are not finite.
  */
 export function quantizeBlocks(

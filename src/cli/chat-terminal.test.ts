@@ -307,7 +307,7 @@ it("reads a pipe to its end, a last line without an end included", async () => {
   expect(await terminal.readLine("> ")).toEqual({ kind: "end" });
 });
 
-it("sets notes, thought and prompts apart by colour, and has none with NO_COLOR", () => {
+it("sets notes, thought and prompts apart by color, and has none with NO_COLOR", () => {
   const show = () => {
     const { terminal, screen } = open();
     terminal.write("note", "note");

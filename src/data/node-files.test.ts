@@ -231,7 +231,7 @@ describe("folderCorpus", () => {
         ...["src/key.ts", "model/tokenizer.ts"],
       ].sort(),
     );
-    // Whoever names such a folder as the root means it.
+    // A root folder that is named explicitly is read.
     expect(await paths(all, "old")).toEqual(["run.json", "x.ts"]);
     expect(await paths(all, ".github")).toEqual(["ci.ts", "deep/er.ts"]);
   });

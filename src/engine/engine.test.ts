@@ -78,7 +78,7 @@ describe.each(["fake", "llama", "v3"] as const)("%s in double precision", (name)
     [3, 1, 512],
   ];
 
-  it("gives every request what it gets alone, whoever comes and goes", async () => {
+  it("gives every request what it gets alone, whatever other requests come and go", async () => {
     const before = device.backend.memory().buffers;
     for (const [seed, maxBatch, prefillChunk] of name === "fake" ? settings : settings.slice(0, 1)) {
       const wanted = requests(model, 14, seed);

@@ -25,7 +25,7 @@ async function textOf(events: AsyncIterable<{ readonly event: ReplyPiece }>): Pr
   return text;
 }
 
-it("answers in turn, whoever reads, and changes the conversation", async () => {
+it("answers in turn, with any reader, and changes the conversation", async () => {
   const { conversation, queue, ask } = await talking(["I am fine.", "And you?", "Again.", "Edited."]);
   await using _queue = queue;
   const first = await ask({ ask: "send", content: "How are you?", settings: {} });

@@ -30,7 +30,7 @@ async function textOf(chunks: AsyncIterable<TextChunk>): Promise<string> {
   return text;
 }
 
-it("writes what the functions write, whoever reads it", async () => {
+it("writes what the functions write, with any reader", async () => {
   await using queue = new MemoryQueue();
   processText(queue, model, tokenizer);
   const completed = await add(queue, { prompt: "Hello", options });

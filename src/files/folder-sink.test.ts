@@ -291,7 +291,7 @@ describe("a death", () => {
     120_000,
   );
 
-  it("between the two renames is undone, by whoever comes next", async () => {
+  it("between the two renames is undone by the next process", async () => {
     await save(old);
     renameSync(path, deadName("old"));
     expect(await recoverFolder(path)).toBe(true);

@@ -69,9 +69,9 @@ export interface Layout {
 
 /** A declared group, with storage unless it is only described. */
 export interface ParameterGroup extends GroupSpec {
-  /** What layers multiply with. Reading it throws ConfigError if the group is only described. */
+  /** What layers multiply with. @throws ConfigError if the group is only described */
   readonly weight: Weight;
-  /** The same as a float tensor. Reading it throws ConfigError also if the weight is quantized. */
+  /** The same as a float tensor. @throws ConfigError also if the weight is quantized */
   readonly tensor: Tensor;
 }
 

@@ -82,7 +82,7 @@ export class ParameterScope {
 
   /**
    * A scope that finds its groups among `parameters`, whose memory they are: a second module with the same weights.
-   * Asking it for a group that is not there or has another shape throws ConfigError.
+   * A group that is missing or has the wrong shape is a ConfigError.
    */
   static view(parameters: Parameters, prefix = ""): ParameterScope {
     const group = (spec: GroupSpec) => {

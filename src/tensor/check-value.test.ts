@@ -58,7 +58,7 @@ describe("names", () => {
     ["hidden_sise", "hidden_size"],
     ["hiddenSize", "hidden_size"],
     ["num_layers", "num_hidden_layers"],
-    ["colour", null],
+    ["flavor", null],
     ["h".repeat(1e6), null],
   ])("%s means %s", (given, name) => {
     expect(nearestName(given, ["hidden_size", "num_hidden_layers", "num_nextn_predict_layers"])).toBe(name);
@@ -68,8 +68,8 @@ describe("names", () => {
     expect(() => checkKeys(place, { sise: 1 }, ["size", "shape"])).toThrow(
       "no such setting; name: a.sise. Did you mean a.size?",
     );
-    expect(() => checkKeys(place, { colour: 1 }, ["size", "shape"])).toThrow(
-      "name: a.colour; expected: size, shape",
+    expect(() => checkKeys(place, { flavor: 1 }, ["size", "shape"])).toThrow(
+      "name: a.flavor; expected: size, shape",
     );
     expect(() => checkKeys(place, { size: 1 }, ["size"])).not.toThrow();
     expect(() => checkChoice(place, "c", "f23", ["f32", "bf16"])).toThrow(

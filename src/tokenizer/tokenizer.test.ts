@@ -324,7 +324,7 @@ describe("loadTokenizer refuses", () => {
     expect(() => loadTokenizer(null)).toThrow(/object/);
   });
 
-  it("but takes merges written as strings, and an empty normaliser", () => {
+  it("but takes merges written as strings, and an empty normalizer", () => {
     const other = loadTokenizer(
       file((copy) => {
         copy.model.merges = copy.model.merges.map((pair: string[]) => pair.join(" "));

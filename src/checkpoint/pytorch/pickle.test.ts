@@ -87,7 +87,7 @@ describe("unpickle", () => {
       global("os", "system"),
       /byte 2 of archive\/data.pkl.*found: "os.system".*Nothing in the file was run/,
     ],
-    ["a neighbour of an allowed one", global("torch._utils", "_rebuild_qtensor"), /_rebuild_qtensor/],
+    ["a neighbor of an allowed one", global("torch._utils", "_rebuild_qtensor"), /_rebuild_qtensor/],
     ["an allowed name of another module", global("torch", "_rebuild_tensor_v2"), /Python code/],
     [
       "names that only joined are allowed",

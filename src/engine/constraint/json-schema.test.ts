@@ -135,7 +135,7 @@ const cases: [name: string, schema: unknown, yes: string[], no: string[]][] = [
     ['"01.02"'],
     ['"2024-01-01"'],
   ],
-  ["unknown formats are annotations", { type: "string", format: "colour" }, ['"anything"'], ["1"]],
+  ["unknown formats are annotations", { type: "string", format: "flavor" }, ['"anything"'], ["1"]],
   [
     "addresses",
     { format: "uri" },

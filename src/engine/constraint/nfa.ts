@@ -101,7 +101,7 @@ export class Nfa {
     const asserted = this.#assertions.flatMap(({ begin, inside }) => [begin, inside]);
     const told = asserted.flatMap((item) => item?.classes ?? []);
     const classes = partition([...this.#sets, ...told, ...(this.#looksBack ? [WORD] : [])], this.#budget);
-    const dfa = yield* new Determiniser({
+    const dfa = yield* new Determinizer({
       links: this.#links,
       edges: this.#edges,
       sets: this.#sets.length,
@@ -194,7 +194,7 @@ interface Determination {
 }
 
 /** One determinization. A thread is a state and the assertions that still run; threads are numbered by both. */
-class Determiniser {
+class Determinizer {
   readonly #of: Determination;
   readonly #size: number;
   /** Sets of running assertions, as pairs of automaton and state; the first is empty. */

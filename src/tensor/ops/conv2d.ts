@@ -114,7 +114,7 @@ function wholeNumber(name: string, value: number, least: number): void {
   });
 }
 
-/** @throws ShapeError where the operands do not make a convolution */
+/** @throws ShapeError if the operands do not make a convolution */
 function shapeOf(x: Tensor, weight: Tensor, { stride = 1, padding = 0 }: ConvOptions): ConvShape {
   const sides =
     typeof padding === "number" ? { top: padding, bottom: padding, left: padding, right: padding } : padding;

@@ -99,7 +99,7 @@ export interface WebpFrame {
   readonly y: number;
 }
 
-/** @param bytes a file whose header was read @throws ImageError where the first frame holds no image */
+/** @param bytes a file whose header was read @throws ImageError if the first frame holds no image */
 export function firstWebpFrame(bytes: Uint8Array, file: string): WebpFrame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let at = 12;
