@@ -208,6 +208,19 @@ describe("the queue", () => {
     await expect(queue.add("held", 3)).rejects.toThrow(/full/);
   });
 
+  it("does not count canceled jobs among those that wait, and forgets them like others", async () => {
+    await using queue = new MemoryQueue({ maxEnded: 2, maxQueued: 1 });
+    queue.process("held", manual().handler);
+    await queue.add("held", 0);
+    await turn();
+    for (let n = 1; n <= 5; n++) await (await queue.add("held", n)).cancel();
+    expect((await queue.list()).map(({ id, state }) => `${id} ${state}`)).toEqual([
+      "held-1 running",
+      "held-5 canceled",
+      "held-6 canceled",
+    ]);
+  });
+
   it("closes: everything stops, nothing more is taken", async () => {
     const queue = new MemoryQueue();
     const { handler } = manual();

@@ -36,6 +36,7 @@ class MemoryJob implements Job {
   readonly controller = new AbortController();
   readonly added = Date.now();
   readonly #limits: Limits;
+  readonly #left: () => void;
   #state: JobState = "queued";
   #started: number | null = null;
   #ended: number | null = null;
@@ -49,11 +50,13 @@ class MemoryJob implements Job {
   readonly #outcome: Promise<unknown>;
   #settle!: { resolve(value: unknown): void; reject(error: unknown): void };
 
-  constructor(id: string, kind: string, data: unknown, limits: Limits) {
+  /** @param left called if the job is canceled before it has begun */
+  constructor(id: string, kind: string, data: unknown, limits: Limits, left: () => void) {
     this.id = id;
     this.kind = kind;
     this.data = data;
     this.#limits = limits;
+    this.#left = left;
     this.#outcome = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -159,7 +162,10 @@ class MemoryJob implements Job {
     const error = new JobCanceledError(reason, { where: `job ${this.id}` });
     const waits = this.#state === "queued";
     this.controller.abort(error);
-    if (waits) this.finish("canceled", error);
+    if (waits) {
+      this.finish("canceled", error);
+      this.#left();
+    }
     await this.#outcome.catch(() => {});
   }
 }
@@ -216,11 +222,17 @@ export class MemoryQueue implements JobQueue {
     if (this.#queued.length >= this.#limits.maxQueued) {
       refuse("the queue is full", `${this.#queued.length} jobs wait`, "Try again when some have ended.");
     }
-    const job = new MemoryJob(id ?? this.#freshId(kind), kind, data, this.#limits);
+    const job = new MemoryJob(id ?? this.#freshId(kind), kind, data, this.#limits, () => this.#leave());
     this.#jobs.set(job.id, job);
     this.#queued.push(job);
     this.#fill();
     return job as unknown as Job<E, R>;
+  }
+
+  /** Forgets jobs that wait no more: they count against no limit but that of ended ones. */
+  #leave(): void {
+    this.#queued = this.#queued.filter(({ state }) => state === "queued");
+    this.#forget();
   }
 
   #freshId(kind: string): string {
