@@ -89,37 +89,45 @@ export function permute(a: usize): void {
   const each = max(1, UNIT / max(1, size));
   const total = outer * bands;
   const units = (total + each - 1) / each;
+  const s0 = (<usize>load<i32>(a, 24)) << 2;
+  const s1 = (<usize>load<i32>(a, 28)) << 2;
+  const s2 = (<usize>load<i32>(a, 32)) << 2;
+  const s3 = (<usize>load<i32>(a, 36)) << 2;
+  const t0 = (<usize>load<i32>(a, 40)) << 2;
+  const t1 = (<usize>load<i32>(a, 44)) << 2;
+  const t2 = (<usize>load<i32>(a, 48)) << 2;
+  const t3 = (<usize>load<i32>(a, 52)) << 2;
   for (let u = nextUnit(); u < units; u = nextUnit()) {
-    const end = min(total, (u + 1) * each);
-    for (let p = u * each; p < end; p++) {
-      const matrix = p / bands;
-      const band = p - matrix * bands;
-      let rest = matrix;
-      const i3 = rest % n3;
-      rest /= n3;
-      const i2 = rest % n2;
-      rest /= n2;
-      const i1 = rest % n1;
-      const i0 = rest / n1;
-      const from =
-        x +
-        ((<usize>i0 * <usize>load<i32>(a, 24) +
-          <usize>i1 * <usize>load<i32>(a, 28) +
-          <usize>i2 * <usize>load<i32>(a, 32) +
-          <usize>i3 * <usize>load<i32>(a, 36)) <<
-          2);
-      const to =
-        y +
-        ((<usize>i0 * <usize>load<i32>(a, 40) +
-          <usize>i1 * <usize>load<i32>(a, 44) +
-          <usize>i2 * <usize>load<i32>(a, 48) +
-          <usize>i3 * <usize>load<i32>(a, 52)) <<
-          2);
+    const begin = u * each;
+    const end = min(total, begin + each);
+    // Places are counted up from that of the unit's first matrix: divisions would take longer than short rows.
+    const first = begin / bands;
+    let band = begin - first * bands;
+    let i3 = first % n3;
+    let i2 = (first / n3) % n2;
+    let i1 = (first / n3 / n2) % n1;
+    let i0 = first / n3 / n2 / n1;
+    for (let p = begin; p < end; p++) {
+      const from = x + <usize>i0 * s0 + <usize>i1 * s1 + <usize>i2 * s2 + <usize>i3 * s3;
+      const to = y + <usize>i0 * t0 + <usize>i1 * t1 + <usize>i2 * t2 + <usize>i3 * t3;
+      const i = band * TILE;
+      if (++band == bands) {
+        band = 0;
+        if (++i3 == n3) {
+          i3 = 0;
+          if (++i2 == n2) {
+            i2 = 0;
+            if (++i1 == n1) {
+              i1 = 0;
+              i0++;
+            }
+          }
+        }
+      }
       if (!transpose) {
         copyRow(from, to, columns);
         continue;
       }
-      const i = band * TILE;
       const high = min(TILE, rows - i);
       const put = to + <usize>i * yStep;
       const at = from + ((<usize>i) << 2);
