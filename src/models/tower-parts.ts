@@ -13,6 +13,7 @@ import { readPerChannel, readSide } from "./processor-config.ts";
 /** Most blocks of a tower that a configuration may ask for: each is described before the file is looked at. */
 const MOST_LAYERS = 1024;
 
+/** What transformers calls IMAGENET_MEAN and IMAGENET_STD: the constants of OpenAI's CLIP. */
 export const CLIP: MeanAndStd = {
   mean: [0.48145466, 0.4578275, 0.40821073],
   std: [0.26862954, 0.26130258, 0.27577711],

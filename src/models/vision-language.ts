@@ -16,6 +16,7 @@ import { HybridTower } from "../vision/hybrid.ts";
 import { Projector } from "../vision/projector.ts";
 import { SiglipTower } from "../vision/siglip.ts";
 import { TileLayout } from "../vision/tile-layout.ts";
+import { imageTokens } from "../vision/tiles.ts";
 import { projectedSide, towerSide } from "../vision/tower-config.ts";
 import { CausalLM } from "./causal-lm.ts";
 import { visionArchitecture } from "./vision-architectures.ts";
@@ -73,10 +74,12 @@ export class VisionLanguageModel implements Disposable {
     return tower.kind === "hybrid" ? tower.high.imageSize : tower.imageSize;
   }
 
-  /** Tokens of an image. */
-  imageTokens([across, down]: readonly [across: number, down: number]): number {
-    const side = projectedSide(this.config.projector, towerSide(this.config.tower));
-    return this.tiles === null ? side ** 2 : side * (side + 1) + 1 + down * side * (across * side + 1);
+  /** Tokens of an image of so many tiles. */
+  imageTokens(tiles: readonly [across: number, down: number]): number {
+    const { tower, projector } = this.config;
+    const side = projectedSide(projector, towerSide(tower));
+    if (this.tiles === null) return side ** 2;
+    return imageTokens({ tileSize: side, patchSize: 1, downsampleRatio: 1 }, tiles);
   }
 
   /** pixels `[views, side, side, 3]` to tokens of each view, `[views, N, d]`. @throws ShapeError */

@@ -1,4 +1,5 @@
 /** Images: decoding, resizing, the processors' canvases and tiles; towers that see; boxes in answers. Runs in Node, browsers and workers. */
+export type { LayerNorm } from "../nn/norm.ts";
 export { type CanvasSettings, canvasImage, canvasPlacement, type Placement } from "./canvas.ts";
 export { drawBoxes, type LabeledBox } from "./draw-boxes.ts";
 export {

@@ -74,7 +74,7 @@ function bestResolution(
 
 /** Tokens of an image of so many tiles: rows of the whole view, each with a newline, a separator, rows of the tiles. */
 export function imageTokens(
-  { tileSize, patchSize, downsampleRatio }: TileSettings,
+  { tileSize, patchSize, downsampleRatio }: Pick<TileSettings, "tileSize" | "patchSize" | "downsampleRatio">,
   [across, down]: readonly [number, number],
 ): number {
   const side = Math.ceil(Math.floor(tileSize / patchSize) / downsampleRatio);

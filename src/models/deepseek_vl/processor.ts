@@ -6,13 +6,10 @@
 import type { Device } from "../../tensor/tensor.ts";
 import { type CanvasSettings, canvasImage } from "../../vision/canvas.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
-import { type Normalization, type PerChannel, pixelValues } from "../../vision/pixels.ts";
+import { type Normalization, pixelValues } from "../../vision/pixels.ts";
 import { ConfigReader } from "../config-reader.ts";
 import { backgroundOf, readPerChannel, readSide, readToken } from "../processor-config.ts";
-
-/** What transformers calls IMAGENET_MEAN and IMAGENET_STD: the constants of OpenAI's CLIP. */
-const CLIP_MEAN: PerChannel = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STD: PerChannel = [0.26862954, 0.26130258, 0.27577711];
+import { CLIP } from "../tower-parts.ts";
 
 /** Most tokens of an image that a configuration may ask for. */
 const MOST_TOKENS = 65_536;
@@ -37,8 +34,8 @@ export function parseCanvasProcessor(json: unknown, where = "preprocessor_config
   const imageSize = readSide(config, "image_size");
   const minSize = readSide(config, "min_size", 14);
   if (minSize > imageSize) config.refuse("min_size", `at most image_size, ${imageSize}`);
-  const mean = config.has("image_mean") ? readPerChannel(config, "image_mean") : CLIP_MEAN;
-  const std = config.has("image_std") ? readPerChannel(config, "image_std", 0) : CLIP_STD;
+  const mean = config.has("image_mean") ? readPerChannel(config, "image_mean") : CLIP.mean;
+  const std = config.has("image_std") ? readPerChannel(config, "image_std", 0) : CLIP.std;
   const rescale = config.number("rescale_factor", 1 / 255, 0);
   const normalize = config.boolean("do_normalize", true);
   if (normalize && (mean === null || std === null)) {
