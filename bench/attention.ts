@@ -1,8 +1,8 @@
 /**
  * Attention: forward, backward and decode speed, caches in f32 and f16, several sequences at once, prefill block by
- * block. FLOPs count the causal half only; 5 products backward. The limit of a cached form is the time that its FLOPs
- * take at the bare inner loop's speed or its bytes at that of reading memory, whichever is longer, both measured in the
- * same rounds.
+ * block; vision towers with windows and relative positions. FLOPs count the causal half only, if there is one; 5 products
+ * backward. The limit of a cached form or a tower is the time that its FLOPs take at the bare inner loop's speed or its bytes
+ * at that of reading memory, whichever is longer, both measured in the same rounds.
  * Options: --threads N, --baseline (kernels without relaxed SIMD), --only TEXT (shapes whose name contains it).
  */
 import { parseArgs } from "node:util";
@@ -135,6 +135,8 @@ export async function run(
   const ratios: Record<string, number> = {};
   const limits = new Limits(device);
   const wide = (device.backend as CpuBackend).wide;
+  // Few rounds of a long shape would not meet a moment of full speed.
+  for (let i = 0; i < 50; i++) limits.measure(wide);
   const report = (label: string, flops: number, bytes: number, { best, median }: Times) => {
     const gflops = (flops / best / 1e6).toFixed(1);
     const gbytes = (bytes / best / 1e6).toFixed(1);
@@ -215,7 +217,7 @@ export async function run(
       ...{ scale: D ** -0.5, grid: [side, side] as const, window: [window, window] as const, padding },
       ...(relative && { relative: { rows, columns } }),
     };
-    // Products of queries with keys and values; those with the tables count as cost, as in the reference.
+    // Products of queries with keys and values; what the tables take is not counted.
     const flops = 4 * side ** 2 * window ** 2 * H * D;
     const bytes = 4 * side ** 2 * 4 * H * D;
     const runs = Math.max(5, Math.min(40, Math.round(4e10 / flops)));

@@ -205,12 +205,33 @@ export function softmaxLanes(
   const old1 = v128.load(maxima, 16);
   let m0 = old0;
   let m1 = old1;
+  // Four maxima at a time: one would wait for itself. Any order gives the same.
+  let a0 = old0;
+  let a1 = old1;
+  let b0 = old0;
+  let b1 = old1;
+  let c0 = old0;
+  let c1 = old1;
   let at = scores;
-  for (let j = 0; j < count; j++) {
+  let left = count;
+  for (; left >= 4; left -= 4) {
+    m0 = f32x4.pmax(m0, v128.load(at));
+    m1 = f32x4.pmax(m1, v128.load(at, 16));
+    a0 = f32x4.pmax(a0, v128.load(at, PITCH));
+    a1 = f32x4.pmax(a1, v128.load(at, PITCH + 16));
+    b0 = f32x4.pmax(b0, v128.load(at, 2 * PITCH));
+    b1 = f32x4.pmax(b1, v128.load(at, 2 * PITCH + 16));
+    c0 = f32x4.pmax(c0, v128.load(at, 3 * PITCH));
+    c1 = f32x4.pmax(c1, v128.load(at, 3 * PITCH + 16));
+    at += 4 * PITCH;
+  }
+  for (; left > 0; left--) {
     m0 = f32x4.pmax(m0, v128.load(at));
     m1 = f32x4.pmax(m1, v128.load(at, 16));
     at += PITCH;
   }
+  m0 = f32x4.pmax(f32x4.pmax(m0, a0), f32x4.pmax(b0, c0));
+  m1 = f32x4.pmax(f32x4.pmax(m1, a1), f32x4.pmax(b1, c1));
   const f0 = exp2(f32x4.sub(old0, m0), constants);
   const f1 = exp2(f32x4.sub(old1, m1), constants);
   v128.store(maxima, m0);
