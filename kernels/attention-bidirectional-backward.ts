@@ -41,8 +41,12 @@ import {
 } from "./attention-window";
 import { barrier, nextUnit, scratch, wideVectors } from "./runtime";
 
-/** Queries that meet a block of keys at a time. */
-const ROWS: i32 = 64;
+/** Queries that meet a block of keys at a time: what keys get from them is added to memory once. */
+const ROWS: i32 = 128;
+/** The same for wide heads, for want of scratch memory. */
+const WIDE_ROWS: i32 = 64;
+/** Widest heads of which `ROWS` rows have room. */
+const NARROW: i32 = 256;
 /** Keys of a block, a multiple of six. */
 const KEYS: i32 = 48;
 
@@ -75,6 +79,7 @@ export function attention_bidirectional_backward(a: usize): void {
   const scale = load<f32>(a, 80);
 
   prepareWindows(qkv, padding, gridHeight, gridWidth, windowHeight, windowWidth, heads, width);
+  const most = width <= NARROW ? ROWS : WIDE_ROWS;
   const tokens = gridHeight * gridWidth;
   const keys = windowHeight * windowWidth;
   const windows = windowCount();
@@ -86,10 +91,13 @@ export function attention_bidirectional_backward(a: usize): void {
   const outBytes = <usize>(width + 5) * PITCH;
   const relativeStep = <usize>(windowHeight + windowWidth) * PITCH;
   const channelPanels = <usize>((width + 15) >> 4);
-  const channelStep = <usize>ROWS * PITCH;
+  const channelStep = <usize>most * PITCH;
   const keyStep = <usize>(KEYS + 6) * PITCH;
   const tableStep = <usize>(tableCount + 6) * PITCH;
-  const room = <usize>(ROWS >> 4);
+  const room = <usize>(most >> 4);
+  // Slopes and weights of all queries at hand, a row for each key.
+  const rowPitch = (<usize>most) << 2;
+  const blockBytes = <usize>(KEYS + 6) * rowPitch;
   const constants = scratch();
   const qPanels = constants + CONSTANT_BYTES;
   const dyPanels = qPanels + room * panelBytes;
@@ -99,10 +107,12 @@ export function attention_bidirectional_backward(a: usize): void {
   const dkPanels = dyChannels + channelPanels * channelStep;
   const dvPanels = dkPanels + channelPanels * keyStep;
   const lseLanes = dvPanels + channelPanels * keyStep;
-  const deltaLanes = lseLanes + ((<usize>ROWS) << 2);
-  const weights = deltaLanes + ((<usize>ROWS) << 2);
-  const slopes = weights + keyStep;
-  const kCopy = slopes + keyStep;
+  const deltaLanes = lseLanes + ((<usize>most) << 2);
+  const scores = deltaLanes + ((<usize>most) << 2);
+  const slopes = scores + keyStep;
+  const weightRows = slopes + keyStep;
+  const slopeRows = weightRows + blockBytes;
+  const kCopy = slopeRows + blockBytes;
   const vCopy = kCopy + <usize>(KEYS + 6) * rowBytes;
   const blank = vCopy + <usize>(KEYS + 6) * rowBytes;
   const paddingSums = blank + <usize>(width + 4) * 4;
@@ -128,16 +138,16 @@ export function attention_bidirectional_backward(a: usize): void {
     for (let w = (windows * group) / groups; w < (windows * (group + 1)) / groups; w++) {
       openWindow(image, w);
       const queries = queryCount();
-      for (let first = 0; first < queries; first += ROWS) {
-        const n = min(ROWS, queries - first);
+      for (let first = 0; first < queries; first += most) {
+        const n = min(most, queries - first);
         const panels = (n + 15) >> 4;
         packQueries(0, head, first, n, qPanels, panelBytes, scale * LOG2E, blank);
         packQueries(dy, head, first, n, dyPanels, panelBytes, 1, blank);
-        packChannels(0, head, first, n, ROWS, qChannels);
-        packChannels(dy, head, first, n, ROWS, dyChannels);
+        packChannels(0, head, first, n, most, qChannels);
+        packChannels(dy, head, first, n, most, dyChannels);
         memory.fill(dqPanels, 0, <usize>panels * outBytes);
         // Lanes without a query weigh 1, their slopes are 0.
-        memory.fill(lseLanes, 0, (<usize>ROWS) << 3);
+        memory.fill(lseLanes, 0, (<usize>most) << 3);
         for (let i = 0; i < n; i++) {
           const token = tokenOf(first + i);
           const from = (image * heads + head) * tokens + (token - image * tokens);
@@ -157,45 +167,56 @@ export function attention_bidirectional_backward(a: usize): void {
         for (let key = 0; key < keys; key += KEYS) {
           const count = min(KEYS, keys - key);
           copyKeys(head, key, count, kCopy, vCopy);
-          memory.fill(dkPanels, 0, 2 * channelPanels * keyStep);
           for (let p = 0; p < panels; p++) {
             const at = <usize>p;
-            scoresOf(kCopy, rowBytes, count, width, qPanels + at * panelBytes, weights, false, constants);
-            scoresOf(vCopy, rowBytes, count, width, dyPanels + at * panelBytes, slopes, false, constants);
-            if (relative) addRelative(weights, key, count, relativePanels + at * relativeStep);
             const lanes = at * PITCH;
-            slope(weights, slopes, count, lseLanes + lanes, deltaLanes + lanes, constants);
-            slope(
-              weights + 32,
-              slopes + 32,
-              count,
-              lseLanes + lanes + 32,
-              deltaLanes + lanes + 32,
-              constants,
-            );
+            scoresOf(kCopy, rowBytes, count, width, qPanels + at * panelBytes, scores, false, constants);
+            scoresOf(vCopy, rowBytes, count, width, dyPanels + at * panelBytes, slopes, false, constants);
+            if (relative) addRelative(scores, key, count, relativePanels + at * relativeStep);
+            for (let half: usize = 0; half < 64; half += 32) {
+              const l = lseLanes + lanes + half;
+              const d = deltaLanes + lanes + half;
+              const w = weightRows + lanes + half;
+              slope(
+                scores + half,
+                slopes + half,
+                count,
+                l,
+                d,
+                w,
+                slopeRows + lanes + half,
+                rowPitch,
+                constants,
+              );
+            }
             if (relative) addSlopes(slopes, key, count, relativeSlopes + at * relativeStep);
             addValues(slopes, kCopy, rowBytes, count, dqPanels + at * outBytes, width, false, constants);
-            accumulate(
-              slopes,
-              count,
-              qChannels + at * 1024,
-              channelStep,
-              dkPanels,
-              keyStep,
-              width,
-              constants,
-            );
-            accumulate(
-              weights,
-              count,
-              dyChannels + at * 1024,
-              channelStep,
-              dvPanels,
-              keyStep,
-              width,
-              constants,
-            );
           }
+          const rows = panels << 4;
+          sumOver(
+            slopeRows,
+            rowPitch,
+            count,
+            rows,
+            qChannels,
+            channelStep,
+            dkPanels,
+            keyStep,
+            width,
+            constants,
+          );
+          sumOver(
+            weightRows,
+            rowPitch,
+            count,
+            rows,
+            dyChannels,
+            channelStep,
+            dvPanels,
+            keyStep,
+            width,
+            constants,
+          );
           for (let j = 0; j < count; j++) {
             const token = keyToken(key + j);
             const inside = token >= 0;
@@ -262,33 +283,52 @@ export function attention_bidirectional_backward(a: usize): void {
   }
 }
 
-/** Scores become weights p, products dy . v become slopes p (dy . v - delta): eight lanes of n rows of panels. */
-function slope(w: usize, s: usize, n: i32, lse: usize, delta: usize, constants: usize): void {
+/**
+ * Eight lanes of n rows of panels: scores become weights p, written to rows `pitch` bytes apart, and products dy . v slopes
+ * p (dy . v - delta), which stay and are written likewise.
+ */
+function slope(
+  scores: usize,
+  slopes: usize,
+  n: i32,
+  lse: usize,
+  delta: usize,
+  weightRows: usize,
+  slopeRows: usize,
+  pitch: usize,
+  constants: usize,
+): void {
   const l0 = v128.load(lse);
   const l1 = v128.load(lse, 16);
   const d0 = v128.load(delta);
   const d1 = v128.load(delta, 16);
   for (let j = 0; j < n; j++) {
-    const p0 = exp2(f32x4.add(v128.load(w), l0), constants);
-    const p1 = exp2(f32x4.add(v128.load(w, 16), l1), constants);
-    v128.store(w, p0);
-    v128.store(w, p1, 16);
-    const s0 = f32x4.mul(p0, f32x4.sub(v128.load(s), d0));
-    const s1 = f32x4.mul(p1, f32x4.sub(v128.load(s, 16), d1));
-    v128.store(s, s0);
-    v128.store(s, s1, 16);
-    w += PITCH;
-    s += PITCH;
+    const p0 = exp2(f32x4.add(v128.load(scores), l0), constants);
+    const p1 = exp2(f32x4.add(v128.load(scores, 16), l1), constants);
+    v128.store(weightRows, p0);
+    v128.store(weightRows, p1, 16);
+    const s0 = f32x4.mul(p0, f32x4.sub(v128.load(slopes), d0));
+    const s1 = f32x4.mul(p1, f32x4.sub(v128.load(slopes, 16), d1));
+    v128.store(slopes, s0);
+    v128.store(slopes, s1, 16);
+    v128.store(slopeRows, s0);
+    v128.store(slopeRows, s1, 16);
+    scores += PITCH;
+    slopes += PITCH;
+    weightRows += pitch;
+    slopeRows += pitch;
   }
 }
 
 /**
- * out[j][c] += sum over the sixteen lanes of weights[j] times the lanes' channels, in panels of sixteen channels, `step`
- * and `outStep` bytes apart. Writes up to five rows past n.
+ * out[j][c] = sum over `rows` queries of x[j] times their channels, for n keys: x in rows `pitch` bytes apart, channels and
+ * out in panels of sixteen channels, `step` and `outStep` bytes apart. Reads and writes up to five rows past n.
  */
-function accumulate(
-  weights: usize,
+function sumOver(
+  x: usize,
+  pitch: usize,
   n: i32,
+  rows: i32,
   channels: usize,
   step: usize,
   out: usize,
@@ -300,8 +340,8 @@ function accumulate(
   for (let c = 0; c < width; c += 16) {
     const half = width - c <= 8;
     for (let j = 0; j < n; j += 6) {
-      const at = (<usize>j) << 6;
-      tile(weights + at, PITCH, 4, channels, 16, out + at, 1, half, wide, constants);
+      const to = out + ((<usize>j) << 6);
+      tile(x + <usize>j * pitch, pitch, 4, channels, rows, to, 0, half, wide, constants);
     }
     channels += step;
     out += outStep;
