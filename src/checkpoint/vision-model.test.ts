@@ -1,13 +1,16 @@
 /** Checkpoints of models that see: unused tensors kept, the names of the ports both ways, faults by name. */
 import { afterAll, describe, expect, it } from "vitest";
 import { parseVisionConfig, visionConfigJson } from "../models/vision-architectures.ts";
+import type { VisionLanguageModel } from "../models/vision-language.ts";
 import { weightsOf } from "../nn/model-weights.ts";
+import { isQuantized } from "../tensor/quantized.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { openCheckpoint } from "./folder.ts";
 import { memoryFolder, memoryFolderSink } from "./index.ts";
 import { modelWeights } from "./model.ts";
 import { nodeFolder } from "./node-files.ts";
 import { saveCheckpoint } from "./save.ts";
+import { tiledEntries } from "./tiles.ts";
 import { loadVisionModel, visionEntries, visionModelFrom } from "./vision-model.ts";
 
 const device = createReferenceDevice();
@@ -122,4 +125,33 @@ describe("a checkpoint of a model that sees", () => {
     expect(names).toEqual([...weightsOf(exact).names()]);
     for (const each of [a, b]) each[Symbol.dispose]();
   });
+
+  it.each(["vl/chat", "vl/chat-port", "vl2/mla"])(
+    "of %s is saved in 8 bits and opened again, also as floats",
+    async (name) => {
+      using rounded = await loadVisionModel(folder(name), device, { dtype: "q8" });
+      const files = new Map<string, Uint8Array>();
+      const config = JSON.parse(await folder(name).readText("config.json"));
+      await saveCheckpoint(memoryFolderSink(files), tiledEntries(rounded), { config });
+      const side = rounded.imageSize;
+      const tiles = rounded.tiles === null ? ([0, 0] as const) : ([2, 1] as const);
+      const views = 1 + tiles[0] * tiles[1];
+      const pixels = Float32Array.from({ length: views * side * side * 3 }, (_, i) => Math.sin(i * 0.7));
+      const see = async (model: VisionLanguageModel) => {
+        const [image] = await model.encodeImages({ pixels, tiles: [tiles] });
+        const values = Array.from(await image.embeddings.data());
+        image[Symbol.dispose]();
+        expect(values.length).toBe(model.imageTokens(tiles) * model.config.language.hiddenSize);
+        return values;
+      };
+      using same = await loadVisionModel(memoryFolder(files), device, { dtype: "auto" });
+      const wanted = await see(rounded);
+      expect(await see(same)).toEqual(wanted);
+      using floats = await loadVisionModel(memoryFolder(files), device);
+      expect([...floats.parameters.groups()].every(({ weight }) => !isQuantized(weight))).toBe(true);
+      const found = await see(floats);
+      const distance = Math.hypot(...found.map((each, i) => each - wanted[i])) / Math.hypot(...wanted);
+      expect(distance).toBeLessThan(0.05);
+    },
+  );
 });

@@ -5,6 +5,7 @@ import { nodeFolder } from "../checkpoint/node-files.ts";
 import { loadVisionModel } from "../checkpoint/vision-model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
+import { ModelSource } from "./conversation.ts";
 import { generate } from "./generate.ts";
 import { imagePrompt } from "./image-prompt.ts";
 import { commonPrefix, contentsOf } from "./prompt.ts";
@@ -74,6 +75,51 @@ describe("imagePrompt", () => {
       for (const each of encoded) each[Symbol.dispose]();
     }
     expect(device.backend.memory().buffers).toBe(buffers);
+  });
+
+  it("gives the same tokens in pieces of any length, and in a second turn that keeps what it can", async () => {
+    using model = await loadVisionModel(folder, device);
+    const side = model.imageSize;
+    const pixels = Float32Array.from({ length: 2 * side * side * 3 }, (_, i) => Math.sin(i * 0.37));
+    const tiles = [
+      [0, 0],
+      [0, 0],
+    ] as const;
+    const encoded = await model.encodeImages({ pixels, tiles });
+    const [a, b] = encoded;
+    const first = [0, 17, IMAGE, 33];
+    const maxTokens = 4;
+    const options = { maxTokens, temperature: 0, stopIds: [] };
+    const tokensOf = async (tokens: AsyncIterable<{ id: number }>) => {
+      const ids: number[] = [];
+      for await (const { id } of tokens) ids.push(id);
+      return ids;
+    };
+    const prompt = imagePrompt(piecesOf(first), [a], IMAGE);
+    const answer = await tokensOf(generate(model.language, prompt, options));
+    // An image is cut by the ends of the pieces.
+    for (const prefillChunk of [1, 7, 18, 19]) {
+      const same = await tokensOf(generate(model.language, prompt, { ...options, prefillChunk }));
+      expect(same, `${prefillChunk}`).toEqual(answer);
+    }
+    using source = new ModelSource(model.language);
+    expect(await tokensOf(source.generate(prompt, options).tokens)).toEqual(answer);
+    const second = imagePrompt(
+      [...piecesOf(first), ...piecesOf(answer), { image: 1 }, ...piecesOf([5])],
+      [a, b],
+      IMAGE,
+    );
+    const stream = source.generate(second, options);
+    const continued = await tokensOf(stream.tokens);
+    expect(continued).toEqual(await tokensOf(generate(model.language, second, options)));
+    // The first turn but for its last token, which no pass has read yet.
+    const { cachedTokens } = stream.stats();
+    expect(cachedTokens).toBe(3 + 16 + maxTokens - 1);
+    // Another picture in the first turn: nothing from it on is kept.
+    const other = source.generate(imagePrompt(piecesOf(first), [b], IMAGE), options);
+    await tokensOf(other.tokens);
+    expect(other.stats().cachedTokens).toBe(2);
+    for (const each of encoded) each[Symbol.dispose]();
   });
 
   it("compares places and images before anything runs", () => {
