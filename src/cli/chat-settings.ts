@@ -23,7 +23,7 @@ export interface ChatSettings {
 export interface Setting {
   readonly key: keyof ChatSettings;
   readonly expected: string;
-  /** The value, or undefined if the text is none. */
+  /** The value, or undefined if the text is invalid. */
   readonly parse: (text: string) => number | boolean | null | undefined;
 }
 

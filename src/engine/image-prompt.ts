@@ -6,7 +6,7 @@ import type { EmbeddingPart, PromptPart } from "./prompt.ts";
 /**
  * The prompt of a conversation with these images, in its order.
  * @param placeholderId id that is shown at the images' positions: the family's image token
- * @throws ConfigError where there are more or fewer images than places
+ * @throws ConfigError if there are more or fewer images than places
  */
 export function imagePrompt(
   pieces: readonly PromptPiece[],

@@ -38,7 +38,7 @@ export interface FolderOptions extends PlaceOptions {
   readonly kind?: FolderKind;
 }
 
-/** A folder under a temporary name, for contents that are no plain list of files. */
+/** A folder under a temporary name, for contents that are not a plain list of files. */
 export interface StagedFolder {
   /** Where to write until `commit`. */
   readonly path: string;

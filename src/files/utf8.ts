@@ -1,4 +1,4 @@
-/** UTF-8 read strictly: a byte that is none is named by its place, never replaced. */
+/** UTF-8 read strictly: an invalid byte is reported with its position, never replaced. */
 import { FormatError } from "../tensor/errors.ts";
 
 /** Where the first bytes that are no UTF-8 begin, and what they are; null if all is. */
@@ -44,7 +44,7 @@ function adviceFor(bytes: Uint8Array): string {
 
 /**
  * The text of UTF-8 bytes, a byte-order mark included.
- * @throws FormatError naming byte, line and column of the first that is none
+ * @throws FormatError naming byte, line and column of the first invalid byte
  */
 export function strictText(where: string, bytes: Uint8Array): string {
   try {

@@ -63,7 +63,7 @@ export function checkDivides(
   }
 }
 
-/** Blocks that the reference builds of `layers`. @throws ConfigError where it builds none */
+/** Blocks that the reference builds of `layers`. @throws ConfigError if it builds none */
 function builtLayers(reader: ConfigReader, layers: number): number {
   const select = reader.integer("select_layer", -1, Number.MIN_SAFE_INTEGER);
   const built = select <= 0 ? Math.min(layers, layers + select + 1) : Math.min(layers, select);
@@ -199,7 +199,7 @@ export function checkSides(reader: ConfigReader, low: SiglipConfig): void {
   reader.refuse("image_size", `${SAM_SIDE} patches along a side, as many as of SAM's`, low.imageSize);
 }
 
-/** `pixel_mean` and `pixel_std`. @throws ConfigError where they are missing: a hybrid tower has them */
+/** `pixel_mean` and `pixel_std`. @throws ConfigError if they are missing: a hybrid tower has them */
 export function readPixels(reader: ConfigReader): MeanAndStd {
   const three = (key: string, above?: number) =>
     readPerChannel(reader, key, above) ?? reader.refuse(key, "three numbers");

@@ -63,7 +63,7 @@ export class VisionLanguageModel implements Disposable {
     this.parameters = whole.parameters;
   }
 
-  /** @throws ConfigError where the model is only described */
+  /** @throws ConfigError if the model is only described */
   get device(): Device {
     return this.language.device;
   }
@@ -154,7 +154,7 @@ export class VisionLanguageModel implements Disposable {
   /**
    * What the language model reads: rows of its table, and where `ids` say `imageId` the images' tokens, in order.
    * ids `[B, T]` i32 known on the host, images `[n, d]` each -> `[B, T, d]`, differentiable.
-   * @throws ShapeError where images and places differ in number
+   * @throws ShapeError if images and places differ in number
    */
   inputs(
     ids: ArrayLike<number>,
@@ -206,7 +206,7 @@ export class VisionLanguageModel implements Disposable {
   }
 }
 
-/** SHA-256 of an image's pixels and tiles. @throws ConfigError where the browser has no cryptography */
+/** SHA-256 of an image's pixels and tiles. @throws ConfigError if the browser has no cryptography */
 async function contentHash(pixels: Float32Array, tiles: readonly number[]): Promise<string> {
   const { subtle } = globalThis.crypto ?? {};
   if (subtle === undefined) {

@@ -77,7 +77,7 @@ export interface DownloadedModel {
   readonly fromCache: boolean;
 }
 
-/** A hub to ask, and the name asked for. @throws ConfigError on a name that is none */
+/** A hub to ask, and the name asked for. @throws ConfigError on an invalid name */
 export async function openHub(
   name: string,
   options: DownloadOptions,

@@ -198,7 +198,7 @@ export class Run {
         await loadTraining(trainer, nodeFolder(join(this.#checkpoints, stepFolder(step))));
         await trainer.checkWeights();
       } catch (error) {
-        // Everything that a cut or overwritten file makes a reader say; a full memory or a lost disk is none of it.
+        // Every error that a truncated or overwritten file causes; out of memory or a lost disk is not among them.
         if (!(error instanceof DeepseekError)) throw error;
         damaged.push({ step, reason: error.message });
         continue;

@@ -26,7 +26,7 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   previous_response_id: { why: STATELESS },
   conversation: { why: STATELESS },
   prompt: { why: "no prompts are stored here; send 'instructions' and 'input'" },
-  background: { why: "answers are given at once", neutral: [false] },
+  background: { why: "responses are synchronous", neutral: [false] },
   context_management: { why: "nothing is compacted; shorten 'input' yourself", neutral: [[]] },
   moderation: { why: "there is none" },
   truncation: { why: "nothing is left out; shorten 'input' yourself", neutral: ["disabled"] },

@@ -261,7 +261,7 @@ function write(frame: Frame, text: Str): void {
 function textOnly(value: Value): Str {
   if (value instanceof Str) return value;
   if (value instanceof Undefined) value.raise();
-  return fail("a block gives a value that is no text");
+  return fail("a block returns a value that is not text");
 }
 
 function compileOutput(parts: readonly OutputPart[], scope: Scope): Execute {

@@ -46,7 +46,7 @@ export interface ExportProgress {
 }
 
 export interface ExportOptions {
-  /** Storage of matrices. Rows that are no multiple of 32 are stored as F16 if this is Q8_0 or Q4_0. */
+  /** Storage of matrices. Rows that are not a multiple of 32 are stored as F16 if this is Q8_0 or Q4_0. */
   readonly type: WritableType;
   /** Another type for some tensors, by GGUF name; not asked for norms, routers and vectors. */
   readonly perTensor?: (name: string, shape: readonly number[]) => WritableType | undefined;

@@ -44,7 +44,7 @@ export async function decodeImage(
 ): Promise<RgbImage> {
   const { name: file = "image", maxPixels = PIXEL_LIMIT, maxBytes = BYTE_LIMIT, rotate = false } = options;
   if (typeof source === "string" && !isDataUrl(source)) {
-    throw new ImageError(file, "unknown format", "the text is no data URL", {
+    throw new ImageError(file, "unknown format", "not a data URL", {
       expected: "bytes, or data:image/..;base64,..",
       found: source.slice(0, 40),
     });
