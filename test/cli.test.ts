@@ -172,7 +172,7 @@ describe.concurrent("usage", () => {
   });
 
   it.each([
-    [["train", "nowhere"], /^error: nowhere: no such folder or file\. Name/],
+    [["train", "nowhere"], /^error: nowhere: no such folder or file\. Pass/],
     [["train", "texts", "--config", "list.json"], /^error: list\.json: .*object/],
     [["train", "texts", "--config", "ext.json"], /^error: ext\.json: .*name: data\.extensions/],
     [["train", "texts", "--config", "none.json"], /^error: none\.json: /],
