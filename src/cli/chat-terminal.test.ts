@@ -31,7 +31,7 @@ const paste = (pasted: string): Pasted => ({ pasted });
 /** Keys of a terminal, or a pipe. */
 class Keyboard extends PassThrough {
   readonly isTTY: boolean;
-  readonly setRawMode: ((mode: boolean) => this) | undefined;
+  setRawMode: ((mode: boolean) => this) | undefined;
   raw = false;
 
   constructor(isTTY: boolean) {
@@ -363,6 +363,24 @@ describe("a conversation that a signal ends", () => {
     expect(messages.map(({ role }: { role: string }) => role)).toEqual(["user", "assistant"]);
     expect("one two three four five".startsWith(messages[1].content)).toBe(true);
     expect(messages[1].content).not.toBe("");
+  });
+
+  it("keeps what was said where the terminal is closed and its end comes before the signal", async () => {
+    const { terminal, press, keyboard, screen } = open();
+    const source = scriptedSource(tokenizer, ["one two"]);
+    const conversation = new Conversation(source, tokenizer, builtinTemplate(tokenizer, "v3.1"));
+    const over = chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "hello" });
+    press("count", ENTER);
+    await until(() => expect(screen.text.endsWith("one two\n> |")).toBe(true));
+    // As Node's terminals do once the other side is gone.
+    keyboard.setRawMode = () => {
+      keyboard.emit("error", new Error("setRawMode EIO"));
+      return keyboard;
+    };
+    keyboard.end();
+    const { messages } = JSON.parse((await over)!);
+    expect(messages.map(({ content }: { content: string }) => content)).toEqual(["count", "one two"]);
+    expect(terminal.exitCode).toBe(129);
   });
 
   it("sends nothing of what was typed ahead, and ends where nothing was said", async () => {

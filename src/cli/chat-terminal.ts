@@ -97,6 +97,12 @@ export function openTerminal(
     }
   });
 
+  // A terminal that is closed may end the input before the system's signal arrives: its modes can no longer be set.
+  let hungUp = false;
+  editor.on("error", () => {
+    hungUp = true;
+  });
+
   const interrupt = listenForInterrupt(() => {
     // What was typed ahead is no longer sent.
     pasted = [];
@@ -112,7 +118,7 @@ export function openTerminal(
 
   return {
     get exitCode() {
-      return interrupt.exitCode;
+      return interrupt.exitCode || (hungUp ? 129 : 0);
     },
     readLine(prompt, initial) {
       const next = waiting.shift();

@@ -43,6 +43,7 @@ export function endWithReader(stream: NodeJS.WriteStream): void {
       }
     }
     told = tellReaderGone();
-    if (!told) process.exit(error.code === "EPIPE" ? 0 : 1);
+    // What a hang-up has decided stays: its last words go to a terminal that is closed.
+    if (!told) process.exit(process.exitCode ?? (error.code === "EPIPE" ? 0 : 1));
   });
 }
