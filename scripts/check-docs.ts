@@ -16,6 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./support/packed-package.ts";
+import { writeTinyVisionModel } from "./support/tiny-vision-model.ts";
 
 /** Commands that cannot run here, by their beginning, and why. */
 const skipped: readonly (readonly [begin: string, reason: string])[] = [
@@ -119,7 +120,7 @@ async function served(command: string, use: (url: string) => void): Promise<void
   await ended;
 }
 
-function prepare(): void {
+async function prepare(): Promise<void> {
   for (const name of ["bin", "texts", "src", "node_modules"]) mkdirSync(join(work, name));
   const main = join(root, "dist/cli/main.js");
   const program = `#!/usr/bin/env bash\nexec "${process.execPath}" "${main}" "$@"\n`;
@@ -148,7 +149,7 @@ function prepare(): void {
   must("deepseek-ts convert ./v2-lite model.gguf --type q8_0");
   const preprocess = join(root, "test/fixtures/preprocess");
   cpSync(join(preprocess, "images/wide-800x333.png"), join(work, "page.png"));
-  mkdirSync(join(work, "deepseek-vl2-tiny"));
+  await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));
   cpSync(join(preprocess, "vl2/config.json"), join(work, "deepseek-vl2-tiny/processor_config.json"));
   const torch = join(root, "test/fixtures/pytorch");
   const found = readdirSync(torch, { recursive: true, encoding: "utf8" }).find(
@@ -213,7 +214,7 @@ async function runProgram({ file, text }: Block, n: number): Promise<void> {
 }
 
 try {
-  prepare();
+  await prepare();
   let program = 0;
   for (const block of blocks()) {
     if (block.language === "sh")
