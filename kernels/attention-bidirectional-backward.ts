@@ -43,7 +43,7 @@ import { barrier, nextUnit, scratch, wideVectors } from "./runtime";
 
 /** Queries that meet a block of keys at a time: what keys get from them is added to memory once. */
 const ROWS: i32 = 128;
-/** The same for wide heads, for want of scratch memory. */
+/** The same for wide heads, which exceed the scratch memory. */
 const WIDE_ROWS: i32 = 64;
 /** Widest heads of which `ROWS` rows have room. */
 const NARROW: i32 = 256;

@@ -18,7 +18,7 @@ interface Page {
 }
 
 /** Largest size of the kernels, all variants together, of which a page downloads one. */
-const MOST_KERNELS = 74_000;
+const MOST_KERNELS = 101_000;
 
 const pages: readonly Page[] = [
   {
@@ -30,7 +30,7 @@ const pages: readonly Page[] = [
         const { model, tokenizer } = await loadFolder(memoryFolder(files, "model"));
         for await (const { text } of completeText(model, tokenizer, "export ", { maxTokens: 64 })) console.log(text);
       };`,
-    most: 93_000,
+    most: 96_000,
   },
   {
     name: "computes with tensors alone",
@@ -41,7 +41,7 @@ const pages: readonly Page[] = [
         const { loss } = differentiate(device, () => ({ loss: meanAll(linear(x, w)) }));
         console.log(await loss.item());
       };`,
-    most: 16_000,
+    most: 16_700,
   },
 ];
 

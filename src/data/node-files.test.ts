@@ -129,7 +129,7 @@ describe("folderCorpus", () => {
     await put(".env", code);
     expect(await paths({}, ".env")).toEqual([".env"]);
     await expect(folderCorpus(join(root, "nowhere"))).rejects.toThrow(
-      /nowhere: no such folder or file\. Name/,
+      /nowhere: no such folder or file\. Pass/,
     );
   });
 

@@ -250,7 +250,7 @@ describe("figures that are not finite", () => {
     new DataView(bytes.buffer, bytes.byteOffset).setFloat32(bytes.length - 4, Number.NaN, true);
     writeFileSync(path, bytes);
     expect(await resume()).toEqual([
-      expect.stringMatching(/step 8 is damaged \(.*weights are not finite/),
+      expect.stringMatching(/step 8 is damaged \(.*a weight is not a number/),
       "continuing after step 6, the newest whole state",
     ]);
     expect(weights(folder).equals(weights(whole))).toBe(true);
