@@ -140,10 +140,15 @@ export class EngineHost {
     }
   }
 
-  /** @throws RequestError for more choices than there will ever be room for */
+  /** @throws RequestError for no choice at all, or more than there will ever be room for */
   #checkChoices(request: GenerationRequest): void {
     const { maxBatch, maxQueue } = this.#engine;
     const prompts = request.kind === "chat" ? 1 : request.prompts.length;
+    // A job without choices would never end.
+    if (prompts === 0) throw invalidRequest("There is no prompt; 'prompts' must not be empty.", "prompt");
+    if (!(Number.isSafeInteger(request.n) && request.n > 0)) {
+      throw invalidRequest(`'n' must be a positive integer; found: ${request.n}.`, "n");
+    }
     const choices = prompts * request.n;
     if (choices <= maxBatch + maxQueue) return;
     throw invalidRequest(

@@ -274,6 +274,20 @@ it("scores a prompt once, whatever the number of choices", async () => {
   }
 });
 
+it.each([
+  ["no prompt", [], 2, "prompt"],
+  ["no choice", ["a"], 0, "n"],
+  ["fewer choices than none", ["a"], -1, "n"],
+  ["half a choice", ["a"], 1.5, "n"],
+] as const)("refuses a request of %s, which would never end", async (_, prompts, n, param) => {
+  const host = await open();
+  host.submit(1, completion(prompts, { n }));
+  expect((await host.answer(1)).message).toMatchObject({
+    type: "refused",
+    error: { kind: "invalid", param },
+  });
+});
+
 it("refuses more choices than can ever be there at once, by the limit", async () => {
   const host = await open({ maxBatch: 2, maxQueue: 3 });
   host.submit(1, completion(["a"], { n: 6 }));
