@@ -172,7 +172,8 @@ describe("parseConfig", () => {
 
   it.each<[string, object, object, RegExp]>([
     ["unknown family", llm, { model_type: "mistral" }, /model_type.*llama \| qwen2 \| deepseek.*mistral/],
-    ["no family", llm, { model_type: undefined }, /model_type/],
+    ["model with images", llm, { model_type: "deepseek_vl_v2" }, /found: deepseek_vl_v2.*loadVisionModel/],
+    ["no family", llm, { model_type: undefined }, /found: undefined$/],
     ["activation", llm, { hidden_act: "gelu" }, /hidden_act.*silu.*gelu/],
     ["bias", llm, { attention_bias: true }, /attention_bias/],
     ["bias in the MLP", llm, { mlp_bias: true }, /mlp_bias/],

@@ -71,9 +71,17 @@ export function languageConfig(section: ConfigReader, modelType: ModelType): Lan
   };
 }
 
+/** Models that contain a language model (`VisionModelType`): they are opened in another way. */
+const VISION_TYPES = new Set(["multi_modality", "deepseek_vl", "deepseek_vl_hybrid", "deepseek_vl_v2"]);
+
 function architectureOf(modelType: unknown, reader: ConfigReader): Architecture {
   const found = architectures.find((architecture) => architecture.modelType === modelType);
-  return found ?? reader.refuse("model_type", architectures.map((a) => a.modelType).join(" | "), modelType);
+  if (found !== undefined) return found;
+  const known = architectures.map((a) => a.modelType).join(" | ");
+  const hint = VISION_TYPES.has(String(modelType))
+    ? "DeepSeek-VL and DeepSeek-VL2 open in TypeScript, with loadVisionModel of deepseek-ts/checkpoint: see docs/vision.md"
+    : undefined;
+  return reader.refuse("model_type", known, modelType, hint);
 }
 
 /**
