@@ -44,6 +44,6 @@ export function endWithReader(stream: NodeJS.WriteStream): void {
     }
     told = tellReaderGone();
     // What a hang-up has decided stays: its last words go to a terminal that is closed.
-    if (!told) process.exit(process.exitCode ?? (error.code === "EPIPE" ? 0 : 1));
+    if (!told) process.exit(process.exitCode || (error.code === "EPIPE" ? 0 : 1));
   });
 }
