@@ -36,7 +36,8 @@ const JSON_TYPE = { "content-type": "application/json" };
 const messages = [{ role: "user" as const, content: "the of" }];
 
 /** Never ends by itself before `max_tokens`. */
-const endless = { model: "tiny", messages, ignore_eos: true };
+// Without a seed a reply may begin with `<think>`, and be all reasoning.
+const endless = { model: "tiny", messages, ignore_eos: true, seed: 1 };
 
 it("refuses what its queue does not hold with 429, and serves the rest", async () => {
   const server = await start({ maxBatch: 1, maxQueue: 2 });
