@@ -3,7 +3,7 @@ import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { type LanguageConfig, parseConfig, toConfigJson } from "../models/config.ts";
 import { absentMtpText, checkCounts, checkStored, storedMtpLayers } from "../models/load.ts";
 import { weightsOf } from "../nn/model-weights.ts";
-import { storedBytes } from "../nn/parameter-group.ts";
+import { type ParameterGroup, storedBytes } from "../nn/parameter-group.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { type StorageFormat, type StorageRule, storageRule } from "../nn/storage.ts";
 import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
@@ -119,6 +119,32 @@ export function checkpointConfig(
   return { config: storedConfig(json, modelWeights(checkpoint), onNotice), json };
 }
 
+/** What loading needs of a model. */
+interface Loadable extends Disposable {
+  readonly parameters: Parameters;
+  load(source: WeightSource, progress: (group: ParameterGroup) => void): Promise<void>;
+}
+
+/** `model` with its weights from `source`; freed if they cannot be read. @throws FormatError, ShapeError */
+export async function filled<M extends Loadable>(
+  model: M,
+  source: WeightSource,
+  progress: LoadOptions["progress"],
+): Promise<M> {
+  try {
+    const total = model.parameters.bytes;
+    let done = 0;
+    await model.load(source, (group) => {
+      done += storedBytes(group);
+      progress?.(done, total);
+    });
+  } catch (error) {
+    model[Symbol.dispose]();
+    throw error;
+  }
+  return model;
+}
+
 /** Makes a model of an official `config.json` and fills it from `source`. @throws ConfigError, FormatError, ShapeError */
 export async function modelFrom(
   configJson: JsonObject,
@@ -138,18 +164,7 @@ export async function modelFrom(
   const config = storedConfig(configJson, source, onNotice);
   checkStored(config, source, storage);
   const model = createModel(configJson, device, { storage, mtpLayers: config.mtpLayers });
-  try {
-    const total = model.parameters.bytes;
-    let done = 0;
-    await model.load(source, (group) => {
-      done += storedBytes(group);
-      progress?.(done, total);
-    });
-  } catch (error) {
-    model[Symbol.dispose]();
-    throw error;
-  }
-  return model;
+  return await filled(model, source, progress);
 }
 
 /** Loads a model from a folder in the Hugging Face layout. @throws ConfigError, FormatError, ShapeError */

@@ -6,7 +6,6 @@ import type { VisionLanguageConfig } from "../models/vision-config.ts";
 import { VisionLanguageModel } from "../models/vision-language.ts";
 import { checkGroups } from "../nn/loading.ts";
 import { weightsOf } from "../nn/model-weights.ts";
-import { storedBytes } from "../nn/parameter-group.ts";
 import type { NamedShape } from "../nn/renamed-source.ts";
 import { allocateModule, describeModule, type ParameterScope } from "../nn/scope.ts";
 import { plannedGroups, resolveStorage, storageRule } from "../nn/storage.ts";
@@ -14,7 +13,7 @@ import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
 import type { Device } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { openCheckpoint } from "./folder.ts";
-import { configOf, type LoadOptions, modelWeights, storedRule } from "./model.ts";
+import { configOf, filled, type LoadOptions, modelWeights, storedRule } from "./model.ts";
 import { f32Entry, type SafetensorsEntry } from "./safetensors-writer.ts";
 import type { JsonObject } from "./strict-json.ts";
 
@@ -70,19 +69,7 @@ export async function visionModelFrom(
   // What the files hold is compared before memory is taken for it.
   const groups = [...describeModule(make).parameters.groups()];
   checkGroups([...plannedGroups(groups, resolveStorage(groups, storage))], official);
-  const model = allocateModule(device, storage, make);
-  try {
-    const total = model.parameters.bytes;
-    let done = 0;
-    await model.load(official, (group) => {
-      done += storedBytes(group);
-      progress?.(done, total);
-    });
-  } catch (error) {
-    model[Symbol.dispose]();
-    throw error;
-  }
-  return model;
+  return await filled(allocateModule(device, storage, make), official, progress);
 }
 
 /** Loads a model from a folder in the Hugging Face layout. @throws ConfigError, FormatError, ShapeError */
