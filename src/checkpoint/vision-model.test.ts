@@ -81,6 +81,19 @@ describe("a checkpoint of a model that sees", () => {
     await close();
   });
 
+  it.each(["vl/chat", "vl/chat-port"])(
+    "of %s is refused with more layers than its files have, before they are described",
+    async (name) => {
+      const { json, source, close } = await sourceOf(name, "");
+      const wrong = structuredClone(json) as Record<string, Record<string, unknown>>;
+      const language = wrong.text_config ?? wrong.language_config;
+      // The most that a description would be made of: a minute and gigabytes.
+      language.num_hidden_layers = 2 ** 18;
+      await expect(visionModelFrom(wrong as never, source, device)).rejects.toThrow("the file has 2 layers");
+      await close();
+    },
+  );
+
   it("is refused with a tensor that has no place", async () => {
     const { json, source, close } = await sourceOf("vl/chat", "");
     const more = {

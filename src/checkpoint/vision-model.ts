@@ -1,12 +1,16 @@
 /** Models that see, from checkpoints with the original names or those of the transformers ports, and back. */
-import { hasPool, withOriginalNames, withPortNames } from "../models/deepseek_vl/port-names.ts";
+import {
+  hasPool,
+  withOriginalLanguageNames,
+  withOriginalNames,
+  withPortNames,
+} from "../models/deepseek_vl/port-names.ts";
 import { checkCounts } from "../models/load.ts";
 import { parseVisionConfig, visionArchitecture } from "../models/vision-architectures.ts";
 import type { VisionLanguageConfig } from "../models/vision-config.ts";
 import { VisionLanguageModel } from "../models/vision-language.ts";
 import { checkGroups } from "../nn/loading.ts";
 import { weightsOf } from "../nn/model-weights.ts";
-import type { NamedShape } from "../nn/renamed-source.ts";
 import { allocateModule, describeModule, type ParameterScope } from "../nn/scope.ts";
 import { plannedGroups, resolveStorage, storageRule } from "../nn/storage.ts";
 import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
@@ -35,12 +39,6 @@ function storedConfig(config: VisionLanguageConfig, source: WeightSource): Visio
   return { ...config, tower: { ...tower, low, norms: source.has("vision_model.high_layer_norm.weight") } };
 }
 
-/** Names and shapes of all official tensors of a model, without memory. */
-function officialTensors(config: VisionLanguageConfig): NamedShape[] {
-  const { parameters } = describeModule((scope) => new VisionLanguageModel(scope, config));
-  return [...parameters.named()].map(({ name, shape }) => ({ name, shape }));
-}
-
 /**
  * Makes a model of a `config.json` and fills it from `source`; `storage` and `dtype` as for language models.
  * @throws ConfigError, FormatError, ShapeError
@@ -59,15 +57,16 @@ export async function visionModelFrom(
     return await visionModelFrom(configJson, stored, device, { ...options, dtype });
   }
   const config = storedConfig(parseVisionConfig(configJson), source);
-  const official = isPort(config)
-    ? withOriginalNames(source, officialTensors(config), isHybrid(config))
-    : source;
-  checkCounts(config.language, official, `${visionArchitecture(config.modelType).parts.language}.`);
+  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
+  const describe = () => describeModule(make).parameters;
+  const port = isPort(config);
+  const counted = port ? withOriginalLanguageNames(source) : source;
+  checkCounts(config.language, counted, `${visionArchitecture(config.modelType).parts.language}.`);
+  const official = port ? withOriginalNames(source, describe().named(), isHybrid(config)) : source;
   const storage =
     options.storage ?? (dtype === "auto" ? storedRule(configJson, official) : storageRule(dtype));
-  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
   // What the files hold is compared before memory is taken for it.
-  const groups = [...describeModule(make).parameters.groups()];
+  const groups = [...describe().groups()];
   checkGroups([...plannedGroups(groups, resolveStorage(groups, storage))], official);
   return await filled(allocateModule(device, storage, make), official, progress);
 }

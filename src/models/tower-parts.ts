@@ -44,7 +44,7 @@ function fallback(sizes: Json, key: string): number | undefined {
   return sizes[key] as number | undefined;
 }
 
-/** @throws ConfigError for more than any tower has */
+/** Layers of a tower or a projector. @throws ConfigError for more than any has */
 export function readLayers(reader: ConfigReader, key: string, otherwise?: number): number {
   const layers = reader.integer(key, otherwise);
   if (layers > MOST_LAYERS) reader.refuse(key, `at most ${MOST_LAYERS}`);

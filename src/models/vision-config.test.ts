@@ -179,6 +179,7 @@ describe("parseVisionConfig", () => {
     ["deepseek-vl-1.3b", "aligner_config.params.projector_type", "downsample_mlp_gelu"],
     ["deepseek-vl-1.3b", "aligner_config.params.input_dim", 768],
     ["deepseek-vl-1.3b", "aligner_config.params.n_embed", 4096],
+    ["deepseek-vl-1.3b", "aligner_config.params.depth", 1e8],
     ["deepseek-vl-1.3b", "language_config.model_type", "qwen2"],
     ["deepseek-vl-1.3b", "language_config.hidden_act", "gelu"],
     ["deepseek-vl-1.3b", "gen_vision_config", {}],
@@ -197,6 +198,7 @@ describe("parseVisionConfig", () => {
     ["deepseek-vl2-tiny", "projector_config.projector_type", "resampler"],
     ["deepseek-vl2-tiny", "projector_config.token_pooling", true],
     ["deepseek-vl2-tiny", "projector_config.n_embed", 2048],
+    ["deepseek-vl2-tiny", "projector_config.depth", 1e8],
     ["deepseek-vl2-tiny", "language_config.topk_method", "random"],
     ["deepseek-vl2-tiny", "model_type", "deepseek_vl_v3"],
   ] as const)("refuses %s with another %s", (name, path, value) => {

@@ -10,6 +10,7 @@ import type { WeightDtype } from "../language-config.ts";
 import {
   checkSides,
   checkWidths,
+  readLayers,
   readPixels,
   readSam,
   readSiglip,
@@ -73,7 +74,7 @@ export function readProjector(section: ConfigReader, tower: TowerConfig, hidden:
   const kind = params.raw("projector_type");
   const found = kinds.find((each) => each === kind) ?? params.refuse("projector_type", kinds.join(" | "));
   const widths = { inputs: params.integer("input_dim"), outputs: params.integer("n_embed") };
-  const depth = params.integer("depth", 1);
+  const depth = readLayers(params, "depth", 1);
   if (found === "low_high_hybrid_split_mlp_gelu") {
     if (widths.outputs % 2 !== 0) params.refuse("n_embed", "an even number");
     checkWidths(params, widths, towerWidth(tower), hidden);

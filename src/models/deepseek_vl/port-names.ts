@@ -1,6 +1,6 @@
 /** Names of the transformers ports of DeepSeek-VL for the tensors of the originals, and back. */
 import { type NamedShape, RenamedSource, type Renaming, reversed } from "../../nn/renamed-source.ts";
-import type { WeightSource } from "../../nn/weight-source.ts";
+import { type WeightSource, WrappedSource } from "../../nn/weight-source.ts";
 
 /** Regular names: what the beginning of an original name becomes, and parts of what follows. */
 interface Rules {
@@ -158,6 +158,20 @@ function spelling(source: WeightSource): { readonly port: boolean; readonly twic
 /** Whether a port's checkpoint has the pool of SigLIP. */
 export function hasPool(source: WeightSource): boolean {
   return source.has(`${siglipRoot(spelling(source).twice)}head.probe`);
+}
+
+/** A port's checkpoint whose language tensors go by the original's names: no description of the model is needed. */
+class OriginalLanguageNames extends WrappedSource {
+  override *names(): Generator<string> {
+    for (const name of this.inner.names()) {
+      yield name.replace(/^model\.language_model\./, "language_model.model.");
+    }
+  }
+}
+
+/** A port's checkpoint for counting layers, before renamings are made of their number. */
+export function withOriginalLanguageNames(source: WeightSource): WeightSource {
+  return new OriginalLanguageNames(source);
 }
 
 /**

@@ -6,7 +6,7 @@ import { gridSide, type ProjectorConfig, type SiglipConfig, towerWidth } from ".
 import { languageConfig, toConfigJson } from "../config.ts";
 import { ConfigReader, type Json } from "../config-reader.ts";
 import type { WeightDtype } from "../language-config.ts";
-import { checkWidths, readSiglip, writeSiglip } from "../tower-parts.ts";
+import { checkWidths, readLayers, readSiglip, writeSiglip } from "../tower-parts.ts";
 import type { VisionArchitecture, VisionLanguageConfig } from "../vision-config.ts";
 import { readResolutions } from "./processor.ts";
 
@@ -26,7 +26,7 @@ export function readProjector(reader: ConfigReader): ProjectorConfig {
   );
   const inputs = reader.integer("input_dim", 1152);
   const outputs = reader.integer("n_embed", 2048);
-  const depth = reader.integer("depth", 2);
+  const depth = readLayers(reader, "depth", 2);
   const mlpRatio = reader.integer("mlp_ratio", 1);
   const ratio = reader.integer("downsample_ratio", 2);
   const pooled = reader.boolean("token_pooling", false);
