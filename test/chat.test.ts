@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { testTokenizerJson } from "../src/chat/testing.ts";
-import { modelEntries } from "../src/checkpoint/model.ts";
+import { modelEntries } from "../src/checkpoint/entries.ts";
 import { nodeFolderSink } from "../src/checkpoint/node-files.ts";
 import { saveCheckpoint } from "../src/checkpoint/save.ts";
 import { smallV3 } from "../src/engine/testing.ts";

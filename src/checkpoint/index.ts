@@ -10,6 +10,7 @@ export {
   memoryFolderSink,
   memorySink,
 } from "./byte-source.ts";
+export { modelEntries } from "./entries.ts";
 export {
   type Checkpoint,
   type F32Chunk,
@@ -42,7 +43,7 @@ export type {
 } from "./gguf/types.ts";
 export type { GgufWeights } from "./gguf/weights.ts";
 export type { GgufEntry } from "./gguf/writer.ts";
-export { type LoadOptions, loadModel, modelEntries, modelWeights } from "./model.ts";
+export { type LoadOptions, loadModel, modelWeights } from "./model.ts";
 export { openPytorch } from "./pytorch/index.ts";
 export { openSafetensors, type SafetensorsFile, type SafetensorsTensor } from "./safetensors.ts";
 export type { SafetensorsDtype } from "./safetensors-dtype.ts";

@@ -1,4 +1,4 @@
-/** Between models and files: a checkpoint as the weights of a model, and a model as the tensors of a checkpoint. */
+/** From files to models: a checkpoint as the weights of a model. */
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { type LanguageConfig, parseConfig, toConfigJson } from "../models/config.ts";
 import { absentMtpText, checkCounts, checkStored, storedMtpLayers } from "../models/load.ts";
@@ -8,10 +8,9 @@ import type { Parameters } from "../nn/parameters.ts";
 import { type StorageFormat, type StorageRule, storageRule } from "../nn/storage.ts";
 import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { Device } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "./folder.ts";
-import type { SafetensorsEntry } from "./safetensors-writer.ts";
 import type { JsonObject } from "./strict-json.ts";
 import { isTiled, tilesOf } from "./tiles.ts";
 
@@ -34,29 +33,6 @@ export function modelWeights(checkpoint: Checkpoint): WeightSource {
   };
 }
 
-/** What safetensors calls a float tensor's storage. */
-export function safetensorsDtypeOf(tensor: Tensor): "F32" | "BF16" | "F16" {
-  return tensor.dtype === "bf16" ? "BF16" : tensor.dtype === "f16" ? "F16" : "F32";
-}
-
-/** A float tensor, ready to be saved under `name`; it is read when it is written. */
-export function tensorEntry(name: string, tensor: Tensor): SafetensorsEntry {
-  const data = async () => {
-    const raw = await tensor.raw();
-    return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-  };
-  return { name, dtype: safetensorsDtypeOf(tensor), shape: tensor.shape, data };
-}
-
-/** The official tensors of a model, or of modules that share a checkpoint, ready to be saved. */
-export function* modelEntries({
-  parameters,
-}: {
-  readonly parameters: Parameters;
-}): Generator<SafetensorsEntry> {
-  for (const { name } of parameters.named()) yield tensorEntry(name, parameters.get(name));
-}
-
 export interface LoadOptions {
   /**
    * Storage of the matrices. `q4` and `q8` quantize while reading, `q4` with the exceptions of
@@ -76,9 +52,15 @@ export function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSour
   const dtype = configJson.torch_dtype ?? configJson.dtype;
   const plain = dtype === "bfloat16" ? "bf16" : dtype === "float16" ? "f16" : "f32";
   const float = configJson.quantization_config === undefined ? plain : "f32";
-  return ({ key, parts }) => {
+  return ({ key, parts, layout }) => {
     const format = tiles?.tileFormat(key);
     if (format) return format;
+    if (tiles) {
+      const names =
+        layout && !tiles.floatFormat?.(key) ? [layout.official.key] : parts.map(({ name }) => name);
+      const formats = new Set(names.map((name) => tiles.floatFormat?.(name)));
+      return (formats.size === 1 && [...formats][0]) || "f32";
+    }
     const types = new Set(parts.map(({ name }) => blocks?.blockType(name) ?? null));
     if (types.size === 1 && types.has("Q4_0")) return "q4";
     return blocks && !types.has(null) ? "q8" : float;

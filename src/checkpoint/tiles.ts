@@ -4,15 +4,18 @@
  * bytes and quantizes nothing. `config.json` says so in `quantization_config`.
  */
 import { fromPlain } from "../json/index.ts";
-import type { CausalLM } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
+import type { LanguageConfig } from "../models/language-config.ts";
+import { visionConfigJson } from "../models/vision-architectures.ts";
+import type { VisionLanguageConfig } from "../models/vision-config.ts";
 import { weightsOf } from "../nn/model-weights.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { TileSource } from "../nn/weight-source.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { isQuantized, type QuantFormat, TILE_COLUMNS, TILE_ROWS } from "../tensor/quantized.ts";
 import { changedConfig, setDtype, setMtpLayers } from "./config-text.ts";
+import { modelEntries } from "./entries.ts";
 import type { Checkpoint } from "./folder.ts";
 import type { SafetensorsEntry } from "./safetensors-writer.ts";
 
@@ -20,6 +23,7 @@ import type { SafetensorsEntry } from "./safetensors-writer.ts";
 export const TILED = "deepseek-ts";
 
 const SUFFIX = /\.(q[48])_tiles$/;
+const FLOATS: Readonly<Record<string, "f32" | "bf16" | "f16">> = { F32: "f32", BF16: "bf16", F16: "f16" };
 /** Bytes read at once. */
 const CHUNK = 1 << 22;
 
@@ -47,6 +51,7 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
     keys: () => stored.keys(),
     tileFormat: (key) => stored.get(key)?.format ?? null,
     tileBytes: (key) => stored.get(key)?.bytes ?? 0,
+    floatFormat: (name) => FLOATS[checkpoint.has(name) ? checkpoint.info(name).dtype : ""] ?? null,
     async readInto(key, offset, target) {
       const { name } = stored.get(key)!;
       const bytes = await checkpoint.readRange(name, offset, target.length, target);
@@ -61,27 +66,21 @@ export function tilesOf(checkpoint: Checkpoint): TileSource | null {
   };
 }
 
-/** The tensors of a quantized model as they are saved: tiles, and what is not quantized under its official name. */
+/**
+ * The tensors of a quantized model as they are saved: tiles, and what is not quantized under its official name, in the
+ * floats that it is stored in.
+ */
 export function* tiledEntries(model: { readonly parameters: Parameters }): Generator<SafetensorsEntry> {
   const weights = weightsOf(model);
-  for (const { key, weight, parts } of model.parameters.groups()) {
-    if (isQuantized(weight)) {
-      const data = async function* () {
-        for await (const { bytes } of weights.tiles!.readTiles(key)) yield bytes;
-      };
-      const shape = [weight.count, weight.matrixBytes];
-      yield { name: `${key}.${weight.format}_tiles`, dtype: "U8", shape, data };
-      continue;
-    }
-    for (const { name, shape } of parts) {
-      const data = async function* () {
-        for await (const { values } of weights.readF32(name)) {
-          yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-        }
-      };
-      yield { name, dtype: "F32", shape, data };
-    }
+  for (const { key, weight } of model.parameters.groups()) {
+    if (!isQuantized(weight)) continue;
+    const data = async function* () {
+      for await (const { bytes } of weights.tiles!.readTiles(key)) yield bytes;
+    };
+    const shape = [weight.count, weight.matrixBytes];
+    yield { name: `${key}.${weight.format}_tiles`, dtype: "U8", shape, data };
   }
+  yield* modelEntries(model, ({ weight }) => !isQuantized(weight));
 }
 
 const quantizationConfig = () => ({
@@ -90,16 +89,22 @@ const quantizationConfig = () => ({
   tile: [TILE_ROWS, TILE_COLUMNS],
 });
 
+/** A model that is saved: a language model, or one that sees. */
+interface Saved {
+  readonly config: LanguageConfig | VisionLanguageConfig;
+}
+
 /** The `config.json` of a folder with such tensors, for a model that came without one. */
-export function tiledConfig(model: CausalLM): Json {
-  return { ...toConfigJson(model.config, "float32"), quantization_config: quantizationConfig() };
+export function tiledConfig({ config }: Saved): Json {
+  const json = "language" in config ? visionConfigJson(config, "float32") : toConfigJson(config, "float32");
+  return { ...json, quantization_config: quantizationConfig() };
 }
 
 /** The same for a model whose `config.json` is `original`: its text, with what has changed. */
-export function tiledConfigText(model: CausalLM, original: string): string {
-  return changedConfig(original, (config) => {
-    setDtype(config, "float32");
-    setMtpLayers(config, model.config.mtpLayers);
-    config.set("quantization_config", fromPlain(quantizationConfig()));
+export function tiledConfigText({ config }: Saved, original: string): string {
+  return changedConfig(original, (json) => {
+    setDtype(json, "float32");
+    if (!("language" in config)) setMtpLayers(json, config.mtpLayers);
+    json.set("quantization_config", fromPlain(quantizationConfig()));
   });
 }

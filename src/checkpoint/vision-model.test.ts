@@ -3,14 +3,17 @@ import { afterAll, describe, expect, it } from "vitest";
 import { parseVisionConfig, visionConfigJson } from "../models/vision-architectures.ts";
 import type { VisionLanguageModel } from "../models/vision-language.ts";
 import { weightsOf } from "../nn/model-weights.ts";
+import { storageRule } from "../nn/storage.ts";
+import { WithoutTiles } from "../nn/weight-source.ts";
 import { isQuantized } from "../tensor/quantized.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
+import { modelEntries } from "./entries.ts";
 import { openCheckpoint } from "./folder.ts";
 import { memoryFolder, memoryFolderSink } from "./index.ts";
 import { modelWeights } from "./model.ts";
 import { nodeFolder } from "./node-files.ts";
 import { saveCheckpoint } from "./save.ts";
-import { tiledEntries } from "./tiles.ts";
+import { tiledConfigText, tiledEntries } from "./tiles.ts";
 import { loadVisionModel, visionEntries, visionModelFrom } from "./vision-model.ts";
 
 const device = createReferenceDevice();
@@ -165,6 +168,116 @@ describe("a checkpoint of a model that sees", () => {
       const found = await see(floats);
       const distance = Math.hypot(...found.map((each, i) => each - wanted[i])) / Math.hypot(...wanted);
       expect(distance).toBeLessThan(0.05);
+    },
+  );
+
+  it.each(["vl/hybrid-chat", "vl2/mla"])(
+    "of %s stores what a dtype says: linear layers of vision 8 bits, convolutions and tables floats",
+    async (name) => {
+      using model = await loadVisionModel(folder(name), device, { dtype: "q4" });
+      const formats = new Map<string, string>();
+      for (const { key, weight } of model.parameters.groups()) {
+        const kind = key
+          .replace(/^vision(_model)?\.(vision_tower_\w+\.)?(vision_tower\.)?/, "")
+          .replace(/\.\d+(?=\.)/g, "");
+        formats.set(kind, isQuantized(weight) ? weight.format : weight.dtype);
+      }
+      const wanted: Record<string, string> = {
+        "patch_embed.proj.weight": "f32",
+        pos_embed: "f32",
+        "blocks.attn.qkv.weight": "q8",
+        "blocks.attn.qkv.bias": "f32",
+        "blocks.mlp.fc1.weight": "q8",
+        ...(name === "vl2/mla"
+          ? { "projector.layers.weight": "q8", "language.model.layers.self_attn.o_proj.weight": "q4" }
+          : {
+              "blocks.mlp.lin2.weight": "q8",
+              "blocks.attn.rel_pos_h": "f32",
+              "neck.weight": "f32",
+              "downsamples.weight.channels_last": "f32",
+              "aligner.layers.weight": "q8",
+              "language_model.model.layers.mlp.down_proj.weight": "q4",
+            }),
+      };
+      for (const [kind, format] of Object.entries(wanted)) expect(formats.get(kind), kind).toBe(format);
+    },
+  );
+
+  it.each([
+    ["vl/hybrid-chat", "q8"],
+    ["vl/hybrid-chat", "q4"],
+    ["vl2/mha", "q8"],
+    ["vl2/mha", "q4"],
+  ] as const)("of %s sees in %s as the same values in floats do", async (name, vision) => {
+    const storage = storageRule("q4", vision);
+    using quantized = await loadVisionModel(folder(name), device, { storage });
+    const json = JSON.parse(await folder(name).readText("config.json"));
+    using twin = await visionModelFrom(json, new WithoutTiles(weightsOf(quantized)), device);
+    const { imageSize: side } = twin;
+    const pixels = Float32Array.from({ length: 2 * side * side * 3 }, (_, i) => Math.sin(i * 0.7));
+    const seen = async (model: VisionLanguageModel) => {
+      using tokens = device.inference(() => model.encodeViews(device.tensor(pixels, [2, side, side, 3])));
+      return Array.from(await tokens.data());
+    };
+    const [wanted, found] = [await seen(twin), await seen(quantized)];
+    const relative = Math.hypot(...wanted.map((each, i) => each - found[i])) / Math.hypot(...wanted);
+    // Activations are rounded to 16 bits with 8-bit weights and to 8 bits with 4-bit ones.
+    expect(relative).toBeLessThan(vision === "q8" ? 2e-4 : 0.05);
+    expect(relative).toBeGreaterThan(0);
+  });
+
+  it("keeps vision in bf16 where asked, also saved and opened again, and convolutions under official names", async () => {
+    const tree = folder("vl/hybrid-chat");
+    using model = await loadVisionModel(tree, device, { storage: storageRule("q4", "bf16") });
+    const files = new Map<string, Uint8Array>();
+    const original = await tree.readText("config.json");
+    await saveCheckpoint(memoryFolderSink(files), tiledEntries(model), {
+      config: tiledConfigText(model, original),
+    });
+    const saved = memoryFolder(files);
+    const checkpoint = await openCheckpoint(saved);
+    const high = "vision_model.vision_tower_high.vision_tower.";
+    expect(checkpoint.info(`${high}downsamples.0.weight`)).toMatchObject({
+      dtype: "BF16",
+      shape: [16, 12, 3, 3],
+    });
+    expect(checkpoint.info(`${high}blocks.0.attn.qkv.weight`).dtype).toBe("BF16");
+    expect([...checkpoint.names()].filter((each) => each.includes("channels_last"))).toEqual([]);
+    await checkpoint.close();
+    using again = await loadVisionModel(saved, device, { dtype: "auto" });
+    const stored = ({ parameters }: VisionLanguageModel) =>
+      [...parameters.groups()].map(({ key, weight }) => [
+        key,
+        isQuantized(weight) ? weight.format : weight.dtype,
+      ]);
+    expect(stored(again)).toEqual(stored(model));
+    for (const { name: each } of model.parameters.named()) {
+      if (isQuantized(model.parameters.place(each).group.weight)) continue;
+      expect(await again.parameters.get(each).data(), each).toEqual(await model.parameters.get(each).data());
+    }
+  });
+});
+
+describe("modelEntries", () => {
+  it.each(["f32", "bf16"] as const)(
+    "of a model with convolutions gives official names, in %s",
+    async (dtype) => {
+      const tree = folder("vl/hybrid-chat");
+      using model = await loadVisionModel(tree, device, { dtype });
+      const files = new Map<string, Uint8Array>();
+      await saveCheckpoint(memoryFolderSink(files), modelEntries(model), {
+        config: visionConfigJson(model.config) as never,
+      });
+      const [saved, original] = [await tensorsOf(memoryFolder(files)), await tensorsOf(tree)];
+      expect([...saved.keys()].sort()).toEqual([...original.keys()].sort());
+      for (const [name, { shape, values }] of original) {
+        expect(saved.get(name)!.shape, name).toEqual(shape);
+        if (dtype === "f32") expect(saved.get(name)!.values, name).toEqual(values);
+        else
+          for (const [i, value] of values.entries()) {
+            expect(Math.abs(saved.get(name)!.values[i] - value)).toBeLessThanOrEqual(Math.abs(value) / 256);
+          }
+      }
     },
   );
 });

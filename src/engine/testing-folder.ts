@@ -1,5 +1,5 @@
 /** A small random model with its own tokenizer in a folder, for tests and the load test of the server. Node only. */
-import { modelEntries } from "../checkpoint/model.ts";
+import { modelEntries } from "../checkpoint/entries.ts";
 import { nodeFolderSink } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { toConfigJson } from "../models/config.ts";

@@ -38,7 +38,8 @@ export function readCommon(reader: ConfigReader, defaults: Defaults) {
   } satisfies Partial<LanguageConfig>;
 }
 
-function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] {
+/** How the weights are quantized; null for tiles and floats. @throws ConfigError for a method that is not read */
+export function readQuantization(reader: ConfigReader): LanguageConfig["quantization"] {
   const section = reader.section("quantization_config");
   if (!section) return null;
   // Tiles name their format themselves (checkpoint/tiles.ts); the configuration describes the model as it was.

@@ -2,6 +2,7 @@
  * The supported `model_type`s of models that see, and their `config.json` read and written: adding one adds its folder
  * and a line here. Language models are listed in `architectures.ts`.
  */
+import { readQuantization } from "./config-parts.ts";
 import { ConfigReader, type Json } from "./config-reader.ts";
 import { deepseekVl } from "./deepseek_vl/config.ts";
 import { deepseekVlHybridPort, deepseekVlPort } from "./deepseek_vl/port-config.ts";
@@ -33,6 +34,7 @@ export function visionArchitecture(modelType: unknown, reader = new ConfigReader
 /** Reads the parsed JSON of a `config.json`. @throws ConfigError naming the key that is not supported */
 export function parseVisionConfig(json: unknown): VisionLanguageConfig {
   const reader = new ConfigReader(json);
+  readQuantization(reader);
   return visionArchitecture(reader.raw("model_type"), reader).parse(reader);
 }
 

@@ -53,11 +53,12 @@ export class VisionLanguageModel implements Disposable {
     const { parts } = visionArchitecture(modelType);
     const whole = scope.part();
     this.config = config;
+    const seeing = whole.part("vision");
     this.tower =
       tower.kind === "hybrid"
-        ? new HybridTower(whole.child(parts.tower), tower)
-        : new SiglipTower(whole.child(tiling === null ? `${parts.tower}.vision_tower` : parts.tower), tower);
-    this.projector = new Projector(whole.child(parts.projector), projector);
+        ? new HybridTower(seeing.child(parts.tower), tower)
+        : new SiglipTower(seeing.child(tiling === null ? `${parts.tower}.vision_tower` : parts.tower), tower);
+    this.projector = new Projector(seeing.child(parts.projector), projector);
     this.tiles = tiling && new TileLayout(whole, language.hiddenSize, tiling.globalFirst);
     this.language = new CausalLM(whole.child(parts.language), language);
     this.parameters = whole.parameters;

@@ -85,7 +85,7 @@ describe("Conv2d", () => {
 
   it.each(["f32", "bf16", "q8"] as StorageFormat[])("loads, computes and saves with %s", async (format) => {
     const device = createReferenceDevice();
-    const { parameters, point, wide, strided } = allocateModule(device, format, make);
+    const { parameters, point, wide, strided } = allocateModule(device, () => format, make);
     await parameters.load(source);
     const kept = [...parameters.groups()].map(({ key, weight }) => [
       key,

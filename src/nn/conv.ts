@@ -1,6 +1,6 @@
 /**
  * Convolution of images with channels last. Official weights are [out, in, kh, kw]; kernels take [out, kh, kw, in], so
- * that is how they are stored. A 1 x 1 convolution is a linear layer, and its weight a matrix that may be quantized.
+ * that is how they are stored. A 1 x 1 convolution is a linear layer.
  */
 import { type ConvOptions, conv2d, type Padding } from "../tensor/ops/conv2d.ts";
 import { linear } from "../tensor/ops/linear.ts";
@@ -28,7 +28,7 @@ function channelsLast(
   [kh, kw]: readonly [number, number],
 ): LayoutDeclaration {
   const area = kh * kw;
-  const options = { unquantizable: true };
+  const options = { unquantizable: true, role: "filter" } as const;
   return {
     official: { ...alone(name, [outputs, inputs, kh, kw]), ...options },
     pieces: [{ ...alone(`${name}.channels_last`, [outputs, kh, kw, inputs]), ...options }],
@@ -66,7 +66,7 @@ export class Conv2d {
     this.#pointwise = kernel[0] * kernel[1] === 1 && stride === 1 && !isPadded(padding);
     if (this.#pointwise) {
       const { key, parts } = alone("weight", [outputs, inputs, 1, 1]);
-      this.#weight = scope.declare({ key, shape: [outputs, inputs], parts });
+      this.#weight = scope.declare({ key, shape: [outputs, inputs], parts, role: "filter" });
     } else [this.#weight] = scope.layout(channelsLast("weight", outputs, inputs, kernel));
     this.#bias = bias ? scope.vector("bias", outputs, { initial: "zeros" }) : null;
   }

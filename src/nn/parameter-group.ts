@@ -7,8 +7,11 @@ import { ConfigError } from "../tensor/errors.ts";
 import { isQuantized, type Weight } from "../tensor/quantized.ts";
 import type { Shape, Tensor } from "../tensor/tensor.ts";
 
-/** What a matrix does, as far as its storage depends on it. `latent` ones make or expand low-rank projections. */
-export type MatrixRole = "embedding" | "head" | "latent" | "experts";
+/**
+ * What a matrix does, as far as its storage depends on it. `latent` ones make or expand low-rank projections; `vision` ones
+ * are the linear layers of image towers and projectors, `filter` ones convolutions that are computed as products.
+ */
+export type MatrixRole = "embedding" | "head" | "latent" | "experts" | "vision" | "filter";
 
 /** An official tensor inside a group: `offset` in elements from the group's start. */
 export interface PartSpec {

@@ -7,7 +7,13 @@
 import { ConfigError } from "../tensor/errors.ts";
 import { QuantizedTensor, type Weight } from "../tensor/quantized.ts";
 import { type Device, type Shape, sizeOf } from "../tensor/tensor.ts";
-import { type GroupSpec, type Layout, type ParameterGroup, parameterGroup } from "./parameter-group.ts";
+import {
+  type GroupSpec,
+  type Layout,
+  type MatrixRole,
+  type ParameterGroup,
+  parameterGroup,
+} from "./parameter-group.ts";
 import { Parameters } from "./parameters.ts";
 import {
   resolveStorage,
@@ -60,12 +66,14 @@ export class ParameterScope {
   readonly prefix: string;
   readonly #store: Store;
   readonly #parent: ParameterScope | null;
+  readonly #role: MatrixRole | undefined;
   readonly #groups: ParameterGroup[] = [];
 
-  private constructor(store: Store, prefix: string, parent: ParameterScope | null = null) {
+  private constructor(store: Store, prefix: string, parent: ParameterScope | null = null, role?: MatrixRole) {
     this.#store = store;
     this.prefix = prefix;
     this.#parent = parent;
+    this.#role = role;
   }
 
   /** A scope without memory; of a layout it takes the official tensor. */
@@ -111,12 +119,15 @@ export class ParameterScope {
 
   /** The scope of a module inside this one: `child("layers.3")` puts `layers.3.` before its names. */
   child(name: string): ParameterScope {
-    return new ParameterScope(this.#store, `${this.prefix}${name}.`, this);
+    return new ParameterScope(this.#store, `${this.prefix}${name}.`, this, this.#role);
   }
 
-  /** A scope with the same prefix whose `parameters` are only those asked for through it. */
-  part(): ParameterScope {
-    return new ParameterScope(this.#store, this.prefix, this);
+  /**
+   * A scope with the same prefix whose `parameters` are only those asked for through it.
+   * @param role of matrices that name none themselves; default: as here
+   */
+  part(role?: MatrixRole): ParameterScope {
+    return new ParameterScope(this.#store, this.prefix, this, role ?? this.#role);
   }
 
   /** Everything asked for so far through this scope and the scopes inside it, in order. */
@@ -173,6 +184,7 @@ export class ParameterScope {
     return {
       ...{ initial: "normal", trained: true, decay: true, alwaysF32: false },
       ...rest,
+      role: rest.role ?? this.#role,
       ...(stackedName !== undefined && { stackedName: prefix + stackedName }),
       key: prefix + key,
       // Written out: the largest models have tens of thousands.

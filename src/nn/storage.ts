@@ -1,7 +1,8 @@
 /**
  * Which format each parameter group is stored in. Routers, norms and biases are always f32. At 4 bits, what all tokens
  * pass through and what is small compared with the experts keeps 8: the low-rank attention matrices, where an error reaches
- * every head, the embedding and the output head.
+ * every head, the embedding and the output head. So do the linear layers of image towers and projectors
+ * (docs/quantization.md has the figures); convolutions stay floats.
  */
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { type QuantFormat, quantizedBytes } from "../tensor/quantized.ts";
@@ -14,13 +15,21 @@ export type StorageFormat = "f32" | "bf16" | "f16" | QuantFormat;
 /** Storage of each group; not asked for groups that are always f32. */
 export type StorageRule = (spec: GroupSpec) => StorageFormat;
 
-/** The storage rule that a dtype stands for. */
-export function storageRule(dtype: StorageFormat): StorageRule {
-  if (dtype !== "q4") return () => dtype;
-  return ({ role }) => (role === "latent" || role === "embedding" || role === "head" ? "q8" : "q4");
-}
-
 const isQuantizedFormat = (format: StorageFormat) => format === "q4" || format === "q8";
+
+/**
+ * The storage rule that a dtype stands for.
+ * @param vision linear layers of image towers and projectors; default: 8 bits where `dtype` is quantized, else `dtype`
+ */
+export function storageRule(dtype: StorageFormat, vision?: StorageFormat): StorageRule {
+  const seeing = vision ?? (isQuantizedFormat(dtype) ? "q8" : dtype);
+  const filter = [seeing, dtype].find((format) => !isQuantizedFormat(format)) ?? "f32";
+  return ({ role }) => {
+    if (role === "vision") return seeing;
+    if (role === "filter") return filter;
+    return dtype === "q4" && (role === "latent" || role === "embedding" || role === "head") ? "q8" : dtype;
+  };
+}
 
 /** A rule settled for one module. */
 export interface StoragePlan {

@@ -41,6 +41,8 @@ export interface TileSource {
   readInto?(key: string, offset: number, target: Uint8Array): Promise<void>;
   /** Bytes that are stored for the group. */
   tileBytes(key: string): number;
+  /** How a tensor is stored that lies beside the tiles; null if its values are not floats. Default: f32. */
+  floatFormat?(name: string): "f32" | "bf16" | "f16" | null;
 }
 
 /**

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from "vitest";
 import { memoryFolder, memoryFolderSink } from "../checkpoint/byte-source.ts";
-import { loadModel, modelEntries } from "../checkpoint/model.ts";
+import { modelEntries } from "../checkpoint/entries.ts";
+import { loadModel } from "../checkpoint/model.ts";
 import { type TestTensor, torchFile } from "../checkpoint/pytorch/testing.ts";
 import type { SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";

@@ -10,8 +10,8 @@ import {
   memoryFolderSink,
   memorySink,
 } from "../checkpoint/byte-source.ts";
+import { modelEntries } from "../checkpoint/entries.ts";
 import { exportGguf } from "../checkpoint/gguf/export.ts";
-import { modelEntries } from "../checkpoint/model.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../checkpoint/tiles.ts";
 import { createModel } from "../models/causal-lm.ts";

@@ -8,7 +8,7 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { modelEntries } from "../checkpoint/model.ts";
+import { modelEntries } from "../checkpoint/entries.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { BatchIterator, type TokenDataset } from "../data/dataset.ts";

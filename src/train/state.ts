@@ -6,8 +6,9 @@
  *     step-00000200/  config.json  model.safetensors  tokenizer.json  optimizer.safetensors  trainer.json
  */
 import type { FileTree, FolderSink } from "../checkpoint/byte-source.ts";
+import { modelEntries, safetensorsDtypeOf, tensorEntry } from "../checkpoint/entries.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
-import { modelEntries, modelWeights, safetensorsDtypeOf, tensorEntry } from "../checkpoint/model.ts";
+import { modelWeights } from "../checkpoint/model.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { writeSafetensors } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";

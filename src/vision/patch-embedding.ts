@@ -25,7 +25,8 @@ export class PatchEmbedding {
   constructor(scope: ParameterScope, patchSize: number, width: number) {
     this.#patchSize = patchSize;
     const parts = [{ name: "weight", shape: [width, 3, patchSize, patchSize], offset: 0 }];
-    this.#weight = scope.declare({ key: "weight", shape: [width, 3 * patchSize ** 2], parts });
+    const shape = [width, 3 * patchSize ** 2];
+    this.#weight = scope.declare({ key: "weight", shape, parts, role: "filter" });
     this.#bias = scope.vector("bias", width, { initial: "zeros" });
   }
 

@@ -3,7 +3,7 @@
  * in the layout of V3.1, whose one block adds nothing to the embedding and whose head holds, for each token of a
  * script, the embedding of the one before it.
  */
-import { modelEntries } from "../../src/checkpoint/model.ts";
+import { modelEntries } from "../../src/checkpoint/entries.ts";
 import { nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../src/checkpoint/save.ts";
 import { createModel } from "../../src/models/causal-lm.ts";

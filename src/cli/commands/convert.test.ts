@@ -3,12 +3,12 @@ import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/pro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { modelEntries } from "../../checkpoint/entries.ts";
 import { openCheckpoint, readAllF32 } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { ORIGINAL_CONFIG, originalConfig } from "../../checkpoint/gguf/original-config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { modelEntries } from "../../checkpoint/model.ts";
 import { nodeFolder, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { JsonNumber, type JsonObject, parseJson, writeJson } from "../../json/index.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { modelEntries } from "../../checkpoint/model.ts";
+import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { temporaryName } from "../../files/temporary.ts";

@@ -3,8 +3,8 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { modelEntries } from "../../checkpoint/entries.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
-import { modelEntries } from "../../checkpoint/model.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { type TestTensor, torchFile } from "../../checkpoint/pytorch/testing.ts";
 import { createModel } from "../../models/causal-lm.ts";

@@ -6,11 +6,12 @@
 
 import { describe, expect, it } from "vitest";
 import { bytesSource, memoryFolder, memoryFolderSink, memorySink } from "../../checkpoint/byte-source.ts";
+import { modelEntries } from "../../checkpoint/entries.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { exportGguf } from "../../checkpoint/gguf/export.ts";
 import { openGguf } from "../../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { loadModel, modelEntries, modelFrom } from "../../checkpoint/model.ts";
+import { loadModel, modelFrom } from "../../checkpoint/model.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { tiledConfig, tiledEntries } from "../../checkpoint/tiles.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
