@@ -3,9 +3,11 @@
  * tokens: what a user writes never becomes one, and an image stands only where a message says so.
  */
 import { ConfigError } from "../tensor/errors.ts";
+import type { Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { plainStretches } from "./provenance.ts";
 
-/** Part of a message. A control token (of grounding, for example) is one only where it is named as one. */
+/** `MessagePart` of any image: where images are counted, not seen. */
 export type ContentPart =
   | { readonly type: "text"; readonly text: string }
   | { readonly type: "token"; readonly token: string }
@@ -95,45 +97,57 @@ export function checkTurns(messages: readonly ImageMessage[]): void {
   throw new ConfigError("a conversation needs a message of the user", { where: "messages" });
 }
 
+/** What a prompt is joined from: ids, the place of an image, or a run of text. */
+type Written = PromptPiece | { readonly text: string; readonly learned: boolean };
+
 /** Joins the pieces of a prompt. Text is encoded in whole runs: tokens may reach over the places where it was put together. */
 export class PieceWriter {
   readonly #tokenizer: Tokenizer;
-  readonly #pieces: PromptPiece[] = [];
-  #run = "";
-  #runLearned = false;
+  readonly #written: Written[] = [];
   #images = 0;
 
   constructor(tokenizer: Tokenizer) {
     this.#tokenizer = tokenizer;
   }
 
-  /** What has been written. */
-  get pieces(): PromptPiece[] {
-    this.#flush();
-    return this.#pieces;
+  /** What has been written; long texts are encoded with pauses. */
+  *pieces(): Slices<PromptPiece[]> {
+    const pieces: PromptPiece[] = [];
+    for (const each of this.#written) {
+      if ("image" in each) {
+        pieces.push(each);
+        continue;
+      }
+      const ids = "ids" in each ? each.ids : yield* this.#plain(each.text);
+      const { learned } = each;
+      const last = pieces.at(-1);
+      if (last !== undefined && "ids" in last && last.learned === learned) {
+        pieces[pieces.length - 1] = { ids: [...last.ids, ...ids], learned };
+      } else if (ids.length > 0) pieces.push({ ids, learned });
+    }
+    return pieces;
   }
 
-  #flush(): void {
-    const run = this.#run;
-    this.#run = "";
-    if (run === "") return;
-    // Control tokens in it stay plain characters.
+  /** Control tokens in the text stay plain characters. */
+  *#plain(text: string): Slices<number[]> {
     const options = { addSpecialTokens: false, parseSpecial: false };
-    this.ids(this.#tokenizer.encode(run, options), this.#runLearned);
+    const ids: number[] = [];
+    for (const stretch of plainStretches(this.#tokenizer, text)) {
+      for (const id of yield* this.#tokenizer.encodeSlices(stretch, options)) ids.push(id);
+    }
+    return ids;
   }
 
   ids(ids: readonly number[], learned: boolean): void {
-    this.#flush();
-    const last = this.#pieces.at(-1);
-    if (last !== undefined && "ids" in last && last.learned === learned) {
-      this.#pieces[this.#pieces.length - 1] = { ids: [...last.ids, ...ids], learned };
-    } else if (ids.length > 0) this.#pieces.push({ ids, learned });
+    this.#written.push({ ids, learned });
   }
 
   text(text: string, learned: boolean): void {
-    if (learned !== this.#runLearned) this.#flush();
-    this.#runLearned = learned;
-    this.#run += text;
+    if (text === "") return;
+    const last = this.#written.at(-1);
+    if (last !== undefined && "text" in last && last.learned === learned) {
+      this.#written[this.#written.length - 1] = { text: last.text + text, learned };
+    } else this.#written.push({ text, learned });
   }
 
   /** @throws ConfigError for a token that the vocabulary lacks */
@@ -141,10 +155,7 @@ export class PieceWriter {
     for (const part of parts) {
       if (part.type === "text") this.text(part.text, learned);
       else if (part.type === "token") this.ids([tokenId(this.#tokenizer, part.token)], learned);
-      else {
-        this.#flush();
-        this.#pieces.push({ image: this.#images++ });
-      }
+      else this.#written.push({ image: this.#images++ });
     }
   }
 }

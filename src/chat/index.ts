@@ -13,7 +13,18 @@ export {
   markedContent,
   type PromptPiece,
 } from "./image-messages.ts";
-export { checkMessages, type Message, type Role, type Tool, type ToolCall } from "./messages.ts";
+export {
+  checkMessages,
+  contentOf,
+  type ImagePart,
+  imagesOf,
+  type Message,
+  type MessagePart,
+  type Role,
+  type Tool,
+  type ToolCall,
+} from "./messages.ts";
+export { modelTemplate } from "./model-template.ts";
 export { type ReasoningPiece, ReasoningSplitter, splitReasoning } from "./reasoning.ts";
 export { type ReplyOptions, ReplyReader, type ReplyText } from "./reply.ts";
 export type { ReplyPiece } from "./reply-pieces.ts";
@@ -32,5 +43,6 @@ export {
   ToolCallParser,
   type ToolPiece,
 } from "./tool-calls.ts";
+export { type VisionFamily, visionTemplate } from "./vision-template.ts";
 export { VL_STOP_STRINGS, VL_SYSTEM, vlPrompt } from "./vl-prompt.ts";
 export { VL2_STOP_STRINGS, type Vl2Tokens, vl2Prompt } from "./vl2-prompt.ts";

@@ -51,6 +51,29 @@ function isFoundInPlain(tokenizer: Tokenizer, token: string): boolean {
   }
 }
 
+const traps = new WeakMap<Tokenizer, readonly string[]>();
+
+/**
+ * A text of messages in stretches, of which none holds a token that this tokenizer would take for one in plain text:
+ * files that leave off the mark of a control token (`<image>`) have such.
+ */
+export function plainStretches(tokenizer: Tokenizer, text: string): string[] {
+  let found = traps.get(tokenizer);
+  if (found === undefined) {
+    found = [...promptTokens(tokenizer).keys()].filter((token) => isFoundInPlain(tokenizer, token));
+    traps.set(tokenizer, found);
+  }
+  // Cut behind the first character, so that the halves are no token.
+  const cuts = found.flatMap((token) => {
+    const places: number[] = [];
+    for (let at = text.indexOf(token); at >= 0; at = text.indexOf(token, at + 1)) places.push(at + 1);
+    return places;
+  });
+  if (cuts.length === 0) return [text];
+  const ends = [0, ...new Set(cuts.sort((a, b) => a - b)), text.length];
+  return ends.slice(1).map((end, i) => text.slice(ends[i], end));
+}
+
 /** A stretch of plain text, or the id of a control token. */
 export type Piece = string | number;
 

@@ -13,10 +13,17 @@ export type ReplyPiece = { readonly kind: "reasoning"; readonly text: string } |
 
 const TAGS: readonly string[] = [THINK_OPEN, THINK_CLOSE];
 
-/** Control tokens that replies are taken apart at, by id; those of calls only if `withTools`. */
-export function spokenTokens(tokenizer: Tokenizer, withTools: boolean): ReadonlyMap<number, string> {
+/**
+ * Control tokens that replies are taken apart at, by id; those of calls only if `withTools`.
+ * @param text further ones that stand in the text by their names (`ChatTemplate.spoken`)
+ */
+export function spokenTokens(
+  tokenizer: Tokenizer,
+  withTools: boolean,
+  text: readonly string[] = [],
+): ReadonlyMap<number, string> {
   const spoken = new Map<number, string>();
-  for (const token of withTools ? [...TAGS, ...CALL_TOKENS] : TAGS) {
+  for (const token of withTools ? [...TAGS, ...CALL_TOKENS, ...text] : [...TAGS, ...text]) {
     const id = tokenizer.idOf(token);
     if (id !== undefined) spoken.set(id, token);
   }

@@ -19,6 +19,8 @@ export interface ReplyOptions {
   readonly stopIds?: readonly number[];
   /** Further tokens that are not printed; `ChatTemplate.reader` gives all control tokens. */
   readonly silentIds?: Iterable<number>;
+  /** Control tokens that stand in the text by their names (`ChatTemplate.spoken`). */
+  readonly spoken?: readonly string[];
   /** Whether tool calls are read; otherwise their tokens are left out and their text is text. Default true. */
   readonly tools?: boolean;
   /** Id of the call with this index. */
@@ -48,7 +50,7 @@ export class ReplyReader {
     const { stop = [], stopIds = [], silentIds = [], tools = true, nextId } = options;
     const { opensReasoning = false, stripsSpace = false } = options;
     const { bos, eos } = tokenizer.specialIds;
-    const spoken = spokenTokens(tokenizer, tools);
+    const spoken = spokenTokens(tokenizer, tools, options.spoken);
     const special = [...tokenizer.specialTokens, ...fimSentinels(tokenizer), bos, eos];
     const silent = new Set(
       [...special, ...silentIds, ...stopIds].filter(

@@ -58,7 +58,9 @@ describe("ids", () => {
       fc.assert(
         fc.property(fc.option(harmless), history, harmless, (system, turns, last) => {
           const messages = dialogue(system, turns, last);
-          const spelled = messages.some(({ content }) => control.some((token) => content!.includes(token)));
+          const spelled = messages.some(({ content }) =>
+            control.some((token) => (content as string).includes(token)),
+          );
           fc.pre(!spelled);
           const text = template.render(messages);
           const ids = template.encode(messages);

@@ -19,7 +19,7 @@ import {
   TemplateError,
   type Watch,
 } from "./jinja/index.ts";
-import { checkMessages, contentOf, type Message, type Tool } from "./messages.ts";
+import { checkMessages, type Message, type Tool, textOnly } from "./messages.ts";
 import {
   ControlSplitter,
   controlTokens,
@@ -48,7 +48,10 @@ export interface RenderOptions {
 /** Messages, ready for a model. */
 export interface ChatPrompt {
   readonly text: string;
+  /** One for each image too, to be replaced by what the image is encoded to. */
   readonly ids: number[];
+  /** Where in `ids` the images are, in the order in which the messages have them. */
+  readonly places: readonly number[];
   /** Whether the text ends inside `<think>`, so that the reply begins with reasoning. */
   readonly opensReasoning: boolean;
 }
@@ -60,9 +63,14 @@ export interface ChatTemplate {
   /** Where the template is from: a built-in's name or that of a source. */
   readonly name: string;
   readonly builtin: BuiltinName | null;
+  /** Jinja; empty where code makes the prompts (`visionTemplate`). */
   readonly source: string;
   /** Tokens that end a reply: EOS, and `<|EOT|>` and `<｜User｜>` if the template writes them. */
   readonly stopIds: readonly number[];
+  /** Texts that end a reply, beside those that are asked for. `reader` knows them. */
+  readonly stopStrings: readonly string[];
+  /** Control tokens that stand in replies by their names: the tags of boxes. `reader` knows them. */
+  readonly spoken: readonly string[];
   /** Whether replies begin with one space that is not a part of them (`Assistant:` in plain text). */
   readonly stripsSpace: boolean;
   /** The text that the model reads. @throws ConfigError naming template or message */
@@ -122,6 +130,7 @@ function* normalize(messages: readonly Message[], form: ArgumentsForm): Slices<R
   for (const [index, message] of messages.entries()) {
     const { role, tool_calls: calls, reasoning_content: reasoning, tool_call_id: id, name } = message;
     const calling = calls !== undefined && calls.length > 0;
+    const content = textOnly(message, index);
     const written: Record<string, unknown>[] = [];
     for (const { id, function: call } of calls ?? []) {
       const made = { name: call.name, arguments: form ? yield* form(call.arguments, index) : call.arguments };
@@ -129,7 +138,7 @@ function* normalize(messages: readonly Message[], form: ArgumentsForm): Slices<R
     }
     normal.push({
       role: new Given(role, TEMPLATE),
-      content: calling ? contentOf(message) || null : contentOf(message),
+      content: calling ? content || null : content,
       ...(calling && { tool_calls: written }),
       ...(reasoning != null && { reasoning_content: reasoning }),
       ...(id !== undefined && { tool_call_id: id }),
@@ -165,6 +174,8 @@ class JinjaTemplate implements ChatTemplate {
   readonly builtin: BuiltinName | null;
   readonly source: string;
   readonly stopIds: readonly number[];
+  readonly stopStrings: readonly string[] = [];
+  readonly spoken: readonly string[] = [];
   readonly stripsSpace: boolean;
   readonly #tokenizer: Tokenizer;
   readonly #template: Jinja;
@@ -308,7 +319,7 @@ class JinjaTemplate implements ChatTemplate {
     const end = text.trimEnd().length;
     const open = end - THINK_OPEN.length;
     const opensReasoning = open >= 0 && text.startsWith(THINK_OPEN, open) && isTemplates(rendered, open, end);
-    return { text, ids: yield* this.#ids(rendered), opensReasoning };
+    return { text, ids: yield* this.#ids(rendered), places: [], opensReasoning };
   }
 
   *#ids(rendered: Str): Slices<number[]> {
@@ -335,7 +346,7 @@ class JinjaTemplate implements ChatTemplate {
         found: last?.role ?? "no messages",
       });
     }
-    const content = contentOf(last);
+    const content = textOnly(last, messages.length - 1);
     if (last.reasoning_content)
       return yield* this.#continuedReasoning(messages, last.reasoning_content, content, options);
     const mark = unusedMark(JSON.stringify([messages, this.source]));
@@ -351,7 +362,7 @@ class JinjaTemplate implements ChatTemplate {
     const kept = rendered.slice(0, end);
     const trimmed = whole[end + mark.length] !== " ";
     const prompt = trimmed ? kept.slice(0, kept.text.trimEnd().length) : kept;
-    return { text: prompt.text, ids: yield* this.#ids(prompt), opensReasoning: false };
+    return { text: prompt.text, ids: yield* this.#ids(prompt), places: [], opensReasoning: false };
   }
 
   /** A prompt that ends inside the reasoning of the answer, or in the content behind it; templates render neither. */
@@ -381,6 +392,7 @@ class JinjaTemplate implements ChatTemplate {
     return {
       text: begun.text + reasoning + (inside ? "" : THINK_CLOSE + content),
       ids: [...begun.ids, ...(yield* this.#plain(reasoning)), ...closing, ...(yield* this.#plain(content))],
+      places: [],
       opensReasoning: inside,
     };
   }

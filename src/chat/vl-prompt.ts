@@ -2,7 +2,9 @@
  * Prompts of DeepSeek-VL (`VLChatProcessor`, template `deepseek`): the rendered conversation is encoded at once, between
  * its images and the end tokens of answers.
  */
+import { FormatError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
+import { finish, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import {
   type ContentPart,
@@ -13,6 +15,7 @@ import {
   type PromptPiece,
   strippedParts,
 } from "./image-messages.ts";
+import { VL2_ASSISTANT, VL2_USER } from "./vl2-prompt.ts";
 
 /** The released models' system text, for conversations that bring none. */
 export const VL_SYSTEM =
@@ -22,13 +25,47 @@ export const VL_SYSTEM =
 /** What ends an answer beside the end token. */
 export const VL_STOP_STRINGS: readonly string[] = ["User:"];
 
-const NAMES = { user: "User", assistant: "Assistant" } as const;
+/** How the two sides are named, and the system text where a conversation brings none. */
+export interface VlVoices {
+  readonly user: ContentPart;
+  readonly assistant: ContentPart;
+  readonly system: string;
+}
+
+const SPELLED: VlVoices = {
+  user: { type: "text", text: "User" },
+  assistant: { type: "text", text: "Assistant" },
+  system: VL_SYSTEM,
+};
+
+/** Those of Janus-Pro and DeepSeek-VL2. */
+const AS_TOKENS: VlVoices = {
+  user: { type: "token", token: VL2_USER },
+  assistant: { type: "token", token: VL2_ASSISTANT },
+  system: "",
+};
+
+/** Vocabularies of whole words, as the picture world's, cannot spell the names: their tokens stand for them. */
+export function vlVoices(tokenizer: Tokenizer): VlVoices {
+  if (tokenizer.idOf(VL2_USER) === undefined) return SPELLED;
+  try {
+    tokenizer.encode("User Assistant", { addSpecialTokens: false, parseSpecial: false });
+    return SPELLED;
+  } catch (error) {
+    if (error instanceof FormatError) return AS_TOKENS;
+    throw error;
+  }
+}
 
 /**
  * The rendered conversation as parts: text, images and end tokens.
  * @param answer whether the answer of the assistant is to follow; default where the last message is the user's
  */
-export function renderVl(messages: readonly ImageMessage[], answer?: boolean): ContentPart[] {
+export function renderVl(
+  messages: readonly ImageMessage[],
+  answer?: boolean,
+  voices: VlVoices = SPELLED,
+): ContentPart[] {
   checkTurns(messages);
   const parts: ContentPart[] = [];
   const say = (text: string) => {
@@ -37,7 +74,7 @@ export function renderVl(messages: readonly ImageMessage[], answer?: boolean): C
     else if (text !== "") parts.push({ type: "text", text });
   };
   const [first] = messages;
-  const system = first.role === "system" ? first.content : VL_SYSTEM;
+  const system = first.role === "system" ? first.content : voices.system;
   for (const part of contentParts(system)) {
     if (part.type === "text") say(part.text);
     else parts.push(part);
@@ -49,7 +86,10 @@ export function renderVl(messages: readonly ImageMessage[], answer?: boolean): C
     asked && turns.length % 2 === 1 ? [...turns, { role: "assistant", content: "" }] : turns;
   all.forEach((message, index) => {
     const content = strippedParts(message.content);
-    say(`${NAMES[message.role as keyof typeof NAMES]}:`);
+    const name = message.role === "user" ? voices.user : voices.assistant;
+    if (name.type === "text") say(name.text);
+    else parts.push(name);
+    say(":");
     if (content.length === 0) return;
     say(" ");
     for (const part of content) {
@@ -71,8 +111,13 @@ export function vlPrompt(
   tokenizer: Tokenizer,
   answer?: boolean,
 ): PromptPiece[] {
+  return finish(vlPieces(renderVl(messages, answer, vlVoices(tokenizer)), tokenizer));
+}
+
+/** Ids of a rendered conversation. @throws ConfigError */
+export function vlPieces(parts: readonly ContentPart[], tokenizer: Tokenizer): Slices<PromptPiece[]> {
   const writer = new PieceWriter(tokenizer);
   writer.ids(tokenizer.prefixIds, false);
-  writer.parts(renderVl(messages, answer), false);
-  return writer.pieces;
+  writer.parts(parts, false);
+  return writer.pieces();
 }

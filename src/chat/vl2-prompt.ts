@@ -2,6 +2,7 @@
  * Prompts of DeepSeek-VL2 (`DeepseekVLV2Processor.format_messages_v2`): ids are built message by message, not from the
  * rendered text, and text is encoded between images.
  */
+import { finish, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import {
   checkTurns,
@@ -14,8 +15,11 @@ import {
 /** What ends an answer beside the end token; `<|User|>` does as an id. */
 export const VL2_STOP_STRINGS: readonly string[] = ["User:"];
 
-const USER = "<|User|>";
-const ASSISTANT = "<|Assistant|>";
+/** Tags around phrases and boxes in answers. */
+export const GROUNDING_TAGS = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>"] as const;
+
+export const VL2_USER = "<|User|>";
+export const VL2_ASSISTANT = "<|Assistant|>";
 
 /** What of a conversation begins and ends where. */
 export interface Vl2Tokens {
@@ -31,8 +35,17 @@ export interface Vl2Tokens {
 export function vl2Prompt(
   messages: readonly ImageMessage[],
   tokenizer: Tokenizer,
-  { bos, eos }: Vl2Tokens,
+  tokens: Vl2Tokens,
 ): PromptPiece[] {
+  return finish(vl2Pieces(messages, tokenizer, tokens));
+}
+
+/** The same with pauses. @throws ConfigError */
+export function vl2Pieces(
+  messages: readonly ImageMessage[],
+  tokenizer: Tokenizer,
+  { bos, eos }: Vl2Tokens,
+): Slices<PromptPiece[]> {
   checkTurns(messages);
   const writer = new PieceWriter(tokenizer);
   // Roles are tokens of every released vocabulary.
@@ -46,16 +59,16 @@ export function vl2Prompt(
     const content = strippedParts(message.content);
     const answer = message.role === "assistant";
     if (message.role === "user") {
-      role(USER);
+      role(VL2_USER);
       writer.text(": ", false);
     }
     writer.parts(content, answer);
     if (message.role === "user") {
       writer.text("\n\n", false);
-      role(ASSISTANT);
+      role(VL2_ASSISTANT);
       writer.text(":", false);
     }
     if (answer) writer.ids([eos], true);
   }
-  return writer.pieces;
+  return writer.pieces();
 }

@@ -39,6 +39,11 @@ function storedConfig(config: VisionLanguageConfig, source: WeightSource): Visio
   return { ...config, tower: { ...tower, low, norms: source.has("vision_model.high_layer_norm.weight") } };
 }
 
+export interface VisionLoadOptions extends LoadOptions {
+  /** Ids that end a text, in place of those that the configuration names. */
+  readonly eosTokenIds?: readonly number[];
+}
+
 /**
  * Makes a model of a `config.json` and fills it from `source`; `storage` and `dtype` as for language models.
  * @throws ConfigError, FormatError, ShapeError
@@ -47,16 +52,18 @@ export async function visionModelFrom(
   configJson: JsonObject,
   source: WeightSource,
   device: Device,
-  options: LoadOptions = {},
+  options: VisionLoadOptions = {},
 ): Promise<VisionLanguageModel> {
-  const { dtype = "f32", progress } = options;
+  const { dtype = "f32", progress, eosTokenIds } = options;
   if (source.tiles && (dtype !== "auto" || options.storage)) {
     // Tiles are read as they are; another storage is made from a model that has them.
     using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto" });
     const stored = new WithoutTiles(weightsOf(tiled));
     return await visionModelFrom(configJson, stored, device, { ...options, dtype });
   }
-  const config = storedConfig(parseVisionConfig(configJson), source);
+  const parsed = parseVisionConfig(configJson);
+  const language = { ...parsed.language, ...(eosTokenIds && { eosTokenIds }) };
+  const config = storedConfig({ ...parsed, language }, source);
   const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
   const describe = () => describeModule(make).parameters;
   const port = isPort(config);

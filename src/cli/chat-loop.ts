@@ -3,9 +3,8 @@
  * in, so that tests can play the user.
  */
 
-import type { Message } from "../chat/messages.ts";
-import type { ReplyPiece } from "../chat/reply-pieces.ts";
-import type { Conversation, Reply } from "../engine/conversation.ts";
+import { contentOf, type Message } from "../chat/messages.ts";
+import type { Conversation, Reply, ReplyEvent } from "../engine/conversation.ts";
 import { processReplies, type ReplyTask } from "../engine/reply-job.ts";
 import { withoutMark } from "../files/utf8.ts";
 import { MemoryQueue } from "../jobs/memory-queue.ts";
@@ -271,7 +270,7 @@ class ChatLoop {
     const terminal = this.#terminal;
     const reply = await terminal.stoppable(async (signal) => {
       const task = { ...asked, settings: replySettings(this.#settings, this.#replies) };
-      const job = await this.#queue.add<ReplyTask, ReplyPiece, Reply>("reply", task);
+      const job = await this.#queue.add<ReplyTask, ReplyEvent, Reply>("reply", task);
       const stop = () => void job.cancel();
       if (signal.aborted) stop();
       else signal.addEventListener("abort", stop, { once: true });
@@ -287,7 +286,7 @@ class ChatLoop {
         if (piece.kind === "reasoning") show(piece.text, "thought");
         else if (piece.kind === "content" || piece.kind === "arguments") show(piece.text);
         else if (piece.kind === "call") show(`[${piece.name} `);
-        else show(piece.malformed === undefined ? "]" : "] (not a valid call)");
+        else if (piece.kind === "end") show(piece.malformed === undefined ? "]" : "] (not a valid call)");
       }
       if (!ended) terminal.write("\n");
       return job.result();
@@ -331,7 +330,7 @@ class ChatLoop {
 
   #undo(): void {
     const taken = this.#conversation.undo();
-    this.#note(taken === null ? "nothing to undo" : `removed: ${taken.content}`);
+    this.#note(taken === null ? "nothing to undo" : `removed: ${contentOf(taken)}`);
   }
 
   async #retry(): Promise<boolean> {
@@ -350,7 +349,7 @@ class ChatLoop {
       this.#note(turns.length === 0 ? "no messages yet" : `messages are numbered 1 to ${turns.length}`);
       return true;
     }
-    const content = old.content ?? "";
+    const content = contentOf(old);
     // A line editor shows one line.
     const several = content.includes("\n");
     if (several) this.#note(content);
@@ -367,10 +366,11 @@ class ChatLoop {
     const { messages } = this.#conversation;
     if (messages.length === 0) this.#note("no messages yet");
     let turn = 0;
-    for (const { role, content, tool_calls: calls = [] } of messages) {
+    for (const message of messages) {
+      const { role, tool_calls: calls = [] } = message;
       const label = role === "user" ? `${++turn}> ` : role === "assistant" ? "" : `(${role}) `;
       const called = calls.map((call) => `[${call.function.name} ${call.function.arguments}]`);
-      this.#note(label + [content, ...called].filter(Boolean).join("\n"));
+      this.#note(label + [contentOf(message), ...called].filter(Boolean).join("\n"));
     }
   }
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { contentOf } from "../chat/messages.ts";
 import { builtinTemplate } from "../chat/template.ts";
 import { testTokenizer } from "../chat/testing.ts";
 import { Conversation } from "../engine/conversation.ts";
@@ -471,7 +472,7 @@ describe("a conversation", () => {
     await shows("> |");
     press("u", ENTER);
     await shows("(stopped)\n> |");
-    const kept = conversation.messages[1].content!;
+    const kept = contentOf(conversation.messages[1]);
     expect(kept).not.toBe("");
     expect(replies[0].startsWith(kept)).toBe(true);
     expect(screen.text).toBe(`hello\n> u\n${kept}\n(stopped)\n> |`);

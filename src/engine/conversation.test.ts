@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Message } from "../chat/messages.ts";
+import { contentOf, type Message } from "../chat/messages.ts";
 import { ReplyReader } from "../chat/reply.ts";
 import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import { builtinTemplate } from "../chat/template.ts";
@@ -10,7 +10,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { Conversation, ModelSource, type Reply, type ReplyStream } from "./conversation.ts";
+import { Conversation, ModelSource, type Reply, type ReplyEvent, type ReplyStream } from "./conversation.ts";
 import { generate } from "./generate.ts";
 import { smallV3 } from "./testing.ts";
 import { scriptedSource } from "./testing-source.ts";
@@ -30,8 +30,8 @@ afterAll(async () => {
   await device[Symbol.asyncDispose]();
 });
 
-async function collect(stream: ReplyStream): Promise<{ pieces: ReplyPiece[]; reply: Reply }> {
-  const pieces: ReplyPiece[] = [];
+async function collect(stream: ReplyStream): Promise<{ pieces: ReplyEvent[]; reply: Reply }> {
+  const pieces: ReplyEvent[] = [];
   for (;;) {
     const next = await stream.next();
     if (next.done) return { pieces, reply: next.value };
@@ -159,7 +159,7 @@ describe("a conversation", () => {
     const first = await stream.next();
     expect(() => conversation.send("v")).toThrow(/still being generated/);
     await stream.return(undefined as never);
-    const kept = conversation.messages[1].content!;
+    const kept = contentOf(conversation.messages[1]);
     expect(kept).toBe((first.value as { text: string }).text);
     expect("one two three four".startsWith(kept)).toBe(true);
     const { message } = await answer(conversation.send("v"));

@@ -4,15 +4,18 @@
  * so that it cannot be shifted, and the caller decides what to forget.
  */
 
-import { checkMessages, contentOf, type Message, type Tool } from "../chat/messages.ts";
+import { checkMessages, contentOf, imagesOf, type Message, type Tool } from "../chat/messages.ts";
 import type { ReplyText } from "../chat/reply.ts";
 import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import type { ChatTemplate, RenderOptions } from "../chat/template.ts";
 import type { TokenModel } from "../models/token-model.ts";
+import type { EncodedImage } from "../models/vision-language.ts";
 import type { Cache } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { begin, type GeneratedToken, type GenerateOptions, type GenerationStats, run } from "./generate.ts";
+import type { ImageEncoder, ImageProgress, PlannedImage } from "./image-encoder.ts";
+import { chatPrompt, expandedIds } from "./image-prompt.ts";
 import { beginningOf, type Contents, commonPrefix, contentsOf, type Prompt } from "./prompt.ts";
 
 export type SourceOptions = Omit<GenerateOptions, "cache">;
@@ -101,10 +104,15 @@ export class ModelSource implements TokenSource {
   }
 }
 
+/** What a user says. */
+type Content = NonNullable<Message["content"]>;
+
 export interface ConversationOptions {
   /** Text of the system message. */
   readonly system?: string | null;
   readonly tools?: readonly Tool[];
+  /** Encodes the images of messages; without one they are refused. It stays the caller's. */
+  readonly images?: ImageEncoder | null;
 }
 
 /** Options of one reply; `maxTokens` defaults to what the context has room for and is cut to it. */
@@ -115,18 +123,31 @@ export interface ReplySettings
   readonly stop?: string | readonly string[];
 }
 
+export interface ReplyStats extends GenerationStats {
+  readonly reasoningTokens: number;
+  readonly stopString: string | null;
+  /** Prompt tokens that stand for images. */
+  readonly imageTokens: number;
+  /** Spent on images before the prompt was read; about 0 if all of them were kept. */
+  readonly imageMs: number;
+}
+
 export interface Reply extends ReplyText {
-  readonly stats: GenerationStats & { readonly reasoningTokens: number; readonly stopString: string | null };
+  readonly stats: ReplyStats;
   /** The message in the history; null if nothing was written. */
   readonly message: Message | null;
 }
 
-export type ReplyStream = AsyncGenerator<ReplyPiece, Reply>;
+/** Part of a reply, or before it the view of an image that is encoded next. */
+export type ReplyEvent = ReplyPiece | ({ readonly kind: "image" } & ImageProgress);
+
+export type ReplyStream = AsyncGenerator<ReplyEvent, Reply>;
 
 export class Conversation implements Disposable {
   readonly template: ChatTemplate;
   readonly tokenizer: Tokenizer;
   readonly #source: TokenSource;
+  readonly #images: ImageEncoder | null;
   tools: readonly Tool[];
   /** Text of the system message; null: none. */
   system: string | null;
@@ -145,6 +166,7 @@ export class Conversation implements Disposable {
     this.#source = "generate" in model ? model : new ModelSource(model);
     this.tokenizer = tokenizer;
     this.template = template;
+    this.#images = options.images ?? null;
     this.system = options.system ?? null;
     this.tools = options.tools ?? [];
   }
@@ -167,7 +189,21 @@ export class Conversation implements Disposable {
 
   /** Tokens of the prompt for the next reply, as the history stands. @throws ConfigError */
   countTokens(settings: RenderOptions = {}): number {
-    return this.template.encode(this.messages, { tools: this.tools, ...settings }).length;
+    const { messages, tools } = this;
+    const prompt = this.template.prompt(messages, { tools, ...settings });
+    return expandedIds(prompt, this.#plan(messages)).length;
+  }
+
+  /** How the images of messages stand in the prompt. @throws ConfigError, ImageError */
+  #plan(messages: readonly Message[]): PlannedImage[] {
+    const images = imagesOf(messages);
+    if (images.length === 0) return [];
+    if (this.#images !== null) return this.#images.plan(images);
+    throw new ConfigError("the conversation has no encoder for images", {
+      where: "Conversation",
+      found: `${images.length} image${images.length === 1 ? "" : "s"}`,
+      hint: "Give it a model that sees, and an ImageEncoder as the option images.",
+    });
   }
 
   /** Replaces everything by `messages`; leading system messages become the system text. @throws ConfigError */
@@ -196,8 +232,11 @@ export class Conversation implements Disposable {
     return taken;
   }
 
-  /** Answers a user's message. A message that gets no answer leaves no trace. @throws ConfigError at once */
-  send(content: string, settings: ReplySettings = {}): ReplyStream {
+  /**
+   * Answers a user's message, of text or of parts. A message that gets no answer leaves no trace.
+   * @throws ConfigError, ImageError at once
+   */
+  send(content: Content, settings: ReplySettings = {}): ReplyStream {
     this.#free("send");
     return this.#reply([...this.#history, { role: "user", content }], settings);
   }
@@ -227,7 +266,7 @@ export class Conversation implements Disposable {
    * Puts `content` in place of the user's message number `turn` (from 1), forgets what came after it and answers.
    * @throws ConfigError at once
    */
-  edit(turn: number, content: string, settings: ReplySettings = {}): ReplyStream {
+  edit(turn: number, content: Content, settings: ReplySettings = {}): ReplyStream {
     this.#free("edit");
     const places = this.#history.flatMap(({ role }, i) => (role === "user" ? [i] : []));
     const at = places[turn - 1];
@@ -256,24 +295,43 @@ export class Conversation implements Disposable {
     const messages: readonly Message[] =
       system === null ? history : [{ role: "system", content: system }, ...history];
     const prompt = template.prompt(messages, { tools, thinking, variables });
-    const room = source.context - prompt.ids.length;
+    const images = imagesOf(messages);
+    const planned = this.#plan(messages);
+    const ids = expandedIds(prompt, planned);
+    const imageTokens = planned.reduce((sum, { tokens }) => sum + tokens, 0);
+    const room = source.context - ids.length;
     if (room < 1) {
       throw new ConfigError("the conversation exceeds the model's context", {
         where: "Conversation",
         expected: `at most ${source.context - 1} tokens`,
-        found: prompt.ids.length,
+        found: imageTokens === 0 ? ids.length : `${ids.length}, of which ${imageTokens} of images`,
         hint: `Free at least ${1 - room} tokens: remove or shorten messages, or start over.`,
       });
     }
     const stopIds = [...new Set([...source.eosIds, ...template.stopIds])];
     const first = this.#calls;
     const reader = template.reader(prompt, { stop, stopIds, nextId: (index) => `call_${first + index}` });
-    const stream = source.generate(prompt.ids, {
+    const options: SourceOptions = {
       ...sampling,
       maxTokens: Math.min(most ?? room, room),
       stopIds,
       vocabularySize: Math.min(tokenizer.vocabSize, source.vocabularySize),
-    });
+    };
+    // With images only a prompt of the same length: options are refused before any image is encoded.
+    let stream = source.generate(ids, options);
+    const encoder = this.#images;
+    let imageMs = 0;
+    const encode = async function* (): AsyncGenerator<ReplyEvent, readonly EncodedImage[]> {
+      if (encoder === null || images.length === 0) return [];
+      const since = performance.now();
+      const steps = encoder.encodeSteps(images, sampling.signal);
+      for (;;) {
+        const { done, value } = await steps.next();
+        imageMs = performance.now() - since;
+        if (done) return value;
+        yield { kind: "image", ...value };
+      }
+    };
     const before = this.#history;
     const start = () => {
       this.#free("reply");
@@ -303,17 +361,24 @@ export class Conversation implements Disposable {
     return (async function* (): ReplyStream {
       start();
       let message: Message | null = null;
+      let encoded: readonly EncodedImage[] = [];
       try {
+        encoded = yield* encode();
+        if (encoded.length > 0) stream = source.generate(chatPrompt(prompt, encoded), options);
         for await (const token of stream.tokens) {
           yield* reader.push(token);
           if (reader.stopString !== null) break;
         }
         yield* reader.end();
+      } catch (error) {
+        // Stopped while images were encoded: a reply of nothing, as if it were stopped before its first token.
+        if (encoded.length > 0 || images.length === 0 || !sampling.signal?.aborted) throw error;
       } finally {
+        for (const each of encoded) each[Symbol.dispose]();
         message = finish();
       }
       const { reasoningTokens, stopString } = reader;
-      const stats = { ...stream.stats(), reasoningTokens, stopString };
+      const stats = { ...stream.stats(), reasoningTokens, stopString, imageTokens, imageMs };
       if (stopString !== null) stats.stopReason = "stop";
       return { ...reader.result, stats, message };
     })();

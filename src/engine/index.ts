@@ -20,7 +20,9 @@ export {
   type ConversationOptions,
   ModelSource,
   type Reply,
+  type ReplyEvent,
   type ReplySettings,
+  type ReplyStats,
   type ReplyStream,
   type TokenSource,
   type TokenStream,
@@ -77,7 +79,14 @@ export type {
   ToolChoice,
 } from "./host/protocol.ts";
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
-export { imagePrompt } from "./image-prompt.ts";
+export {
+  ImageEncoder,
+  type ImageEncoderOptions,
+  type ImageModel,
+  type ImageProgress,
+  type PlannedImage,
+} from "./image-encoder.ts";
+export { chatPrompt, expandedIds, imagePrompt } from "./image-prompt.ts";
 export type { EngineRequest } from "./job.ts";
 export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export { processReplies, type ReplyTask } from "./reply-job.ts";

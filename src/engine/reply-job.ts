@@ -1,25 +1,24 @@
 /** Replies of a conversation as jobs (`src/jobs`). */
-import type { Message } from "../chat/messages.ts";
-import type { ReplyPiece } from "../chat/reply-pieces.ts";
+import type { Message, MessagePart } from "../chat/messages.ts";
 import type { JobContext, JobQueue } from "../jobs/job.ts";
-import type { Conversation, Reply, ReplySettings } from "./conversation.ts";
+import type { Conversation, Reply, ReplyEvent, ReplySettings } from "./conversation.ts";
 
 /** What is asked of the conversation: see its functions of these names. */
 export type ReplyTask = (
-  | { readonly ask: "send"; readonly content: string }
+  | { readonly ask: "send"; readonly content: string | readonly MessagePart[] }
   | { readonly ask: "sendToolResults"; readonly results: readonly Message[] }
   | { readonly ask: "regenerate" }
-  | { readonly ask: "edit"; readonly turn: number; readonly content: string }
+  | { readonly ask: "edit"; readonly turn: number; readonly content: string | readonly MessagePart[] }
 ) & { readonly settings: Omit<ReplySettings, "signal" | "constraint"> };
 
 /**
- * Lets `queue` reply: jobs of the kind `reply` take a `ReplyTask`, tell every `ReplyPiece` and give a `Reply`, one at a
+ * Lets `queue` reply: jobs of the kind `reply` take a `ReplyTask`, tell every `ReplyEvent` and give a `Reply`, one at a
  * time. Canceled, a job gives the reply as far as it came, which stays in the history.
  */
 export function processReplies(queue: JobQueue, conversation: Conversation): void {
   queue.process(
     "reply",
-    async (task: ReplyTask, { emit, signal }: JobContext<ReplyPiece>): Promise<Reply> => {
+    async (task: ReplyTask, { emit, signal }: JobContext<ReplyEvent>): Promise<Reply> => {
       const pieces = begin(conversation, task, { ...task.settings, signal });
       for (;;) {
         const next = await pieces.next();

@@ -42,6 +42,7 @@ export {
   type TileProcessor,
   tiledPixels,
 } from "./deepseek_vl2/processor.ts";
+export { canvasImages, type ImageProcessor, tileImages, type ViewChoice } from "./image-processor.ts";
 export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {

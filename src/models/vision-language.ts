@@ -8,10 +8,11 @@ import type { ParameterGroup } from "../nn/parameter-group.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
-import { ConfigError, ShapeError } from "../tensor/errors.ts";
+import { ShapeError } from "../tensor/errors.ts";
 import { embedding } from "../tensor/ops/embedding.ts";
 import { concat, reshape, split } from "../tensor/ops/reshape.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
+import { contentHash } from "../vision/content-hash.ts";
 import { HybridTower } from "../vision/hybrid.ts";
 import { Projector } from "../vision/projector.ts";
 import { SiglipTower } from "../vision/siglip.ts";
@@ -142,7 +143,8 @@ export class VisionLanguageModel implements Disposable {
           found: `${pixels.length} values`,
         });
       }
-      const hash = await contentHash(own, each);
+      const bytes = new Uint8Array(own.buffer, own.byteOffset, own.byteLength);
+      const hash = await contentHash([...each, own.length], bytes);
       const embeddings = device.inference(() => {
         const tokens = this.encodeViews(device.tensor(own, [views, side, side, 3]));
         return this.arrange(tokens, [each])[0];
@@ -205,21 +207,4 @@ export class VisionLanguageModel implements Disposable {
     this.language[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
-}
-
-/** SHA-256 of an image's pixels and tiles. @throws ConfigError if the browser has no cryptography */
-async function contentHash(pixels: Float32Array, tiles: readonly number[]): Promise<string> {
-  const { subtle } = globalThis.crypto ?? {};
-  if (subtle === undefined) {
-    throw new ConfigError("images are told apart by SHA-256, which this page may not compute", {
-      where: "encodeImages",
-      hint: "Serve the page over https, or from localhost.",
-    });
-  }
-  const head = Int32Array.from([...tiles, pixels.length]);
-  const bytes = new Uint8Array(head.byteLength + pixels.byteLength);
-  bytes.set(new Uint8Array(head.buffer));
-  bytes.set(new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength), head.byteLength);
-  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -15,3 +15,4 @@ export {
   loadGguf,
   type ModelOrigin,
 } from "./load.ts";
+export type { LoadedVision } from "./load-vision.ts";

@@ -1,6 +1,6 @@
 /**
- * From files to something that generates: model, tokenizer, chat template and the settings its makers advise, out of
- * a folder in the Hugging Face layout or a GGUF file. Runs in browsers too; names, paths and the hub are in
+ * From files to something that generates: model, what it sees with, tokenizer, chat template and the settings its makers
+ * advise, out of a folder in the Hugging Face layout or a GGUF file. Runs in browsers too; names, paths and the hub are in
  * node-load.ts.
  */
 import type { FileTree } from "../checkpoint/byte-source.ts";
@@ -8,10 +8,12 @@ import { openCheckpoint } from "../checkpoint/folder.ts";
 import { ggufConfig } from "../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../checkpoint/gguf/weights.ts";
-import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.ts";
+import { checkpointConfig, configOf, modelFrom, modelWeights } from "../checkpoint/model.ts";
 import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
+import { visionModelFrom } from "../checkpoint/vision-model.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
+import { isVisionConfig, parseVisionConfig } from "../models/vision-architectures.ts";
 import type { StorageFormat, StorageRule } from "../nn/storage.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
@@ -20,6 +22,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
 import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
+import { type LoadedVision, type ProcessorFiles, processorFiles, visionOf } from "./load-vision.ts";
 
 /** Storage of the matrices; `auto` keeps what the files hold. */
 export type LoadDtype = StorageFormat | "auto";
@@ -55,7 +58,10 @@ export interface ModelOrigin {
 }
 
 export interface LoadedModel extends AsyncDisposable {
+  /** The language model; of a model that sees, its language part. */
   readonly model: CausalLM;
+  /** What a model sees with; null for language models. */
+  readonly vision: LoadedVision | null;
   /** Null if the files hold none. */
   readonly tokenizer: Tokenizer | null;
   /** Jinja source of the chat template, several by name, or null. */
@@ -125,6 +131,13 @@ interface Parts {
   readonly generation: unknown;
   readonly tokenizer: () => Promise<Tokenizer | null>;
   readonly chatTemplate: () => Promise<ChatTemplateSource>;
+  /** The image processor's files; null for files that hold a language model only. */
+  readonly processor: (() => Promise<ProcessorFiles>) | null;
+}
+
+/** A model with what it sees with, and how both are freed. */
+interface OpenedParts extends Pick<LoadedModel, "model" | "vision"> {
+  readonly whole: Disposable;
 }
 
 async function assemble(
@@ -134,7 +147,9 @@ async function assemble(
 ): Promise<LoadedModel> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
-  const generationConfig = readGenerationConfig(parts.generation, parseConfig(parts.config).eosTokenIds);
+  const sees = parts.processor !== null && isVisionConfig(parts.config);
+  const { eosTokenIds } = sees ? parseVisionConfig(parts.config).language : parseConfig(parts.config);
+  const generationConfig = readGenerationConfig(parts.generation, eosTokenIds);
   const tokenizer = await parts.tokenizer();
   const chatTemplate = await parts.chatTemplate();
   // Generation ends where the configuration says, so it has to say all of it.
@@ -142,21 +157,33 @@ async function assemble(
   const config = named ? { ...parts.config, eos_token_id: generationConfig.eosTokenIds } : parts.config;
   const device = options.device ?? (await createCpuDevice());
   try {
-    const model = await modelFrom(config, signal ? stoppable(parts.weights, signal) : parts.weights, device, {
+    const weights = signal ? stoppable(parts.weights, signal) : parts.weights;
+    const settings = {
       dtype: options.dtype ?? "auto",
       storage: options.storage,
       onNotice: options.onNotice,
-      progress: (done, total) => onProgress?.({ stage: "load", done, total }),
-    });
+      progress: (done: number, total: number) => onProgress?.({ stage: "load", done, total }),
+    };
+    const open = async (): Promise<OpenedParts> => {
+      if (!sees) {
+        const model = await modelFrom(config, weights, device, settings);
+        return { model, vision: null, whole: model };
+      }
+      const files = await parts.processor!();
+      const ends = { eosTokenIds: generationConfig.eosTokenIds };
+      const whole = await visionModelFrom(parts.config, weights, device, { ...settings, ...ends });
+      return { model: whole.language, vision: visionOf(whole, files), whole };
+    };
+    const { model, vision, whole } = await open();
     let live = true;
     const dispose = async () => {
       if (!live) return;
       live = false;
-      model[Symbol.dispose]();
+      whole[Symbol.dispose]();
       if (!options.device) await device[Symbol.asyncDispose]();
     };
     const rest = { tokenizer, chatTemplate, generationConfig, device, dispose };
-    return { ...identity, model, ...rest, [Symbol.asyncDispose]: dispose };
+    return { ...identity, model, vision, ...rest, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     if (!options.device) await device[Symbol.asyncDispose]();
     throw error;
@@ -186,13 +213,15 @@ export async function loadFolder(
 ): Promise<LoadedModel> {
   const checkpoint = await openCheckpoint(tree, options);
   try {
-    const { json } = checkpointConfig(checkpoint);
+    const json = configOf(checkpoint);
+    if (!isVisionConfig(json)) checkpointConfig(checkpoint);
     const parts: Parts = {
       config: json,
       weights: modelWeights(checkpoint),
       generation: await optionalJson(tree, "generation_config.json"),
       tokenizer: () => folderTokenizer(tree),
       chatTemplate: () => folderTemplate(tree),
+      processor: () => processorFiles(tree),
     };
     return await assemble(parts, identity, options);
   } finally {
@@ -216,6 +245,7 @@ export async function loadGguf(
       // Files of tests and of some converters carry no vocabulary.
       tokenizer: async () => (file.metadata.has("tokenizer.ggml.tokens") ? ggufTokenizer(file) : null),
       chatTemplate: async () => ggufTemplate(file.metadata),
+      processor: null,
     };
     return await assemble(parts, identity, options);
   } finally {

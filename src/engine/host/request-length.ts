@@ -2,6 +2,7 @@
  * Measures requests before the engine's thread reads them: a text has at least as many tokens as its bytes over those of
  * the longest token. What certainly cannot fit is refused at once, so that tokenizing it does not delay others.
  */
+import { contentOf } from "../../chat/messages.ts";
 import { utf8Length } from "../../text/utf8-length.ts";
 import { contextExceeded, invalidRequest, type RequestError } from "./errors.ts";
 import type { GenerationRequest, ModelInfo, TokenizeRequest } from "./protocol.ts";
@@ -21,8 +22,8 @@ function textTooLong(bytes: number, { context, longestToken }: Limits, param: st
 function printedTexts(request: GenerationRequest | TokenizeRequest): readonly string[] {
   if ("text" in request) return [request.text];
   if ("prompts" in request) return [];
-  return request.messages.flatMap(({ role, content }) =>
-    role === "assistant" || content == null ? [] : [content.trim()],
+  return request.messages.flatMap((message) =>
+    message.role === "assistant" ? [] : [contentOf(message).trim()],
   );
 }
 

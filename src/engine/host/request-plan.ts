@@ -3,7 +3,7 @@
  * text is read. All that can be wrong with a request and needs the tokenizer or the template to see is refused here.
  */
 import { builtinFor, type TemplateHints } from "../../chat/builtin.ts";
-import type { Tool } from "../../chat/messages.ts";
+import { contentOf, type Tool } from "../../chat/messages.ts";
 import { THINK_CLOSE } from "../../chat/provenance.ts";
 import { spokenTokens } from "../../chat/reply-pieces.ts";
 import { builtinTemplate, type ChatPrompt, type ChatTemplate } from "../../chat/template.ts";
@@ -346,6 +346,7 @@ function* promptOf(
       continueFinal: request.continueFinal,
     }),
   );
+  if (rendered.places.length > 0) throw unsupported("messages", "images in messages are not yet served");
   return { template, rendered };
 }
 
@@ -355,8 +356,8 @@ function* planChat(model: TextModel, request: ChatRequest): Slices<Plan> {
   const { template, rendered } = yield* promptOf(model, request, withTools);
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
   const ends = endsOf(request, stopIds);
-  const written = request.continueFinal ? (request.messages.at(-1)?.content ?? "") : "";
-  const spoken = spokenTokens(tokenizer, withTools);
+  const written = request.continueFinal ? contentOf(request.messages.at(-1)!) : "";
+  const spoken = spokenTokens(tokenizer, withTools, template.spoken);
   const silent = [...model.control, ...fimSentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
     prompt: rendered.ids,

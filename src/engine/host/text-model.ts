@@ -1,7 +1,7 @@
 /** What an engine's host needs of a model in addition to its weights: tokenizer, templates, constraints, limits, a description. */
-import { builtinFor } from "../../chat/builtin.ts";
+import { modelTemplate } from "../../chat/model-template.ts";
 import { controlTokens } from "../../chat/provenance.ts";
-import { builtinTemplate, type ChatTemplate, chatTemplate } from "../../chat/template.ts";
+import type { ChatTemplate } from "../../chat/template.ts";
 import { fromPlain, writeJson } from "../../json/index.ts";
 import { countParameters } from "../../models/count.ts";
 import type { LoadedModel } from "../../pretrained/load.ts";
@@ -43,10 +43,9 @@ function constrainer(
 
 /** The chat template: the checkpoint's, else the built-in one that fits; null if none does. */
 function templateOf(loaded: LoadedModel, tokenizer: Tokenizer): ChatTemplate | null {
-  const hints = { modelType: loaded.model.config.modelType, name: loaded.name };
-  if (loaded.chatTemplate !== null) return chatTemplate(tokenizer, loaded.chatTemplate, hints);
+  if (loaded.vision !== null || loaded.chatTemplate !== null) return modelTemplate(loaded, tokenizer);
   try {
-    return builtinTemplate(tokenizer, builtinFor(tokenizer, hints));
+    return modelTemplate(loaded, tokenizer);
   } catch (error) {
     // A base model: it completes texts and does not chat.
     if (error instanceof ConfigError) return null;

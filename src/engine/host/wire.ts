@@ -20,6 +20,6 @@ export function unpacked(value: unknown): unknown {
 function each(value: unknown, body: (item: unknown) => unknown): unknown {
   // Long lists are of token ids.
   if (Array.isArray(value)) return typeof value[0] === "object" ? value.map(body) : value;
-  if (typeof value !== "object" || value === null) return value;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, body(item)]));
 }
