@@ -61,7 +61,7 @@ interface Measured {
 const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
 
 async function measure(
-  trainer: Trainer,
+  trainer: Trainer<CausalLM>,
   peer: Peer | null,
   rounds: number,
   steps: number,
@@ -99,7 +99,11 @@ async function measure(
 }
 
 /** Runs `steps` steps with every kernel timed, and prints the tables. */
-async function profiled(trainer: Trainer, steps: number, log: (line: string) => void): Promise<void> {
+async function profiled(
+  trainer: Trainer<CausalLM>,
+  steps: number,
+  log: (line: string) => void,
+): Promise<void> {
   const { model, optimizer } = trainer;
   using profile = new Profile(model.device);
   const { objective } = trainer;

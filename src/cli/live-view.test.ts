@@ -12,6 +12,7 @@ const metrics = (step: number, loss: number): StepMetrics => ({
   learningRate: 0.001,
   speed: 5000,
   experts: [{ layer: 1, counts: [10, 30, 20, 20] }],
+  samples: 4,
   maxViolation: 0.5,
 });
 

@@ -4,6 +4,7 @@
  */
 import { checkNames } from "../nn/check-names.ts";
 import type { Capture } from "../nn/context.ts";
+import { unlessFrozen } from "../nn/frozen.ts";
 import type { ParameterGroup } from "../nn/parameter-group.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
@@ -70,6 +71,22 @@ export class VisionLanguageModel implements Disposable {
     return this.language.device;
   }
 
+  /** What training may name: towers, projector with the tokens between views, language model. */
+  get parts(): Readonly<Record<string, readonly string[]>> {
+    const { tower, projector, language } = visionArchitecture(this.config.modelType).parts;
+    const between = this.tiles === null ? [] : [...this.tiles.parameters.named()].map(({ name }) => name);
+    const towers = this.config.tower.kind === "hybrid" ? ["high", "low"] : [];
+    const each = towers.map((name) => [`vision.${name}`, [`${tower}.vision_tower_${name}`]]);
+    const joining = [projector, ...between];
+    return {
+      vision: [tower],
+      ...Object.fromEntries(each),
+      projector: joining,
+      aligner: joining,
+      language: [language],
+    };
+  }
+
   /** Side of a view, in pixels. */
   get imageSize(): number {
     const { tower } = this.config;
@@ -95,7 +112,12 @@ export class VisionLanguageModel implements Disposable {
         found: pixels.shape,
       });
     }
-    return pixels.device.tidy(() => this.projector.forward(this.tower.forward(pixels, capture), capture));
+    return pixels.device.tidy(() => {
+      const { tower } = this;
+      // A tower inside a hybrid one may be frozen alone: it looks after itself.
+      const seen = unlessFrozen(tower.parameters, pixels, () => tower.forward(pixels, capture));
+      return this.projector.forward(seen, capture);
+    });
   }
 
   /**

@@ -76,12 +76,15 @@ export interface ParameterGroup extends GroupSpec {
   readonly weight: Weight;
   /** The same as a float tensor. @throws ConfigError also if the weight is quantized */
   readonly tensor: Tensor;
+  /** Whether training leaves it as it is, in whatever storage; set by `Parameters.freeze`. */
+  frozen: boolean;
 }
 
 /** Sees to the storage of a spec; null for a description. */
 export function parameterGroup(spec: GroupSpec, weight: Weight | null): ParameterGroup {
   return {
     ...spec,
+    frozen: false,
     get weight() {
       if (weight !== null) return weight;
       throw new ConfigError("a described parameter has no values", {

@@ -69,12 +69,27 @@ export class Parameters implements Disposable {
     return this.#find(name);
   }
 
-  /** Whether all matrices are stored in f32, as training needs. */
+  /** Whether everything that is not frozen is stored in f32, as training needs. */
   get trainable(): boolean {
-    for (const { weight } of this.#groups) {
-      if (isQuantized(weight) || weight.dtype !== "f32") return false;
+    for (const { weight, frozen } of this.#groups) {
+      if (!frozen && (isQuantized(weight) || weight.dtype !== "f32")) return false;
     }
     return true;
+  }
+
+  /** Whether training changes nothing of them. */
+  get frozen(): boolean {
+    return this.#groups.every(({ frozen, trained }) => frozen || !trained);
+  }
+
+  /** Freezes the groups that `frozen` names and thaws the others: frozen ones get no gradient. */
+  freeze(frozen: (group: ParameterGroup) => boolean): void {
+    for (const group of this.#groups) {
+      group.frozen = frozen(group);
+      const { weight, trained } = group;
+      if (isQuantized(weight) || weight.disposed) continue;
+      weight.requiresGrad = trained && !group.frozen && weight.dtype === "f32";
+    }
   }
 
   /** Official tensors, in checkpoint order. `get` gives their values. */

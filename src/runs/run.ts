@@ -83,7 +83,7 @@ export class Run {
   readonly folder: string;
   readonly model: CausalLM;
   readonly tokenizer: Tokenizer;
-  readonly trainer: Trainer;
+  readonly trainer: Trainer<CausalLM>;
   readonly #train: TokenDataset;
   readonly #heldOut: TokenDataset;
   readonly #files: Readonly<Record<string, string>>;

@@ -1,15 +1,17 @@
 /** Training: the loop, the optimizer, schedules, evaluation, saved states. */
-export type { BatchSource, TokenBatch } from "./batches.ts";
+export type { Batch, BatchSource, TokenBatch } from "./batches.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
+export { type ImageBatch, imageObjective, type TrainableImageModel } from "./objectives/images.ts";
 export {
   type LossBatch,
   type LossOptions,
   type LossOutput,
   nextTokenBatch,
   nextTokenLoss,
-  type Objective,
 } from "./objectives/next-token.ts";
+export type { Losses, Objective, Trainable } from "./objectives/objective.ts";
 export { AdamW, type AdamWOptions } from "./optimizer.ts";
+export type { TrainedParts } from "./rates.ts";
 export {
   type BatchSchedule,
   batchSizeAt,

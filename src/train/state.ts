@@ -16,6 +16,8 @@ import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import type { Json } from "../models/config-reader.ts";
 import { bytesPerElement, rawView } from "../tensor/dtype.ts";
 import { FormatError } from "../tensor/errors.ts";
+import type { Batch } from "./batches.ts";
+import type { Trainable } from "./objectives/objective.ts";
 import type { Trainer, TrainerState } from "./trainer.ts";
 
 const FORMAT = 1;
@@ -49,8 +51,8 @@ export interface SavedParts {
 }
 
 /** Saves weights, moments and state into `sink` and commits it. */
-export async function saveTraining(
-  trainer: Trainer,
+export async function saveTraining<M extends Trainable, B extends Batch>(
+  trainer: Trainer<M, B>,
   sink: FolderSink,
   { config, files = {} }: SavedParts,
 ): Promise<void> {
@@ -69,7 +71,10 @@ export async function saveTraining(
 }
 
 /** Puts a saved step back into `trainer`: weights, moments, data position. @throws FormatError, ConfigError */
-export async function loadTraining(trainer: Trainer, tree: FileTree): Promise<void> {
+export async function loadTraining<M extends Trainable, B extends Batch>(
+  trainer: Trainer<M, B>,
+  tree: FileTree,
+): Promise<void> {
   const where = `${tree.name}/trainer.json`;
   const state = parseJsonObject(await tree.readText("trainer.json"), where) as unknown as SavedState;
   if (state.format !== FORMAT) {

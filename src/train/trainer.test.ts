@@ -5,7 +5,7 @@ import { openCheckpoint, readAllF32 } from "../checkpoint/folder.ts";
 import { modelWeights } from "../checkpoint/model.ts";
 import { nodeFileSource, nodeFolder } from "../checkpoint/node-files.ts";
 import { openSafetensors } from "../checkpoint/safetensors.ts";
-import { createModel } from "../models/causal-lm.ts";
+import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
 import { ConfigError, NotFiniteError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
@@ -219,7 +219,7 @@ describe("the loop", () => {
     expect(first.tokens).toBe(2 * 16);
     const { loss, bitsPerByte } = await evaluate(
       trainer.model,
-      [await repeating().next(2)],
+      [(await repeating().next(2)) as TokenBatch],
       new Uint8Array(64).fill(2),
     );
     expect(bitsPerByte).toBeCloseTo(loss / Math.LN2 / 2, 6);
@@ -231,7 +231,7 @@ describe("the loop", () => {
     it(`resumes with the same bits (${momentDType} moments)`, async () => {
       const whole = await start(momentDType);
       const expected: unknown[] = [];
-      const losses = async (trainer: Trainer) => {
+      const losses = async (trainer: Trainer<CausalLM>) => {
         const { loss, mtpLoss, gradientNorm } = await trainer.trainStep();
         return { loss, mtpLoss, gradientNorm };
       };

@@ -1,22 +1,25 @@
 /**
- * The training loop: forward, backward, AdamW, router-bias update, schedules, evaluation, metrics, stop and
- * resume. DeepSeek-V3's objective is L = CE + alpha * balance + lambda * MTP (report 2.1, 2.2); dense and
- * softmax-routed models use the same loop with the parts that they have.
+ * The training loop: forward, backward, AdamW, router-bias update, schedules, metrics, stop and resume, of any model with
+ * any objective. DeepSeek-V3's is L = CE + alpha * balance + lambda * MTP (report 2.1, 2.2); dense and softmax-routed
+ * models use it with the parts that they have. A run may consist of stages (`enter`), each with its own trained parts,
+ * schedules, batches and objective.
  *
- * The loop knows no files and no terminal: what happens is told through callbacks.
+ * The loop knows no files and no terminal.
  */
 
 import type { TrainableModel } from "../models/token-model.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { checkKeys, checkNumber, type Place, refuseValue } from "../tensor/check-value.ts";
-import { NotFiniteError } from "../tensor/errors.ts";
+import { ConfigError, NotFiniteError } from "../tensor/errors.ts";
 import { maxViolation, updateRouterBias } from "../tensor/ops/balance.ts";
 import { squaredNorm } from "../tensor/ops/reduce.ts";
 import { differentiate } from "../tensor/tape.ts";
-import { disposeAll, type Tensor } from "../tensor/tensor.ts";
-import { type BatchSource, inputsOf, type TokenBatch } from "./batches.ts";
-import { nextTokenLoss, type Objective } from "./objectives/next-token.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Batch, BatchSource, TokenBatch } from "./batches.ts";
+import { type Objective, type Trainable, tokenObjective } from "./objectives/objective.ts";
 import { AdamW, type AdamWOptions, checkAdamW } from "./optimizer.ts";
+import { disposePasses, figuresOf, type Pass, shareOf } from "./passes.ts";
+import { checkTrainedParts, groupRates, type TrainedParts } from "./rates.ts";
 import {
   type BatchSchedule,
   batchSizeAt,
@@ -32,10 +35,10 @@ import {
   WEIGHT,
 } from "./schedule.ts";
 
-export interface TrainOptions {
+export interface TrainOptions extends TrainedParts {
   /**
-   * Updates of the whole run; schedules are fractions of it. Null while the length is not known yet: then the run
-   * stands at its beginning, regardless of the step.
+   * Updates of the whole run, or of the stage; schedules are fractions of it. Null while the length is not known yet: then
+   * the run stands at its beginning, regardless of the step.
    */
   readonly steps: number | null;
   readonly batch: BatchSchedule;
@@ -52,8 +55,9 @@ export interface TrainOptions {
 /** The settings that `Trainer` takes besides its optimizer's. @throws ConfigError */
 export function checkTrainOptions(place: Place, options: object): void {
   const fields = options as Record<string, unknown>;
-  const known = ["steps", "batch", "learningRate", "optimizer", "mtpWeight", "balanceAlpha", "biasGamma"];
-  checkKeys(place, fields, known);
+  const weights = ["mtpWeight", "balanceAlpha", "biasGamma"];
+  checkKeys(place, fields, ["steps", "batch", "learningRate", "optimizer", "trained", "rates", ...weights]);
+  checkTrainedParts(place, fields);
   if (fields.steps !== null) checkSteps(place, "steps", fields.steps);
   checkBatch(place, "batch", fields.batch);
   checkLearningRate(place, "learningRate", fields.learningRate);
@@ -79,7 +83,7 @@ export function checkSteps(place: Place, name: string, value: unknown): asserts 
   checkNumber(place, name, value, { integer: true, min: 1, max: MOST_STEPS });
 }
 
-/** What one step did. Losses are in nats per token. */
+/** What one step did. Losses of text are in nats per token. */
 export interface StepMetrics {
   /** Updates made, this one included. */
   readonly step: number;
@@ -98,6 +102,12 @@ export interface StepMetrics {
   readonly experts: readonly { readonly layer: number; readonly counts: readonly number[] }[];
   /** Largest overload of an expert over its layer's mean: (max - mean) / mean. */
   readonly maxViolation: number | null;
+  /** Samples of this step. */
+  readonly samples: number;
+  /** What they were, if the batch says it. */
+  readonly kind?: string;
+  /** Further figures of the objective. */
+  readonly terms?: Readonly<Record<string, number>>;
 }
 
 /** Everything besides weights and moments that a run needs to continue with the same bits. */
@@ -105,6 +115,10 @@ export interface TrainerState {
   readonly step: number;
   readonly tokens: number;
   readonly optimizerSteps: number;
+  /** Step at which the present stage began; absent: 0. */
+  readonly stageStart?: number;
+  /** Updates of groups that have fewer: trained later, or without part in some steps; absent: none. */
+  readonly fewerUpdates?: Readonly<Record<string, number>>;
   readonly data: unknown;
 }
 
@@ -113,9 +127,10 @@ interface Named {
   readonly tensor: Tensor;
 }
 
-/** The float32 weights of a model, which are all of one that is trained. */
+/** The float32 weights of a model that training may change: gradients and the balancing of experts. */
 function weightsOf(parameters: Parameters): Named[] {
-  return [...parameters.groups()].map(({ key, tensor }) => ({ name: key, tensor }));
+  const groups = [...parameters.groups()].filter(({ frozen }) => !frozen);
+  return groups.map(({ key, tensor }) => ({ name: key, tensor }));
 }
 
 /** Name of the first tensor with a value that is not finite, or so large that its square is not; null for none. */
@@ -127,23 +142,58 @@ async function firstNotFinite(tensors: readonly Named[]): Promise<string | null>
   return null;
 }
 
-export class Trainer<M extends TrainableModel = TrainableModel> implements Disposable {
+function isList<B>(next: B | readonly B[]): next is readonly B[] {
+  return Array.isArray(next);
+}
+
+/** Only a language model has an objective by default. */
+type ObjectiveOf<M, B extends Batch> = [M, B] extends [TrainableModel, TokenBatch]
+  ? [objective?: Objective<M, B>]
+  : [objective: Objective<M, B>];
+
+export class Trainer<M extends Trainable = TrainableModel, B extends Batch = TokenBatch>
+  implements Disposable
+{
   readonly model: M;
   readonly optimizer: AdamW;
-  readonly #batches: BatchSource;
-  #options: TrainOptions;
-  /** Default: the next token, with the predictions beyond it and balanced experts that the weights ask for. */
-  objective: Objective = nextTokenLoss;
+  objective: Objective<M, B>;
   step = 0;
   tokens = 0;
+  #batches: BatchSource<B>;
+  #options: TrainOptions;
+  #stageStart = 0;
 
-  /** @throws ConfigError if an option is out of range or the model's weights are not f32 */
-  constructor(model: M, batches: BatchSource, options: TrainOptions) {
-    checkTrainOptions({ where: "Trainer" }, options);
+  /**
+   * @throws ConfigError if an option is out of range, a part unknown, or trained weights are not f32. What is not trained
+   * may be stored in any way
+   */
+  constructor(model: M, batches: BatchSource<B>, options: TrainOptions, ...[objective]: ObjectiveOf<M, B>) {
+    const place = { where: "Trainer" };
+    checkTrainOptions(place, options);
     this.model = model;
     this.#options = options;
-    this.optimizer = new AdamW(model.parameters, options.optimizer);
+    this.optimizer = new AdamW(model.parameters, options.optimizer, groupRates(model, options, place));
     this.#batches = batches;
+    // The types leave it out for language models only.
+    this.objective = objective ?? (tokenObjective as unknown as Objective<M, B>);
+  }
+
+  /**
+   * Begins another stage after this step: its schedules start anew, `steps` are its own. Weights that stay trained keep
+   * their moments, unless `optimizer` differs; those trained anew begin with fresh ones. @throws ConfigError
+   */
+  enter(
+    options: TrainOptions,
+    batches: BatchSource<B> = this.#batches,
+    objective: Objective<M, B> = this.objective,
+  ): void {
+    const place = { where: "Trainer.enter" };
+    checkTrainOptions(place, options);
+    this.optimizer.train(groupRates(this.model, options, place), options.optimizer);
+    this.#options = options;
+    this.#batches = batches;
+    this.objective = objective;
+    this.#stageStart = this.step;
   }
 
   get options(): TrainOptions {
@@ -158,7 +208,12 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
 
   get done(): boolean {
     const { steps } = this.options;
-    return steps !== null && this.step >= steps;
+    return steps !== null && this.stageStep >= steps;
+  }
+
+  /** Updates made in the present stage. */
+  get stageStep(): number {
+    return this.step - this.#stageStart;
   }
 
   /**
@@ -166,83 +221,99 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
    * are then those before the step
    */
   async trainStep(): Promise<StepMetrics> {
-    const { batch, learningRate, mtpWeight, balanceAlpha, biasGamma } = this.options;
+    const { batch: sizes, learningRate, mtpWeight, balanceAlpha, biasGamma } = this.options;
     const steps = this.options.steps ?? Number.MAX_SAFE_INTEGER;
-    const tokens = await this.#batches.next(batchSizeAt(batch, this.step, steps));
+    const at = this.stageStep;
+    const next = await this.#batches.next(batchSizeAt(sizes, at, steps));
+    const batches: readonly B[] = isList(next) ? next : [next];
     const began = performance.now();
-    const rate = learningRateAt(learningRate, this.step, steps);
-    const metrics = await this.#update(tokens, {
+    const rate = learningRateAt(learningRate, at, steps);
+    const metrics = await this.#update(batches, {
       learningRate: rate,
-      mtpWeight: piecewiseAt(mtpWeight ?? 0, this.step, steps),
+      mtpWeight: piecewiseAt(mtpWeight ?? 0, at, steps),
       balanceAlpha: balanceAlpha ?? 0,
-      biasGamma: piecewiseAt(biasGamma ?? 0, this.step, steps),
+      biasGamma: piecewiseAt(biasGamma ?? 0, at, steps),
     });
+    const seconds = (performance.now() - began) / 1000;
+    const seen = batches.reduce((sum, { batch, length }) => sum + batch * length, 0);
     this.step++;
-    this.tokens += tokens.batch * tokens.length;
-    const speed = (tokens.batch * tokens.length) / ((performance.now() - began) / 1000);
-    return { ...metrics, step: this.step, tokens: this.tokens, learningRate: rate, speed };
+    this.tokens += seen;
+    const { step, tokens } = this;
+    const samples = batches.reduce((sum, { batch }) => sum + batch, 0);
+    const kinds = [...new Set(batches.flatMap(({ kind }) => kind ?? []))];
+    return {
+      ...metrics,
+      ...{ step, tokens, learningRate: rate, speed: seen / seconds, samples },
+      ...(kinds.length > 0 && { kind: kinds.join("+") }),
+    };
   }
 
   async #update(
-    batch: TokenBatch,
+    batches: readonly B[],
     weights: { learningRate: number; mtpWeight: number; balanceAlpha: number; biasGamma: number },
-  ): Promise<Omit<StepMetrics, "step" | "tokens" | "learningRate" | "speed">> {
+  ): Promise<Omit<StepMetrics, "step" | "tokens" | "learningRate" | "speed" | "samples" | "kind">> {
     const { model, optimizer } = this;
     const { device } = model;
-    const { batch: sequences, targets } = batch;
-    const biases: (Tensor | null)[] = [];
-    const made = device.tidy(() => {
-      const { crossEntropy, mtp, balance, expertCounts } = differentiate(device, () =>
-        this.objective(model, { sequences, ids: inputsOf(batch), targets }, weights),
-      );
-      for (const { bias } of expertCounts) biases.push(bias);
-      return {
-        crossEntropy,
-        mtp,
-        balance: balance.map(({ loss }) => loss),
-        counts: expertCounts.map(({ layer, counts }) => ({ layer, counts })),
-        squared: optimizer.squaredNorm(),
-      };
-    });
+    const changed = new Set(weightsOf(model.parameters).map(({ tensor }) => tensor));
+    const shares = batches.map(({ weight, batch }) => weight ?? batch);
+    const total = shares.reduce((a, b) => a + b, 0);
+    const passes: Pass[] = [];
+    let norm: Tensor | null = null;
     try {
-      const balance = await Promise.all(made.balance.map((loss) => loss.item()));
-      const losses = {
-        loss: await made.crossEntropy.item(),
-        mtpLoss: made.mtp && (await made.mtp.item()),
-        balanceLoss: balance.length > 0 ? balance.reduce((a, b) => a + b, 0) : null,
-        gradientNorm: Math.sqrt(await made.squared.item()),
-      };
+      batches.forEach((batch, i) => {
+        const share = batches.length === 1 ? 1 : shares[i] / Math.max(1, total);
+        const losses = device.tidy(() =>
+          differentiate(device, () => shareOf(this.objective(model, batch, weights), share)),
+        );
+        passes.push({ share, losses });
+      });
+      if (!optimizer.hasGradients) {
+        const found = [...new Set(batches.map(({ kind }) => kind ?? "samples"))].join(", ");
+        throw new ConfigError("nothing that is trained takes part in this batch", {
+          where: `training step ${this.step + 1}`,
+          expected: "samples that the trained parts read",
+          found,
+          hint: "Train another part too, or leave these samples out of the mixture.",
+        });
+      }
+      norm = device.tidy(() => optimizer.squaredNorm());
+      const figures = await figuresOf(passes);
+      const gradientNorm = Math.sqrt(await norm.item());
+      const { experts, terms, ...losses } = figures;
       // Looked at before the update, so that what is not finite never reaches the weights.
-      const broken = Object.entries(losses).filter(([, value]) => value !== null && !Number.isFinite(value));
+      const broken = Object.entries({ ...losses, ...terms, gradientNorm }).filter(
+        ([, value]) => value !== null && !Number.isFinite(value),
+      );
       if (broken.length > 0) throw await this.#notFinite(broken, weights.learningRate);
+      const squared = norm;
       device.tidy(() => {
-        optimizer.step(weights.learningRate, made.squared);
-        for (const [i, { counts }] of made.counts.entries()) {
-          const bias = biases[i];
-          if (bias && weights.biasGamma > 0) updateRouterBias(bias, counts, weights.biasGamma);
+        optimizer.step(weights.learningRate, squared);
+        for (const { layer, bias } of passes[0].losses.expertCounts ?? []) {
+          if (!bias || weights.biasGamma === 0 || !changed.has(bias)) continue;
+          const { counts } = experts.find((each) => each.layer === layer)!;
+          updateRouterBias(bias, device.tensor(counts, [counts.length], "i32"), weights.biasGamma);
         }
       });
-      const experts = await Promise.all(
-        made.counts.map(async ({ layer, counts }) => ({ layer, counts: Array.from(await counts.data()) })),
-      );
       return {
         ...losses,
+        gradientNorm,
         experts,
         maxViolation: experts.length > 0 ? Math.max(...experts.map((e) => maxViolation(e.counts))) : null,
+        ...(Object.keys(terms).length > 0 && { terms }),
       };
     } finally {
       optimizer.clearGradients();
-      disposeAll(made);
+      norm?.dispose();
+      disposePasses(passes);
     }
   }
 
   /** The error of a step whose `broken` figures are not finite, with the first tensors that show it. */
   async #notFinite(broken: readonly [string, unknown][], learningRate: number): Promise<NotFiniteError> {
     const { parameters } = this.model;
-    const gradients = [...parameters.groups()].flatMap(({ key, tensor }) =>
-      tensor.grad ? [{ name: key, tensor: tensor.grad }] : [],
-    );
-    const weight = await firstNotFinite(weightsOf(parameters));
+    const weights = weightsOf(parameters);
+    const gradients = weights.flatMap(({ name, tensor: { grad } }) => (grad ? [{ name, tensor: grad }] : []));
+    const weight = await firstNotFinite(weights);
     const gradient = await firstNotFinite(gradients);
     const places = [weight && `weights of ${weight}`, gradient && `gradient of ${gradient}`];
     const { peak } = this.options.learningRate;
@@ -270,10 +341,13 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
   }
 
   state(): TrainerState {
+    const { fewer } = this.optimizer;
     return {
       step: this.step,
       tokens: this.tokens,
       optimizerSteps: this.optimizer.steps,
+      ...(this.#stageStart > 0 && { stageStart: this.#stageStart }),
+      ...(Object.keys(fewer).length > 0 && { fewerUpdates: fewer }),
       data: this.#batches.state(),
     };
   }
@@ -282,7 +356,8 @@ export class Trainer<M extends TrainableModel = TrainableModel> implements Dispo
     this.#batches.restore(state.data);
     this.step = state.step;
     this.tokens = state.tokens;
-    this.optimizer.steps = state.optimizerSteps;
+    this.#stageStart = state.stageStart ?? 0;
+    this.optimizer.restore(state.optimizerSteps, state.fewerUpdates ?? {});
   }
 
   [Symbol.dispose](): void {

@@ -3,6 +3,7 @@
  * tokens lie one to one.
  */
 import { type Capture, captured } from "../nn/context.ts";
+import { unlessFrozen } from "../nn/frozen.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
 import { linear } from "../tensor/ops/linear.ts";
@@ -64,10 +65,10 @@ export class HybridTower {
 
   /** As `forward`, of the two images that the towers read, both normalized. */
   encode(high: Tensor, low: Tensor, capture: Capture | null = null) {
-    const tokens = {
-      high: this.high.forward(high, inside(capture, "sam")),
-      low: this.low.forward(low, inside(capture, "siglip")),
-    };
+    // In training one of them may be frozen and the other not.
+    const see = (tower: SamTower | SiglipTower, pixels: Tensor, name: string) =>
+      unlessFrozen(tower.parameters, pixels, () => tower.forward(pixels, inside(capture, name)));
+    const tokens = { high: see(this.high, high, "sam"), low: see(this.low, low, "siglip") };
     captured(capture, "high", tokens.high);
     captured(capture, "low", tokens.low);
     return tokens;

@@ -25,9 +25,6 @@ export interface LossBatch {
   readonly inputs?: () => Tensor;
 }
 
-/** What a trainer minimizes: all losses of a batch, of which `loss` is differentiated. */
-export type Objective = (model: TrainableModel, batch: LossBatch, options: LossOptions) => LossOutput;
-
 export interface LossOptions {
   /** Weight of the multi-token-prediction loss (V3: 0.3, later 0.1); 0 leaves the modules out. Default 0. */
   readonly mtpWeight?: number;
@@ -98,7 +95,7 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
     throw new ConfigError("trained weights must be f32", {
       where: "nextTokenLoss",
       name: "dtype",
-      expected: "f32",
+      expected: "f32, or weights that are frozen",
       found: "bf16, f16 or quantized weights",
     });
   }

@@ -1,0 +1,55 @@
+/** The next token of texts with images in them, for models that see. */
+import type { TrainableModel } from "../../models/token-model.ts";
+import type { Device, Tensor } from "../../tensor/tensor.ts";
+import type { Batch } from "../batches.ts";
+import { nextTokenLoss } from "./next-token.ts";
+import type { Objective, Trainable } from "./objective.ts";
+
+/** Sequences with images, padded on the right to one length. */
+export interface ImageBatch extends Batch {
+  /** [batch * length]; where an image's tokens stand, `imageId`. */
+  readonly ids: Int32Array;
+  /** [batch * length] the token after each; negative if it is not to be learned. */
+  readonly targets: Int32Array;
+  /** Targets to be learned. */
+  readonly weight: number;
+  readonly imageId: number;
+  /** Of all sequences, in the order of their places; null for text alone. */
+  readonly images: {
+    /** `[views, side, side, 3]`: of each image its one view, or the whole view and its tiles. */
+    readonly pixels: Float32Array;
+    /** Tiles of each image across and down, `[0, 0]` for one view. */
+    readonly tiles: readonly (readonly [across: number, down: number])[];
+  } | null;
+}
+
+/** What the objective needs of a model that sees. */
+export interface TrainableImageModel extends Trainable {
+  readonly language: TrainableModel;
+  readonly imageSize: number;
+  encodeViews(pixels: Tensor): Tensor;
+  arrange(views: Tensor, tiles: readonly (readonly [number, number])[]): Tensor[];
+  inputs(
+    ids: ArrayLike<number>,
+    shape: readonly [number, number],
+    images: readonly Tensor[],
+    imageId: number,
+  ): Tensor;
+}
+
+/** What the language model reads of a batch, `[B, T, d]`. */
+function read(model: TrainableImageModel, { batch, length, ids, imageId, images }: ImageBatch): Tensor {
+  const device: Device = model.device;
+  const { pixels, tiles } = images!;
+  const { imageSize: side } = model;
+  const views = pixels.length / (3 * side ** 2);
+  const tokens = model.encodeViews(device.tensor(pixels, [views, side, side, 3])); // [views, N, d]
+  return model.inputs(ids, [batch, length], model.arrange(tokens, tiles), imageId);
+}
+
+/** The next token, through towers and projector as far as they are trained. @throws ShapeError */
+export const imageObjective: Objective<TrainableImageModel, ImageBatch> = (model, batch, options) => {
+  const { batch: sequences, ids, targets, images } = batch;
+  const inputs = images === null ? undefined : () => read(model, batch);
+  return nextTokenLoss(model.language, { sequences, ids, targets, ...(inputs && { inputs }) }, options);
+};
