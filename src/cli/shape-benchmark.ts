@@ -16,7 +16,8 @@ import { parseConfig } from "../models/config.ts";
 import type { Json } from "../models/config-reader.ts";
 import { countParameters, weightBytes } from "../models/count.ts";
 import { describeDecoder } from "../models/decoder.ts";
-import type { CacheDtype } from "../nn/cache.ts";
+import type { Cache, CacheDtype } from "../nn/cache.ts";
+import type { Parameters } from "../nn/parameters.ts";
 import { storageRule } from "../nn/storage.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
@@ -57,10 +58,11 @@ export interface ShapeFigures {
   readonly peakResidentBytes: number;
 }
 
-const seconds = (since: number) => (performance.now() - since) / 1000;
+/** Seconds since `performance.now()` gave `since`. */
+export const seconds = (since: number) => (performance.now() - since) / 1000;
 
 /** One pass over `ids` of each of `caches`, to the logits of each sequence's last token. */
-async function step(
+export async function step(
   model: CausalLM,
   caches: readonly ReturnType<CausalLM["createCache"]>[],
   ids: readonly (readonly number[])[],
@@ -76,7 +78,70 @@ async function step(
   await logits.data();
 }
 
-const tokenAt = (i: number, vocabulary: number) => (i * 7919 + 13) % vocabulary;
+export const tokenAt = (i: number, vocabulary: number) => (i * 7919 + 13) % vocabulary;
+
+/** Refuses weights that this machine's memory does not hold. @throws ConfigError */
+export function checkRoom(bytes: number, parameters: number, dtype: string): void {
+  const { total: memory } = thisMachine();
+  if (bytes <= memory) return;
+  throw new ConfigError("the weights exceed this machine's memory", {
+    where: "bench",
+    name: `--dtype ${dtype}`,
+    expected: `at most ${formatBytes(memory)}`,
+    found: `${formatBytes(bytes)}, ${formatCompact(parameters)} parameters`,
+    hint: "Choose a smaller model or fewer bits per weight.",
+  });
+}
+
+/** Tokens per second of decoding `tokens` tokens after what `cache` holds. */
+export async function decodeRate(model: CausalLM, cache: Cache, tokens: number): Promise<number> {
+  const { vocabSize } = model.config;
+  const since = performance.now();
+  for (let i = 0; i < tokens; i++) await step(model, [cache], [[tokenAt(i + 3, vocabSize)]]);
+  return tokens / seconds(since);
+}
+
+/** Tokens per second of `batch` sequences together, after 32 tokens each. */
+export async function batchRate(
+  model: CausalLM,
+  { batch, tokens, cacheDtype }: Pick<ShapeOptions, "batch" | "tokens" | "cacheDtype">,
+): Promise<number> {
+  const { vocabSize } = model.config;
+  const caches = Array.from({ length: batch }, () => model.createCache(32 + tokens, cacheDtype));
+  try {
+    const first = caches.map((_, row) => Array.from({ length: 32 }, (_, i) => tokenAt(row + i, vocabSize)));
+    await step(model, caches, first);
+    const since = performance.now();
+    const steps = Math.max(1, Math.ceil(tokens / 2));
+    const each = (i: number) => caches.map((_, row) => [tokenAt(i * 31 + row * 101, vocabSize)]);
+    for (let i = 0; i < steps; i++) await step(model, caches, each(i));
+    return (steps * batch) / seconds(since);
+  } finally {
+    for (const one of caches) one[Symbol.dispose]();
+  }
+}
+
+/** Gives `model` to disk and takes it back, with the seconds of both. */
+export async function saved<M extends Disposable & { readonly parameters: Parameters }>(
+  model: M,
+  config: Json,
+  { folder, force }: Pick<ShapeOptions, "folder" | "force">,
+  open: (folder: string) => Promise<M>,
+  log: (line: string) => void,
+): Promise<{ model: M; saveSeconds: number; loadSeconds: number }> {
+  const reopen = async (place: string) => {
+    const path = join(place, "model");
+    let since = performance.now();
+    const sink = await nodeFolderSink(path, { force });
+    await saveCheckpoint(sink, tiledEntries(model), { config });
+    const saveSeconds = seconds(since);
+    model[Symbol.dispose]();
+    log(`save     ${formatDuration(saveSeconds)}`);
+    since = performance.now();
+    return { model: await open(path), saveSeconds, loadSeconds: seconds(since) };
+  };
+  return await (folder === undefined ? withTemporaryFolder("deepseek-ts-shape-", reopen) : reopen(folder));
+}
 
 /** Makes, saves, opens, prefills and decodes. @throws ConfigError, DeepseekError if it does not fit */
 export async function benchmarkShape(
@@ -90,16 +155,7 @@ export async function benchmarkShape(
   const counts = countParameters(config);
   const bytes = weightBytes(describeDecoder(config), storageRule(dtype));
   const vocabulary = config.vocabSize;
-  const { total: memory } = thisMachine();
-  if (bytes.total > memory) {
-    throw new ConfigError("the weights exceed this machine's memory", {
-      where: "bench",
-      name: `--dtype ${dtype}`,
-      expected: `at most ${formatBytes(memory)}`,
-      found: `${formatBytes(bytes.total)}, ${formatCompact(counts.total)} parameters`,
-      hint: "Choose a smaller model or fewer bits per weight.",
-    });
-  }
+  checkRoom(bytes.total, counts.total, dtype);
 
   let since = performance.now();
   let model = createModel({ ...configJson, num_nextn_predict_layers: 0 }, device, { dtype, seed, std: 0.02 });
@@ -110,25 +166,13 @@ export async function benchmarkShape(
 
   let [saveSeconds, loadSeconds, firstTokenSeconds]: (number | null)[] = [null, null, null];
   if (options.reopen && (dtype === "q4" || dtype === "q8")) {
-    const reopen = async (folder: string) => {
-      const path = join(folder, "model");
-      since = performance.now();
-      const sink = await nodeFolderSink(path, { force: options.force });
-      await saveCheckpoint(sink, tiledEntries(model), { config: tiledConfig(model) });
-      saveSeconds = seconds(since);
-      model[Symbol.dispose]();
-      log(`save     ${formatDuration(saveSeconds)}`);
-      since = performance.now();
-      model = await loadModel(nodeFolder(path), device, { dtype: "auto" });
-      loadSeconds = seconds(since);
-      using cache = model.createCache(64, cacheDtype);
-      await step(model, [cache], [Array.from({ length: 8 }, (_, i) => tokenAt(i, vocabulary))]);
-      firstTokenSeconds = seconds(since);
-      log(`load     ${formatDuration(loadSeconds)}, first token after ${formatDuration(firstTokenSeconds)}`);
-    };
-    await (options.folder === undefined
-      ? withTemporaryFolder("deepseek-ts-shape-", reopen)
-      : reopen(options.folder));
+    const open = (folder: string) => loadModel(nodeFolder(folder), device, { dtype: "auto" });
+    ({ model, saveSeconds, loadSeconds } = await saved(model, tiledConfig(model), options, open, log));
+    since = performance.now();
+    using cache = model.createCache(64, cacheDtype);
+    await step(model, [cache], [Array.from({ length: 8 }, (_, i) => tokenAt(i, vocabulary))]);
+    firstTokenSeconds = loadSeconds + seconds(since);
+    log(`load     ${formatDuration(loadSeconds)}, first token after ${formatDuration(firstTokenSeconds)}`);
   }
 
   using _model = model;
@@ -141,9 +185,7 @@ export async function benchmarkShape(
   const prefillTokensPerSecond = options.prompt / seconds(since);
   log(`prefill  ${plural(options.prompt, "token")} at ${formatRate(prefillTokensPerSecond, 1)} tokens/s`);
 
-  since = performance.now();
-  for (let i = 0; i < options.tokens; i++) await step(model, [cache], [[tokenAt(i + 3, vocabulary)]]);
-  const decodeTokensPerSecond = options.tokens / seconds(since);
+  const decodeTokensPerSecond = await decodeRate(model, cache, options.tokens);
   const decodeGigabytesPerSecond = (decodeTokensPerSecond * bytes.perToken) / 1e9;
   log(
     `decode   ${plural(options.tokens, "token")} at ${formatRate(decodeTokensPerSecond, 1)} tokens/s, ` +
@@ -152,18 +194,7 @@ export async function benchmarkShape(
 
   let batchTokensPerSecond: number | null = null;
   if (options.batch > 1) {
-    const caches = Array.from({ length: options.batch }, () => model.createCache(128, cacheDtype));
-    const each = (i: number) => caches.map((_, row) => [tokenAt(i * 31 + row * 101, vocabulary)]);
-    await step(
-      model,
-      caches,
-      caches.map((_, row) => prompt.slice(row, row + 32)),
-    );
-    since = performance.now();
-    const steps = Math.max(1, Math.ceil(options.tokens / 2));
-    for (let i = 0; i < steps; i++) await step(model, caches, each(i));
-    batchTokensPerSecond = (steps * options.batch) / seconds(since);
-    for (const one of caches) one[Symbol.dispose]();
+    batchTokensPerSecond = await batchRate(model, options);
     log(
       `batch    ${plural(options.batch, "sequence")} at ${formatRate(batchTokensPerSecond, 1)} tokens/s in total`,
     );

@@ -65,25 +65,33 @@ export function cacheBytes(config: LanguageConfig): number {
   return CACHE_VALUE * cacheValues(config).own;
 }
 
+/** The need of a model whose weights take so many bytes, with a cache for its context. */
+export function needOf(
+  dtype: StorageFormat,
+  weights: { readonly total: number; readonly perToken: number },
+  activations: number,
+  config: LanguageConfig,
+  machine: Machine,
+): MemoryNeed {
+  const perToken = cacheBytes(config);
+  const fixed = weights.total + activations;
+  const total = fixed + perToken * config.maxPositions;
+  const room = Math.floor((machine.free - fixed) / perToken);
+  return {
+    dtype,
+    weights: weights.total,
+    weightsPerToken: Math.round(weights.perToken),
+    total,
+    fits: total <= machine.free ? "yes" : total <= machine.total ? "tight" : "no",
+    contextThatFits: Math.max(0, Math.min(config.maxPositions, room)),
+  };
+}
+
 /** What a model needs at each storage of its weights. */
 export function memoryNeeds(config: LanguageConfig, machine: Machine): MemoryNeed[] {
-  const perToken = cacheBytes(config);
   const activations = activationBytes(config);
   const decoder = describeDecoder(config);
-  return (["f32", "bf16", "q8", "q4"] as const).map((dtype) => {
-    const weights = weightBytes(decoder, storageRule(dtype));
-    const fixed = weights.total + activations;
-    const total = fixed + perToken * config.maxPositions;
-    return {
-      dtype,
-      weights: weights.total,
-      weightsPerToken: Math.round(weights.perToken),
-      total,
-      fits: total <= machine.free ? "yes" : total <= machine.total ? "tight" : "no",
-      contextThatFits: Math.max(
-        0,
-        Math.min(config.maxPositions, Math.floor((machine.free - fixed) / perToken)),
-      ),
-    };
-  });
+  return (["f32", "bf16", "q8", "q4"] as const).map((dtype) =>
+    needOf(dtype, weightBytes(decoder, storageRule(dtype)), activations, config, machine),
+  );
 }
