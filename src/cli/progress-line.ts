@@ -26,14 +26,17 @@ export class ProgressLine {
     this.#quietMs = quietMs;
   }
 
-  readonly update = (progress: DownloadProgress | LoadProgress): void => {
+  readonly update = (progress: DownloadProgress | LoadProgress): void => this.tell(progressText(progress));
+
+  /** Shows a line of the caller's. */
+  tell(text: string): void {
     const now = performance.now();
     if (!this.#out.isTTY || now - this.#began < this.#quietMs || now - this.#last < 100) return;
     this.#last = now;
     const width = (this.#out.columns ?? 80) - 1;
-    this.#out.write(`\r\x1b[K${[...progressText(progress)].slice(0, width).join("")}`);
+    this.#out.write(`\r\x1b[K${[...text].slice(0, width).join("")}`);
     this.#shown = true;
-  };
+  }
 
   /** Writes its own line, on any output. */
   readonly note = (text: string): void => {

@@ -114,6 +114,7 @@ function stoppable(source: WeightSource, signal: AbortSignal): WeightSource {
         tileFormat: (key: string) => tiles.tileFormat(key),
         tileBytes: (key: string) => tiles.tileBytes(key),
         readTiles: (key: string) => watch(tiles.readTiles(key)),
+        ...(tiles.floatFormat && { floatFormat: (name: string) => tiles.floatFormat!(name) }),
         ...(tiles.readInto && {
           readInto: guard((key: string, offset: number, target: Uint8Array) =>
             tiles.readInto!(key, offset, target),

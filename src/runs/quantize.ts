@@ -1,6 +1,6 @@
 /**
  * Quantizes a model while reading it, tensor by tensor, into a folder that opens at once, and measures what that costs:
- * perplexity and divergence on a text, before and after.
+ * perplexity and divergence on a text, before and after, and of a model that sees on pictures.
  */
 import { companions } from "../checkpoint/companions.ts";
 import { isConfigText } from "../checkpoint/config-text.ts";
@@ -19,7 +19,18 @@ import type { LoadedModel, LoadProgress } from "../pretrained/load.ts";
 import { load, locateModel, type ModelPlace } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
+import { plural } from "../text/units.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import {
+  type ImageReport,
+  MOST_PICTURES,
+  type PictureBefore,
+  type PictureProgress,
+  type PicturesOptions,
+  picturesAfter,
+  picturesBefore,
+  picturesIn,
+} from "./image-report.ts";
 
 /** A format for weights whose name matches `pattern`, a regular expression. */
 export interface FormatException {
@@ -42,14 +53,29 @@ export interface QuantizeTask {
   readonly dtype: "q4" | "q8";
   /** Exceptions from the usual rule of `dtype`; the first that matches counts. */
   readonly keep?: readonly FormatException[];
-  /** Measures what it costs on at most `tokens` tokens of `text`; default: nothing is measured. */
-  readonly report?: { readonly text: string; readonly tokens: number };
+  /** Of a model that sees, format of the linear layers of towers and projector; default: q8. */
+  readonly vision?: StorageFormat;
+  /**
+   * Measures what it costs on at most `tokens` tokens of `text`, and on answers to a question about the `pictures` of a
+   * folder; default: nothing is measured.
+   */
+  readonly report?: {
+    readonly text: string;
+    readonly tokens: number;
+    readonly pictures?: PicturesOptions;
+  };
   /** Threads to compute with; default: the machine's cores. */
   readonly threads?: number;
 }
 
 /** `loaded`: a model is open, so that no more progress of loading comes. */
 export type QuantizeEvent =
+  | {
+      readonly type: "picture";
+      readonly when: "before" | "after";
+      readonly picture: number;
+      readonly of: number;
+    }
   | { readonly type: "progress"; readonly progress: DownloadProgress | LoadProgress }
   | { readonly type: "notice"; readonly text: string }
   | { readonly type: "loaded" };
@@ -60,11 +86,17 @@ export interface QuantizeResult {
   readonly bitsPerWeight: number;
   /** Null where nothing was measured. */
   readonly divergence: Divergence | null;
+  /** Null without pictures. */
+  readonly images: ImageReport | null;
 }
 
 /** The rule of a dtype with exceptions by name of a weight; the first that matches counts. */
-export function ruleWith(dtype: StorageFormat, exceptions: readonly FormatException[]): StorageRule {
-  const rule = storageRule(dtype);
+export function ruleWith(
+  dtype: StorageFormat,
+  exceptions: readonly FormatException[],
+  vision?: StorageFormat,
+): StorageRule {
+  const rule = storageRule(dtype, vision);
   const compiled = exceptions.map(({ pattern, format }) => ({ pattern: new RegExp(pattern), format }));
   return (spec) => {
     const names = [spec.key, ...spec.parts.slice(0, 3).map(({ name }) => name)];
@@ -125,6 +157,11 @@ export async function quantizeModel(
   const target = { force, sources: [place.source.path] };
   // Before the work rather than after it.
   await checkFolderPlace(await realPlace(out), target);
+  const pictures = report?.pictures ? (await picturesIn(report.pictures.folder)).length : 0;
+  if (pictures > MOST_PICTURES) {
+    const text = `${plural(pictures, "picture")} in the folder: the first ${MOST_PICTURES} by name are looked at`;
+    onEvent({ type: "notice", text });
+  }
   const files = await companions(place.tree);
   const original = await configTextOf(place);
   const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }): Promise<LoadedModel> =>
@@ -133,28 +170,40 @@ export async function quantizeModel(
       onProgress: (progress) => onEvent({ type: "progress", progress }),
       onNotice: (text) => onEvent({ type: "notice", text }),
     }).finally(() => onEvent({ type: "loaded" }));
+  const looking =
+    (when: "before" | "after"): PictureProgress =>
+    (picture, of) =>
+      onEvent({ type: "picture", when, picture, of });
   let before: TextLogits | null = null;
+  let saw: PictureBefore[] = [];
   if (report !== undefined) {
-    const source = await open({ dtype: "auto" });
+    await using source = await open({ dtype: "auto" });
     if (source.tokenizer === null) throw new ConfigError("a report requires a tokenizer", { where: path });
+    if (report.pictures) saw = await picturesBefore(source, report.pictures, looking("before"), signal);
     before = await measured(source.model, source.tokenizer, report);
-    await source.dispose();
   }
-  const { model, tokenizer, dispose } = await open({ storage: ruleWith(task.dtype, task.keep ?? []) });
-  try {
-    const sink = await nodeFolderSink(out, target);
-    const { totalSize } = await saveCheckpoint(sink, stoppable(tiledEntries(model), signal), {
-      config: original === null ? tiledConfig(model) : tiledConfigText(model, original),
-      files,
+  await using loaded = await open({ storage: ruleWith(task.dtype, task.keep ?? [], task.vision) });
+  const { model, vision, tokenizer } = loaded;
+  if (vision === null && task.vision !== undefined) {
+    throw new ConfigError("the model has no image tower", {
+      where: path,
+      name: "vision",
+      found: task.vision,
     });
-    const found =
-      before && tokenizer && report && divergence(before, await measured(model, tokenizer, report));
-    return {
-      bytes: totalSize,
-      bitsPerWeight: (8 * totalSize) / model.parameters.count,
-      divergence: found ?? null,
-    };
-  } finally {
-    await dispose();
   }
+  const whole = vision?.model ?? model;
+  const sink = await nodeFolderSink(out, target);
+  const { totalSize } = await saveCheckpoint(sink, stoppable(tiledEntries(whole), signal), {
+    config: original === null ? tiledConfig(whole) : tiledConfigText(whole, original),
+    files,
+  });
+  const found = before && tokenizer && report && divergence(before, await measured(model, tokenizer, report));
+  const images =
+    report?.pictures && (await picturesAfter(loaded, saw, report.pictures, looking("after"), signal));
+  return {
+    bytes: totalSize,
+    bitsPerWeight: (8 * totalSize) / whole.parameters.count,
+    divergence: found ?? null,
+    images: images ?? null,
+  };
 }
