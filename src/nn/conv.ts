@@ -3,6 +3,7 @@
  * that is how they are stored. A 1 x 1 convolution is a linear layer.
  */
 import { type ConvOptions, conv2d, type Padding } from "../tensor/ops/conv2d.ts";
+import { depthwiseConv2d } from "../tensor/ops/depthwise.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ParameterGroup } from "./parameter-group.ts";
@@ -76,5 +77,33 @@ export class Conv2d {
     const bias = this.#bias?.tensor ?? null;
     if (this.#pointwise) return linear(x, this.#weight.weight, bias);
     return conv2d(x, this.#weight.tensor, bias, this.#options);
+  }
+}
+
+/** A convolution of each channel by itself whose odd kernel keeps the size; weights `[channels, 1, size, size]`. */
+export class DepthwiseConv2d {
+  readonly #weight: ParameterGroup;
+  readonly #bias: ParameterGroup | null;
+
+  /** Declares `weight` and `bias`. */
+  constructor(scope: ParameterScope, channels: number, size: number, { bias = true } = {}) {
+    const name = "weight";
+    const area = size ** 2;
+    const options = { unquantizable: true, alwaysF32: true };
+    [this.#weight] = scope.layout({
+      official: { ...alone(name, [channels, 1, size, size]), ...options },
+      pieces: [{ ...alone(`${name}.channels_last`, [size, size, channels]), ...options }],
+      units: 1,
+      onlyPieces: true,
+      plainRows: [null],
+      split: (unit) => turned(unit, channels, area),
+      join: ([unit]) => turned(unit, area, channels),
+    });
+    this.#bias = bias ? scope.vector("bias", channels, { initial: "zeros" }) : null;
+  }
+
+  /** `x: [batch, height, width, channels]` to the same shape. @throws ShapeError */
+  forward(x: Tensor): Tensor {
+    return depthwiseConv2d(x, this.#weight.tensor, this.#bias?.tensor ?? null);
   }
 }
