@@ -5,9 +5,10 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { getPath } from "hono/utils/url";
+import type { Message } from "../chat/messages.ts";
 import type { EngineClient } from "../engine/host/engine-client.ts";
 import type { GenerationReader } from "../engine/host/generation-job.ts";
-import type { GenerationRequest, ModelInfo } from "../engine/host/protocol.ts";
+import type { GenerationRequest, ModelInfo, TokenizeRequest } from "../engine/host/protocol.ts";
 import { checkLength } from "../engine/host/request-length.ts";
 import { keyCheck } from "./access.ts";
 import { type AnswerHead, answerHead } from "./answers.ts";
@@ -15,11 +16,13 @@ import { parseBody } from "./body.ts";
 import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
+import type { RequestMessage } from "./content-parts.ts";
 import { ApiError, apiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
 import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-stream.ts";
 import { Counter } from "./metrics.ts";
 import { pathNormalizer } from "./paths.ts";
-import { bodyReader } from "./request-body.ts";
+import { bodyReader, checkTextLength } from "./request-body.ts";
+import { type ImageLoader, urlLength } from "./request-images.ts";
 import { responseBody, responseEvents } from "./responses-answer.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
 import type { Parsed } from "./sampling-fields.ts";
@@ -43,8 +46,10 @@ export interface AppOptions {
   readonly allowOrigins: readonly string[];
   /** Host names that requests may be addressed to in addition to those of this machine; `*`: all. */
   readonly allowHosts: readonly string[];
-  /** Most bytes of a body. */
+  /** Most bytes of a body, images included. */
   readonly bodyLimit: number;
+  /** What gets the images that requests name. */
+  readonly images: ImageLoader;
   readonly log: (line: string) => void;
 }
 
@@ -167,7 +172,18 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     });
   }
 
-  const json = async (c: Context) => parseBody(await readBody(c.req.raw));
+  /** A body without images. */
+  const json = async (c: Context) => {
+    const text = await readBody(c.req.raw);
+    checkTextLength(text.length);
+    return parseBody(text);
+  };
+
+  /** Messages of a body of so many characters, with their images. @throws ApiError */
+  function withImages(c: Context, messages: readonly RequestMessage[], length: number): Promise<Message[]> {
+    checkTextLength(length - urlLength(messages));
+    return options.images(messages, c.req.raw.signal);
+  }
 
   /**
    * Gives the request to the engine and answers in one piece or as events. The generation is a job with the answer's id.
@@ -209,15 +225,16 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   app.post("/v1/chat/completions", async (c) => {
     const received = Date.now();
-    const parsed = parseChat(await json(c));
-    const { info } = working(state);
-    checkChat(info, "messages");
+    const text = await readBody(c.req.raw);
+    const parsed = parseChat(parseBody(text));
+    checkChat(working(state).info, "messages");
+    const messages = await withImages(c, parsed.job.messages, text.length);
     const { includeUsage, oldForm, tokenIds } = parsed;
     const shape = { logprobs: parsed.job.logprobs !== null, oldForm, tokenIds, includeUsage };
     return respond(
       c,
       received,
-      parsed,
+      { ...parsed, job: { ...parsed.job, messages } },
       "chatcmpl-",
       (news, head) => chatBody(news, head, shape),
       (news, head) => chatChunks(news, head, shape),
@@ -226,13 +243,14 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
 
   app.post("/v1/responses", async (c) => {
     const received = Date.now();
-    const parsed = parseResponses(await json(c));
-    const { info } = working(state);
-    checkChat(info, "input");
+    const text = await readBody(c.req.raw);
+    const parsed = parseResponses(parseBody(text));
+    checkChat(working(state).info, "input");
+    const messages = await withImages(c, parsed.job.messages, text.length);
     return respond(
       c,
       received,
-      parsed,
+      { ...parsed, job: { ...parsed.job, messages } },
       "resp_",
       (news, head) => responseBody(news, head, parsed.shape),
       (news, head) => responseEvents(news, head, parsed.shape),
@@ -290,7 +308,13 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   });
 
   app.post("/tokenize", async (c) => {
-    const request = parseTokenize(await json(c));
+    const text = await readBody(c.req.raw);
+    const parsed = parseTokenize(parseBody(text));
+    let request: TokenizeRequest;
+    if ("text" in parsed) {
+      checkTextLength(text.length);
+      request = parsed;
+    } else request = { ...parsed, messages: await withImages(c, parsed.messages, text.length) };
     const tokens = await working(state).tokenize(request, c.req.raw.signal);
     return c.json({ tokens, count: tokens.length, max_model_len: working(state).info.context });
   });

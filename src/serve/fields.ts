@@ -1,6 +1,7 @@
 /** The fields of chat bodies, as zod schemas: messages, tools, their choice, the template's variables. */
 import { z } from "zod";
 import { fromPlain, type JsonObject } from "../json/index.ts";
+import { userContent } from "./content-parts.ts";
 
 /** Parts that hold text: the field of each type that holds it. */
 type TextFields = Readonly<Record<string, "text" | "refusal">>;
@@ -15,7 +16,7 @@ const textPart = (fields: TextFields) =>
       if (text != null) return text;
       const [path, message] =
         field === null
-          ? ["type", `parts of type '${part.type}' are not supported: this model reads text`]
+          ? ["type", `parts of type '${part.type}' are not supported in this message: it holds text`]
           : [field, `a part of type '${part.type}' needs its ${field}`];
       context.addIssue({ code: "custom", path: [path], message });
       return z.NEVER;
@@ -42,7 +43,7 @@ const messageSchema = z.discriminatedUnion(
   [
     z.object({ role: z.literal("system"), content: anyContent }),
     z.object({ role: z.literal("developer"), content: anyContent }),
-    z.object({ role: z.literal("user"), content: anyContent, name: z.string().nullish() }),
+    z.object({ role: z.literal("user"), content: userContent.nullable(), name: z.string().nullish() }),
     z.object({
       role: z.literal("assistant"),
       content: answerContent.nullish(),

@@ -1,8 +1,11 @@
 /** Reads the bodies of requests: JSON by their own word, in UTF-8 or the charset they name, up to a limit. */
 import { ApiError, invalidRequest, unavailable } from "./errors.ts";
 
-/** Most bytes of all bodies that are being read at once, in bodies of the largest size. */
-const BODIES_AT_ONCE = 32;
+/** Most bytes of all bodies that are being read at once; at least so many bodies of the largest size. */
+const BYTES_AT_ONCE = 256 * 2 ** 20;
+const BODIES_AT_ONCE = 4;
+/** Most characters of a body besides its images: about two million tokens. */
+const TEXT_LIMIT = 8 * 2 ** 20;
 
 function tooLarge(limit: number): ApiError {
   return new ApiError({
@@ -12,6 +15,11 @@ function tooLarge(limit: number): ApiError {
     param: null,
     code: "request_too_large",
   });
+}
+
+/** @throws ApiError 413 for texts that are longer than any body without images may be */
+export function checkTextLength(length: number): void {
+  if (length > TEXT_LIMIT) throw tooLarge(TEXT_LIMIT);
 }
 
 function unsupportedMedia(message: string, code: string): ApiError {
@@ -48,7 +56,7 @@ function decoderOf(contentType: string | null): TextDecoder {
 /** A reader of bodies up to `limit` bytes each. */
 export function bodyReader(limit: number): (request: Request) => Promise<string> {
   let reading = 0;
-  const most = limit * BODIES_AT_ONCE;
+  const most = Math.max(limit * BODIES_AT_ONCE, BYTES_AT_ONCE);
 
   /** @throws ApiError 413, 503 */
   async function bytesOf(request: Request): Promise<Uint8Array> {

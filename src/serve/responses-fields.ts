@@ -1,11 +1,13 @@
 /** The fields of POST /v1/responses as zod schemas: input items, flat tools, their choice, formats. */
 import { z } from "zod";
+import { userInput } from "./content-parts.ts";
 import { chatFields, contentSchema, functionFields, jsonSchemaFields } from "./fields.ts";
 import { samplingFields } from "./sampling-fields.ts";
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** Of developers, and of the system. */
 const content = contentSchema({ input_text: "text", text: "text" });
 const answerContent = contentSchema({
   output_text: "text",
@@ -18,7 +20,7 @@ const message = { type: z.literal("message") };
 const role = z.discriminatedUnion(
   "role",
   [
-    z.object({ ...message, role: z.literal("user"), content }),
+    z.object({ ...message, role: z.literal("user"), content: userInput }),
     z.object({ ...message, role: z.literal("system"), content }),
     z.object({ ...message, role: z.literal("developer"), content }),
     z.object({ ...message, role: z.literal("assistant"), content: answerContent.nullable() }),

@@ -2,7 +2,8 @@
  * Input items of POST /v1/responses as messages. What one answer left as several items (reasoning, text, calls) is one
  * message of the assistant again, as templates expect it.
  */
-import type { Message, ToolCall } from "../chat/messages.ts";
+import type { ToolCall } from "../chat/messages.ts";
+import { placedContent, type RequestMessage } from "./content-parts.ts";
 import type { InputItem } from "./responses-fields.ts";
 
 /** Marks reasoning that this server has given out. */
@@ -33,14 +34,18 @@ interface Answer {
 
 /** Reads items one by one. */
 class Conversation {
-  readonly messages: Message[] = [];
+  readonly messages: RequestMessage[] = [];
   #answer: Answer | null = null;
 
-  add(item: InputItem): void {
+  /** @param at its place in the input */
+  add(item: InputItem, at: number): void {
     switch (item.type) {
       case "message":
         if (item.role === "assistant") this.#text(item.content ?? "");
-        else this.#other({ role: item.role === "user" ? "user" : "system", content: item.content });
+        else if (item.role === "user") {
+          const content = placedContent(item.content, `input[${at}].content`, "image_url");
+          this.#other({ role: "user", content });
+        } else this.#other({ role: "system", content: item.content });
         break;
       case "reasoning": {
         const text = item.content || item.summary || carriedReasoning(item.encrypted_content ?? "");
@@ -76,7 +81,7 @@ class Conversation {
     this.#open().calls.push({ id, type: "function", function: { name, arguments: args } });
   }
 
-  #other(message: Message): void {
+  #other(message: RequestMessage): void {
     this.end();
     this.messages.push(message);
   }
@@ -100,11 +105,11 @@ class Conversation {
 export function messagesOf(
   input: string | readonly InputItem[],
   instructions: string | null | undefined,
-): Message[] {
-  const system: Message[] = instructions ? [{ role: "system", content: instructions }] : [];
+): RequestMessage[] {
+  const system: RequestMessage[] = instructions ? [{ role: "system", content: instructions }] : [];
   if (typeof input === "string") return [...system, { role: "user", content: input }];
   const conversation = new Conversation();
-  for (const item of input) conversation.add(item);
+  for (const [at, item] of input.entries()) conversation.add(item, at);
   conversation.end();
   return [...system, ...conversation.messages];
 }

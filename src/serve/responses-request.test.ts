@@ -95,16 +95,53 @@ describe("input", () => {
     expect(result).toEqual({ role: "tool", tool_call_id: "c", content: "done" });
   });
 
+  it("keeps images as references with their fields", () => {
+    const content = [
+      { type: "input_text", text: "a" },
+      { type: "input_image", image_url: "data:x", detail: "low" },
+    ];
+    expect(
+      messages([
+        { role: "assistant", content: "b" },
+        { role: "user", content },
+      ])[1],
+    ).toEqual({
+      role: "user",
+      content: [
+        { type: "text", text: "a" },
+        { type: "image_url", url: "data:x", maxTiles: 1, param: "input[1].content[1].image_url" },
+      ],
+    });
+  });
+
   it.each<[string, unknown, string, string]>([
     ["an item that stands elsewhere", [{ type: "item_reference", id: "x" }], "input[0].type", "not stored"],
     ["an item of a hosted tool", [{ type: "web_search_call" }], "input[0].type", "web_search_call"],
     ["an item that is none", [{}], "input[0].type", "undefined"],
     ["a role that is none", [{ role: "bot", content: "" }], "input[0].role", "developer"],
     [
-      "an image",
+      "an image without its URL",
       [{ role: "user", content: [{ type: "input_image" }] }],
+      "input[0].content[0].image_url",
+      "needs its URL",
+    ],
+    [
+      "a stored file",
+      [{ role: "user", content: [{ type: "input_image", image_url: "data:", file_id: "file-1" }] }],
+      "input[0].content[0].file_id",
+      "not stored",
+    ],
+    [
+      "an image of the system",
+      [{ role: "system", content: [{ type: "input_image", image_url: "data:" }] }],
       "input[0].content[0].type",
-      "reads text",
+      "it holds text",
+    ],
+    [
+      "another kind of part",
+      [{ role: "user", content: [{ type: "input_file" }] }],
+      "input[0].content[0].type",
+      "'input_image'",
     ],
     [
       "a call without an id",

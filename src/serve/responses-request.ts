@@ -6,6 +6,7 @@ import type { Tool } from "../chat/messages.ts";
 import type { ChatRequest, ResponseFormat, ToolChoice } from "../engine/host/protocol.ts";
 import { fromPlain, toPlain } from "../json/index.ts";
 import { type Body, object, read, refuseFields } from "./body.ts";
+import type { WithReferences } from "./content-parts.ts";
 import { ApiError, apiError, invalidRequest } from "./errors.ts";
 import type { ResponseShape } from "./responses-answer.ts";
 import { type ResponsesBody, responsesSchema } from "./responses-fields.ts";
@@ -14,7 +15,7 @@ import type { FunctionTool, ResponseSettings } from "./responses-types.ts";
 import { type Parsed, sampling } from "./sampling-fields.ts";
 import { checkedChoice, mustCall, templateChoice, toolsOf } from "./schemas.ts";
 
-export interface ParsedResponses extends Parsed<ChatRequest> {
+export interface ParsedResponses extends Parsed<WithReferences<ChatRequest>> {
   readonly shape: ResponseShape;
 }
 

@@ -37,6 +37,27 @@ describe("chat bodies", () => {
     });
   });
 
+  it("keeps images as references with their fields, and named tokens as such", () => {
+    const url = (detail: string) => ({ type: "image_url", image_url: { url: "data:x", detail } });
+    const content = [url("low"), { type: "token", token: "<|grounding|>" }, url("high"), url("auto")];
+    const at = (i: number) => ({
+      type: "image_url",
+      url: "data:x",
+      param: `messages[1].content[${i}].image_url.url`,
+    });
+    expect(
+      parseChat({
+        messages: [
+          { role: "system", content: "s" },
+          { role: "user", content },
+        ],
+      }).job.messages[1],
+    ).toEqual({
+      role: "user",
+      content: [{ ...at(0), maxTiles: 1 }, { type: "token", token: "<|grounding|>" }, at(2), at(3)],
+    });
+  });
+
   it("reads what OpenAI's clients send", () => {
     const { job, includeUsage } = parseChat({
       model: "m",
@@ -101,7 +122,31 @@ describe("chat bodies", () => {
     [
       "an image",
       { messages: [{ role: "user", content: [{ type: "image_url" }] }] },
+      "messages[0].content[0].image_url",
+    ],
+    [
+      "an image of the system",
+      { messages: [{ role: "system", content: [{ type: "image_url", image_url: { url: "data:" } }] }] },
       "messages[0].content[0].type",
+    ],
+    [
+      "a detail that is none",
+      {
+        messages: [
+          { role: "user", content: [{ type: "image_url", image_url: { url: "data:", detail: "fine" } }] },
+        ],
+      },
+      "messages[0].content[0].image_url.detail",
+    ],
+    [
+      "sound",
+      { messages: [{ role: "user", content: [{ type: "input_audio", input_audio: {} }] }] },
+      "messages[0].content[0].type",
+    ],
+    [
+      "a control token that is not one of grounding",
+      { messages: [{ role: "user", content: [{ type: "token", token: "<｜end▁of▁sentence｜>" }] }] },
+      "messages[0].content[0].token",
     ],
     ["an answer without content", { messages: [{ role: "assistant" }] }, "messages[0].content"],
     [

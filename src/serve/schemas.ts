@@ -3,7 +3,7 @@
  * engine. Unknown fields are ignored; fields that would change the answer but are not served are refused by name.
  */
 import { z } from "zod";
-import type { Message, Tool } from "../chat/messages.ts";
+import type { Tool } from "../chat/messages.ts";
 import {
   type ChatRequest,
   type CompletionRequest,
@@ -13,6 +13,7 @@ import {
 } from "../engine/host/protocol.ts";
 import { fromPlain, type JsonObject } from "../json/index.ts";
 import { type Body, object, read, refuseFields } from "./body.ts";
+import { placedContent, type RequestMessage, type WithReferences } from "./content-parts.ts";
 import { invalidRequest } from "./errors.ts";
 import { chatFields, type functionFields } from "./fields.ts";
 import { formatFields, formatOf } from "./output-format.ts";
@@ -47,17 +48,18 @@ function message(
   body: Exclude<ChatBody["messages"][number], { role: "function" }>,
   at: number,
   functionId: string,
-): Message {
+): RequestMessage {
   const { role } = body;
-  const content = body.content ?? "";
   switch (role) {
     case "system":
     case "developer":
-      return { role: "system", content };
-    case "user":
+      return { role: "system", content: body.content ?? "" };
+    case "user": {
+      const content = placedContent(body.content ?? "", `messages[${at}].content`, "image_url.url");
       return { role, content, ...(body.name ? { name: body.name } : {}) };
+    }
     case "tool":
-      return { role, content, tool_call_id: body.tool_call_id };
+      return { role, content: body.content ?? "", tool_call_id: body.tool_call_id };
     case "assistant": {
       const { tool_calls: given, function_call: older } = body;
       const calls = [...(given ?? []), ...(older ? [{ id: functionId, function: older }] : [])];
@@ -70,7 +72,7 @@ function message(
       return {
         role,
         // A refusal is what was answered.
-        content: content + (body.refusal ?? ""),
+        content: (body.content ?? "") + (body.refusal ?? ""),
         ...(reasoning ? { reasoning_content: reasoning } : {}),
         ...(calls.length > 0 ? { tool_calls: calls.map((call) => ({ ...call, type: "function" })) } : {}),
       };
@@ -79,7 +81,7 @@ function message(
 }
 
 /** The conversation; answers of functions, which say no id, are those of the call before them. */
-function messagesOf(list: ChatBody["messages"]): Message[] {
+function messagesOf(list: ChatBody["messages"]): RequestMessage[] {
   let functionId = "call_0";
   return list.map((body, at) => {
     if (body.role === "function")
@@ -207,7 +209,7 @@ export function templateChoice(
   };
 }
 
-export interface ParsedChat extends Parsed<ChatRequest> {
+export interface ParsedChat extends Parsed<WithReferences<ChatRequest>> {
   /** Whether calls are answered in the older form, as `function_call`. */
   readonly oldForm: boolean;
   /** Whether scored tokens are told by their ids. */
@@ -371,6 +373,9 @@ export function parseCompletion(json: unknown): ParsedCompletion {
   };
 }
 
+type TokenizeText = Extract<TokenizeRequest, { text: string }>;
+type TokenizeMessages = Exclude<TokenizeRequest, { text: string }>;
+
 const tokenizeSchema = z.object({
   text: z.string().nullish(),
   prompt: z.string().nullish(),
@@ -395,7 +400,7 @@ const REFUSED_IN_TOKENIZE = [
  * The body of POST /tokenize: `text`, or as other servers call it `prompt` or `content`, or `messages` as the chat
  * endpoint would render them. A `prompt` is read as /v1/completions reads it, control tokens included. @throws ApiError
  */
-export function parseTokenize(json: unknown): TokenizeRequest {
+export function parseTokenize(json: unknown): TokenizeText | WithReferences<TokenizeMessages> {
   const raw = object(json);
   refuseFields(REFUSED_IN_TOKENIZE, raw);
   const body = read(tokenizeSchema, raw);

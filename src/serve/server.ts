@@ -9,6 +9,7 @@ import { checkKeys } from "./access.ts";
 import { type AppOptions, createApp, type ServerState } from "./app.ts";
 import type { EngineSettings } from "./engine-settings.ts";
 import { closeHttp, createHttpServer, listen } from "./http-server.ts";
+import { imageLoader } from "./request-images.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
 export interface ServerOptions extends Partial<AppOptions> {
@@ -35,8 +36,8 @@ export interface RunningServer {
   close(drainSeconds?: number): Promise<void>;
 }
 
-/** 8 MiB: about two million tokens of text. */
-const BODY_LIMIT = 8 * 2 ** 20;
+/** Bytes of a body: images of 24 MB, as base64. */
+const BODY_LIMIT = 32 * 2 ** 20;
 
 function hostInUrl(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "localhost";
@@ -58,6 +59,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     // With keys the list stays as it was given: an empty one lets every name in.
     allowHosts: keyed ? allowHosts : [host, ...allowHosts],
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
+    images: options.images ?? imageLoader({ allowUrls: false }),
     log,
   });
   const server = createHttpServer(app.fetch, log);

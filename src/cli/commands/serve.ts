@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
+import { imageLoader } from "../../serve/request-images.ts";
 import { type RunningServer, startServer } from "../../serve/server.ts";
 import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";
@@ -30,6 +31,9 @@ interface ServeFlags extends ModelFlags {
   readonly cors: readonly string[];
   readonly drain: number;
   readonly servedName: readonly string[];
+  readonly allowImageUrls: boolean;
+  /** In MiB. */
+  readonly maxBody: number;
   readonly threads?: number;
 }
 
@@ -39,11 +43,14 @@ Examples:
   deepseek-ts serve deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4 --context 8192
   DEEPSEEK_TS_API_KEY=secret deepseek-ts serve ./model.gguf --host 0.0.0.0 --port 80 --served-name my-model
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
+  deepseek-ts serve deepseek-ai/deepseek-vl2-tiny --dtype q8 --allow-image-urls
 
 Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/models, /tokenize, /detokenize, /health, /metrics.
 Ctrl-C stops accepting requests and waits up to --drain seconds for running ones; a second Ctrl-C, at least a second
 later, exits at once. API keys can also be set in DEEPSEEK_TS_API_KEY, separated by commas. Without a key, requests from
 web pages of other origins and for other host names are refused unless allowed by --allow-origin and --allow-host.`;
+
+const bodySize = numberThat("1 to 256", (n) => Number.isInteger(n) && n >= 1 && n <= 256);
 
 const port = numberThat("a port, 0 to 65535", (n) => Number.isInteger(n) && n >= 0 && n <= 65535);
 
@@ -133,6 +140,8 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
       apiKeys: keys.all,
       allowOrigins: [...flags.allowOrigin, ...flags.cors],
       allowHosts: flags.allowHost,
+      bodyLimit: flags.maxBody * 2 ** 20,
+      images: imageLoader({ allowUrls: flags.allowImageUrls }),
       log,
       signal: interrupt.signal,
       engine: {
@@ -206,6 +215,8 @@ export function serveCommand(): Command {
       hostName,
       [] as string[],
     )
+    .option("--allow-image-urls", "fetch images that requests name by http(s) URL", false)
+    .option("--max-body <MiB>", "maximum size of a request, images included", bodySize, 32)
     .addOption(
       new Option("--cors <origin>", "older name of --allow-origin").argParser(origin).default([]).hideHelp(),
     )

@@ -1,13 +1,14 @@
 import { expect, it } from "vitest";
 import { parseChat, parseCompletion } from "../../serve/schemas.ts";
 import { RequestError } from "./errors.ts";
+import type { GenerationRequest } from "./protocol.ts";
 import { checkLength } from "./request-length.ts";
 
 const limits = { context: 10, longestToken: 4 };
 const code = (body: object) => {
   const { job } = "prompt" in body ? parseCompletion(body) : parseChat(body);
   try {
-    checkLength(job, limits);
+    checkLength(job as GenerationRequest, limits);
     return null;
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
