@@ -11,7 +11,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import type { Device } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { type Checkpoint, openCheckpoint } from "./folder.ts";
-import type { JsonObject } from "./strict-json.ts";
+import { isObject, type JsonObject } from "./strict-json.ts";
 import { isTiled, tilesOf } from "./tiles.ts";
 
 /** A checkpoint as models read it, also one saved without the head's class around it, whose names lack `model.`. */
@@ -49,7 +49,12 @@ export interface LoadOptions {
 
 /** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
 export function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
-  const dtype = configJson.torch_dtype ?? configJson.dtype;
+  // Of models that see, some files say it of the language model only.
+  const inner = configJson.language_config ?? configJson.text_config;
+  const named = [configJson, ...(isObject(inner) ? [inner] : [])].map(
+    (json) => json.torch_dtype ?? json.dtype,
+  );
+  const dtype = named.find((each) => each !== undefined);
   const plain = dtype === "bfloat16" ? "bf16" : dtype === "float16" ? "f16" : "f32";
   const float = configJson.quantization_config === undefined ? plain : "f32";
   return ({ key, parts, layout }) => {

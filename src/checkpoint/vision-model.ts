@@ -39,6 +39,17 @@ function storedConfig(config: VisionLanguageConfig, source: WeightSource): Visio
   return { ...config, tower: { ...tower, low, norms: source.has("vision_model.high_layer_norm.weight") } };
 }
 
+/**
+ * The configuration of a checkpoint with the unused parts that it holds, its counts compared with what the files hold.
+ * @throws ConfigError, FormatError
+ */
+export function visionCheckpointConfig(configJson: JsonObject, source: WeightSource): VisionLanguageConfig {
+  const config = storedConfig(parseVisionConfig(configJson), source);
+  const counted = isPort(config) ? withOriginalLanguageNames(source) : source;
+  checkCounts(config.language, counted, `${visionArchitecture(config.modelType).parts.language}.`);
+  return config;
+}
+
 export interface VisionLoadOptions extends LoadOptions {
   /** Ids that end a text, in place of those that the configuration names. */
   readonly eosTokenIds?: readonly number[];
@@ -61,15 +72,11 @@ export async function visionModelFrom(
     const stored = new WithoutTiles(weightsOf(tiled));
     return await visionModelFrom(configJson, stored, device, { ...options, dtype });
   }
-  const parsed = parseVisionConfig(configJson);
-  const language = { ...parsed.language, ...(eosTokenIds && { eosTokenIds }) };
-  const config = storedConfig({ ...parsed, language }, source);
+  const stored = visionCheckpointConfig(configJson, source);
+  const config = { ...stored, language: { ...stored.language, ...(eosTokenIds && { eosTokenIds }) } };
   const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
   const describe = () => describeModule(make).parameters;
-  const port = isPort(config);
-  const counted = port ? withOriginalLanguageNames(source) : source;
-  checkCounts(config.language, counted, `${visionArchitecture(config.modelType).parts.language}.`);
-  const official = port ? withOriginalNames(source, describe().named(), isHybrid(config)) : source;
+  const official = isPort(config) ? withOriginalNames(source, describe().named(), isHybrid(config)) : source;
   const storage =
     options.storage ?? (dtype === "auto" ? storedRule(configJson, official) : storageRule(dtype));
   // What the files hold is compared before memory is taken for it.

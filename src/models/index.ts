@@ -59,4 +59,5 @@ export {
 } from "./vision-architectures.ts";
 export type { TilingConfig, VisionLanguageConfig, VisionModelType } from "./vision-config.ts";
 export { type EncodedImage, type ImageViews, VisionLanguageModel } from "./vision-language.ts";
+export { type ImageCost, imageCost, visionMemoryNeeds } from "./vision-needs.ts";
 export { type VisionPresetName, visionPresets } from "./vision-presets.ts";

@@ -1,5 +1,5 @@
 /** What `inspect` computes, and the commands that read models, against files and a hub on this machine. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
@@ -9,6 +9,7 @@ import { exportGguf } from "../../checkpoint/gguf/export.ts";
 import { openGguf } from "../../checkpoint/gguf/reader.ts";
 import { type GgufEntry, writeGguf } from "../../checkpoint/gguf/writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { worldCheckpoint } from "../../data/world/testing-checkpoints.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { parseConfig } from "../../models/config.ts";
 import { cacheValues, memoryNeeds } from "../../models/memory-needs.ts";
@@ -17,6 +18,7 @@ import { tinyConfigs } from "../../models/testing.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
 import { load } from "../../pretrained/node-load.ts";
 import { TestingHub } from "../../pretrained/testing-hub.ts";
+import { quantizeModel } from "../../runs/quantize.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { ProgressLine, progressText } from "../progress-line.ts";
 import { downloadCommand } from "./download.ts";
@@ -142,6 +144,43 @@ describe("inspect", () => {
     expect(Object.keys(inspection.bytesByDtype).sort()).toEqual(["F16", "F32"]);
     const remote = await inspect("org/tiny", { gguf: "tiny.gguf" }, machine);
     expect({ ...remote.inspection, folder: path }).toEqual(inspection);
+  });
+
+  it("tells of a model that sees its parts, images and processor, also once it is quantized", async () => {
+    const folder = join(root, "sees");
+    await mkdir(folder);
+    for (const [name, bytes] of await worldCheckpoint("vl2", device))
+      await writeFile(join(folder, name), bytes);
+    const { config, vision, inspection } = await inspect(folder, {}, machine);
+    expect(inspection.modelType).toBe("deepseek_vl_v2");
+    expect(config).toEqual(vision!.language);
+    const { parts, images, processor, warnings, imageSize } = inspection.vision!;
+    expect(parts.map(({ part }) => part)).toEqual(["tower", "projector", "language"]);
+    for (const { parameters, bytes, stored } of parts)
+      expect([bytes.f32, stored]).toEqual([4 * parameters, 4 * parameters]);
+    expect(parts.reduce((sum, { stored }) => sum + stored, 0)).toBe(inspection.bytes);
+    expect(images.map(({ width, height }) => [width, height])).toEqual([
+      [384, 384],
+      [1000, 700],
+      [1920, 1080],
+    ]);
+    expect([imageSize, processor!.side, warnings]).toEqual([32, 32, []]);
+    const out = join(root, "sees-q4");
+    await quantizeModel({ model: folder, out, dtype: "q4", threads: 1 });
+    const quantized = await inspect(out, {}, machine);
+    const need = inspection.memory.find(({ dtype }) => dtype === "q4")!;
+    expect(quantized.inspection.bytes).toBe(need.weights);
+    expect(quantized.inspection.vision!.parts.map(({ stored }) => stored)).toEqual(
+      parts.map(({ bytes }) => bytes.q4),
+    );
+    const write = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+    await inspectCommand().parseAsync([folder], { from: "user" });
+    await inspectCommand().parseAsync([folder, "--json"], { from: "user" });
+    const [text, json] = write.mock.calls.map(([written]) => String(written));
+    write.mockRestore();
+    expect(text).toMatch(/^1000 x 700 +2 x 2 tiles, 5 views, 27 tokens/m);
+    expect(text).toMatch(/^processor +processor_config\.json: 32 x 32 pixels/m);
+    expect(JSON.parse(json).vision).toEqual(JSON.parse(JSON.stringify(inspection.vision)));
   });
 
   it("names what is neither file nor model", async () => {

@@ -8,7 +8,7 @@ import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkp
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
 import { isRead } from "../../checkpoint/gguf/types.ts";
-import { checkpointConfig } from "../../checkpoint/model.ts";
+import { checkpointConfig, configOf } from "../../checkpoint/model.ts";
 import { thisMachine } from "../../files/machine.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { countParameters } from "../../models/count.ts";
@@ -20,9 +20,12 @@ import {
   type MemoryNeed,
   memoryNeeds,
 } from "../../models/memory-needs.ts";
+import { isVisionConfig } from "../../models/vision-architectures.ts";
+import type { VisionLanguageConfig } from "../../models/vision-config.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
+import { inspectVision, type VisionInspection, visionRows } from "../vision-inspection.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { fileReport, inspectFile, tensorTable, weightFileFormat } from "./weight-file.ts";
 
@@ -58,6 +61,8 @@ export interface Inspection {
   readonly memory: readonly MemoryNeed[];
   /** Tensors of types whose values are not read: with them the model can be shown, not run. */
   readonly unread: readonly UnreadTensor[];
+  /** Of models that see; `parameters` then count the language model, `memory` everything. */
+  readonly vision?: VisionInspection;
 }
 
 export interface UnreadTensor {
@@ -69,6 +74,11 @@ export interface UnreadTensor {
 
 interface Stored {
   readonly config: LanguageConfig;
+  readonly sees?: {
+    readonly config: VisionLanguageConfig;
+    readonly memory: MemoryNeed[];
+    readonly vision: VisionInspection;
+  };
   readonly format: Inspection["format"];
   readonly tensors: number;
   readonly bytesByDtype: Readonly<Record<string, number>>;
@@ -95,9 +105,14 @@ function* tensorsOf(checkpoint: Checkpoint) {
   }
 }
 
-async function readFolder({ tree }: ModelPlace): Promise<Stored> {
+async function readFolder({ tree }: ModelPlace, machine: Machine): Promise<Stored> {
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
+    if (isVisionConfig(configOf(checkpoint))) {
+      const sees = await inspectVision(checkpoint, machine);
+      const { language: config } = sees.config;
+      return { config, sees, format: checkpoint.format, ...tally(tensorsOf(checkpoint)), unread: [] };
+    }
     const { config } = checkpointConfig(checkpoint, noticeOnStderr);
     return { config, format: checkpoint.format, ...tally(tensorsOf(checkpoint)), unread: [] };
   } finally {
@@ -127,16 +142,16 @@ export async function inspect(
   path: string,
   flags: Omit<ModelFlags, "dtype"> = {},
   machine: Machine = thisMachine(),
-): Promise<{ config: LanguageConfig; inspection: Inspection }> {
+): Promise<{ config: LanguageConfig; vision: VisionLanguageConfig | null; inspection: Inspection }> {
   const place = await openPlace(path, flags);
-  const { config, format, tensors, bytesByDtype, unread } =
-    place.gguf === null ? await readFolder(place) : await readGguf(place, place.gguf);
+  const { config, sees, format, tensors, bytesByDtype, unread } =
+    place.gguf === null ? await readFolder(place, machine) : await readGguf(place, place.gguf);
   const cache = cacheValues(config);
   const perValue = cacheBytes(config) / cache.own;
   const inspection: Inspection = {
     folder: place.source.path,
     format,
-    modelType: config.modelType,
+    modelType: sees?.config.modelType ?? config.modelType,
     parameters: countParameters(config),
     tensors,
     bytes: Object.values(bytesByDtype).reduce((sum, bytes) => sum + bytes, 0),
@@ -146,10 +161,11 @@ export async function inspect(
     groupedQueryCacheBytesPerToken: perValue * cache.groupedQuery,
     activationBytes: activationBytes(config),
     machine,
-    memory: memoryNeeds(config, machine),
+    memory: sees?.memory ?? memoryNeeds(config, machine),
     unread,
+    ...(sees && { vision: sees.vision }),
   };
-  return { config, inspection };
+  return { config, vision: sees?.config ?? null, inspection };
 }
 
 function cacheText(i: Inspection): string {
@@ -173,15 +189,19 @@ function needText({ weights, total, fits, contextThatFits }: MemoryNeed, maxPosi
   return `${sizes}${part || "does not fit"}`;
 }
 
-function report(config: LanguageConfig, i: Inspection): string {
+function report(config: LanguageConfig, vision: VisionLanguageConfig | null, i: Inspection): string {
   const { total, activated, mtp } = i.parameters;
+  const whole = (i.vision?.parts ?? []).reduce((sum, { parameters }) => sum + parameters, 0);
   const dtypes = Object.entries(i.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const rows: [string, string][] = [
     [i.format === "gguf" ? "file" : "folder", i.folder],
     ["type", i.modelType],
+    ...(vision && i.vision ? visionRows(vision, i.vision) : []),
     [
       "parameters",
-      `${formatCompact(total)} (${formatCount(total)}), ${formatCompact(activated)} active per token`,
+      i.vision
+        ? `${formatCompact(whole)} (${formatCount(whole)}), of the language model ${formatCompact(activated)} active per token`
+        : `${formatCompact(total)} (${formatCount(total)}), ${formatCompact(activated)} active per token`,
     ],
     [
       "prediction",
@@ -216,7 +236,8 @@ export function inspectCommand(): Command {
     .summary("show a model's architecture, size and memory needs")
     .description(
       "Shows the architecture, size, KV cache and memory needs of a model without reading its weights; for a model on " +
-        "the hub, only headers are downloaded. For a single weight file (.safetensors, .bin, .pt, .pth), lists the " +
+        "the hub, only headers are downloaded. Of a model that sees, also its parts, the tokens of images and how they " +
+        "are prepared. For a single weight file (.safetensors, .bin, .pt, .pth), lists the " +
         "tensors.",
     )
     .argument("<model>", `${MODEL_ARGUMENT}; or a weight file`)
@@ -225,7 +246,7 @@ export function inspectCommand(): Command {
       "after",
       flowing(
         "\nExamples:\n  deepseek-ts inspect runs/demo-1\n  deepseek-ts inspect deepseek-ai/DeepSeek-V2-Lite --json" +
-          "\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf\n  deepseek-ts inspect ./pytorch_model.bin",
+          "\n  deepseek-ts inspect deepseek-ai/deepseek-vl2-tiny\n  deepseek-ts inspect ./DeepSeek-V2-Lite.Q4_0.gguf\n  deepseek-ts inspect ./pytorch_model.bin",
       ),
     )
     .action(async (path: string, flags: Omit<ModelFlags, "dtype"> & { readonly json?: boolean }) => {
@@ -235,7 +256,9 @@ export function inspectCommand(): Command {
         process.stdout.write(flags.json ? `${JSON.stringify(found)}\n` : fileReport(found));
         return;
       }
-      const { config, inspection } = await inspect(path, flags);
-      process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : report(config, inspection));
+      const { config, vision, inspection } = await inspect(path, flags);
+      process.stdout.write(
+        flags.json ? `${JSON.stringify(inspection)}\n` : report(config, vision, inspection),
+      );
     });
 }
