@@ -50,20 +50,24 @@ const LEADING = new RegExp(`^${SPACE}`);
 const TRAILING = new RegExp(`${SPACE}$`);
 
 /** What a message consists of; nothing where its text is empty. */
-export function contentParts(content: ImageMessage["content"]): ContentPart[] {
+export function contentParts<P extends ContentPart = ContentPart>(
+  content: string | readonly (ContentPart | P)[],
+): (ContentPart | P)[] {
   const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : content;
   return parts.filter((part) => part.type !== "text" || part.text !== "");
 }
 
 /** The same without white space at its ends. */
-export function strippedParts(content: ImageMessage["content"]): ContentPart[] {
+export function strippedParts<P extends ContentPart = ContentPart>(
+  content: string | readonly (ContentPart | P)[],
+): (ContentPart | P)[] {
   const parts = contentParts(content);
   const strip = (index: () => number, pattern: RegExp) => {
     for (let at = index(); at >= 0 && at < parts.length; at = index()) {
       const part = parts[at];
       if (part.type !== "text") return;
       const text = part.text.replace(pattern, "");
-      parts[at] = { type: "text", text };
+      parts[at] = { ...part, text };
       if (text !== "") return;
       parts.splice(at, 1);
     }
@@ -97,8 +101,8 @@ export function checkTurns(messages: readonly ImageMessage[]): void {
   throw new ConfigError("a conversation needs a message of the user", { where: "messages" });
 }
 
-/** What a prompt is joined from: ids, the place of an image, or a run of text. */
-type Written = PromptPiece | { readonly text: string; readonly learned: boolean };
+/** What a prompt is joined from: ids, the place of an image, or a run of text, learned as a whole or from a place on. */
+type Written = PromptPiece | { readonly text: string; readonly learned: boolean; readonly from?: number };
 
 /** Joins the pieces of a prompt. Text is encoded in whole runs: tokens may reach over the places where it was put together. */
 export class PieceWriter {
@@ -113,17 +117,27 @@ export class PieceWriter {
   /** What has been written; long texts are encoded with pauses. */
   *pieces(): Slices<PromptPiece[]> {
     const pieces: PromptPiece[] = [];
+    const push = (ids: readonly number[], learned: boolean) => {
+      const last = pieces.at(-1);
+      if (last !== undefined && "ids" in last && last.learned === learned) {
+        pieces[pieces.length - 1] = { ids: [...last.ids, ...ids], learned };
+      } else if (ids.length > 0) pieces.push({ ids, learned });
+    };
     for (const each of this.#written) {
       if ("image" in each) {
         pieces.push(each);
         continue;
       }
       const ids = "ids" in each ? each.ids : yield* this.#plain(each.text);
-      const { learned } = each;
-      const last = pieces.at(-1);
-      if (last !== undefined && "ids" in last && last.learned === learned) {
-        pieces[pieces.length - 1] = { ids: [...last.ids, ...ids], learned };
-      } else if (ids.length > 0) pieces.push({ ids, learned });
+      if (!("text" in each) || each.from === undefined) {
+        push(ids, each.learned);
+        continue;
+      }
+      const before = yield* this.#plain(each.text.slice(0, each.from));
+      let same = 0;
+      while (same < before.length && before[same] === ids[same]) same++;
+      push(ids.slice(0, same), false);
+      push(ids.slice(same), true);
     }
     return pieces;
   }
@@ -145,9 +159,22 @@ export class PieceWriter {
   text(text: string, learned: boolean): void {
     if (text === "") return;
     const last = this.#written.at(-1);
-    if (last !== undefined && "text" in last && last.learned === learned) {
+    if (last !== undefined && "text" in last && last.learned === learned && last.from === undefined) {
       this.#written[this.#written.length - 1] = { text: last.text + text, learned };
     } else this.#written.push({ text, learned });
+  }
+
+  /**
+   * Text that is learned and encoded together with the text before it: a token that reaches over both is learned, as is
+   * the first one that differs from those of the text before it alone.
+   */
+  learnedText(text: string): void {
+    const last = this.#written.at(-1);
+    if (text === "") return;
+    if (last === undefined || !("text" in last) || last.learned || last.from !== undefined) {
+      this.text(text, true);
+    } else
+      this.#written[this.#written.length - 1] = { ...last, text: last.text + text, from: last.text.length };
   }
 
   /** @throws ConfigError for a token that the vocabulary lacks */

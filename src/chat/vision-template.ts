@@ -29,7 +29,7 @@ interface Family {
 }
 
 /** BOS and EOS. @throws ConfigError */
-function sentence({ specialIds: { bos, eos } }: Tokenizer) {
+export function sentenceTokens({ specialIds: { bos, eos } }: Tokenizer) {
   if (bos !== undefined && eos !== undefined) return { bos, eos };
   throw new ConfigError("the tokenizer does not say how texts begin and end", {
     where: "tokenizer_config.json",
@@ -57,7 +57,7 @@ const families: Readonly<Record<VisionFamily, Family>> = {
     ends: [VL2_USER],
     spoken: GROUNDING_TAGS,
     *pieces(messages, tokenizer, answered) {
-      const pieces = yield* vl2Pieces(messages, tokenizer, sentence(tokenizer));
+      const pieces = yield* vl2Pieces(messages, tokenizer, sentenceTokens(tokenizer));
       const last = pieces.at(-1);
       if (!answered || last === undefined || !("ids" in last)) return pieces;
       return [...pieces.slice(0, -1), { ...last, ids: last.ids.slice(0, -1) }];

@@ -66,19 +66,38 @@ export function renderVl(
   answer?: boolean,
   voices: VlVoices = SPELLED,
 ): ContentPart[] {
-  checkTurns(messages);
   const parts: ContentPart[] = [];
-  const say = (text: string) => {
+  for (const { learned: _, ...part } of markedParts(messages, answer, voices)) {
     const last = parts.at(-1);
-    if (last?.type === "text") parts[parts.length - 1] = { type: "text", text: last.text + text };
-    else if (text !== "") parts.push({ type: "text", text });
+    if (last?.type !== "text" || part.type !== "text") parts.push(part);
+    else parts[parts.length - 1] = { type: "text", text: last.text + part.text };
+  }
+  return parts;
+}
+
+/** A part of a rendered conversation, and whether it is the assistant's. */
+type MarkedPart = ContentPart & { readonly learned: boolean };
+
+function markedParts(
+  messages: readonly ImageMessage[],
+  answer: boolean | undefined,
+  voices: VlVoices,
+): MarkedPart[] {
+  checkTurns(messages);
+  const parts: MarkedPart[] = [];
+  const say = (text: string, learned = false) => {
+    const last = parts.at(-1);
+    if (last?.type === "text" && last.learned === learned) {
+      parts[parts.length - 1] = { type: "text", text: last.text + text, learned };
+    } else if (text !== "") parts.push({ type: "text", text, learned });
+  };
+  const put = (part: ContentPart, learned = false) => {
+    if (part.type === "text") say(part.text, learned);
+    else parts.push({ ...part, learned });
   };
   const [first] = messages;
   const system = first.role === "system" ? first.content : voices.system;
-  for (const part of contentParts(system)) {
-    if (part.type === "text") say(part.text);
-    else parts.push(part);
-  }
+  for (const part of contentParts(system)) put(part);
   if (parts.length > 0) say("\n\n");
   const turns = first.role === "system" ? messages.slice(1) : messages;
   const asked = answer ?? turns.length % 2 === 1;
@@ -87,19 +106,16 @@ export function renderVl(
   all.forEach((message, index) => {
     const content = strippedParts(message.content);
     const name = message.role === "user" ? voices.user : voices.assistant;
-    if (name.type === "text") say(name.text);
-    else parts.push(name);
+    put(name);
     say(":");
     if (content.length === 0) return;
     say(" ");
-    for (const part of content) {
-      if (part.type === "text") say(part.text);
-      else parts.push(part);
-    }
-    if (index % 2 === 0) say("\n\n");
-    else parts.push({ type: "token", token: TOKEN.eos });
+    const answered = index % 2 === 1;
+    for (const part of content) put(part, answered);
+    if (answered) put({ type: "token", token: TOKEN.eos }, true);
+    else say("\n\n");
   });
-  return strippedParts(parts);
+  return strippedParts<MarkedPart>(parts) as MarkedPart[];
 }
 
 /**
@@ -112,6 +128,23 @@ export function vlPrompt(
   answer?: boolean,
 ): PromptPiece[] {
   return finish(vlPieces(renderVl(messages, answer, vlVoices(tokenizer)), tokenizer));
+}
+
+/**
+ * Ids of an answered conversation for training. Learned are answers and their end tokens; a token of which only the end
+ * belongs to an answer is learned too. @throws ConfigError
+ */
+export function vlLessonPieces(
+  messages: readonly ImageMessage[],
+  tokenizer: Tokenizer,
+): Slices<PromptPiece[]> {
+  const writer = new PieceWriter(tokenizer);
+  writer.ids(tokenizer.prefixIds, false);
+  for (const { learned, ...part } of markedParts(messages, false, vlVoices(tokenizer))) {
+    if (learned && part.type === "text") writer.learnedText(part.text);
+    else writer.parts([part], learned);
+  }
+  return writer.pieces();
 }
 
 /** Ids of a rendered conversation. @throws ConfigError */

@@ -1,5 +1,7 @@
 /** The next token of texts with images in them, for models that see. */
 import type { TrainableModel } from "../../models/token-model.ts";
+import { embedding } from "../../tensor/ops/embedding.ts";
+import { reshape } from "../../tensor/ops/reshape.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import type { Batch } from "../batches.ts";
 import { nextTokenLoss } from "./next-token.ts";
@@ -18,6 +20,8 @@ export interface ImageBatch extends Batch {
   readonly images: {
     /** `[views, side, side, 3]`: of each image its one view, or the whole view and its tiles. */
     readonly pixels: Float32Array;
+    /** Which of these views stand in each place for one, where some stand in several; default: each once, in order. */
+    readonly order?: Int32Array;
     /** Tiles of each image across and down, `[0, 0]` for one view. */
     readonly tiles: readonly (readonly [across: number, down: number])[];
   } | null;
@@ -37,14 +41,23 @@ export interface TrainableImageModel extends Trainable {
   ): Tensor;
 }
 
+/** Views in their places, `[n, N, d]`, of the different ones. */
+function placed(views: Tensor, order: Int32Array | undefined): Tensor {
+  if (order === undefined) return views;
+  const [count, tokens, width] = views.shape;
+  const table = reshape(views, [count, tokens * width]);
+  const all = embedding(table, views.device.tensor(order, [order.length], "i32"));
+  return reshape(all, [order.length, tokens, width]);
+}
+
 /** What the language model reads of a batch, `[B, T, d]`. */
 function read(model: TrainableImageModel, { batch, length, ids, imageId, images }: ImageBatch): Tensor {
   const device: Device = model.device;
-  const { pixels, tiles } = images!;
+  const { pixels, tiles, order } = images!;
   const { imageSize: side } = model;
   const views = pixels.length / (3 * side ** 2);
   const tokens = model.encodeViews(device.tensor(pixels, [views, side, side, 3])); // [views, N, d]
-  return model.inputs(ids, [batch, length], model.arrange(tokens, tiles), imageId);
+  return model.inputs(ids, [batch, length], model.arrange(placed(tokens, order), tiles), imageId);
 }
 
 /** The next token, through towers and projector as far as they are trained. @throws ShapeError */
