@@ -69,10 +69,10 @@ export class Parameters implements Disposable {
     return this.#find(name);
   }
 
-  /** Whether everything that is not frozen is stored in f32, as training needs. */
+  /** Whether everything that training is to change is stored in f32, as it needs. */
   get trainable(): boolean {
-    for (const { weight, frozen } of this.#groups) {
-      if (!frozen && (isQuantized(weight) || weight.dtype !== "f32")) return false;
+    for (const { weight, frozen, trained } of this.#groups) {
+      if (!frozen && trained && (isQuantized(weight) || weight.dtype !== "f32")) return false;
     }
     return true;
   }

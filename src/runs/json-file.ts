@@ -8,6 +8,11 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   await replaceOwnFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** The same with a text. */
+export async function writeText(path: string, text: string): Promise<void> {
+  await replaceOwnFile(path, text);
+}
+
 /** @throws FormatError if the file is missing, or not JSON: then with line and column of the damage */
 export async function readJson(
   path: string,

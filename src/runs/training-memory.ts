@@ -11,10 +11,10 @@ import { formatBytes } from "../text/units.ts";
 import type { RunConfig } from "./settings.ts";
 
 /** Bytes of one WebAssembly memory, less what threads take of it: the operands of one call lie in one. */
-const ONE_MEMORY = 4 * 1024 ** 3 - 256 * 1024 ** 2;
+export const ONE_MEMORY = 4 * 1024 ** 3 - 256 * 1024 ** 2;
 
 /** Measured peaks over the sum of the tensors counted below, at the presets' shapes: 1.08 to 1.2. */
-const UNCOUNTED = 1.15;
+export const UNCOUNTED = 1.15;
 
 /** Bytes that a run is expected to hold at once; the estimate is within a fifth of what `Run.memory` measures. */
 export interface TrainingEstimate {
@@ -28,7 +28,7 @@ export interface TrainingEstimate {
 }
 
 /** Values that one token leaves on the tape in one layer. */
-function valuesOfLayer(config: LanguageConfig, layer: number): number {
+export function valuesOfLayer(config: LanguageConfig, layer: number): number {
   const { attention: a, hiddenSize, intermediateSize, moe } = config;
   const attention =
     a.kind === "mla"

@@ -6,24 +6,20 @@
  *     step-00000200/  config.json  model.safetensors  tokenizer.json  optimizer.safetensors  trainer.json
  */
 import type { FileTree, FolderSink } from "../checkpoint/byte-source.ts";
-import { modelEntries, safetensorsDtypeOf, tensorEntry } from "../checkpoint/entries.ts";
+import { modelEntries, tensorEntry } from "../checkpoint/entries.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
 import { modelWeights } from "../checkpoint/model.ts";
-import { openSafetensors } from "../checkpoint/safetensors.ts";
 import { writeSafetensors } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import type { Json } from "../models/config-reader.ts";
-import { bytesPerElement, rawView } from "../tensor/dtype.ts";
 import { FormatError } from "../tensor/errors.ts";
 import type { Batch } from "./batches.ts";
 import type { Trainable } from "./objectives/objective.ts";
+import { readTensors } from "./partial-state.ts";
 import type { Trainer, TrainerState } from "./trainer.ts";
 
 const FORMAT = 1;
-/** Bytes moved at once between file and device. */
-const CHUNK_BYTES = 1 << 22;
-
 interface SavedState extends TrainerState {
   readonly format: number;
 }
@@ -97,31 +93,6 @@ export async function loadTraining<M extends Trainable, B extends Batch>(
   } finally {
     await checkpoint.close();
   }
-  const source = await tree.open("optimizer.safetensors");
-  try {
-    const file = await openSafetensors(source);
-    for (const { name, tensor } of trainer.optimizer.state()) {
-      const info = file.tensors.get(name);
-      const found = info && `${info.dtype} [${info.shape}]`;
-      const expected = `${safetensorsDtypeOf(tensor)} [${tensor.shape}]`;
-      if (found !== expected) {
-        throw new FormatError("the saved moments do not match this model", {
-          where: source.name,
-          name,
-          expected,
-          found: found ?? "nothing",
-          hint: "Resume with the configuration that the run was started with.",
-        });
-      }
-      const bytes = info!.end - info!.begin;
-      const width = bytesPerElement[tensor.dtype];
-      for (let at = 0; at < bytes; at += CHUNK_BYTES) {
-        const chunk = (await file.readRange(name, at, Math.min(CHUNK_BYTES, bytes - at))).slice();
-        tensor.set(rawView(tensor.dtype, chunk.buffer, 0, chunk.byteLength / width), at / width);
-      }
-    }
-  } finally {
-    await source.close?.();
-  }
+  await readTensors(tree, "moments", trainer.optimizer.state());
   trainer.restore(state);
 }

@@ -13,6 +13,7 @@ import { checkKeys, checkNumber, type Place, refuseValue } from "../tensor/check
 import { ConfigError, NotFiniteError } from "../tensor/errors.ts";
 import { maxViolation, updateRouterBias } from "../tensor/ops/balance.ts";
 import { squaredNorm } from "../tensor/ops/reduce.ts";
+import { isQuantized } from "../tensor/quantized.ts";
 import { differentiate } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Batch, BatchSource, TokenBatch } from "./batches.ts";
@@ -129,8 +130,9 @@ interface Named {
 
 /** The float32 weights of a model that training may change: gradients and the balancing of experts. */
 function weightsOf(parameters: Parameters): Named[] {
-  const groups = [...parameters.groups()].filter(({ frozen }) => !frozen);
-  return groups.map(({ key, tensor }) => ({ name: key, tensor }));
+  return [...parameters.groups()].flatMap(({ key, weight, frozen }) =>
+    frozen || isQuantized(weight) || weight.dtype !== "f32" ? [] : [{ name: key, tensor: weight }],
+  );
 }
 
 /** Name of the first tensor with a value that is not finite, or so large that its square is not; null for none. */

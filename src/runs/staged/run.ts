@@ -1,0 +1,352 @@
+/**
+ * A run in stages of a model that sees, as a folder on disk: it trains from its newest saved step to the end, and leaves a
+ * model in the layout of the one that it began with.
+ *
+ *     run.json  base/{config.json, tokenizer.json, ..}  metrics.jsonl  states/step-*  model/  run.lock
+ */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { nodeFolderSink } from "../../files/folder-sink.ts";
+import { clearAbandonedIn, removeOwnFolder, setAside } from "../../files/owned.ts";
+import { checkFolderPlace, realPlace, someOf } from "../../files/place.ts";
+import type { HeldLock } from "../../files/process-lock.ts";
+import { isTaken } from "../../files/temporary.ts";
+import type { VisionLanguageModel } from "../../models/vision-language.ts";
+import { DeepseekError, FormatError } from "../../tensor/errors.ts";
+import type { Device } from "../../tensor/tensor.ts";
+import { type ImageBatch, imageObjective } from "../../train/objectives/images.ts";
+import { changingWeights, readPartialState, readTensors, savePartial } from "../../train/partial-state.ts";
+import { stepsWithin } from "../../train/run-length.ts";
+import { savedSteps, stepFolder } from "../../train/state.ts";
+import { Trainer, type TrainOptions } from "../../train/trainer.ts";
+import { readJson, writeJson } from "../json-file.ts";
+import { lockRun } from "../lock.ts";
+import { MetricsLog } from "../metrics-log.ts";
+import type { OpenOptions, RunEvents, RunResult, TrainingMemory } from "../run.ts";
+import { StagedBatches } from "./batches.ts";
+import { type StageConfig, type StagedConfig, savedStaged } from "./config.ts";
+import { LessonMaker } from "./lessons.ts";
+import { beginModel, modelFiles, type StagedModel, saveStagedModel } from "./model.ts";
+import { type OpenedSource, openSource, sourceKey } from "./sources.ts";
+
+/** Steps over which the speed is measured when `seconds` sets the length of a stage. */
+const MEASURED_STEPS = 24;
+
+/** What a stage tells the trainer. */
+function optionsOf({
+  steps,
+  batch,
+  learningRate,
+  optimizer,
+  trained,
+  rates,
+  ...more
+}: StageConfig): TrainOptions {
+  const { balanceAlpha = 0, biasGamma = 0 } = more;
+  const parts = { ...(trained && { trained }), ...(rates && { rates }) };
+  return { steps: steps ?? null, batch, learningRate, optimizer, balanceAlpha, biasGamma, ...parts };
+}
+
+export class StagedRun implements AsyncDisposable {
+  readonly folder: string;
+  readonly trainer: Trainer<VisionLanguageModel, ImageBatch>;
+  readonly #made: StagedModel;
+  readonly #lessons: LessonMaker;
+  readonly #sources: ReadonlyMap<string, OpenedSource>;
+  readonly #log: MetricsLog;
+  readonly #lock: HeldLock;
+  readonly #fingerprints: Readonly<Record<string, string>>;
+  #config: StagedConfig;
+  #stage = 0;
+  #batches: StagedBatches;
+  readonly #left = new Set<string>();
+
+  private constructor(parts: {
+    folder: string;
+    config: StagedConfig;
+    made: StagedModel;
+    lessons: LessonMaker;
+    sources: ReadonlyMap<string, OpenedSource>;
+    fingerprints: Readonly<Record<string, string>>;
+    lock: HeldLock;
+  }) {
+    const { folder, config, made, lessons, sources, fingerprints, lock } = parts;
+    this.folder = folder;
+    this.#config = config;
+    this.#made = made;
+    this.#lessons = lessons;
+    this.#sources = sources;
+    this.#fingerprints = fingerprints;
+    this.#lock = lock;
+    this.#log = new MetricsLog(join(folder, "metrics.jsonl"));
+    this.#batches = this.#batchesOf(0);
+    this.trainer = new Trainer(made.model, this.#batches, optionsOf(config.stages[0]), imageObjective);
+  }
+
+  /**
+   * Opens a run at its newest whole state, or at its beginning, for this process alone until it is disposed.
+   * @throws FormatError, ConfigError; a ConfigError if another process trains it, or its data changed
+   */
+  static async open(
+    folder: string,
+    device: Device,
+    { onNotice = () => {} }: OpenOptions = {},
+  ): Promise<StagedRun> {
+    const path = join(folder, "run.json");
+    await readJson(path);
+    const lock = await lockRun(folder);
+    const opened: (() => unknown)[] = [() => lock.release()];
+    try {
+      const { fingerprints, ...saved } = (await readJson(path)) as { fingerprints?: Record<string, string> };
+      const config = savedStaged(saved, path);
+      const made = await beginModel(config, device);
+      opened.push(() => made[Symbol.dispose]());
+      const lessons = new LessonMaker(made.reader);
+      const sources = new Map<string, OpenedSource>();
+      for (const { mixture } of config.stages) {
+        for (const entry of mixture) {
+          const key = sourceKey(entry);
+          if (sources.has(key)) continue;
+          const source = await openSource(entry, { lessons, seed: config.seed, checkLengths: false });
+          sources.set(key, source);
+          opened.push(() => source[Symbol.asyncDispose]());
+          if (fingerprints?.[key] !== undefined && fingerprints[key] !== source.fingerprint) {
+            throw new FormatError("the data changed since the run began", {
+              where: key,
+              expected: `contents with the fingerprint ${fingerprints[key]}`,
+              found: source.fingerprint,
+              hint: "Restore the file, or begin a new run.",
+            });
+          }
+        }
+      }
+      const run = new StagedRun({
+        ...{ folder, config, made, lessons, sources, lock, fingerprints: fingerprints ?? {} },
+      });
+      opened.push(() => run.trainer[Symbol.dispose]());
+      await clearAbandonedIn(run.#states);
+      await run.#loadNewest(onNotice);
+      const damage = await run.#log.trim(run.trainer.step);
+      if (damage !== null) onNotice(damage);
+      return run;
+    } catch (error) {
+      for (const close of opened.toReversed()) await close();
+      throw error;
+    }
+  }
+
+  get model(): VisionLanguageModel {
+    return this.#made.model;
+  }
+
+  /** Every setting; a stage limited by time learns its number of steps from its first ones. */
+  get config(): StagedConfig {
+    return this.#config;
+  }
+
+  /** Number of the stage, from 0. */
+  get stage(): number {
+    return this.#stage;
+  }
+
+  get #states(): string {
+    return join(this.folder, "states");
+  }
+
+  #batchesOf(stage: number, counts = {}): StagedBatches {
+    const { mixture, loss, grouped, textShare, textWarmup, steps } = this.#config.stages[stage];
+    const parts = mixture.flatMap((entry) =>
+      this.#sources.get(sourceKey(entry))!.parts.map(({ source, share }) => ({
+        source,
+        weight: (entry.weight ?? 1) * share,
+      })),
+    );
+    const { imageId, padId } = this.#lessons;
+    return new StagedBatches(
+      {
+        ...{ seed: this.#config.seed, stage, loss, steps: steps ?? null },
+        ...(grouped !== undefined && { grouped }),
+        ...(textShare !== undefined && { textShare }),
+        ...(textWarmup !== undefined && { textWarmup }),
+        sources: parts.map(({ source }) => source),
+        weights: parts.map(({ weight }) => weight),
+        rows: { imageId, padId, maxTokens: this.#config.tokensAtOnce },
+      },
+      counts,
+    );
+  }
+
+  /** Goes to a stage: its batches, parts and schedules. */
+  #enter(stage: number, counts: Readonly<Record<string, number>>): void {
+    this.#stage = stage;
+    this.#batches = this.#batchesOf(stage, counts);
+    this.trainer.enter(optionsOf(this.#config.stages[stage]), this.#batches);
+  }
+
+  /** Weights that are saved. */
+  get #changing() {
+    const { model, trained } = this.#made;
+    return changingWeights(model, (group) => trained.has(group.layout?.official.key ?? group.key));
+  }
+
+  async #loadNewest(onNotice: (text: string) => void): Promise<void> {
+    const steps = savedSteps(await readdir(this.#states).catch(() => []));
+    const damaged: { step: number; reason: string }[] = [];
+    for (const step of steps.toReversed()) {
+      const tree = nodeFolder(join(this.#states, stepFolder(step)));
+      try {
+        const state = await readPartialState(tree);
+        if (this.#config.stages[state.stage] === undefined) {
+          throw new FormatError("no such stage", { where: tree.name, name: "stage", found: state.stage });
+        }
+        if (state.stage !== this.#stage) this.#enter(state.stage, {});
+        await readTensors(tree, "weights", this.#changing);
+        await readTensors(tree, "moments", this.trainer.optimizer.state());
+        this.trainer.restore(state);
+        await this.trainer.checkWeights();
+      } catch (error) {
+        if (!(error instanceof DeepseekError)) throw error;
+        damaged.push({ step, reason: error.message });
+        continue;
+      }
+      for (const { step, reason } of damaged) {
+        const aside = await setAside(join(this.#states, stepFolder(step)));
+        onNotice(`the state of step ${step} is damaged (${reason}) and now lies in ${aside}`);
+      }
+      if (damaged.length > 0) onNotice(`continuing after step ${step}, the newest whole state`);
+      return;
+    }
+    if (damaged.length === 0) return;
+    throw new FormatError("all saved steps of the run are damaged", {
+      where: this.#states,
+      found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
+      hint: "Start a new run, or delete them to train this one from the beginning.",
+    });
+  }
+
+  /**
+   * Trains until the end or until `signal` aborts; then saves, and at the end also writes the model.
+   * @throws NotFiniteError if a loss, gradient or weight is not finite: nothing is saved or deleted then
+   */
+  async train(events: RunEvents = {}, signal?: AbortSignal): Promise<RunResult> {
+    const { trainer } = this;
+    const out = join(this.folder, "model");
+    const begun = trainer.step;
+    let saved = begun;
+    if (!this.finished) await checkFolderPlace(await realPlace(out), { force: true });
+    while (!signal?.aborted) {
+      if (trainer.done) {
+        if (this.#stage + 1 === this.#config.stages.length) break;
+        this.#enter(this.#stage + 1, this.#batches.state().counts);
+      }
+      this.#tellStage(events);
+      saved = await this.#trainStage(events, saved, signal);
+    }
+    if (saved !== trainer.step) await this.#save(events);
+    const { finished } = this;
+    if (finished && (trainer.step > begun || !(await isTaken(out)))) await this.saveModel(out);
+    const { step, tokens } = trainer;
+    return { finished, step, tokens, evaluation: null, modelFolder: finished ? out : null };
+  }
+
+  get finished(): boolean {
+    return this.trainer.done && this.#stage + 1 === this.#config.stages.length;
+  }
+
+  #tellStage(events: RunEvents): void {
+    const { stages } = this.#config;
+    const { name, trained = ["everything"] } = stages[this.#stage];
+    const at = stages.length > 1 ? `${this.#stage + 1} of ${stages.length}: ` : "";
+    events.onNotice?.(`stage     ${at}${name}, trained: ${trained.join(", ")}`);
+  }
+
+  /** Trains to the end of the stage. @returns the last step that was saved */
+  async #trainStage(events: RunEvents, before: number, signal?: AbortSignal): Promise<number> {
+    const { trainer } = this;
+    const began = performance.now();
+    const durations: number[] = [];
+    let saved = before;
+    const { name } = this.#config.stages[this.#stage];
+    while (!trainer.done && !signal?.aborted) {
+      const stepBegan = performance.now();
+      const metrics = await trainer.trainStep();
+      durations.push((performance.now() - stepBegan) / 1000);
+      if (trainer.options.steps === null && durations.length === MEASURED_STEPS) {
+        await this.#setLength(durations, began);
+      }
+      const perStep = (performance.now() - began) / 1000 / durations.length;
+      const { steps } = trainer.options;
+      const left = steps === null ? null : steps - trainer.stageStep;
+      events.onStep?.(metrics, {
+        steps: left === null ? null : metrics.step + left,
+        seconds: left === null ? null : left * perStep,
+      });
+      await this.#log.append({ ...metrics, kind: "step", stage: name, modality: metrics.kind ?? null });
+      if (metrics.step % this.#config.saveEvery === 0) {
+        await this.#save(events);
+        saved = trainer.step;
+      }
+      // Lets a pending Ctrl-C be handled.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return saved;
+  }
+
+  /** Sets the stage's number of steps from the speed of its first ones and writes it down for a later resume. */
+  async #setLength(durations: readonly number[], began: number): Promise<void> {
+    const { seconds, batch } = this.#config.stages[this.#stage];
+    const steps = stepsWithin(
+      { seconds: seconds!, batchSize: batch.size, evaluateSequences: 0, evaluateEvery: 1 },
+      { durations, elapsed: (performance.now() - began) / 1000, step: this.trainer.stageStep },
+    );
+    const stages = this.#config.stages.map((stage, i) => (i === this.#stage ? { ...stage, steps } : stage));
+    this.#config = { ...this.#config, stages };
+    this.trainer.setSteps(steps);
+    this.#batches.setSteps(steps);
+    await writeJson(join(this.folder, "run.json"), { ...this.#config, fingerprints: this.#fingerprints });
+  }
+
+  async #save(events: RunEvents): Promise<void> {
+    await this.trainer.checkWeights();
+    const folder = join(this.#states, stepFolder(this.trainer.step));
+    const sink = await nodeFolderSink(folder, { kind: "state", force: true });
+    await savePartial(this.trainer, sink, this.#changing, this.#stage);
+    events.onSave?.(this.trainer.step, folder);
+    const steps = savedSteps(await readdir(this.#states));
+    for (const step of steps.slice(0, -this.#config.keep)) {
+      const old = join(this.#states, stepFolder(step));
+      const foreign = await removeOwnFolder(old);
+      if (foreign.length === 0 || this.#left.has(old)) continue;
+      this.#left.add(old);
+      events.onNotice?.(`${old} is kept: not written by this program: ${someOf(foreign)}`);
+    }
+  }
+
+  /** Writes the model with the files of the one it began with. @throws ConfigError if something else is there */
+  async saveModel(out: string): Promise<void> {
+    const base = join(this.folder, "base");
+    const files = await modelFiles(base);
+    await saveStagedModel(this.#made, this.#config, out, files);
+  }
+
+  /** Bytes on the device: the most there ever were, and the parts of it that do not change from step to step. */
+  memory(): TrainingMemory {
+    const weights = this.model.parameters.bytes;
+    let gradients = 0;
+    for (const { trained, frozen, shape } of this.model.parameters.groups()) {
+      if (trained && !frozen) gradients += 4 * shape.reduce((a, b) => a * b, 1);
+    }
+    const moments = this.trainer.optimizer.bytes;
+    const { peakBytes } = this.model.device.backend.memory();
+    const activations = Math.max(0, peakBytes - weights - gradients - moments);
+    return { peak: peakBytes, weights, gradients, moments, activations };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.trainer[Symbol.dispose]();
+    this.#made[Symbol.dispose]();
+    for (const source of this.#sources.values()) await source[Symbol.asyncDispose]();
+    await this.#lock.release();
+  }
+}

@@ -1,0 +1,201 @@
+/** The samples of mixtures: conversations of a file, rows of a text, streams of the picture world. */
+import { basename } from "node:path";
+import {
+  type ImageConversation,
+  type ImageSource,
+  imagesOf,
+  loadImages,
+} from "../../data/conversations/messages.ts";
+import type { ImageFolder } from "../../data/conversations/node-conversations.ts";
+import { openConversations } from "../../data/conversations/node-conversations.ts";
+import type { ConversationStore } from "../../data/conversations/store.ts";
+import { hashHex } from "../../data/hash.ts";
+import type { MixedSource } from "../../data/mixture.ts";
+import { worldConversation } from "../../data/world/conversation.ts";
+import { worldIndex } from "../../data/world/generator.ts";
+import { type WorldSample, worldSample } from "../../data/world/sample.ts";
+import { readTextFile } from "../../files/text-file.ts";
+import { ConfigError, DeepseekError, FormatError } from "../../tensor/errors.ts";
+import type { Lesson } from "../../train/image-rows.ts";
+import { decodeImage } from "../../vision/image/decode.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
+import { readImageHeader } from "../../vision/image/read-header.ts";
+import type { LearnedText, SourceConfig } from "./config.ts";
+import type { LessonMaker } from "./lessons.ts";
+
+/** A source that samples can be read of. */
+export interface LessonSource extends MixedSource {
+  read(index: number, loss: LearnedText): Promise<Lesson>;
+}
+
+/** A source of a mixture: images and text alone apart, and how they share its weight. */
+export interface OpenedSource extends AsyncDisposable {
+  /** A hash of its data, so that a run can tell whether it goes on with the same. */
+  readonly fingerprint: string;
+  readonly parts: readonly { readonly source: LessonSource; readonly share: number }[];
+}
+
+export interface OpenSourceOptions {
+  readonly lessons: LessonMaker;
+  readonly seed: number;
+  /** Whether the length of every conversation is checked before anything is trained. */
+  readonly checkLengths: boolean;
+  readonly onProgress?: (text: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Conversations between two lines of progress. */
+const PROGRESS = 500;
+
+/** Names a source in states. */
+export function sourceKey(config: SourceConfig): string {
+  if ("world" in config) {
+    return ["world", config.world, ...(config.faint ? ["faint"] : []), config.size ?? ""].join(":");
+  }
+  return "data" in config ? `data:${config.data}` : `text:${config.text}`;
+}
+
+/** Of a caption the picture is shown, and the caption is the answer. */
+function worldLesson(sample: WorldSample): ImageConversation<RgbImage> {
+  const { stream, image, question } = sample;
+  if (stream !== "captions" || image === null) return worldConversation(sample);
+  return {
+    messages: [
+      { role: "user", content: [{ type: "image", image }] },
+      { role: "assistant", content: question },
+    ],
+  };
+}
+
+function openWorld(
+  config: Extract<SourceConfig, { readonly world: unknown }>,
+  { lessons, seed }: OpenSourceOptions,
+): OpenedSource {
+  const { world, faint, size } = config;
+  const key = sourceKey(config);
+  const options = { ...(faint && { faint }), ...(size !== undefined && { size }) };
+  const draw = (index: number) => worldSample(world, seed, worldIndex("training", index), options);
+  // What the stream does not have is refused now.
+  draw(0);
+  const source: LessonSource = {
+    ...{ key, modality: world === "language" ? "text" : "images", size: null },
+    read: (index, loss) => lessons.make(worldLesson(draw(index)), loss, `${key} sample ${index}`),
+  };
+  return { fingerprint: key, parts: [{ source, share: 1 }], async [Symbol.asyncDispose]() {} };
+}
+
+/** Largest text file. */
+const MAX_TEXT = 64 << 20;
+
+async function openText(
+  { text: path }: Extract<SourceConfig, { readonly text: unknown }>,
+  { lessons }: OpenSourceOptions,
+): Promise<OpenedSource> {
+  const text = await readTextFile(path);
+  if (text.length > MAX_TEXT) {
+    throw new ConfigError("the text file is too large to be held in memory", {
+      where: path,
+      expected: `at most ${MAX_TEXT} characters`,
+      found: text.length,
+      hint: "Divide it, or train the language model on it alone: deepseek-ts train FOLDER.",
+    });
+  }
+  const rows = lessons.rows(text);
+  if (rows.length === 0) throw new FormatError("no text to learn", { where: path });
+  const source: LessonSource = {
+    ...{ key: sourceKey({ text: path }), modality: "text", size: rows.length },
+    read: async (index) => rows[index],
+  };
+  return { fingerprint: hashHex(text), parts: [{ source, share: 1 }], async [Symbol.asyncDispose]() {} };
+}
+
+/** Sizes of a conversation's images, from their headers. */
+async function sizesOf(images: readonly ImageSource[], folder: ImageFolder) {
+  const sizes: { width: number; height: number }[] = [];
+  for (const image of images) {
+    const bytes = await folder.read(image);
+    const name = "path" in image ? image.path : "data URL";
+    if (typeof bytes === "string") {
+      const { width, height } = await decodeImage(bytes, { name });
+      sizes.push({ width, height });
+    } else sizes.push(readImageHeader(bytes, name));
+  }
+  return sizes;
+}
+
+async function checkLengths(
+  store: ConversationStore,
+  images: ImageFolder,
+  { lessons, onProgress, signal }: OpenSourceOptions,
+): Promise<void> {
+  for (let i = 0; i < store.size; i++) {
+    signal?.throwIfAborted();
+    const where = `${store.name} line ${store.lineOf(i)}`;
+    const conversation = await store.read(i);
+    try {
+      lessons.count(conversation, await sizesOf(imagesOf(conversation), images), where);
+    } catch (cause) {
+      if (!(cause instanceof DeepseekError) || cause.message.includes(where)) throw cause;
+      throw new FormatError(cause.message, { where, cause });
+    }
+    if ((i + 1) % PROGRESS === 0 || i + 1 === store.size) {
+      onProgress?.(`${basename(store.name)}: ${i + 1} of ${store.size} conversations checked`);
+    }
+  }
+}
+
+async function openData(
+  config: Extract<SourceConfig, { readonly data: unknown }>,
+  options: OpenSourceOptions,
+): Promise<OpenedSource> {
+  const { data: path, images: folder, allowAbsolute } = config;
+  const { lessons, checkLengths: checked, signal } = options;
+  const { conversations: store, images } = await openConversations(path, {
+    ...(folder !== undefined && { folder }),
+    ...(allowAbsolute !== undefined && { allowAbsolute }),
+    ...{ checkImages: checked, signal },
+  });
+  try {
+    if (checked) await checkLengths(store, images, options);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  const key = sourceKey(config);
+  const all = Array.from(store.imageCounts.keys());
+  const part = (modality: MixedSource["modality"], places: readonly number[]) => {
+    const read = async (index: number, loss: LearnedText) => {
+      const place = places[index];
+      const where = `${store.name} line ${store.lineOf(place)}`;
+      const conversation = await loadImages(await store.read(place), async (image) => {
+        try {
+          return await decodeImage(await images.read(image), {
+            name: "path" in image ? image.path : "data URL",
+          });
+        } catch (cause) {
+          if (!(cause instanceof DeepseekError)) throw cause;
+          throw new FormatError(cause.message, { where, cause });
+        }
+      });
+      return lessons.make(conversation, loss, where);
+    };
+    const source: LessonSource = { key: `${key}:${modality}`, modality, size: places.length, read };
+    return { source, share: places.length / store.size };
+  };
+  const seen = all.filter((i) => store.imageCounts[i] > 0);
+  const texts = all.filter((i) => store.imageCounts[i] === 0);
+  return {
+    fingerprint: store.fingerprint,
+    parts: [
+      ...(seen.length > 0 ? [part("images", seen)] : []),
+      ...(texts.length > 0 ? [part("text", texts)] : []),
+    ],
+    [Symbol.asyncDispose]: () => store.close(),
+  };
+}
+
+/** Opens a source. @throws FormatError naming file, line and image; ConfigError */
+export async function openSource(config: SourceConfig, options: OpenSourceOptions): Promise<OpenedSource> {
+  if ("world" in config) return openWorld(config, options);
+  return "data" in config ? openData(config, options) : openText(config, options);
+}
