@@ -22,6 +22,7 @@ beforeAll(() => {
 });
 
 const commands = [
+  "ask",
   "bench",
   "chat",
   "check-parity",
@@ -31,6 +32,7 @@ const commands = [
   "demo",
   "download",
   "fill",
+  "ground",
 ];
 /** A line's words, the last one to be completed, and what completes it. */
 const cases: readonly (readonly [words: readonly string[], offered: readonly string[]])[] = [

@@ -7,6 +7,7 @@ export {
   CODER_PREAMBLE,
   type TemplateHints,
 } from "./builtin.ts";
+export { groundingMessage } from "./grounding-message.ts";
 export {
   type ContentPart,
   type ImageMessage,

@@ -40,6 +40,17 @@ function addedTokens(tokenizer: Tokenizer, shape: RegExp): ReadonlyMap<string, n
   return found;
 }
 
+/** Whether a text can be written without control tokens: not in a vocabulary of whole words that lacks one of its words. */
+export function canSpell(tokenizer: Tokenizer, text: string): boolean {
+  try {
+    tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false });
+    return true;
+  } catch (error) {
+    if (error instanceof FormatError) return false;
+    throw error;
+  }
+}
+
 /** Whether a tokenizer takes the spelling of a token for the token even in plain text. */
 function isFoundInPlain(tokenizer: Tokenizer, token: string): boolean {
   try {

@@ -2,7 +2,6 @@
  * Prompts of DeepSeek-VL (`VLChatProcessor`, template `deepseek`): the rendered conversation is encoded at once, between
  * its images and the end tokens of answers.
  */
-import { FormatError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { finish, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -15,6 +14,7 @@ import {
   type PromptPiece,
   strippedParts,
 } from "./image-messages.ts";
+import { canSpell } from "./provenance.ts";
 import { VL2_ASSISTANT, VL2_USER } from "./vl2-prompt.ts";
 
 /** The released models' system text, for conversations that bring none. */
@@ -47,14 +47,8 @@ const AS_TOKENS: VlVoices = {
 
 /** Vocabularies of whole words, as the picture world's, cannot spell the names: their tokens stand for them. */
 export function vlVoices(tokenizer: Tokenizer): VlVoices {
-  if (tokenizer.idOf(VL2_USER) === undefined) return SPELLED;
-  try {
-    tokenizer.encode("User Assistant", { addSpecialTokens: false, parseSpecial: false });
-    return SPELLED;
-  } catch (error) {
-    if (error instanceof FormatError) return AS_TOKENS;
-    throw error;
-  }
+  const spelled = tokenizer.idOf(VL2_USER) === undefined || canSpell(tokenizer, "User Assistant");
+  return spelled ? SPELLED : AS_TOKENS;
 }
 
 /**

@@ -7,14 +7,19 @@ import { scriptedSource } from "../engine/testing-source.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { type ChatTerminal, chatLoop, isSavedConversation, type Line } from "./chat-loop.ts";
+import { encodePng } from "../vision/image/png-writer.ts";
+import { type ChatTerminal, chatLoop, type Line } from "./chat-loop.ts";
 import type { ChatSettings } from "./chat-settings.ts";
+import { isSavedConversation } from "./saved-conversation.ts";
 import { greedySettings } from "./testing.ts";
 
 let tokenizer: Tokenizer;
 beforeAll(async () => {
   tokenizer = await testTokenizer("v3.1");
 });
+
+/** A picture of one pixel. */
+const dot = await encodePng({ width: 1, height: 1, rgb: new Uint8Array(3) });
 
 const CTRL_C = Symbol("Ctrl-C");
 
@@ -71,6 +76,11 @@ async function play(
       if (text === undefined) throw Object.assign(new Error(`no such file: ${path}`), { code: "ENOENT" });
       return text;
     },
+    async readImage(path) {
+      if (!path.endsWith(".png")) throw new ConfigError("no picture", { where: path });
+      return { type: "image", image: dot, name: path };
+    },
+    status() {},
     async writeFile(path, text, force) {
       if (files.has(path) && !(force && isSavedConversation(files.get(path)!))) {
         throw new ConfigError("already exists", { where: path });
@@ -155,6 +165,7 @@ describe("talking", () => {
     const terminal = {
       readLine: async () => ({ kind: "line", text: "u" }),
       write() {},
+      status() {},
       stoppable: (body: (signal: AbortSignal) => unknown) => body(new AbortController().signal),
     } as unknown as ChatTerminal;
     await expect(chatLoop(conversation, terminal, { ...greedySettings }, { greeting: "" })).rejects.toThrow(

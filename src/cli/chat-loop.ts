@@ -3,15 +3,16 @@
  * in, so that tests can play the user.
  */
 
-import { contentOf, type Message } from "../chat/messages.ts";
+import { contentOf, type ImagePart, imagesOf, type Message } from "../chat/messages.ts";
 import type { Conversation, Reply, ReplyEvent } from "../engine/conversation.ts";
 import { processReplies, type ReplyTask } from "../engine/reply-job.ts";
-import { withoutMark } from "../files/utf8.ts";
 import { MemoryQueue } from "../jobs/memory-queue.ts";
 import { nearestName } from "../tensor/check-value.ts";
-import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import { DeepseekError } from "../tensor/errors.ts";
 import { formatCount, formatPercent, plural } from "../text/units.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
+import { imageProgressText, withImageParts } from "./image-files.ts";
+import { savedMessages, savedText } from "./saved-conversation.ts";
 
 export type Line =
   | { readonly kind: "line"; readonly text: string }
@@ -28,6 +29,10 @@ export interface ChatTerminal {
   /** Runs `body` with a signal that Ctrl-C aborts. */
   stoppable<T>(body: (signal: AbortSignal) => Promise<T>): Promise<T>;
   readFile(path: string): Promise<string>;
+  /** Reads a picture. @throws ImageError, FileError */
+  readImage(path: string): Promise<ImagePart>;
+  /** Shows a line about work that takes long, in place of the last one; null removes it. */
+  status(text: string | null): void;
   /** Writes a file; with `force` also over a conversation that was saved before. @throws ConfigError, FileError */
   writeFile(path: string, text: string, force: boolean): Promise<void>;
 }
@@ -47,6 +52,7 @@ export const COMMAND_NAMES = [
   "undo",
   "retry",
   "edit",
+  "image",
   "history",
   "save",
   "load",
@@ -58,45 +64,15 @@ export const COMMAND_NAMES = [
 
 type CommandName = (typeof COMMAND_NAMES)[number];
 
-/** What tells a conversation that this program saved from other files. */
-const SAVED_FORMAT = "deepseek-ts conversation";
-
-function savedText(messages: readonly Message[]): string {
-  return `${JSON.stringify({ format: SAVED_FORMAT, messages }, null, 2)}\n`;
-}
-
-/** Whether a file's text is a conversation that `/save` wrote. */
-export function isSavedConversation(text: string): boolean {
-  try {
-    return (JSON.parse(text) as { format?: unknown } | null)?.format === SAVED_FORMAT;
-  } catch {
-    return false;
-  }
-}
-
-/** Reads a message out of a saved file: our own form, or a list of messages. */
-function savedMessages(text: string, path: string): readonly Message[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(withoutMark(text));
-  } catch (cause) {
-    throw new ConfigError("not valid JSON", { where: path, cause });
-  }
-  const messages = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
-  if (!Array.isArray(messages)) {
-    throw new ConfigError("no messages", {
-      where: path,
-      expected: "a list of messages, or an object with one",
-    });
-  }
-  return messages as Message[];
-}
-
 export interface ChatLoopOptions {
   /** The first line. */
   readonly greeting: string;
   /** Whether figures follow every reply. */
   readonly stats?: boolean;
+  /** Pictures that join the first message. */
+  readonly images?: readonly ImagePart[];
+  /** Refuses pictures where the model sees none. @throws ConfigError */
+  readonly checkSees?: () => void;
 }
 
 /**
@@ -120,6 +96,18 @@ type Asked = ReplyTask extends infer T ? (T extends ReplyTask ? Omit<T, "setting
 /** The conversation holds the replies; of their jobs none needs to be kept. */
 const LIMITS = { maxEvents: 1024, maxEnded: 1 };
 
+/** Milliseconds in which pictures are encoded without a word. */
+const QUIET_MS = 1000;
+
+const imageNames = (images: readonly ImagePart[]) =>
+  images.map(({ name }) => `[${name ?? "picture"}]`).join(" ");
+
+/** A message as a line shows it. */
+function shownMessage(message: Message): string {
+  const images = imagesOf([message]);
+  return [...(images.length > 0 ? [imageNames(images)] : []), contentOf(message)].join(" ");
+}
+
 class ChatLoop {
   readonly #queue = new MemoryQueue(LIMITS);
   readonly #conversation: Conversation;
@@ -132,6 +120,8 @@ class ChatLoop {
   #last: Reply | null = null;
   /** The text of the file that was written or read last. */
   #saved = "";
+  /** Pictures that join the next message. */
+  #pending: readonly ImagePart[];
 
   constructor(
     conversation: Conversation,
@@ -144,6 +134,7 @@ class ChatLoop {
     this.#terminal = terminal;
     this.#settings = settings;
     this.#options = options;
+    this.#pending = options.images ?? [];
     const command = (usage: string, help: string, run: Command["run"]): Command => ({ usage, help, run });
     const going = (body: (argument: string) => void) => (argument: string) => {
       body(argument);
@@ -173,6 +164,11 @@ class ChatLoop {
       retry: command("/retry", "generate another reply to the last message", () => this.#retry()),
       edit: command("/edit [N]", "edit message N (default: the last) and continue from there", (n) =>
         this.#edit(n),
+      ),
+      image: command(
+        "/image [FILE]",
+        "show the model a picture with the next message; - removes it",
+        (path) => this.#image(path),
       ),
       history: command(
         "/history",
@@ -210,6 +206,7 @@ class ChatLoop {
 
   async run(): Promise<void> {
     this.#note(this.#options.greeting);
+    if (this.#pending.length > 0) this.#note(`${imageNames(this.#pending)} with the first message`);
     let interrupted = false;
     for (;;) {
       const line = await this.#message("> ");
@@ -253,7 +250,9 @@ class ChatLoop {
     if (text.trim() === "") return true;
     // Two slashes begin a message that begins with one.
     if (!text.startsWith("/") || text.startsWith("//")) {
-      await this.#reply({ ask: "send", content: text.replace(/^\/\//, "/") });
+      const message = text.replace(/^\/\//, "/");
+      const images = this.#pending;
+      if (await this.#reply({ ask: "send", content: withImageParts(images, message) })) this.#pending = [];
       return true;
     }
     const [, name, argument] = /^\/(\S*)\s*([\s\S]*)$/.exec(text)!;
@@ -266,8 +265,10 @@ class ChatLoop {
     return true;
   }
 
-  async #reply(asked: Asked): Promise<void> {
+  /** Whether there was an answer: else the message left no trace. */
+  async #reply(asked: Asked): Promise<boolean> {
     const terminal = this.#terminal;
+    const began = performance.now();
     const reply = await terminal.stoppable(async (signal) => {
       const task = { ...asked, settings: replySettings(this.#settings, this.#replies) };
       const job = await this.#queue.add<ReplyTask, ReplyEvent, Reply>("reply", task);
@@ -283,11 +284,18 @@ class ChatLoop {
         terminal.write(text, as);
       };
       for await (const { event: piece } of job.events()) {
+        if (piece.kind === "image") {
+          // What takes no second needs no line.
+          if (performance.now() - began > QUIET_MS) terminal.status(imageProgressText(piece));
+          continue;
+        }
+        terminal.status(null);
         if (piece.kind === "reasoning") show(piece.text, "thought");
         else if (piece.kind === "content" || piece.kind === "arguments") show(piece.text);
         else if (piece.kind === "call") show(`[${piece.name} `);
-        else if (piece.kind === "end") show(piece.malformed === undefined ? "]" : "] (not a valid call)");
+        else show(piece.malformed === undefined ? "]" : "] (not a valid call)");
       }
+      terminal.status(null);
       if (!ended) terminal.write("\n");
       return job.result();
     });
@@ -306,6 +314,7 @@ class ChatLoop {
     }
     if (reply.message === null) this.#note("(no reply; the message was removed)");
     if (this.#options.stats) this.#note(replyStats(reply));
+    return reply.message !== null;
   }
 
   #help(): void {
@@ -330,7 +339,22 @@ class ChatLoop {
 
   #undo(): void {
     const taken = this.#conversation.undo();
-    this.#note(taken === null ? "nothing to undo" : `removed: ${contentOf(taken)}`);
+    this.#note(taken === null ? "nothing to undo" : `removed: ${shownMessage(taken)}`);
+    const images = taken === null ? [] : imagesOf([taken]);
+    if (images.length === 0) return;
+    // Most messages are taken back to ask better about the same picture.
+    this.#pending = [...images, ...this.#pending];
+    this.#note(`${imageNames(images)} with the next message; /image - removes it`);
+  }
+
+  async #image(path: string): Promise<boolean> {
+    this.#options.checkSees?.();
+    if (path === "-") this.#pending = [];
+    else if (path !== "") this.#pending = [...this.#pending, await this.#terminal.readImage(path)];
+    this.#note(
+      this.#pending.length === 0 ? "no picture" : `${imageNames(this.#pending)} with the next message`,
+    );
+    return true;
   }
 
   async #retry(): Promise<boolean> {
@@ -358,7 +382,7 @@ class ChatLoop {
       this.#note("unchanged");
       return true;
     }
-    await this.#reply({ ask: "edit", turn, content: line.text });
+    await this.#reply({ ask: "edit", turn, content: withImageParts(imagesOf([old]), line.text) });
     return true;
   }
 
@@ -370,7 +394,7 @@ class ChatLoop {
       const { role, tool_calls: calls = [] } = message;
       const label = role === "user" ? `${++turn}> ` : role === "assistant" ? "" : `(${role}) `;
       const called = calls.map((call) => `[${call.function.name} ${call.function.arguments}]`);
-      this.#note(label + [contentOf(message), ...called].filter(Boolean).join("\n"));
+      this.#note(label + [shownMessage(message), ...called].filter(Boolean).join("\n"));
     }
   }
 

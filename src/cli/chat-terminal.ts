@@ -1,9 +1,12 @@
 /** The terminal of `deepseek-ts chat`: line editing with a history of this session, completion, Ctrl-C. */
+import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { writeTextFile } from "../files/file-sink.ts";
 import { readTextFile } from "../files/text-file.ts";
-import { type ChatTerminal, COMMAND_NAMES, isSavedConversation, type Line } from "./chat-loop.ts";
+import { type ChatTerminal, COMMAND_NAMES, type Line } from "./chat-loop.ts";
+import { type ImageFlags, readImageFile } from "./image-files.ts";
 import { listenForInterrupt } from "./interrupt.ts";
+import { isSavedConversation } from "./saved-conversation.ts";
 
 /** Lines that arrive faster than anyone types were pasted: they form one message. */
 const PASTE_MS = 20;
@@ -27,9 +30,23 @@ export interface SignalledTerminal extends ChatTerminal, Disposable {
   readonly exitCode: number;
 }
 
+/** Files and folders that a path may go on to. */
+function pathsFrom(path: string): string[] {
+  const at = path.lastIndexOf("/") + 1;
+  const [folder, begun] = [path.slice(0, at), path.slice(at)];
+  try {
+    return readdirSync(folder === "" ? "." : folder, { withFileTypes: true })
+      .filter(({ name }) => name.startsWith(begun) && (begun !== "" || !name.startsWith(".")))
+      .map((entry) => `${folder}${entry.name}${entry.isDirectory() ? "/" : ""}`);
+  } catch {
+    return [];
+  }
+}
+
 /** Takes over the terminal until disposed. Colors are left out if `NO_COLOR` is set. */
 export function openTerminal(
   { input, output }: TerminalStreams = { input: process.stdin, output: process.stdout },
+  images: Pick<ImageFlags, "rotate"> = {},
 ): SignalledTerminal {
   const editor = createInterface({
     input,
@@ -37,6 +54,8 @@ export function openTerminal(
     terminal: true,
     historySize: 1000,
     completer: (line: string) => {
+      const path = /^\/(?:image|load|save)\s+(.*)$/.exec(line)?.[1];
+      if (path !== undefined) return [pathsFrom(path), path];
       const found = COMMAND_NAMES.map((name) => `/${name}`).filter((name) => name.startsWith(line));
       return [line.startsWith("/") ? found : [], line];
     },
@@ -48,6 +67,7 @@ export function openTerminal(
   let stop: (() => void) | null = null;
   let abort: (() => void) | null = null;
   let pasted: string[] = [];
+  let status = false;
   let timer: NodeJS.Timeout | null = null;
 
   const give = (line: Line) => {
@@ -165,6 +185,14 @@ export function openTerminal(
       }
     },
     readFile: readTextFile,
+    readImage: (path) => readImageFile(path, images),
+    status(text) {
+      if (text === null && !status) return;
+      const width = ((output as Partial<NodeJS.WriteStream>).columns ?? 80) - 1;
+      const shown = [...(text ?? "")].slice(0, width).join("");
+      output.write(`\r\u001b[K${colors && shown !== "" ? `${DIM}${shown}${PLAIN}` : shown}`);
+      status = text !== null;
+    },
     writeFile: (path, text, force) =>
       writeTextFile(path, text, {
         force,

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { watchUnsettled } from "../files/temporary.ts";
 import { checkArguments } from "./arguments.ts";
+import { askCommand } from "./commands/ask.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { chatCommand } from "./commands/chat.ts";
 import { checkParityCommand } from "./commands/check-parity.ts";
@@ -13,6 +14,7 @@ import { convertCommand } from "./commands/convert.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
 import { fillCommand } from "./commands/fill.ts";
+import { groundCommand } from "./commands/ground.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -28,6 +30,7 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 const examples = `
 Examples:
   deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    chat with a model from the hub
+  deepseek-ts ask deepseek-ai/deepseek-vl2-tiny --image a.png "What is this?"     ask about a picture
   deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
   deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
   deepseek-ts demo                                                 train a small model in two minutes and try it
@@ -39,11 +42,15 @@ Exit status: 0 success, 1 error, 2 usage error, 130 interrupted by Ctrl-C. DEBUG
 trace of an error.`;
 
 const program = new Command("deepseek-ts")
-  .description("The DeepSeek model family in TypeScript: chat, serve, complete, quantize, convert, train.")
+  .description(
+    "The DeepSeek model family in TypeScript: chat, ask, serve, complete, quantize, convert, train.",
+  )
   .version(version)
   .addHelpText("after", flowing(examples));
 const commands = [
   chatCommand(),
+  askCommand(),
+  groundCommand(),
   serveCommand(),
   completeCommand(),
   fillCommand(),

@@ -1,4 +1,4 @@
-/** One line on a terminal that tells how far opening a model is; silent elsewhere and in the first second. */
+/** One line on a terminal that tells how far long work is, such as opening a model; silent elsewhere and in the first second. */
 import type { DownloadProgress } from "../pretrained/hub.ts";
 import type { LoadProgress } from "../pretrained/load.ts";
 import { formatBytes, formatBytesOf, formatClock, plural } from "../text/units.ts";

@@ -61,8 +61,13 @@ function chunk(type: string, data: Uint8Array): Uint8Array<ArrayBuffer> {
   return out;
 }
 
-/** The bytes of a PNG file: 8 bits, RGB, no metadata. */
-export async function encodePng(image: RgbImage): Promise<Uint8Array> {
+export interface PngOptions {
+  /** Name of the program, in Latin letters, kept in the file. */
+  readonly software?: string;
+}
+
+/** The bytes of a PNG file: 8 bits, RGB. */
+export async function encodePng(image: RgbImage, { software }: PngOptions = {}): Promise<Uint8Array> {
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
   view.setUint32(0, image.width);
@@ -71,6 +76,7 @@ export async function encodePng(image: RgbImage): Promise<Uint8Array> {
   const parts = [
     Uint8Array.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk("IHDR", header),
+    ...(software === undefined ? [] : [chunk("tEXt", new TextEncoder().encode(`Software\0${software}`))]),
     chunk("IDAT", await deflate(filteredRows(image))),
     chunk("IEND", new Uint8Array(0)),
   ];

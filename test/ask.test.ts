@@ -1,0 +1,159 @@
+/** `deepseek-ts ask`, `ground` and `chat --image` in their own processes, with small models of random weights. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
+import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
+import { encodePng } from "../src/vision/image/png-writer.ts";
+
+const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+const work = mkdtempSync(join(tmpdir(), "deepseek-ts-ask-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+const path = (name: string) => join(work, name);
+
+function start(args: readonly string[]) {
+  const env = { ...process.env, NODE_COMPILE_CACHE: path("cache") };
+  const child = spawn(process.execPath, [main, ...args], { cwd: work, env });
+  let [out, err] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+  child.stdin.end();
+  const ended = async () => {
+    const [code] = await once(child, "close");
+    return { code, out, err };
+  };
+  return { child: child as ChildProcess, ended };
+}
+
+const run = (...args: readonly string[]) => start(args).ended();
+
+const pictures = Array.from({ length: 6 }, (_, i) => `p${i}.png`);
+
+beforeAll(async () => {
+  const device = createReferenceDevice();
+  for (const kind of ["vl", "vl2"] as const) {
+    mkdirSync(path(kind));
+    for (const [name, bytes] of await worldCheckpoint(kind, device))
+      writeFileSync(path(`${kind}/${name}`), bytes);
+  }
+  await device[Symbol.asyncDispose]();
+  mkdirSync(path("pictures"));
+  for (const [i, name] of pictures.entries()) {
+    const rgb = Uint8Array.from({ length: 50 * 30 * 3 }, (_, j) => (j * (i + 3) * 37 + (j >> 4)) % 256);
+    writeFileSync(path(`pictures/${name}`), await encodePng({ width: 50, height: 30, rgb }));
+  }
+  writeFileSync(path("pictures/p2b.png"), "no picture");
+  writeFileSync(path("pictures/notes.txt"), "text");
+});
+
+const few = ["--max-tokens", "8", "--threads", "1"];
+const question = "what is in the image ?";
+
+describe("ask", () => {
+  it("answers about pictures, the same as chat does, and says what it used with --json", async () => {
+    const image = ["--image", "pictures/p0.png", "--image", "pictures/p1.png"];
+    const asked = await run("ask", "vl", ...image, question, ...few);
+    expect({ code: asked.code, err: asked.err }).toEqual({ code: 0, err: "" });
+    expect(asked.out.trim()).not.toBe("");
+    const chatted = await run("chat", "vl", ...image, "--prompt", question, ...few);
+    expect(chatted.out.trim()).toBe(asked.out.trim());
+    const json = JSON.parse((await run("ask", "vl", ...image, question, "--json", ...few)).out);
+    expect(json).toMatchObject({
+      ...{ images: ["pictures/p0.png", "pictures/p1.png"], question, answer: asked.out.slice(0, -1) },
+      ...{ stopReason: "length", usage: { imageTokens: 32, generatedTokens: 8 } },
+    });
+    const blind = await run("ask", "vl", question, ...few);
+    expect(blind.code).toBe(0);
+    expect(blind.out).not.toBe(asked.out);
+  });
+
+  it("refuses in one line what is no picture, before a model is loaded", async () => {
+    const { code, out, err } = await run("ask", "no-model", "--image", "pictures/p2b.png", "x");
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toContain("pictures/p2b.png: unknown format");
+    expect(err.trimEnd().split("\n")).toHaveLength(1);
+    const usage = await run("ask", "no-model", "--folder", "pictures", "x");
+    expect(usage).toMatchObject({ code: 2, err: expect.stringContaining("--folder requires --out") });
+  });
+});
+
+describe("ask --folder", () => {
+  const ask = (out: string, ...more: string[]) => [
+    "ask",
+    "vl2",
+    "--folder",
+    "pictures",
+    "--out",
+    out,
+    question,
+    ...few,
+    ...more,
+  ];
+  /** Without times. */
+  const lines = (out: string) =>
+    readFileSync(path(out), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => ({ ...JSON.parse(line), seconds: 0 }));
+
+  it("writes a line for every picture, faulty ones too, and goes on after a kill without repeating or losing one", async () => {
+    const whole = await run(...ask("whole.jsonl"));
+    expect({ code: whole.code, out: whole.out }).toEqual({ code: 0, out: "" });
+    expect(whole.err).toContain("6 answers, 1 picture with an error in whole.jsonl");
+    const expected = lines("whole.jsonl");
+    const names = [...pictures.slice(0, 3), "p2b.png", ...pictures.slice(3)];
+    expect(expected.map(({ image }) => image)).toEqual(names);
+    expect(expected[3].error).toContain("unknown format");
+    expect(expected[0]).toMatchObject({ stopReason: "length", usage: { generatedTokens: 8 } });
+
+    const killed = start(ask("cut.jsonl"));
+    while (!existsSync(path("cut.jsonl")) && killed.child.exitCode === null)
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    killed.child.kill("SIGKILL");
+    await killed.ended();
+    expect(lines("cut.jsonl").length).toBeLessThan(names.length);
+    // As after a power cut, in the middle of a line.
+    appendFileSync(path("cut.jsonl"), '{"image":"p9.png","ans');
+    const { code, err } = await run(...ask("cut.jsonl"));
+    expect({ code, err }).toMatchObject({ code: 0, err: expect.stringMatching(/\(\d of them before\)/) });
+    expect(lines("cut.jsonl")).toEqual(expected);
+    const before = readFileSync(path("cut.jsonl"));
+    await run(...ask("cut.jsonl"));
+    expect(readFileSync(path("cut.jsonl")).equals(before)).toBe(true);
+  });
+});
+
+describe("ground", () => {
+  it("writes JSON, and no picture where the answer has no boxes", async () => {
+    const { code, out, err } = await run(
+      "ground",
+      "vl2",
+      "pictures/p0.png",
+      "the ring",
+      "--out",
+      "b.png",
+      ...few,
+    );
+    expect({ code, err }).toEqual({ code: 0, err: "no boxes in the answer; b.png was not written\n" });
+    expect(JSON.parse(out)).toMatchObject({
+      image: "pictures/p0.png",
+      width: 50,
+      phrase: "the ring",
+      boxes: [],
+      out: null,
+    });
+    expect(existsSync(path("b.png"))).toBe(false);
+  });
+});
