@@ -47,14 +47,18 @@ export interface LoadOptions {
   readonly onNotice?: (text: string) => void;
 }
 
-/** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
-export function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
-  // Of models that see, some files say it of the language model only.
+/** The dtype that a configuration names; of models that see, some files say it of the language model only. */
+export function namedDtype(configJson: JsonObject): unknown {
   const inner = configJson.language_config ?? configJson.text_config;
   const named = [configJson, ...(isObject(inner) ? [inner] : [])].map(
     (json) => json.torch_dtype ?? json.dtype,
   );
-  const dtype = named.find((each) => each !== undefined);
+  return named.find((each) => each !== undefined);
+}
+
+/** What `auto` stands for: tiles and blocks as they are, else the dtype that the configuration names. */
+export function storedRule(configJson: JsonObject, { tiles, blocks }: WeightSource): StorageRule {
+  const dtype = namedDtype(configJson);
   const plain = dtype === "bfloat16" ? "bf16" : dtype === "float16" ? "f16" : "f32";
   const float = configJson.quantization_config === undefined ? plain : "f32";
   return ({ key, parts, layout }) => {

@@ -5,6 +5,7 @@ import {
   withOriginalNames,
   withPortNames,
 } from "../models/deepseek_vl/port-names.ts";
+import type { LanguageConfig } from "../models/language-config.ts";
 import { checkCounts } from "../models/load.ts";
 import { parseVisionConfig, visionArchitecture } from "../models/vision-architectures.ts";
 import type { VisionLanguageConfig } from "../models/vision-config.ts";
@@ -17,6 +18,7 @@ import { type WeightSource, WithoutTiles } from "../nn/weight-source.ts";
 import type { Device } from "../tensor/tensor.ts";
 import type { FileTree } from "./byte-source.ts";
 import { openCheckpoint } from "./folder.ts";
+import { LanguagePart } from "./language-part.ts";
 import { configOf, filled, type LoadOptions, modelWeights, storedRule } from "./model.ts";
 import { f32Entry, type SafetensorsEntry } from "./safetensors-writer.ts";
 import type { JsonObject } from "./strict-json.ts";
@@ -50,6 +52,23 @@ export function visionCheckpointConfig(configJson: JsonObject, source: WeightSou
   return config;
 }
 
+/** A checkpoint of this configuration under the names of the originals. @throws FormatError, ShapeError */
+function officialWeights(config: VisionLanguageConfig, source: WeightSource): WeightSource {
+  if (!isPort(config)) return source;
+  const { parameters } = describeModule((scope) => new VisionLanguageModel(scope, config));
+  return withOriginalNames(source, parameters.named(), isHybrid(config));
+}
+
+/** The language model inside a checkpoint, as one of its own. @throws ConfigError, FormatError, ShapeError */
+export function languagePart(
+  configJson: JsonObject,
+  source: WeightSource,
+): { readonly config: LanguageConfig; readonly weights: WeightSource } {
+  const config = visionCheckpointConfig(configJson, source);
+  const prefix = `${visionArchitecture(config.modelType).parts.language}.`;
+  return { config: config.language, weights: new LanguagePart(officialWeights(config, source), prefix) };
+}
+
 export interface VisionLoadOptions extends LoadOptions {
   /** Ids that end a text, in place of those that the configuration names. */
   readonly eosTokenIds?: readonly number[];
@@ -76,7 +95,7 @@ export async function visionModelFrom(
   const config = { ...stored, language: { ...stored.language, ...(eosTokenIds && { eosTokenIds }) } };
   const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
   const describe = () => describeModule(make).parameters;
-  const official = isPort(config) ? withOriginalNames(source, describe().named(), isHybrid(config)) : source;
+  const official = officialWeights(config, source);
   const storage =
     options.storage ?? (dtype === "auto" ? storedRule(configJson, official) : storageRule(dtype));
   // What the files hold is compared before memory is taken for it.

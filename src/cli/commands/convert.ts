@@ -4,46 +4,37 @@
  */
 
 import { Command, Option } from "commander";
-import type { FileTree } from "../../checkpoint/byte-source.ts";
+import { companions } from "../../checkpoint/companions.ts";
 import {
   changedConfig,
-  isConfigText,
   setDtype,
   setMtpLayers,
   setTokenIds,
   type TorchDtype,
 } from "../../checkpoint/config-text.ts";
-import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
-import { ggufConfig } from "../../checkpoint/gguf/config.ts";
+import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
-import { originalConfig } from "../../checkpoint/gguf/original-config.ts";
 import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
-import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
-import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
-import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { checkpointConfig, loadModel, modelWeights } from "../../checkpoint/model.ts";
+import { checkpointConfig, configOf, loadModel, modelWeights } from "../../checkpoint/model.ts";
 import { f32Entry, type SafetensorsEntry } from "../../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
-import { isObject, type JsonObject, parseJsonObject } from "../../checkpoint/strict-json.ts";
-import { TILED } from "../../checkpoint/tiles.ts";
+import type { JsonObject } from "../../checkpoint/strict-json.ts";
+import { loadVisionModel, visionCheckpointConfig, visionEntries } from "../../checkpoint/vision-model.ts";
 import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFilePlace, checkFolderPlace, type FilePlaceOptions, realPlace } from "../../files/place.ts";
-import { type LanguageConfig, parseConfig } from "../../models/config.ts";
-import { checkStored } from "../../models/load.ts";
+import type { CausalLM } from "../../models/causal-lm.ts";
+import { isVisionConfig } from "../../models/vision-architectures.ts";
+import { VisionLanguageModel } from "../../models/vision-language.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
-import { storageRule } from "../../nn/storage.ts";
-import type { WeightSource } from "../../nn/weight-source.ts";
-import { folderTemplate } from "../../pretrained/chat-template-source.ts";
-import { readGenerationConfig } from "../../pretrained/generation-config.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
-import { formatBytes, plural } from "../../text/units.ts";
-import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
+import { formatBytes } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { ProgressLine } from "../progress-line.ts";
+import { lostInGguf, type ModelSource, openFolder, openGgufPlace } from "./model-source.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
@@ -55,6 +46,8 @@ Examples:
   deepseek-ts convert ./model mixed.gguf --type q4_0 --keep "attn_.*=q8_0" --keep "^output=f16"
   deepseek-ts convert model-Q4_0.gguf ./model --type bf16
   deepseek-ts convert deepseek-ai/deepseek-llm-7b-chat ./llm-7b              PyTorch files to safetensors
+  deepseek-ts convert ./deepseek-vl2-small vl2-small.gguf --part language --type q4_0
+  deepseek-ts convert ./vl2-tiny-q4 ./vl2-tiny-bf16 --type bf16              quantized weights back to floats
   deepseek-ts convert pytorch_model.bin model.safetensors`;
 
 const TYPES: Readonly<Record<string, WritableType>> = {
@@ -65,149 +58,23 @@ const TYPES: Readonly<Record<string, WritableType>> = {
   q4_0: "Q4_0",
 };
 
+const TORCH = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
+
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly type?: string;
+  readonly part?: "language";
   readonly keep: readonly NamedRule<WritableType>[];
   readonly force?: boolean;
 }
 
-/** A model's files, opened. */
-interface Source {
-  readonly config: JsonObject;
-  /** The text of its `config.json`; null if it came without one. */
-  readonly configText: string | null;
-  readonly language: LanguageConfig;
-  readonly weights: WeightSource;
-  /** Tokenizer metadata for a GGUF file of the model. */
-  tokenizer(): Promise<GgufMetadata | undefined>;
-  /** Tokenizer files for a folder of the model. */
-  files(): Promise<Record<string, string>>;
-  /** Files beside the weights that say how to use the model and have no place in GGUF. */
-  readonly companions: readonly string[];
-  close(): Promise<void>;
-}
-
-/** What a GGUF file of the model will lack, in words; null if that is nothing. */
-export function lostInGguf({
-  language,
-  weights,
-  companions,
-}: Pick<Source, "language" | "weights" | "companions">): string | null {
-  const extra = [...weights.names()].filter((name) => {
-    const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
-    return layer !== undefined && Number(layer) >= language.layers;
-  });
-  const parts = [...companions];
-  if (extra.length > 0) parts.unshift(`multi-token-prediction layers (${plural(extra.length, "tensor")})`);
-  return parts.length === 0
-    ? null
-    : `left out    ${parts.join(", ")}: GGUF has no place for ${parts.length > 1 || extra.length > 0 ? "them" : "it"}`;
-}
-
-async function openFolder({ tree }: ModelPlace): Promise<Source> {
-  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
-  try {
-    const { json, config } = checkpointConfig(checkpoint, noticeOnStderr);
-    return await folderSource(tree, checkpoint, json, config);
-  } catch (error) {
-    await checkpoint.close();
-    throw error;
-  }
-}
-
-async function folderSource(
-  tree: FileTree,
-  checkpoint: Checkpoint,
-  config: JsonObject,
-  language: LanguageConfig,
-): Promise<Source> {
-  // A vocabulary's size is used before its tensor is read.
-  const stored = modelWeights(checkpoint);
-  if (!stored.tiles) checkStored(language, stored, storageRule("f32"));
-  const { weights, close } = await folderWeights(tree, checkpoint);
-  const optional = async (path: string) => ((await tree.has(path)) ? await tree.readText(path) : null);
-  const generation = await optional("generation_config.json");
-  const advised =
-    generation === null ? null : parseJsonObject(generation, `${tree.name}/generation_config.json`);
-  const { eosTokenIds } = readGenerationConfig(advised, language.eosTokenIds);
-  const configText = await tree.readText("config.json");
-  return {
-    config,
-    configText: isConfigText(configText) ? configText : null,
-    language: { ...language, eosTokenIds },
-    weights,
-    async tokenizer() {
-      const json = await optional("tokenizer.json");
-      if (json === null) return undefined;
-      const settings = JSON.parse((await optional("tokenizer_config.json")) ?? "{}") as JsonObject;
-      const found = await folderTemplate(tree);
-      const named = typeof found === "string" ? { default: found } : (found ?? {});
-      const templates = Object.entries(named).map(([name, template]) => ({ name, template }));
-      return ggufTokenizerMetadata(json, { ...settings, chat_template: templates }, language.vocabSize);
-    },
-    files: async () => ({}),
-    companions: generation === null ? [] : ["generation_config.json"],
-    close,
-  };
-}
-
-/** The weights of a folder; saved tiles are opened as a model, which knows their blocks. */
-async function folderWeights(
-  tree: FileTree,
-  checkpoint: Checkpoint,
-): Promise<{ weights: WeightSource; close: () => Promise<void> }> {
-  const weights = modelWeights(checkpoint);
-  if (!weights.tiles) return { weights, close: () => checkpoint.close() };
-  await checkpoint.close();
-  const device = await createCpuDevice();
-  const model = await loadModel(tree, device, { dtype: "auto" });
-  const close = async () => {
-    model[Symbol.dispose]();
-    await device[Symbol.asyncDispose]();
-  };
-  return { weights: weightsOf(model), close };
-}
-
-async function openGgufPlace({ tree, gguf }: ModelPlace): Promise<Source> {
-  const file = await openGgufFiles(tree, gguf!);
-  try {
-    const config = ggufConfig(file);
-    const text = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
-    return {
-      config,
-      configText: originalConfig(file),
-      language: parseConfig(config),
-      weights: ggufWeights(file),
-      // Also a tokenizer that is not understood here stays what it is.
-      tokenizer: async () => new Map([...file.metadata].filter(([key]) => key.startsWith("tokenizer."))),
-      async files(): Promise<Record<string, string>> {
-        if (!file.metadata.has("tokenizer.ggml.tokens")) return {};
-        const { tokenizer, config: settings } = ggufTokenizerFiles(file);
-        return { "tokenizer.json": text(tokenizer), "tokenizer_config.json": text(settings) };
-      },
-      companions: [],
-      close: () => file.close(),
-    };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-/** The type nearest to how the weights are stored now. */
-function storedType({ torch_dtype: dtype, quantization_config: quantized }: JsonObject): WritableType {
-  if (isObject(quantized) && quantized.quant_method === TILED) return "Q8_0";
-  return dtype === "bfloat16" ? "BF16" : dtype === "float16" ? "F16" : "F32";
-}
-
 async function toGguf(
-  source: Source,
+  source: ModelSource,
   out: string,
   name: string,
   flags: Flags,
   place: FilePlaceOptions,
 ): Promise<number> {
-  const type = flags.type === undefined ? storedType(source.config) : TYPES[flags.type];
+  const type = flags.type === undefined ? source.stored : TYPES[flags.type];
   const line = new ProgressLine(process.stderr);
   const model: GgufModel = {
     weights: source.weights,
@@ -228,7 +95,7 @@ async function toGguf(
 }
 
 /** `config.json` of a folder made of a GGUF file: what the model had before, or what the file's metadata say. */
-function folderConfig({ config, configText, language }: Source, dtype: TorchDtype): JsonObject | string {
+function folderConfig({ config, configText, language }: ModelSource, dtype: TorchDtype): JsonObject | string {
   if (configText === null) return { ...config, torch_dtype: dtype };
   return changedConfig(configText, (written) => {
     setDtype(written, dtype);
@@ -238,12 +105,16 @@ function folderConfig({ config, configText, language }: Source, dtype: TorchDtyp
   });
 }
 
-async function toFolder(source: Source, out: string, flags: Flags, place: FilePlaceOptions): Promise<number> {
+async function toFolder(
+  source: ModelSource,
+  out: string,
+  flags: Flags,
+  place: FilePlaceOptions,
+): Promise<number> {
   const { weights } = source;
-  const type = (flags.type === undefined ? storedType(source.config) : TYPES[flags.type]) as
-    | "F32"
-    | "BF16"
-    | "F16";
+  const wanted = flags.type === undefined ? source.stored : TYPES[flags.type];
+  // Quantized weights become f32.
+  const type = wanted === "BF16" || wanted === "F16" ? wanted : "F32";
   const line = new ProgressLine(process.stderr);
   const width = type === "F32" ? 4 : 2;
   const sizes = [...weights.names()].map((name) => weights.shape(name).reduce((a, b) => a * b, width));
@@ -258,11 +129,10 @@ async function toFolder(source: Source, out: string, flags: Flags, place: FilePl
       }
     }),
   );
-  const torch = ({ F32: "float32", BF16: "bfloat16", F16: "float16" } as const)[type];
   try {
     const files = await source.files();
     const { totalSize } = await saveCheckpoint(await nodeFolderSink(out, place), entries, {
-      config: folderConfig(source, torch),
+      config: folderConfig(source, TORCH[type]),
       dtype: type,
       keepF32: (name) => name.endsWith("e_score_correction_bias"),
       files,
@@ -295,11 +165,60 @@ async function fileToSafetensors(path: string, out: string, flags: Flags): Promi
   return torchFileToSafetensors(path, out, place);
 }
 
-/** A folder of PyTorch files. @throws ConfigError for one that is safetensors already */
-async function folderToFolder({ tree, source }: ModelPlace, out: string, flags: Flags): Promise<number> {
+/** A folder of this program's with quantized weights, as one of floats under official names. */
+async function tilesToFolder(
+  { tree, source }: ModelPlace,
+  sees: boolean,
+  out: string,
+  flags: Flags,
+): Promise<number> {
+  const place = { force: flags.force, sources: [source.path] };
+  await checkFolderPlace(await realPlace(out), place);
+  await using device = await createCpuDevice();
+  const line = new ProgressLine(process.stderr);
+  const open = {
+    dtype: "auto",
+    progress: (done: number, total: number) => line.update({ stage: "load", done, total }),
+  } as const;
+  try {
+    using model = await (sees ? loadVisionModel : loadModel)(tree, device, open);
+    const type = (flags.type === undefined ? "F32" : TYPES[flags.type]) as "F32" | "BF16" | "F16";
+    const { totalSize } = await saveCheckpoint(await nodeFolderSink(out, place), floatEntries(model), {
+      config: changedConfig(await tree.readText("config.json"), (config) => {
+        setDtype(config, TORCH[type]);
+        config.delete("quantization_config");
+      }),
+      dtype: type,
+      keepF32: (name) => name.endsWith("e_score_correction_bias"),
+      files: await companions(tree),
+    });
+    return totalSize;
+  } finally {
+    line.clear();
+  }
+}
+
+function floatEntries(model: CausalLM | VisionLanguageModel): Iterable<SafetensorsEntry> {
+  if (model instanceof VisionLanguageModel) return visionEntries(model);
+  const weights = weightsOf(model);
+  return Array.from(weights.names(), (name) =>
+    f32Entry(name, weights.shape(name), async function* () {
+      for await (const { values } of weights.readF32(name)) yield values;
+    }),
+  );
+}
+
+/** A folder of PyTorch files, or of quantized weights. @throws ConfigError for one that is safetensors already */
+async function folderToFolder(model: ModelPlace, out: string, flags: Flags): Promise<number> {
+  const { tree, source } = model;
   const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
   try {
-    checkpointConfig(checkpoint, noticeOnStderr);
+    const json = configOf(checkpoint);
+    const sees = isVisionConfig(json);
+    const weights = modelWeights(checkpoint);
+    if (sees) visionCheckpointConfig(json, weights);
+    else checkpointConfig(checkpoint, noticeOnStderr);
+    if (weights.tiles) return await tilesToFolder(model, sees, out, flags);
     if (checkpoint.format !== "pytorch") {
       throw new ConfigError("a folder of safetensors can only be converted to GGUF", {
         where: out,
@@ -324,7 +243,14 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
   }
   const model = await openPlace(path, flags);
   const toFile = /\.gguf$/i.test(out);
-  if (model.gguf === null && !toFile) {
+  if (flags.part !== undefined && model.gguf !== null) {
+    throw new ConfigError("a GGUF file holds one part only", {
+      where: path,
+      name: "--part",
+      found: flags.part,
+    });
+  }
+  if (model.gguf === null && !toFile && flags.part === undefined) {
     saved(await folderToFolder(model, out, flags));
     return;
   }
@@ -334,7 +260,7 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
   const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
   // Before the work rather than after it.
   await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), place);
-  const source = await (model.gguf === null ? openFolder(model) : openGgufPlace(model));
+  const source = await (model.gguf === null ? openFolder(model, flags.part) : openGgufPlace(model));
   try {
     const bytes = await (toFile
       ? toGguf(source, out, model.name, flags, place)
@@ -352,8 +278,10 @@ export function convertCommand(): Command {
     .summary("convert between GGUF, PyTorch files and safetensors")
     .description(
       "Converts a model to a GGUF file for llama.cpp, a GGUF file to a folder in the Hugging Face layout, and PyTorch " +
-        "files (a folder with pytorch_model*.bin, or a single file) to safetensors. Weights are streamed; blocks of the " +
-        "same type are copied unchanged. GGUF has no place for multi-token-prediction layers: they are left out.",
+        "files (a folder with pytorch_model*.bin, or a single file) to safetensors; a folder of quantize becomes one of " +
+        "floats. Weights are streamed; blocks of the " +
+        "same type are copied unchanged. GGUF has no place for multi-token-prediction layers: they are left out; models that see " +
+        "give their language part only.",
     )
     .argument("<model>", `${MODEL_ARGUMENT}; or a single PyTorch file`)
     .argument("<out>", "output file (NAME.gguf, NAME.safetensors) or folder")
@@ -361,6 +289,9 @@ export function convertCommand(): Command {
       new Option("--type <type>", "weight format")
         .choices(Object.keys(TYPES))
         .default(undefined, "unchanged; to a folder, quantized weights as f32"),
+    )
+    .addOption(
+      new Option("--part <part>", "of a model that sees, the language model alone").choices(["language"]),
     )
     .option(
       "--keep <pattern=type>",
@@ -373,6 +304,9 @@ export function convertCommand(): Command {
     .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
       const toFile = /\.gguf$/i.test(out);
+      if (flags.part !== undefined && /\.safetensors$/i.test(out)) {
+        usageError(command, "--part needs a whole model: the output is a folder or a .gguf file");
+      }
       const block = flags.type === "q8_0" || flags.type === "q4_0";
       if (!toFile && (block || flags.keep.length > 0)) {
         usageError(
