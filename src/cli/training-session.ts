@@ -1,16 +1,20 @@
 /** Training as a person at a terminal sees it: preparation, the live view, Ctrl-C, and what it all took. */
 
+import type { Job, JobQueue } from "../jobs/job.ts";
 import type { RunConfig } from "../runs/config.ts";
-import { addRunJob, processRuns } from "../runs/jobs.ts";
-import type { Progress } from "../runs/preparation.ts";
+import { addRunJob, type PrepareEvent, processRuns } from "../runs/jobs.ts";
 import type { TrainingMemory } from "../runs/run.ts";
+import type { StagedConfig } from "../runs/staged/config.ts";
 import type { TrainEvent, TrainedRun, TrainingTask } from "../runs/training-thread.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
 import { runJob } from "./job-session.ts";
 import { LiveView, type Output } from "./live-view.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
-export function progressLine(out: Output): { progress: Progress; end(): void } {
+export function progressLine(out: Output): {
+  progress(stage: PrepareEvent["stage"], message: string): void;
+  end(): void;
+} {
   let stage = "";
   let last = "";
   let drawn = false;
@@ -37,10 +41,17 @@ export function progressLine(out: Output): { progress: Progress; end(): void } {
  * Selects and prepares the text below `folder` as the run `out`, telling `output` about it. Gives what the process should
  * exit with: 0, or the status of the signal that canceled the work, which then leaves nothing.
  */
-export async function prepare(
-  folder: string,
-  out: string,
-  config: RunConfig,
+export function prepare(folder: string, out: string, config: RunConfig, output: Output): Promise<number> {
+  return prepared((queue) => addRunJob(queue, "prepare", { folder, out, config }), output);
+}
+
+/** Checks model and data of a run in stages and makes its folder; otherwise as `prepare`. */
+export function prepareStages(out: string, config: StagedConfig, output: Output): Promise<number> {
+  return prepared((queue) => addRunJob(queue, "prepare-stages", { out, config }), output);
+}
+
+async function prepared(
+  add: (queue: JobQueue) => Promise<Job<PrepareEvent, unknown>>,
   output: Output,
 ): Promise<number> {
   const line = progressLine(output);
@@ -48,7 +59,7 @@ export async function prepare(
     const { exitCode } = await runJob(
       (queue) => {
         processRuns(queue);
-        return addRunJob(queue, "prepare", { folder, out, config });
+        return add(queue);
       },
       { onEvent: ({ stage, message }) => line.progress(stage, message) },
     );

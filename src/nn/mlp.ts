@@ -1,4 +1,5 @@
 /** The SiLU-gated feed-forward layer: `down(silu(gate x) * up x)`, gate and up stored as one matrix. */
+import { passesGradient } from "../tensor/ops/frozen-weights.ts";
 import { quantizedMlp } from "../tensor/ops/quantized-experts.ts";
 import { swiglu } from "../tensor/ops/swiglu.ts";
 import { isQuantized } from "../tensor/quantized.ts";
@@ -21,7 +22,7 @@ export class GatedMlp {
   forward(x: Tensor): Tensor {
     const { weight: gateUp } = this.#gateUp;
     const { weight: down } = this.#down;
-    if (isQuantized(gateUp) && isQuantized(down)) return quantizedMlp(x, gateUp, down); // [.., d]
+    if (isQuantized(gateUp) && isQuantized(down) && !passesGradient(x)) return quantizedMlp(x, gateUp, down); // [.., d]
     return this.#down.forward(swiglu(this.#gateUp.forward(x))); // [.., d]
   }
 }

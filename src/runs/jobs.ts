@@ -7,6 +7,8 @@ import type { Job, JobContext, JobQueue } from "../jobs/job.ts";
 import type { RunConfig } from "./config.ts";
 import { type PreparedRun, type Progress, prepareRun, selectTexts } from "./preparation.ts";
 import { type QuantizeEvent, type QuantizeResult, type QuantizeTask, quantizeModel } from "./quantize.ts";
+import type { StagedConfig } from "./staged/config.ts";
+import { prepareStaged } from "./staged/preparation.ts";
 import { type TrainEvent, type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
 
 export interface PrepareTask {
@@ -17,9 +19,15 @@ export interface PrepareTask {
   readonly config: RunConfig;
 }
 
+export interface PrepareStagesTask {
+  /** The run's folder, new. */
+  readonly out: string;
+  readonly config: StagedConfig;
+}
+
 /** A line of progress. */
 export interface PrepareEvent {
-  readonly stage: Parameters<Progress>[0];
+  readonly stage: Parameters<Progress>[0] | "data";
   readonly message: string;
 }
 
@@ -27,6 +35,8 @@ export interface PrepareEvent {
 export interface RunJobs {
   /** Canceled, it leaves no folder. */
   readonly prepare: { task: PrepareTask; event: PrepareEvent; result: PreparedRun };
+  /** Canceled, it leaves no folder. */
+  readonly "prepare-stages": { task: PrepareStagesTask; event: PrepareEvent; result: null };
   /**
    * Canceled, it finishes the step in progress, saves, and gives what it has: a `TrainedRun` that is not finished, from
    * which another job continues with the same bits.
@@ -45,9 +55,18 @@ async function prepare(
   return prepareRun(texts, out, config, progress, signal);
 }
 
+async function prepareStages(
+  { out, config }: PrepareStagesTask,
+  { emit, signal }: JobContext<PrepareEvent>,
+): Promise<null> {
+  await prepareStaged(config, out, (message) => emit({ stage: "data", message }), signal);
+  return null;
+}
+
 /** Lets `queue` do the work of this file, one job of a kind at a time: each uses all cores. */
 export function processRuns(queue: JobQueue): void {
   queue.process("prepare", prepare);
+  queue.process("prepare-stages", prepareStages);
   queue.process("train", (task: TrainingTask, { emit, signal }: JobContext<TrainEvent>) =>
     trainInThread(task, emit, signal),
   );

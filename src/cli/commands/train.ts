@@ -1,4 +1,4 @@
-/** `deepseek-ts train`: trains a model on a folder of text, or continues a run. */
+/** `deepseek-ts train`: trains a model on a folder of text or on conversations with images, or continues a run. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Command, Option } from "commander";
@@ -9,16 +9,26 @@ import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../..
 import { type ExampleTexts, exampleTexts } from "../../runs/example-texts.ts";
 import { readJson } from "../../runs/json-file.ts";
 import type { RunResult } from "../../runs/run.ts";
+import { FROZEN_FORMATS, isStaged, savedStaged } from "../../runs/staged/config.ts";
+import { stagedMemory } from "../../runs/staged/preparation.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
 import { evaluationText } from "../live-view.ts";
-import { prepare, quote, trainWithView } from "../training-session.ts";
-import { naturalNumber, positiveInteger, positiveNumber, usageError, withThreads } from "./options.ts";
+import { type StagesFlags, stagedConfig } from "../stages-options.ts";
+import { prepare, prepareStages, quote, trainWithView } from "../training-session.ts";
+import {
+  naturalNumber,
+  numberThat,
+  positiveInteger,
+  positiveNumber,
+  usageError,
+  withThreads,
+} from "./options.ts";
 
-interface TrainFlags {
+interface TrainFlags extends StagesFlags {
   readonly preset?: string;
   readonly config?: string;
   readonly out?: string;
@@ -43,7 +53,15 @@ Examples:
   deepseek-ts train src --preset v3-small --seconds 600
   deepseek-ts train notes --extensions md,txt --out runs/notes --steps 500
   deepseek-ts train src --config my.json            my.json: {"preset": "v2-small", "training": {"steps": 300}}
-  deepseek-ts train --resume runs/v3-small-1`;
+  deepseek-ts train --resume runs/v3-small-1
+
+Models that see, trained on conversations (JSON lines: {"image": "a.png", "conversations": [..]} or {"messages": [..]}):
+  deepseek-ts train --data pictures.jsonl --model deepseek-ai/deepseek-vl2-tiny --freeze vision,language
+  deepseek-ts train --data pictures.jsonl --model my-model --freeze vision --batch 4 --rate 1e-5 --steps 500
+  deepseek-ts train --stages stages.json --init my-config      my-config: config.json, tokenizer and processor, no weights
+  stages.json: [{"name": "aligner", "trained": ["projector"], "steps": 300, "mixture": [{"world": "questions"}]},
+                {"name": "all", "rates": {"vision": 0.1}, "steps": 900, "textShare": 0.3,
+                 "mixture": [{"data": "pictures.jsonl", "weight": 2}, {"world": "language"}]}]`;
 
 /** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that no process prepares. */
 export async function freeRunFolder(name: string): Promise<string> {
@@ -112,9 +130,61 @@ export function nextSteps(
   ].join("\n");
 }
 
+/** Where a model that sees is, and a command to try it. */
+function seenSteps(folder: string, { modelFolder }: Pick<RunResult, "modelFolder">): string {
+  return `saved     ${modelFolder}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
+}
+
+/** The settings of a run in stages, without what stands beside them in its file. */
+function savedSettings(json: unknown, path: string) {
+  const { fingerprints: _, ...saved } = json as Record<string, unknown>;
+  return savedStaged(saved, path);
+}
+
+const asksForStages = ({ data, stages, model, init }: StagesFlags) =>
+  [data, stages, model, init].some((flag) => flag !== undefined);
+
+const collect = (file: string, before: readonly string[] = []) => [...before, file];
+
+/** The options of models that see. */
+function withStages(command: Command): void {
+  command
+    .option(
+      "--data <file>",
+      "conversations to train a model that sees on, JSON lines; may be given several times",
+      collect,
+    )
+    .option("--images <folder>", "what paths of images are relative to (default: the data's folder)")
+    .option("--allow-absolute", "let images lie outside the data's folder")
+    .option("--model <model>", "model that sees to go on with: a folder or a name on the Hugging Face hub")
+    .option(
+      "--init <folder>",
+      "model that sees to begin with random weights: config.json, tokenizer, processor",
+    )
+    .option("--stages <file>", "stages of training, JSON (docs/training.md)")
+    .option(
+      "--freeze <parts>",
+      "parts to leave as they are: vision, projector, language, or names of weights",
+    )
+    .addOption(
+      new Option(
+        "--frozen <dtype>",
+        "storage of what is never trained (default: auto, as in the files)",
+      ).choices([...FROZEN_FORMATS]),
+    )
+    .addOption(new Option("--loss <what>", "what is learned (default: answers)").choices(["answers", "all"]))
+    .option("--batch <n>", "samples of a step (default: 8)", positiveInteger)
+    .option("--rate <r>", "peak learning rate (default: 2e-5, with --init 5e-4)", positiveNumber)
+    .option("--length <n>", "most tokens of a sample (default: 2048)", positiveInteger)
+    .option("--at-once <n>", "most tokens that run at once; larger batches run in pieces", positiveInteger)
+    .option("--text-share <f>", "share of steps of text alone, 0 to 1 (default: as in the data)", fraction);
+}
+
+const fraction = numberThat("a number from 0 to 1", (n) => n >= 0 && n <= 1);
+
 export function trainCommand(): Command {
   const command = new Command("train")
-    .summary("train a model on a folder of text")
+    .summary("train a model on a folder of text, or on pictures and conversations")
     .description(
       "Trains a tokenizer and a model on the text files of a folder. Everything goes into one run folder: settings, " +
         "tokens, metrics.jsonl, checkpoints, and finally the model in the Hugging Face layout. Ctrl-C saves and exits " +
@@ -151,6 +221,7 @@ export function trainCommand(): Command {
     .option("--seed <n>", "seed for data order, split and weights", naturalNumber)
     .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
     .option("--resume <folder>", "continue the run in this folder");
+  withStages(command);
   return withThreads(command)
     .addHelpText("after", flowing(examples))
     .action(async (folder: string | undefined, flags: TrainFlags) => {
@@ -164,7 +235,28 @@ export function trainCommand(): Command {
         }
         out = flags.resume;
         const path = join(out, "run.json");
-        checkMemory(savedConfig(await readJson(path), path).config, ignoreMemory);
+        const json = await readJson(path);
+        if (isStaged(json)) await stagedMemory(savedSettings(json, path), ignoreMemory);
+        else checkMemory(savedConfig(json, path).config, ignoreMemory);
+      } else if (asksForStages(flags)) {
+        const wrong =
+          folder ?? (["preset", "config", "extensions"] as const).find((name) => flags[name] !== undefined);
+        if (wrong !== undefined) {
+          usageError(command, `models that see are trained on --data or --stages; remove ${wrong}`);
+        }
+        if (flags.steps !== undefined && flags.seconds !== undefined) {
+          usageError(command, "--steps and --seconds are mutually exclusive");
+        }
+        const config = await stagedConfig(flags);
+        out = flags.out ?? (await freeRunFolder("vision"));
+        await checkFree(out);
+        stdout.write(`memory    ${await stagedMemory(config, flags.ignoreMemory)}\n`);
+        const stopped = await prepareStages(out, config, stdout);
+        if (stopped !== 0) {
+          process.exitCode = stopped;
+          return;
+        }
+        stdout.write(`run       ${out}\n`);
       } else {
         if (folder === undefined) usageError(command, "no folder given");
         if (flags.steps !== undefined && flags.seconds !== undefined) {
@@ -182,7 +274,10 @@ export function trainCommand(): Command {
         stdout.write(`run       ${out}\n`);
       }
       const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
-      if (result.finished) stdout.write(nextSteps(out, result, await exampleTexts(out)));
+      if (result.finished) {
+        const seen = isStaged(await readJson(join(out, "run.json")));
+        stdout.write(seen ? seenSteps(out, result) : nextSteps(out, result, await exampleTexts(out)));
+      }
       process.exitCode = result.exitCode;
     });
 }

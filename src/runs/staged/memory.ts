@@ -86,7 +86,7 @@ export function stagedMemoryText(estimate: StagedEstimate, machine: Machine): st
   const { total, weights, gradients, moments, activations, stage } = estimate;
   const short = total > machine.free ? ": close other programs, or it will be slow" : "";
   return (
-    `about ${formatBytes(total)} in stage ${stage} (weights ${formatBytes(weights)}, gradients ${formatBytes(gradients)}, ` +
+    `at most about ${formatBytes(total)} in stage ${stage} (weights ${formatBytes(weights)}, gradients ${formatBytes(gradients)}, ` +
     `moments ${formatBytes(moments)}, activations ${formatBytes(activations)}); ${formatBytes(machine.free)} of ` +
     `${formatBytes(machine.total)} are free${short}`
   );

@@ -351,7 +351,7 @@ describe("what cannot be trained", () => {
 
   it("says how much memory it takes, and refuses what is not there", async () => {
     expect(await stagedMemory(settings("vl2", [stage()]))).toMatch(
-      /^about .* in stage only \(weights .*moments/,
+      /^at most about .* in stage only \(weights .*moments/,
     );
     await expect(stagedMemory({ ...settings("vl2", [stage()]), tokensAtOnce: 1e8 })).rejects.toThrow(
       /one WebAssembly memory/,

@@ -256,9 +256,11 @@ export class StagedRun implements AsyncDisposable {
 
   #tellStage(events: RunEvents): void {
     const { stages } = this.#config;
-    const { name, trained = ["everything"] } = stages[this.#stage];
+    const { name, trained = ["everything"], rates = {} } = stages[this.#stage];
+    const frozen = Object.keys(rates).filter((part) => rates[part] === 0);
+    const but = frozen.length > 0 ? ` but ${frozen.join(", ")}` : "";
     const at = stages.length > 1 ? `${this.#stage + 1} of ${stages.length}: ` : "";
-    events.onNotice?.(`stage     ${at}${name}, trained: ${trained.join(", ")}`);
+    events.onNotice?.(`stage     ${at}${name}, trained: ${trained.join(", ")}${but}`);
   }
 
   /** Trains to the end of the stage. @returns the last step that was saved */

@@ -5,6 +5,7 @@
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";
 import { sameShape, type Tensor } from "../tensor.ts";
+import { frozenGroupedLinear, passesGradient } from "./frozen-weights.ts";
 import { groupedLinear } from "./grouped-matmul.ts";
 import { quantizedExperts } from "./quantized-experts.ts";
 import { combineRows, type ExpertPlan, expertPlan, gatherRows, type Routing } from "./routing.ts";
@@ -23,8 +24,9 @@ export function experts(
   down: Weight,
 ): { output: Tensor; plan: ExpertPlan } {
   const where = "experts";
-  if (isQuantized(gateUp) && isQuantized(down)) return quantizedExperts(x, { ids, weights }, gateUp, down);
-  if (isQuantized(gateUp) || isQuantized(down)) {
+  const quantized = isQuantized(gateUp) && isQuantized(down);
+  if (quantized && !passesGradient(x, weights)) return quantizedExperts(x, { ids, weights }, gateUp, down);
+  if (!quantized && (isQuantized(gateUp) || isQuantized(down))) {
     throw new ShapeError("quantized and float expert weights are mixed", { where });
   }
   if (down.shape.length !== 3) {
@@ -54,7 +56,11 @@ export function experts(
   }
   const plan = expertPlan(ids, count);
   const rows = gatherRows(x, plan); // [N K, d]
-  const hidden = swiglu(groupedLinear(rows, plan.offsets, gateUp)); // [N K, f]
-  const output = combineRows(groupedLinear(hidden, plan.offsets, down), weights, plan); // [N, d]
+  const product = (input: Tensor, weight: Weight) =>
+    isQuantized(weight)
+      ? frozenGroupedLinear(input, plan.offsets, weight)
+      : groupedLinear(input, plan.offsets, weight);
+  const hidden = swiglu(product(rows, gateUp)); // [N K, f]
+  const output = combineRows(product(hidden, down), weights, plan); // [N, d]
   return { output, plan };
 }

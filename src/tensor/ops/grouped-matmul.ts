@@ -45,6 +45,29 @@ const outerKernel = defineKernel({
 });
 
 /**
+ * y rows of each group g = x W[g]^T, or x W[g] if `back`, in place or added: no gradient, nothing checked. Rows outside the
+ * groups of `offsets` stay as they are.
+ */
+export function groupedInto(
+  x: Tensor,
+  offsets: Tensor,
+  weight: Tensor,
+  y: Tensor,
+  back: boolean,
+  accumulate: 0 | 1,
+): void {
+  const [groups, n, k] = weight.shape;
+  const rows = x.shape[0];
+  const dtype = dtypeCode(weight.dtype);
+  const sizes = back ? { n: k, k: n, rowB: k, columnB: 1 } : { n, k, rowB: 1, columnB: k };
+  groupedKernel.run(
+    x.device,
+    { a: x, offsets, b: weight, c: y },
+    { groups, ...sizes, groupB: n * k, dtype, accumulate, rows },
+  );
+}
+
+/**
  * x W[g]^T for the rows of each group g: x [rows, k] f32 sorted by group, offsets i32 [groups + 1] (group g has
  * rows offsets[g] to offsets[g + 1]; the last is `rows`), weight [groups, n, k] float; result [rows, n]. A group
  * without rows has a weight gradient of exact zeros. The weight gets a gradient only if it is f32.

@@ -4,15 +4,16 @@ import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
 import type { Backward, Tensor } from "../tensor.ts";
 import { columnSums } from "./column-sums.ts";
+import { frozenLinear, passesGradient } from "./frozen-weights.ts";
 import { type Activation, gelu } from "./gelu.ts";
 import { checkBias, matmulInto } from "./matmul.ts";
-import { quantizedLinear } from "./quantized-linear.ts";
+import { checkQuantized, quantizedLinear } from "./quantized-linear.ts";
 
 /**
  * activation(x W^T + bias): x [.., k] f32, weight [n, k] float or quantized, bias [n] f32 or none, result [.., n]. Bias
  * and activation are applied in the product, without another pass over the result; only while a gradient is recorded
  * the activation is an op of its own, since its gradient needs its input. The weight gets a gradient only if it is f32;
- * through quantized weights there is none at all. @throws ShapeError
+ * through a quantized one gradients pass to the input. @throws ShapeError
  */
 export function linear(
   x: Tensor,
@@ -20,7 +21,12 @@ export function linear(
   bias: Tensor | null = null,
   activation: Activation | null = null,
 ): Tensor {
-  if (isQuantized(weight)) return quantizedLinear(x, weight, { bias, activation });
+  if (isQuantized(weight)) {
+    if (!passesGradient(x, ...(bias ? [bias] : []))) return quantizedLinear(x, weight, { bias, activation });
+    checkQuantized(x, weight);
+    const y = frozenLinear(x, weight, bias);
+    return activation ? gelu(y, activation) : y;
+  }
   const k = x.shape.at(-1);
   if (weight.shape.length !== 2 || k !== weight.shape[1]) {
     throw new ShapeError("weight and input differ in their last axis", {

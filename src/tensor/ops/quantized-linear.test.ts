@@ -221,7 +221,7 @@ describe.each(formats)("products with %s weights", (format) => {
       quantizedLinear(x, weight);
       x.requiresGrad = true;
       using _tape = new Tape(device);
-      expect(() => linear(x, weight)).toThrow(ShapeError);
+      expect(() => quantizedLinear(x, weight)).toThrow(ShapeError);
       expect(() => linear(device.zeros([1, 5]) as Tensor, weight)).toThrow(ShapeError);
     }
     expect(device.backend.memory().buffers).toBe(before);

@@ -139,22 +139,26 @@ export function quantizedMatmulInto(
   }
 }
 
+/** @throws ShapeError if input and weight do not fit */
+export function checkQuantized(x: Tensor, weight: QuantizedTensor): void {
+  const k = x.shape.at(-1);
+  if (weight.shape.length === 2 && k === weight.columns) return;
+  throw new ShapeError("weight and input differ in their last axis", {
+    where: "quantizedLinear",
+    expected: `[n, ${k}]`,
+    found: weight.shape,
+  });
+}
+
 /** x W^T, then the epilogue: x [.., k] f32, weight [n, k] quantized, result [.., n]. @throws ShapeError */
 export function quantizedLinear(
   x: Tensor,
   weight: QuantizedTensor,
   epilogue: Epilogue | null = null,
 ): Tensor {
-  const where = "quantizedLinear";
-  const k = x.shape.at(-1);
-  if (weight.shape.length !== 2 || k !== weight.columns) {
-    throw new ShapeError("weight and input differ in their last axis", {
-      where,
-      expected: `[n, ${k}]`,
-      found: weight.shape,
-    });
-  }
-  refuseGradient(where, x, ...(epilogue?.bias ? [epilogue.bias] : []));
+  checkQuantized(x, weight);
+  const k = weight.columns;
+  refuseGradient("quantizedLinear", x, ...(epilogue?.bias ? [epilogue.bias] : []));
   const lead = x.shape.slice(0, -1);
   const m = lead.reduce((size, each) => size * each, 1);
   const n = weight.rows;
