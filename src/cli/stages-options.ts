@@ -31,6 +31,7 @@ export interface StagesFlags {
   readonly length?: number;
   readonly atOnce?: number;
   readonly textShare?: number;
+  readonly saveEvery?: number;
   readonly steps?: number;
   readonly seconds?: number;
   readonly seed?: number;
@@ -165,7 +166,7 @@ export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
     sequenceLength,
     tokensAtOnce: atOnce ?? Math.max(sequenceLength, Math.min(4096, Math.floor(LOGITS / vocabSize))),
     stages,
-    saveEvery: 200,
+    saveEvery: flags.saveEvery ?? 200,
     keep: 2,
   } satisfies StagedConfig;
   checkStaged(config, file ?? "train");

@@ -177,6 +177,7 @@ function withStages(command: Command): void {
     .option("--rate <r>", "peak learning rate (default: 2e-5, with --init 5e-4)", positiveNumber)
     .option("--length <n>", "most tokens of a sample (default: 2048)", positiveInteger)
     .option("--at-once <n>", "most tokens that run at once; larger batches run in pieces", positiveInteger)
+    .option("--save-every <n>", "steps between saved states (default: 200)", positiveInteger)
     .option("--text-share <f>", "share of steps of text alone, 0 to 1 (default: as in the data)", fraction);
 }
 
