@@ -59,9 +59,7 @@ Models that see, trained on conversations (JSON lines: {"image": "a.png", "conve
   deepseek-ts train --data pictures.jsonl --model deepseek-ai/deepseek-vl2-tiny --freeze vision,language
   deepseek-ts train --data pictures.jsonl --model my-model --freeze vision --batch 4 --rate 1e-5 --steps 500
   deepseek-ts train --stages stages.json --init my-config      my-config: config.json, tokenizer and processor, no weights
-  stages.json: [{"name": "aligner", "trained": ["projector"], "steps": 300, "mixture": [{"world": "questions"}]},
-                {"name": "all", "rates": {"vision": 0.1}, "steps": 900, "textShare": 0.3,
-                 "mixture": [{"data": "pictures.jsonl", "weight": 2}, {"world": "language"}]}]`;
+  stages.json: [{"name": "all", "rates": {"vision": 0.1}, "steps": 900, "mixture": [..]}], see docs/training.md`;
 
 /** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that no process prepares. */
 export async function freeRunFolder(name: string): Promise<string> {

@@ -6,10 +6,12 @@ import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { stageFolder } from "../../files/folder-sink.ts";
 import { makeFolder } from "../../files/temporary.ts";
 import { parseVisionConfig } from "../../models/vision-architectures.ts";
+import type { VisionLanguageModel } from "../../models/vision-language.ts";
 import type { StorageRule } from "../../nn/storage.ts";
-import { FormatError } from "../../tensor/errors.ts";
+import { ConfigError, FormatError } from "../../tensor/errors.ts";
+import { groupRates } from "../../train/rates.ts";
 import { writeJson, writeText } from "../json-file.ts";
-import { checkStaged, type StagedConfig } from "./config.ts";
+import { checkStaged, type StageConfig, type StagedConfig } from "./config.ts";
 import { LessonMaker } from "./lessons.ts";
 import { checkStagedMemory } from "./memory.ts";
 import {
@@ -41,6 +43,22 @@ export async function stagedMemory(config: StagedConfig, force = false): Promise
   return checkStagedMemory(model, config, storage, force);
 }
 
+/** Refuses steps of text alone where nothing that reads it is trained: they would fail when they come. */
+function checkText(model: VisionLanguageModel, stage: StageConfig): void {
+  const { name, grouped = true, textShare } = stage;
+  if (!grouped || textShare === 0) return;
+  const rates = groupRates(model, stage, { where: `stage ${name}` });
+  const language = [...model.language.parameters.groups()];
+  if (language.some((group) => group.trained && rates(group) > 0)) return;
+  throw new ConfigError("text alone teaches nothing where the language model is frozen", {
+    where: `stage ${name}`,
+    name: "mixture",
+    expected: "sources of images",
+    found: "samples of text alone",
+    hint: "Set textShare to 0, or train a part of the language model.",
+  });
+}
+
 /**
  * Checks settings, model and every line of the data, and makes the run's folder.
  * @throws ConfigError, FormatError naming the setting, or file, line and field; the signal's reason
@@ -66,6 +84,7 @@ export async function prepareStaged(
   }
   const lessons = new LessonMaker(await folderReader(folder, model, config.sequenceLength));
   const fingerprints: Record<string, string> = {};
+  const withText = new Set<string>();
   for (const { mixture } of config.stages) {
     for (const entry of mixture) {
       const key = sourceKey(entry);
@@ -73,7 +92,12 @@ export async function prepareStaged(
       const options = { lessons, seed: config.seed, checkLengths: true, onProgress, signal };
       await using source = await openSource(entry, options);
       fingerprints[key] = source.fingerprint;
+      if (source.parts.some((part) => part.source.modality === "text")) withText.add(key);
     }
+  }
+  for (const stage of config.stages) {
+    if (stage.mixture.some((entry) => entry.weight !== 0 && withText.has(sourceKey(entry))))
+      checkText(model, stage);
   }
   const staged = await stageFolder(out, { kind: "run" });
   try {

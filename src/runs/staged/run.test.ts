@@ -326,6 +326,11 @@ describe("what cannot be trained", () => {
       /data\.jsonl line 1: the conversation is too long; expected: at most 20 tokens.*--length/,
     ],
     [
+      "text where the language model is frozen",
+      () => ({ stages: [stage({ trained: ["projector"] })] }),
+      /stage only: text alone teaches nothing.*textShare to 0/,
+    ],
+    [
       "longer samples than the model reads",
       () => ({ sequenceLength: 5000, stages: [stage()] }),
       /at most 1024/,
