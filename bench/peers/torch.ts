@@ -1,7 +1,6 @@
 /** Runs `train_torch.py` as a child process that trains on command, so that rounds of both sides can alternate. */
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { startChild } from "./child.ts";
 
 /** What the peer says of itself before its first step. */
 export interface PeerDescription {
@@ -37,33 +36,10 @@ export interface Peer extends AsyncDisposable {
 /** Starts the peer with the program `python`; its warm-up is over when this resolves. @throws Error if it ends early */
 export async function startPeer(python: string, options: readonly string[]): Promise<Peer> {
   const script = fileURLToPath(new URL("train_torch.py", import.meta.url));
-  const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...env } = process.env;
-  const child = spawn(python, [script, "--serve", ...options], { env, stdio: ["pipe", "pipe", "pipe"] });
-  let complaints = "";
-  child.stderr.on("data", (chunk) => {
-    complaints = (complaints + chunk).slice(-2000);
-  });
-  const closed = new Promise<never>((_, reject) => {
-    child.once("error", reject);
-    child.once("close", (code) => reject(new Error(`the peer ended with code ${code}: ${complaints}`)));
-  });
-  // Only a pending wait needs to be told.
-  closed.catch(() => undefined);
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const answer = async () => {
-    const { value, done } = await Promise.race([lines.next(), closed]);
-    return done ? closed : JSON.parse(value);
-  };
-  const description: PeerDescription = await answer();
+  const child = await startChild<PeerDescription>(python, [script, "--serve", ...options]);
   return {
-    description,
-    steps: async (count) => {
-      child.stdin.write(`${count}\n`);
-      return answer();
-    },
-    [Symbol.asyncDispose]: async () => {
-      child.stdin.end();
-      await closed.catch(() => undefined);
-    },
+    description: child.description,
+    steps: (count) => child.ask<PeerSteps>(`${count}`),
+    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
   };
 }
