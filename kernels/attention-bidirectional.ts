@@ -31,8 +31,14 @@ import {
 } from "./attention-window";
 import { nextUnit, scratch } from "./runtime";
 
-/** Most queries of a unit, and fewest if there are few units. */
-const MOST_ROWS: i32 = 208;
+/**
+ * Most queries of a unit: keys and values, whose rows lie on pages of their own, are copied once per unit. Heads wider than
+ * `ROOM` allows take the lesser number, so that a unit stays in the second-level cache. Fewest if there are few units.
+ */
+const MOST_ROWS: i32 = 592;
+const WIDE_ROWS: i32 = 208;
+/** Floats of a unit's queries. */
+const ROOM: i32 = 53248;
 const FEWEST_ROWS: i32 = 48;
 /** Units wanted: enough for threads of unequal speed to end together. */
 const UNITS_WANTED: i32 = 16;
@@ -70,7 +76,8 @@ export function attention_bidirectional(a: usize): void {
   const keys = windowHeight * windowWidth;
   const windows = windowCount();
   const enough = min(ceilDiv(keys, FEWEST_ROWS), ceilDiv(UNITS_WANTED, batch * windows * heads));
-  const blocks = max(ceilDiv(keys, MOST_ROWS), enough);
+  const most = min(MOST_ROWS, max(WIDE_ROWS, (ROOM / width) & ~15));
+  const blocks = max(ceilDiv(keys, most), enough);
   const rows = (ceilDiv(keys, blocks) + 15) & ~15;
 
   // Blocks of about equal size, in whole tiles.
