@@ -11,10 +11,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { nodeFileSink } from "../../src/checkpoint/node-files.ts";
-import { f32Entry, writeSafetensors } from "../../src/checkpoint/safetensors-writer.ts";
 import { withTemporaryFolder } from "../../src/files/temporary.ts";
-import { weightsOf } from "../../src/nn/model-weights.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import type { StorageFormat } from "../../src/nn/storage.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
@@ -29,6 +26,7 @@ import {
   samOperations,
   siglipOperations,
   towerConfigs,
+  writeTower,
 } from "../support/towers.ts";
 import { type Child, startChild } from "./child.ts";
 
@@ -184,13 +182,7 @@ async function compare(
   const [weights, picture, output, graph] = ["tower.safetensors", "pixels", "output", "tower.onnx"].map(
     (file) => join(folder, file),
   );
-  const source = weightsOf(tower);
-  const entries = [...source.names()].map((each) =>
-    f32Entry(each, source.shape(each), async function* () {
-      for await (const { values } of source.readF32(each)) yield values;
-    }),
-  );
-  await writeSafetensors(await nodeFileSink(weights), entries);
+  await writeTower(tower, weights);
   await writeFile(picture, (await pixels.data()) as Float32Array);
   const runners: Runner[] = [];
   const add = (name: string, once: () => Promise<Times>) =>

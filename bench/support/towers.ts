@@ -2,10 +2,13 @@
  * The towers and projectors of the released models at their real sizes with random weights, and what one image costs them:
  * operations to hold against the inner loop's peak.
  */
+import { nodeFileSink } from "../../src/checkpoint/node-files.ts";
+import { f32Entry, writeSafetensors } from "../../src/checkpoint/safetensors-writer.ts";
 import type { Json } from "../../src/models/config-reader.ts";
 import { parseVisionConfig } from "../../src/models/vision-architectures.ts";
 import type { VisionLanguageConfig } from "../../src/models/vision-config.ts";
 import { type VisionPresetName, visionPresets } from "../../src/models/vision-presets.ts";
+import { weightsOf } from "../../src/nn/model-weights.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import { allocateModule, describeModule, type ParameterScope } from "../../src/nn/scope.ts";
 import type { StorageFormat, StorageRule } from "../../src/nn/storage.ts";
@@ -135,6 +138,17 @@ export const makeHybrid = (device: Device, config: HybridConfig, format: Storage
 
 export const makeProjector = (device: Device, config: ProjectorConfig, format: StorageFormat) =>
   made(device, format, (scope) => new Projector(scope, config));
+
+/** Writes a tower's f32 weights under official names. */
+export async function writeTower(tower: { readonly parameters: Parameters }, path: string): Promise<void> {
+  const source = weightsOf(tower);
+  const entries = [...source.names()].map((each) =>
+    f32Entry(each, source.shape(each), async function* () {
+      for await (const { values } of source.readF32(each)) yield values;
+    }),
+  );
+  await writeSafetensors(await nodeFileSink(path), entries);
+}
 
 /** Pixels `[views, side, side, 3]` in [-1, 1]. */
 export function randomPixels(device: Device, views: number, side: number): Tensor {
