@@ -61,6 +61,8 @@ const cases: Case[] = [
   // The widest heads, and with them the largest tables that fit a thread's scratch memory.
   { B: 1, grid: [2, 83], H: 1, D: 1024, relative: true },
   { B: 9, grid: [9, 9], window: [2, 2], H: 3, D: 10 },
+  // Enough heads for units of the most queries.
+  { B: 1, grid: [1, 593], H: 16, D: 2 },
 ];
 
 describe("bidirectional attention on every backend", () => {
