@@ -19,7 +19,7 @@ import { parseVisionConfig } from "../src/models/vision-architectures.ts";
 import { VisionLanguageModel } from "../src/models/vision-language.ts";
 import { visionPresets } from "../src/models/vision-presets.ts";
 import { allocateModule } from "../src/nn/scope.ts";
-import type { StorageFormat } from "../src/nn/storage.ts";
+import { type StorageFormat, storageRule } from "../src/nn/storage.ts";
 import { type CpuBackend, createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { Random } from "../src/tensor/random.ts";
 import { type Device, Scope, type Tensor } from "../src/tensor/tensor.ts";
@@ -43,7 +43,6 @@ import {
   siglipOperations,
   towerConfigs,
   towerOperations,
-  towerStorage,
 } from "./support/towers.ts";
 
 export const name = "vision";
@@ -244,17 +243,8 @@ async function firstToken(
   ratios: Record<string, number>,
 ): Promise<void> {
   const config = parseVisionConfig({ ...(visionPresets["deepseek-vl2-tiny"] as Record<string, never>) });
-  const seeing = towerStorage(format);
-  const model = allocateModule(
-    device,
-    (spec) =>
-      spec.key.startsWith("language.")
-        ? spec.role === undefined || spec.role === "experts"
-          ? "q4"
-          : "q8"
-        : seeing(spec),
-    (scope) => new VisionLanguageModel(scope, config),
-  );
+  const storage = storageRule("q4", format);
+  const model = allocateModule(device, storage, (scope) => new VisionLanguageModel(scope, config));
   using _model = model;
   model.parameters.initialize(new Random(1), 0.02);
   fillRandomly(model.tower.parameters, 1);
