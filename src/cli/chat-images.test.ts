@@ -33,7 +33,10 @@ const encoder = () =>
     {
       device,
       imageTokens: () => 2,
-      encodeViews: () => device.zeros([1, 2, 4]),
+      // biome-ignore lint/correctness/useYield: it has no layers
+      *encodeViewsByLayer() {
+        return device.zeros([1, 2, 4]);
+      },
       arrange: (views) => [reshape(views, [2, 4])],
     },
     { side: 1, tiles: () => [0, 0], views: async (image) => [image], pixels: () => new Float32Array(3) },

@@ -43,9 +43,9 @@ function open(kind: "vl" | "vl2", options = {}) {
     device,
     imageTokens: vision!.model.imageTokens.bind(vision!.model),
     arrange: vision!.model.arrange.bind(vision!.model),
-    encodeViews(pixels: Tensor) {
+    encodeViewsByLayer(pixels: Tensor) {
       seen.push(pixels.shape[0]);
-      return vision!.model.encodeViews(pixels);
+      return vision!.model.encodeViewsByLayer(pixels);
     },
   };
   const images = new ImageEncoder(watched, () => vision!.imageProcessor(), options);

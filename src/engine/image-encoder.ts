@@ -19,8 +19,8 @@ export interface ImageModel {
   readonly device: Device;
   /** Tokens of an image of so many tiles. */
   imageTokens(tiles: readonly [across: number, down: number]): number;
-  /** Views `[1, side, side, 3]` f32 to their tokens, `[1, N, d]`. */
-  encodeViews(pixels: Tensor): Tensor;
+  /** Views `[1, side, side, 3]` f32 to their tokens, `[1, N, d]`, with a pause before each layer. */
+  encodeViewsByLayer(pixels: Tensor): Generator<void, Tensor, void>;
   /** Tokens of images, `[n, d]` each, from those of their views, `[views, N, d]`. */
   arrange(views: Tensor, tiles: readonly (readonly [across: number, down: number])[]): Tensor[];
 }
@@ -183,8 +183,8 @@ export class ImageEncoder implements Disposable {
   }
 
   /**
-   * Encodes the images of a whole conversation, in its order; the results are the caller's. Between views, and while
-   * others are encoded, other work runs. @throws ImageError, ConfigError, the signal's reason
+   * Encodes the images of a whole conversation, in its order; the results are the caller's. Between views and
+   * layers other work runs. @throws ImageError, ConfigError, the signal's reason
    */
   async encode(images: readonly ImagePart[], signal?: AbortSignal): Promise<EncodedImage[]> {
     const steps = this.encodeSteps(images, signal);
@@ -277,7 +277,8 @@ export class ImageEncoder implements Disposable {
         signal?.throwIfAborted();
         const shape = [1, view.height, view.width, 3];
         const pixels = processor.pixels(view);
-        seen.push(device.inference(() => this.#model.encodeViews(device.tensor(pixels, shape))));
+        using tensor = device.unscoped(() => device.tensor(pixels, shape));
+        seen.push(await withPauses(this.#model.encodeViewsByLayer(tensor), signal));
       }
       const embeddings = device.inference(() => this.#model.arrange(joined(seen), [tiles])[0]);
       const result = handle(embeddings, hash);
@@ -306,6 +307,26 @@ async function unlessAborted(ready: Promise<void>, signal: AbortSignal | undefin
   await Promise.race([ready, abort]);
   signal?.removeEventListener("abort", wake);
   signal?.throwIfAborted();
+}
+
+/** Milliseconds of work after which others get a turn. */
+const TURN_MS = 50;
+
+/** Work to its end, with turns for others at its pauses. @throws the signal's reason */
+async function withPauses<T>(work: Generator<void, T, void>, signal: AbortSignal | undefined): Promise<T> {
+  let since = performance.now();
+  try {
+    for (;;) {
+      const { done, value } = work.next();
+      if (done) return value;
+      if (performance.now() - since < TURN_MS) continue;
+      await yieldToEventLoop();
+      signal?.throwIfAborted();
+      since = performance.now();
+    }
+  } finally {
+    work.return(undefined as never);
+  }
 }
 
 function choiceOf({ maxTiles }: ImagePart, images: number): ViewChoice {

@@ -49,6 +49,35 @@ const hybrid = {
 };
 
 describe("a hybrid model", () => {
+  it("sees the same with pauses between layers, and frees what it holds where it is given up", async () => {
+    const config = parseVisionConfig(hybrid);
+    using model = allocateModule(device, "f32", (scope) => new VisionLanguageModel(scope, config));
+    model.parameters.initialize(new Random(5), 0.3);
+    const random = new Random(6);
+    const side = model.imageSize;
+    using pixels = device.tensor(
+      Float32Array.from({ length: side ** 2 * 3 }, () => random.uniform()),
+      [1, side, side, 3],
+    );
+    using whole = device.inference(() => model.encodeViews(pixels));
+    const { buffers } = device.backend.memory();
+    const steps = model.encodeViewsByLayer(pixels);
+    let pauses = 0;
+    let next = steps.next();
+    for (; !next.done; next = steps.next()) pauses++;
+    // Three layers and what follows them, and two of the other tower.
+    expect(pauses).toBe(3 + 1 + 2);
+    expect(await next.value.data()).toEqual(await whole.data());
+    next.value.dispose();
+    expect(device.backend.memory().buffers).toBe(buffers);
+    for (const stop of [1, 3, 4, pauses]) {
+      const given = model.encodeViewsByLayer(pixels);
+      for (let i = 0; i < stop; i++) given.next();
+      given.return(undefined as never);
+      expect(device.backend.memory().buffers).toBe(buffers);
+    }
+  });
+
   it("trains whole: gradients of all that runs, and of nothing else, agree with differences", async () => {
     const config = parseVisionConfig(hybrid);
     using model = allocateModule(device, "f32", (scope) => new VisionLanguageModel(scope, config));

@@ -12,7 +12,7 @@ import type { WeightSource } from "../nn/weight-source.ts";
 import { ShapeError } from "../tensor/errors.ts";
 import { embedding } from "../tensor/ops/embedding.ts";
 import { concat, reshape, split } from "../tensor/ops/reshape.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { contentHash } from "../vision/content-hash.ts";
 import { HybridTower } from "../vision/hybrid.ts";
 import { Projector } from "../vision/projector.ts";
@@ -103,21 +103,35 @@ export class VisionLanguageModel implements Disposable {
 
   /** pixels `[views, side, side, 3]` to tokens of each view, `[views, N, d]`. @throws ShapeError */
   encodeViews(pixels: Tensor, capture: Capture | null = null): Tensor {
-    const side = this.imageSize;
-    const [, height, width, channels] = pixels.shape;
-    if (pixels.shape.length !== 4 || height !== side || width !== side || channels !== 3) {
-      throw new ShapeError("views of another size", {
-        where: "VisionLanguageModel",
-        expected: `[views, ${side}, ${side}, 3]`,
-        found: pixels.shape,
-      });
-    }
+    this.#checkViews(pixels);
     return pixels.device.tidy(() => {
       const { tower } = this;
       // A tower inside a hybrid one may be frozen alone: it looks after itself.
       const seen = unlessFrozen(tower.parameters, pixels, () => tower.forward(pixels, capture));
       return this.projector.forward(seen, capture);
     });
+  }
+
+  #checkViews({ shape }: Tensor): void {
+    const side = this.imageSize;
+    const [, height, width, channels] = shape;
+    if (shape.length === 4 && height === side && width === side && channels === 3) return;
+    throw new ShapeError("views of another size", {
+      where: "VisionLanguageModel",
+      expected: `[views, ${side}, ${side}, 3]`,
+      found: shape,
+    });
+  }
+
+  /** `encodeViews` without gradients, with a pause before each layer; the result is the caller's. @throws ShapeError */
+  *encodeViewsByLayer(pixels: Tensor): Generator<void, Tensor, void> {
+    this.#checkViews(pixels);
+    const seen = yield* this.tower.forwardByLayer(pixels);
+    try {
+      return pixels.device.inference(() => this.projector.forward(seen)); // [views, N, d]
+    } finally {
+      disposeAll(seen);
+    }
   }
 
   /**

@@ -8,7 +8,7 @@ import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import { resize } from "../tensor/ops/resize.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { SamTower } from "./sam.ts";
 import { SiglipTower } from "./siglip.ts";
 import type { HybridConfig, MeanAndStd } from "./tower-config.ts";
@@ -61,6 +61,25 @@ export class HybridTower {
       const { highPixels, lowPixels } = this.config;
       return this.encode(normalized(pixels, highPixels), normalized(small, lowPixels), capture);
     });
+  }
+
+  /** `forward` without gradients, with a pause before each layer; the result is the caller's. @throws ShapeError */
+  *forwardByLayer(pixels: Tensor): Generator<void, { readonly high: Tensor; readonly low: Tensor }, void> {
+    const { highPixels, lowPixels } = this.config;
+    const inputs = pixels.device.inference(() => ({
+      high: normalized(pixels, highPixels),
+      low: normalized(this.lowImage(pixels), lowPixels),
+    }));
+    let high: Tensor | null = null;
+    try {
+      high = yield* this.high.forwardByLayer(inputs.high);
+      const low = yield* this.low.forwardByLayer(inputs.low);
+      const tokens = { high, low };
+      high = null;
+      return tokens;
+    } finally {
+      disposeAll([inputs, high]);
+    }
   }
 
   /** As `forward`, of the two images that the towers read, both normalized. */

@@ -15,7 +15,7 @@ import { add } from "../tensor/ops/elementwise.ts";
 import { multiply } from "../tensor/ops/multiply.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
 import { resize } from "../tensor/ops/resize.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { PatchEmbedding } from "./patch-embedding.ts";
 import { PositionTable } from "./position-table.ts";
 import { EPSILON, type Normed } from "./siglip.ts";
@@ -115,6 +115,39 @@ export class SamTower {
     });
     this.#detail = own.vector("hd_alpha_downsamples", 1, { initial: "zeros" });
     this.parameters = own.parameters;
+  }
+
+  /** `forward` without gradients, with a pause before each layer; the result is the caller's. @throws ShapeError */
+  *forwardByLayer(pixels: Tensor): Generator<void, Tensor, void> {
+    const { device } = pixels;
+    const [first] = this.config.globalLayers;
+    let normed: { readonly sum: Tensor; readonly normalized: Tensor | null } = device.inference(() =>
+      this.#blocks[0].norm1.add(this.#patches.forward(pixels), this.#positions.forward(pixels.shape[0])),
+    );
+    let detail: Tensor | null = null;
+    try {
+      for (const [index, block] of this.#blocks.entries()) {
+        yield;
+        const before = normed as Normed;
+        const made = device.inference(() => {
+          const { state, update } = block.forward(before, null, "");
+          const next = this.#blocks[index + 1]?.norm1;
+          // No norm follows the last block.
+          return next ? next.add(update, state) : { sum: add(update, state), normalized: null };
+        });
+        disposeAll(before);
+        normed = made;
+        if (index === first) detail = device.unscoped(() => made.sum.view(made.sum.shape));
+      }
+      yield;
+      return device.inference(() => {
+        const main = this.#finish(this.neck, normed.sum, null, "");
+        const finer = this.#finish(this.#detailNeck, detail!, null, "_hd");
+        return add(main, multiply(finer, this.#detail.tensor)); // [B, 576, channels]
+      });
+    } finally {
+      disposeAll([normed, detail]);
+    }
   }
 
   /** pixels `[B, imageSize, imageSize, 3]`, normalized, to `[B, 576, channels]`, row by row. @throws ShapeError */

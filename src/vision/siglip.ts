@@ -8,7 +8,7 @@ import { Linear } from "../nn/linear.ts";
 import { LayerNorm } from "../nn/norm.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { PatchEmbedding } from "./patch-embedding.ts";
 import { PositionTable } from "./position-table.ts";
 import { gridSide, type SiglipConfig } from "./tower-config.ts";
@@ -80,6 +80,29 @@ export class SiglipTower {
     this.norm = new LayerNorm(own.child("norm"), width, EPSILON);
     if (config.pool) declareAttentionPool(own.child("attn_pool"), width, mlpWidth);
     this.parameters = own.parameters;
+  }
+
+  /** `forward` without gradients, with a pause before each layer; the result is the caller's. @throws ShapeError */
+  *forwardByLayer(pixels: Tensor): Generator<void, Tensor, void> {
+    const { device } = pixels;
+    let normed: Normed = device.inference(() => {
+      const patches = this.#patches.forward(pixels); // [B, N, width]
+      return this.blocks[0].norm1.add(patches, this.#positions.forward(patches.shape[0]));
+    });
+    try {
+      for (const [index, block] of this.blocks.entries()) {
+        yield;
+        const next = device.inference(() => {
+          const { state, update } = block.forward(normed, null, "");
+          return (this.blocks[index + 1]?.norm1 ?? this.norm).add(update, state); // [B, N, width] each
+        });
+        disposeAll(normed);
+        normed = next;
+      }
+      return device.unscoped(() => normed.normalized.view(normed.normalized.shape));
+    } finally {
+      disposeAll(normed);
+    }
   }
 
   /** pixels `[B, imageSize, imageSize, 3]`, normalized, to `[B, N, width]`, row by row. @throws ShapeError */
