@@ -10,7 +10,7 @@ import { concat, reshape } from "../tensor/ops/reshape.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 import { contentHash } from "../vision/content-hash.ts";
 import { BYTE_LIMIT, decodeImage, PIXEL_LIMIT } from "../vision/image/decode.ts";
-import { ImageError } from "../vision/image/image.ts";
+import { ImageError, type RgbImage } from "../vision/image/image.ts";
 import { readImageHeader } from "../vision/image/read-header.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
@@ -53,6 +53,20 @@ export interface ImageProgress {
   readonly views: number;
 }
 
+/** What an encoder has done. */
+export interface ImageCounts {
+  /** Images that were encoded. */
+  readonly encoded: number;
+  /** Images whose embeddings were still kept. */
+  readonly kept: number;
+  /** Views that the tower saw. */
+  readonly views: number;
+  /** Spent on images: decoding, views, tower. What others did in between does not count. */
+  readonly seconds: number;
+}
+
+/** Milliseconds of work after which others get a turn. */
+const TURN_MS = 50;
 const CACHE_BYTES = 256 * 2 ** 20;
 
 interface Size {
@@ -131,7 +145,12 @@ class EmbeddingCache {
   }
 }
 
-/** Encodes one image at a time, for all who ask. */
+/** An image of a conversation on its way: encoded by now, or what the tower is still to see of it. */
+type Prepared =
+  | { readonly encoded: EncodedImage }
+  | { readonly hash: string; readonly tiles: PlannedImage["tiles"]; readonly views: readonly RgbImage[] };
+
+/** Encodes the images of one conversation at a time, for all who ask. */
 export class ImageEncoder implements Disposable {
   readonly #model: ImageModel;
   readonly #processor: () => ImageProcessor;
@@ -141,6 +160,7 @@ export class ImageEncoder implements Disposable {
   readonly #sizes = new WeakMap<object, Size>();
   readonly #digests = new WeakMap<object, Promise<string>>();
   #turn: Promise<void> = Promise.resolve();
+  readonly #counts = { encoded: 0, kept: 0, views: 0, seconds: 0 };
 
   /** @param processor how images become views, or what finds it when the first image comes */
   constructor(
@@ -168,6 +188,10 @@ export class ImageEncoder implements Disposable {
     return this.#cache.bytes;
   }
 
+  get counts(): ImageCounts {
+    return { ...this.#counts };
+  }
+
   /**
    * How the images of a whole conversation stand in its prompt, by their headers alone. In DeepSeek-VL2 a third image
    * changes the tiles of the others. @throws ImageError, ConfigError if the model's images cannot be prepared
@@ -183,8 +207,9 @@ export class ImageEncoder implements Disposable {
   }
 
   /**
-   * Encodes the images of a whole conversation, in its order; the results are the caller's. Between views and
-   * layers other work runs. @throws ImageError, ConfigError, the signal's reason
+   * Encodes the images of a whole conversation, in its order; the results are the caller's. All of them are decoded before
+   * the tower sees the first. Between its layers, and while others are encoded, other work runs.
+   * @throws ImageError, ConfigError, the signal's reason
    */
   async encode(images: readonly ImagePart[], signal?: AbortSignal): Promise<EncodedImage[]> {
     const steps = this.encodeSteps(images, signal);
@@ -200,24 +225,34 @@ export class ImageEncoder implements Disposable {
     signal?: AbortSignal,
   ): AsyncGenerator<ImageProgress, EncodedImage[], void> {
     const plans = this.plan(images);
+    if (images.length === 0) return [];
+    const before = this.#turn;
+    let next = () => {};
+    const mine = new Promise<void>((resolve) => {
+      next = resolve;
+    });
+    // One that gives up waiting does not let the next ones in.
+    this.#turn = before.then(() => mine);
     const encoded: EncodedImage[] = [];
     let whole = false;
     try {
+      await unlessAborted(before, signal);
+      const prepared: Prepared[] = [];
       for (const [i, part] of images.entries()) {
-        const steps = this.#encodeOne(part, plans[i], images.length, signal);
-        for (;;) {
-          const { done, value } = await steps.next();
-          if (done) {
-            encoded.push(value);
-            break;
-          }
-          yield { image: i + 1, images: images.length, ...value };
-        }
+        const ready = await this.#prepare(part, plans[i], images.length, signal);
+        if ("encoded" in ready) encoded[i] = ready.encoded;
+        prepared.push(ready);
+      }
+      for (const [i, ready] of prepared.entries()) {
+        if ("encoded" in ready) continue;
+        encoded[i] = yield* this.#encodeOne(ready, { image: i + 1, images: images.length }, signal);
       }
       whole = true;
       return encoded;
     } finally {
-      if (!whole) for (const each of encoded) each[Symbol.dispose]();
+      // Those that are not there yet are holes.
+      if (!whole) for (const each of encoded) each?.[Symbol.dispose]();
+      next();
     }
   }
 
@@ -249,44 +284,83 @@ export class ImageEncoder implements Disposable {
     return `${await digest}:${tiles.join("x")}${file && rotate ? ":upright" : ""}`;
   }
 
-  async *#encodeOne(
+  /** What is kept of an image, or its views. */
+  async #prepare(
     part: ImagePart,
     { tiles }: PlannedImage,
     images: number,
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<Pick<ImageProgress, "view" | "views">, EncodedImage, void> {
+  ): Promise<Prepared> {
     const hash = await this.#hashOf(part, tiles);
-    const before = this.#turn;
-    let next = () => {};
-    const mine = new Promise<void>((resolve) => {
-      next = resolve;
-    });
-    // One that gives up waiting does not let the next ones in.
-    this.#turn = before.then(() => mine);
+    signal?.throwIfAborted();
+    const kept = this.#kept(hash);
+    if (kept !== null) return { encoded: kept };
+    const since = performance.now();
+    const processor = this.#processor();
+    const views = await processor.views(
+      await this.#decoded(part),
+      choiceOf(part, images),
+      this.#model.device,
+    );
+    this.#counts.seconds += (performance.now() - since) / 1000;
+    await yieldToEventLoop();
+    signal?.throwIfAborted();
+    return { hash, tiles, views };
+  }
+
+  #kept(hash: string): EncodedImage | null {
+    const kept = this.#cache.get(hash);
+    if (kept === null) return null;
+    this.#counts.kept++;
+    return handle(kept, hash);
+  }
+
+  async *#encodeOne(
+    { hash, tiles, views }: Exclude<Prepared, { encoded: EncodedImage }>,
+    place: Pick<ImageProgress, "image" | "images">,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ImageProgress, EncodedImage, void> {
+    // The same image may stand before it in the conversation.
+    const kept = this.#kept(hash);
+    if (kept !== null) return kept;
+    const { device } = this.#model;
     const seen: Tensor[] = [];
     try {
-      await unlessAborted(before, signal);
-      const kept = this.#cache.get(hash);
-      if (kept !== null) return handle(kept, hash);
-      const { device } = this.#model;
-      const processor = this.#processor();
-      const views = await processor.views(await this.#decoded(part), choiceOf(part, images), device);
       for (const [i, view] of views.entries()) {
-        yield { view: i + 1, views: views.length };
-        await yieldToEventLoop();
-        signal?.throwIfAborted();
-        const shape = [1, view.height, view.width, 3];
-        const pixels = processor.pixels(view);
-        using tensor = device.unscoped(() => device.tensor(pixels, shape));
-        seen.push(await withPauses(this.#model.encodeViewsByLayer(tensor), signal));
+        yield { ...place, view: i + 1, views: views.length };
+        seen.push(await this.#see(view, signal));
       }
       const embeddings = device.inference(() => this.#model.arrange(joined(seen), [tiles])[0]);
       const result = handle(embeddings, hash);
       this.#cache.add(hash, embeddings);
+      this.#counts.encoded++;
       return result;
     } finally {
       for (const each of seen) each.dispose();
-      next();
+    }
+  }
+
+  /** The tokens of a view, `[1, N, d]`. */
+  async #see(view: RgbImage, signal: AbortSignal | undefined): Promise<Tensor> {
+    signal?.throwIfAborted();
+    const { device } = this.#model;
+    const pixels = this.#processor().pixels(view);
+    using input = device.unscoped(() => device.tensor(pixels, [1, view.height, view.width, 3]));
+    const work = this.#model.encodeViewsByLayer(input);
+    try {
+      for (;;) {
+        await yieldToEventLoop();
+        signal?.throwIfAborted();
+        const since = performance.now();
+        let next = work.next();
+        while (!next.done && performance.now() - since < TURN_MS) next = work.next();
+        this.#counts.seconds += (performance.now() - since) / 1000;
+        if (!next.done) continue;
+        this.#counts.views++;
+        return next.value;
+      }
+    } finally {
+      work.return(undefined as never);
     }
   }
 
@@ -307,26 +381,6 @@ async function unlessAborted(ready: Promise<void>, signal: AbortSignal | undefin
   await Promise.race([ready, abort]);
   signal?.removeEventListener("abort", wake);
   signal?.throwIfAborted();
-}
-
-/** Milliseconds of work after which others get a turn. */
-const TURN_MS = 50;
-
-/** Work to its end, with turns for others at its pauses. @throws the signal's reason */
-async function withPauses<T>(work: Generator<void, T, void>, signal: AbortSignal | undefined): Promise<T> {
-  let since = performance.now();
-  try {
-    for (;;) {
-      const { done, value } = work.next();
-      if (done) return value;
-      if (performance.now() - since < TURN_MS) continue;
-      await yieldToEventLoop();
-      signal?.throwIfAborted();
-      since = performance.now();
-    }
-  } finally {
-    work.return(undefined as never);
-  }
 }
 
 function choiceOf({ maxTiles }: ImagePart, images: number): ViewChoice {
