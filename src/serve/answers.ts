@@ -1,7 +1,7 @@
 /** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
 
 import type { GenerationReader } from "../engine/host/generation-job.ts";
-import type { ChoiceUsage, FinishReason, TokenEntry } from "../engine/host/protocol.ts";
+import type { ChoiceUsage, FinishReason, GroundedPhrase, TokenEntry } from "../engine/host/protocol.ts";
 import { freshId } from "../text/ids.ts";
 
 /** What identifies an answer, the same in all its chunks. */
@@ -25,22 +25,33 @@ export function answerHead(prefix: string, model: string, fingerprint: string): 
 
 /** Token counts of a request: each of its prompts once, the output of all choices. */
 export function usageBody(usages: readonly ChoiceUsage[], choicesPerPrompt: number): Record<string, unknown> {
-  let [prompt, cached, completion, reasoning] = [0, 0, 0, 0];
+  let [prompt, cached, images, completion, reasoning] = [0, 0, 0, 0, 0];
   usages.forEach((usage, choice) => {
     completion += usage.completionTokens;
     reasoning += usage.reasoningTokens;
     if (choice % choicesPerPrompt !== 0) return;
     prompt += usage.promptTokens;
     cached += usage.cachedTokens;
+    images += usage.imageTokens;
   });
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
-    prompt_tokens_details: { cached_tokens: cached },
+    prompt_tokens_details: { cached_tokens: cached, image_tokens: images },
     completion_tokens_details: { reasoning_tokens: reasoning },
   };
 }
+
+/** A phrase with its boxes, as clients get them: corners in pixels, and in thousandths of the image's sides. */
+export const phraseBody = ({ label, image, boxes }: GroundedPhrase) => ({
+  label,
+  image,
+  boxes: boxes.map(({ box: [x1, y1, x2, y2], numbers, flags }) => ({
+    ...{ x1, y1, x2, y2, numbers },
+    ...(flags.length === 0 ? {} : { flags }),
+  })),
+});
 
 export interface WholeToolCall {
   id: string;
@@ -53,12 +64,19 @@ export interface WholeChoice {
   content: string;
   reasoning: string;
   toolCalls: WholeToolCall[];
+  grounding: GroundedPhrase[];
   logprobs: TokenEntry[];
   reason: FinishReason;
   usage: ChoiceUsage;
 }
 
-const nothing: ChoiceUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
+const nothing: ChoiceUsage = {
+  promptTokens: 0,
+  cachedTokens: 0,
+  imageTokens: 0,
+  completionTokens: 0,
+  reasoningTokens: 0,
+};
 
 /** Reads a generation to its end. @throws RequestError if it fails, JobCanceledError */
 export async function collect(stream: GenerationReader): Promise<WholeChoice[]> {
@@ -68,6 +86,7 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
       content: "",
       reasoning: "",
       toolCalls: [],
+      grounding: [],
       logprobs: [],
       reason: "stop",
       usage: nothing,
@@ -78,10 +97,18 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
       Object.assign(choices[event.choice], { reason: event.reason, usage: event.usage });
       continue;
     }
-    const { choice, content = "", reasoning = "", toolCalls = [], logprobs = [] } = event.delta;
+    const {
+      choice,
+      content = "",
+      reasoning = "",
+      toolCalls = [],
+      grounding = [],
+      logprobs = [],
+    } = event.delta;
     const whole = choices[choice];
     whole.content += content;
     whole.reasoning += reasoning;
+    whole.grounding.push(...grounding);
     whole.logprobs.push(...logprobs);
     for (const part of toolCalls) {
       whole.toolCalls[part.index] ??= { id: "", name: "", arguments: "" };

@@ -9,7 +9,7 @@ import type {
   TokenProbability,
   ToolCallPart,
 } from "../engine/host/protocol.ts";
-import { type AnswerHead, collect, usageBody, type WholeToolCall } from "./answers.ts";
+import { type AnswerHead, collect, phraseBody, usageBody, type WholeToolCall } from "./answers.ts";
 
 const tokenBody = ({ id, token, logprob, bytes }: TokenProbability, { tokenIds }: ChatShape) => ({
   token: tokenIds ? `token_id:${id}` : token,
@@ -31,6 +31,8 @@ export interface ChatShape {
   readonly oldForm: boolean;
   /** Whether scored tokens are told by their ids. */
   readonly tokenIds: boolean;
+  /** Whether boxes are told as numbers too; default false. */
+  readonly grounding?: boolean;
 }
 
 function callsBody(calls: readonly WholeToolCall[], { oldForm }: ChatShape): Record<string, unknown> {
@@ -67,6 +69,7 @@ export async function chatBody(
         content: choice.content === "" && choice.toolCalls.length > 0 ? null : choice.content,
         ...(choice.reasoning === "" ? {} : { reasoning_content: choice.reasoning }),
         ...callsBody(choice.toolCalls, shape),
+        ...(shape.grounding ? { grounding: choice.grounding.map(phraseBody) } : {}),
         refusal: null,
       },
       logprobs: shape.logprobs ? logprobsBody(choice.logprobs, shape) : null,
@@ -99,11 +102,15 @@ function callParts(parts: readonly ToolCallPart[], { oldForm }: ChatShape): Reco
   };
 }
 
-function deltaBody({ content, reasoning, toolCalls }: Delta, shape: ChatShape): Record<string, unknown> {
+function deltaBody(
+  { content, reasoning, toolCalls, grounding }: Delta,
+  shape: ChatShape,
+): Record<string, unknown> {
   return {
     ...(content === undefined ? {} : { content }),
     ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
     ...(toolCalls === undefined ? {} : callParts(toolCalls, shape)),
+    ...(grounding === undefined ? {} : { grounding: grounding.map(phraseBody) }),
   };
 }
 

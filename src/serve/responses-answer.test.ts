@@ -24,7 +24,7 @@ const asOfficialEvent = (event: ResponseEvent & { sequence_number: number }): Of
 const asInput = (items: OutputItem[]): OpenAI.Responses.ResponseInput => items;
 
 const head = { id: "resp_1", created: 1, model: "m", fingerprint: "fp" };
-const usage = { promptTokens: 5, cachedTokens: 2, completionTokens: 7, reasoningTokens: 1 };
+const usage = { promptTokens: 5, cachedTokens: 2, imageTokens: 3, completionTokens: 7, reasoningTokens: 1 };
 const shapeOf = (body: object = {}): ResponseShape => parseResponses({ input: "a", ...body }).shape;
 const parseInput = (input: unknown) => responsesSchema.parse({ input }).input;
 type News = Omit<Delta, "id" | "choice">;
@@ -73,7 +73,7 @@ describe("events", () => {
     ]);
     expect(body.usage).toEqual({
       input_tokens: 5,
-      input_tokens_details: { cached_tokens: 2, cache_write_tokens: 0 },
+      input_tokens_details: { cached_tokens: 2, cache_write_tokens: 0, image_tokens: 3 },
       output_tokens: 7,
       output_tokens_details: { reasoning_tokens: 1 },
       total_tokens: 12,

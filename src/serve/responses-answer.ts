@@ -57,7 +57,11 @@ const logprobOf = (entry: TokenEntry): Logprob => ({ ...scored(entry), top_logpr
 const usageOf = (usage: ChoiceUsage): ResponseUsage => ({
   input_tokens: usage.promptTokens,
   // What is cached here costs nothing to write.
-  input_tokens_details: { cached_tokens: usage.cachedTokens, cache_write_tokens: 0 },
+  input_tokens_details: {
+    cached_tokens: usage.cachedTokens,
+    cache_write_tokens: 0,
+    image_tokens: usage.imageTokens,
+  },
   output_tokens: usage.completionTokens,
   output_tokens_details: { reasoning_tokens: usage.reasoningTokens },
   total_tokens: usage.promptTokens + usage.completionTokens,

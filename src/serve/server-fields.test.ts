@@ -40,7 +40,7 @@ describe("scores of prompts", () => {
     expect(whole.usage).toMatchObject({
       prompt_tokens: ids.flat().length,
       completion_tokens: 2,
-      prompt_tokens_details: { cached_tokens: 0 },
+      prompt_tokens_details: { cached_tokens: 0, image_tokens: 0 },
     });
     for (const [i, prompt] of ids.entries()) {
       const { text, logprobs } = whole.choices[i];

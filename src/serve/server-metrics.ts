@@ -44,6 +44,7 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
       figures.draftedTokens,
     );
     text.counter("deepseek_ts_accepted_tokens_total", "Drafted tokens accepted.", figures.acceptedTokens);
+    if (figures.images !== null) imageMetrics(text, figures.images);
     text.gauge("deepseek_ts_cache_tokens", "Tokens that the cache has room for.", figures.cacheTokens);
     text.gauge("deepseek_ts_cache_tokens_used", "Tokens in the cache.", figures.cacheTokensUsed);
     text.gauge("deepseek_ts_cache_bytes", "Bytes of the cache.", figures.cacheBytes);
@@ -67,4 +68,25 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
   text.gauge("nodejs_heap_used_bytes", "Heap of the HTTP thread in use.", heapUsed);
   text.gauge("nodejs_array_buffer_bytes", "Array buffers of the HTTP thread.", arrayBuffers);
   return text.toString();
+}
+
+function imageMetrics(text: MetricsText, images: NonNullable<EngineFigures["images"]>): void {
+  text.counter("deepseek_ts_images_encoded_total", "Images that the tower has seen.", images.encoded);
+  text.counter(
+    "deepseek_ts_images_cached_total",
+    "Images whose embeddings were kept from earlier requests.",
+    images.kept,
+  );
+  text.counter("deepseek_ts_image_views_total", "Views (whole images and tiles) encoded.", images.views);
+  text.counter(
+    "deepseek_ts_image_seconds_total",
+    "Seconds spent on decoding and encoding images.",
+    images.seconds,
+  );
+  text.gauge(
+    "deepseek_ts_image_requests_waiting",
+    "Requests whose images are not encoded yet.",
+    images.waiting,
+  );
+  text.gauge("deepseek_ts_image_cache_bytes", "Bytes of embeddings that are kept.", images.cacheBytes);
 }

@@ -17,7 +17,7 @@ export function startEngineThread(
     execArgv: threadExecArgv(),
   });
   return {
-    post: (message) => worker.postMessage(packed(message)),
+    post: (message, transfer = []) => worker.postMessage(packed(message), transfer),
     listen(onMessage, onEnd) {
       worker.on("message", (message: FromEngine) => onMessage(message));
       let reason: string | null = null;

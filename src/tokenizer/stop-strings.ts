@@ -65,7 +65,7 @@ function step(root: Node, from: Node, unit: number): Node {
 
 export class StopStrings {
   readonly #root: Node;
-  readonly #included: boolean;
+  readonly #included: (found: string) => boolean;
   readonly #marks: Marks;
   #node: Node;
   #held = "";
@@ -73,11 +73,15 @@ export class StopStrings {
   found: string | null = null;
 
   /**
-   * @param included whether the stop string itself comes out
+   * @param included whether the stop string itself comes out, or of which this is so
    * @param marks control tokens in the text: they count as their names, of which no half comes out
    * @throws ConfigError for an empty string or one with half a character, and for more text than a program would look for
    */
-  constructor(strings: readonly string[], included = false, marks = NO_MARKS) {
+  constructor(
+    strings: readonly string[],
+    included: boolean | ((found: string) => boolean) = false,
+    marks = NO_MARKS,
+  ) {
     const units = strings.reduce((sum, { length }) => sum + length, 0);
     if (strings.includes("")) throw new ConfigError("a stop string must not be empty", { name: "stop" });
     // Half of a pair would cut a character.
@@ -94,7 +98,7 @@ export class StopStrings {
     }
     this.#root = automaton(strings);
     this.#node = this.#root;
-    this.#included = included;
+    this.#included = typeof included === "boolean" ? () => included : included;
     this.#marks = marks;
   }
 
@@ -113,7 +117,7 @@ export class StopStrings {
       this.found = found;
       const all = this.#held + text.slice(0, i);
       this.#held = "";
-      return this.#included ? all : all.slice(0, this.#marks.back(all, found.length + beyond));
+      return this.#included(found) ? all : all.slice(0, this.#marks.back(all, found.length + beyond));
     }
     const all = this.#held + text;
     const sure = this.#marks.back(all, this.#node.depth);

@@ -6,7 +6,8 @@ import { type ReplyPiece, ReplyPieces } from "../../chat/reply-pieces.ts";
 import { withoutCallTokens } from "../../chat/tool-calls.ts";
 import { StopStrings } from "../../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
-import type { Delta, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
+import { GroundingStream, type ImageSize } from "../../vision/grounding.ts";
+import type { Delta, GroundedPhrase, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
 
 /** A decided token as the engine gives it. */
 export interface ChosenToken {
@@ -15,8 +16,16 @@ export interface ChosenToken {
   readonly top?: readonly { readonly id: number; readonly logprob: number }[];
 }
 
+/** The image that boxes of an answer relate to, by its number from 0. */
+export interface GroundingTarget {
+  readonly image: number;
+  readonly size: ImageSize;
+}
+
 export interface ChoiceOptions {
   readonly stop: readonly string[];
+  /** Stop strings of the template, never part of the text; default none. */
+  readonly ownStops?: readonly string[];
   /** Whether the stop string that was found is part of the text; default false. */
   readonly includeStop?: boolean;
   /** Tokens before which no stop string counts; default 0. */
@@ -33,6 +42,8 @@ export interface ChoiceOptions {
     /** Whether one space before the content is not a part of it. */
     readonly stripsSpace: boolean;
     readonly tools: boolean;
+    /** Where boxes are told as numbers too; default null. */
+    readonly grounding?: GroundingTarget | null;
     /** Whether the answer can be nothing but calls, so that one which breaks off is not content; default false. */
     readonly forcedCalls?: boolean;
     /** Control tokens that the reply is taken apart at. */
@@ -55,6 +66,7 @@ export class ChoiceText {
   readonly #options: ChoiceOptions;
   readonly #pieces: ReplyPieces;
   readonly #stops: StopStrings;
+  readonly #grounding: GroundingStream | null;
   /** Scored tokens whose text has not come out yet. */
   #pending: TokenEntry[] = [];
   /** UTF-16 units decoded, and of those sure to be output. */
@@ -69,7 +81,7 @@ export class ChoiceText {
 
   /** @param echo what the text begins with before any token */
   constructor(tokenizer: Tokenizer, options: ChoiceOptions, echo = "") {
-    const { chat, includeStop = false } = options;
+    const { chat, stop, ownStops = [], includeStop = false } = options;
     this.#tokenizer = tokenizer;
     this.#options = options;
     this.#pieces = new ReplyPieces(tokenizer, {
@@ -80,7 +92,9 @@ export class ChoiceText {
       tools: chat?.tools ?? false,
       nextId: chat?.callId,
     });
-    this.#stops = new StopStrings(options.stop, includeStop, this.#pieces.marks);
+    const included = (found: string) => includeStop && stop.includes(found);
+    this.#stops = new StopStrings([...ownStops, ...stop], included, this.#pieces.marks);
+    this.#grounding = chat?.grounding ? new GroundingStream(chat.grounding.size) : null;
     this.#decoded = echo.length;
     this.#sure = echo.length;
   }
@@ -202,12 +216,23 @@ export class ChoiceText {
   #news({ content, reasoning, toolCalls }: Growing, all: boolean): News | null {
     const logprobs = this.#release(all);
     if (content === "" && reasoning === "" && toolCalls.length === 0 && logprobs.length === 0) return null;
+    const grounding = this.#phrases(content);
     return {
       ...(content === "" ? {} : { content }),
+      ...(grounding.length === 0 ? {} : { grounding }),
       ...(reasoning === "" ? {} : { reasoning }),
       ...(toolCalls.length === 0 ? {} : { toolCalls }),
       ...(logprobs.length === 0 ? {} : { logprobs }),
     };
+  }
+
+  /** Phrases whose boxes end in `content`. */
+  #phrases(content: string): GroundedPhrase[] {
+    const image = this.#options.chat?.grounding?.image ?? 0;
+    const events = content === "" ? [] : (this.#grounding?.push(content) ?? []);
+    return events.flatMap((event) =>
+      "label" in event ? [{ label: event.label, image, boxes: event.boxes }] : [],
+    );
   }
 
   /** Scored tokens whose text is sure to be output, at least in part; tokens behind a stop string never are. */

@@ -4,7 +4,10 @@ import { type EngineChannel, EngineClient } from "./engine-client.ts";
 import type { GenerationNews } from "./generation-job.ts";
 import type { ChoiceUsage, FromEngine, GenerationRequest, ModelInfo, ToEngine } from "./protocol.ts";
 
-const usage: ChoiceUsage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1, reasoningTokens: 0 };
+const usage: ChoiceUsage = {
+  ...{ promptTokens: 1, cachedTokens: 0, imageTokens: 0 },
+  ...{ completionTokens: 1, reasoningTokens: 0 },
+};
 const request = (prompts = 1) =>
   ({ kind: "completion", n: 1, prompts: new Array(prompts).fill("a") }) as unknown as GenerationRequest;
 const refusal = { kind: "busy", message: "busy", param: null, code: "queue_full" } as const;

@@ -16,10 +16,12 @@ import type {
   ToEngine,
   TokenizeRequest,
 } from "./protocol.ts";
+import { ownedBuffers } from "./wire.ts";
 
 /** A thread that speaks the protocol. */
 export interface EngineChannel {
-  post(message: ToEngine): void;
+  /** @param transfer memory that the message may take along instead of copying it */
+  post(message: ToEngine, transfer?: readonly ArrayBuffer[]): void;
   /** Called once, before anything arrives. */
   listen(onMessage: (message: FromEngine) => void, onEnd: (reason: string) => void): void;
   terminate(): Promise<void>;
@@ -43,6 +45,7 @@ interface Relay {
 interface Asked {
   readonly request: GenerationRequest;
   readonly received: number;
+  readonly giveImages: boolean;
 }
 
 export interface GenerateJobOptions {
@@ -50,6 +53,11 @@ export interface GenerateJobOptions {
   readonly id?: string;
   /** `Date.now()` when the request came in: what the time to the first token counts from. */
   readonly received?: number;
+  /**
+   * Whether images in messages go to the host's thread without a copy: their bytes are empty here afterwards. Default
+   * false.
+   */
+  readonly giveImages?: boolean;
 }
 
 const KIND = "generate";
@@ -231,14 +239,18 @@ export class EngineClient {
   }
 
   /** The answer to a message; if `signal` is aborted before, its reason is thrown and the host is told to stop. */
-  #ask(message: (id: number) => ToEngine, signal?: AbortSignal): Promise<unknown> {
+  #ask(
+    message: (id: number) => ToEngine,
+    signal?: AbortSignal,
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<unknown> {
     this.#check();
     signal?.throwIfAborted();
     const id = this.#next++;
     const answer = new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
     });
-    this.#channel.post(message(id));
+    this.#channel.post(message(id), transfer);
     if (signal === undefined) return answer;
     const leave = () => {
       this.#settle(id)?.reject(signal.reason);
@@ -250,14 +262,15 @@ export class EngineClient {
 
   /** The work of a job: the host does it, this passes on what it says. */
   #relay(
-    { request, received }: Asked,
+    { request, received, giveImages }: Asked,
     { signal, emit }: JobContext<GenerationEvent>,
   ): Promise<readonly ChoiceEnd[]> {
     return new Promise((resolve, reject) => {
       if (this.#stopping || this.#failure !== null) throw this.#gone();
       const id = this.#next++;
       this.#relays.set(id, { open: choicesOf(request), ends: [], emit, resolve, reject });
-      this.#channel.post({ type: "submit", id, request, received });
+      const transfer = giveImages && request.kind === "chat" ? ownedBuffers(request.messages) : [];
+      this.#channel.post({ type: "submit", id, request, received }, transfer);
       const cancel = () => {
         if (this.#relays.has(id)) this.#channel.post({ type: "cancel", id });
       };
@@ -272,12 +285,12 @@ export class EngineClient {
    */
   async generate(
     request: GenerationRequest,
-    { id, received = Date.now() }: GenerateJobOptions = {},
+    { id, received = Date.now(), giveImages = false }: GenerateJobOptions = {},
   ): Promise<GenerationJob> {
     this.#check();
     const job = await this.#queue.add<Asked, GenerationEvent, readonly ChoiceEnd[]>(
       KIND,
-      { request, received },
+      { request, received, giveImages },
       { id },
     );
     const known = this.#generations.get(job);
@@ -293,9 +306,17 @@ export class EngineClient {
     return job === null ? null : (this.#generations.get(job) ?? null);
   }
 
-  /** Ids of a text or of rendered messages. Aborting `signal` ends the work. @throws RequestError, the signal's reason */
-  async tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]> {
-    return (await this.#ask((id) => ({ type: "tokenize", id, request }), signal)) as number[];
+  /**
+   * Ids of a text or of rendered messages; of an image as many as it has tokens. Aborting `signal` ends the work.
+   * @throws RequestError, the signal's reason
+   */
+  async tokenize(
+    request: TokenizeRequest,
+    signal?: AbortSignal,
+    { giveImages = false }: Pick<GenerateJobOptions, "giveImages"> = {},
+  ): Promise<readonly number[]> {
+    const transfer = giveImages && "messages" in request ? ownedBuffers(request.messages) : [];
+    return (await this.#ask((id) => ({ type: "tokenize", id, request }), signal, transfer)) as number[];
   }
 
   /** Text of ids. Aborting `signal` ends the work. @throws RequestError, the signal's reason */

@@ -3,16 +3,19 @@
  * it, batched per step of the engine. Knows nothing of threads: `send` sends, `receive` is given what arrives.
  */
 
+import type { EncodedImage } from "../../models/vision-language.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import { Pace, type Slices } from "../../tokenizer/slices.ts";
 import { type Engine, EngineFailedError, QueueFullError } from "../engine.ts";
 import type { Generation } from "../generation.ts";
+import { chatPrompt } from "../image-prompt.ts";
 import type { EngineRequest } from "../job.ts";
 import { LogitsError } from "../sampling.ts";
 import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import { ChoiceText, type ChosenToken } from "./choice-text.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
+import type { ImageJobs } from "./image-jobs.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -69,6 +72,7 @@ class SharedScores {
 export class EngineHost {
   readonly #engine: Engine;
   readonly #model: TextModel;
+  readonly #images: ImageJobs | null;
   readonly #options: HostOptions;
   readonly #jobs = new Map<number, readonly Generation[]>();
   /** Requests that are not yet with the engine. */
@@ -80,9 +84,11 @@ export class EngineHost {
   #later: FromEngine[] = [];
   #scheduled = false;
 
-  constructor(engine: Engine, model: TextModel, options: HostOptions) {
+  /** @param images those of requests, if the model sees; the host closes them */
+  constructor(engine: Engine, model: TextModel, images: ImageJobs | null, options: HostOptions) {
     this.#engine = engine;
     this.#model = model;
+    this.#images = images;
     this.#options = options;
   }
 
@@ -108,6 +114,7 @@ export class EngineHost {
         return false;
       case "shutdown":
         this.#planning.clear();
+        await this.#images?.close();
         for (const id of [...this.#jobs.keys()]) this.#cancel(id);
         await this.#engine[Symbol.asyncDispose]();
         this.#flush();
@@ -115,11 +122,22 @@ export class EngineHost {
     }
   }
 
+  /** Requests that are not yet with the engine. */
+  get #before(): number {
+    return this.#planning.size + (this.#images?.size ?? 0);
+  }
+
   figures(): EngineFigures {
+    const images = this.#images;
     const { cachedPromptTokens, cacheTokens, ...counts } = this.#engine.metrics();
     return {
       ...counts,
-      waiting: counts.waiting + this.#planning.size,
+      waiting: counts.waiting + this.#before,
+      images: images && {
+        ...images.encoder.counts,
+        waiting: images.size,
+        cacheBytes: images.encoder.cachedBytes,
+      },
       cachedTokens: cachedPromptTokens,
       cacheTokens: this.#engine.cacheTokens,
       cacheTokensUsed: cacheTokens,
@@ -162,14 +180,14 @@ export class EngineHost {
   /** Plans a request in addition to the others. */
   #begin(id: number, work: () => Slices<void>): void {
     this.#answer(id, () => {
-      if (this.#planning.size >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();
+      if (this.#before >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();
       this.#planning.add(id, work(), (error) => this.#refuse(id, error));
     });
   }
 
   #full(): RequestError {
     const { running, waiting } = this.#engine.metrics();
-    return queueFull(running, waiting + this.#planning.size, RETRY_SECONDS);
+    return queueFull(running, waiting + this.#before, RETRY_SECONDS);
   }
 
   #refuse(id: number, error: unknown): void {
@@ -220,11 +238,38 @@ export class EngineHost {
   *#submit(id: number, request: GenerationRequest, received: number): Slices<void> {
     this.#checkChoices(request);
     const plans = yield* planRequest(this.#model, request);
+    const [{ images }] = plans;
+    if (this.#images === null || images === null) {
+      this.#start(id, request, plans, received, []);
+      return;
+    }
+    // What it is refused for anyway needs no images.
+    const { running, waiting } = this.#engine.metrics();
+    if (running + waiting >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();
+    this.#images.add(
+      id,
+      images,
+      (encoded) => this.#start(id, request, plans, received, encoded),
+      (error) => this.#refuse(id, error),
+    );
+  }
+
+  /** Gives a request to the engine; resolves once all of its choices have ended. @throws RequestError */
+  #start(
+    id: number,
+    request: GenerationRequest,
+    plans: readonly Plan[],
+    received: number,
+    encoded: readonly EncodedImage[],
+  ): Promise<unknown> {
     const running: { plan: Plan; generation: Generation }[] = [];
+    // The files of images are not needed any more.
+    const light = plans.map((plan) => ({ ...plan, images: null }));
     try {
-      for (const plan of plans) {
+      for (const [at, plan] of plans.entries()) {
         for (let i = 0; i < request.n; i++) {
-          running.push({ plan, generation: this.#engine.submit(this.#request(request, plan, i)) });
+          const generation = this.#engine.submit(this.#request(request, plan, i, encoded));
+          running.push({ plan: light[at], generation });
         }
       }
     } catch (error) {
@@ -237,8 +282,8 @@ export class EngineHost {
     );
     this.#options.send({ type: "accepted", id, choices: running.length });
     let open = running.length;
-    const scores = new Map(plans.map((plan) => [plan, new SharedScores()]));
-    running.forEach(({ plan, generation }, choice) => {
+    const scores = new Map<Plan, SharedScores>(light.map((plan) => [plan, new SharedScores()]));
+    const ends = running.map(({ plan, generation }, choice) =>
       this.#run(id, choice, plan, generation, received, scores.get(plan)!)
         .then(() => {
           if (--open === 0) this.#jobs.delete(id);
@@ -247,13 +292,19 @@ export class EngineHost {
           if (!this.#jobs.has(id)) return;
           this.#cancel(id);
           this.#refuse(id, error);
-        });
-    });
+        }),
+    );
+    return Promise.all(ends);
   }
 
-  #request(request: GenerationRequest, plan: Plan, choice: number): EngineRequest {
+  #request(
+    request: GenerationRequest,
+    plan: Plan,
+    choice: number,
+    encoded: readonly EncodedImage[],
+  ): EngineRequest {
     return {
-      prompt: plan.prompt,
+      prompt: plan.images === null ? plan.prompt : chatPrompt(plan.images.rendered, encoded),
       maxTokens: plan.maxTokens,
       minTokens: request.minTokens,
       temperature: request.temperature,
@@ -341,6 +392,7 @@ export class EngineHost {
     const usage: ChoiceUsage = {
       promptTokens: plan.prompt.length,
       cachedTokens,
+      imageTokens: plan.imageTokens,
       completionTokens: text.tokens,
       reasoningTokens: text.reasoningTokens,
     };
@@ -355,7 +407,7 @@ export class EngineHost {
   }
 
   #cancel(id: number): void {
-    if (this.#planning.cancel(id)) this.#count("canceled");
+    if (this.#planning.cancel(id) || this.#images?.cancel(id)) this.#count("canceled");
     const generations = this.#jobs.get(id) ?? [];
     this.#jobs.delete(id);
     for (const generation of generations) generation.cancel();

@@ -16,7 +16,7 @@ export interface WorkerScope {
 
 /** What is used of a `Worker`. */
 export interface PageWorker {
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer: ArrayBuffer[]): void;
   addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
   addEventListener(type: "error", listener: (event: { readonly message?: string }) => void): void;
   terminate(): void;
@@ -37,7 +37,7 @@ export function workerPort(scope: WorkerScope): HostPort {
 export function workerChannel(worker: PageWorker): EngineChannel {
   let end: (reason: string) => void = () => {};
   return {
-    post: (message) => worker.postMessage(packed(message)),
+    post: (message, transfer = []) => worker.postMessage(packed(message), [...transfer]),
     listen(onMessage, onEnd) {
       end = onEnd;
       worker.addEventListener("message", ({ data }) => onMessage(data as FromEngine));

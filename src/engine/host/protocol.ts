@@ -6,6 +6,8 @@
 import type { Message, Tool } from "../../chat/messages.ts";
 import type { JsonObject } from "../../json/index.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
+import type { GroundedBox } from "../../vision/grounding.ts";
+import type { ImageCounts } from "../image-encoder.ts";
 import type { Fault } from "./errors.ts";
 import type { HistogramState } from "./histogram.ts";
 
@@ -41,6 +43,8 @@ export interface ModelInfo {
   /** Whether there is a chat template. */
   readonly chat: boolean;
   readonly tools: boolean;
+  /** Whether messages may hold images. */
+  readonly images: boolean;
   /** Whether the tokenizer can fill in the middle. */
   readonly fill: boolean;
   /** Changes with weights, storage and version. */
@@ -126,6 +130,8 @@ export interface ChatRequest extends SamplingRequest {
   readonly continueFinal: boolean;
   /** Whether the prompt ends where an answer begins. */
   readonly addGenerationPrompt: boolean;
+  /** Whether boxes in the answer are also told as numbers; default false. */
+  readonly grounding?: boolean;
 }
 
 export interface CompletionRequest extends SamplingRequest {
@@ -186,6 +192,13 @@ export interface ToolCallPart {
   readonly arguments?: string;
 }
 
+/** A phrase of an answer with its boxes, in pixels of the image with this number (from 0). */
+export interface GroundedPhrase {
+  readonly label: string;
+  readonly image: number;
+  readonly boxes: readonly GroundedBox[];
+}
+
 /** News of one choice since its last delta. */
 export interface Delta {
   readonly id: number;
@@ -193,6 +206,8 @@ export interface Delta {
   readonly content?: string;
   readonly reasoning?: string;
   readonly toolCalls?: readonly ToolCallPart[];
+  /** Phrases whose boxes are complete by now; their text is part of `content` all the same. */
+  readonly grounding?: readonly GroundedPhrase[];
   readonly logprobs?: readonly TokenEntry[];
 }
 
@@ -202,6 +217,8 @@ export type FinishReason = "stop" | "length" | "tool_calls";
 export interface ChoiceUsage {
   readonly promptTokens: number;
   readonly cachedTokens: number;
+  /** Of the prompt's, those that stand for images. */
+  readonly imageTokens: number;
   readonly completionTokens: number;
   readonly reasoningTokens: number;
 }
@@ -249,6 +266,8 @@ export interface EngineFigures {
   readonly heapBytes: number | null;
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
+  /** Null for a model that does not see. */
+  readonly images: (ImageCounts & { readonly waiting: number; readonly cacheBytes: number }) | null;
   readonly firstToken: HistogramState;
   readonly betweenTokens: HistogramState;
 }

@@ -17,8 +17,10 @@ import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { AfterReasoning } from "../constraint/after-reasoning.ts";
 import type { OutputPart } from "../constraint/output-constraints.ts";
 import type { TokenConstraint } from "../constraint.ts";
-import type { ChoiceOptions } from "./choice-text.ts";
+import { expandedIds } from "../image-prompt.ts";
+import type { ChoiceOptions, GroundingTarget } from "./choice-text.ts";
 import { contextExceeded, invalidRequest, unsupported } from "./errors.ts";
+import { checkSees, type ImagePlanner, type PromptImages, planImages } from "./image-plan.ts";
 import {
   type ChatRequest,
   type CompletionRequest,
@@ -31,6 +33,9 @@ import { type CallFormat, callFormat, rendersTools } from "./tool-format.ts";
 
 /** Everything about a model that plans depend on. */
 export interface TextModel {
+  readonly name: string;
+  /** What counts the tokens of images; null for a model that does not see. */
+  readonly images: ImagePlanner | null;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate | null;
   /** The template for requests with tools; null if there is none. */
@@ -49,7 +54,11 @@ export interface TextModel {
 
 /** One prompt, to be continued by `n` choices. */
 export interface Plan {
+  /** Ids, with as many for each image as it has tokens. */
   readonly prompt: readonly number[];
+  /** Null if there are none. */
+  readonly images: PromptImages | null;
+  readonly imageTokens: number;
   readonly maxTokens: number;
   readonly stopIds: readonly number[];
   /** What choices' texts begin with. */
@@ -330,7 +339,8 @@ function* promptOf(
   model: TextModel,
   request: Exclude<TokenizeRequest, { text: string }>,
   withTools: boolean,
-): Slices<{ template: ChatTemplate; rendered: ChatPrompt }> {
+): Slices<{ template: ChatTemplate; rendered: ChatPrompt; images: PromptImages | null }> {
+  checkSees(model.images, model.name, request.messages);
   const template = withTools ? model.toolTemplate : model.template;
   if (template === null) {
     if (model.template === null) throw unsupported("messages", "the model has no chat template for them");
@@ -346,27 +356,46 @@ function* promptOf(
       continueFinal: request.continueFinal,
     }),
   );
-  if (rendered.places.length > 0) throw unsupported("messages", "images in messages are not yet served");
-  return { template, rendered };
+  return { template, rendered, images: planImages(model.images, request.messages, rendered) };
+}
+
+/** What boxes of the answer relate to: as in the reference, the last image of the conversation. @throws RequestError */
+function groundingOf(
+  { name }: TextModel,
+  request: ChatRequest,
+  template: ChatTemplate,
+  images: PromptImages | null,
+): GroundingTarget | null {
+  if (!request.grounding) return null;
+  if (template.spoken.length === 0) {
+    throw unsupported("grounding", `the model '${name}' does not answer with boxes`);
+  }
+  if (images === null) throw invalidRequest("'grounding' needs an image in the messages.", "grounding");
+  const image = images.planned.length - 1;
+  return { image, size: images.planned[image] };
 }
 
 function* planChat(model: TextModel, request: ChatRequest): Slices<Plan> {
   const { tokenizer } = model;
   const withTools = request.tools.length > 0 && request.toolChoice !== "none";
-  const { template, rendered } = yield* promptOf(model, request, withTools);
+  const { template, rendered, images } = yield* promptOf(model, request, withTools);
+  const prompt = expandedIds(rendered, images?.planned ?? []);
   const stopIds = [...new Set([...model.endIds, ...template.stopIds])];
   const ends = endsOf(request, stopIds);
   const written = request.continueFinal ? contentOf(request.messages.at(-1)!) : "";
   const spoken = spokenTokens(tokenizer, withTools, template.spoken);
   const silent = [...model.control, ...fimSentinels(tokenizer)].filter((id) => !spoken.has(id));
   return {
-    prompt: rendered.ids,
-    maxTokens: room(model, request, rendered.ids.length, "messages"),
+    prompt,
+    images,
+    imageTokens: images?.tokens ?? 0,
+    maxTokens: room(model, request, prompt.length, "messages"),
     stopIds: ends,
     echo: request.echo ? written : "",
     scoresPrompt: false,
     choice: {
       ...stopping(request),
+      ownStops: request.ignoreEos ? [] : template.stopStrings,
       silent: new Set([...(request.skipSpecial ? silent : []), ...stopIds, ...ends]),
       ends: new Set(ends),
       chat: {
@@ -374,6 +403,7 @@ function* planChat(model: TextModel, request: ChatRequest): Slices<Plan> {
         // A continued answer has begun: its next space is its own.
         stripsSpace: template.stripsSpace && !request.continueFinal,
         tools: withTools,
+        grounding: groundingOf(model, request, template, images),
         forcedCalls: callable(request).mode === "required",
         spoken,
         parallelToolCalls: request.parallelToolCalls,
@@ -450,6 +480,8 @@ function* planCompletion(model: TextModel, request: CompletionRequest): Slices<P
         : asked("prompt", () => tokenizer.decode(prompt, { skipSpecialTokens: true }));
     plans.push({
       prompt: ids,
+      images: null,
+      imageTokens: 0,
       maxTokens: room(model, request, ids.length, "prompt"),
       stopIds,
       echo: request.echo ? text() : "",
@@ -467,11 +499,12 @@ export function* planRequest(model: TextModel, request: GenerationRequest): Slic
   return request.kind === "chat" ? [yield* planChat(model, request)] : yield* planCompletion(model, request);
 }
 
-/** Ids of a text or of messages as the chat endpoint would render them. @throws RequestError */
-export function* tokenizeRequest(model: TextModel, request: TokenizeRequest): Slices<number[]> {
+/** Ids of a text or of messages as the chat endpoint would render them, images included. @throws RequestError */
+export function* tokenizeRequest(model: TextModel, request: TokenizeRequest): Slices<readonly number[]> {
   if ("text" in request) {
     const { text, addSpecialTokens, parseSpecial } = request;
     return yield* model.tokenizer.encodeSlices(text, { addSpecialTokens, parseSpecial });
   }
-  return (yield* promptOf(model, request, request.tools.length > 0)).rendered.ids;
+  const { rendered, images } = yield* promptOf(model, request, request.tools.length > 0);
+  return expandedIds(rendered, images?.planned ?? []);
 }

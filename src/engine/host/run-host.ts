@@ -4,6 +4,7 @@ import { DeepseekError } from "../../tensor/errors.ts";
 import { Engine } from "../engine.ts";
 import type { MachineMemory } from "./cache-plan.ts";
 import { EngineHost } from "./engine-host.ts";
+import { ImageJobs } from "./image-jobs.ts";
 import type { FromEngine, HostSettings, ToEngine } from "./protocol.ts";
 import { describeModel } from "./text-model.ts";
 import { unpacked } from "./wire.ts";
@@ -44,7 +45,7 @@ export async function runHost(
   let loaded: LoadedModel | null = null;
   try {
     loaded = await open(notice);
-    const { text, info } = await describeModel(loaded, settings, memory?.() ?? null, notice);
+    const { text, info, images } = await describeModel(loaded, settings, memory?.() ?? null, notice);
     const { model } = loaded;
     const { maxBatch, maxQueue, prefillChunk, cacheDtype } = settings;
     const engine = new Engine(model, {
@@ -53,7 +54,13 @@ export async function runHost(
       vocabularySize: info.vocabulary,
     });
     const speculative = (settings.speculative ?? false) && model.config.mtpLayers > 0;
-    const host = new EngineHost(engine, text, { speculative, send: port.send, onFailure, heapBytes });
+    const imageJobs = images && new ImageJobs(images, model.config.hiddenSize * 4);
+    const host = new EngineHost(engine, text, imageJobs, {
+      speculative,
+      send: port.send,
+      onFailure,
+      heapBytes,
+    });
     const opened = loaded;
     port.listen(async (message) => {
       if (!(await host.receive(unpacked(message) as ToEngine))) return;

@@ -9,17 +9,23 @@ import { ConfigError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type OutputPart, outputConstraintSlices } from "../constraint/output-constraints.ts";
 import type { TokenConstraint } from "../constraint.ts";
+import { ImageEncoder } from "../image-encoder.ts";
 import { type MachineMemory, planCaches } from "./cache-plan.ts";
+import { HELD_BYTES } from "./image-jobs.ts";
 import type { HostSettings, ModelInfo } from "./protocol.ts";
 import { type TextModel, toolTemplate } from "./request-plan.ts";
 import { callFormat } from "./tool-format.ts";
 
 export interface DescribedModel {
   readonly text: TextModel;
+  /** The caller's; null for a model that does not see. */
+  readonly images: ImageEncoder | null;
   /** What is known before the engine is there. */
   readonly info: Omit<ModelInfo, "maxBatch" | "maxQueue" | "loadSeconds">;
 }
 
+/** Bytes of embeddings kept for later requests. */
+const IMAGE_CACHE_BYTES = 256 * 2 ** 20;
 /** Compiled constraints kept: requests of one program repeat them. */
 const KEPT_CONSTRAINTS = 64;
 
@@ -71,7 +77,8 @@ function tokenizerInfo(
     add_eos_token: tokenizer.suffixIds.length > 0,
     model_max_length: context,
     vocab_size: tokenizer.vocabSize,
-    chat_template: template?.source ?? null,
+    // Where code makes the prompts there is none.
+    chat_template: template?.source || null,
   };
 }
 
@@ -101,8 +108,9 @@ export async function describeModel(
   memory: MachineMemory | null,
   onNotice?: (text: string) => void,
 ): Promise<DescribedModel> {
-  const { model, tokenizer } = loaded;
+  const { model, vision, tokenizer } = loaded;
   const { config } = model;
+  const { parameters } = vision?.model ?? model;
   if (tokenizer === null) {
     throw new ConfigError("the model has no tokenizer and cannot be served", {
       where: loaded.source.path,
@@ -114,7 +122,10 @@ export async function describeModel(
   const { context, cacheTokens, notice } = planCaches(settings, {
     maxPositions: config.maxPositions,
     tokenBytes: model.cacheTokenBytes(settings.cacheDtype, settings.speculative),
-    memory,
+    memory: memory && {
+      ...memory,
+      free: Math.max(0, memory.free - (vision === null ? 0 : IMAGE_CACHE_BYTES + HELD_BYTES)),
+    },
   });
   if (notice !== null) onNotice?.(notice);
   const vocabulary = Math.min(tokenizer.vocabSize, config.vocabSize);
@@ -126,9 +137,18 @@ export async function describeModel(
   const stopIds = [...new Set([...endIds, ...(template?.stopIds ?? [])])];
   const { specialIds } = tokenizer;
   const dtype = settings.dtype ?? "auto";
-  const identity = JSON.stringify([loaded.name, loaded.source, dtype, config]);
+  const identity = JSON.stringify([
+    ...[loaded.name, loaded.source, dtype],
+    ...(vision === null ? [config] : [vision.model.config]),
+  ]);
+  const images =
+    vision &&
+    new ImageEncoder(vision.model, () => vision.imageProcessor(), { cacheBytes: IMAGE_CACHE_BYTES });
   return {
+    images,
     text: {
+      name: loaded.name,
+      images,
       tokenizer,
       template,
       toolTemplate: withTools,
@@ -141,15 +161,16 @@ export async function describeModel(
     },
     info: {
       name: loaded.name,
-      architecture: config.modelType,
-      parameters: countParameters(config).total,
+      architecture: vision?.model.config.modelType ?? config.modelType,
+      parameters: vision?.model.parameters.count ?? countParameters(config).total,
       dtype,
-      weightBytes: model.parameters.bytes,
+      weightBytes: parameters.bytes,
       context,
       cacheTokens,
       vocabulary,
       chat: template !== null,
       tools: withTools !== null,
+      images: images !== null,
       fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
       fingerprint: `fp_${await digest(identity)}`,
       tokenizer: tokenizerInfo(tokenizer, template, context),
