@@ -22,7 +22,7 @@ import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-s
 import { Counter } from "./metrics.ts";
 import { pathNormalizer } from "./paths.ts";
 import { bodyReader, checkTextLength } from "./request-body.ts";
-import { type ImageLoader, urlLength } from "./request-images.ts";
+import { firstImage, type ImageLoader, urlLength } from "./request-images.ts";
 import { responseBody, responseEvents } from "./responses-answer.ts";
 import { inResponsesTerms, parseResponses } from "./responses-request.ts";
 import type { Parsed } from "./sampling-fields.ts";
@@ -180,8 +180,21 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   };
 
   /** Messages of a body of so many characters, with their images. @throws ApiError */
-  function withImages(c: Context, messages: readonly RequestMessage[], length: number): Promise<Message[]> {
+  async function withImages(
+    c: Context,
+    messages: readonly RequestMessage[],
+    length: number,
+  ): Promise<Message[]> {
     checkTextLength(length - urlLength(messages));
+    const engine = working(state);
+    const image = firstImage(messages);
+    if (image !== null && !engine.info.images) {
+      throw invalidRequest(
+        `'${image.param}' is an image, but the model '${modelName(engine)}' reads text only.`,
+        image.param,
+        "images_not_supported",
+      );
+    }
     return options.images(messages, c.req.raw.signal);
   }
 
@@ -202,7 +215,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const name = checkModel(engine, model);
     checkLength(job, engine.info);
     const head = answerHead(idPrefix, name, engine.info.fingerprint);
-    const generation = await engine.generate(job, { id: head.id, received });
+    const generation = await engine.generate(job, { id: head.id, received, giveImages: true });
     const leave = () => void generation.cancel("the client left");
     const { signal } = c.req.raw;
     signal.addEventListener("abort", leave, { once: true });
@@ -227,10 +240,12 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const received = Date.now();
     const text = await readBody(c.req.raw);
     const parsed = parseChat(parseBody(text));
+    checkModel(working(state), parsed.model);
     checkChat(working(state).info, "messages");
     const messages = await withImages(c, parsed.job.messages, text.length);
     const { includeUsage, oldForm, tokenIds } = parsed;
-    const shape = { logprobs: parsed.job.logprobs !== null, oldForm, tokenIds, includeUsage };
+    const { logprobs, grounding = false } = parsed.job;
+    const shape = { logprobs: logprobs !== null, grounding, oldForm, tokenIds, includeUsage };
     return respond(
       c,
       received,
@@ -245,6 +260,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     const received = Date.now();
     const text = await readBody(c.req.raw);
     const parsed = parseResponses(parseBody(text));
+    checkModel(working(state), parsed.model);
     checkChat(working(state).info, "input");
     const messages = await withImages(c, parsed.job.messages, text.length);
     return respond(
@@ -315,7 +331,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
       checkTextLength(text.length);
       request = parsed;
     } else request = { ...parsed, messages: await withImages(c, parsed.messages, text.length) };
-    const tokens = await working(state).tokenize(request, c.req.raw.signal);
+    const tokens = await working(state).tokenize(request, c.req.raw.signal, { giveImages: true });
     return c.json({ tokens, count: tokens.length, max_model_len: working(state).info.context });
   });
   app.post("/detokenize", async (c) => {

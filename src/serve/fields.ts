@@ -127,6 +127,7 @@ export const chatFields = {
   reasoning_effort: z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]).nullish(),
   chat_template_kwargs: exactObject.nullish(),
   documents: z.array(z.record(z.string(), z.unknown())).nullish(),
+  grounding: z.boolean().nullish(),
   add_generation_prompt: z.boolean().nullish(),
   continue_final_message: z.boolean().nullish(),
 };

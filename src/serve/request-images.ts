@@ -34,9 +34,9 @@ export function urlLength(messages: readonly RequestMessage[]): number {
   return messages.flatMap(referencesOf).reduce((sum, { url }) => sum + url.length, 0);
 }
 
-/** Whether there are images in the messages. */
-export const hasImages = (messages: readonly RequestMessage[]): boolean =>
-  messages.some((message) => referencesOf(message).length > 0);
+/** The first image in the messages, if there is one. */
+export const firstImage = (messages: readonly RequestMessage[]): ImageReference | null =>
+  messages.flatMap(referencesOf)[0] ?? null;
 
 function fromDataUrl(url: string, param: string): Uint8Array {
   try {

@@ -64,6 +64,7 @@ const EXAMPLES: Record<string, [value: unknown, beside?: object]> = {
   chat_template_kwargs: [{ a: 1 }],
   documents: [[{ title: "a", text: "b" }]],
   add_generation_prompt: [false],
+  grounding: [true],
   continue_final_message: [true, { messages: [user, begun] }],
   prompt: ["b"],
   suffix: ["b"],

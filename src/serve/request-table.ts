@@ -70,7 +70,7 @@ export const OBEYED: readonly FieldGroup[] = [
         "function_call",
       ],
       ...["thinking", "reasoning_effort", "chat_template_kwargs", "documents", "add_generation_prompt"],
-      ...["continue_final_message"],
+      ...["continue_final_message", "grounding"],
     ],
   },
   { endpoint: "completions", fields: ["prompt", "suffix", "add_special_tokens"] },
@@ -93,15 +93,7 @@ export const IGNORED: readonly FieldGroup[] = [
         "cache_salt",
       ],
       ...["guided_decoding_backend", "spaces_between_special_tokens", "truncation_side", "stream_interval"],
-      ...[
-        "mm_processor_kwargs",
-        "media_io_kwargs",
-        "n_keep",
-        "n_cache_reuse",
-        "min_keep",
-        "keep_alive",
-        "num_ctx",
-      ],
+      ...["n_keep", "n_cache_reuse", "min_keep", "keep_alive", "num_ctx"],
       // They tune samplers that are refused by the fields which turn them on.
       ...["mirostat_tau", "mirostat_eta", "dry_base", "dry_allowed_length", "dry_penalty_last_n"],
       ...["dry_sequence_breakers", "xtc_threshold", "dynatemp_exponent", "repeat_last_n", "penalize_nl"],
@@ -151,10 +143,14 @@ export const REFUSED: readonly RefusedField[] = [
     logprob_token_ids: [[]],
   }),
   ...refused("prompts are not truncated; shorten the prompt", { truncate_prompt_tokens: [-1] }),
-  ...refused("the model takes text and token ids only", {
-    prompt_embeds: [[]],
+  ...refused("embeddings are not read", { prompt_embeds: [[]] }),
+  ...refused("send images as parts of messages, of the type 'image_url'", {
     images: [[]],
     multimodal_data: [[]],
+  }),
+  ...refused("images are prepared as the model's files say", {
+    mm_processor_kwargs: [{}],
+    media_io_kwargs: [{}],
   }),
   ...refused("responses have the fields of OpenAI's API", {
     detokenize: [true],
@@ -233,6 +229,7 @@ export const REFUSED: readonly RefusedField[] = [
       chat_template_kwargs: [{}],
       continue_final_message: [false],
       add_generation_prompt: [],
+      grounding: [false],
     },
     "completions",
   ),

@@ -45,6 +45,7 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   guided_grammar: { why: `${OF_CHAT} use 'text.format'` },
   structured_outputs: { why: `${OF_CHAT} use 'text.format'` },
   json_schema: { why: `${OF_CHAT} use 'text.format'` },
+  grounding: { why: `${OF_CHAT} here boxes are part of the text`, neutral: [false] },
   grammar: { why: `${OF_CHAT} use 'text.format'`, neutral: [""] },
   response_format: { why: `${OF_CHAT} use 'text.format'` },
   reasoning_effort: { why: `${OF_CHAT} use 'reasoning.effort'` },

@@ -289,6 +289,7 @@ export function parseChat(json: unknown): ParsedChat {
       templateVariables: withDocuments(templateVariables, body.documents),
       continueFinal,
       addGenerationPrompt: body.add_generation_prompt ?? true,
+      grounding: body.grounding ?? false,
     },
   };
 }

@@ -2,6 +2,8 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { anyReply, splitById, testTokenizer, tokensOfReply } from "../../chat/testing.ts";
 import { CALL_TOKENS, ToolCallParser, withoutCallTokens } from "../../chat/tool-calls.ts";
+import { GROUNDING_TAGS } from "../../chat/vl2-prompt.ts";
+import { worldTokenizer } from "../../data/world/vocabulary.ts";
 import { TOKEN } from "../../tokenizer/families.ts";
 import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
@@ -301,5 +303,46 @@ describe("control tokens", () => {
     expect(readIds(spelled(`a ${call} b`), false)).toMatchObject({ content: `a ${call} b`, calls: [] });
     const thought = [...spelled("as </think> says"), thinker.idOf("</think>")!, ...spelled("b")];
     expect(readIds(thought, true)).toMatchObject({ reasoning: "as </think> says", content: "b" });
+  });
+});
+
+describe("answers about images", () => {
+  const { tokenizer: vocabulary, config } = worldTokenizer({ image: "<image>" });
+  const world = loadTokenizer(vocabulary, config);
+  const answer = "a <|ref|> red ring <|/ref|> <|det|> [[1,2,3,4],[0,0,999,999]] <|/det|> and <|ref|> bar";
+
+  it("tell boxes once, when their list ends, beside the text; what is never closed stays text", () => {
+    const spoken = new Map(GROUNDING_TAGS.map((tag) => [world.idOf(tag)!, tag]));
+    const grounding = { image: 2, size: { width: 100, height: 50 } };
+    const choice = new ChoiceText(world, chat({ tools: false, spoken, grounding }));
+    const plain = new ChoiceText(world, chat({ tools: false, spoken }));
+    const ids = world.encode(answer, { addSpecialTokens: false });
+    const news = [...ids.map((id) => choice.push({ id })), choice.end()].filter((each) => each !== null);
+    const expected = [...ids.map((id) => plain.push({ id })), plain.end()].filter((each) => each !== null);
+    const contents = (list: readonly News[]) => list.map(({ content }) => content);
+    expect(contents(news)).toEqual(contents(expected));
+    expect(contents(news).join("")).toContain("<|ref|>");
+    expect(news.flatMap(({ grounding = [] }) => grounding)).toMatchObject([
+      {
+        ...{ label: "red ring", image: 2 },
+        boxes: [
+          { numbers: [1, 2, 3, 4], box: [0, 0, 0, 0] },
+          { numbers: [0, 0, 999, 999], box: [0, 0, 100, 50] },
+        ],
+      },
+    ]);
+    expect(expected.some((each) => "grounding" in each)).toBe(false);
+  });
+
+  it("end before a stop string of the template, even where those that were asked for are shown", () => {
+    const options = { ...raw, stop: ["ring"], ownStops: ["bar"], includeStop: true };
+    const read = (words: string) => {
+      const choice = new ChoiceText(world, options);
+      const ids = world.encode(words, { addSpecialTokens: false });
+      const news = [...ids.map((id) => choice.push({ id })), choice.end()];
+      return news.map((each) => each?.content ?? "").join("");
+    };
+    expect(read("a red ring and a bar")).toBe("a red ring");
+    expect(read("a red bar and a ring").trim()).toBe("a red");
   });
 });
