@@ -52,4 +52,5 @@ export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
 export type { JsonObject } from "./strict-json.ts";
 export type { TensorFile, TensorInfo } from "./tensor-file.ts";
 export { tiledConfig, tiledEntries } from "./tiles.ts";
+export { loadVae, vaeEntries, vaeFrom } from "./vae.ts";
 export { loadVisionModel, visionEntries, visionModelFrom } from "./vision-model.ts";

@@ -33,25 +33,25 @@ async function tensorsOf(tree: ReturnType<typeof memoryFolder>) {
   return found;
 }
 
-describe.each(["vl/chat", "vl/hybrid-chat", "vl2/mla-noaux", "vl/chat-port", "vl/hybrid-port"])(
-  "%s",
-  (name) => {
-    it("is saved as it was, unused tensors included", async () => {
-      const tree = folder(name);
-      using model = await loadVisionModel(tree, device);
-      const files = new Map<string, Uint8Array>();
-      await saveCheckpoint(memoryFolderSink(files), visionEntries(model), {
-        config: visionConfigJson(model.config) as never,
-      });
-      const saved = memoryFolder(files);
-      expect(await tensorsOf(saved)).toEqual(await tensorsOf(tree));
-      expect(parseVisionConfig(JSON.parse(await saved.readText("config.json")))).toEqual(model.config);
-      for (const { key, trained } of model.parameters.groups()) {
-        expect(trained, key).toBe(!/attn_pool|high_layer_norm|low_layer_norm|e_score/.test(key));
-      }
+describe.each([
+  ...["vl/chat", "vl/hybrid-chat", "vl2/mla-noaux", "vl/chat-port", "vl/hybrid-port"],
+  ...["janus/understand", "janus/generate-port", "janusflow/velocity"],
+])("%s", (name) => {
+  it("is saved as it was, unused tensors included", async () => {
+    const tree = folder(name);
+    using model = await loadVisionModel(tree, device);
+    const files = new Map<string, Uint8Array>();
+    await saveCheckpoint(memoryFolderSink(files), visionEntries(model), {
+      config: visionConfigJson(model.config) as never,
     });
-  },
-);
+    const saved = memoryFolder(files);
+    expect(await tensorsOf(saved)).toEqual(await tensorsOf(tree));
+    expect(parseVisionConfig(JSON.parse(await saved.readText("config.json")))).toEqual(model.config);
+    for (const { key, trained } of model.parameters.groups()) {
+      expect(trained, key).toBe(!/attn_pool|high_layer_norm|low_layer_norm|e_score/.test(key));
+    }
+  });
+});
 
 describe("a checkpoint of a model that sees", () => {
   const sourceOf = async (name: string, without: string) => {

@@ -5,6 +5,7 @@ import {
   withOriginalNames,
   withPortNames,
 } from "../models/deepseek_vl/port-names.ts";
+import { withJanusNames, withJanusPortNames } from "../models/janus/port-names.ts";
 import type { LanguageConfig } from "../models/language-config.ts";
 import { checkCounts } from "../models/load.ts";
 import { parseVisionConfig, visionArchitecture } from "../models/vision-architectures.ts";
@@ -24,16 +25,18 @@ import { f32Entry, type SafetensorsEntry } from "./safetensors-writer.ts";
 import type { JsonObject } from "./strict-json.ts";
 
 const isPort = ({ modelType }: VisionLanguageConfig) =>
-  modelType === "deepseek_vl" || modelType === "deepseek_vl_hybrid";
+  modelType === "deepseek_vl" || modelType === "deepseek_vl_hybrid" || modelType === "janus";
 
 const isHybrid = ({ tower }: VisionLanguageConfig) => tower.kind === "hybrid";
 
 /** Unused parts that the source has: they are kept, so that a file saved again is whole. */
 function storedConfig(config: VisionLanguageConfig, source: WeightSource): VisionLanguageConfig {
   const { tower } = config;
-  const pool = (root: string) => source.has(`${root}attn_pool.latent`) || (isPort(config) && hasPool(source));
+  const pool = (root: string) =>
+    source.has(`${root}attn_pool.latent`) ||
+    (isPort(config) && config.generation === null && hasPool(source));
   if (tower.kind === "siglip") {
-    const { parts } = visionArchitecture(config.modelType);
+    const { parts } = visionArchitecture(config);
     const root = config.tiling === null ? `${parts.tower}.vision_tower.` : `${parts.tower}.`;
     return { ...config, tower: { ...tower, pool: pool(root) } };
   }
@@ -48,7 +51,7 @@ function storedConfig(config: VisionLanguageConfig, source: WeightSource): Visio
 export function visionCheckpointConfig(configJson: JsonObject, source: WeightSource): VisionLanguageConfig {
   const config = storedConfig(parseVisionConfig(configJson), source);
   const counted = isPort(config) ? withOriginalLanguageNames(source) : source;
-  checkCounts(config.language, counted, `${visionArchitecture(config.modelType).parts.language}.`);
+  checkCounts(config.language, counted, `${visionArchitecture(config).parts.language}.`);
   return config;
 }
 
@@ -56,6 +59,7 @@ export function visionCheckpointConfig(configJson: JsonObject, source: WeightSou
 function officialWeights(config: VisionLanguageConfig, source: WeightSource): WeightSource {
   if (!isPort(config)) return source;
   const { parameters } = describeModule((scope) => new VisionLanguageModel(scope, config));
+  if (config.modelType === "janus") return withJanusNames(source, parameters.named());
   return withOriginalNames(source, parameters.named(), isHybrid(config));
 }
 
@@ -65,7 +69,7 @@ export function languagePart(
   source: WeightSource,
 ): { readonly config: LanguageConfig; readonly weights: WeightSource } {
   const config = visionCheckpointConfig(configJson, source);
-  const prefix = `${visionArchitecture(config.modelType).parts.language}.`;
+  const prefix = `${visionArchitecture(config).parts.language}.`;
   return { config: config.language, weights: new LanguagePart(officialWeights(config, source), prefix) };
 }
 
@@ -123,7 +127,11 @@ export function* visionEntries(model: VisionLanguageModel): Generator<Safetensor
   const { config } = model;
   const own = weightsOf(model);
   const official = [...own.names()].map((name) => ({ name, shape: own.shape(name) }));
-  const source = isPort(config) ? withPortNames(own, official, isHybrid(config)) : own;
+  const source = !isPort(config)
+    ? own
+    : config.modelType === "janus"
+      ? withJanusPortNames(own, official)
+      : withPortNames(own, official, isHybrid(config));
   for (const name of source.names()) {
     yield f32Entry(name, source.shape(name), async function* () {
       for await (const { values } of source.readF32(name)) yield values;

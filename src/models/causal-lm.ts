@@ -17,7 +17,7 @@ import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { checkIds } from "../tensor/ops/embedding.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
-import { concat } from "../tensor/ops/reshape.ts";
+import { concat, reshape } from "../tensor/ops/reshape.ts";
 import { Random } from "../tensor/random.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { type Block, routerTensors } from "./block.ts";
@@ -140,6 +140,11 @@ export class CausalLM implements TrainableModel, Disposable {
       for (let i = 0; i < tokens; i++) positions[rows++] = start + i;
       return { cache, tokens, row, start, length };
     });
+    if (options.positions) {
+      checkPositions(options.positions, positions.length);
+      positions.set(Array.from(options.positions));
+      for (const position of positions) longest = Math.max(longest, position + 1);
+    }
     return {
       batch,
       tokens,
@@ -160,6 +165,7 @@ export class CausalLM implements TrainableModel, Disposable {
   hidden(input: Tensor, options: ForwardOptions = {}): Tensor {
     const { device } = this;
     const { capture = null, routers = null } = options;
+    const kept: Tensor[] = [];
     const [output] = device.tidy(() => {
       const context = this.#context(input, options);
       const collected: RouterOutput[] | null = routers && [];
@@ -170,13 +176,16 @@ export class CausalLM implements TrainableModel, Disposable {
         if (x !== input) device.release(x);
         x = y;
         captured(capture, `hidden.${block.layer + 1}`, x);
+        // Another view, which the tape knows: the state itself is freed.
+        if (block.layer + 1 === options.states?.afterBlock) kept.push(reshape(x, x.shape));
       }
       advance(context);
       const normed = this.#decoder.finalNorm.forward(x); // [B, T, d]
       captured(capture, "final_norm", normed);
       routers?.push(...collected!);
-      return [normed, ...(collected ?? []).flatMap(routerTensors)];
+      return [normed, ...kept, ...(collected ?? []).flatMap(routerTensors)];
     });
+    options.states?.kept.push(...kept);
     return output;
   }
 
@@ -299,6 +308,21 @@ export class CausalLM implements TrainableModel, Disposable {
     this.#tables?.[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
+}
+
+/** Most tokens that positions may reach: rotary tables are made for all of them. */
+const MOST_POSITIONS = 2 ** 24;
+
+/** @throws ShapeError */
+function checkPositions(positions: ArrayLike<number>, tokens: number): void {
+  const invalid = Array.from(positions).find((p) => !Number.isInteger(p) || p < 0 || p >= MOST_POSITIONS);
+  if (positions.length === tokens && invalid === undefined) return;
+  throw new ShapeError("positions do not fit the tokens", {
+    where: "CausalLM",
+    name: "positions",
+    expected: `${tokens} whole numbers below ${MOST_POSITIONS}`,
+    found: invalid ?? `${positions.length} numbers`,
+  });
 }
 
 /** One row of as many tokens as the segments have, each with its own cache. @throws ShapeError */

@@ -72,7 +72,13 @@ export function languageConfig(section: ConfigReader, modelType: ModelType): Lan
 }
 
 /** Models that contain a language model (`VisionModelType`): they are opened in another way. */
-const VISION_TYPES = new Set(["multi_modality", "deepseek_vl", "deepseek_vl_hybrid", "deepseek_vl_v2"]);
+const VISION_TYPES = new Set([
+  "multi_modality",
+  "deepseek_vl",
+  "deepseek_vl_hybrid",
+  "deepseek_vl_v2",
+  "janus",
+]);
 
 function architectureOf(modelType: unknown, reader: ConfigReader): Architecture {
   const found = architectures.find((architecture) => architecture.modelType === modelType);

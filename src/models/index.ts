@@ -43,6 +43,10 @@ export {
   tiledPixels,
 } from "./deepseek_vl2/processor.ts";
 export { canvasImages, type ImageProcessor, tileImages, type ViewChoice } from "./image-processor.ts";
+export { CodeGeneration, drawId, guided, unconditionalIds } from "./janus/generation.ts";
+export { AlignmentHead, alignmentLoss } from "./janusflow/alignment.ts";
+export { FlowGeneration, type FlowTime } from "./janusflow/generation.ts";
+export { type FlowPrompt, flowVelocity, type Velocity } from "./janusflow/velocity.ts";
 export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {
@@ -52,12 +56,20 @@ export type {
   TokenModelConfig,
   TrainableModel,
 } from "./token-model.ts";
+export { parseVaeConfig, sdxlVae, vaeConfigJson } from "./vae-config.ts";
 export {
   isVisionConfig,
   parseVisionConfig,
   visionConfigJson,
 } from "./vision-architectures.ts";
-export type { TilingConfig, VisionLanguageConfig, VisionModelType } from "./vision-config.ts";
+export type {
+  CodeGenerationConfig,
+  FlowGenerationConfig,
+  GenerationConfig,
+  TilingConfig,
+  VisionLanguageConfig,
+  VisionModelType,
+} from "./vision-config.ts";
 export { type EncodedImage, type ImageViews, VisionLanguageModel } from "./vision-language.ts";
 export { type ImageCost, imageCost, visionMemoryNeeds } from "./vision-needs.ts";
 export { type VisionPresetName, visionPresets } from "./vision-presets.ts";

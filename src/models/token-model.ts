@@ -17,6 +17,13 @@ export interface ForwardOptions {
    * one after another. Every cache occurs once. Not while a tape records.
    */
   readonly segments?: readonly Segment[] | null;
+  /**
+   * Position of every token of the input, `[B * T]` or `[N]` whole numbers: a sequence may have gaps. Default: 0, 1, 2, .. in
+   * each row, and with caches on from what they hold.
+   */
+  readonly positions?: ArrayLike<number>;
+  /** Also keeps the state after block `afterBlock` (from 1), before any norm, in `kept`; it lives as long as the result. */
+  readonly states?: { readonly afterBlock: number; readonly kept: Tensor[] };
   /** Which form of latent attention runs; default `auto`. */
   readonly mlaForm?: MlaForm;
   /** Which kernel routers use; default `each`. The training objective asks for `batched`. */

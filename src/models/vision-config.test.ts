@@ -7,7 +7,11 @@ import { HybridTower } from "../vision/hybrid.ts";
 import { SamTower } from "../vision/sam.ts";
 import { SiglipTower } from "../vision/siglip.ts";
 import type { HybridConfig, SiglipConfig } from "../vision/tower-config.ts";
+import { VaeModel } from "../vision/vae.ts";
 import { countParameters } from "./count.ts";
+import type { CodeGeneration } from "./janus/generation.ts";
+import type { FlowGeneration } from "./janusflow/generation.ts";
+import { sdxlVae } from "./vae-config.ts";
 import { isVisionConfig, parseVisionConfig, visionConfigJson } from "./vision-architectures.ts";
 import { VisionLanguageModel } from "./vision-language.ts";
 import { visionPresets } from "./vision-presets.ts";
@@ -49,6 +53,19 @@ describe("released configurations", () => {
     expect(tiny.tower.parameters.count).toBe(428_225_600);
     expect((seven.tower as HybridTower).high.parameters.count).toBe(96_356_609);
     expect(seven.parameters.count).toBe(7_343_990_017);
+    // Sizes of the published files, in two bytes each.
+    expect(counted(visionPresets["janus-1.3b"]).parameters.count).toBe(2_089_232_011);
+    expect(counted(visionPresets["janus-pro-7b"]).parameters.count).toBe(7_420_368_523);
+    const flow = counted(visionPresets["janusflow-1.3b"]);
+    expect(flow.parameters.count).toBe(2_046_367_504);
+    const parts = flow.generation as FlowGeneration;
+    expect(parts.encoder.parameters.count).toBe(21_614_336);
+    expect(parts.decoder.parameters.count).toBe(50_561_296);
+    const codes = counted(visionPresets["janus-pro-1b"]).generation as CodeGeneration;
+    expect(codes.tokenizer.parameters.count).toBe(71_883_403);
+    const vae = describeModule((scope) => new VaeModel(scope, sdxlVae)).parameters;
+    expect(vae.count).toBe(83_653_863);
+    expect([...vae.named()]).toHaveLength(248);
     // Without the parts that no model runs.
     const { tower } = parseVisionConfig(visionPresets["deepseek-vl-7b"]);
     const { low, high } = tower as HybridConfig;
@@ -182,7 +199,21 @@ describe("parseVisionConfig", () => {
     ["deepseek-vl-1.3b", "aligner_config.params.depth", 1e8],
     ["deepseek-vl-1.3b", "language_config.model_type", "qwen2"],
     ["deepseek-vl-1.3b", "language_config.hidden_act", "gelu"],
-    ["deepseek-vl-1.3b", "gen_vision_config", {}],
+    ["janus-1.3b", "gen_vision_config.cls", "VQ-8"],
+    ["janus-1.3b", "gen_vision_config.params.image_token_size", 1e9],
+    ["janus-1.3b", "gen_vision_config.params.ch", 48],
+    ["janus-1.3b", "gen_vision_config.params.encoder_ch_mult", new Array(11).fill(1)],
+    ["janus-1.3b", "gen_vision_config.params.decoder_ch_mult", [1, 2]],
+    ["janus-1.3b", "gen_vision_config.params.num_res_blocks", 1e8],
+    ["janus-1.3b", "gen_aligner_config.params.input_dim", 16],
+    ["janus-1.3b", "gen_head_config.params.image_token_size", 8192],
+    ["janusflow-1.3b", "vision_gen_enc_config.cls", "ImageHead"],
+    ["janusflow-1.3b", "vision_gen_enc_config.params.layers_in_middle", 1e8],
+    ["janusflow-1.3b", "vision_gen_enc_config.params.norm_eps", 1e-5],
+    ["janusflow-1.3b", "vision_gen_enc_config.params.block_out_channels", [768, 768]],
+    ["janusflow-1.3b", "vision_gen_enc_config.params.hidden_size", 1024],
+    ["janusflow-1.3b", "vision_gen_dec_config.params.upsamples", 2],
+    ["janusflow-1.3b", "vision_gen_dec_config.params.in_channels", 512],
     ["deepseek-vl-7b", "vision_config.params.concat_type", "add"],
     ["deepseek-vl-7b", "vision_config.params.high_res_cfg.output_dim", 512],
     ["deepseek-vl-7b", "vision_config.params.high_res_cfg.pixel_std", [1, 1, 0]],

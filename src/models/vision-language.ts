@@ -21,8 +21,11 @@ import { TileLayout } from "../vision/tile-layout.ts";
 import { imageTokens } from "../vision/tiles.ts";
 import { projectedSide, towerSide } from "../vision/tower-config.ts";
 import { CausalLM } from "./causal-lm.ts";
+import { CodeGeneration } from "./janus/generation.ts";
+import { FlowGeneration } from "./janusflow/generation.ts";
+import type { LanguageConfig } from "./language-config.ts";
 import { visionArchitecture } from "./vision-architectures.ts";
-import type { VisionLanguageConfig } from "./vision-config.ts";
+import type { GenerationConfig, VisionLanguageConfig } from "./vision-config.ts";
 
 /** The views of images, as a processor makes them. */
 export interface ImageViews {
@@ -47,12 +50,16 @@ export class VisionLanguageModel implements Disposable {
   /** Null where an image has one view. */
   readonly tiles: TileLayout | null;
   readonly language: CausalLM;
+  /** What draws; null for models that only see. */
+  readonly generation: CodeGeneration | FlowGeneration | null;
   readonly parameters: Parameters;
+  /** What stands before the tokens of each image, where the model learned one. */
+  readonly #begin: ParameterGroup | null;
 
   /** Declares the parameters in `scope` under the official names. @throws ConfigError on counts beyond reason */
   constructor(scope: ParameterScope, config: VisionLanguageConfig) {
-    const { tower, projector, tiling, language, modelType } = config;
-    const { parts } = visionArchitecture(modelType);
+    const { tower, projector, tiling, language, generation } = config;
+    const { parts } = visionArchitecture(config);
     const whole = scope.part();
     this.config = config;
     const seeing = whole.part("vision");
@@ -62,6 +69,11 @@ export class VisionLanguageModel implements Disposable {
         : new SiglipTower(seeing.child(tiling === null ? `${parts.tower}.vision_tower` : parts.tower), tower);
     this.projector = new Projector(seeing.child(parts.projector), projector);
     this.tiles = tiling && new TileLayout(whole, language.hiddenSize, tiling.globalFirst);
+    this.#begin =
+      generation?.kind === "flow"
+        ? seeing.matrix("beg_of_und_embed", 1, language.hiddenSize, { alwaysF32: true, unquantizable: true })
+        : null;
+    this.generation = generation && generationOf(whole, generation, language);
     this.language = new CausalLM(whole.child(parts.language), language);
     this.parameters = whole.parameters;
   }
@@ -73,17 +85,20 @@ export class VisionLanguageModel implements Disposable {
 
   /** What training may name: towers, projector with the tokens between views, language model. */
   get parts(): Readonly<Record<string, readonly string[]>> {
-    const { tower, projector, language } = visionArchitecture(this.config.modelType).parts;
+    const { tower, projector, language } = visionArchitecture(this.config).parts;
     const between = this.tiles === null ? [] : [...this.tiles.parameters.named()].map(({ name }) => name);
     const towers = this.config.tower.kind === "hybrid" ? ["high", "low"] : [];
     const each = towers.map((name) => [`vision.${name}`, [`${tower}.vision_tower_${name}`]]);
-    const joining = [projector, ...between];
+    const joining = [projector, ...between, ...(this.#begin === null ? [] : ["beg_of_und_embed"])];
     return {
       vision: [tower],
       ...Object.fromEntries(each),
       projector: joining,
       aligner: joining,
       language: [language],
+      ...(this.generation !== null && {
+        generation: [...this.generation.parameters.named()].map(({ name }) => name),
+      }),
     };
   }
 
@@ -97,7 +112,7 @@ export class VisionLanguageModel implements Disposable {
   imageTokens(tiles: readonly [across: number, down: number]): number {
     const { tower, projector } = this.config;
     const side = projectedSide(projector, towerSide(tower));
-    if (this.tiles === null) return side ** 2;
+    if (this.tiles === null) return side ** 2 + (this.#begin === null ? 0 : 1);
     return imageTokens({ tileSize: side, patchSize: 1, downsampleRatio: 1 }, tiles);
   }
 
@@ -149,6 +164,7 @@ export class VisionLanguageModel implements Disposable {
       });
     }
     const { tiles: layout } = this;
+    const begin = this.#begin;
     return views.device.tidy(() => {
       const flat = reshape(views, [1, count * tokens * width]);
       const parts = split(
@@ -156,6 +172,10 @@ export class VisionLanguageModel implements Disposable {
         counts.map((each) => each * tokens * width),
       );
       return parts.map((part, i) => {
+        if (layout === null && begin !== null) {
+          const both = concat([reshape(begin.tensor, [1, width]), reshape(part, [1, tokens * width])]);
+          return reshape(both, [1 + tokens, width]);
+        }
         if (layout === null) return reshape(part, [tokens, width]);
         return layout.forward(reshape(part, [counts[i], tokens, width]), tiles[i]);
       });
@@ -230,7 +250,9 @@ export class VisionLanguageModel implements Disposable {
 
   /** Whether a checkpoint may hold this tensor though the model does not read it. */
   ignores(name: string): boolean {
-    return this.language.ignores(name);
+    // The codes that training had used, and the head of representation alignment, draw nothing.
+    const unread = /^gen_vision_model\.quantize\.codebook_used$|^repa_head\./;
+    return (this.generation !== null && unread.test(name)) || this.language.ignores(name);
   }
 
   /** Reads all parameters from a checkpoint with official names. @throws FormatError, ShapeError naming the tensor */
@@ -243,4 +265,9 @@ export class VisionLanguageModel implements Disposable {
     this.language[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
+}
+
+function generationOf(scope: ParameterScope, config: GenerationConfig, language: LanguageConfig) {
+  if (config.kind === "codes") return new CodeGeneration(scope, config, language.hiddenSize);
+  return new FlowGeneration(scope, config, language);
 }

@@ -77,7 +77,44 @@ export type VisionPresetName =
   | "deepseek-vl-7b"
   | "deepseek-vl2-tiny"
   | "deepseek-vl2-small"
-  | "deepseek-vl2";
+  | "deepseek-vl2"
+  | "janus-1.3b"
+  | "janus-pro-1b"
+  | "janus-pro-7b"
+  | "janusflow-1.3b";
+
+/** Janus-Pro is Janus with better training. */
+const janus = (hidden: number, language: Json): Json => ({
+  ...vl,
+  vision_config: { cls: "CLIPVisionTower", model_type: "vision", params: siglip },
+  aligner_config: aligner("mlp_gelu", hidden),
+  gen_vision_config: {
+    ...{ cls: "VQ-16", model_type: "gen_vision", params: { image_token_size: 16384, n_embed: 8 } },
+  },
+  gen_aligner_config: {
+    ...{ cls: "MlpProjector", model_type: "gen_aligner" },
+    params: { projector_type: "mlp_gelu", input_dim: 8, n_embed: hidden, depth: 2 },
+  },
+  gen_head_config: {
+    ...{ cls: "vision_head", model_type: "gen_head" },
+    params: { image_token_embed: hidden, image_token_size: 16384, n_embed: hidden },
+  },
+  language_config: { ...llama, ...language },
+});
+
+/** The language model of the small ones. */
+const small = {
+  ...{ num_hidden_layers: 24, hidden_size: 2048, intermediate_size: 5632 },
+  ...{ num_attention_heads: 16, num_key_value_heads: 16 },
+};
+
+const uvit = {
+  layers_in_middle: 2,
+  hidden_size: 2048,
+  use_bias: true,
+  norm_eps: 1e-6,
+  block_out_channels: [768],
+};
 
 export const visionPresets: Readonly<Record<VisionPresetName, Json>> = {
   "deepseek-vl-1.3b": {
@@ -125,4 +162,20 @@ export const visionPresets: Readonly<Record<VisionPresetName, Json>> = {
     ...{ n_routed_experts: 72, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true },
     ...{ routed_scaling_factor: 2, bos_token_id: 0, eos_token_id: 1 },
   }),
+  "janus-1.3b": janus(2048, small),
+  "janus-pro-1b": janus(2048, small),
+  "janus-pro-7b": janus(4096, { num_hidden_layers: 30 }),
+  "janusflow-1.3b": {
+    ...vl,
+    vision_und_enc_config: { cls: "CLIPVisionTower", model_type: "vision_und_enc", params: siglip },
+    vision_gen_enc_config: {
+      ...{ cls: "ShallowUViTEncoder", model_type: "vision_gen_enc" },
+      params: { input_channels: 4, kernel_size: 2, stride: 2, padding: 0, ...uvit },
+    },
+    vision_gen_dec_config: {
+      ...{ cls: "ShallowUViTDecoder", model_type: "vision_gen_dec" },
+      params: { in_channels: 768, out_channels: 4, upsamples: 1, ...uvit },
+    },
+    language_config: { ...llama, ...small },
+  },
 };

@@ -26,9 +26,17 @@ interface Row {
   readonly images: readonly Tensor[];
 }
 
-async function rowsOf(run: VisionCase, images: readonly (readonly Tensor[])[]): Promise<Row[]> {
+async function rowsOf(
+  run: VisionCase,
+  images: readonly (readonly Tensor[])[],
+  imageId?: number,
+): Promise<Row[]> {
   const [rows, tokens] = run.inputs.shape("input_ids");
   const ids = Array.from(await run.inputs.values("input_ids"));
+  const overwritten = run.inputs.has("images_seq_mask") ? await run.inputs.values("images_seq_mask") : null;
+  // JanusFlow's images also take the place of the token that begins them.
+  if (overwritten && imageId !== undefined)
+    for (const [i, own] of overwritten.entries()) if (own) ids[i] = imageId;
   const mask = run.inputs.has("attention_mask") ? await run.inputs.values("attention_mask") : null;
   return Array.from({ length: rows }, (_, row) => {
     let start = row * tokens;
@@ -150,8 +158,8 @@ export async function compareChat(run: VisionCase): Promise<void> {
   const all = device.inference(() => model.arrange(tokens, new Array(rows * slots).fill([0, 0])));
   const used = json.images_per_prompt as number[];
   const images = used.map((count, row) => all.slice(row * slots, row * slots + count));
-  const imageId = json.image_token_id as number;
-  const prompts = await rowsOf(run, images);
+  const imageId = (json.image_token_id ?? (json.token_ids as { image: number }).image) as number;
+  const prompts = await rowsOf(run, images, imageId);
   await compareRows(run, model, prompts, imageId);
   await greedy(run, model, prompts, imageId);
   disposeAll(all);

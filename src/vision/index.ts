@@ -23,7 +23,7 @@ export type { ImageFormat, ImageHeader } from "./image/image-header.ts";
 export { encodePng } from "./image/png-writer.ts";
 export { readImageHeader } from "./image/read-header.ts";
 export { resizeImage, resizeImageOn } from "./image/resize.ts";
-export { type Normalization, type PerChannel, pixelValues } from "./pixels.ts";
+export { type Normalization, type PerChannel, pixelBytes, pixelValues } from "./pixels.ts";
 export { Projector, type TowerOutput } from "./projector.ts";
 export { SamNeck, SamTower } from "./sam.ts";
 export { type Normed, SiglipBlock, SiglipTower } from "./siglip.ts";
@@ -37,3 +37,6 @@ export type {
   SiglipConfig,
   TowerConfig,
 } from "./tower-config.ts";
+export { UvitDecoder, type UvitDecoderConfig, UvitEncoder, type UvitEncoderConfig } from "./uvit.ts";
+export { type LatentMoments, sampleLatents, splitMoments, type VaeConfig, VaeModel } from "./vae.ts";
+export { type QuantizedLatents, type VqConfig, VqTokenizer } from "./vq.ts";

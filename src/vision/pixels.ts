@@ -41,3 +41,10 @@ export function pixelValues(images: readonly RgbImage[], normalization: Normaliz
   }
   return pixels;
 }
+
+/** Bytes of pixels in [-1, 1], as the drawing models' programs write them: values beyond are cut, fractions dropped. */
+export function pixelBytes(values: ArrayLike<number>): Uint8Array {
+  return Uint8Array.from({ length: values.length }, (_, i) =>
+    Math.trunc(Math.min(255, Math.max(0, ((values[i] + 1) / 2) * 255))),
+  );
+}

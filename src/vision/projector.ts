@@ -54,7 +54,7 @@ export class Projector {
         this.#layers = [];
         break;
       case "linear":
-        this.#layers = [new Linear(layers, inputs, outputs, { bias })];
+        this.#layers = [new Linear(config.bare === true ? own : layers, inputs, outputs, { bias })];
         break;
       case "mlp_gelu":
         this.#layers = chain(config.depth, 0, (layer) => (layer === 0 ? [inputs, outputs] : square));

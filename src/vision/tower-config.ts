@@ -63,6 +63,8 @@ export type ProjectorConfig =
       readonly depth: number;
       /** Whether four neighboring tokens are joined to one before. */
       readonly pooled: boolean;
+      /** Whether a linear layer's tensors have no name between the projector's and their own (JanusFlow). */
+      readonly bare?: boolean;
     })
   | {
       readonly kind: "downsample_mlp_gelu";

@@ -20,13 +20,13 @@ import {
 import type { VisionArchitecture, VisionLanguageConfig } from "../vision-config.ts";
 
 /** Classes are found by a part of their names, as in the reference. */
-function classOf(reader: ConfigReader, names: readonly string[]): string {
+export function classOf(reader: ConfigReader, names: readonly string[]): string {
   const value = reader.raw("cls");
   const found = names.find((name) => typeof value === "string" && value.includes(name));
   return found ?? reader.refuse("cls", names.join(" | "));
 }
 
-function needed(reader: ConfigReader, key: string): ConfigReader {
+export function needed(reader: ConfigReader, key: string): ConfigReader {
   return reader.section(key) ?? reader.refuse(key, "an object");
 }
 
@@ -89,15 +89,6 @@ export function readProjector(section: ConfigReader, tower: TowerConfig, hidden:
 }
 
 function parse(reader: ConfigReader): VisionLanguageConfig {
-  for (const key of ["gen_vision_config", "vision_und_enc_config", "vision_gen_enc_config"]) {
-    if (reader.raw(key) === undefined) continue;
-    reader.refuse(
-      key,
-      "nothing",
-      "an object",
-      "Janus and JanusFlow share this model_type; they cannot be run yet.",
-    );
-  }
   const section = needed(reader, "language_config");
   const language = languageConfig(section, "llama");
   const tower = readTower(needed(reader, "vision_config"));
@@ -107,11 +98,12 @@ function parse(reader: ConfigReader): VisionLanguageConfig {
     projector: readProjector(needed(reader, "aligner_config"), tower, language.hiddenSize),
     language,
     tiling: null,
+    generation: null,
     imageTokenId: null,
   };
 }
 
-function writeTower(tower: TowerConfig): Json {
+export function writeTower(tower: TowerConfig): Json {
   const selected = { select_feature: "same", select_layer: -1 };
   const low = (config: SiglipConfig): Json => ({ ...writeSiglip(config, false), ...selected });
   if (tower.kind === "siglip") {
@@ -158,6 +150,7 @@ function write({ tower, projector, language }: VisionLanguageConfig, dtype: Weig
 
 export const deepseekVl: VisionArchitecture = {
   modelType: "multi_modality",
+  generation: null,
   parts: { tower: "vision_model", projector: "aligner", language: "language_model" },
   parse,
   write,

@@ -103,6 +103,7 @@ function parse(reader: ConfigReader, modelType: "deepseek_vl" | "deepseek_vl_hyb
       : { kind: "mlp_gelu", inputs, outputs, depth: 2, pooled: false },
     language,
     tiling: null,
+    generation: null,
     imageTokenId: reader.optionalInteger("image_token_id"),
   };
 }
@@ -146,6 +147,7 @@ function write({ tower, language, modelType, imageTokenId }: VisionLanguageConfi
 
 const port = (modelType: "deepseek_vl" | "deepseek_vl_hybrid"): VisionArchitecture => ({
   modelType,
+  generation: null,
   parts: deepseekVl.parts,
   parse: (reader) => parse(reader, modelType),
   write,

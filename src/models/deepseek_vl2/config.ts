@@ -76,6 +76,7 @@ function parse(reader: ConfigReader): VisionLanguageConfig {
     projector,
     language,
     tiling: { globalFirst: position === "head", resolutions },
+    generation: null,
     imageTokenId: null,
   };
 }
@@ -98,6 +99,7 @@ function write(config: VisionLanguageConfig, dtype: WeightDtype): Json {
 
 export const deepseekVl2: VisionArchitecture = {
   modelType: "deepseek_vl_v2",
+  generation: null,
   parts: { tower: "vision", projector: "projector", language: "language" },
   parse,
   write,
