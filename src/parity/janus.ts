@@ -159,7 +159,7 @@ async function compareOneDrawing(
       const [cond, uncond] = [of(0), of(1)]; // [images, codes]
       return { cond, uncond, mixed: guided(cond, uncond, weight) };
     });
-    const values = await mixed.data();
+    const values = Float32Array.from(await mixed.data());
     kept.cond.push(...(await cond.data()));
     kept.uncond.push(...(await uncond.data()));
     kept.mixed.push(...values);
