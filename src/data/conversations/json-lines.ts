@@ -89,19 +89,26 @@ export function lineText(file: string, { number, bytes }: Pick<Line, "number" | 
   }
 }
 
+const LIST_HINT =
+  "A list of conversations must be split into lines, one each: jq -c '.[]' LIST.json > LINES.jsonl";
+
 /** The JSON of a line. @throws FormatError naming the column */
 export function lineJson(file: string, number: number, text: string): unknown {
+  const isList = number === 1 && text.trimStart().startsWith("[");
   try {
-    return toPlain(parseJson(text, { maxDepth: MOST_DEPTH }));
+    const json = toPlain(parseJson(text, { maxDepth: MOST_DEPTH }));
+    if (!isList) return json;
   } catch (cause) {
     if (!(cause instanceof JsonSyntaxError)) throw cause;
-    const list = number === 1 && text.trimStart().startsWith("[");
     throw new FormatError(`not valid JSON: ${cause.message.replace("at line 1, column", "at column")}`, {
       where: lineName(file, number),
-      hint: list
-        ? "A list of conversations must be split into lines, one each: jq -c '.[]' LIST.json > LINES.jsonl"
-        : "Every line must be one JSON object.",
+      hint: isList ? LIST_HINT : "Every line must be one JSON object.",
       cause,
     });
   }
+  throw new FormatError("must be an object", {
+    where: lineName(file, number),
+    found: "a list",
+    hint: LIST_HINT,
+  });
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { configOf, modelWeights, storedRule } from "../../checkpoint/model.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { Mixture } from "../../data/mixture.ts";
 import { stageFolder } from "../../files/folder-sink.ts";
 import { makeFolder } from "../../files/temporary.ts";
 import { parseVisionConfig } from "../../models/vision-architectures.ts";
@@ -22,7 +23,7 @@ import {
   stagedStorage,
   trainedKeys,
 } from "./model.ts";
-import { openSource, sourceKey } from "./sources.ts";
+import { type OpenedSource, openSource, sourceKey } from "./sources.ts";
 
 /** Storage of the weights as the folder has them. */
 async function storedIn({ folder, start }: StagedConfig["model"]): Promise<StorageRule> {
@@ -84,7 +85,7 @@ export async function prepareStaged(
   }
   const lessons = new LessonMaker(await folderReader(folder, model, config.sequenceLength));
   const fingerprints: Record<string, string> = {};
-  const withText = new Set<string>();
+  const parts = new Map<string, OpenedSource["parts"]>();
   for (const { mixture } of config.stages) {
     for (const entry of mixture) {
       const key = sourceKey(entry);
@@ -92,12 +93,20 @@ export async function prepareStaged(
       const options = { lessons, seed: config.seed, checkLengths: true, onProgress, signal };
       await using source = await openSource(entry, options);
       fingerprints[key] = source.fingerprint;
-      if (source.parts.some((part) => part.source.modality === "text")) withText.add(key);
+      parts.set(key, source.parts);
     }
   }
   for (const stage of config.stages) {
-    if (stage.mixture.some((entry) => entry.weight !== 0 && withText.has(sourceKey(entry))))
-      checkText(model, stage);
+    const mixed = stage.mixture.flatMap((entry) =>
+      parts
+        .get(sourceKey(entry))!
+        .map(({ source, share }) => ({ source, weight: (entry.weight ?? 1) * share })),
+    );
+    const [sources, weights] = [mixed.map(({ source }) => source), mixed.map(({ weight }) => weight)];
+    const { textShare, textWarmup } = stage;
+    // It refuses shares of what the stage does not have.
+    new Mixture(sources, { seed: config.seed, weights, textShare, textWarmup });
+    if (mixed.some(({ source, weight }) => weight > 0 && source.modality === "text")) checkText(model, stage);
   }
   const staged = await stageFolder(out, { kind: "run" });
   try {

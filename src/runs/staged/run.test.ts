@@ -326,6 +326,11 @@ describe("what cannot be trained", () => {
       /data\.jsonl line 1: the conversation is too long; expected: at most 20 tokens.*--length/,
     ],
     [
+      "a share of text that is not there",
+      () => ({ stages: [stage({ mixture: [{ world: "questions" }], textShare: 0.5 })] }),
+      /no source of text alone; name: textShare/,
+    ],
+    [
       "text where the language model is frozen",
       () => ({ stages: [stage({ trained: ["projector"] })] }),
       /stage only: text alone teaches nothing.*textShare to 0/,
