@@ -1,5 +1,5 @@
 /** Filling, copying and arithmetic element by element, in units of 16K elements. */
-import { madd } from "./math";
+import { expf, expf4, madd } from "./math";
 import { nextUnit } from "./runtime";
 import { unitsOf } from "./units";
 
@@ -93,6 +93,23 @@ export function scale(a: usize): void {
       v128.store(y + at, f32x4.mul(wide, v128.load(x + at)));
     }
     for (; i < end; i++) store<f32>(y + ((<usize>i) << 2), alpha * load<f32>(x + ((<usize>i) << 2)));
+  }
+}
+
+/** y = e^x. Arguments: x, y; n. */
+export function exp_elements(a: usize): void {
+  const x = load<usize>(a);
+  const y = load<usize>(a, 4);
+  const n = load<i32>(a, 8);
+  const count = unitsOf(n, UNIT);
+  for (let u = nextUnit(); u < count; u = nextUnit()) {
+    const end = min(n, (u + 1) * UNIT);
+    let i = u * UNIT;
+    for (; i + 4 <= end; i += 4) {
+      const at = (<usize>i) << 2;
+      v128.store(y + at, expf4(v128.load(x + at)));
+    }
+    for (; i < end; i++) store<f32>(y + ((<usize>i) << 2), expf(load<f32>(x + ((<usize>i) << 2))));
   }
 }
 
