@@ -17,8 +17,18 @@ export type PageTask = "text" | "chart-max" | "chart-value" | "table";
 /** Size of a glyph: 5, 10 or 15 pixels wide. */
 export type GlyphScale = 1 | 2 | 3;
 
+/** A text on a page: its first glyph begins at (x, y), each pixel of the font is `scale` x `scale`. */
+export interface PageText {
+  readonly text: string;
+  readonly x: number;
+  readonly y: number;
+  readonly scale: number;
+}
+
 export interface Page extends Question<PageTask> {
   readonly image: RgbImage;
+  /** Everything that is written on the page, in the order of drawing. */
+  readonly texts: readonly PageText[];
   /** How large the glyphs are that hold the answer. */
   readonly glyphScale: GlyphScale;
 }
@@ -32,6 +42,7 @@ const NOISE = 64;
 
 /** A page under work. */
 class Paper extends Canvas {
+  readonly texts: PageText[] = [];
   readonly #faint: boolean;
 
   constructor(size: number, gray: number, faint: boolean) {
@@ -40,6 +51,7 @@ class Paper extends Canvas {
   }
 
   override text(text: string, x: number, y: number, scale: number, color: Rgb): void {
+    this.texts.push({ text, x, y, scale });
     super.text(text, x, y, scale, this.#faint ? FAINT_GRAY : color);
   }
 }
@@ -162,6 +174,6 @@ export function drawPage(
   const paper = new Paper(size, drawBackground(random), faint);
   const ask = DRAWS[stream](random, paper);
   if (faint) addNoise(paper, new WorldRandom(seed, WORLD_STREAMS[stream] + NOISE_STREAM, index));
-  const { width, height, rgb } = paper;
-  return { ...ask(), image: { width, height, rgb } };
+  const { width, height, rgb, texts } = paper;
+  return { ...ask(), image: { width, height, rgb }, texts };
 }

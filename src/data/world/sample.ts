@@ -8,7 +8,7 @@ import type { RgbImage } from "../../vision/image/image.ts";
 import { type CaptionCategory, drawCaption } from "./captions.ts";
 import { WORLD_STREAMS, WorldRandom, type WorldStream } from "./generator.ts";
 import { drawLanguage, type LanguageTask } from "./language.ts";
-import { drawPage, type GlyphScale, type PageTask } from "./pages.ts";
+import { drawPage, type GlyphScale, type PageTask, type PageText } from "./pages.ts";
 import { drawQuestion, type QuestionTask } from "./questions.ts";
 import type { WorldObject } from "./scene.ts";
 
@@ -35,6 +35,8 @@ export interface WorldSample {
   readonly objects?: readonly WorldObject[];
   /** Of pages: how large the glyphs are that hold the answer. */
   readonly glyphScale?: GlyphScale;
+  /** Of pages: everything that is written on them. */
+  readonly texts?: readonly PageText[];
 }
 
 const SCENE_SIZE = 64;
