@@ -10,6 +10,13 @@ export {
   nextTokenLoss,
 } from "./objectives/next-token.ts";
 export type { Losses, Objective, Trainable } from "./objectives/objective.ts";
+export {
+  type PairOptions,
+  pairLogits,
+  pairwiseSigmoidLoss,
+  sigmoidLoss,
+  unitRows,
+} from "./objectives/pairwise-sigmoid.ts";
 export { AdamW, type AdamWOptions } from "./optimizer.ts";
 export type { TrainedParts } from "./rates.ts";
 export {
