@@ -3,9 +3,10 @@ import type { Activation } from "../tensor/ops/gelu.ts";
 import {
   gridSide,
   type MeanAndStd,
-  SAM_SIDE,
+  SAM_RESIZED,
   type SamConfig,
   type SiglipConfig,
+  samSide,
 } from "../vision/tower-config.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";
 import { readPerChannel, readSide } from "./processor-config.ts";
@@ -166,6 +167,7 @@ export function readSam(reader: ConfigReader): SamConfig {
     globalLayers: readGlobalLayers(reader, layers, sizes.global_attn_indexes),
     neckWidth: reader.integer("prompt_embed_dim", fallback(sizes, "prompt_embed_dim")),
     outputWidths: readPair(reader, "downsample_channels", sizes.downsample_channels),
+    resizedSide: readSide(reader, "resize_to", SAM_RESIZED),
   };
   checkSam(reader, sam);
   return sam;
@@ -174,6 +176,7 @@ export function readSam(reader: ConfigReader): SamConfig {
 /** @throws ConfigError */
 export function checkSam(reader: ConfigReader, sam: SamConfig, headsKey?: string): void {
   checkDivides(reader, sam, headsKey);
+  if (sam.resizedSide % 4 !== 0) reader.refuse("resize_to", "a multiple of 4", sam.resizedSide);
   if (sam.imageSize % sam.patchSize !== 0) reader.refuse("image_size", `a multiple of ${sam.patchSize}`);
 }
 
@@ -188,15 +191,16 @@ export function writeSam(sam: SamConfig): Json {
   return {
     model_name: known ? "sam_b_downsample" : "sam",
     image_size: sam.imageSize,
+    ...(sam.resizedSide !== SAM_RESIZED && { resize_to: sam.resizedSide }),
     ...(!known && spelled),
   };
 }
 
 /** Refuses towers whose tokens do not lie one to one. @throws ConfigError */
-export function checkSides(reader: ConfigReader, low: SiglipConfig): void {
-  const side = gridSide(low);
-  if (side === SAM_SIDE) return;
-  reader.refuse("image_size", `${SAM_SIDE} patches along a side, as many as of SAM's`, low.imageSize);
+export function checkSides(reader: ConfigReader, low: SiglipConfig, high: SamConfig): void {
+  const side = samSide(high);
+  if (gridSide(low) === side) return;
+  reader.refuse("image_size", `${side} patches along a side, as many as of SAM's`, low.imageSize);
 }
 
 /** `pixel_mean` and `pixel_std`. @throws ConfigError if they are missing: a hybrid tower has them */

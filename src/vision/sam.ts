@@ -19,7 +19,7 @@ import { disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { PatchEmbedding } from "./patch-embedding.ts";
 import { PositionTable } from "./position-table.ts";
 import { EPSILON, type Normed } from "./siglip.ts";
-import { gridSide, SAM_RESIZED, SAM_SIDE, type SamConfig } from "./tower-config.ts";
+import { gridSide, type SamConfig, samSide } from "./tower-config.ts";
 
 class SamBlock {
   readonly norm1: LayerNorm;
@@ -143,14 +143,14 @@ export class SamTower {
       return device.inference(() => {
         const main = this.#finish(this.neck, normed.sum, null, "");
         const finer = this.#finish(this.#detailNeck, detail!, null, "_hd");
-        return add(main, multiply(finer, this.#detail.tensor)); // [B, 576, channels]
+        return add(main, multiply(finer, this.#detail.tensor)); // [B, N, channels]
       });
     } finally {
       disposeAll([normed, detail]);
     }
   }
 
-  /** pixels `[B, imageSize, imageSize, 3]`, normalized, to `[B, 576, channels]`, row by row. @throws ShapeError */
+  /** pixels `[B, imageSize, imageSize, 3]`, normalized, to `[B, N, channels]`, row by row: N is 576 in released models. @throws ShapeError */
   forward(pixels: Tensor, capture: Capture | null = null): Tensor {
     const { device } = pixels;
     const [first] = this.config.globalLayers;
@@ -177,7 +177,7 @@ export class SamTower {
       });
       const main = this.#finish(this.neck, last!, capture, "");
       const finer = this.#finish(this.#detailNeck, detail!, capture, "_hd");
-      return add(main, multiply(finer, this.#detail.tensor)); // [B, 576, channels]
+      return add(main, multiply(finer, this.#detail.tensor)); // [B, N, channels]
     });
   }
 
@@ -187,9 +187,10 @@ export class SamTower {
     const side = Math.sqrt(N);
     const narrow = neck.forward(reshape(state, [B, side, side, width]));
     captured(capture, `neck${name}`, narrow);
-    const sized = resize(narrow, [SAM_RESIZED, SAM_RESIZED], "bilinear");
+    const { resizedSide } = this.config;
+    const sized = resize(narrow, [resizedSide, resizedSide], "bilinear");
     const small = this.#downsamples.reduce((x, convolution) => convolution.forward(x), sized);
     captured(capture, `downsamples${name}`, small);
-    return reshape(small, [B, SAM_SIDE ** 2, small.shape[3]]);
+    return reshape(small, [B, samSide(this.config) ** 2, small.shape[3]]);
   }
 }

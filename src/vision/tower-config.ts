@@ -33,6 +33,8 @@ export interface SamConfig {
   readonly globalLayers: readonly number[];
   /** Channels of the neck, and of the two convolutions that halve the grid. */
   readonly neckWidth: number;
+  /** Side that the neck's grid is resized to before it is halved twice: released models have 96. */
+  readonly resizedSide: number;
   readonly outputWidths: readonly [number, number];
 }
 
@@ -83,9 +85,11 @@ export type ProjectorConfig =
       readonly depth: number;
     };
 
-/** Sides of SAM's grid: its neck is resized to 96, and two convolutions halve that twice. */
+/** Side of the grid that released models resize the neck of SAM to. */
 export const SAM_RESIZED = 96;
-export const SAM_SIDE = SAM_RESIZED / 4;
+
+/** Tokens along each side of what SAM gives: two convolutions halve the resized grid. */
+export const samSide = ({ resizedSide }: Pick<SamConfig, "resizedSide">): number => resizedSide / 4;
 
 /** Patches along each side. */
 export const gridSide = ({ imageSize, patchSize }: { imageSize: number; patchSize: number }): number =>

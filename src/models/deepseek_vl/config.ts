@@ -51,7 +51,7 @@ export function readTower(section: ConfigReader): TowerConfig {
   if (siglip.width !== output) {
     low.refuse("width", `the channels that SAM ends with, ${output}`, siglip.width);
   }
-  checkSides(low, siglip);
+  checkSides(low, siglip, sam);
   return {
     kind: "hybrid",
     high: sam,

@@ -4,7 +4,12 @@
  * nothing: head and embedding are two tensors.
  */
 import type { Activation } from "../../tensor/ops/gelu.ts";
-import type { HybridConfig, SamConfig, SiglipConfig } from "../../vision/tower-config.ts";
+import {
+  type HybridConfig,
+  SAM_RESIZED,
+  type SamConfig,
+  type SiglipConfig,
+} from "../../vision/tower-config.ts";
 import { languageConfig, toConfigJson } from "../config.ts";
 import type { ConfigReader, Json } from "../config-reader.ts";
 import type { WeightDtype } from "../language-config.ts";
@@ -67,6 +72,7 @@ function readSam(reader: ConfigReader): SamConfig {
     globalLayers: readGlobalLayers(reader, layers, [2, 5, 8, 11]),
     neckWidth,
     outputWidths: [2 * neckWidth, 4 * neckWidth],
+    resizedSide: SAM_RESIZED,
   };
   checkSam(reader, sam, "num_attention_heads");
   return sam;
@@ -83,7 +89,7 @@ function readTower(reader: ConfigReader, hybrid: boolean): SiglipConfig | Hybrid
   if (low.width !== high.outputWidths[1]) {
     section.refuse("hidden_size", `4 times output_channels of SAM, ${high.outputWidths[1]}`);
   }
-  checkSides(section, low);
+  checkSides(section, low, high);
   return { kind: "hybrid", high, highPixels: CLIP, low, lowPixels: HALF, norms: false };
 }
 
