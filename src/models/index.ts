@@ -47,6 +47,7 @@ export { CodeGeneration, drawId, guided, unconditionalIds } from "./janus/genera
 export { AlignmentHead, alignmentLoss } from "./janusflow/alignment.ts";
 export { FlowGeneration, type FlowTime } from "./janusflow/generation.ts";
 export { type FlowPrompt, flowVelocity, type Velocity } from "./janusflow/velocity.ts";
+export { type Comparison, type ImageTextConfig, ImageTextModel } from "./image-text.ts";
 export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {
@@ -73,3 +74,4 @@ export type {
 export { type EncodedImage, type ImageViews, VisionLanguageModel } from "./vision-language.ts";
 export { type ImageCost, imageCost, visionMemoryNeeds } from "./vision-needs.ts";
 export { type VisionPresetName, visionPresets } from "./vision-presets.ts";
+export { type WorldPresetName, worldPresets } from "./world-presets.ts";
