@@ -32,7 +32,7 @@ export default defineConfig({
     maxWorkers: 2,
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
     projects: [
-      group("unit", ["src/**/*.test.ts"], long),
+      group("unit", ["src/**/*.test.ts", "recipes/**/*.test.ts"], long),
       group("long", long),
       group("browser", ["test/browser/**/*.test.ts"]),
       group("peers", ["test/peers/**/*.test.ts"]),

@@ -1,0 +1,188 @@
+/** Batches for models that see: samples of one kind a step, by shares, with the views of their pictures. */
+import { WorldRandom } from "../../src/data/world/generator.ts";
+import { type CanvasProcessor, canvasPixels } from "../../src/models/deepseek_vl/processor.ts";
+import { type TileProcessor, tiledPixels } from "../../src/models/deepseek_vl2/processor.ts";
+import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
+import { embedding } from "../../src/tensor/ops/embedding.ts";
+import { reshape } from "../../src/tensor/ops/reshape.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import type { Batch, BatchSource } from "../../src/train/batches.ts";
+import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
+import type { RgbImage } from "../../src/vision/image/image.ts";
+import { conversationRow, IMAGE, type Learned, stackRows } from "./rows.ts";
+import { type Asked, askedSample, type SampleKind } from "./samples.ts";
+
+/** How much of a kind there is, and in what batches. */
+export interface Share {
+  readonly kind: SampleKind;
+  /** Steps of this kind, relative to the others. */
+  readonly weight: number;
+  readonly batch: number;
+  /** Pages in ten that are faint. */
+  readonly faint?: number;
+  /** Of lines by themselves: the least size of their glyphs. */
+  readonly leastScale?: number;
+}
+
+/** Pictures as a model sees them. */
+export interface SeenImages {
+  /** Different views, `[n, side, side, 3]`; which of them stand in the places of the pictures' views, in order. */
+  readonly pixels: Float32Array;
+  readonly views: Int32Array;
+  /** Tiles of each picture; `[0, 0]` where it has one view. */
+  readonly tiles: readonly (readonly [across: number, down: number])[];
+}
+
+export interface ImageBatch extends Batch, SeenImages {
+  readonly ids: Int32Array;
+  readonly targets: Int32Array;
+}
+
+/** How a system sees pictures. */
+export type See = (images: readonly RgbImage[]) => Promise<SeenImages>;
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const each of parts) {
+    all.set(each, at);
+    at += each.length;
+  }
+  return all;
+}
+
+/** DeepSeek-VL2. Of a picture that is one tile, the tile is the whole view again: it is seen once. */
+export const seeTiles =
+  (processor: TileProcessor, maxTiles?: number): See =>
+  async (images) => {
+    const pixels: Float32Array[] = [];
+    const views: number[] = [];
+    const tiles: (readonly [number, number])[] = [];
+    let count = 0;
+    for (const image of images) {
+      // One by one: more than two at once would not be tiled.
+      const made = await tiledPixels([image], processor, { maxTiles });
+      const [plan] = made.plans;
+      const [across, down] = plan.tiles;
+      tiles.push(plan.tiles);
+      if (across * down === 1 && image.width === image.height) {
+        pixels.push(made.pixels.subarray(0, made.pixels.length / 2));
+        views.push(count, count);
+        count++;
+        continue;
+      }
+      pixels.push(made.pixels);
+      for (let i = 0; i <= across * down; i++) views.push(count++);
+    }
+    return { pixels: joined(pixels), views: Int32Array.from(views), tiles };
+  };
+
+/** DeepSeek-VL: one view of each picture. */
+export const seeCanvas =
+  (processor: CanvasProcessor): See =>
+  async (images) => ({
+    pixels: await canvasPixels(images, processor),
+    views: Int32Array.from(images.keys()),
+    tiles: images.map(() => [0, 0] as const),
+  });
+
+export interface SourceOptions {
+  readonly seed: number;
+  readonly shares: readonly Share[];
+  readonly learned: Learned;
+  readonly see: See;
+  /** Tokens of a picture of so many tiles. */
+  readonly imageTokens: (tiles: readonly [number, number]) => number;
+  /** Whether each batch has samples of all kinds, padded to the longest; default: one kind a step (modality grouping). */
+  readonly mixed?: boolean;
+  /** The kind that alone there is at first; the others come to their shares over the first third (modality warm-up). */
+  readonly warmUp?: SampleKind;
+}
+
+/** Stream of the numbers that kinds are drawn from. */
+const KIND_STREAM = 66;
+
+export class ImageBatches implements BatchSource<ImageBatch> {
+  readonly #options: SourceOptions;
+  #step = 0;
+  #next: Partial<Record<SampleKind, number>> = {};
+
+  constructor(options: SourceOptions) {
+    this.#options = options;
+  }
+
+  #share(random: WorldRandom, progress: number): Share {
+    const { shares, warmUp } = this.#options;
+    const total = shares.reduce((sum, { weight }) => sum + weight, 0);
+    const alone = warmUp === undefined ? 0 : Math.max(0, 1 - 3 * progress);
+    let at = random.int(1 << 20) / (1 << 20);
+    for (const share of shares) {
+      at -= ((1 - alone) * share.weight) / total + (share.kind === warmUp ? alone : 0);
+      if (at < 0) return share;
+    }
+    return shares[0];
+  }
+
+  /** The next sample of a kind. */
+  #sample({ kind, faint, leastScale }: Share): Asked {
+    const { seed } = this.#options;
+    for (;;) {
+      const index = this.#next[kind] ?? 0;
+      this.#next[kind] = index + 1;
+      const sample = askedSample(kind, seed, index, { faint, leastScale });
+      if (sample !== null) return sample;
+    }
+  }
+
+  /** @param size samples of a mixed batch; else the kind decides @param progress part of the stage that is over */
+  async next(size: number, progress = 0): Promise<ImageBatch> {
+    const { seed, learned, see, imageTokens, mixed = false } = this.#options;
+    const random = new WorldRandom(seed, KIND_STREAM, this.#step++);
+    const first = this.#share(random, progress);
+    const kinds = mixed
+      ? Array.from({ length: size }, () => this.#share(random, progress))
+      : new Array<Share>(first.batch).fill(first);
+    const samples = kinds.map((share) => this.#sample(share));
+    const seen = await see(samples.flatMap(({ image }) => (image === null ? [] : [image])));
+    let image = 0;
+    const rows = samples.map(({ turns, image: own }) =>
+      conversationRow(turns, own === null ? 0 : imageTokens(seen.tiles[image++]), learned),
+    );
+    const { sequences, length, ids, targets } = stackRows(rows);
+    return { batch: sequences, length, kind: mixed ? "mixed" : first.kind, ids, targets, ...seen };
+  }
+
+  state(): unknown {
+    return { step: this.#step, next: { ...this.#next } };
+  }
+
+  restore(state: unknown): void {
+    const { step, next } = state as { step: number; next: Partial<Record<SampleKind, number>> };
+    this.#step = step;
+    this.#next = { ...next };
+  }
+}
+
+/** The pictures of a batch as the language model reads them, `[n, d]` each. */
+export function encodedImages(model: VisionLanguageModel, { pixels, views, tiles }: SeenImages): Tensor[] {
+  const { device, imageSize: side } = model;
+  const count = pixels.length / (side * side * 3);
+  const seen = model.encodeViews(device.tensor(pixels, [count, side, side, 3])); // [count, N, d]
+  const [, N, d] = seen.shape;
+  const table = reshape(seen, [count, N * d]);
+  const all = embedding(table, device.tensor(views, [views.length], "i32"));
+  return model.arrange(reshape(all, [views.length, N, d]), tiles);
+}
+
+export function imageObjective(
+  model: VisionLanguageModel,
+  batch: ImageBatch,
+  options: { balanceAlpha?: number },
+) {
+  const { ids, targets, batch: sequences, length } = batch;
+  const inputs =
+    batch.tiles.length === 0
+      ? undefined
+      : () => model.inputs(ids, [sequences, length], encodedImages(model, batch), IMAGE);
+  return nextTokenLoss(model.language, { sequences, ids, targets, ...(inputs && { inputs }) }, options);
+}

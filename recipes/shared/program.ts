@@ -1,0 +1,228 @@
+/** The command line that recipes share: which arms and seeds, how long, where the state is; results as they come. */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { appendFile, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { Command, CommanderError } from "commander";
+import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
+import type { Device } from "../../src/tensor/tensor.ts";
+import { type ArmResult, type RecipePage, resultsPage, resultsPicture } from "./results.ts";
+import type { Scores } from "./score.ts";
+import { type StageContext, StageStopped } from "./stage.ts";
+
+/** What an arm works with. */
+export interface ArmContext {
+  readonly device: Device;
+  readonly seed: number;
+  readonly small: boolean;
+  /** Minutes of two cores for an arm's stages together, which they share as the recipe says. */
+  readonly minutes: number;
+  /** Folder of the arm's own stages. */
+  readonly stages: StageContext;
+  /** Folder of what arms of a seed share. */
+  readonly shared: StageContext;
+  readonly print: (line: string) => void;
+}
+
+export interface ArmOutcome {
+  readonly scores: Scores;
+  readonly stages: ArmResult["stages"];
+}
+
+export interface Arm {
+  readonly name: string;
+  /** What it is, for the table. */
+  readonly text: string;
+  /** Trains and examines. @throws StageStopped */
+  run(context: ArmContext): Promise<ArmOutcome>;
+}
+
+export interface Recipe extends Omit<RecipePage, "arms" | "seeds" | "command"> {
+  readonly name: string;
+  /** Folder of the recipe, where its results are kept. */
+  readonly folder: string;
+  /** In the order in which they run. */
+  readonly arms: readonly Arm[];
+  /** Minutes of an arm by default. */
+  readonly minutes: number;
+}
+
+const SEEDS = [1, 2, 3];
+
+function commitOf(folder: string): string {
+  try {
+    const git = (...args: string[]) => execFileSync("git", args, { cwd: folder, encoding: "utf8" }).trim();
+    return `${git("rev-parse", "HEAD")}${git("status", "--porcelain", "--", "../../src") === "" ? "" : "+"}`;
+  } catch {
+    return "unknown";
+  }
+}
+
+async function readResults(path: string): Promise<ArmResult[]> {
+  if (!existsSync(path)) return [];
+  const text = await readFile(path, "utf8");
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as ArmResult);
+}
+
+/** Replaces a file in one rename. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+function numbers(text: string): number[] {
+  return text.split(",").map((part) => {
+    const value = Number(part);
+    if (Number.isSafeInteger(value) && value >= 1 && value <= 1000) return value;
+    throw new Error(`--seed: expected whole numbers from 1 to 1000, found ${JSON.stringify(part)}`);
+  });
+}
+
+interface Flags {
+  readonly small?: boolean;
+  readonly minutes?: string;
+  readonly arm?: string;
+  readonly seed?: string;
+  readonly state?: string;
+  readonly list?: boolean;
+  readonly report?: boolean;
+}
+
+/** Runs a recipe as the command line says. Exit status 0 when everything that was asked is there, 1 after an error, 130 when stopped. */
+export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promise<number> {
+  const command = `npm run recipe:${recipe.name} --`;
+  const program = new Command(`recipe:${recipe.name}`)
+    .description(`${recipe.title}. Finished runs are kept and not repeated; a stopped one goes on.`)
+    .option(
+      "--small",
+      "a few steps of everything, to see that it runs (under 10 minutes); nothing is claimed",
+    )
+    .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${recipe.minutes})`)
+    .option("--arm <names>", "arms, separated by commas (default: all)")
+    .option("--seed <numbers>", "seeds, separated by commas (default 1)")
+    .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
+    .option("--list", "show arms and which runs are finished")
+    .option("--report", "write the table and the picture of the results that are there, and run nothing")
+    .addHelpText(
+      "after",
+      `\nExamples:\n  ${command} --small\n  ${command} --arm ${recipe.arms[0].name}\n  ${command} --seed 1,2,3`,
+    );
+  program.exitOverride().parse(argv, { from: "user" });
+  const flags = program.opts<Flags>();
+  const small = flags.small === true;
+  const minutes = flags.minutes === undefined ? recipe.minutes : Number(flags.minutes);
+  if (!(minutes > 0 && minutes <= 10_000)) {
+    throw new Error(`--minutes: expected more than 0, at most 10000, found ${JSON.stringify(flags.minutes)}`);
+  }
+  const seeds = numbers(flags.seed ?? "1");
+  const names = flags.arm?.split(",") ?? recipe.arms.map(({ name }) => name);
+  const arms = names.map((name) => {
+    const arm = recipe.arms.find((each) => each.name === name);
+    if (arm) return arm;
+    throw new Error(
+      `--arm: expected ${recipe.arms.map((each) => each.name).join(", ")}, found ${JSON.stringify(name)}`,
+    );
+  });
+
+  const state = flags.state ?? join("runs", `recipe-${recipe.name}${small ? "-small" : ""}`);
+  const target = small ? state : recipe.folder;
+  const path = join(target, "results.jsonl");
+  const results = await readResults(path);
+  const page: RecipePage = {
+    ...recipe,
+    command: `npm run recipe:${recipe.name}`,
+    arms: Object.fromEntries(recipe.arms.map(({ name, text }) => [name, text])),
+    seeds: SEEDS,
+  };
+  const finished = (arm: string, seed: number) =>
+    results.some((each) => each.arm === arm && each.seed === seed);
+  if (flags.list) {
+    for (const { name, text } of recipe.arms) {
+      const done = SEEDS.filter((seed) => finished(name, seed));
+      console.log(`${name}: ${text}; finished: ${done.length > 0 ? `seed ${done.join(", ")}` : "none"}`);
+    }
+    return 0;
+  }
+
+  await mkdir(target, { recursive: true });
+  const write = async () => {
+    const picture = "results.svg";
+    await replaceFile(join(target, "RESULTS.md"), resultsPage(page, results, picture));
+    if (results.length > 0) await replaceFile(join(target, picture), resultsPicture(page, results));
+  };
+  if (flags.report) {
+    await write();
+    console.log(join(target, "RESULTS.md"));
+    return 0;
+  }
+
+  let stopped = false;
+  const onSignal = () => {
+    console.log("stops after this step and saves; the same command goes on");
+    stopped = true;
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, onSignal);
+  const machine = `${cpus()[0]?.model.trim() ?? "unknown processor"}, Node ${process.versions.node}`;
+  const print = (line: string) => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
+  await using device = await createCpuDevice({ threads: Math.min(2, cpus().length) });
+  for (const seed of seeds) {
+    for (const arm of arms) {
+      if (finished(arm.name, seed)) {
+        print(`${arm.name}, seed ${seed}: finished before`);
+        continue;
+      }
+      const context = (folder: string): StageContext => ({
+        folder: join(state, folder),
+        stopped: () => stopped,
+        print: (line) => print(`${folder} ${line}`),
+      });
+      const stages = context(`${arm.name}-${seed}`);
+      const shared = context(`shared-${seed}`);
+      try {
+        const outcome = await arm.run({ device, seed, small, minutes, stages, shared, print });
+        const date = new Date().toISOString().slice(0, 10);
+        const result: ArmResult = {
+          arm: arm.name,
+          seed,
+          ...outcome,
+          commit: commitOf(recipe.folder),
+          machine,
+          date,
+        };
+        results.push(result);
+        await appendFile(path, `${JSON.stringify(result)}\n`);
+        await write();
+      } catch (error) {
+        if (!(error instanceof StageStopped)) throw error;
+        print(`${error.message}; the same command goes on`);
+        await write();
+        return 130;
+      }
+    }
+  }
+  await write();
+  const line = {
+    recipe: recipe.name,
+    machine,
+    commit: commitOf(recipe.folder),
+    results: results.map(({ arm, seed }) => ({ arm, seed })),
+  };
+  console.log(JSON.stringify(line));
+  print(`table and picture: ${join(target, "RESULTS.md")}`);
+  return 0;
+}
+
+/** `runRecipe` as a program: an error ends it with one line. */
+export async function runProgram(recipe: Recipe, argv: readonly string[]): Promise<number> {
+  try {
+    return await runRecipe(recipe, argv);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+    return 1;
+  }
+}

@@ -1,0 +1,87 @@
+/** Samples of the world as rows of token ids in the form of DeepSeek-VL2's conversations, with what is to be learned of them. */
+import type { WorldSample } from "../../src/data/world/sample.ts";
+import { worldPieces, worldVocabulary } from "../../src/data/world/vocabulary.ts";
+
+const vocabulary = new Map(worldVocabulary("<image>").map((token, id) => [token, id]));
+
+export const [PAD, BOS, EOS, IMAGE] = [0, 1, 2, 3];
+const idOf = (token: string) => vocabulary.get(token)!;
+const USER = idOf("<|User|>");
+const ASSISTANT = idOf("<|Assistant|>");
+const COLON = idOf(":");
+const NEWLINE = idOf("\n");
+
+/** Ids of a text of the world, which `worldTokenizer` gives as well. */
+export const worldIds = (text: string): number[] => worldPieces(text).map(idOf);
+
+/** A row: ids, and of each whether it is learned. */
+export interface Row {
+  readonly ids: readonly number[];
+  readonly learned: readonly boolean[];
+}
+
+/** What of a row is learned: answers with their end, or questions too. */
+export type Learned = "answers" | "text";
+
+class Writer {
+  readonly ids: number[] = [];
+  readonly learned: boolean[] = [];
+
+  add(ids: readonly number[], learned: boolean): void {
+    for (const id of ids) {
+      this.ids.push(id);
+      this.learned.push(learned);
+    }
+  }
+}
+
+/** The question as the model reads it: `images` tokens of the picture, then the text, up to where the answer begins. */
+function ask(writer: Writer, images: number, question: string, learned: boolean): void {
+  writer.add([USER, COLON], false);
+  writer.add(new Array<number>(images).fill(IMAGE), false);
+  writer.add(worldIds(question), learned);
+  writer.add([NEWLINE, NEWLINE, ASSISTANT, COLON], false);
+}
+
+/** A prompt that ends where the answer begins. */
+export function promptRow({ question }: Pick<WorldSample, "question">, images: number): number[] {
+  const writer = new Writer();
+  writer.add([BOS], false);
+  ask(writer, images, question, false);
+  return writer.ids;
+}
+
+/** One picture with several questions, and their answers. */
+export function conversationRow(
+  turns: readonly Pick<WorldSample, "question" | "answer">[],
+  images: number,
+  learned: Learned,
+): Row {
+  const writer = new Writer();
+  writer.add([BOS], false);
+  turns.forEach(({ question, answer }, i) => {
+    ask(writer, i === 0 ? images : 0, question, learned === "text");
+    writer.add([...worldIds(answer), EOS], true);
+  });
+  return writer;
+}
+
+/** A text that is learned as it is, to its end. */
+export function plainRow(text: string): Row {
+  const ids = [BOS, ...worldIds(text), EOS];
+  return { ids, learned: ids.map((_, i) => i > 0) };
+}
+
+/** Rows below each other, padded on the right: inputs and targets `[B, T]`. */
+export function stackRows(rows: readonly Row[]) {
+  const length = Math.max(...rows.map(({ ids }) => ids.length)) - 1;
+  const ids = new Int32Array(rows.length * length).fill(PAD);
+  const targets = new Int32Array(rows.length * length).fill(-1);
+  rows.forEach((row, r) => {
+    for (let t = 0; t + 1 < row.ids.length; t++) {
+      ids[r * length + t] = row.ids[t];
+      if (row.learned[t + 1]) targets[r * length + t] = row.ids[t + 1];
+    }
+  });
+  return { sequences: rows.length, length, ids, targets };
+}

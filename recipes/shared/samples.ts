@@ -1,0 +1,137 @@
+/**
+ * What a model of pictures learns from, sample by sample: a picture with questions and answers. A page is asked more than once,
+ * since it costs more to see than to answer; the first question is always of the world's own form.
+ */
+import { WorldRandom } from "../../src/data/world/generator.ts";
+import type { PageText } from "../../src/data/world/pages.ts";
+import { describeObjects } from "../../src/data/world/questions.ts";
+import { type WorldSample, worldSample } from "../../src/data/world/sample.ts";
+import { cropImage, type RgbImage } from "../../src/vision/image/image.ts";
+import { VIEW } from "./pages.ts";
+
+export type Turn = Pick<WorldSample, "question" | "answer">;
+
+export interface Asked {
+  readonly image: RgbImage | null;
+  readonly turns: readonly Turn[];
+}
+
+/** Kinds of samples; each step of training takes one kind. */
+export type SampleKind =
+  | "line"
+  | "describe"
+  | "text-128"
+  | "text"
+  | "charts"
+  | "tables"
+  | "questions"
+  | "language";
+
+/** Stream of the numbers that further questions are drawn from. */
+const TURN_STREAM = 65;
+
+const shuffled = <T>(list: readonly T[], random: WorldRandom): T[] =>
+  random.distinct(list.length, list.length).map((i) => list[i]);
+
+/** Every line of a page of text, in random order. */
+function readLines(texts: readonly PageText[], random: WorldRandom): Turn[] {
+  if (texts.length === 1) return [{ question: "read the text .", answer: texts[0].text }];
+  const turns = texts.map(({ text }, i) => ({ question: `read line ${i + 1} .`, answer: text }));
+  return shuffled(turns, random);
+}
+
+/** Letters below bars and their values alternate. */
+function readBars(texts: readonly PageText[], random: WorldRandom): Turn[] {
+  const bars = Array.from({ length: texts.length / 2 }, (_, i) => [texts[2 * i].text, texts[2 * i + 1].text]);
+  const turns = bars.map(([letter, value]) => ({
+    question: `what is the value of bar ${letter} ?`,
+    answer: value,
+  }));
+  const highest = bars
+    .map(([, value]) => value)
+    .sort()
+    .at(-1)!;
+  const top = bars.filter(([, value]) => value === highest);
+  if (top.length === 1) turns.push({ question: "which bar is the highest ?", answer: top[0][0] });
+  return shuffled(turns, random).slice(0, 3);
+}
+
+/** The head of a table, then its rows: a number and the values. */
+function readCells(texts: readonly PageText[], random: WorldRandom): Turn[] {
+  const columns = texts.findIndex(({ text }) => text === "1");
+  const cells: Turn[] = [];
+  for (let row = 0, at = columns; at < texts.length; row++, at += columns + 1) {
+    for (let column = 0; column < columns; column++) {
+      const question = `what is in row ${row + 1} column ${texts[column].text} ?`;
+      cells.push({ question, answer: texts[at + 1 + column].text });
+    }
+  }
+  return shuffled(cells, random).slice(0, 4);
+}
+
+/** A view of 64 x 64 pixels around the one line of a page; null if there are more lines or it is wider. */
+function lineView(
+  seed: number,
+  index: number,
+  { faint, leastScale }: { readonly faint: boolean; readonly leastScale: number },
+  random: WorldRandom,
+): Asked | null {
+  const { image, texts } = worldSample("text", seed, index, { faint });
+  const [line, ...others] = texts!;
+  const [width, height] = [(6 * line.text.length - 1) * line.scale, 7 * line.scale];
+  if (others.length > 0 || width > VIEW || line.scale < leastScale) return null;
+  const place = (start: number, extent: number) => {
+    const least = Math.max(0, start + extent - VIEW);
+    const most = Math.min(start, image!.width - VIEW);
+    return least + random.int(most - least + 1);
+  };
+  const [left, top] = [place(line.x, width), place(line.y, height)];
+  return {
+    image: cropImage(image!, left, top, VIEW, VIEW),
+    turns: [{ question: "read the text .", answer: line.text }],
+  };
+}
+
+export interface SampleOptions {
+  /** How many in ten pages are faint; default 0. */
+  readonly faint?: number;
+  /** Least size of the glyphs of a line by itself; default 1. */
+  readonly leastScale?: number;
+}
+
+/** Sample `index` of a kind; null where it has none of this kind. */
+export function askedSample(
+  kind: SampleKind,
+  seed: number,
+  index: number,
+  { faint: share = 0, leastScale = 1 }: SampleOptions = {},
+): Asked | null {
+  const random = new WorldRandom(seed, TURN_STREAM, index);
+  const faint = random.int(10) < share;
+  switch (kind) {
+    case "line":
+      return lineView(seed, index, { faint, leastScale }, random);
+    case "describe": {
+      const { image, objects } = worldSample("questions", seed, index);
+      return { image, turns: [{ question: "describe the image .", answer: describeObjects(objects!) }] };
+    }
+    case "text-128":
+    case "text": {
+      const size = kind === "text" ? 192 : 128;
+      const { image, texts } = worldSample("text", seed, index, { faint, size });
+      return { image, turns: readLines(texts!, random) };
+    }
+    case "charts": {
+      const { image, texts } = worldSample("charts", seed, index, { faint });
+      return { image, turns: readBars(texts!, random) };
+    }
+    case "tables": {
+      const { image, texts } = worldSample("tables", seed, index, { faint });
+      return { image, turns: readCells(texts!, random) };
+    }
+    default: {
+      const { image, question, answer } = worldSample(kind, seed, index);
+      return { image, turns: [{ question, answer }] };
+    }
+  }
+}

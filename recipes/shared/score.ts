@@ -1,0 +1,136 @@
+/**
+ * Scores of models that see on the world's test samples: answers are generated greedily, many at a time, and compared as
+ * `data/world/score.ts` says. Shares come with the interval of Wilson (1927), 95 %.
+ */
+import { type WorldStream, worldIndex } from "../../src/data/world/generator.ts";
+import { type WorldOptions, type WorldSample, worldSample } from "../../src/data/world/sample.ts";
+import { type DescribeScore, describeTotals, scoreAnswer } from "../../src/data/world/score.ts";
+import { worldPieces } from "../../src/data/world/vocabulary.ts";
+import { Engine } from "../../src/engine/engine.ts";
+import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+
+/** How many of how many. */
+export interface Count {
+  readonly right: number;
+  readonly of: number;
+}
+
+/** Scores by name: `color`, `text clean z=1`, `text clean z=1 glyphs`, .. */
+export type Scores = Readonly<Record<string, Count>>;
+
+/** Prompts of a system: what its processor and its template make of pictures and questions. */
+export interface ScoredSystem {
+  readonly model: VisionLanguageModel;
+  /** Embeddings of the samples' pictures, null for text alone; the caller's to free. */
+  encode(samples: readonly WorldSample[]): Promise<readonly (Tensor | null)[]>;
+  /** Ids before and after the picture's place. */
+  prompt(sample: WorldSample): { readonly before: number[]; readonly after: number[] };
+  readonly stopIds: readonly number[];
+  decode(ids: readonly number[]): string;
+}
+
+/** What is asked. */
+export interface Exam {
+  readonly stream: WorldStream;
+  readonly count: number;
+  readonly options?: WorldOptions;
+}
+
+/** Half the width of a share's interval is at most about 1/sqrt(n): 400 samples tell 5 points apart. */
+export function interval({ right, of }: Count): readonly [number, number] {
+  if (of === 0) return [0, 1];
+  const [z, p] = [1.959964, right / of];
+  const center = (p + (z * z) / (2 * of)) / (1 + (z * z) / of);
+  const half = (z / (1 + (z * z) / of)) * Math.sqrt((p * (1 - p)) / of + (z * z) / (4 * of * of));
+  return [Math.max(0, center - half), Math.min(1, center + half)];
+}
+
+const MOST_TOKENS = 150;
+/** Pictures seen at once, and answers under way. */
+const BATCH = 16;
+
+export async function answersTo(
+  system: ScoredSystem,
+  samples: readonly WorldSample[],
+  onAnswer?: (done: number) => void,
+): Promise<string[]> {
+  const { model, stopIds } = system;
+  const answers: string[] = [];
+  await using engine = new Engine(model.language, {
+    maxBatch: 2 * BATCH,
+    cacheTokens: 16_384,
+    prefillChunk: 2048,
+  });
+  let done = 0;
+  for (let first = 0; first < samples.length; first += 2 * BATCH) {
+    const part = samples.slice(first, first + 2 * BATCH);
+    const seen: (Tensor | null)[] = [];
+    for (let at = 0; at < part.length; at += BATCH)
+      seen.push(...(await system.encode(part.slice(at, at + BATCH))));
+    const texts = part.map(async (sample, i) => {
+      const { before, after } = system.prompt(sample);
+      const embeddings = seen[i];
+      const prompt =
+        embeddings === null
+          ? [...before, ...after]
+          : [before, { embeddings, hash: `${first + i}`, placeholderId: 3 }, after];
+      const ids: number[] = [];
+      for await (const { id } of engine.submit({ prompt, maxTokens: MOST_TOKENS, stopIds, temperature: 0 })) {
+        if (!stopIds.includes(id)) ids.push(id);
+      }
+      onAnswer?.(++done);
+      return system.decode(ids);
+    });
+    answers.push(...(await Promise.all(texts)));
+    for (const each of seen) each?.dispose();
+  }
+  return answers;
+}
+
+class Sums {
+  readonly counts: Record<string, { right: number; of: number }> = {};
+
+  add(name: string, right: number, of = 1): void {
+    const count = (this.counts[name] ??= { right: 0, of: 0 });
+    count.right += right;
+    count.of += of;
+  }
+}
+
+/** Glyphs of an answer that stand in their places. */
+function glyphsRight(expected: string, given: string): number {
+  const pieces = worldPieces(given);
+  return worldPieces(expected).filter((piece, i) => piece === pieces[i]).length;
+}
+
+/** Scores of one exam, with `mark` after the task's name. */
+export async function examine(
+  system: ScoredSystem,
+  { stream, count, options }: Exam,
+  mark = "",
+  onAnswer?: (done: number) => void,
+): Promise<Scores> {
+  const samples = Array.from({ length: count }, (_, i) =>
+    worldSample(stream, 1, worldIndex("test", i), options),
+  );
+  const answers = await answersTo(system, samples, onAnswer);
+  const sums = new Sums();
+  const described: DescribeScore[] = [];
+  samples.forEach((sample, i) => {
+    const score = scoreAnswer(sample, answers[i]);
+    if (score.kind === "describe") described.push(score);
+    const name = `${sample.task}${mark}`;
+    sums.add(name, score.correct ? 1 : 0);
+    if (stream !== "text") return;
+    const sized = `${name} z=${sample.glyphScale}`;
+    sums.add(sized, score.correct ? 1 : 0);
+    sums.add(`${sized} glyphs`, glyphsRight(sample.answer, answers[i]), sample.answer.length);
+  });
+  if (described.length > 0) {
+    const { matched, named, present } = describeTotals(described);
+    // F1 = 2 matched / (named + present), as a share of what both lists hold.
+    sums.add(`describe F1${mark}`, 2 * matched, named + present);
+  }
+  return sums.counts;
+}

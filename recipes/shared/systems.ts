@@ -1,0 +1,44 @@
+/** Systems as exams ask them: how they see, and the conversation's ids around the picture. */
+import { type ImageToken, worldTokenizer } from "../../src/data/world/vocabulary.ts";
+import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
+import { loadTokenizer } from "../../src/tokenizer/index.ts";
+import { encodedImages, type See, type SeenImages } from "./image-batches.ts";
+import { EOS, IMAGE, promptRow } from "./rows.ts";
+import type { ScoredSystem } from "./score.ts";
+
+/** Puts the tiles of each picture in another order; the whole view stays first. */
+export function reorderTiles(seen: SeenImages, order: (tiles: number) => readonly number[]): SeenImages {
+  const views = seen.views.slice();
+  let at = 0;
+  for (const [across, down] of seen.tiles) {
+    order(across * down).forEach((tile, i) => {
+      views[at + 1 + i] = seen.views[at + 1 + tile];
+    });
+    at += 1 + across * down;
+  }
+  return { ...seen, views };
+}
+
+export function scoredSystem(model: VisionLanguageModel, see: See): ScoredSystem {
+  const image: ImageToken = model.tiles === null ? "<image_placeholder>" : "<image>";
+  const { tokenizer: file, config } = worldTokenizer({ image });
+  const tokenizer = loadTokenizer(file as never, config as never);
+  return {
+    model,
+    stopIds: [EOS],
+    decode: (ids) => tokenizer.decode([...ids], { skipSpecialTokens: false }),
+    prompt: (sample) => {
+      const ids = promptRow(sample, sample.image === null ? 0 : 1);
+      const at = ids.indexOf(IMAGE);
+      return at < 0 ? { before: ids, after: [] } : { before: ids.slice(0, at), after: ids.slice(at + 1) };
+    },
+    async encode(samples) {
+      const images = samples.flatMap(({ image }) => (image === null ? [] : [image]));
+      if (images.length === 0) return samples.map(() => null);
+      const seen = await see(images);
+      const encoded = model.device.inference(() => encodedImages(model, seen));
+      let next = 0;
+      return samples.map(({ image }) => (image === null ? null : encoded[next++]));
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/** Recipes run from end to end in a few steps, can be stopped and go on, and write what they came to. */
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const root = join(import.meta.dirname, "..");
+const MINUTE = 60_000;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "recipes-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Runs a recipe; `stopAt` ends it with SIGINT when its output shows this. */
+function run(recipe: string, args: readonly string[], stopAt?: RegExp) {
+  return new Promise<{ status: number | null; output: string }>((resolve, reject) => {
+    const child = spawn(process.execPath, [join(root, "recipes", recipe, "recipe.ts"), ...args], {
+      cwd: folder,
+    });
+    let output = "";
+    let stopped = false;
+    const read = (data: Buffer) => {
+      output += data.toString();
+      if (stopAt?.test(output) && !stopped) {
+        stopped = true;
+        child.kill("SIGINT");
+      }
+    };
+    child.stdout.on("data", read);
+    child.stderr.on("data", read);
+    child.on("error", reject);
+    child.on("close", (status) => resolve({ status, output }));
+  });
+}
+
+describe.each(["vl", "vl2"])("recipe %s", (recipe) => {
+  const small = (...more: string[]) => ["--small", "--state", join(folder, recipe), ...more];
+
+  it("stops when asked, goes on, and tells its scores", { timeout: 20 * MINUTE }, async () => {
+    const first = await run(recipe, small(), /stage-2: step 1/);
+    expect(first.output).toMatch(/stopped and saved at step/);
+    expect(first.status).toBe(130);
+    const second = await run(recipe, small());
+    expect(second.output).toMatch(/stage-2: goes on at step/);
+    expect(second.status).toBe(0);
+    const last = JSON.parse(second.output.split("\n").find((line) => line.startsWith('{"recipe"'))!);
+    expect(last.results.length).toBeGreaterThan(3);
+    const lines = (await readFile(join(folder, recipe, "results.jsonl"), "utf8")).trim().split("\n");
+    for (const line of lines) {
+      const { scores, stages } = JSON.parse(line);
+      expect(Object.keys(stages)).toEqual(["stage-1", "stage-2", "stage-3"]);
+      for (const { right, of } of Object.values<{ right: number; of: number }>(scores)) {
+        expect(of).toBeGreaterThan(0);
+        expect(right).toBeLessThanOrEqual(of);
+      }
+      expect(Object.keys(scores)).toContain("language");
+    }
+    const page = await readFile(join(folder, recipe, "RESULTS.md"), "utf8");
+    // Seeds 2 and 3 were not run.
+    expect(page).toMatch(/## Not decided/);
+    expect(page).toMatch(/\| tiling reads|\| the hybrid tower reads/);
+    expect(await readFile(join(folder, recipe, "results.svg"), "utf8")).toMatch(/^<svg/);
+  });
+
+  it("refuses what it does not know", { timeout: 2 * MINUTE }, async () => {
+    const wrong = await run(recipe, small("--arm", "nothing"));
+    expect(wrong.status).not.toBe(0);
+    expect(wrong.output).toMatch(/--arm: expected .*found "nothing"/);
+    expect((await run(recipe, small("--seed", "0"))).output).toMatch(/--seed: expected whole numbers/);
+    expect((await run(recipe, small("--minutes", "-1"))).output).toMatch(/--minutes: expected more than 0/);
+  });
+});
