@@ -43,7 +43,7 @@ describe.each(["vl", "vl2"])("recipe %s", (recipe) => {
     expect(first.output).toMatch(/stopped and saved at step/);
     expect(first.status).toBe(130);
     const second = await run(recipe, small());
-    expect(second.output).toMatch(/stage-2: goes on at step/);
+    expect(second.output).toMatch(/goes on at step/);
     expect(second.status).toBe(0);
     const last = JSON.parse(second.output.split("\n").find((line) => line.startsWith('{"recipe"'))!);
     expect(last.results.length).toBeGreaterThan(3);

@@ -8,7 +8,7 @@
 import { nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../src/checkpoint/save.ts";
 import { tiledConfigText, tiledEntries } from "../../src/checkpoint/tiles.ts";
-import { visionArchitecture } from "../../src/models/vision-architectures.ts";
+import { visionConfigJson } from "../../src/models/vision-architectures.ts";
 import { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { type WorldPresetName, worldPresets } from "../../src/models/world-presets.ts";
 import { allocateModule } from "../../src/nn/scope.ts";
@@ -26,7 +26,7 @@ await using device = await createCpuDevice();
 const config = worldConfig(preset);
 using model = allocateModule(device, "q8", (scope) => new VisionLanguageModel(scope, config));
 await loadPart(weights, "", model.parameters, "");
-const json = visionArchitecture(config.modelType).write(config, "bfloat16");
+const json = visionConfigJson(config, "bfloat16");
 const { totalSize } = await saveCheckpoint(await nodeFolderSink(out), tiledEntries(model), {
   config: tiledConfigText(model, `${JSON.stringify(json, null, 2)}\n`),
   files: worldFiles(preset),

@@ -43,7 +43,9 @@ it("a claim is supported, contradicted or open, whichever way it comes out", () 
 it("says what is not decided, and the command that goes on", () => {
   const text = resultsPage(page, [result("a", 90)], "p.svg");
   expect(text).toMatch(/not decided: `npm run recipe:x -- --arm b`/);
-  expect(text).toMatch(/1 of 2 runs are missing\. `npm run recipe:x` goes on with the first, b of seed 1/);
+  expect(text).toMatch(
+    /1 of 2 runs are missing\. `npm run recipe:x -- --seed 1` goes on with the first, b of seed 1/,
+  );
   expect(text).toMatch(/\| b \| not decided \|/);
   expect(resultsPage(page, [], "p.svg")).not.toMatch(/!\[/);
 });

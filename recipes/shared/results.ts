@@ -119,7 +119,7 @@ export function resultsPage(page: RecipePage, results: readonly ArmResult[], pic
       ? `## Runs\n\nUpdates of each stage, and its minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`
       : "",
     missing.length > 0
-      ? `## Not decided\n\n${missing.length} of ${Object.keys(arms).length * seeds.length} runs are missing. \`${command}\` goes on with the first, ${missing[0].arm} of seed ${missing[0].seed}; what is finished is not run again.`
+      ? `## Not decided\n\n${missing.length} of ${Object.keys(arms).length * seeds.length} runs are missing. \`${command} -- --seed ${seeds.join(",")}\` goes on with the first, ${missing[0].arm} of seed ${missing[0].seed}; what is finished is not run again.`
       : "",
   ]
     .filter((part) => part !== "")

@@ -71,7 +71,7 @@ function newTrainer<M extends Trainable, B extends Batch>(
   return new Trainer<M, B>(model, batches, options, ...([objective] as never));
 }
 
-/** Trains a stage to its end, from where it stands. @throws StageStopped when it was stopped before */
+/** Trains a stage to its end, from where it stands. @throws StageStopped if it was stopped before */
 export async function runStage<M extends Trainable, B extends Batch>(
   { name, model, batches, objective, options, length, config }: StageSpec<M, B>,
   { folder, stopped, print }: StageContext,
