@@ -53,4 +53,4 @@ export type { JsonObject } from "./strict-json.ts";
 export type { TensorFile, TensorInfo } from "./tensor-file.ts";
 export { tiledConfig, tiledEntries } from "./tiles.ts";
 export { loadVae, vaeEntries, vaeFrom } from "./vae.ts";
-export { loadVisionModel, visionEntries, visionModelFrom } from "./vision-model.ts";
+export { loadVisionModel, type VisionLoadOptions, visionEntries, visionModelFrom } from "./vision-model.ts";

@@ -4,7 +4,14 @@
  * so that it cannot be shifted, and the caller decides what to forget.
  */
 
-import { checkMessages, contentOf, imagesOf, type Message, type Tool } from "../chat/messages.ts";
+import {
+  checkMessages,
+  contentOf,
+  imagesOf,
+  type Message,
+  type MessagePart,
+  type Tool,
+} from "../chat/messages.ts";
 import type { ReplyText } from "../chat/reply.ts";
 import type { ReplyPiece } from "../chat/reply-pieces.ts";
 import type { ChatTemplate, RenderOptions } from "../chat/template.ts";
@@ -103,9 +110,6 @@ export class ModelSource implements TokenSource {
     this.clearCache();
   }
 }
-
-/** What a user says. */
-type Content = NonNullable<Message["content"]>;
 
 export interface ConversationOptions {
   /** Text of the system message. */
@@ -236,7 +240,7 @@ export class Conversation implements Disposable {
    * Answers a user's message, of text or of parts. A message that gets no answer leaves no trace.
    * @throws ConfigError, ImageError at once
    */
-  send(content: Content, settings: ReplySettings = {}): ReplyStream {
+  send(content: string | readonly MessagePart[], settings: ReplySettings = {}): ReplyStream {
     this.#free("send");
     return this.#reply([...this.#history, { role: "user", content }], settings);
   }
@@ -266,7 +270,7 @@ export class Conversation implements Disposable {
    * Puts `content` in place of the user's message number `turn` (from 1), forgets what came after it and answers.
    * @throws ConfigError at once
    */
-  edit(turn: number, content: Content, settings: ReplySettings = {}): ReplyStream {
+  edit(turn: number, content: string | readonly MessagePart[], settings: ReplySettings = {}): ReplyStream {
     this.#free("edit");
     const places = this.#history.flatMap(({ role }, i) => (role === "user" ? [i] : []));
     const at = places[turn - 1];

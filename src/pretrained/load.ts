@@ -10,7 +10,6 @@ import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
 import { ggufWeights } from "../checkpoint/gguf/weights.ts";
 import { checkpointConfig, configOf, modelFrom, modelWeights } from "../checkpoint/model.ts";
 import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
-import { visionModelFrom } from "../checkpoint/vision-model.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
 import { isVisionConfig, parseVisionConfig } from "../models/vision-architectures.ts";
@@ -22,7 +21,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
 import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
-import { type LoadedVision, type ProcessorFiles, processorFiles, visionOf } from "./load-vision.ts";
+import type { LoadedVision, ProcessorFiles } from "./load-vision.ts";
 
 /** Storage of the matrices; `auto` keeps what the files hold. */
 export type LoadDtype = StorageFormat | "auto";
@@ -171,6 +170,9 @@ async function assemble(
         return { model, vision: null, whole: model };
       }
       const files = await parts.processor!();
+      // Pages that load language models do without the towers' code.
+      const { visionModelFrom } = await import("../checkpoint/vision-model.ts");
+      const { visionOf } = await import("./load-vision.ts");
       const ends = { eosTokenIds: generationConfig.eosTokenIds };
       const whole = await visionModelFrom(parts.config, weights, device, { ...settings, ...ends });
       return { model: whole.language, vision: visionOf(whole, files), whole };
@@ -222,7 +224,7 @@ export async function loadFolder(
       generation: await optionalJson(tree, "generation_config.json"),
       tokenizer: () => folderTokenizer(tree),
       chatTemplate: () => folderTemplate(tree),
-      processor: () => processorFiles(tree),
+      processor: async () => (await import("./load-vision.ts")).processorFiles(tree),
     };
     return await assemble(parts, identity, options);
   } finally {

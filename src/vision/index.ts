@@ -20,7 +20,7 @@ export { BYTE_LIMIT, type DecodeOptions, decodeImage, PIXEL_LIMIT } from "./imag
 export type { Orientation } from "./image/exif.ts";
 export { ImageError, type ImageFault, type RgbImage } from "./image/image.ts";
 export type { ImageFormat, ImageHeader } from "./image/image-header.ts";
-export { encodePng } from "./image/png-writer.ts";
+export { encodePng, type PngOptions } from "./image/png-writer.ts";
 export { readImageHeader } from "./image/read-header.ts";
 export { resizeImage, resizeImageOn } from "./image/resize.ts";
 export { type Normalization, type PerChannel, pixelBytes, pixelValues } from "./pixels.ts";
