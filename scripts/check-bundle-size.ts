@@ -13,12 +13,12 @@ import { entries } from "./support/entries.ts";
 interface Page {
   readonly name: string;
   readonly source: string;
-  /** Largest size of all JavaScript: measured plus a tenth. */
+  /** Largest size of the JavaScript that it begins with: measured plus a tenth. */
   readonly most: number;
 }
 
 /** Largest size of the kernels, all variants together, of which a page downloads one. */
-const MOST_KERNELS = 101_000;
+const MOST_KERNELS = 119_000;
 
 const pages: readonly Page[] = [
   {
@@ -30,7 +30,7 @@ const pages: readonly Page[] = [
         const { model, tokenizer } = await loadFolder(memoryFolder(files, "model"));
         for await (const { text } of completeText(model, tokenizer, "export ", { maxTokens: 64 })) console.log(text);
       };`,
-    most: 96_000,
+    most: 113_000,
   },
   {
     name: "computes with tensors alone",
@@ -41,9 +41,32 @@ const pages: readonly Page[] = [
         const { loss } = differentiate(device, () => ({ loss: meanAll(linear(x, w)) }));
         console.log(await loss.item());
       };`,
-    most: 16_700,
+    most: 18_200,
   },
 ];
+
+/** What Vite says of a file that it has written. */
+interface OutputFile {
+  readonly fileName: string;
+  readonly isEntry?: boolean;
+  /** Of a chunk: what it needs to begin, and what it may load afterwards. */
+  readonly imports?: readonly string[];
+}
+
+/** Chunks that no page needs to begin: decoders of images, for example. */
+function onDemand(output: readonly OutputFile[]): ReadonlySet<string> {
+  const files = new Map(output.map((file) => [file.fileName, file]));
+  const begun = new Set<string>();
+  const open = output.filter(({ isEntry }) => isEntry).map(({ fileName }) => fileName);
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (begun.has(next)) continue;
+    begun.add(next);
+    open.push(...(files.get(next)?.imports ?? []));
+  }
+  // Scripts of workers are no chunks, and begin with the page.
+  const chunks = output.filter(({ imports }) => imports !== undefined).map(({ fileName }) => fileName);
+  return new Set(chunks.filter((fileName) => !begun.has(fileName)));
+}
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-size-"));
 const alias = entries.map(({ specifier, types }) => ({
@@ -68,19 +91,21 @@ try {
       build: { outDir: "out", assetsInlineLimit: 0 },
       worker: { format: "es" },
     });
-    const { output } = (Array.isArray(result) ? result[0] : result) as {
-      output: readonly { readonly fileName: string }[];
-    };
-    const sizes = { js: 0, wasm: 0 };
+    const { output } = (Array.isArray(result) ? result[0] : result) as { output: readonly OutputFile[] };
+    const later = onDemand(output);
+    const sizes = { js: 0, wasm: 0, later: 0 };
     for (const { fileName } of output) {
-      const kind = /\.(js|wasm)$/.exec(fileName)?.[1] as keyof typeof sizes | undefined;
+      const kind = /\.(js|wasm)$/.exec(fileName)?.[1] as "js" | "wasm" | undefined;
       if (kind === undefined) continue;
-      sizes[kind] += gzipSync(readFileSync(join(root, "out", fileName)), { level: 9 }).length;
+      const size = gzipSync(readFileSync(join(root, "out", fileName)), { level: 9 }).length;
+      const decoder = kind === "wasm" && !/(baseline|relaxed)/.test(fileName);
+      sizes[later.has(fileName) || decoder ? "later" : kind] += size;
     }
     if (sizes.js === 0 || sizes.wasm === 0) throw new Error(`${name}: the build lacks scripts or kernels`);
     console.log(
       `a page that ${name}: ${formatBytes(sizes.js)} of JavaScript (at most ${formatBytes(most)}), ` +
-        `kernels ${formatBytes(sizes.wasm)} (at most ${formatBytes(MOST_KERNELS)}); compressed with gzip`,
+        `kernels ${formatBytes(sizes.wasm)} (at most ${formatBytes(MOST_KERNELS)}), ` +
+        `${formatBytes(sizes.later)} when it is needed; compressed with gzip`,
     );
     if (sizes.js > most || sizes.wasm > MOST_KERNELS) {
       console.error(`error: the page has grown. Import less, or raise the bound in ${import.meta.filename}.`);

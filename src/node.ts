@@ -31,9 +31,11 @@ export { hubTree } from "./pretrained/hub-tree.ts";
 export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrained/node-load.ts";
 export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./runs/config.ts";
 export type { DataConfig } from "./runs/data-config.ts";
+export type { ImageReport, PicturesOptions } from "./runs/image-report.ts";
 export {
   addRunJob,
   type PrepareEvent,
+  type PrepareStagesTask,
   type PrepareTask,
   processRuns,
   type RunJobs,
@@ -55,4 +57,11 @@ export {
 export type { OpenOptions, RunLength } from "./runs/run.ts";
 export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./runs/run.ts";
 export type { TrainingConfig } from "./runs/settings.ts";
+export type {
+  LearnedText,
+  MixtureEntry,
+  SourceConfig,
+  StageConfig,
+  StagedConfig,
+} from "./runs/staged/config.ts";
 export type { OpenedRun, TrainEvent, TrainedRun, TrainingTask } from "./runs/training-thread.ts";

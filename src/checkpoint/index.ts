@@ -51,6 +51,6 @@ export { f32Entry, type SafetensorsEntry, writeSafetensors } from "./safetensors
 export { type SaveOptions, type SaveResult, saveCheckpoint } from "./save.ts";
 export type { JsonObject } from "./strict-json.ts";
 export type { TensorFile, TensorInfo } from "./tensor-file.ts";
-export { tiledConfig, tiledEntries } from "./tiles.ts";
+export { type Saved, tiledConfig, tiledEntries } from "./tiles.ts";
 export { loadVae, vaeEntries, vaeFrom } from "./vae.ts";
 export { loadVisionModel, type VisionLoadOptions, visionEntries, visionModelFrom } from "./vision-model.ts";

@@ -90,7 +90,7 @@ const quantizationConfig = () => ({
 });
 
 /** A model that is saved: a language model, or one that sees. */
-interface Saved {
+export interface Saved {
   readonly config: LanguageConfig | VisionLanguageConfig;
 }
 

@@ -27,7 +27,7 @@ export {
   type TokenSource,
   type TokenStream,
 } from "./conversation.ts";
-export type { Divergence } from "./divergence.ts";
+export type { Divergence, VectorDivergence } from "./divergence.ts";
 export {
   Engine,
   EngineFailedError,
@@ -67,6 +67,7 @@ export type {
   FinishReason,
   FromEngine,
   GenerationRequest,
+  GroundedPhrase,
   HostSettings,
   ModelInfo,
   ResponseFormat,
@@ -80,6 +81,7 @@ export type {
 } from "./host/protocol.ts";
 export { type HostPort, type HostSurroundings, runHost } from "./host/run-host.ts";
 export {
+  type ImageCounts,
   ImageEncoder,
   type ImageEncoderOptions,
   type ImageModel,

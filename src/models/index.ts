@@ -45,9 +45,9 @@ export {
 export { canvasImages, type ImageProcessor, tileImages, type ViewChoice } from "./image-processor.ts";
 export { type Comparison, type ImageTextConfig, ImageTextModel } from "./image-text.ts";
 export { CodeGeneration, drawId, guided, unconditionalIds } from "./janus/generation.ts";
-export { AlignmentHead, alignmentLoss } from "./janusflow/alignment.ts";
+export { type AlignmentConfig, AlignmentHead, alignmentLoss } from "./janusflow/alignment.ts";
 export { FlowGeneration, type FlowTime } from "./janusflow/generation.ts";
-export { type FlowPrompt, flowVelocity, type Velocity } from "./janusflow/velocity.ts";
+export { type FlowPrompt, flowVelocity, type Velocity, type VelocityOptions } from "./janusflow/velocity.ts";
 export { type Machine, type MemoryNeed, memoryNeeds } from "./memory-needs.ts";
 export { type PresetName, presets } from "./presets.ts";
 export type {

@@ -9,7 +9,8 @@ import { isIP, type LookupFunction } from "node:net";
 import { type ApiError, invalidRequest } from "./errors.ts";
 import { isPublicAddress } from "./public-addresses.ts";
 
-interface Address {
+/** An address that a name resolves to. */
+export interface Address {
   readonly address: string;
   readonly family: number;
 }

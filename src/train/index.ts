@@ -17,7 +17,7 @@ export {
   sigmoidLoss,
   unitRows,
 } from "./objectives/pairwise-sigmoid.ts";
-export { AdamW, type AdamWOptions } from "./optimizer.ts";
+export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
 export type { TrainedParts } from "./rates.ts";
 export {
   type BatchSchedule,
@@ -28,4 +28,10 @@ export {
   piecewiseAt,
 } from "./schedule.ts";
 export { loadTraining, type SavedParts, savedSteps, saveTraining, stepFolder } from "./state.ts";
-export { type StepMetrics, Trainer, type TrainerState, type TrainOptions } from "./trainer.ts";
+export {
+  type ObjectiveOf,
+  type StepMetrics,
+  Trainer,
+  type TrainerState,
+  type TrainOptions,
+} from "./trainer.ts";

@@ -149,7 +149,7 @@ function isList<B>(next: B | readonly B[]): next is readonly B[] {
 }
 
 /** Only a language model has an objective by default. */
-type ObjectiveOf<M, B extends Batch> = [M, B] extends [TrainableModel, TokenBatch]
+export type ObjectiveOf<M, B extends Batch> = [M, B] extends [TrainableModel, TokenBatch]
   ? [objective?: Objective<M, B>]
   : [objective: Objective<M, B>];
 

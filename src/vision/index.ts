@@ -1,5 +1,6 @@
 /** Images: decoding, resizing, the processors' canvases and tiles; towers that see; boxes in answers. Runs in Node, browsers and workers. */
 export type { LayerNorm } from "../nn/norm.ts";
+export type { AttentionNames, AutoencoderNames, AutoencoderShape, ConvEncoder } from "./autoencoder.ts";
 export { type CanvasSettings, canvasImage, canvasPlacement, type Placement } from "./canvas.ts";
 export { drawBoxes, type LabeledBox } from "./draw-boxes.ts";
 export {
@@ -37,6 +38,13 @@ export type {
   SiglipConfig,
   TowerConfig,
 } from "./tower-config.ts";
-export { UvitDecoder, type UvitDecoderConfig, UvitEncoder, type UvitEncoderConfig } from "./uvit.ts";
+export {
+  ConvNextBlock,
+  UvitDecoder,
+  type UvitDecoderConfig,
+  UvitEncoder,
+  type UvitEncoderConfig,
+  type UvitPart,
+} from "./uvit.ts";
 export { type LatentMoments, sampleLatents, splitMoments, type VaeConfig, VaeModel } from "./vae.ts";
 export { type QuantizedLatents, type VqConfig, VqTokenizer } from "./vq.ts";

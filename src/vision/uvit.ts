@@ -19,7 +19,7 @@ import { silu } from "../tensor/ops/silu.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 
 /** What encoder and decoder have alike. */
-interface UvitPart {
+export interface UvitPart {
   /** Width of the time's embedding. */
   readonly condition: number;
   readonly blocks: number;

@@ -20,7 +20,7 @@ export {
   type WorldShape,
   type WorldSize,
 } from "./names.ts";
-export type { GlyphScale, PageTask } from "./pages.ts";
+export type { GlyphScale, PageTask, PageText } from "./pages.ts";
 export { describeObjects, type QuestionTask } from "./questions.ts";
 export type { Box } from "./raster.ts";
 export { type WorldOptions, type WorldSample, type WorldTask, worldSample } from "./sample.ts";
