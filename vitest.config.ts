@@ -1,7 +1,7 @@
 /**
  * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
- * transformers; the last two are skipped if it is missing. `npm test` runs all groups, `npm run test:unit` and its
- * siblings one.
+ * transformers; these two are skipped if it is missing. `recipes` trains for minutes and is part of `.ci/long` alone.
+ * `npm test` runs the other groups, `npm run test:unit` and its siblings one.
  */
 import { configDefaults, defineConfig } from "vitest/config";
 
@@ -36,6 +36,7 @@ export default defineConfig({
       group("long", long),
       group("browser", ["test/browser/**/*.test.ts"]),
       group("peers", ["test/peers/**/*.test.ts"]),
+      group("recipes", ["test/recipes/**/*.test.ts"]),
     ],
   },
 });

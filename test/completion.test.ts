@@ -50,7 +50,10 @@ const cases: readonly (readonly [words: readonly string[], offered: readonly str
     ["completion", ""],
     ["bash", "fish", "zsh"],
   ],
-  [["serve", "model", "--max-b"], ["--max-batch"]],
+  [
+    ["serve", "model", "--max-b"],
+    ["--max-batch", "--max-body"],
+  ],
   [["complete", "--seed", "1", "--temp"], ["--temperature"]],
 ];
 

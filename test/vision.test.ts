@@ -10,6 +10,7 @@ import { contentsOf } from "../src/engine/prompt.ts";
 import { type EncodedImage, parseTileProcessor, tiledPixels } from "../src/models/index.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import type { Device } from "../src/tensor/tensor.ts";
+import type { Slices } from "../src/tokenizer/slices.ts";
 import type { Tokenizer } from "../src/tokenizer/tokenizer.ts";
 import { decodeImage } from "../src/vision/index.ts";
 
@@ -19,7 +20,11 @@ const [BOS, EOS, IMAGE] = [0, 1, 94];
 /** The stand-in of the fixtures: an id for each byte. */
 const tokenizer = {
   idOf: () => undefined,
-  encode: (text: string) => Array.from(new TextEncoder().encode(text), (byte) => 3 + (byte % 90)),
+  specialTokens: new Set(),
+  tokenOf: () => undefined,
+  *encodeSlices(text: string): Slices<number[]> {
+    return Array.from(new TextEncoder().encode(text), (byte) => 3 + (byte % 90));
+  },
 } as unknown as Tokenizer;
 
 async function tensorsOf(path: string) {

@@ -5,7 +5,7 @@ import { memoryFolder, memoryFolderSink } from "../checkpoint/byte-source.ts";
 import { modelEntries } from "../checkpoint/entries.ts";
 import { loadModel } from "../checkpoint/model.ts";
 import { type TestTensor, torchFile } from "../checkpoint/pytorch/testing.ts";
-import type { SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
+import { pieces, type SafetensorsEntry } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { generate } from "../engine/generate.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
@@ -87,7 +87,9 @@ describe("a folder that holds only torch's files", () => {
     const storages: Record<string, Uint8Array> = {};
     const tensors: TestTensor[] = [];
     for (const { name, shape, data } of entries) {
-      const values = (await (data as () => Promise<Uint8Array>)()).slice();
+      const parts: Uint8Array[] = [];
+      for await (const part of pieces(data())) parts.push(part.slice());
+      const values = new Uint8Array(Buffer.concat(parts));
       const [rows, columns] = shape;
       if (!name.endsWith("o_proj.weight")) {
         storages[name] = values;

@@ -7,6 +7,7 @@ import { modelEntries } from "../../checkpoint/entries.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { type TestTensor, torchFile } from "../../checkpoint/pytorch/testing.ts";
+import { pieces } from "../../checkpoint/safetensors-writer.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
@@ -29,7 +30,9 @@ beforeAll(async () => {
   const storages: Record<string, Uint8Array> = {};
   const tensors: TestTensor[] = [];
   for (const { name, shape, data } of modelEntries(model)) {
-    storages[name] = (await (data as () => Promise<Uint8Array>)()).slice();
+    const parts: Uint8Array[] = [];
+    for await (const part of pieces(data())) parts.push(part.slice());
+    storages[name] = new Uint8Array(Buffer.concat(parts));
     tensors.push({ name, dtype: "F32", shape, key: name });
   }
   await mkdir(at("torch"));
