@@ -69,6 +69,7 @@ export type {
   GenerationRequest,
   GroundedPhrase,
   HostSettings,
+  ImageInput,
   ModelInfo,
   ResponseFormat,
   SamplingRequest,

@@ -313,6 +313,11 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     created: started,
     owned_by: "deepseek-ts",
     max_model_len: engine.info.context,
+    architecture: {
+      input_modalities: engine.info.images ? ["text", "image"] : ["text"],
+      output_modalities: ["text"],
+    },
+    ...(engine.info.imageInput === null ? {} : { image: engine.info.imageInput }),
   });
   app.get("/v1/models", (c) => {
     const engine = working(state);

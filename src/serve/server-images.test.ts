@@ -157,8 +157,20 @@ describe("a server of a model that sees", () => {
   });
 });
 
+it("lists what a model reads", async () => {
+  const listed = async (url: string) => (await (await fetch(`${url}/v1/models`)).json()).data[0];
+  const sees = await listed(server.url);
+  expect(sees.architecture.input_modalities).toEqual(["text", "image"]);
+  const messages = [{ role: "user", content: [image(await picture(2, 32, 32), "low")] }];
+  const { body } = await post(server, "/v1/chat/completions", { ...greedy, messages });
+  expect(sees.image).toEqual({ size: 32, tokens: body.usage.prompt_tokens_details.image_tokens });
+});
+
 it("says of a model that reads text that it does", async () => {
   await using tiny = await startTestServer();
+  const { data } = await (await fetch(`${tiny.server.url}/v1/models`)).json();
+  expect(data[0].architecture.input_modalities).toEqual(["text"]);
+  expect(data[0]).not.toHaveProperty("image");
   const content = [text("?"), image(await picture(2, 8, 8))];
   const { status, body } = await tiny.post("/v1/chat/completions", { messages: [{ role: "user", content }] });
   expect([status, body.error.code]).toEqual([400, "images_not_supported"]);

@@ -26,6 +26,14 @@ export interface HostSettings {
   readonly speculative?: boolean;
 }
 
+/** How a model sees images. */
+export interface ImageInput {
+  /** Side of a view, in pixels. */
+  readonly size: number;
+  /** Tokens of the smallest image: one view, or the whole and one tile. Further tiles add to them. */
+  readonly tokens: number;
+}
+
 /** What the asking side needs to know of the open model. */
 export interface ModelInfo {
   /** Name from the folder or repository. */
@@ -45,6 +53,8 @@ export interface ModelInfo {
   readonly tools: boolean;
   /** Whether messages may hold images. */
   readonly images: boolean;
+  /** Of a model that sees; null for others. */
+  readonly imageInput: ImageInput | null;
   /** Whether the tokenizer can fill in the middle. */
   readonly fill: boolean;
   /** Changes with weights, storage and version. */

@@ -171,6 +171,10 @@ export async function describeModel(
       chat: template !== null,
       tools: withTools !== null,
       images: images !== null,
+      imageInput: vision && {
+        size: vision.model.imageSize,
+        tokens: vision.model.imageTokens(vision.family === "vl" ? [0, 0] : [1, 1]),
+      },
       fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
       fingerprint: `fp_${await digest(identity)}`,
       tokenizer: tokenizerInfo(tokenizer, template, context),
