@@ -1,6 +1,20 @@
 /** Images inside addresses, as OpenAI's interface and the reference take them: `data:image/png;base64,..` (RFC 2397). */
 import { ImageError } from "./image.ts";
 
+/** ECMAScript 2026; types of it are not there yet. */
+const { fromBase64 } = Uint8Array as { readonly fromBase64?: (text: string) => Uint8Array };
+
+/** @throws SyntaxError or DOMException for what is not base64 */
+function decoded(base64: string): Uint8Array {
+  // Some twenty times as fast as the loop, which a server's other clients would wait for.
+  if (fromBase64 !== undefined) return fromBase64(base64);
+  const text = atob(base64);
+  // `Uint8Array.from` would first list all characters, which ends the process at some 130 MB.
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 export const isDataUrl = (text: string) => /^data:/i.test(text);
 
 /**
@@ -25,11 +39,7 @@ export function dataUrlBytes(url: string, file: string, maxBytes: number): Uint8
     });
   }
   try {
-    const text = atob(url.slice(comma + 1));
-    // `Uint8Array.from` would first list all characters, which ends the process at some 130 MB.
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
-    return bytes;
+    return decoded(url.slice(comma + 1));
   } catch (cause) {
     throw new ImageError(file, "damaged", "the data URL holds characters that are not base64", { cause });
   }
