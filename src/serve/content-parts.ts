@@ -1,9 +1,10 @@
 /**
  * Content of users' messages: text, images by URL, and the control tokens that questions about places need. Images stand
- * as their URLs until `loadImages` has their bytes.
+ * as their URLs until an `ImageLoader` has their bytes.
  */
 import { z } from "zod";
 import type { Message, MessagePart } from "../chat/messages.ts";
+import { GROUNDING_TAGS } from "../chat/vl2-prompt.ts";
 
 /** An image that a request names. */
 export interface ImageReference {
@@ -32,15 +33,6 @@ export interface RequestMessage extends Omit<Message, "content"> {
   readonly content?: string | readonly RequestPart[] | null;
 }
 
-/** Control tokens that a client may name: they ask for boxes, and end nothing. */
-export const GROUNDING_TOKENS: readonly string[] = [
-  "<|grounding|>",
-  "<|ref|>",
-  "<|/ref|>",
-  "<|det|>",
-  "<|/det|>",
-];
-
 /** OpenAI's degrees: `low` is the whole view with one tile, the others are what the model does by itself. */
 const detail = z.enum(["auto", "low", "high"]).nullish();
 
@@ -50,10 +42,11 @@ const image = (url: string, asked: z.infer<typeof detail>): ReadPart => ({
   ...(asked === "low" ? { maxTiles: 1 } : {}),
 });
 
+/** Control tokens that a client may name: they ask for boxes, and end nothing. */
 const token = z
   .object({
     type: z.literal("token"),
-    token: z.enum(GROUNDING_TOKENS, { error: `expected one of ${GROUNDING_TOKENS.join(", ")}` }),
+    token: z.enum(GROUNDING_TAGS, { error: `expected one of ${GROUNDING_TAGS.join(", ")}` }),
   })
   .transform(({ token }): ReadPart => ({ type: "token", token }));
 
