@@ -36,8 +36,8 @@ export interface RunningServer {
   close(drainSeconds?: number): Promise<void>;
 }
 
-/** Bytes of a body: images of 24 MB, as base64. */
-const BODY_LIMIT = 32 * 2 ** 20;
+/** Bytes of a body by default: images of 24 MB, as base64. */
+export const BODY_LIMIT = 32 * 2 ** 20;
 
 function hostInUrl(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "localhost";

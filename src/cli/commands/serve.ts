@@ -7,7 +7,7 @@ import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import { checkKeys } from "../../serve/access.ts";
 import { imageLoader } from "../../serve/request-images.ts";
-import { type RunningServer, startServer } from "../../serve/server.ts";
+import { BODY_LIMIT, type RunningServer, startServer } from "../../serve/server.ts";
 import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
@@ -49,6 +49,8 @@ Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/models, /to
 Ctrl-C stops accepting requests and waits up to --drain seconds for running ones; a second Ctrl-C, at least a second
 later, exits at once. API keys can also be set in DEEPSEEK_TS_API_KEY, separated by commas. Without a key, requests from
 web pages of other origins and for other host names are refused unless allowed by --allow-origin and --allow-host.`;
+
+const MIB = 2 ** 20;
 
 const bodySize = numberThat("1 to 256", (n) => Number.isInteger(n) && n >= 1 && n <= 256);
 
@@ -140,7 +142,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
       apiKeys: keys.all,
       allowOrigins: [...flags.allowOrigin, ...flags.cors],
       allowHosts: flags.allowHost,
-      bodyLimit: flags.maxBody * 2 ** 20,
+      bodyLimit: flags.maxBody * MIB,
       images: imageLoader({ allowUrls: flags.allowImageUrls }),
       log,
       signal: interrupt.signal,
@@ -216,7 +218,7 @@ export function serveCommand(): Command {
       [] as string[],
     )
     .option("--allow-image-urls", "fetch images that requests name by http(s) URL", false)
-    .option("--max-body <MiB>", "maximum size of a request, images included", bodySize, 32)
+    .option("--max-body <MiB>", "maximum size of a request, images included", bodySize, BODY_LIMIT / MIB)
     .addOption(
       new Option("--cors <origin>", "older name of --allow-origin").argParser(origin).default([]).hideHelp(),
     )
