@@ -188,7 +188,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     checkTextLength(length - urlLength(messages));
     const engine = working(state);
     const image = firstImage(messages);
-    if (image !== null && !engine.info.images) {
+    if (image !== null && !engine.info.imageInput) {
       throw invalidRequest(
         `'${image.param}' is an image, but the model '${modelName(engine)}' reads text only.`,
         image.param,
@@ -314,7 +314,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     owned_by: "deepseek-ts",
     max_model_len: engine.info.context,
     architecture: {
-      input_modalities: engine.info.images ? ["text", "image"] : ["text"],
+      input_modalities: engine.info.imageInput ? ["text", "image"] : ["text"],
       output_modalities: ["text"],
     },
     ...(engine.info.imageInput === null ? {} : { image: engine.info.imageInput }),

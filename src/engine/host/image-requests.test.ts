@@ -106,7 +106,7 @@ const refused = (client: EngineClient, messages: readonly Message[], more: Parti
 describe.each(["vl", "vl2"] as const)("%s", (kind) => {
   it("answers what a conversation does, with one and several images in several turns", async () => {
     const client = await host(kind);
-    expect(client.info.images).toBe(true);
+    expect(client.info.imageInput).toEqual({ size: 32, tokens: kind === "vl" ? 16 : 13 });
     const [a, b, c] = await Promise.all([file(3), file(5, 30, 60), file(9, 64, 64)]);
     const conversations: Message[][] = [
       [user(part(a), text("what is in the image ?"))],

@@ -51,9 +51,7 @@ export interface ModelInfo {
   /** Whether there is a chat template. */
   readonly chat: boolean;
   readonly tools: boolean;
-  /** Whether messages may hold images. */
-  readonly images: boolean;
-  /** Of a model that sees; null for others. */
+  /** Of a model that sees; null for others, whose messages may hold no images. */
   readonly imageInput: ImageInput | null;
   /** Whether the tokenizer can fill in the middle. */
   readonly fill: boolean;

@@ -170,7 +170,6 @@ export async function describeModel(
       vocabulary,
       chat: template !== null,
       tools: withTools !== null,
-      images: images !== null,
       imageInput: vision && {
         size: vision.model.imageSize,
         tokens: vision.model.imageTokens(vision.family === "vl" ? [0, 0] : [1, 1]),
