@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type MessagePart, modelTemplate } from "../chat/index.ts";
 import { worldFolder } from "../data/world/testing-checkpoints.ts";
+import type { ImageProcessor } from "../models/image-processor.ts";
 import { type LoadedModel, loadFolder } from "../pretrained/load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
@@ -177,6 +178,32 @@ describe("an encoder", () => {
     expect(talk.seen.length).toBe(4);
     for (const each of again) each[Symbol.dispose]();
     talk.images[Symbol.dispose]();
+    expect(device.backend.memory().buffers).toBe(before);
+  });
+
+  it("decodes and sees an image once that stands in a conversation several times, even where nothing is kept", async () => {
+    const before = device.backend.memory().buffers;
+    const { vision } = models.vl!;
+    const processor = vision!.imageProcessor();
+    let prepared = 0;
+    const watched: ImageProcessor = {
+      ...processor,
+      views: (...given) => {
+        prepared++;
+        return processor.views(...given);
+      },
+    };
+    using images = new ImageEncoder(vision!.model, watched, { cacheBytes: 0 });
+    const file = await encodePng(picture(5, 60, 30));
+    // Another buffer of the same bytes: requests may send an image twice.
+    const twin = { type: "image", image: file.slice() } as const;
+    const encoded = await images.encode([{ type: "image", image: file }, image(2), twin]);
+    expect(prepared).toBe(2);
+    expect(images.counts).toMatchObject({ encoded: 2, kept: 1, views: 2 });
+    expect(encoded[2].hash).toBe(encoded[0].hash);
+    expect(await encoded[2].embeddings.data()).toEqual(await encoded[0].embeddings.data());
+    expect(encoded[1].hash).not.toBe(encoded[0].hash);
+    for (const each of encoded) each[Symbol.dispose]();
     expect(device.backend.memory().buffers).toBe(before);
   });
 

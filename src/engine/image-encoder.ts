@@ -145,10 +145,12 @@ class EmbeddingCache {
   }
 }
 
-/** An image of a conversation on its way: encoded by now, or what the tower is still to see of it. */
-type Prepared =
-  | { readonly encoded: EncodedImage }
-  | { readonly hash: string; readonly tiles: PlannedImage["tiles"]; readonly views: readonly RgbImage[] };
+/** What the tower is to see of an image. */
+interface Prepared {
+  readonly hash: string;
+  readonly tiles: PlannedImage["tiles"];
+  readonly views: readonly RgbImage[];
+}
 
 /** Encodes the images of one conversation at a time, for all who ask. */
 export class ImageEncoder implements Disposable {
@@ -237,16 +239,28 @@ export class ImageEncoder implements Disposable {
     let whole = false;
     try {
       await unlessAborted(before, signal);
-      const prepared: Prepared[] = [];
+      // An image that stands in the conversation again is neither decoded nor seen again.
+      const first = new Map<string, number>();
+      const repeats: (readonly [place: number, of: number])[] = [];
+      const prepared: (readonly [place: number, image: Prepared])[] = [];
       for (const [i, part] of images.entries()) {
-        const ready = await this.#prepare(part, plans[i], images.length, signal);
-        if ("encoded" in ready) encoded[i] = ready.encoded;
-        prepared.push(ready);
+        const hash = await this.#hashOf(part, plans[i].tiles);
+        signal?.throwIfAborted();
+        const of = first.get(hash);
+        if (of !== undefined) {
+          repeats.push([i, of]);
+          continue;
+        }
+        first.set(hash, i);
+        const kept = this.#cache.get(hash);
+        if (kept === null)
+          prepared.push([i, await this.#prepare(part, plans[i], hash, images.length, signal)]);
+        else encoded[i] = this.#kept(kept, hash);
       }
-      for (const [i, ready] of prepared.entries()) {
-        if ("encoded" in ready) continue;
-        encoded[i] = yield* this.#encodeOne(ready, { image: i + 1, images: images.length }, signal);
+      for (const [i, image] of prepared) {
+        encoded[i] = yield* this.#encodeOne(image, { image: i + 1, images: images.length }, signal);
       }
+      for (const [i, of] of repeats) encoded[i] = this.#kept(encoded[of].embeddings, encoded[of].hash);
       whole = true;
       return encoded;
     } finally {
@@ -284,17 +298,13 @@ export class ImageEncoder implements Disposable {
     return `${await digest}:${tiles.join("x")}${file && rotate ? ":upright" : ""}`;
   }
 
-  /** What is kept of an image, or its views. */
   async #prepare(
     part: ImagePart,
     { tiles }: PlannedImage,
+    hash: string,
     images: number,
     signal: AbortSignal | undefined,
   ): Promise<Prepared> {
-    const hash = await this.#hashOf(part, tiles);
-    signal?.throwIfAborted();
-    const kept = this.#kept(hash);
-    if (kept !== null) return { encoded: kept };
     const since = performance.now();
     const processor = this.#processor();
     const views = await processor.views(
@@ -308,21 +318,17 @@ export class ImageEncoder implements Disposable {
     return { hash, tiles, views };
   }
 
-  #kept(hash: string): EncodedImage | null {
-    const kept = this.#cache.get(hash);
-    if (kept === null) return null;
+  /** An image that needs no tower. */
+  #kept(embeddings: Tensor, hash: string): EncodedImage {
     this.#counts.kept++;
-    return handle(kept, hash);
+    return handle(embeddings, hash);
   }
 
   async *#encodeOne(
-    { hash, tiles, views }: Exclude<Prepared, { encoded: EncodedImage }>,
+    { hash, tiles, views }: Prepared,
     place: Pick<ImageProgress, "image" | "images">,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<ImageProgress, EncodedImage, void> {
-    // The same image may stand before it in the conversation.
-    const kept = this.#kept(hash);
-    if (kept !== null) return kept;
     const { device } = this.#model;
     const seen: Tensor[] = [];
     try {
