@@ -55,7 +55,7 @@ export {
   quantizeModel,
 } from "./runs/quantize.ts";
 export type { OpenOptions, RunLength } from "./runs/run.ts";
-export { Run, type RunEvents, type RunResult, type TrainingMemory } from "./runs/run.ts";
+export { Run, type RunEvents, type RunResult } from "./runs/run.ts";
 export type { TrainingConfig } from "./runs/settings.ts";
 export type {
   LearnedText,
@@ -65,3 +65,4 @@ export type {
   StagedConfig,
 } from "./runs/staged/config.ts";
 export type { OpenedRun, TrainEvent, TrainedRun, TrainingTask } from "./runs/training-thread.ts";
+export type { TrainingMemory } from "./train/memory.ts";

@@ -3,10 +3,10 @@
 import type { Job, JobQueue } from "../jobs/job.ts";
 import type { RunConfig } from "../runs/config.ts";
 import { addRunJob, type PrepareEvent, processRuns } from "../runs/jobs.ts";
-import type { TrainingMemory } from "../runs/run.ts";
 import type { StagedConfig } from "../runs/staged/config.ts";
 import type { TrainEvent, TrainedRun, TrainingTask } from "../runs/training-thread.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
+import type { TrainingMemory } from "../train/memory.ts";
 import { runJob } from "./job-session.ts";
 import { LiveView, type Output } from "./live-view.ts";
 

@@ -6,7 +6,6 @@
  *
  * One process at a time writes to it. A run that was killed or damaged goes on from its newest whole state.
  */
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { modelEntries } from "../checkpoint/entries.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
@@ -14,25 +13,26 @@ import { saveCheckpoint } from "../checkpoint/save.ts";
 import { BatchIterator, type TokenDataset } from "../data/dataset.ts";
 import { openDataset } from "../data/node-dataset.ts";
 import { nodeFolderSink } from "../files/folder-sink.ts";
-import { clearAbandonedIn, removeOwnFolder, setAside } from "../files/owned.ts";
-import { checkFolderPlace, realPlace, someOf } from "../files/place.ts";
+import { checkFolderPlace, realPlace } from "../files/place.ts";
 import type { HeldLock } from "../files/process-lock.ts";
 import { isTaken } from "../files/temporary.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
-import { DeepseekError, FormatError, NotFiniteError } from "../tensor/errors.ts";
+import { NotFiniteError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Evaluation, evaluate } from "../train/evaluate.ts";
+import { type TrainingMemory, trainingMemory } from "../train/memory.ts";
 import { stepsWithin } from "../train/run-length.ts";
-import { loadTraining, savedSteps, saveTraining, stepFolder } from "../train/state.ts";
+import { loadTraining, saveTraining } from "../train/state.ts";
 import { type StepMetrics, Trainer } from "../train/trainer.ts";
 import { type RunConfig, savedConfig } from "./config.ts";
 import { readJson, writeJson } from "./json-file.ts";
 import { lockRun } from "./lock.ts";
 import { MetricsLog } from "./metrics-log.ts";
+import { RunStates } from "./states.ts";
 
 /** How long the run is; null while a run limited by time has not measured its speed. */
 export interface RunLength {
@@ -60,16 +60,6 @@ export interface RunResult {
   readonly modelFolder: string | null;
 }
 
-/** Bytes; `peak` is the sum of the others. */
-export interface TrainingMemory {
-  readonly peak: number;
-  readonly weights: number;
-  readonly gradients: number;
-  readonly moments: number;
-  /** Activations, and what passes for a moment between them. */
-  readonly activations: number;
-}
-
 export interface OpenOptions {
   /** Called with what was damaged and how the run goes on, a line each. */
   readonly onNotice?: (text: string) => void;
@@ -92,8 +82,7 @@ export class Run {
   /** The folder of text that the run learns from. */
   readonly #source: string;
   #config: RunConfig;
-  /** Older checkpoints that are kept because foreign files were added to them. */
-  readonly #left = new Set<string>();
+  readonly #states: RunStates;
 
   private constructor(parts: {
     folder: string;
@@ -116,6 +105,7 @@ export class Run {
     this.#heldOut = parts.heldOut;
     this.#files = parts.files;
     this.#log = new MetricsLog(join(parts.folder, "metrics.jsonl"));
+    this.#states = new RunStates(join(parts.folder, "checkpoints"));
     const { training, seed } = parts.config;
     const batches = new BatchIterator(parts.train, {
       batch: training.batch.size,
@@ -160,7 +150,6 @@ export class Run {
       opened.push(() => model[Symbol.dispose]());
       const run = new Run({ folder, config, source, lock, model, tokenizer, train, heldOut, files });
       opened.push(() => run.trainer[Symbol.dispose]());
-      await clearAbandonedIn(run.#checkpoints);
       await run.#loadNewest(onNotice);
       const damage = await run.#log.trim(run.trainer.step);
       if (damage !== null) onNotice(damage);
@@ -176,50 +165,19 @@ export class Run {
     return this.#config;
   }
 
-  get #checkpoints(): string {
-    return join(this.folder, "checkpoints");
-  }
-
   /** Complete saved states, oldest first. */
-  async savedSteps(): Promise<number[]> {
-    return savedSteps(await readdir(this.#checkpoints).catch(() => []));
+  savedSteps(): Promise<number[]> {
+    return this.#states.steps();
   }
 
-  /**
-   * Puts the newest state that is whole into the trainer. Damaged ones are set aside under another name, so that they
-   * do not count as states to keep. @throws FormatError if there are states and none is whole
-   */
   async #loadNewest(onNotice: (text: string) => void): Promise<void> {
     const { config, model, trainer } = this;
-    const steps = await this.savedSteps();
-    const damaged: { step: number; reason: string }[] = [];
-    for (const step of steps.toReversed()) {
-      try {
-        await loadTraining(trainer, nodeFolder(join(this.#checkpoints, stepFolder(step))));
-        await trainer.checkWeights();
-      } catch (error) {
-        // Every error that a truncated or overwritten file causes; out of memory or a lost disk is not among them.
-        if (!(error instanceof DeepseekError)) throw error;
-        damaged.push({ step, reason: error.message });
-        continue;
-      }
-      for (const { step, reason } of damaged) await this.#setAside(step, reason, onNotice);
-      if (damaged.length > 0) onNotice(`continuing after step ${step}, the newest whole state`);
-      return;
-    }
-    if (damaged.length > 0) {
-      throw new FormatError("all checkpoints of the run are damaged", {
-        where: this.#checkpoints,
-        found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
-        hint: "Start a new run, or delete the checkpoints to train this one from the beginning.",
-      });
-    }
+    const load = async (path: string) => {
+      await loadTraining(trainer, nodeFolder(path));
+      await trainer.checkWeights();
+    };
+    if (await this.#states.loadNewest(load, onNotice)) return;
     model.parameters.initialize(new Random(config.seed, 1), config.training.initStd);
-  }
-
-  async #setAside(step: number, reason: string, onNotice: (text: string) => void): Promise<void> {
-    const aside = await setAside(join(this.#checkpoints, stepFolder(step)));
-    onNotice(`the state of step ${step} is damaged (${reason}) and now lies in ${aside}`);
   }
 
   /**
@@ -304,20 +262,13 @@ export class Run {
 
   async #save(events: RunEvents): Promise<void> {
     await this.trainer.checkWeights();
-    const folder = join(this.#checkpoints, stepFolder(this.trainer.step));
+    const folder = this.#states.path(this.trainer.step);
     await saveTraining(this.trainer, await nodeFolderSink(folder, { kind: "state", force: true }), {
       config: toConfigJson(this.model.config),
       files: this.#files,
     });
     events.onSave?.(this.trainer.step, folder);
-    const steps = await this.savedSteps();
-    for (const step of steps.slice(0, -this.config.training.keep)) {
-      const old = join(this.#checkpoints, stepFolder(step));
-      const foreign = await removeOwnFolder(old);
-      if (foreign.length === 0 || this.#left.has(old)) continue;
-      this.#left.add(old);
-      events.onNotice?.(`${old} is kept: not written by this program: ${someOf(foreign)}`);
-    }
+    await this.#states.removeOld(this.config.training.keep, events.onNotice);
   }
 
   /** Loss on the first sequences of the held-out part, the same every time. */
@@ -380,16 +331,8 @@ export class Run {
     });
   }
 
-  /** Bytes on the device: the most there ever were, and the parts of it that do not change from step to step. */
   memory(): TrainingMemory {
-    const { model, trainer } = this;
-    const weights = model.parameters.bytes;
-    let gradients = 0;
-    for (const { trained, tensor } of model.parameters.groups()) if (trained) gradients += 4 * tensor.size;
-    const moments = trainer.optimizer.bytes;
-    const { peakBytes } = model.device.backend.memory();
-    const activations = Math.max(0, peakBytes - weights - gradients - moments);
-    return { peak: peakBytes, weights, gradients, moments, activations };
+    return trainingMemory(this.trainer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,8 +6,9 @@ import { Worker } from "node:worker_threads";
 import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import type { Evaluation } from "../train/evaluate.ts";
+import type { TrainingMemory } from "../train/memory.ts";
 import type { StepMetrics } from "../train/trainer.ts";
-import type { RunLength, RunResult, TrainingMemory } from "./run.ts";
+import type { RunLength, RunResult } from "./run.ts";
 
 export interface TrainingTask {
   readonly folder: string;

@@ -4,26 +4,25 @@
  *
  *     run.json  base/{config.json, tokenizer.json, ..}  metrics.jsonl  states/step-*  model/  run.lock
  */
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
-import { clearAbandonedIn, removeOwnFolder, setAside } from "../../files/owned.ts";
-import { checkFolderPlace, realPlace, someOf } from "../../files/place.ts";
+import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
 import type { VisionLanguageModel } from "../../models/vision-language.ts";
-import { DeepseekError, FormatError } from "../../tensor/errors.ts";
+import { FormatError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
+import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
 import { type ImageBatch, imageObjective } from "../../train/objectives/images.ts";
 import { changingWeights, readPartialState, readTensors, savePartial } from "../../train/partial-state.ts";
 import { stepsWithin } from "../../train/run-length.ts";
-import { savedSteps, stepFolder } from "../../train/state.ts";
 import { Trainer, type TrainOptions } from "../../train/trainer.ts";
 import { readJson, writeJson } from "../json-file.ts";
 import { lockRun } from "../lock.ts";
 import { MetricsLog } from "../metrics-log.ts";
-import type { OpenOptions, RunEvents, RunResult, TrainingMemory } from "../run.ts";
+import type { OpenOptions, RunEvents, RunResult } from "../run.ts";
+import { RunStates } from "../states.ts";
 import { StagedBatches } from "./batches.ts";
 import { type StageConfig, type StagedConfig, savedStaged } from "./config.ts";
 import { LessonMaker } from "./lessons.ts";
@@ -60,7 +59,7 @@ export class StagedRun implements AsyncDisposable {
   #config: StagedConfig;
   #stage = 0;
   #batches: StagedBatches;
-  readonly #left = new Set<string>();
+  readonly #states: RunStates;
 
   private constructor(parts: {
     folder: string;
@@ -80,6 +79,7 @@ export class StagedRun implements AsyncDisposable {
     this.#fingerprints = fingerprints;
     this.#lock = lock;
     this.#log = new MetricsLog(join(folder, "metrics.jsonl"));
+    this.#states = new RunStates(join(folder, "states"));
     this.#batches = this.#batchesOf(0);
     this.trainer = new Trainer(made.model, this.#batches, optionsOf(config.stages[0]), imageObjective);
   }
@@ -125,7 +125,6 @@ export class StagedRun implements AsyncDisposable {
         ...{ folder, config, made, lessons, sources, lock, fingerprints: fingerprints ?? {} },
       });
       opened.push(() => run.trainer[Symbol.dispose]());
-      await clearAbandonedIn(run.#states);
       await run.#loadNewest(onNotice);
       const damage = await run.#log.trim(run.trainer.step);
       if (damage !== null) onNotice(damage);
@@ -148,10 +147,6 @@ export class StagedRun implements AsyncDisposable {
   /** Number of the stage, from 0. */
   get stage(): number {
     return this.#stage;
-  }
-
-  get #states(): string {
-    return join(this.folder, "states");
   }
 
   #batchesOf(stage: number, counts = {}): StagedBatches {
@@ -191,38 +186,18 @@ export class StagedRun implements AsyncDisposable {
   }
 
   async #loadNewest(onNotice: (text: string) => void): Promise<void> {
-    const steps = savedSteps(await readdir(this.#states).catch(() => []));
-    const damaged: { step: number; reason: string }[] = [];
-    for (const step of steps.toReversed()) {
-      const tree = nodeFolder(join(this.#states, stepFolder(step)));
-      try {
-        const state = await readPartialState(tree);
-        if (this.#config.stages[state.stage] === undefined) {
-          throw new FormatError("no such stage", { where: tree.name, name: "stage", found: state.stage });
-        }
-        if (state.stage !== this.#stage) this.#enter(state.stage, {});
-        await readTensors(tree, "weights", this.#changing);
-        await readTensors(tree, "moments", this.trainer.optimizer.state());
-        this.trainer.restore(state);
-        await this.trainer.checkWeights();
-      } catch (error) {
-        if (!(error instanceof DeepseekError)) throw error;
-        damaged.push({ step, reason: error.message });
-        continue;
+    await this.#states.loadNewest(async (path) => {
+      const tree = nodeFolder(path);
+      const state = await readPartialState(tree);
+      if (this.#config.stages[state.stage] === undefined) {
+        throw new FormatError("no such stage", { where: tree.name, name: "stage", found: state.stage });
       }
-      for (const { step, reason } of damaged) {
-        const aside = await setAside(join(this.#states, stepFolder(step)));
-        onNotice(`the state of step ${step} is damaged (${reason}) and now lies in ${aside}`);
-      }
-      if (damaged.length > 0) onNotice(`continuing after step ${step}, the newest whole state`);
-      return;
-    }
-    if (damaged.length === 0) return;
-    throw new FormatError("all saved steps of the run are damaged", {
-      where: this.#states,
-      found: damaged.map(({ step, reason }) => `step ${step}: ${reason}`).join("; "),
-      hint: "Start a new run, or delete them to train this one from the beginning.",
-    });
+      if (state.stage !== this.#stage) this.#enter(state.stage, {});
+      await readTensors(tree, "weights", this.#changing);
+      await readTensors(tree, "moments", this.trainer.optimizer.state());
+      this.trainer.restore(state);
+      await this.trainer.checkWeights();
+    }, onNotice);
   }
 
   /**
@@ -311,18 +286,11 @@ export class StagedRun implements AsyncDisposable {
 
   async #save(events: RunEvents): Promise<void> {
     await this.trainer.checkWeights();
-    const folder = join(this.#states, stepFolder(this.trainer.step));
+    const folder = this.#states.path(this.trainer.step);
     const sink = await nodeFolderSink(folder, { kind: "state", force: true });
     await savePartial(this.trainer, sink, this.#changing, this.#stage);
     events.onSave?.(this.trainer.step, folder);
-    const steps = savedSteps(await readdir(this.#states));
-    for (const step of steps.slice(0, -this.#config.keep)) {
-      const old = join(this.#states, stepFolder(step));
-      const foreign = await removeOwnFolder(old);
-      if (foreign.length === 0 || this.#left.has(old)) continue;
-      this.#left.add(old);
-      events.onNotice?.(`${old} is kept: not written by this program: ${someOf(foreign)}`);
-    }
+    await this.#states.removeOld(this.#config.keep, events.onNotice);
   }
 
   /** Writes the model with the files of the one it began with. @throws ConfigError if something else is there */
@@ -332,17 +300,8 @@ export class StagedRun implements AsyncDisposable {
     await saveStagedModel(this.#made, this.#config, out, files);
   }
 
-  /** Bytes on the device: the most there ever were, and the parts of it that do not change from step to step. */
   memory(): TrainingMemory {
-    const weights = this.model.parameters.bytes;
-    let gradients = 0;
-    for (const { trained, frozen, shape } of this.model.parameters.groups()) {
-      if (trained && !frozen) gradients += 4 * shape.reduce((a, b) => a * b, 1);
-    }
-    const moments = this.trainer.optimizer.bytes;
-    const { peakBytes } = this.model.device.backend.memory();
-    const activations = Math.max(0, peakBytes - weights - gradients - moments);
-    return { peak: peakBytes, weights, gradients, moments, activations };
+    return trainingMemory(this.trainer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
