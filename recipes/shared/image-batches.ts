@@ -2,12 +2,8 @@
 import { WorldRandom } from "../../src/data/world/generator.ts";
 import { type CanvasProcessor, canvasPixels } from "../../src/models/deepseek_vl/processor.ts";
 import { type TileProcessor, tiledPixels } from "../../src/models/deepseek_vl2/processor.ts";
-import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
-import { embedding } from "../../src/tensor/ops/embedding.ts";
-import { reshape } from "../../src/tensor/ops/reshape.ts";
-import type { Tensor } from "../../src/tensor/tensor.ts";
-import type { Batch, BatchSource } from "../../src/train/batches.ts";
-import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
+import type { BatchSource } from "../../src/train/batches.ts";
+import type { ImageBatch, SeenImages } from "../../src/train/objectives/images.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
 import { conversationRow, IMAGE, type Learned, stackRows } from "./rows.ts";
 import { type Asked, askedSample, type SampleKind } from "./samples.ts";
@@ -22,20 +18,6 @@ export interface Share {
   readonly faint?: number;
   /** Of lines by themselves: the least size of their glyphs. */
   readonly leastScale?: number;
-}
-
-/** Pictures as a model sees them. */
-export interface SeenImages {
-  /** Different views, `[n, side, side, 3]`; which of them stand in the places of the pictures' views, in order. */
-  readonly pixels: Float32Array;
-  readonly views: Int32Array;
-  /** Tiles of each picture; `[0, 0]` where it has one view. */
-  readonly tiles: readonly (readonly [across: number, down: number])[];
-}
-
-export interface ImageBatch extends Batch, SeenImages {
-  readonly ids: Int32Array;
-  readonly targets: Int32Array;
 }
 
 /** How a system sees pictures. */
@@ -74,7 +56,7 @@ export const seeTiles =
       pixels.push(made.pixels);
       for (let i = 0; i <= across * down; i++) views.push(count++);
     }
-    return { pixels: joined(pixels), views: Int32Array.from(views), tiles };
+    return { pixels: joined(pixels), order: Int32Array.from(views), tiles };
   };
 
 /** DeepSeek-VL: one view of each picture. */
@@ -82,7 +64,6 @@ export const seeCanvas =
   (processor: CanvasProcessor): See =>
   async (images) => ({
     pixels: await canvasPixels(images, processor),
-    views: Int32Array.from(images.keys()),
     tiles: images.map(() => [0, 0] as const),
   });
 
@@ -143,13 +124,14 @@ export class ImageBatches implements BatchSource<ImageBatch> {
       ? Array.from({ length: size }, () => this.#share(random, progress))
       : new Array<Share>(first.batch).fill(first);
     const samples = kinds.map((share) => this.#sample(share));
-    const seen = await see(samples.flatMap(({ image }) => (image === null ? [] : [image])));
+    const pictures = samples.flatMap(({ image }) => (image === null ? [] : [image]));
+    const images = pictures.length === 0 ? null : await see(pictures);
     let image = 0;
     const rows = samples.map(({ turns, image: own }) =>
-      conversationRow(turns, own === null ? 0 : imageTokens(seen.tiles[image++]), learned),
+      conversationRow(turns, own === null ? 0 : imageTokens(images!.tiles[image++]), learned),
     );
-    const { sequences, length, ids, targets } = stackRows(rows);
-    return { batch: sequences, length, kind: mixed ? "mixed" : first.kind, ids, targets, ...seen };
+    const { sequences, ...stacked } = stackRows(rows);
+    return { batch: sequences, kind: mixed ? "mixed" : first.kind, imageId: IMAGE, images, ...stacked };
   }
 
   state(): unknown {
@@ -161,28 +143,4 @@ export class ImageBatches implements BatchSource<ImageBatch> {
     this.#step = step;
     this.#next = { ...next };
   }
-}
-
-/** The pictures of a batch as the language model reads them, `[n, d]` each. */
-export function encodedImages(model: VisionLanguageModel, { pixels, views, tiles }: SeenImages): Tensor[] {
-  const { device, imageSize: side } = model;
-  const count = pixels.length / (side * side * 3);
-  const seen = model.encodeViews(device.tensor(pixels, [count, side, side, 3])); // [count, N, d]
-  const [, N, d] = seen.shape;
-  const table = reshape(seen, [count, N * d]);
-  const all = embedding(table, device.tensor(views, [views.length], "i32"));
-  return model.arrange(reshape(all, [views.length, N, d]), tiles);
-}
-
-export function imageObjective(
-  model: VisionLanguageModel,
-  batch: ImageBatch,
-  options: { balanceAlpha?: number },
-) {
-  const { ids, targets, batch: sequences, length } = batch;
-  const inputs =
-    batch.tiles.length === 0
-      ? undefined
-      : () => model.inputs(ids, [sequences, length], encodedImages(model, batch), IMAGE);
-  return nextTokenLoss(model.language, { sequences, ids, targets, ...(inputs && { inputs }) }, options);
 }

@@ -1,6 +1,7 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
-import { ImageBatches, imageObjective, type See, type Share } from "./image-batches.ts";
+import { imageObjective } from "../../src/train/objectives/images.ts";
+import { ImageBatches, type See, type Share } from "./image-batches.ts";
 import type { ArmContext, ArmOutcome } from "./program.ts";
 import { type Exam, examine, type Scores } from "./score.ts";
 import { runStage } from "./stage.ts";

@@ -1,8 +1,11 @@
-/** Views of 64 x 64 pixels of the world's pages, with the glyphs in them: what a tower learns small text from. */
-import { ALPHABET } from "../../src/data/world/font.ts";
+/** Views of 64 x 64 pixels with the glyphs in them, of the world's pages and of nothing but text: what a tower learns small text from. */
+import { ADVANCE, ALPHABET, GLYPH_HEIGHT, GLYPH_WIDTH } from "../../src/data/world/font.ts";
 import { WorldRandom } from "../../src/data/world/generator.ts";
-import type { PageStream, PageText } from "../../src/data/world/pages.ts";
+import { COLOR_VALUES } from "../../src/data/world/names.ts";
+import { addNoise, FAINT_GRAY, INKS, type PageStream, type PageText } from "../../src/data/world/pages.ts";
+import { Canvas } from "../../src/data/world/raster.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
+import { drawBackground } from "../../src/data/world/scene.ts";
 import { cropImage, type RgbImage } from "../../src/vision/image/image.ts";
 import { resizeImage } from "../../src/vision/image/resize.ts";
 
@@ -36,32 +39,53 @@ function centers(texts: readonly PageText[]): SeenGlyph[] {
 }
 
 /**
- * What views are of. Tower training begins with `large`, pages whose lines all have glyphs of 10 or 15 pixels, clean and at full
- * size; `text` has the smallest too, `all` tables, charts, noise and reduced pages besides.
+ * What views are of. Tower training begins with `filled`, lines of random glyphs from edge to edge: forty glyphs a view where
+ * pages have ten teach as much in a quarter of the time. `all` has views of pages too: text, tables, charts, clean and faint,
+ * and whole pages reduced to a third.
  */
-export type ViewKind = "large" | "text" | "all";
+export type ViewKind = "filled" | "all";
 
-/** Of so many pages that are looked at for a view of kind `large`, one in 19 thousand has none that fits. */
-const CANDIDATES = 16;
+/** How often a view is filled, faint, of a page with text or a table, or a whole page reduced; in ten. */
+const [FILLED, FAINT, TEXT, TABLES, REDUCED] = [4, 3, 6, 2, 3];
 
-/** How often a view of kind `all` is of which pages, faint, or a whole page reduced to a third; in ten. */
-const [TEXT, TABLES, FAINT, REDUCED] = [6, 2, 3, 3];
+/** Sizes of glyphs in filled views: as many lines of each fit as leave the largest enough glyphs. */
+const SCALES = [1, 1, 1, 1, 1, 2, 2, 2, 3, 3];
+/** Filled views are drawn with a border, which glyphs at the edge reach into. */
+const BORDER = 24;
 
-/** View `index` of a seed: a square around a glyph of a page, or the whole page reduced. */
+/** Lines of glyphs and gaps that fill a view, cut off at its edges. */
+function filledView(random: WorldRandom, faint: boolean): PageView {
+  const canvas = new Canvas(VIEW + 2 * BORDER, drawBackground(random));
+  const glyphs: SeenGlyph[] = [];
+  for (let y = -random.int(7); y < VIEW; ) {
+    const scale = random.pick(SCALES);
+    const ink = faint ? FAINT_GRAY : COLOR_VALUES[random.pick(INKS)];
+    for (let x = -random.int(GLYPH_WIDTH * scale); x < VIEW; x += ADVANCE * scale) {
+      if (random.int(6) === 0) continue;
+      const glyph = random.int(ALPHABET.length);
+      canvas.text(ALPHABET[glyph], BORDER + x, BORDER + y, scale, ink);
+      glyphs.push({ glyph, x: x + 2.5 * scale, y: y + 3.5 * scale });
+    }
+    y += GLYPH_HEIGHT * scale + 1 + random.int(3);
+  }
+  const image = cropImage(canvas, BORDER, BORDER, VIEW, VIEW);
+  if (faint) addNoise(image, random);
+  return { image, glyphs: glyphs.filter(within) };
+}
+
+const inside = (value: number) => value >= 0 && value < VIEW;
+const within = ({ x, y }: SeenGlyph) => inside(x) && inside(y);
+
+/** View `index` of a seed. */
 export function pageView(seed: number, index: number, kind: ViewKind = "all"): PageView {
   const random = new WorldRandom(seed, VIEW_STREAM, index);
-  const [drawn, noise, size] = [random.int(10), random.int(10), random.int(10)];
-  const all = kind === "all";
-  const stream: PageStream = !all || drawn < TEXT ? "text" : drawn < TEXT + TABLES ? "tables" : "charts";
-  const draw = (page: number) => worldSample(stream, seed, page, { faint: all && noise < FAINT });
-  let page = draw(index);
-  if (kind === "large") {
-    const small = () => page.texts!.some(({ scale }) => scale < 2);
-    for (let i = 0; small() && i < CANDIDATES; i++) page = draw((index * CANDIDATES + i) >>> 0);
-  }
-  const { image, texts } = page;
+  const [filled, noise, drawn, size] = [random.int(10), random.int(10), random.int(10), random.int(10)];
+  const faint = noise < FAINT;
+  if (kind === "filled" || filled < FILLED) return filledView(random, faint);
+  const stream: PageStream = drawn < TEXT ? "text" : drawn < TEXT + TABLES ? "tables" : "charts";
+  const { image, texts } = worldSample(stream, seed, index, { faint });
   const glyphs = centers(texts!);
-  if (all && size < REDUCED) {
+  if (size < REDUCED) {
     const scale = VIEW / PAGE;
     const seen = glyphs.map(({ glyph, x, y }) => ({ glyph, x: x * scale, y: y * scale }));
     return { image: resizeImage(image!, VIEW, VIEW), glyphs: seen };
@@ -70,11 +94,8 @@ export function pageView(seed: number, index: number, kind: ViewKind = "all"): P
   const place = (center: number) =>
     Math.max(0, Math.min(PAGE - VIEW, Math.floor(center) - 4 - random.int(VIEW - 8)));
   const [left, top] = [place(x), place(y)];
-  const within = (value: number) => value >= 0 && value < VIEW;
   return {
     image: cropImage(image!, left, top, VIEW, VIEW),
-    glyphs: glyphs
-      .map((each) => ({ ...each, x: each.x - left, y: each.y - top }))
-      .filter((each) => within(each.x) && within(each.y)),
+    glyphs: glyphs.map((each) => ({ ...each, x: each.x - left, y: each.y - top })).filter(within),
   };
 }

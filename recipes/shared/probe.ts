@@ -1,11 +1,13 @@
 /**
- * The gate of a tower: a linear layer on the token of the patch in which an object has its center must name its color and its
- * shape. The tower stays as it is.
+ * The gates of a tower. A linear layer on the token of the patch in which an object has its center must name its color and its
+ * shape; the tower stays as it is. And how many glyphs of views the tower's own names find.
  */
 
+import { ALPHABET } from "../../src/data/world/font.ts";
 import { worldIndex } from "../../src/data/world/generator.ts";
 import { COLORS, SHAPES } from "../../src/data/world/names.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
+import type { ImageTextModel } from "../../src/models/image-text.ts";
 import { Linear } from "../../src/nn/linear.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import { allocateModule, type ParameterScope } from "../../src/nn/scope.ts";
@@ -15,9 +17,9 @@ import { differentiate } from "../../src/tensor/tape.ts";
 import { AdamW } from "../../src/train/optimizer.ts";
 import { pixelValues } from "../../src/vision/pixels.ts";
 import type { SiglipTower } from "../../src/vision/siglip.ts";
-import { VIEW } from "./pages.ts";
+import { pageView, VIEW, type ViewKind } from "./pages.ts";
 import type { Count } from "./score.ts";
-import { NORMALIZATION } from "./tower-data.ts";
+import { firstName, NAMES, NORMALIZATION } from "./tower-data.ts";
 
 /** Tokens of objects' centers, `[n, width]`, and what is there: a color and a shape as one of 48. */
 interface Seen {
@@ -125,4 +127,33 @@ export async function probeTower(
     color: { right: right.color, of },
     shape: { right: right.shape, of },
   };
+}
+
+/** Glyphs of validation views that are named best among all glyphs where they lie. */
+export async function namedGlyphs(model: ImageTextModel, kind: ViewKind, views: number): Promise<Count> {
+  const { device, tower } = model;
+  const count = { right: 0, of: 0 };
+  for (let at = 0; at < views; at += BATCH) {
+    const seen = Array.from({ length: Math.min(BATCH, views - at) }, (_, i) =>
+      pageView(1, worldIndex("validation", at + i), kind),
+    );
+    const pixels = pixelValues(
+      seen.map(({ image }) => image),
+      NORMALIZATION,
+    );
+    using logits = device.inference(() =>
+      model.named(tower.forward(device.tensor(pixels, [seen.length, VIEW, VIEW, 3]))),
+    ); // [n, 64, names]
+    const values = (await logits.data()) as Float32Array;
+    const tokens = logits.shape[1];
+    seen.forEach(({ glyphs }, i) => {
+      for (const glyph of glyphs) {
+        const first = i * tokens * NAMES + firstName(glyph);
+        const row = values.subarray(first, first + ALPHABET.length);
+        count.of++;
+        if (row.indexOf(Math.max(...row)) === glyph.glyph) count.right++;
+      }
+    });
+  }
+  return count;
 }

@@ -3,12 +3,14 @@ import { describe, expect, it } from "vitest";
 import { markedContent } from "../../src/chat/image-messages.ts";
 import { vlPrompt } from "../../src/chat/vl-prompt.ts";
 import { vl2Prompt } from "../../src/chat/vl2-prompt.ts";
+import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
 import { worldTokenizer } from "../../src/data/world/vocabulary.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
 import { pageView } from "./pages.ts";
 import { BOS, conversationRow, EOS, IMAGE, promptRow, stackRows } from "./rows.ts";
 import { askedSample, type SampleKind } from "./samples.ts";
+import { NAMES, TowerBatches } from "./tower-data.ts";
 
 const kinds: readonly SampleKind[] = ["questions", "text", "charts", "tables", "language"];
 
@@ -109,23 +111,31 @@ describe("samples", () => {
   });
 });
 
-it("views of pages know where their glyphs are", () => {
+it.each(["filled", "all"] as const)("views (%s) know where their glyphs are", (kind) => {
   for (let i = 0; i < 60; i++) {
-    const { image, glyphs } = pageView(1, i, "text");
-    expect(glyphs.length).toBeGreaterThan(0);
-    const background = image.rgb[0];
+    const { image, glyphs } = pageView(1, i, kind);
+    expect([image.width, image.height]).toEqual([64, 64]);
+    if (kind === "filled") expect(glyphs.length).toBeGreaterThan(8);
+    // Within 8 pixels of a center there are ink and paper: glyphs have at most 15 x 21.
     for (const { x, y } of glyphs) {
-      // Ink within 8 pixels of each center: glyphs are at most 15 x 21.
-      let ink = false;
-      for (let dy = -8; dy <= 8; dy++) {
-        for (let dx = -8; dx <= 8; dx++) {
-          const [px, py] = [Math.floor(x) + dx, Math.floor(y) + dy];
-          if (px < 0 || py < 0 || px > 63 || py > 63) continue;
-          ink ||=
-            image.rgb[3 * (py * 64 + px)] !== background || image.rgb[3 * (py * 64 + px) + 2] !== background;
-        }
+      const around = new Set<number>();
+      for (let at = 0; at < 17 * 17; at++) {
+        const [px, py] = [Math.floor(x) + (at % 17) - 8, Math.floor(y) + Math.floor(at / 17) - 8];
+        if (px >= 0 && py >= 0 && px < 64 && py < 64) around.add(image.rgb[3 * (py * 64 + px)]);
       }
-      expect(ink).toBe(true);
+      expect(around.size).toBeGreaterThan(1);
     }
   }
+});
+
+it("an object is named where it lies, by color, shape and size", async () => {
+  const { names } = await new TowerBatches({ seed: 1, views: "filled", scenes: 1 }).next(2);
+  const { objects } = worldSample("questions", 1, 1);
+  const expected = objects!.flatMap(({ x, y, color, shape, size }) => {
+    const token = 64 + Math.floor(y / 8) * 8 + Math.floor(x / 8);
+    const [first, second, third] = [COLORS.indexOf(color), SHAPES.indexOf(shape), SIZES.indexOf(size)];
+    return [first, 8 + second, 14 + third].map((name) => token * NAMES + 72 + name);
+  });
+  const found = [...names.keys()].filter((at) => names[at] && at >= 64 * NAMES);
+  expect(found).toEqual(expected.sort((a, b) => a - b));
 });

@@ -72,16 +72,19 @@ export function plainRow(text: string): Row {
   return { ids, learned: ids.map((_, i) => i > 0) };
 }
 
-/** Rows below each other, padded on the right: inputs and targets `[B, T]`. */
+/** Rows below each other, padded on the right: inputs and targets `[B, T]`, and how many of these are to be learned. */
 export function stackRows(rows: readonly Row[]) {
   const length = Math.max(...rows.map(({ ids }) => ids.length)) - 1;
   const ids = new Int32Array(rows.length * length).fill(PAD);
   const targets = new Int32Array(rows.length * length).fill(-1);
+  let weight = 0;
   rows.forEach((row, r) => {
     for (let t = 0; t + 1 < row.ids.length; t++) {
       ids[r * length + t] = row.ids[t];
-      if (row.learned[t + 1]) targets[r * length + t] = row.ids[t + 1];
+      if (!row.learned[t + 1]) continue;
+      targets[r * length + t] = row.ids[t + 1];
+      weight++;
     }
   });
-  return { sequences: rows.length, length, ids, targets };
+  return { sequences: rows.length, length, ids, targets, weight };
 }

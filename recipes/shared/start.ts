@@ -14,7 +14,7 @@ import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
 import { savedSteps, stepFolder } from "../../src/train/state.ts";
 import type { TrainOptions } from "../../src/train/trainer.ts";
 import { languageModel, towerModel } from "./models.ts";
-import { probeTower } from "./probe.ts";
+import { namedGlyphs, probeTower } from "./probe.ts";
 import type { ArmContext } from "./program.ts";
 import { conversationRow, EOS, plainRow, promptRow, type Row, stackRows, worldIds } from "./rows.ts";
 import type { Count } from "./score.ts";
@@ -74,11 +74,9 @@ async function trainTower(context: ArmContext): Promise<string> {
   const objective = towerObjective;
   const config = { recipe: "tower", seed };
   const batch = small ? 12 : 48;
-  // Large glyphs first: small ones, whole pages, tables and noise when those are known.
   for (const [views, minutes, peak, shape] of [
-    ["large", 7, 1.5e-3, "constant"],
-    ["text", 7, 1.5e-3, "constant"],
-    ["all", 8, 1e-3, "cosine"],
+    ["filled", 9.3, 1e-3, "constant"],
+    ["all", 10, 1e-3, "cosine"],
   ] as const) {
     await runStage(
       {
@@ -96,6 +94,10 @@ async function trainTower(context: ArmContext): Promise<string> {
   print(
     `tower: a linear probe names color and shape of ${gate.both.right} of ${gate.both.of} objects (gate: 95 %)`,
   );
+  for (const kind of ["filled", "all"] as const) {
+    const { right, of } = await namedGlyphs(model, kind, small ? 32 : 512);
+    print(`tower: names ${right} of ${of} glyphs in views (${kind})`);
+  }
   return await newestStep(join(shared.folder, "tower-all"));
 }
 

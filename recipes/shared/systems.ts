@@ -2,21 +2,27 @@
 import { type ImageToken, worldTokenizer } from "../../src/data/world/vocabulary.ts";
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
-import { encodedImages, type See, type SeenImages } from "./image-batches.ts";
+import { encodedImages, type SeenImages } from "../../src/train/objectives/images.ts";
+import type { See } from "./image-batches.ts";
 import { EOS, IMAGE, promptRow } from "./rows.ts";
 import type { ScoredSystem } from "./score.ts";
 
 /** Puts the tiles of each picture in another order; the whole view stays first. */
-export function reorderTiles(seen: SeenImages, order: (tiles: number) => readonly number[]): SeenImages {
-  const views = seen.views.slice();
+export function reorderTiles(
+  { pixels, tiles, order: before }: SeenImages,
+  reordered: (tiles: number) => readonly number[],
+): SeenImages {
+  const places = tiles.reduce((sum, [across, down]) => sum + 1 + across * down, 0);
+  const views = before ?? Int32Array.from({ length: places }, (_, i) => i);
+  const order = views.slice();
   let at = 0;
-  for (const [across, down] of seen.tiles) {
-    order(across * down).forEach((tile, i) => {
-      views[at + 1 + i] = seen.views[at + 1 + tile];
+  for (const [across, down] of tiles) {
+    reordered(across * down).forEach((tile, i) => {
+      order[at + 1 + i] = views[at + 1 + tile];
     });
     at += 1 + across * down;
   }
-  return { ...seen, views };
+  return { pixels, tiles, order };
 }
 
 export function scoredSystem(model: VisionLanguageModel, see: See): ScoredSystem {

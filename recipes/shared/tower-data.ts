@@ -1,7 +1,9 @@
-/** Batches for the tower's pre-training: scenes with captions, and views of pages with the glyphs in them. */
+/** Batches for the tower's pre-training: scenes with captions, views of text, and what is to be seen where. */
 import { ALPHABET } from "../../src/data/world/font.ts";
+import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
 import { describeObjects } from "../../src/data/world/questions.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
+import type { WorldObject } from "../../src/data/world/scene.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
 import { pixelValues } from "../../src/vision/pixels.ts";
@@ -14,14 +16,16 @@ export interface TowerBatch extends Batch {
   /** Captions of the scenes, `[scenes, T]`, padded on the right, and each one's last token. */
   readonly captions: Int32Array;
   readonly ends: readonly number[];
-  /** Whether a name applies to a token of a view, `[views, 64, NAMES]`. */
+  /** Whether a name applies to a token, `[batch, 64, NAMES]`. */
   readonly names: readonly boolean[];
 }
 
 const PATCH = 8;
 const SIDE = VIEW / PATCH;
 /** Half a patch is narrower than the distance of any two glyphs: each has its own name in each half. */
-export const NAMES = 2 * ALPHABET.length;
+const GLYPHS = 2 * ALPHABET.length;
+/** Of glyphs; of colors, shapes and sizes, which an object's central token has one of each. */
+export const NAMES = GLYPHS + COLORS.length + SHAPES.length + SIZES.length;
 
 /** What the towers of the world read: bytes to -1..1. */
 export const NORMALIZATION = {
@@ -29,10 +33,19 @@ export const NORMALIZATION = {
   meanAndStd: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 } as const;
 
-function label(names: boolean[], first: number, { glyph, x, y }: SeenGlyph): void {
-  const token = Math.floor(y / PATCH) * SIDE + Math.floor(x / PATCH);
+const tokenAt = (x: number, y: number) => Math.floor(y / PATCH) * SIDE + Math.floor(x / PATCH);
+
+/** Where the names of glyphs begin for a glyph that lies here, in the names of all tokens of a view. */
+export function firstName({ x, y }: Pick<SeenGlyph, "x" | "y">): number {
   const half = Math.floor(x / (PATCH / 2)) % 2;
-  names[first + token * NAMES + half * ALPHABET.length + glyph] = true;
+  return tokenAt(x, y) * NAMES + half * ALPHABET.length;
+}
+
+function nameObject(names: boolean[], first: number, { x, y, color, shape, size }: WorldObject): void {
+  const token = first + tokenAt(x, y) * NAMES + GLYPHS;
+  names[token + COLORS.indexOf(color)] = true;
+  names[token + COLORS.length + SHAPES.indexOf(shape)] = true;
+  names[token + COLORS.length + SHAPES.length + SIZES.indexOf(size)] = true;
 }
 
 export interface TowerData {
@@ -54,18 +67,19 @@ export class TowerBatches implements BatchSource<TowerBatch> {
     const { seed, views: kind, scenes: share } = this.#data;
     const count = Math.round(share * batch);
     const images: RgbImage[] = [];
+    const names = new Array<boolean>(batch * SIDE * SIDE * NAMES).fill(false);
     const texts: number[][] = [];
     for (let i = 0; i < count; i++) {
       const { image, objects } = worldSample("questions", seed, this.#next.scene++);
+      for (const object of objects!) nameObject(names, images.length * SIDE * SIDE * NAMES, object);
       images.push(image!);
       texts.push([...worldIds(describeObjects(objects!)), EOS]);
     }
-    const views = batch - count;
-    const names = new Array<boolean>(views * SIDE * SIDE * NAMES).fill(false);
-    for (let i = 0; i < views; i++) {
+    while (images.length < batch) {
       const view = pageView(seed, this.#next.view++, kind);
+      const first = images.length * SIDE * SIDE * NAMES;
+      for (const each of view.glyphs) names[first + firstName(each) + each.glyph] = true;
       images.push(view.image);
-      for (const glyph of view.glyphs) label(names, i * SIDE * SIDE * NAMES, glyph);
     }
     const longest = Math.max(...texts.map(({ length }) => length));
     const captions = new Int32Array(count * longest);

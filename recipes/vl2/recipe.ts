@@ -17,12 +17,12 @@ const processor = parseTileProcessor(worldProcessor());
 
 /** The whole page in 64 pixels, its view repeated in the places of nine tiles: as many tokens as tiles give, and no more to see. */
 const repeated: See = async (images) => {
-  const { pixels, views } = await seeTiles(processor, 1)(images);
+  const { pixels, order } = await seeTiles(processor, 1)(images);
   const tiles = images.map(({ width }) => (width > 64 ? ([3, 3] as const) : ([1, 1] as const)));
   const places = tiles.flatMap(([across, down], i) =>
-    new Array<number>(1 + across * down).fill(views[2 * i]),
+    new Array<number>(1 + across * down).fill(order![2 * i]),
   );
-  return { pixels, views: Int32Array.from(places), tiles };
+  return { pixels, order: Int32Array.from(places), tiles };
 };
 
 async function trained(

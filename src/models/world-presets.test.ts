@@ -23,10 +23,10 @@ describe("world presets", () => {
     );
     const millions = (count: number) => Number((count / 1e6).toFixed(1));
     expect(millions(vl.language.parameters.count)).toBe(4.9);
-    expect(millions(vl2.language.parameters.count)).toBe(8);
+    expect(millions(vl2.language.parameters.count)).toBe(5.8);
     expect(millions(vl.parameters.count)).toBe(8.2);
     expect(millions(hybrid.parameters.count - vl.parameters.count)).toBe(1.3);
-    expect(millions(vl2.parameters.count)).toBe(11.4);
+    expect(millions(vl2.parameters.count)).toBe(9.2);
     expect(vl.imageTokens([0, 0])).toBe(64);
     expect(hybrid.imageTokens([0, 0])).toBe(64);
     expect(vl2.imageTokens([3, 3])).toBe(20 + 1 + 12 * 13);

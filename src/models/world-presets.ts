@@ -105,7 +105,7 @@ export const worldPresets: Readonly<Record<WorldPresetName, Json>> = {
       ...language,
       ...{ model_type: "deepseek_v2", num_key_value_heads: 4, q_lora_rank: null, kv_lora_rank: 64 },
       ...{ qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32, intermediate_size: 704 },
-      ...{ moe_intermediate_size: 192, n_routed_experts: 8, num_experts_per_tok: 2, n_shared_experts: 1 },
+      ...{ moe_intermediate_size: 128, n_routed_experts: 8, num_experts_per_tok: 2, n_shared_experts: 1 },
       ...{
         first_k_dense_replace: 1,
         topk_method: "greedy",

@@ -1,7 +1,12 @@
 /** Training: the loop, the optimizer, schedules, evaluation, saved states. */
 export type { Batch, BatchSource, TokenBatch } from "./batches.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
-export { type ImageBatch, imageObjective, type TrainableImageModel } from "./objectives/images.ts";
+export {
+  type ImageBatch,
+  imageObjective,
+  type SeenImages,
+  type TrainableImageModel,
+} from "./objectives/images.ts";
 export {
   type LossBatch,
   type LossOptions,

@@ -35,8 +35,8 @@ export interface Page extends Question<PageTask> {
 
 const [SMALLEST, LARGEST] = [128, 1024];
 const BLACK = COLOR_VALUES.black;
-const INKS: readonly WorldColor[] = ["black", "blue", "red", "green"];
-const FAINT_GRAY: Rgb = [128, 128, 128];
+export const INKS: readonly WorldColor[] = ["black", "blue", "red", "green"];
+export const FAINT_GRAY: Rgb = [128, 128, 128];
 /** Noise of faint pages goes from -64 to 64. */
 const NOISE = 64;
 
@@ -145,7 +145,8 @@ const drawTable: Draw = (random, paper) => {
 
 const DRAWS: Readonly<Record<PageStream, Draw>> = { text: drawText, charts: drawChart, tables: drawTable };
 
-function addNoise({ rgb }: RgbImage, random: WorldRandom): void {
+/** What faint pages have: one number for the three channels of each pixel, row by row. */
+export function addNoise({ rgb }: RgbImage, random: WorldRandom): void {
   for (let at = 0; at < rgb.length; at += 3) {
     const noise = random.int(2 * NOISE + 1) - NOISE;
     for (let channel = at; channel < at + 3; channel++) {

@@ -2,10 +2,20 @@
 import type { TrainableModel } from "../../models/token-model.ts";
 import { embedding } from "../../tensor/ops/embedding.ts";
 import { reshape } from "../../tensor/ops/reshape.ts";
-import type { Device, Tensor } from "../../tensor/tensor.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { Batch } from "../batches.ts";
 import { nextTokenLoss } from "./next-token.ts";
 import type { Objective, Trainable } from "./objective.ts";
+
+/** Images as a model sees them. */
+export interface SeenImages {
+  /** `[views, side, side, 3]`: of each image its one view, or the whole view and its tiles. */
+  readonly pixels: Float32Array;
+  /** Which of these views stand in each place for one, where some stand in several; default: each once, in order. */
+  readonly order?: Int32Array;
+  /** Tiles of each image across and down, `[0, 0]` for one view. */
+  readonly tiles: readonly (readonly [across: number, down: number])[];
+}
 
 /** Sequences with images, padded on the right to one length. */
 export interface ImageBatch extends Batch {
@@ -17,14 +27,7 @@ export interface ImageBatch extends Batch {
   readonly weight: number;
   readonly imageId: number;
   /** Of all sequences, in the order of their places; null for text alone. */
-  readonly images: {
-    /** `[views, side, side, 3]`: of each image its one view, or the whole view and its tiles. */
-    readonly pixels: Float32Array;
-    /** Which of these views stand in each place for one, where some stand in several; default: each once, in order. */
-    readonly order?: Int32Array;
-    /** Tiles of each image across and down, `[0, 0]` for one view. */
-    readonly tiles: readonly (readonly [across: number, down: number])[];
-  } | null;
+  readonly images: SeenImages | null;
 }
 
 /** What the objective needs of a model that sees. */
@@ -50,19 +53,20 @@ function placed(views: Tensor, order: Int32Array | undefined): Tensor {
   return reshape(all, [order.length, tokens, width]);
 }
 
-/** What the language model reads of a batch, `[B, T, d]`. */
-function read(model: TrainableImageModel, { batch, length, ids, imageId, images }: ImageBatch): Tensor {
-  const device: Device = model.device;
-  const { pixels, tiles, order } = images!;
-  const { imageSize: side } = model;
+/** Images as the language model reads them, `[n, d]` each. */
+export function encodedImages(model: TrainableImageModel, { pixels, tiles, order }: SeenImages): Tensor[] {
+  const { device, imageSize: side } = model;
   const views = pixels.length / (3 * side ** 2);
   const tokens = model.encodeViews(device.tensor(pixels, [views, side, side, 3])); // [views, N, d]
-  return model.inputs(ids, [batch, length], model.arrange(placed(tokens, order), tiles), imageId);
+  return model.arrange(placed(tokens, order), tiles);
 }
 
 /** The next token, through towers and projector as far as they are trained. @throws ShapeError */
 export const imageObjective: Objective<TrainableImageModel, ImageBatch> = (model, batch, options) => {
-  const { batch: sequences, ids, targets, images } = batch;
-  const inputs = images === null ? undefined : () => read(model, batch);
+  const { batch: sequences, length, ids, targets, imageId, images } = batch;
+  const inputs =
+    images === null
+      ? undefined
+      : () => model.inputs(ids, [sequences, length], encodedImages(model, images), imageId);
   return nextTokenLoss(model.language, { sequences, ids, targets, ...(inputs && { inputs }) }, options);
 };
