@@ -129,8 +129,10 @@ export function nextSteps(
 }
 
 /** Where a model that sees is, and a command to try it. */
-function seenSteps(folder: string, { modelFolder }: Pick<RunResult, "modelFolder">): string {
-  return `saved     ${modelFolder}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
+function seenSteps(folder: string, result: Pick<RunResult, "modelFolder" | "evaluation">): string {
+  const { modelFolder, evaluation } = result;
+  const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
+  return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
 }
 
 /** The settings of a run in stages, without what stands beside them in its file. */
@@ -175,6 +177,11 @@ function withStages(command: Command): void {
     .option("--rate <r>", "peak learning rate (default: 2e-5, with --init 5e-4)", positiveNumber)
     .option("--length <n>", "most tokens of a sample (default: 2048)", positiveInteger)
     .option("--at-once <n>", "most tokens that run at once; larger batches run in pieces", positiveInteger)
+    .option(
+      "--held-out <n>",
+      "samples of each source that are scored, not learned (default: 32, a tenth at most)",
+      naturalNumber,
+    )
     .option("--save-every <n>", "steps between saved states (default: 200)", positiveInteger)
     .option("--text-share <f>", "share of steps of text alone, 0 to 1 (default: as in the data)", fraction);
 }
