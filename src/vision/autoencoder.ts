@@ -126,6 +126,7 @@ class PixelAttention {
     this.#qkv = scope.declare({
       key: "qkv_proj",
       shape: [3 * width, width],
+      role: "filter",
       parts: projections.map((name, i) => ({
         name: `${name}.weight`,
         shape: [width, ...tail],
@@ -138,7 +139,7 @@ class PixelAttention {
     );
     this.#output = convolutions
       ? new Conv2d(scope.child(output), width, width, [1, 1])
-      : new Linear(scope.child(output), width, width, { bias: true });
+      : new Linear(scope.child(output), width, width, { bias: true, role: "filter" });
   }
 
   /** `x: [B, height, width, n]` to the same shape. */
