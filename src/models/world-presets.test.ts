@@ -2,9 +2,12 @@
 import { describe, expect, it } from "vitest";
 import { describeModule } from "../nn/scope.ts";
 import type { HybridConfig } from "../vision/tower-config.ts";
+import { VaeModel, vaeFactor } from "../vision/vae.ts";
+import { vqFactor } from "../vision/vq.ts";
+import { parseVaeConfig, vaeConfigJson } from "./vae-config.ts";
 import { parseVisionConfig, visionConfigJson } from "./vision-architectures.ts";
 import { VisionLanguageModel } from "./vision-language.ts";
-import { worldPresets } from "./world-presets.ts";
+import { worldPresets, worldVae } from "./world-presets.ts";
 
 const counted = (json: unknown) =>
   describeModule((scope) => new VisionLanguageModel(scope, parseVisionConfig(json))).module;
@@ -30,6 +33,18 @@ describe("world presets", () => {
     expect(vl.imageTokens([0, 0])).toBe(64);
     expect(hybrid.imageTokens([0, 0])).toBe(64);
     expect(vl2.imageTokens([3, 3])).toBe(20 + 1 + 12 * 13);
+  });
+
+  it("draw with parts of the sizes of their table", () => {
+    const [janus, flow] = (["world-janus", "world-flow"] as const).map((name) => counted(worldPresets[name]));
+    const vae = describeModule((scope) => new VaeModel(scope, worldVae)).module;
+    const { generation } = janus;
+    const tokenizer = generation?.kind === "codes" ? generation.tokenizer : null;
+    const counts = [tokenizer, vae, janus, flow].map((each) => (each!.parameters.count / 1e6).toFixed(2));
+    expect(counts).toEqual(["1.15", "0.95", "9.59", "9.31"]);
+    expect(tokenizer && vqFactor(tokenizer.config)).toBe(8);
+    expect(vaeFactor(worldVae)).toBe(4);
+    expect(parseVaeConfig(vaeConfigJson(worldVae))).toEqual(worldVae);
   });
 
   it("the hybrid's grids are 8 x 8: SAM's neck is resized to 32 instead of 96", () => {

@@ -1,7 +1,9 @@
 /**
- * Configurations of the small models that learn the picture world (`data/world`): DeepSeek-VL with one tower and with two, and
- * DeepSeek-VL2. Their `config.json` has the official layout, with sizes beside names where the official files only have names.
+ * Configurations of the small models that learn the picture world (`data/world`): DeepSeek-VL with one tower and with two,
+ * DeepSeek-VL2, Janus with its image tokenizer, and JanusFlow with the autoencoder in whose latents it draws. Their
+ * `config.json` has the official layout, with sizes beside names where the official files only have names.
  */
+import type { VaeConfig } from "../vision/vae.ts";
 import type { Json } from "./config-reader.ts";
 import { CLIP, HALF } from "./tower-parts.ts";
 
@@ -38,18 +40,39 @@ const llama = {
   tie_word_embeddings: false,
 };
 
-const aligner = (projector_type: string) => ({
+const aligner = (projector_type: string, input_dim = 192) => ({
   cls: "MlpProjector",
   model_type: "aligner",
-  params: { projector_type, input_dim: 192, n_embed: 256, depth: 2 },
+  params: { projector_type, input_dim, n_embed: 256, depth: 2 },
 });
+
+/** Images of 64 x 64 pixels as 8 x 8 ids. */
+const codes = { image_token_size: 512, n_embed: 8 };
+
+/** One block before the language model and one after it, over 8 x 8 tokens. */
+const uvit = {
+  ...{ block_out_channels: [96], layers_in_middle: 2, hidden_size: 256 },
+  ...{ use_bias: true, elementwise_affine: true, norm_eps: 1e-6 },
+};
 
 /** Sides of the tiled view in tiles: all with at most nine. */
 const tiles = Array.from({ length: 81 }, (_, i) => [1 + (i % 9), 1 + Math.floor(i / 9)])
   .filter(([across, down]) => across * down <= 9)
   .sort(([a, b], [c, d]) => a * b - c * d || a - c);
 
-export type WorldPresetName = "world-vl" | "world-vl-hybrid" | "world-vl2";
+export type WorldPresetName = "world-vl" | "world-vl-hybrid" | "world-vl2" | "world-janus" | "world-flow";
+
+/**
+ * The autoencoder of `world-flow`: images of 64 x 64 pixels as 16 x 16 latents. Their scaling factor is measured when it is
+ * trained.
+ */
+export const worldVae: VaeConfig = {
+  latentChannels: 4,
+  widths: [32, 64, 64],
+  blocks: 1,
+  groups: 32,
+  scalingFactor: 1,
+};
 
 export const worldPresets: Readonly<Record<WorldPresetName, Json>> = {
   "world-vl": {
@@ -115,5 +138,46 @@ export const worldPresets: Readonly<Record<WorldPresetName, Json>> = {
       },
       ...{ scoring_func: "softmax", routed_scaling_factor: 1 },
     },
+  },
+  "world-janus": {
+    architectures: ["MultiModalityCausalLM"],
+    model_type: "multi_modality",
+    vision_config: { cls: "CLIPVisionTower", model_type: "vision", params: { ...siglip, ...selected } },
+    aligner_config: aligner("mlp_gelu"),
+    gen_vision_config: {
+      cls: "VQ-16",
+      model_type: "gen_vision",
+      params: {
+        ...{ ...codes, ch: 32, encoder_ch_mult: [1, 1, 2, 2], decoder_ch_mult: [1, 1, 2, 2] },
+        ...{ z_channels: 64, num_res_blocks: 1 },
+      },
+    },
+    gen_aligner_config: { ...aligner("mlp_gelu", codes.n_embed), model_type: "gen_aligner" },
+    gen_head_config: {
+      cls: "vision_head",
+      model_type: "gen_head",
+      params: { n_embed: 256, image_token_embed: 256, image_token_size: codes.image_token_size },
+    },
+    language_config: llama,
+  },
+  "world-flow": {
+    architectures: ["MultiModalityCausalLM"],
+    model_type: "multi_modality",
+    vision_und_enc_config: {
+      cls: "CLIPVisionTower",
+      model_type: "vision_und_enc",
+      params: { ...siglip, ...selected },
+    },
+    vision_gen_enc_config: {
+      cls: "ShallowUViTEncoder",
+      model_type: "vision_gen_enc",
+      params: { input_channels: worldVae.latentChannels, kernel_size: 2, stride: 2, padding: 0, ...uvit },
+    },
+    vision_gen_dec_config: {
+      cls: "ShallowUViTDecoder",
+      model_type: "vision_gen_dec",
+      params: { in_channels: 96, out_channels: worldVae.latentChannels, upsamples: 1, ...uvit },
+    },
+    language_config: llama,
   },
 };
