@@ -76,8 +76,6 @@ export function languagePart(
 export interface VisionLoadOptions extends LoadOptions {
   /** Ids that end a text, in place of those that the configuration names. */
   readonly eosTokenIds?: readonly number[];
-  /** Whether a model that draws gets what it draws with; default true. */
-  readonly drawing?: boolean;
 }
 
 /**
@@ -90,16 +88,16 @@ export async function visionModelFrom(
   device: Device,
   options: VisionLoadOptions = {},
 ): Promise<VisionLanguageModel> {
-  const { dtype = "f32", progress, eosTokenIds, drawing } = options;
+  const { dtype = "f32", progress, eosTokenIds } = options;
   if (source.tiles && (dtype !== "auto" || options.storage)) {
     // Tiles are read as they are; another storage is made from a model that has them.
-    using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto", drawing });
+    using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto" });
     const stored = new WithoutTiles(weightsOf(tiled));
     return await visionModelFrom(configJson, stored, device, { ...options, dtype });
   }
   const stored = visionCheckpointConfig(configJson, source);
   const config = { ...stored, language: { ...stored.language, ...(eosTokenIds && { eosTokenIds }) } };
-  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config, { drawing });
+  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
   const describe = () => describeModule(make).parameters;
   const official = officialWeights(config, source);
   const storage =
@@ -114,7 +112,7 @@ export async function visionModelFrom(
 export async function loadVisionModel(
   tree: FileTree,
   device: Device,
-  options: VisionLoadOptions = {},
+  options: LoadOptions = {},
 ): Promise<VisionLanguageModel> {
   const checkpoint = await openCheckpoint(tree, options);
   try {

@@ -15,5 +15,4 @@ export {
   loadGguf,
   type ModelOrigin,
 } from "./load.ts";
-export type { LoadedDrawing } from "./load-drawing.ts";
 export type { LoadedVision } from "./load-vision.ts";

@@ -2,6 +2,16 @@
 export type { Batch, BatchSource, TokenBatch } from "./batches.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
 export {
+  type AutoencoderLosses,
+  autoencoderObjective,
+  type FeatureLoss,
+  featureLoss,
+  normalDivergence,
+  type PictureBatch,
+  type TokenizerLosses,
+  tokenizerObjective,
+} from "./objectives/autoencoder.ts";
+export {
   type ImageBatch,
   imageObjective,
   type SeenImages,

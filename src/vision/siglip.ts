@@ -82,6 +82,19 @@ export class SiglipTower {
     this.parameters = own.parameters;
   }
 
+  /** States after each of the first blocks, before any final norm: `[B, imageSize, imageSize, 3]` to `[B, N, width]` each. */
+  firstStates(pixels: Tensor, blocks: number): Tensor[] {
+    return pixels.device.tidy(() => {
+      const patches = this.#patches.forward(pixels); // [B, N, width]
+      let normed: Normed = this.blocks[0].norm1.add(patches, this.#positions.forward(patches.shape[0]));
+      return this.blocks.slice(0, blocks).map((block, index) => {
+        const { state, update } = block.forward(normed, null, "");
+        normed = (this.blocks[index + 1]?.norm1 ?? this.norm).add(update, state); // [B, N, width] each
+        return normed.sum;
+      });
+    });
+  }
+
   /** `forward` without gradients, with a pause before each layer; the result is the caller's. @throws ShapeError */
   *forwardByLayer(pixels: Tensor): Generator<void, Tensor, void> {
     const { device } = pixels;

@@ -9,7 +9,7 @@ import type { Parameters } from "../nn/parameters.ts";
 import type { ParameterScope } from "../nn/scope.ts";
 import { ShapeError } from "../tensor/errors.ts";
 import { scale } from "../tensor/ops/elementwise.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
 import { type AutoencoderNames, ConvDecoder, ConvEncoder } from "./autoencoder.ts";
 
 export interface VaeConfig {
@@ -100,6 +100,11 @@ export class VaeModel implements Disposable {
     this.parameters = own.parameters;
   }
 
+  /** @throws ConfigError if the model is only described */
+  get device(): Device {
+    return this.parameters.device;
+  }
+
   /**
    * Pixels in [-1, 1] to moments, means before log-variances: `[B, height, width, 3]` to `[B, height / f, width / f, 2 n]`.
    * @throws ShapeError for sides that are no multiple of the factor
@@ -127,14 +132,6 @@ export class VaeModel implements Disposable {
       captured(capture, "post_quant_conv", first);
       return this.#decoder.forward(first, capture);
     });
-  }
-
-  /** `decode` without gradients, with a pause before each convolution or attention; the result is the caller's. @throws ShapeError */
-  *decodeByConv(latents: Tensor): Generator<void, Tensor, void> {
-    const { device } = latents;
-    const { scalingFactor } = this.config;
-    using first = device.inference(() => this.#fromLatents.forward(scale(latents, 1 / scalingFactor)));
-    return yield* this.#decoder.forwardByConv(first);
   }
 
   [Symbol.dispose](): void {

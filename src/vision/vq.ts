@@ -15,7 +15,7 @@ import { embedding } from "../tensor/ops/embedding.ts";
 import { matmul } from "../tensor/ops/matmul.ts";
 import { meanSquaredError } from "../tensor/ops/mean-error.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Device, Tensor } from "../tensor/tensor.ts";
 import { type AutoencoderNames, ConvDecoder, ConvEncoder } from "./autoencoder.ts";
 
 export interface VqConfig {
@@ -67,7 +67,7 @@ export interface QuantizedLatents {
   readonly entropy: Tensor | null;
 }
 
-export class VqTokenizer {
+export class VqTokenizer implements Disposable {
   readonly config: VqConfig;
   readonly parameters: Parameters;
   readonly encoder: ConvEncoder;
@@ -106,6 +106,11 @@ export class VqTokenizer {
     this.#toCode = new Conv2d(own.child("quant_conv"), latentChannels, codeWidth, [1, 1]);
     this.#fromCode = new Conv2d(own.child("post_quant_conv"), codeWidth, latentChannels, [1, 1]);
     this.parameters = own.parameters;
+  }
+
+  /** @throws ConfigError if the tokenizer is only described */
+  get device(): Device {
+    return this.parameters.device;
   }
 
   /** Rows of the codebook at length 1, `[codes, codeWidth]`. */
@@ -157,12 +162,6 @@ export class VqTokenizer {
     return ids.device.tidy(() => this.decodeCodes(this.lookUp(ids)));
   }
 
-  /** `decode` without gradients, with a pause before each convolution or attention; the result is the caller's. */
-  *decodeByConv(ids: Tensor): Generator<void, Tensor, void> {
-    using latents = ids.device.inference(() => this.#fromCode.forward(this.lookUp(ids)));
-    return yield* this.#decoder.forwardByConv(latents);
-  }
-
   /**
    * Codes for latents in training, with the quantizer's losses (section 4.0 of LlamaGen's trainer: the gradient of the codes
    * goes straight to the latents). @param entropy weight of the entropy loss; with 0 it is not computed
@@ -191,6 +190,10 @@ export class VqTokenizer {
         entropy: entropy === 0 ? null : choiceEntropy(scale(similar(), 2 / ENTROPY_TEMPERATURE)),
       };
     });
+  }
+
+  [Symbol.dispose](): void {
+    this.parameters[Symbol.dispose]();
   }
 }
 
