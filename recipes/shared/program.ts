@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
+import type { RgbImage } from "../../src/vision/image/image.ts";
+import { encodePng } from "../../src/vision/image/png-writer.ts";
 import { type ArmResult, type RecipePage, resultsPage, resultsPicture } from "./results.ts";
 import type { Scores } from "./score.ts";
 import { type StageContext, StageStopped } from "./stage.ts";
@@ -28,12 +30,17 @@ export interface ArmContext {
 export interface ArmOutcome {
   readonly scores: Scores;
   readonly stages: ArmResult["stages"];
+  readonly figures?: ArmResult["figures"];
+  /** Pictures by what they show. */
+  readonly pictures?: Readonly<Record<string, RgbImage>>;
 }
 
 export interface Arm {
   readonly name: string;
   /** What it is, for the table. */
   readonly text: string;
+  /** Minutes by default, where they are not those of the recipe. */
+  readonly minutes?: number;
   /** Trains and examines. @throws StageStopped */
   run(context: ArmContext): Promise<ArmOutcome>;
 }
@@ -74,6 +81,25 @@ async function replaceFile(path: string, text: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
+/** Writes pictures as `NAME.png` into `pictures/`. @returns where they are, from `folder` */
+async function writePictures(
+  folder: string,
+  prefix: string,
+  pictures: Readonly<Record<string, RgbImage>>,
+): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const [name, image] of Object.entries(pictures)) {
+    const file = join("pictures", `${prefix}-${name.replaceAll(/[^\w.]+/g, "-")}.png`);
+    await mkdir(join(folder, "pictures"), { recursive: true });
+    await writeFile(join(folder, file), await encodePng(image));
+    files[name] = file;
+  }
+  return files;
+}
+
+const minutesText = ({ minutes, arms }: Recipe) =>
+  [`${minutes}`, ...arms.flatMap((arm) => (arm.minutes ? [`${arm.name}: ${arm.minutes}`] : []))].join(", ");
+
 function numbers(text: string): number[] {
   return text.split(",").map((part) => {
     const value = Number(part);
@@ -101,7 +127,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       "--small",
       "a few steps of everything, to see that it runs (under 10 minutes); nothing is claimed",
     )
-    .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${recipe.minutes})`)
+    .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`)
     .option("--arm <names>", "arms, separated by commas (default: all)")
     .option("--seed <numbers>", "seeds, separated by commas (default 1)")
     .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
@@ -114,8 +140,8 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   program.exitOverride().parse(argv, { from: "user" });
   const flags = program.opts<Flags>();
   const small = flags.small === true;
-  const minutes = flags.minutes === undefined ? recipe.minutes : Number(flags.minutes);
-  if (!(minutes > 0 && minutes <= 10_000)) {
+  const asked = flags.minutes === undefined ? null : Number(flags.minutes);
+  if (asked !== null && !(asked > 0 && asked <= 10_000)) {
     throw new Error(`--minutes: expected more than 0, at most 10000, found ${JSON.stringify(flags.minutes)}`);
   }
   const seeds = numbers(flags.seed ?? "1");
@@ -183,12 +209,23 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       const stages = context(`${arm.name}-${seed}`);
       const shared = context(`shared-${seed}`);
       try {
-        const outcome = await arm.run({ device, seed, small, minutes, stages, shared, print });
+        const minutes = asked ?? arm.minutes ?? recipe.minutes;
+        const { pictures, ...outcome } = await arm.run({
+          device,
+          seed,
+          small,
+          minutes,
+          stages,
+          shared,
+          print,
+        });
+        const files = await writePictures(target, `${arm.name}-${seed}`, pictures ?? {});
         const date = new Date().toISOString().slice(0, 10);
         const result: ArmResult = {
           arm: arm.name,
           seed,
           ...outcome,
+          ...(pictures && { pictures: files }),
           commit: commitOf(recipe.folder),
           machine,
           date,

@@ -6,6 +6,10 @@ export interface ArmResult {
   readonly arm: string;
   readonly seed: number;
   readonly scores: Scores;
+  /** What is no share of anything: decibels, counts. */
+  readonly figures?: Readonly<Record<string, number>>;
+  /** Pictures by what they show, as names of files beside the page. */
+  readonly pictures?: Readonly<Record<string, string>>;
   /** Updates and minutes of two cores of each stage. */
   readonly stages: Readonly<Record<string, { readonly steps: number; readonly minutes: number }>>;
   readonly commit: string;
@@ -80,6 +84,27 @@ function verdict(
   return `no difference shown: ${found}${scope}`;
 }
 
+function figureSection(results: readonly ArmResult[]): string {
+  const rows = results.flatMap(({ arm, seed, figures = {} }) =>
+    Object.entries(figures).map(
+      ([name, value]) => `| ${arm} | ${seed} | ${name} | ${value.toPrecision(4)} |`,
+    ),
+  );
+  return rows.length > 0
+    ? `## Figures\n\n| arm | seed | figure | value |\n|---|---|---|---|\n${rows.join("\n")}`
+    : "";
+}
+
+function pictureSection(results: readonly ArmResult[]): string {
+  const all = results.flatMap(({ arm, seed, pictures = {} }) =>
+    Object.entries(pictures).map(([name, file]) => {
+      const title = `${arm}, seed ${seed}: ${name}`;
+      return `### ${title}\n\n![${title}](${file})`;
+    }),
+  );
+  return all.length > 0 ? `## Pictures\n\n${all.join("\n\n")}` : "";
+}
+
 /** RESULTS.md. */
 export function resultsPage(page: RecipePage, results: readonly ArmResult[], picture: string): string {
   const { arms, measures, command, seeds } = page;
@@ -103,7 +128,7 @@ export function resultsPage(page: RecipePage, results: readonly ArmResult[], pic
   return `${[
     `# ${page.title}`,
     page.notes,
-    `Shares in percent with 95 % intervals (Wilson) over the world's test samples, greedy answers. Written by \`${command}\`.`,
+    `Shares in percent with 95 % intervals (Wilson) over the world's test samples. Written by \`${command}\`.`,
     results.length > 0 ? `![${page.title}](${picture})` : "",
     `## Claims\n\n| claim | arms | measure | verdict |\n|---|---|---|---|\n${page.comparisons
       .map((each) => {
@@ -115,6 +140,8 @@ export function resultsPage(page: RecipePage, results: readonly ArmResult[], pic
       .map(([name, text]) => `- \`${name}\`: ${text}`)
       .join("\n")}`,
     `## Scores\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
+    figureSection(results),
+    pictureSection(results),
     runs.length > 0
       ? `## Runs\n\nUpdates of each stage, and its minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`
       : "",
