@@ -1,4 +1,4 @@
-/** `deepseek-ts ask`, `ground` and `chat --image` in their own processes, with small models of random weights. */
+/** `deepseek-ts ask`, `ground`, `chat --image` and `train --data` in their own processes, with small models of random weights. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -155,5 +155,61 @@ describe("ground", () => {
       out: null,
     });
     expect(existsSync(path("b.png"))).toBe(false);
+  });
+});
+
+describe("train --data", () => {
+  it("stops, shows the model as it stands, goes on to one that is asked by the run's name", async () => {
+    const lines = pictures.flatMap((image, i) =>
+      ["red", "green"].map((answer, j) =>
+        JSON.stringify({
+          image,
+          conversations: [
+            { from: "human", value: `<image>\nwhat color is the ${["circle", "square"][j]} ?` },
+            { from: "gpt", value: i % 2 === 0 ? answer : "blue" },
+          ],
+        }),
+      ),
+    );
+    writeFileSync(path("pictures/data.jsonl"), `${lines.join("\n")}\n`);
+    const data = ["--data", "pictures/data.jsonl", "--freeze", "vision", "--length", "128", "--threads", "1"];
+    const length = ["--batch", "4", "--steps", "400", "--save-every", "2"];
+    const { child, ended } = start(["train", "--model", "vl2", ...data, ...length, "--out", "run"]);
+    const log = path("run/metrics.jsonl");
+    while (!existsSync(log) || !readFileSync(log, "utf8").includes('"evaluation"')) {
+      expect(child.exitCode).toBe(null);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    child.kill("SIGINT");
+    const stopped = await ended();
+    expect({ code: stopped.code, err: stopped.err }).toEqual({ code: 130, err: "" });
+    expect(stopped.out).toContain("npx deepseek-ts train --resume run");
+
+    const image = ["--image", "pictures/p0.png"];
+    const early = await run("ask", "run", ...image, "what color is the circle ?", ...few);
+    expect(early).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("--resume run --write-model FOLDER"),
+    });
+    const standing = ["train", "--resume", "run", "--write-model", "so-far", "--threads", "1"];
+    const written = await run(...standing);
+    expect(written).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^saved {5}so-far, after step \d+\n$/),
+    });
+    const asked = await run("ask", "so-far", ...image, "what color is the circle ?", ...few);
+    expect(asked.code).toBe(0);
+    expect((await run(...standing)).err).toContain("so-far");
+    expect((await run("train", ...data, "--write-model", "x")).code).toBe(2);
+
+    // A run of 400 steps is shortened to a few, which its settings allow.
+    const settings = JSON.parse(readFileSync(path("run/run.json"), "utf8"));
+    const { step } = JSON.parse(readFileSync(log, "utf8").trimEnd().split("\n").at(-1)!);
+    settings.stages[0].steps = step + 3;
+    writeFileSync(path("run/run.json"), JSON.stringify(settings));
+    const rest = await run("train", "--resume", "run", "--threads", "1");
+    expect(rest).toMatchObject({ code: 0, err: "" });
+    expect(rest.out).toMatch(/held-out loss \d/);
+    expect((await run("ask", "run", ...image, "what color is the circle ?", ...few)).code).toBe(0);
   });
 });

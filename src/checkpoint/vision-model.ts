@@ -76,6 +76,8 @@ export function languagePart(
 export interface VisionLoadOptions extends LoadOptions {
   /** Ids that end a text, in place of those that the configuration names. */
   readonly eosTokenIds?: readonly number[];
+  /** Whether a model that draws gets what it draws with; default true. */
+  readonly drawing?: boolean;
 }
 
 /**
@@ -88,16 +90,16 @@ export async function visionModelFrom(
   device: Device,
   options: VisionLoadOptions = {},
 ): Promise<VisionLanguageModel> {
-  const { dtype = "f32", progress, eosTokenIds } = options;
+  const { dtype = "f32", progress, eosTokenIds, drawing } = options;
   if (source.tiles && (dtype !== "auto" || options.storage)) {
     // Tiles are read as they are; another storage is made from a model that has them.
-    using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto" });
+    using tiled = await visionModelFrom(configJson, source, device, { dtype: "auto", drawing });
     const stored = new WithoutTiles(weightsOf(tiled));
     return await visionModelFrom(configJson, stored, device, { ...options, dtype });
   }
   const stored = visionCheckpointConfig(configJson, source);
   const config = { ...stored, language: { ...stored.language, ...(eosTokenIds && { eosTokenIds }) } };
-  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config);
+  const make = (scope: ParameterScope) => new VisionLanguageModel(scope, config, { drawing });
   const describe = () => describeModule(make).parameters;
   const official = officialWeights(config, source);
   const storage =
@@ -112,7 +114,7 @@ export async function visionModelFrom(
 export async function loadVisionModel(
   tree: FileTree,
   device: Device,
-  options: LoadOptions = {},
+  options: VisionLoadOptions = {},
 ): Promise<VisionLanguageModel> {
   const checkpoint = await openCheckpoint(tree, options);
   try {

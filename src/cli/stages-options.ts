@@ -32,6 +32,7 @@ export interface StagesFlags {
   readonly atOnce?: number;
   readonly textShare?: number;
   readonly saveEvery?: number;
+  readonly heldOut?: number;
   readonly steps?: number;
   readonly seconds?: number;
   readonly seed?: number;
@@ -40,6 +41,8 @@ export interface StagesFlags {
 /** Times that a data set is seen where neither steps nor seconds are given. */
 const ROUNDS = 3;
 const LENGTH = 2048;
+/** Samples that are held out of each source. */
+const HELD_OUT = 32;
 /** Tokens at once, for models of a large vocabulary. */
 const LOGITS = 2 ** 28;
 
@@ -168,6 +171,7 @@ export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
     stages,
     saveEvery: flags.saveEvery ?? 200,
     keep: 2,
+    heldOut: flags.heldOut ?? HELD_OUT,
   } satisfies StagedConfig;
   checkStaged(config, file ?? "train");
   return config;

@@ -28,6 +28,8 @@ export {
   type TokenStream,
 } from "./conversation.ts";
 export type { Divergence, VectorDivergence } from "./divergence.ts";
+export type { DrawEvent, DrawnImage, DrawProgress, DrawRequest } from "./draw/events.ts";
+export type { FlowSolver } from "./draw/flow-sampler.ts";
 export {
   Engine,
   EngineFailedError,

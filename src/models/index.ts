@@ -71,7 +71,12 @@ export type {
   VisionLanguageConfig,
   VisionModelType,
 } from "./vision-config.ts";
-export { type EncodedImage, type ImageViews, VisionLanguageModel } from "./vision-language.ts";
+export {
+  type EncodedImage,
+  type ImageViews,
+  VisionLanguageModel,
+  type VisionModelOptions,
+} from "./vision-language.ts";
 export { type ImageCost, imageCost, visionMemoryNeeds } from "./vision-needs.ts";
 export { type VisionPresetName, visionPresets } from "./vision-presets.ts";
 export { type WorldPresetName, worldPresets, worldVae } from "./world-presets.ts";

@@ -117,6 +117,14 @@ describe.each(Object.keys(tinyConfigs) as Name[])("%s on the CPU", (name) => {
     expect(chosen.slice(1)).toEqual([chosen[0], chosen[0]]);
     const [first, ...others] = await Promise.all(results.map((result) => result.raw()));
     expect(others).toEqual([first, first]);
+    // Positions far beyond what the caches hold, and beyond the rotary tables made so far.
+    const positions = [0, 1, 2, 3000, 3001];
+    const apart = [0, 1].map(() => ({ cache: model.createCache(), tokens: 5 }));
+    const layered = await model.hiddenByLayer(ids, { segments: [apart[1]], positions }, () => null);
+    const far = device.inference(() => model.hidden(ids, { segments: [apart[0]], positions }));
+    expect(await layered.raw()).toEqual(await far.raw());
+    expect(await far.raw()).not.toEqual(first);
+    for (const one of [far, layered, ...apart.map(({ cache }) => cache)]) one[Symbol.dispose]();
     // A pass that was given up leaves nothing behind.
     let turns = 0;
     const stopped = model.hiddenByLayer(embeddings, { segments: segments[0], routers: routers[0] }, () => {

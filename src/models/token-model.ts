@@ -35,7 +35,7 @@ export interface ForwardOptions {
 }
 
 /** Options of a pass that gives others a turn between layers. */
-export interface LayeredOptions extends Pick<ForwardOptions, "mlaForm" | "routers"> {
+export interface LayeredOptions extends Pick<ForwardOptions, "mlaForm" | "routers" | "positions"> {
   readonly segments: readonly Segment[];
 }
 

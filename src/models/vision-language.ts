@@ -7,7 +7,7 @@ import type { Capture } from "../nn/context.ts";
 import { unlessFrozen } from "../nn/frozen.ts";
 import type { ParameterGroup } from "../nn/parameter-group.ts";
 import type { Parameters } from "../nn/parameters.ts";
-import type { ParameterScope } from "../nn/scope.ts";
+import { describeModule, type ParameterScope } from "../nn/scope.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { ShapeError } from "../tensor/errors.ts";
 import { embedding } from "../tensor/ops/embedding.ts";
@@ -43,6 +43,11 @@ export interface EncodedImage extends Disposable {
   readonly hash: string;
 }
 
+export interface VisionModelOptions {
+  /** Whether a model that draws has what it draws with, which nothing else needs; default true. */
+  readonly drawing?: boolean;
+}
+
 export class VisionLanguageModel implements Disposable {
   readonly config: VisionLanguageConfig;
   readonly tower: SiglipTower | HybridTower;
@@ -50,14 +55,23 @@ export class VisionLanguageModel implements Disposable {
   /** Null where an image has one view. */
   readonly tiles: TileLayout | null;
   readonly language: CausalLM;
-  /** What draws; null for models that only see. */
+  /** What draws; null for models that only see, and where it was left out. */
   readonly generation: CodeGeneration | FlowGeneration | null;
   readonly parameters: Parameters;
+  /** Official names and keys of what was left out. */
+  readonly #leftOut: ReadonlySet<string>;
   /** What stands before the tokens of each image, where the model learned one. */
   readonly #begin: ParameterGroup | null;
 
-  /** Declares the parameters in `scope` under the official names. @throws ConfigError on counts beyond reason */
-  constructor(scope: ParameterScope, config: VisionLanguageConfig) {
+  /**
+   * Declares the parameters in `scope` under the official names. @param drawing whether it has what it draws with
+   * @throws ConfigError on counts beyond reason
+   */
+  constructor(
+    scope: ParameterScope,
+    config: VisionLanguageConfig,
+    { drawing = true }: VisionModelOptions = {},
+  ) {
     const { tower, projector, tiling, language, generation } = config;
     const { parts } = visionArchitecture(config);
     const whole = scope.part();
@@ -73,7 +87,8 @@ export class VisionLanguageModel implements Disposable {
       generation?.kind === "flow"
         ? seeing.matrix("beg_of_und_embed", 1, language.hiddenSize, { alwaysF32: true, unquantizable: true })
         : null;
-    this.generation = generation && generationOf(whole, generation, language);
+    this.generation = drawing && generation ? generationOf(whole, generation, language) : null;
+    this.#leftOut = drawing ? new Set() : namesOf(config);
     this.language = new CausalLM(whole.child(parts.language), language);
     this.parameters = whole.parameters;
   }
@@ -252,7 +267,8 @@ export class VisionLanguageModel implements Disposable {
   ignores(name: string): boolean {
     // The codes that training had used, and the head of representation alignment, draw nothing.
     const unread = /^gen_vision_model\.quantize\.codebook_used$|^repa_head\./;
-    return (this.generation !== null && unread.test(name)) || this.language.ignores(name);
+    const draws = this.config.generation !== null;
+    return (draws && unread.test(name)) || this.#leftOut.has(name) || this.language.ignores(name);
   }
 
   /** Reads all parameters from a checkpoint with official names. @throws FormatError, ShapeError naming the tensor */
@@ -270,4 +286,16 @@ export class VisionLanguageModel implements Disposable {
 function generationOf(scope: ParameterScope, config: GenerationConfig, language: LanguageConfig) {
   if (config.kind === "codes") return new CodeGeneration(scope, config, language.hiddenSize);
   return new FlowGeneration(scope, config, language);
+}
+
+/** What a checkpoint calls that which a model draws with, quantized or not. */
+function namesOf({ generation, language }: VisionLanguageConfig): Set<string> {
+  if (generation === null) return new Set();
+  const { parameters } = describeModule((scope) => generationOf(scope, generation, language));
+  const names = new Set<string>();
+  for (const { key, parts, layout } of parameters.groups()) {
+    const keys = [key, ...(layout?.pieces ?? []).map((piece) => piece.key)];
+    for (const name of [...keys, ...parts.map((part) => part.name)]) names.add(name);
+  }
+  return names;
 }

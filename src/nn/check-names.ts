@@ -6,7 +6,7 @@ import type { WeightSource } from "./weight-source.ts";
 /** A module of those that share a checkpoint. */
 export interface CheckpointPart {
   readonly parameters: Parameters;
-  /** Whether a checkpoint may hold this tensor though the module does not read it. */
+  /** Whether a checkpoint may hold this tensor, or quantized weights of this key, though the module does not read them. */
   ignores?(name: string): boolean;
 }
 
@@ -20,6 +20,7 @@ export function checkNames(parts: readonly CheckpointPart[], source: WeightSourc
   const known = new Set<string>();
   const inTiles = new Set<string>();
   const keys = new Set<string>();
+  const ignored = (name: string) => parts.some((part) => part.ignores?.(name));
   for (const { parameters } of parts) {
     for (const { key, parts, stackedName, layout } of parameters.groups()) {
       const names = parts.map(({ name }) => name);
@@ -34,7 +35,7 @@ export function checkNames(parts: readonly CheckpointPart[], source: WeightSourc
     }
   }
   for (const key of source.tiles?.keys() ?? []) {
-    if (keys.has(key) || !key.startsWith(prefix)) continue;
+    if (keys.has(key) || !key.startsWith(prefix) || ignored(key)) continue;
     throw new FormatError("the checkpoint has quantized weights that the model does not use", {
       where: source.where ?? "load",
       name: key,
@@ -48,7 +49,7 @@ export function checkNames(parts: readonly CheckpointPart[], source: WeightSourc
         name,
       });
     }
-    if (known.has(name) || !name.startsWith(prefix) || parts.some((part) => part.ignores?.(name))) continue;
+    if (known.has(name) || !name.startsWith(prefix) || ignored(name)) continue;
     throw new FormatError("the checkpoint has a tensor that the model does not use", {
       where: source.where ?? "load",
       name,

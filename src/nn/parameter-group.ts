@@ -9,7 +9,8 @@ import type { Shape, Tensor } from "../tensor/tensor.ts";
 
 /**
  * What a matrix does, as far as its storage depends on it. `latent` ones make or expand low-rank projections; `vision` ones
- * are the linear layers of image towers and projectors, `filter` ones convolutions that are computed as products.
+ * are the linear layers of image towers, of projectors and of what draws, `filter` ones convolutions that are computed as products
+ * and the other matrices of autoencoders.
  */
 export type MatrixRole = "embedding" | "head" | "latent" | "experts" | "vision" | "filter";
 

@@ -1,6 +1,7 @@
 /** Parity of what JanusFlow draws with: U-ViT parts, velocities, sampling, losses with every gradient, the autoencoder. */
 import { loadVae } from "../checkpoint/vae.ts";
 import { loadVisionModel } from "../checkpoint/vision-model.ts";
+import { FlowSampler } from "../engine/draw/flow-sampler.ts";
 import { ConfigReader } from "../models/config-reader.ts";
 import { AlignmentHead, alignmentLoss } from "../models/janusflow/alignment.ts";
 import { readUvitDecoder, readUvitEncoder } from "../models/janusflow/config.ts";
@@ -179,34 +180,26 @@ export async function compareVelocity(run: VisionCase): Promise<void> {
   disposeAll([velocity, states, token, skip, aligned]);
 }
 
-/** Euler's steps from noise, with and without guidance. */
+/** The sampler: Euler's steps from noise, with and without guidance. */
 export async function compareSampling(run: VisionCase): Promise<void> {
   const { device, json } = run;
   using model = await loadVisionModel(run.tree, device);
   const prompts = await promptsOf(run);
+  const { ids } = prompts.find(({ dropped }) => !dropped)!;
   const runs = json.runs as Readonly<Record<string, { steps: number; cfg_weight: number }>>;
-  const [count, channels, height, width] = run.inputs.shape("z0");
-  for (const [name, { steps, cfg_weight: weight }] of Object.entries(runs)) {
-    let z = Float32Array.from(await run.inputs.values("z0"));
+  for (const [name, { steps, cfg_weight: guidance }] of Object.entries(runs)) {
+    using sampler = await FlowSampler.prepare(model, { ids, guidance, steps });
+    let z = await imagesOf(run, "z0");
     for (let k = 0; k < steps; k++) {
-      const last = channelsLast(z, channels, height * width);
-      using single = device.tensor(last, [count, height, width, channels]);
-      using latents = await twice(single);
-      using velocity = device.inference(
-        () =>
-          flowVelocity(
-            model,
-            latents,
-            prompts.map(() => k / steps),
-            prompts,
-          ).velocity,
-      );
-      const v = guidedValues(await reordered(velocity), weight);
-      await run.compare(`${name}.v${k}`, v);
-      z = z.map((value, i) => value + v[i] / steps);
-      await run.compare(`${name}.z${k + 1}`, z);
+      const { latents: next, velocity } = await sampler.step(z, k);
+      z.dispose();
+      z = next;
+      await compareImages(run, `${name}.v${k}`, velocity);
+      await compareImages(run, `${name}.z${k + 1}`, z);
+      velocity.dispose();
     }
-    await run.compare(`${name}.final`, z);
+    await compareImages(run, `${name}.final`, z);
+    z.dispose();
   }
 }
 

@@ -15,4 +15,5 @@ export {
   loadGguf,
   type ModelOrigin,
 } from "./load.ts";
+export type { LoadedDrawing } from "./load-drawing.ts";
 export type { LoadedVision } from "./load-vision.ts";

@@ -21,6 +21,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
 import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
+import type { LoadedDrawing } from "./load-drawing.ts";
 import type { LoadedVision, ProcessorFiles } from "./load-vision.ts";
 
 /** Storage of the matrices; `auto` keeps what the files hold. */
@@ -38,6 +39,8 @@ export interface LoadFilesOptions {
   readonly dtype?: LoadDtype;
   /** Storage of each matrix, in place of `dtype`. */
   readonly storage?: StorageRule;
+  /** Whether a model that draws gets what it draws with, which nothing else needs; default false. */
+  readonly drawing?: boolean;
   /** Default: its own CPU device, which `dispose` closes. */
   readonly device?: Device;
   readonly signal?: AbortSignal;
@@ -61,6 +64,8 @@ export interface LoadedModel extends AsyncDisposable {
   readonly model: CausalLM;
   /** What a model sees with; null for language models. */
   readonly vision: LoadedVision | null;
+  /** What a model draws with; null for models that do not, and where `drawing` did not ask for it. */
+  readonly drawing: LoadedDrawing | null;
   /** Null if the files hold none. */
   readonly tokenizer: Tokenizer | null;
   /** Jinja source of the chat template, several by name, or null. */
@@ -135,8 +140,8 @@ interface Parts {
   readonly processor: (() => Promise<ProcessorFiles>) | null;
 }
 
-/** A model with what it sees with, and how both are freed. */
-interface OpenedParts extends Pick<LoadedModel, "model" | "vision"> {
+/** A model with what it sees and draws with, and how all is freed. */
+interface OpenedParts extends Pick<LoadedModel, "model" | "vision" | "drawing"> {
   readonly whole: Disposable;
 }
 
@@ -167,17 +172,21 @@ async function assemble(
     const open = async (): Promise<OpenedParts> => {
       if (!sees) {
         const model = await modelFrom(config, weights, device, settings);
-        return { model, vision: null, whole: model };
+        return { model, vision: null, drawing: null, whole: model };
       }
       const files = await parts.processor!();
       // Pages that load language models do without the towers' code.
       const { visionModelFrom } = await import("../checkpoint/vision-model.ts");
       const { visionOf } = await import("./load-vision.ts");
-      const ends = { eosTokenIds: generationConfig.eosTokenIds };
-      const whole = await visionModelFrom(parts.config, weights, device, { ...settings, ...ends });
-      return { model: whole.language, vision: visionOf(whole, files), whole };
+      const { drawingOf } = await import("./load-drawing.ts");
+      const whole = await visionModelFrom(parts.config, weights, device, {
+        ...settings,
+        eosTokenIds: generationConfig.eosTokenIds,
+        drawing: options.drawing ?? false,
+      });
+      return { model: whole.language, vision: visionOf(whole, files), drawing: drawingOf(whole), whole };
     };
-    const { model, vision, whole } = await open();
+    const { model, vision, drawing, whole } = await open();
     let live = true;
     const dispose = async () => {
       if (!live) return;
@@ -186,7 +195,7 @@ async function assemble(
       if (!options.device) await device[Symbol.asyncDispose]();
     };
     const rest = { tokenizer, chatTemplate, generationConfig, device, dispose };
-    return { ...identity, model, vision, ...rest, [Symbol.asyncDispose]: dispose };
+    return { ...identity, model, vision, drawing, ...rest, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     if (!options.device) await device[Symbol.asyncDispose]();
     throw error;

@@ -16,7 +16,7 @@ import type { TokenModel } from "../models/token-model.ts";
 import { type StorageFormat, type StorageRule, storageRule } from "../nn/storage.ts";
 import type { DownloadProgress } from "../pretrained/hub.ts";
 import type { LoadedModel, LoadProgress } from "../pretrained/load.ts";
-import { load, locateModel, type ModelPlace } from "../pretrained/node-load.ts";
+import { type LoadOptions, load, locateModel, type ModelPlace } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { plural } from "../text/units.ts";
@@ -164,7 +164,7 @@ export async function quantizeModel(
   }
   const files = await companions(place.tree);
   const original = await configTextOf(place);
-  const open = (options: { dtype?: StorageFormat | "auto"; storage?: StorageRule }): Promise<LoadedModel> =>
+  const open = (options: Pick<LoadOptions, "dtype" | "storage" | "drawing">): Promise<LoadedModel> =>
     load(place.source.path, {
       ...{ ...options, device, signal },
       onProgress: (progress) => onEvent({ type: "progress", progress }),
@@ -182,7 +182,10 @@ export async function quantizeModel(
     if (report.pictures) saw = await picturesBefore(source, report.pictures, looking("before"), signal);
     before = await measured(source.model, source.tokenizer, report);
   }
-  await using loaded = await open({ storage: ruleWith(task.dtype, task.keep ?? [], task.vision) });
+  await using loaded = await open({
+    storage: ruleWith(task.dtype, task.keep ?? [], task.vision),
+    drawing: true,
+  });
   const { model, vision, tokenizer } = loaded;
   if (vision === null && task.vision !== undefined) {
     throw new ConfigError("the model has no image tower", {

@@ -91,6 +91,24 @@ class ResidualBlock {
       return add(this.#shortcut?.forward(x) ?? x, update);
     });
   }
+
+  /** `forward` without gradients, with a pause between its convolutions; the result is the caller's. */
+  *forwardByConv(x: Tensor): Generator<void, Tensor, void> {
+    const { device } = x;
+    const inner = device.inference(() => this.#conv1.forward(this.#norm1.forward(x, "silu")));
+    try {
+      yield;
+      return device.inference(() => {
+        const second = this.#norm2.forward(inner, "silu");
+        inner.dispose();
+        const update = this.#conv2.forward(second);
+        device.release(second);
+        return add(this.#shortcut?.forward(x) ?? x, update);
+      });
+    } finally {
+      inner.dispose();
+    }
+  }
 }
 
 /** Attention of one head over all pixels, added to them. */
@@ -108,6 +126,7 @@ class PixelAttention {
     this.#qkv = scope.declare({
       key: "qkv_proj",
       shape: [3 * width, width],
+      role: "filter",
       parts: projections.map((name, i) => ({
         name: `${name}.weight`,
         shape: [width, ...tail],
@@ -120,7 +139,7 @@ class PixelAttention {
     );
     this.#output = convolutions
       ? new Conv2d(scope.child(output), width, width, [1, 1])
-      : new Linear(scope.child(output), width, width, { bias: true });
+      : new Linear(scope.child(output), width, width, { bias: true, role: "filter" });
   }
 
   /** `x: [B, height, width, n]` to the same shape. */
@@ -286,5 +305,42 @@ export class ConvDecoder {
       });
       return trunk.end(y, capture);
     });
+  }
+
+  /** `forward` without gradients, with a pause before each convolution or attention; the result is the caller's. */
+  *forwardByConv(x: Tensor): Generator<void, Tensor, void> {
+    const trunk = this.#trunk;
+    const { device } = x;
+    let y = device.inference(() => trunk.first.forward(x));
+    const replace = (next: Tensor) => {
+      y.dispose();
+      y = next;
+    };
+    try {
+      for (const part of trunk.middle) {
+        yield;
+        replace(
+          "forwardByConv" in part ? yield* part.forwardByConv(y) : device.inference(() => part.forward(y)),
+        );
+      }
+      for (const { blocks, attentions, resample } of trunk.levels) {
+        for (const [i, block] of blocks.entries()) {
+          yield;
+          replace(yield* block.forwardByConv(y));
+          const attention = attentions[i];
+          if (attention === undefined) continue;
+          yield;
+          replace(device.inference(() => attention.forward(y)));
+        }
+        if (resample === null) continue;
+        yield;
+        replace(device.inference(() => upsampleNearest(y, 2)));
+        replace(device.inference(() => resample.forward(y)));
+      }
+      yield;
+      return device.inference(() => trunk.last.forward(trunk.normOut.forward(y, "silu")));
+    } finally {
+      y.dispose();
+    }
   }
 }

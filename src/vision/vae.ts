@@ -134,6 +134,14 @@ export class VaeModel implements Disposable {
     });
   }
 
+  /** `decode` without gradients, with a pause before each convolution or attention; the result is the caller's. @throws ShapeError */
+  *decodeByConv(latents: Tensor): Generator<void, Tensor, void> {
+    const { device } = latents;
+    const { scalingFactor } = this.config;
+    using first = device.inference(() => this.#fromLatents.forward(scale(latents, 1 / scalingFactor)));
+    return yield* this.#decoder.forwardByConv(first);
+  }
+
   [Symbol.dispose](): void {
     this.parameters[Symbol.dispose]();
   }

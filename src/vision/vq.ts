@@ -162,6 +162,12 @@ export class VqTokenizer implements Disposable {
     return ids.device.tidy(() => this.decodeCodes(this.lookUp(ids)));
   }
 
+  /** `decode` without gradients, with a pause before each convolution or attention; the result is the caller's. */
+  *decodeByConv(ids: Tensor): Generator<void, Tensor, void> {
+    using latents = ids.device.inference(() => this.#fromCode.forward(this.lookUp(ids)));
+    return yield* this.#decoder.forwardByConv(latents);
+  }
+
   /**
    * Codes for latents in training, with the quantizer's losses (section 4.0 of LlamaGen's trainer: the gradient of the codes
    * goes straight to the latents). @param entropy weight of the entropy loss; with 0 it is not computed

@@ -5,11 +5,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../src/engine/testing-folder.ts";
 import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-request.ts";
-import { buildSite, findChromium, type Site, serveSite, site } from "./chromium.ts";
+import { buildSite, findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
 import { type ImageCase, imageReport } from "./image-job.ts";
 import type { OnPage } from "./page.ts";
 import {
@@ -34,6 +34,7 @@ const relaxedProbe = [
 ];
 
 describe.skipIf(executablePath === null)("in Chromium (skipped where none is installed)", () => {
+  let site: string;
   let server: Site;
   let browser: Browser;
   let page: Page;
@@ -41,19 +42,10 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
   const complaints: string[] = [];
 
   beforeAll(async () => {
-    buildSite();
-    server = await serveSite();
+    site = buildSite("whole");
+    server = await serveSite(site);
     deepseek = await import(/* @vite-ignore */ pathToFileURL(join(site, "dist/index.js")).href);
-    // Playwright gives every launch a fresh profile.
-    browser = await chromium.launch({
-      executablePath: executablePath!,
-      headless: false,
-      // biome-ignore format: one line per kind
-      args: [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      ],
-    });
+    browser = await startChromium(executablePath!);
     page = await browser.newPage();
     page.on("console", (message) => {
       if (message.type() === "error") complaints.push(message.text());

@@ -27,9 +27,9 @@ const messages = [
 /** Tokens of the answer. */
 export const LENGTH = 24;
 
-const job: ChatRequest = {
+/** A chat of which only the messages are missing. */
+export const plainChat: Omit<ChatRequest, "messages"> = {
   kind: "chat",
-  messages,
   tools: [],
   toolChoice: "none",
   parallelToolCalls: true,
@@ -60,6 +60,8 @@ const job: ChatRequest = {
   echo: false,
 };
 
+const job: ChatRequest = { ...plainChat, messages };
+
 /** Asks the host behind `channel`, then shuts it down. */
 export async function chatReport(engine: EnginePackage, channel: EngineChannel): Promise<ChatReport> {
   const client = await engine.EngineClient.connect(channel);
@@ -88,5 +90,13 @@ export async function chatReport(engine: EnginePackage, channel: EngineChannel):
   return { content, ids, completionTokens, reason, prompt, promptText, refusal };
 }
 
-/** The files of a model's folder. */
+/** Files of a language model's folder. */
 export const FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+
+/** What folders of models that see have beside these, by name. */
+const PROCESSORS: Readonly<Record<string, readonly string[]>> = {
+  vl: ["preprocessor_config.json", "processor_config.json"],
+  vl2: ["processor_config.json"],
+};
+
+export const modelFiles = (folder: string): readonly string[] => [...FILES, ...(PROCESSORS[folder] ?? [])];

@@ -1,4 +1,4 @@
-/** Finds an installed Chromium, builds the package beside this file and serves it as a static site. */
+/** Finds an installed Chromium and starts it; builds the package beside this file and serves it as a static site. */
 import { execFileSync } from "node:child_process";
 import {
   accessSync,
@@ -6,6 +6,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -13,11 +14,10 @@ import {
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { delimiter, extname, join, resolve, sep } from "node:path";
+import { type Browser, chromium } from "playwright-core";
 import ts from "typescript";
 
 const root = join(import.meta.dirname, "../..");
-/** The site: dist/ and kernels/build/ lie in it as they lie in the package. */
-export const site = join(import.meta.dirname, ".build");
 
 function executable(path: string): boolean {
   try {
@@ -28,8 +28,11 @@ function executable(path: string): boolean {
   }
 }
 
-/** Packages that the built code imports by name in a browser; bundlers resolve them, here the page's import map does. */
+/** Packages that the built code imports by name in a browser, as bundlers resolve them. */
 const decoders = ["@jsquash/jpeg", "@jsquash/png", "@jsquash/webp"];
+
+const withAddresses = (code: string) =>
+  decoders.reduce((text, name) => text.replaceAll(`import("${name}/`, `import("/modules/${name}/`), code);
 
 /** Path of a Chromium: CHROMIUM_PATH, or a usual name on the PATH; null if there is none. */
 export function findChromium(): string | null {
@@ -46,8 +49,25 @@ export function findChromium(): string | null {
   return null;
 }
 
-/** Compiles src/ (types are checked elsewhere), copies the kernels, and strips the types of this folder's files. */
-export function buildSite(): void {
+/** Starts it with a fresh profile. */
+export function startChromium(executablePath: string): Promise<Browser> {
+  return chromium.launch({
+    executablePath,
+    headless: false,
+    // biome-ignore format: one line per kind
+    args: [
+      "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ],
+  });
+}
+
+/**
+ * Compiles src/ (types are checked elsewhere), copies the kernels, and strips the types of this folder's programs.
+ * @returns the folder of the site: dist/ and kernels/build/ lie in it as they lie in the package
+ */
+export function buildSite(name: string): string {
+  const site = join(import.meta.dirname, ".build", name);
   rmSync(site, { recursive: true, force: true });
   mkdirSync(site, { recursive: true });
   const compiler = join(root, "node_modules/typescript/bin/tsc");
@@ -73,20 +93,23 @@ export function buildSite(): void {
   for (const name of decoders) {
     cpSync(join(root, "node_modules", name), join(site, "modules", name), { recursive: true });
   }
-  const names = ["page", "ten-steps", "worker", "chat-request", "host-worker", "world-job", "image-job"];
-  for (const name of names) {
-    const { outputText } = ts.transpileModule(readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8"), {
+  const programs = readdirSync(import.meta.dirname).filter((file) => /^[-a-z]+\.ts$/.test(file));
+  for (const file of programs.filter((each) => each !== "chromium.ts")) {
+    const { outputText } = ts.transpileModule(readFileSync(join(import.meta.dirname, file), "utf8"), {
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,
         module: ts.ModuleKind.ESNext,
         rewriteRelativeImportExtensions: true,
       },
     });
-    writeFileSync(join(site, `${name}.js`), outputText);
+    writeFileSync(join(site, file.replace(/\.ts$/, ".js")), outputText);
   }
+  return site;
 }
 
 const types: Record<string, string> = {
+  ".html": "text/html",
+  ".css": "text/css",
   ".js": "text/javascript",
   ".json": "application/json",
   ".wasm": "application/wasm",
@@ -96,23 +119,27 @@ const html = `<!doctype html>
 <meta charset="utf-8">
 <link rel="icon" href="data:,">
 <title>deepseek.ts</title>
-<script type="importmap">${JSON.stringify({
-  imports: Object.fromEntries(decoders.map((name) => [`${name}/`, `/modules/${name}/`])),
-})}</script>
 <script type="module" src="/page.js"></script>
 `;
 
 export interface Site extends AsyncDisposable {
   readonly url: string;
+  /** Paths that were asked for, in their order. */
+  readonly asked: readonly string[];
   /** Paths that were asked for and are not there. */
   readonly missing: readonly string[];
 }
 
-/** Serves the site on a free port of this machine. The page `/plain` is the only one without isolation. */
-export async function serveSite(): Promise<Site> {
+/**
+ * Serves a folder on a free port of this machine, with `page` as what `/` shows. The page `/plain` is the only one without
+ * isolation.
+ */
+export async function serveSite(folder: string, page: string = html): Promise<Site> {
+  const asked: string[] = [];
   const missing: string[] = [];
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://localhost");
+    asked.push(pathname);
     if (pathname !== "/plain") {
       response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
       response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
@@ -120,17 +147,19 @@ export async function serveSite(): Promise<Site> {
     response.setHeader("Cache-Control", "no-store");
     if (pathname === "/" || pathname === "/plain") {
       response.setHeader("Content-Type", "text/html");
-      response.end(html);
+      response.end(page);
       return;
     }
-    const path = resolve(site, `.${decodeURIComponent(pathname)}`);
-    if (!path.startsWith(site + sep) || !existsSync(path)) {
+    const path = resolve(folder, `.${decodeURIComponent(pathname)}`);
+    if (!path.startsWith(folder + sep) || !existsSync(path)) {
       missing.push(pathname);
       response.writeHead(404).end();
       return;
     }
     response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
-    response.end(readFileSync(path));
+    const bytes = readFileSync(path);
+    // As a bundler does; workers have no import map.
+    response.end(path.endsWith("wasm-decoder.js") ? withAddresses(bytes.toString()) : bytes);
   });
   await new Promise<void>((done) => {
     server.listen(0, "127.0.0.1", done);
@@ -138,6 +167,7 @@ export async function serveSite(): Promise<Site> {
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
+    asked,
     missing,
     [Symbol.asyncDispose]: () =>
       new Promise<void>((done) => {

@@ -1,5 +1,8 @@
-/** A worker of the page that runs an engine's host over the model at /model, but for the file that `?without=` names. */
-import { type EnginePackage, FILES } from "./chat-request.ts";
+/**
+ * A worker of the page that runs an engine's host over the model in the folder that `?folder=` names, `model` by default,
+ * but for the file that `?without=` names.
+ */
+import { type EnginePackage, modelFiles } from "./chat-request.ts";
 import type { DeepseekPackage } from "./ten-steps.ts";
 
 const entry: string = "/dist/index.js";
@@ -10,10 +13,12 @@ const { runHost, workerPort } = (await import(engineEntry)) as EnginePackage;
 
 await runHost(workerPort(self), {}, async () => {
   const files = new Map<string, Uint8Array>();
-  const without = new URL(self.location.href).searchParams.get("without");
-  for (const name of FILES) {
+  const { searchParams } = new URL(self.location.href);
+  const folder = searchParams.get("folder") ?? "model";
+  const without = searchParams.get("without");
+  for (const name of modelFiles(folder)) {
     if (name === without) continue;
-    files.set(name, new Uint8Array(await (await fetch(`/model/${name}`)).arrayBuffer()));
+    files.set(name, new Uint8Array(await (await fetch(`/${folder}/${name}`)).arrayBuffer()));
   }
-  return loadFolder(memoryFolder(files, "model"));
+  return loadFolder(memoryFolder(files, folder));
 });

@@ -8,6 +8,13 @@ import {
   type TensorPackage,
   type VisionPackage,
 } from "./image-job.ts";
+import {
+  drawnHash,
+  type HostedReport,
+  hostedReport,
+  type PictureAnswer,
+  type PictureCase,
+} from "./picture-job.ts";
 import { type DeepseekPackage, oneForward } from "./ten-steps.ts";
 import { type DataPackage, type WorldCase, type WorldReport, worldReport } from "./world-job.ts";
 
@@ -17,6 +24,8 @@ const dataEntry: string = "/dist/data/index.js";
 const visionEntry: string = "/dist/vision/index.js";
 const modelsEntry: string = "/dist/models/index.js";
 const tensorEntry: string = "/dist/tensor/index.js";
+
+const readFile = async (path: string) => new Uint8Array(await (await fetch(`/${path}`)).arrayBuffer());
 
 const onPage = {
   /** What the host in a worker of this page answers. */
@@ -35,6 +44,41 @@ const onPage = {
       cases,
       processor,
     ),
+  /** What a worker of this page answers about pictures. */
+  pictures: (folder: string, cases: readonly PictureCase[]): Promise<readonly PictureAnswer[]> =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker("/picture-worker.js", { type: "module" });
+      worker.onmessage = ({ data: { answers, error } }) => {
+        worker.terminate();
+        if (answers) resolve(answers);
+        else reject(new Error(error));
+      };
+      worker.onerror = ({ message }) => reject(new Error(message));
+      worker.postMessage([folder, cases]);
+    }),
+  /** What a host in a worker of this page answers about pictures. */
+  hostedPictures: async (
+    folder: string,
+    ...rest: readonly [readonly PictureCase[], readonly string[], string]
+  ): Promise<HostedReport> => {
+    const engine = (await import(engineEntry)) as EnginePackage;
+    const worker = new Worker(`/host-worker.js?folder=${folder}`, { type: "module" });
+    return hostedReport(engine, engine.workerChannel(worker), ...rest, readFile);
+  },
+  /** Shows a picture with boxes on this page; the hash of the pixels that are seen. */
+  show: async (file: string, boxes: PictureAnswer["boxes"]): Promise<string> => {
+    const vision = (await import(visionEntry)) as VisionPackage;
+    return drawnHash({ vision }, file, boxes, readFile, ({ width, height, rgb }) => {
+      const canvas = document.body.appendChild(document.createElement("canvas"));
+      Object.assign(canvas, { width, height });
+      const context = canvas.getContext("2d")!;
+      const rgba = Uint8ClampedArray.from({ length: width * height * 4 }, (_, i) =>
+        i % 4 === 3 ? 255 : rgb[(i >> 2) * 3 + (i % 4)],
+      );
+      context.putImageData(new ImageData(rgba, width, height), 0, 0);
+      return Uint8Array.from(context.getImageData(0, 0, width, height).data.filter((_, i) => i % 4 < 3));
+    });
+  },
   /** The message with which a device refuses to start; null if it starts. */
   refusal: async (): Promise<string | null> => {
     const { createCpuDevice, DeepseekError } = (await import(entry)) as DeepseekPackage;

@@ -43,6 +43,12 @@ export async function modelFolder(path: string): Promise<string> {
   const step = savedSteps(await readdir(join(path, "checkpoints")).catch(() => [])).at(-1);
   if (step !== undefined) return join(path, "checkpoints", stepFolder(step));
   const isRun = await exists(join(path, "run.json"));
+  if (savedSteps(await readdir(join(path, "states")).catch(() => [])).length > 0) {
+    throw new ConfigError("the run is not over, and its states hold only what is trained", {
+      where: path,
+      hint: `Write the model as it stands: deepseek-ts train --resume ${path} --write-model FOLDER`,
+    });
+  }
   throw new ConfigError(isRun ? "the run has saved nothing yet" : "neither a model nor a training run", {
     where: path,
     hint: isRun ? "Wait for its first saved state." : "A model folder contains a config.json.",

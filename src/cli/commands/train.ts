@@ -11,8 +11,10 @@ import { readJson } from "../../runs/json-file.ts";
 import type { RunResult } from "../../runs/run.ts";
 import { FROZEN_FORMATS, isStaged, savedStaged } from "../../runs/staged/config.ts";
 import { stagedMemory } from "../../runs/staged/preparation.ts";
+import { StagedRun } from "../../runs/staged/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
+import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { suggesting } from "../completion.ts";
 import { flowing } from "../help.ts";
@@ -37,6 +39,7 @@ interface TrainFlags extends StagesFlags {
   readonly seconds?: number;
   readonly seed?: number;
   readonly resume?: string;
+  readonly writeModel?: string;
   readonly ignoreMemory?: boolean;
   readonly threads?: number;
 }
@@ -59,6 +62,7 @@ Models that see, trained on conversations (JSON lines: {"image": "a.png", "conve
   deepseek-ts train --data pictures.jsonl --model deepseek-ai/deepseek-vl2-tiny --freeze vision,language
   deepseek-ts train --data pictures.jsonl --model my-model --freeze vision --batch 4 --rate 1e-5 --steps 500
   deepseek-ts train --stages stages.json --init my-config      my-config: config.json, tokenizer and processor, no weights
+  deepseek-ts train --resume runs/vision-1 --write-model so-far            the model of a run that is not over
   stages.json: [{"name": "all", "rates": {"vision": 0.1}, "steps": 900, "mixture": [..]}], see docs/training.md`;
 
 /** The first of `runs/<name>-1`, `runs/<name>-2`, .. that does not exist and that no process prepares. */
@@ -129,8 +133,18 @@ export function nextSteps(
 }
 
 /** Where a model that sees is, and a command to try it. */
-function seenSteps(folder: string, { modelFolder }: Pick<RunResult, "modelFolder">): string {
-  return `saved     ${modelFolder}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
+function seenSteps(folder: string, result: Pick<RunResult, "modelFolder" | "evaluation">): string {
+  const { modelFolder, evaluation } = result;
+  const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
+  return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
+}
+
+/** Writes the model of a run in stages at its newest state. @returns the state's step */
+async function writeStandingModel(run: string, folder: string, threads?: number): Promise<number> {
+  await using device = await createCpuDevice({ threads });
+  await using opened = await StagedRun.open(run, device, { onNotice: (text) => console.error(text) });
+  await opened.saveModel(folder);
+  return opened.trainer.step;
 }
 
 /** The settings of a run in stages, without what stands beside them in its file. */
@@ -175,6 +189,11 @@ function withStages(command: Command): void {
     .option("--rate <r>", "peak learning rate (default: 2e-5, with --init 5e-4)", positiveNumber)
     .option("--length <n>", "most tokens of a sample (default: 2048)", positiveInteger)
     .option("--at-once <n>", "most tokens that run at once; larger batches run in pieces", positiveInteger)
+    .option(
+      "--held-out <n>",
+      "samples of each source that are scored, not learned (default: 32, a tenth at most)",
+      naturalNumber,
+    )
     .option("--save-every <n>", "steps between saved states (default: 200)", positiveInteger)
     .option("--text-share <f>", "share of steps of text alone, 0 to 1 (default: as in the data)", fraction);
 }
@@ -219,7 +238,11 @@ export function trainCommand(): Command {
     )
     .option("--seed <n>", "seed for data order, split and weights", naturalNumber)
     .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
-    .option("--resume <folder>", "continue the run in this folder");
+    .option("--resume <folder>", "continue the run in this folder")
+    .option(
+      "--write-model <folder>",
+      "with --resume, of a run on pictures: write the model as it stands, and train no further",
+    );
   withStages(command);
   return withThreads(command)
     .addHelpText("after", flowing(examples))
@@ -227,7 +250,7 @@ export function trainCommand(): Command {
       const { stdout } = process;
       let out: string;
       if (flags.resume !== undefined) {
-        const { resume: _resume, threads: _threads, ignoreMemory, ...others } = flags;
+        const { resume: _resume, threads, ignoreMemory, writeModel, ...others } = flags;
         const extra = Object.keys(others)[0];
         if (folder !== undefined || extra !== undefined) {
           usageError(command, `--resume uses the run's own settings; remove ${extra ?? folder}`);
@@ -237,6 +260,15 @@ export function trainCommand(): Command {
         const json = await readJson(path);
         if (isStaged(json)) await stagedMemory(savedSettings(json, path), ignoreMemory);
         else checkMemory(savedConfig(json, path).config, ignoreMemory);
+        if (writeModel !== undefined) {
+          if (!isStaged(json)) usageError(command, `a run on text answers as it is: remove --write-model`);
+          await checkFolderPlace(await realPlace(writeModel), {});
+          const step = await writeStandingModel(out, writeModel, threads);
+          stdout.write(`saved     ${writeModel}, after step ${step}\n`);
+          return;
+        }
+      } else if (flags.writeModel !== undefined) {
+        usageError(command, "--write-model needs --resume: it writes the model of a run as it stands");
       } else if (asksForStages(flags)) {
         const wrong =
           folder ?? (["preset", "config", "extensions"] as const).find((name) => flags[name] !== undefined);

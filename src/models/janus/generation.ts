@@ -26,7 +26,7 @@ export class CodeGeneration {
   /** Declares the tensors under their official names. @param hidden width of the language model */
   constructor(scope: ParameterScope, config: CodeGenerationConfig, hidden: number) {
     const { vq, alignerDepth: depth, headWidth } = config;
-    const own = scope.part();
+    const own = scope.part("vision");
     const bias = true;
     this.config = config;
     this.tokenizer = new VqTokenizer(own.child("gen_vision_model"), vq);

@@ -37,7 +37,7 @@ export class FlowGeneration {
 
   /** Declares the tensors under their official names. */
   constructor(scope: ParameterScope, config: FlowGenerationConfig, language: LanguageConfig) {
-    const own = scope.part();
+    const own = scope.part("vision");
     const hidden = language.hiddenSize;
     const bias = true;
     this.config = config;

@@ -86,7 +86,14 @@ export interface StagedConfig {
   readonly stages: readonly StageConfig[];
   readonly saveEvery: number;
   readonly keep: number;
+  /** Samples of each source that are scored and never learned: at most so many, and a tenth of a file; default 0. */
+  readonly heldOut?: number;
+  /** Steps between two scores; default `saveEvery`. The end of a stage is scored too. */
+  readonly evaluateEvery?: number;
 }
+
+/** Most samples held out of one source: each score reads them all. */
+const MOST_HELD_OUT = 10_000;
 
 /** Most stages, and sources of one. */
 const MOST = 100;
@@ -169,7 +176,18 @@ function checkStage(place: Place, name: string, value: unknown): void {
 export function checkStaged(config: unknown, where: string): asserts config is StagedConfig {
   const place = { where };
   const { fields } = checkSection(place, "", config);
-  const known = ["kind", "seed", "model", "sequenceLength", "tokensAtOnce", "stages", "saveEvery", "keep"];
+  const known = [
+    "kind",
+    "seed",
+    "model",
+    "sequenceLength",
+    "tokensAtOnce",
+    "stages",
+    "saveEvery",
+    "keep",
+    "heldOut",
+    "evaluateEvery",
+  ];
   checkKeys(place, fields, known);
   checkNumber(place, "seed", fields.seed, { integer: true, min: 0, max: 2 ** 32 - 1 });
   const model = checkSection(place, "model", fields.model);
@@ -182,6 +200,12 @@ export function checkStaged(config: unknown, where: string): asserts config is S
   checkNumber(place, "tokensAtOnce", fields.tokensAtOnce, { integer: true, min: 2, max: 1e8 });
   checkNumber(place, "saveEvery", fields.saveEvery, { integer: true, min: 1, max: MOST_STEPS });
   checkNumber(place, "keep", fields.keep, { integer: true, min: 1, max: 1000 });
+  if (fields.heldOut !== undefined) {
+    checkNumber(place, "heldOut", fields.heldOut, { integer: true, min: 0, max: MOST_HELD_OUT });
+  }
+  if (fields.evaluateEvery !== undefined) {
+    checkNumber(place, "evaluateEvery", fields.evaluateEvery, { integer: true, min: 1, max: MOST_STEPS });
+  }
   const { stages } = fields;
   if (!Array.isArray(stages) || stages.length === 0 || stages.length > MOST) {
     refuseValue(place, "stages", `a list of 1 to ${MOST} stages`, stages);

@@ -90,9 +90,13 @@ export async function prepareStaged(
     for (const entry of mixture) {
       const key = sourceKey(entry);
       if (fingerprints[key] !== undefined) continue;
-      const options = { lessons, seed: config.seed, checkLengths: true, onProgress, signal };
+      const { seed, heldOut = 0 } = config;
+      const options = { lessons, seed, heldOut, checkLengths: true, onProgress, signal };
       await using source = await openSource(entry, options);
       fingerprints[key] = source.fingerprint;
+      if (heldOut > 0 && source.heldOut.length === 0) {
+        onProgress(`${key}: nothing is held out of fewer than 10 samples`);
+      }
       parts.set(key, source.parts);
     }
   }

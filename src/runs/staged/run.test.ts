@@ -14,6 +14,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { modelTemplate } from "../../chat/model-template.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { worldConversation } from "../../data/world/conversation.ts";
+import { worldIndex } from "../../data/world/generator.ts";
 import { worldSample } from "../../data/world/sample.ts";
 import { worldCheckpoint } from "../../data/world/testing-checkpoints.ts";
 import { Conversation } from "../../engine/conversation.ts";
@@ -21,10 +23,15 @@ import { ImageEncoder } from "../../engine/image-encoder.ts";
 import { load } from "../../pretrained/node-load.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
+import { imageBatches } from "../../train/image-rows.ts";
+import { imageObjective } from "../../train/objectives/images.ts";
 import { encodePng } from "../../vision/image/png-writer.ts";
 import type { StageConfig, StagedConfig } from "./config.ts";
+import { LessonMaker } from "./lessons.ts";
+import { folderReader } from "./model.ts";
 import { prepareStaged, stagedMemory } from "./preparation.ts";
 import { StagedRun } from "./run.ts";
+import { splitPlaces } from "./sources.ts";
 
 let root: string;
 let device: Device;
@@ -182,6 +189,75 @@ describe.each(["vl", "vl2"] as const)("a run of two stages from %s", (kind) => {
     expect(modalities[4]).toBe("text");
     const last = JSON.parse(readFileSync(join(whole, "states/step-00000009/trainer.json"), "utf8"));
     expect(last.data.counts["world:questions:"]).toBeGreaterThan(0);
+  });
+
+  it("scores what it holds out and never learns it, the same when resumed", async () => {
+    const lines = Array.from({ length: 25 }, (_, i) => {
+      const { question, answer } = worldSample("language", 5, i);
+      return JSON.stringify({
+        messages: [
+          { role: "user", content: question },
+          { role: "assistant", content: answer },
+        ],
+      });
+    });
+    const data = join(root, `${kind}-held.jsonl`);
+    writeFileSync(data, `${lines.join("\n")}\n`);
+    const mixture = [{ data }, { world: "questions" }] as const;
+    const config = {
+      ...settings(kind, [stage({ mixture, textShare: 0.5, steps: 5, batch: { size: 8 } })]),
+      ...{ heldOut: 3, evaluateEvery: 2, saveEvery: 2 },
+    };
+    const [whole, parted] = [await prepared(config), await prepared(config)];
+    {
+      await using run = await StagedRun.open(whole, device);
+      const told: number[] = [];
+      const { evaluation } = await run.train({ onEvaluation: (step) => told.push(step) });
+      expect(told).toEqual([2, 4, 5]);
+      const scored = (await run.evaluate())!;
+      expect(scored).toEqual(evaluation);
+      // Two of 25 lines, and as many of the stream as are asked for.
+      expect(Object.keys(scored.sources)).toEqual([`data:${data}`, "world:questions:"]);
+      // One by one, without padding, by the plain mean.
+      let [nats, tokens] = [0, 0];
+      const maker = new LessonMaker(await folderReader(join(root, kind), run.model, 512));
+      for (let i = 0; i < 3; i++) {
+        const sample = worldSample("questions", 1, worldIndex("validation", i));
+        const lesson = await maker.make(worldConversation(sample), "answers", "sample");
+        const [batch] = imageBatches([lesson], {
+          imageId: maker.imageId,
+          padId: maker.padId,
+          maxTokens: 512,
+        });
+        using loss = device.inference(() => imageObjective(run.model, batch, {}).loss);
+        nats += (await loss.item()) * batch.weight;
+        tokens += batch.weight;
+      }
+      const world = scored.sources["world:questions:"];
+      expect(world.tokens).toBe(tokens);
+      expect(world.loss).toBeCloseTo(nats / tokens, 4);
+    }
+    {
+      await using run = await StagedRun.open(parted, device);
+      let steps = 0;
+      const killed = run.train({
+        onStep() {
+          if (++steps === 3) throw new Error("killed");
+        },
+      });
+      await expect(killed).rejects.toThrow("killed");
+    }
+    {
+      await using run = await StagedRun.open(parted, device);
+      await run.train();
+    }
+    expect(logOf(parted)).toEqual(logOf(whole));
+    // 23 lines are learned before one comes again.
+    const { learned, held } = splitPlaces(25, 3, 1);
+    expect(held).toHaveLength(2);
+    expect([...learned, ...held].sort((a, b) => a - b)).toEqual(Array.from({ length: 25 }, (_, i) => i));
+    expect(splitPlaces(25, 3, 2).held).not.toEqual(held);
+    expect(splitPlaces(9, 3, 1)).toEqual({ learned: Array.from({ length: 9 }, (_, i) => i), held: [] });
   });
 
   it("leaves a model that answers, with the files of the one before", async () => {

@@ -11,8 +11,10 @@ import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
 import type { VisionLanguageModel } from "../../models/vision-language.ts";
-import { FormatError } from "../../tensor/errors.ts";
+import { FormatError, NotFiniteError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
+import type { Evaluation } from "../../train/evaluate.ts";
+import { imageBatches, type Lesson } from "../../train/image-rows.ts";
 import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
 import { type ImageBatch, imageObjective } from "../../train/objectives/images.ts";
 import { changingWeights, readPartialState, readTensors, savePartial } from "../../train/partial-state.ts";
@@ -47,6 +49,20 @@ function optionsOf({
   return { steps: steps ?? null, batch, learningRate, optimizer, balanceAlpha, biasGamma, ...parts };
 }
 
+/** Samples that are read at once to be scored. */
+const SCORED_TOGETHER = 16;
+
+interface ScoredSource {
+  /** Mean over the tokens that the stage learns, nats. */
+  readonly loss: number;
+  readonly tokens: number;
+}
+
+export interface StagedEvaluation extends Evaluation {
+  /** By what names the source in states. */
+  readonly sources: Readonly<Record<string, ScoredSource>>;
+}
+
 export class StagedRun implements AsyncDisposable {
   readonly folder: string;
   readonly trainer: Trainer<VisionLanguageModel, ImageBatch>;
@@ -59,6 +75,7 @@ export class StagedRun implements AsyncDisposable {
   #config: StagedConfig;
   #stage = 0;
   #batches: StagedBatches;
+  #evaluation: StagedEvaluation | null = null;
   readonly #states: RunStates;
 
   private constructor(parts: {
@@ -108,7 +125,8 @@ export class StagedRun implements AsyncDisposable {
         for (const entry of mixture) {
           const key = sourceKey(entry);
           if (sources.has(key)) continue;
-          const source = await openSource(entry, { lessons, seed: config.seed, checkLengths: false });
+          const { seed, heldOut = 0 } = config;
+          const source = await openSource(entry, { lessons, seed, heldOut, checkLengths: false });
           sources.set(key, source);
           opened.push(() => source[Symbol.asyncDispose]());
           if (fingerprints?.[key] !== undefined && fingerprints[key] !== source.fingerprint) {
@@ -209,6 +227,7 @@ export class StagedRun implements AsyncDisposable {
     const out = join(this.folder, "model");
     const begun = trainer.step;
     let saved = begun;
+    this.#evaluation = null;
     if (!this.finished) await checkFolderPlace(await realPlace(out), { force: true });
     while (!signal?.aborted) {
       if (trainer.done) {
@@ -222,7 +241,45 @@ export class StagedRun implements AsyncDisposable {
     const { finished } = this;
     if (finished && (trainer.step > begun || !(await isTaken(out)))) await this.saveModel(out);
     const { step, tokens } = trainer;
-    return { finished, step, tokens, evaluation: null, modelFolder: finished ? out : null };
+    return { finished, step, tokens, evaluation: this.#evaluation, modelFolder: finished ? out : null };
+  }
+
+  /**
+   * The loss on what is held out of each source of the stage, by source, and on all of it; null if nothing is.
+   * @throws NotFiniteError
+   */
+  async evaluate(): Promise<StagedEvaluation | null> {
+    const { mixture, loss, name } = this.#config.stages[this.#stage];
+    const { imageId, padId } = this.#lessons;
+    const rows = { imageId, padId, maxTokens: this.#config.tokensAtOnce };
+    const sources: Record<string, ScoredSource> = {};
+    for (const key of new Set(mixture.map(sourceKey))) {
+      const { heldOut } = this.#sources.get(key)!;
+      if (heldOut.length === 0) continue;
+      const total = { nats: 0, tokens: 0 };
+      for (let at = 0; at < heldOut.length; at += SCORED_TOGETHER) {
+        const lessons: Lesson[] = [];
+        for (const read of heldOut.slice(at, at + SCORED_TOGETHER)) lessons.push(await read(loss));
+        for (const batch of imageBatches(lessons, rows)) {
+          using scored = this.model.device.inference(() => imageObjective(this.model, batch, {}).loss);
+          total.nats += (await scored.item()) * batch.weight;
+          total.tokens += batch.weight;
+        }
+      }
+      sources[key] = { loss: total.nats / total.tokens, tokens: total.tokens };
+    }
+    const scores = Object.values(sources);
+    if (scores.length === 0) return null;
+    const tokens = scores.reduce((sum, each) => sum + each.tokens, 0);
+    const mean = scores.reduce((sum, each) => sum + each.loss * each.tokens, 0) / tokens;
+    if (!Number.isFinite(mean)) {
+      throw new NotFiniteError("the loss on held-out samples is not finite", {
+        where: `stage ${name}, after training step ${this.trainer.step}`,
+        found: mean,
+        hint: "Try a lower learningRate.peak or a longer warm-up.",
+      });
+    }
+    return { loss: mean, tokens, bytes: null, bitsPerByte: null, sources };
   }
 
   get finished(): boolean {
@@ -245,6 +302,7 @@ export class StagedRun implements AsyncDisposable {
     const durations: number[] = [];
     let saved = before;
     const { name } = this.#config.stages[this.#stage];
+    const { saveEvery, evaluateEvery = saveEvery } = this.#config;
     while (!trainer.done && !signal?.aborted) {
       const stepBegan = performance.now();
       const metrics = await trainer.trainStep();
@@ -260,7 +318,15 @@ export class StagedRun implements AsyncDisposable {
         seconds: left === null ? null : left * perStep,
       });
       await this.#log.append({ ...metrics, kind: "step", stage: name, modality: metrics.kind ?? null });
-      if (metrics.step % this.#config.saveEvery === 0) {
+      if (trainer.done || metrics.step % evaluateEvery === 0) {
+        const evaluation = await this.evaluate();
+        if (evaluation !== null) {
+          this.#evaluation = evaluation;
+          events.onEvaluation?.(metrics.step, evaluation);
+          await this.#log.append({ kind: "evaluation", step: metrics.step, stage: name, ...evaluation });
+        }
+      }
+      if (metrics.step % saveEvery === 0) {
         await this.#save(events);
         saved = trainer.step;
       }

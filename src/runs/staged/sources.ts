@@ -11,8 +11,9 @@ import { openConversations } from "../../data/conversations/node-conversations.t
 import type { ConversationStore } from "../../data/conversations/store.ts";
 import { hashHex } from "../../data/hash.ts";
 import type { MixedSource } from "../../data/mixture.ts";
+import { Permutation } from "../../data/permutation.ts";
 import { worldConversation } from "../../data/world/conversation.ts";
-import { worldIndex } from "../../data/world/generator.ts";
+import { type WorldSplit, worldIndex } from "../../data/world/generator.ts";
 import { type WorldSample, worldSample } from "../../data/world/sample.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { ConfigError, DeepseekError, FormatError } from "../../tensor/errors.ts";
@@ -33,11 +34,17 @@ export interface OpenedSource extends AsyncDisposable {
   /** A hash of its data, so that a run can tell whether it goes on with the same. */
   readonly fingerprint: string;
   readonly parts: readonly { readonly source: LessonSource; readonly share: number }[];
+  /** Samples that are scored and never learned. */
+  readonly heldOut: readonly HeldOutSample[];
 }
+
+export type HeldOutSample = (loss: LearnedText) => Promise<Lesson>;
 
 export interface OpenSourceOptions {
   readonly lessons: LessonMaker;
   readonly seed: number;
+  /** Most samples that are held out. */
+  readonly heldOut: number;
   /** Whether the length of every conversation is checked before anything is trained. */
   readonly checkLengths: boolean;
   readonly onProgress?: (text: string) => void;
@@ -69,19 +76,40 @@ function worldLesson(sample: WorldSample): ImageConversation<RgbImage> {
 
 function openWorld(
   config: Extract<SourceConfig, { readonly world: unknown }>,
-  { lessons, seed }: OpenSourceOptions,
+  { lessons, seed, heldOut }: OpenSourceOptions,
 ): OpenedSource {
   const { world, faint, size } = config;
   const key = sourceKey(config);
   const options = { ...(faint && { faint }), ...(size !== undefined && { size }) };
-  const draw = (index: number) => worldSample(world, seed, worldIndex("training", index), options);
+  const draw = (index: number, split: WorldSplit = "training") =>
+    worldSample(world, seed, worldIndex(split, index), options);
   // What the stream does not have is refused now.
   draw(0);
+  const held = (_: unknown, index: number) => async (loss: LearnedText) =>
+    lessons.make(worldLesson(draw(index, "validation")), loss, `${key} validation sample ${index}`);
   const source: LessonSource = {
     ...{ key, modality: world === "language" ? "text" : "images", size: null },
     read: (index, loss) => lessons.make(worldLesson(draw(index)), loss, `${key} sample ${index}`),
   };
-  return { fingerprint: key, parts: [{ source, share: 1 }], async [Symbol.asyncDispose]() {} };
+  return {
+    ...{ fingerprint: key, parts: [{ source, share: 1 }], heldOut: Array.from({ length: heldOut }, held) },
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+/** Of so many samples of a file at most one is held out. */
+const LEARNED_FOR_EACH = 10;
+/** The stream of a seed that says which these are. */
+const HELD_OUT_STREAM = 7;
+
+/** Places 0 to n - 1 in two parts: those that are learned, in their order, and those that are held out. */
+export function splitPlaces(n: number, most: number, seed: number): { learned: number[]; held: number[] } {
+  const count = Math.min(most, Math.floor(n / LEARNED_FOR_EACH));
+  if (count === 0) return { learned: Array.from({ length: n }, (_, i) => i), held: [] };
+  const order = new Permutation(n, seed, HELD_OUT_STREAM);
+  const held = Array.from({ length: count }, (_, i) => order.at(i)).sort((a, b) => a - b);
+  const out = new Set(held);
+  return { learned: Array.from({ length: n }, (_, i) => i).filter((i) => !out.has(i)), held };
 }
 
 /** Largest text file. */
@@ -89,7 +117,7 @@ const MAX_TEXT = 64 << 20;
 
 async function openText(
   { text: path }: Extract<SourceConfig, { readonly text: unknown }>,
-  { lessons }: OpenSourceOptions,
+  { lessons, heldOut, seed }: OpenSourceOptions,
 ): Promise<OpenedSource> {
   const text = await readTextFile(path);
   if (text.length > MAX_TEXT) {
@@ -102,11 +130,16 @@ async function openText(
   }
   const rows = lessons.rows(text);
   if (rows.length === 0) throw new FormatError("no text to learn", { where: path });
+  const { learned, held } = splitPlaces(rows.length, heldOut, seed);
   const source: LessonSource = {
-    ...{ key: sourceKey({ text: path }), modality: "text", size: rows.length },
-    read: async (index) => rows[index],
+    ...{ key: sourceKey({ text: path }), modality: "text", size: learned.length },
+    read: async (index) => rows[learned[index]],
   };
-  return { fingerprint: hashHex(text), parts: [{ source, share: 1 }], async [Symbol.asyncDispose]() {} };
+  return {
+    ...{ fingerprint: hashHex(text), parts: [{ source, share: 1 }] },
+    heldOut: held.map((row) => async () => rows[row]),
+    async [Symbol.asyncDispose]() {},
+  };
 }
 
 /** Sizes of a conversation's images, from their headers. */
@@ -149,7 +182,7 @@ async function openData(
   options: OpenSourceOptions,
 ): Promise<OpenedSource> {
   const { data: path, images: folder, allowAbsolute } = config;
-  const { lessons, checkLengths: checked, signal } = options;
+  const { lessons, checkLengths: checked, heldOut, seed, signal } = options;
   const { conversations: store, images } = await openConversations(path, {
     ...(folder !== undefined && { folder }),
     ...(allowAbsolute !== undefined && { allowAbsolute }),
@@ -162,30 +195,33 @@ async function openData(
     throw error;
   }
   const key = sourceKey(config);
-  const all = Array.from(store.imageCounts.keys());
-  const part = (modality: MixedSource["modality"], places: readonly number[]) => {
-    const read = async (index: number, loss: LearnedText) => {
-      const place = places[index];
-      const where = `${store.name} line ${store.lineOf(place)}`;
-      const conversation = await loadImages(await store.read(place), async (image) => {
-        try {
-          return await decodeImage(await images.read(image), {
-            name: "path" in image ? image.path : "data URL",
-          });
-        } catch (cause) {
-          if (!(cause instanceof DeepseekError)) throw cause;
-          throw new FormatError(cause.message, { where, cause });
-        }
-      });
-      return lessons.make(conversation, loss, where);
-    };
-    const source: LessonSource = { key: `${key}:${modality}`, modality, size: places.length, read };
-    return { source, share: places.length / store.size };
+  const read = async (place: number, loss: LearnedText) => {
+    const where = `${store.name} line ${store.lineOf(place)}`;
+    const conversation = await loadImages(await store.read(place), async (image) => {
+      try {
+        return await decodeImage(await images.read(image), {
+          name: "path" in image ? image.path : "data URL",
+        });
+      } catch (cause) {
+        if (!(cause instanceof DeepseekError)) throw cause;
+        throw new FormatError(cause.message, { where, cause });
+      }
+    });
+    return lessons.make(conversation, loss, where);
   };
-  const seen = all.filter((i) => store.imageCounts[i] > 0);
-  const texts = all.filter((i) => store.imageCounts[i] === 0);
+  const { learned, held } = splitPlaces(store.size, heldOut, seed);
+  const part = (modality: MixedSource["modality"], places: readonly number[]) => ({
+    source: {
+      ...{ key: `${key}:${modality}`, modality, size: places.length },
+      read: (index: number, loss: LearnedText) => read(places[index], loss),
+    },
+    share: places.length / learned.length,
+  });
+  const seen = learned.filter((i) => store.imageCounts[i] > 0);
+  const texts = learned.filter((i) => store.imageCounts[i] === 0);
   return {
     fingerprint: store.fingerprint,
+    heldOut: held.map((place) => (loss) => read(place, loss)),
     parts: [
       ...(seen.length > 0 ? [part("images", seen)] : []),
       ...(texts.length > 0 ? [part("text", texts)] : []),
