@@ -1,17 +1,24 @@
-/** Tells pictures that this program drew from others. */
+/** What PNG files say of themselves in front of their pixels; tells pictures that this program drew from others. */
 import { openForReading } from "../files/text-file.ts";
+import { pngTexts } from "../vision/image/png-text.ts";
 
-/** Whether a PNG file says, in front of its pixels, that `software` wrote it (`PngOptions.software`). */
-export async function hasSoftware(path: string, software: string): Promise<boolean> {
+/** Bytes at the beginning of a file in which texts are looked for: the longest prompt has a tenth of it. */
+const HEAD_BYTES = 1 << 20;
+
+/** The texts of a PNG file by keyword; none for another file. @throws the system's error */
+export async function pngFileTexts(path: string): Promise<Map<string, string>> {
   const file = await openForReading(path);
   try {
-    // Signature and header are 33 bytes, length and type of the next chunk 8.
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(256), 0, 256, 0);
-    const text = `tEXtSoftware\0${software}`;
-    return (
-      buffer.toString("latin1", 1, 4) === "PNG" && buffer.toString("latin1", 37, bytesRead).startsWith(text)
-    );
+    const { size } = await file.stat();
+    const head = new Uint8Array(Math.min(size, HEAD_BYTES));
+    const { bytesRead } = await file.read(head, 0, head.length, 0);
+    return pngTexts(head.subarray(0, bytesRead));
   } finally {
     await file.close();
   }
+}
+
+/** Whether a PNG file says that `software` wrote it (`PngOptions.software`). */
+export async function hasSoftware(path: string, software: string): Promise<boolean> {
+  return (await pngFileTexts(path)).get("Software") === software;
 }

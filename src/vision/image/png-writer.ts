@@ -1,6 +1,7 @@
 /** Writes PNG files (W3C PNG, third edition) of RGB images, compressed by the platform's own deflate. */
 import { crc32 } from "./crc32.ts";
 import type { RgbImage } from "./image.ts";
+import { type PngText, pngTextData } from "./png-text.ts";
 
 /** The predictor of filter 4: of left, above and above left the one nearest to left + above - above left. */
 function paeth(left: number, above: number, corner: number): number {
@@ -61,22 +62,30 @@ function chunk(type: string, data: Uint8Array): Uint8Array<ArrayBuffer> {
   return out;
 }
 
+const textChunk = ({ type, data }: PngText) => chunk(type, data);
+
 export interface PngOptions {
   /** Name of the program, in Latin letters, kept in the file. */
   readonly software?: string;
+  /** Further texts that the file keeps in front of its pixels, by keyword. */
+  readonly texts?: Readonly<Record<string, string>>;
 }
 
-/** The bytes of a PNG file: 8 bits, RGB. */
-export async function encodePng(image: RgbImage, { software }: PngOptions = {}): Promise<Uint8Array> {
+/** The bytes of a PNG file: 8 bits, RGB. @throws ConfigError for a text that the format has no place for */
+export async function encodePng(
+  image: RgbImage,
+  { software, texts = {} }: PngOptions = {},
+): Promise<Uint8Array> {
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
   view.setUint32(0, image.width);
   view.setUint32(4, image.height);
   header.set([8, 2, 0, 0, 0], 8);
+  const kept = Object.entries({ ...(software !== undefined && { Software: software }), ...texts });
   const parts = [
     Uint8Array.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk("IHDR", header),
-    ...(software === undefined ? [] : [chunk("tEXt", new TextEncoder().encode(`Software\0${software}`))]),
+    ...kept.map(([keyword, text]) => textChunk(pngTextData(keyword, text))),
     chunk("IDAT", await deflate(filteredRows(image))),
     chunk("IEND", new Uint8Array(0)),
   ];
