@@ -249,6 +249,35 @@ class Trunk {
     x.device.release(x);
     return this.step(active, (z) => this.last.forward(z), capture, "conv_out");
   }
+
+  /**
+   * All of it without gradients, with a pause before each convolution or attention; the result is the caller's.
+   * @param grown makes an image larger before the convolution that ends a level; null where sizes shrink
+   */
+  *byConv(x: Tensor, grown: ((x: Tensor) => Tensor) | null): Generator<void, Tensor, void> {
+    const { device } = x;
+    const levels = this.levels.flatMap(({ blocks, attentions, resample }) => [
+      ...blocks.flatMap((block, i) => (attentions[i] ? [block, attentions[i]] : [block])),
+      ...(resample === null ? [] : [{ forward: (z: Tensor) => resample.forward(grown?.(z) ?? z) }]),
+    ]);
+    const end = { forward: (z: Tensor) => this.last.forward(this.normOut.forward(z, "silu")) };
+    const inner = grown === null ? [...levels, ...this.middle] : [...this.middle, ...levels];
+    let y = device.inference(() => this.first.forward(x));
+    try {
+      for (const part of [...inner, end]) {
+        yield;
+        const next =
+          part instanceof ResidualBlock
+            ? yield* part.forwardByConv(y)
+            : device.inference(() => part.forward(y));
+        y.dispose();
+        y = next;
+      }
+      return device.unscoped(() => y.view(y.shape));
+    } finally {
+      y.dispose();
+    }
+  }
 }
 
 /** Images to features, `2 ** (levels - 1)` times smaller. */
@@ -272,6 +301,11 @@ export class ConvEncoder {
       });
       return trunk.end(trunk.through(y, capture), capture);
     });
+  }
+
+  /** `forward` without gradients, with a pause before each convolution or attention; the result is the caller's. */
+  forwardByConv(x: Tensor): Generator<void, Tensor, void> {
+    return this.#trunk.byConv(x, null);
   }
 
   /** One part of the middle alone: block, attention, block. `[B, height, width, n]` to the same shape. */
@@ -308,39 +342,7 @@ export class ConvDecoder {
   }
 
   /** `forward` without gradients, with a pause before each convolution or attention; the result is the caller's. */
-  *forwardByConv(x: Tensor): Generator<void, Tensor, void> {
-    const trunk = this.#trunk;
-    const { device } = x;
-    let y = device.inference(() => trunk.first.forward(x));
-    const replace = (next: Tensor) => {
-      y.dispose();
-      y = next;
-    };
-    try {
-      for (const part of trunk.middle) {
-        yield;
-        replace(
-          "forwardByConv" in part ? yield* part.forwardByConv(y) : device.inference(() => part.forward(y)),
-        );
-      }
-      for (const { blocks, attentions, resample } of trunk.levels) {
-        for (const [i, block] of blocks.entries()) {
-          yield;
-          replace(yield* block.forwardByConv(y));
-          const attention = attentions[i];
-          if (attention === undefined) continue;
-          yield;
-          replace(device.inference(() => attention.forward(y)));
-        }
-        if (resample === null) continue;
-        yield;
-        replace(device.inference(() => upsampleNearest(y, 2)));
-        replace(device.inference(() => resample.forward(y)));
-      }
-      yield;
-      return device.inference(() => trunk.last.forward(trunk.normOut.forward(y, "silu")));
-    } finally {
-      y.dispose();
-    }
+  forwardByConv(x: Tensor): Generator<void, Tensor, void> {
+    return this.#trunk.byConv(x, (z) => upsampleNearest(z, 2));
   }
 }

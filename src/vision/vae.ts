@@ -110,16 +110,26 @@ export class VaeModel implements Disposable {
    * @throws ShapeError for sides that are no multiple of the factor
    */
   moments(pixels: Tensor, capture: Capture | null = null): Tensor {
-    const factor = vaeFactor(this.config);
-    const [, height, width, channels] = pixels.shape;
-    if (pixels.shape.length !== 4 || channels !== 3 || height % factor !== 0 || width % factor !== 0) {
-      throw new ShapeError("images of another size", {
-        where: "VaeModel",
-        expected: `[B, height, width, 3], sides multiples of ${factor}`,
-        found: pixels.shape,
-      });
-    }
+    this.#checkPixels(pixels);
     return pixels.device.tidy(() => this.#toMoments.forward(this.encoder.forward(pixels, capture)));
+  }
+
+  /** `moments` without gradients, with a pause before each convolution or attention; the result is the caller's. @throws ShapeError */
+  *momentsByConv(pixels: Tensor): Generator<void, Tensor, void> {
+    this.#checkPixels(pixels);
+    using features = yield* this.encoder.forwardByConv(pixels);
+    return pixels.device.inference(() => this.#toMoments.forward(features));
+  }
+
+  #checkPixels({ shape }: Tensor): void {
+    const factor = vaeFactor(this.config);
+    const [, height, width, channels] = shape;
+    if (shape.length === 4 && channels === 3 && height % factor === 0 && width % factor === 0) return;
+    throw new ShapeError("images of another size", {
+      where: "VaeModel",
+      expected: `[B, height, width, 3], sides multiples of ${factor}`,
+      found: shape,
+    });
   }
 
   /**

@@ -16,6 +16,7 @@ import { embedding } from "../../tensor/ops/embedding.ts";
 import { concat, reshape } from "../../tensor/ops/reshape.ts";
 import { type Device, disposeAll, sameShape, type Tensor } from "../../tensor/tensor.ts";
 import { towerSide } from "../../vision/tower-config.ts";
+import type { Turn } from "./turns.ts";
 
 /**
  * How steps follow the velocities: `euler` as the reference, one evaluation a step; `midpoint` takes the velocity in the
@@ -49,9 +50,6 @@ const flowGrid = ({ config }: VisionLanguageModel): number => towerSide(config.t
 export function flowLatentSide(model: VisionLanguageModel): number {
   return flowGrid(model) * flowOf(model).config.encoder.stride;
 }
-
-/** Called where others may have a turn; what it returns is awaited, and what it throws gives up the work. */
-export type Turn = () => Promise<void> | null;
 
 export interface FlowStep {
   /** Latents after the step, `[B, height, width, channels]`. */

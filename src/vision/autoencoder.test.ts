@@ -1,4 +1,4 @@
-/** Decoders that give others a turn: the same bits as in one piece, and nothing left behind where they are stopped. */
+/** Encoders and decoders that give others a turn: the same bits as in one piece, and nothing left behind where they are stopped. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { allocateModule } from "../nn/scope.ts";
 import { Random } from "../tensor/random.ts";
@@ -19,20 +19,19 @@ interface InParts extends Disposable {
   readonly pauses: number;
 }
 
-function vae(): InParts {
+function vae(part: "decode" | "moments"): InParts {
   const config = { latentChannels: 3, widths: [8, 16], blocks: 1, groups: 4, scalingFactor: 0.5 };
   const model = allocateModule(device, "f32", (scope) => new VaeModel(scope, config));
   model.parameters.initialize(new Random(3), 0.2);
   const random = new Random(4);
-  const x = device.tensor(
-    Float32Array.from({ length: 2 * 5 * 4 * 3 }, () => random.normal()),
-    [2, 5, 4, 3],
-  );
+  const shape = part === "decode" ? [2, 5, 4, 3] : [2, 6, 8, 3];
+  const values = Float32Array.from({ length: shape.reduce((a, n) => a * n) }, () => random.normal());
+  const x = device.tensor(values, shape);
   return {
-    whole: () => device.inference(() => model.decode(x)),
-    parts: () => model.decodeByConv(x),
-    // Middle 2 + 1 + 2, two levels of two blocks, growing, the last.
-    pauses: 5 + 8 + 1 + 1,
+    whole: () => device.inference(() => model[part](x)),
+    parts: () => model[`${part}ByConv`](x),
+    // Middle 2 + 1 + 2, two levels of two blocks (the encoder's of one), another size, the last.
+    pauses: 5 + (part === "decode" ? 8 : 4) + 1 + 1,
     [Symbol.dispose]() {
       x.dispose();
       model[Symbol.dispose]();
@@ -65,8 +64,9 @@ function vq(): InParts {
 }
 
 describe.each([
-  ["VaeModel", vae],
-  ["VqTokenizer", vq],
+  ["VaeModel's decoder", () => vae("decode")],
+  ["VaeModel's encoder", () => vae("moments")],
+  ["VqTokenizer's decoder", vq],
 ])("%s", (_, make) => {
   it("gives in parts the bits of the whole, and leaves nothing where it is stopped", async () => {
     using model = make();
