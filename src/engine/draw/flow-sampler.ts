@@ -16,7 +16,7 @@ import { embedding } from "../../tensor/ops/embedding.ts";
 import { concat, reshape } from "../../tensor/ops/reshape.ts";
 import { type Device, disposeAll, sameShape, type Tensor } from "../../tensor/tensor.ts";
 import { towerSide } from "../../vision/tower-config.ts";
-import type { Turn } from "./turns.ts";
+import { pause, type Turn } from "./turns.ts";
 
 /**
  * How steps follow the velocities: `euler` as the reference, one evaluation a step; `midpoint` takes the velocity in the
@@ -193,17 +193,13 @@ export class FlowSampler implements Disposable {
         found: latents.shape,
       });
     }
-    const pause = async () => {
-      const wait = turn();
-      if (wait !== null) await wait;
-    };
     const held: Tensor[] = [];
     const keep = <T>(made: T): T => {
       held.push(...([made].flat().filter((each) => each !== null) as Tensor[]));
       return made;
     };
     try {
-      await pause();
+      await pause(turn);
       const seen = device.inference(() => {
         const { tokens, skip } = this.#flow.encode(latents, this.#time(evaluation, B));
         return { input: this.#input(tokens, evaluation), skip, tokens: tokens.shape[1] };
@@ -220,7 +216,7 @@ export class FlowSampler implements Disposable {
       for (const { prefix, caches } of this.#branches) for (const cache of caches) cache.truncate(prefix);
       const velocities: Tensor[] = [];
       for (const branch of this.#branches.keys()) {
-        await pause();
+        await pause(turn);
         const velocity = device.inference(() => {
           const states = this.#states(hidden, branch * B, B, seen.tokens); // [B, N, d]
           return this.#flow.decode(states, seen.skip, this.#time(evaluation, B));

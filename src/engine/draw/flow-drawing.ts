@@ -1,0 +1,150 @@
+/**
+ * Drawing with JanusFlow: noise of each image from its own stream, the sampler's steps, the autoencoder at the end. Images
+ * that are drawn together share the passes of the language model; they get the same bits alone.
+ */
+import { flowOf } from "../../models/janusflow/velocity.ts";
+import type { VisionLanguageModel } from "../../models/vision-language.ts";
+import { ShapeError } from "../../tensor/errors.ts";
+import { addScaled } from "../../tensor/ops/elementwise.ts";
+import { Random } from "../../tensor/random.ts";
+import type { Device, Tensor } from "../../tensor/tensor.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
+import { pixelBytes } from "../../vision/pixels.ts";
+import { splitMoments, type VaeModel, vaeFactor } from "../../vision/vae.ts";
+import type { DrawEvent, DrawRequest } from "./events.ts";
+import { FlowSampler, flowLatentSide } from "./flow-sampler.ts";
+import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
+
+/** Positions of one pass up to which images are drawn together: those of one image of the released models under guidance. */
+const PASS_TOKENS = 1154;
+
+/** Side of the images that a model draws with an autoencoder, in pixels. @throws ShapeError if the two do not fit */
+export function flowImageSide(model: VisionLanguageModel, vae: VaeModel): number {
+  const { latentChannels } = flowOf(model).config.encoder;
+  if (vae.config.latentChannels !== latentChannels) {
+    throw new ShapeError("the autoencoder is of another model", {
+      where: "JanusFlow",
+      name: "latent_channels",
+      expected: latentChannels,
+      found: vae.config.latentChannels,
+    });
+  }
+  return flowLatentSide(model) * vaeFactor(vae.config);
+}
+
+/** Noise of images from index `first` on, `[count, side, side, channels]`: each from a stream of its own. */
+export function flowNoise(
+  device: Device,
+  seed: number,
+  first: number,
+  shape: readonly [count: number, height: number, width: number, channels: number],
+): Tensor {
+  const [count, ...rest] = shape;
+  const each = rest.reduce((size, n) => size * n, 1);
+  const values = new Float32Array(count * each);
+  for (let i = 0; i < count; i++) {
+    const random = new Random(seed, first + i);
+    for (let j = 0; j < each; j++) values[i * each + j] = random.normal();
+  }
+  return device.tensor(values, shape);
+}
+
+/** The picture of one image's latents, `[1, side, side, channels]`. */
+async function picture(vae: VaeModel, latents: Tensor, turn: Turn): Promise<RgbImage> {
+  using pixels = await inTurns(vae.decodeByConv(latents), turn);
+  const [, height, width] = pixels.shape;
+  return { width, height, rgb: pixelBytes(await pixels.data()) };
+}
+
+/**
+ * Draws the images of a request. @param ids the prompt's, with the token that begins an image at its end
+ * @throws ConfigError, ShapeError, the signal's reason
+ */
+export async function* drawFlow(
+  model: VisionLanguageModel,
+  vae: VaeModel,
+  ids: readonly number[],
+  request: Omit<DrawRequest, "prompt">,
+): AsyncGenerator<DrawEvent, void, void> {
+  const { count = 1, seed = 0, first = 0, guidance, steps, solver, previews = 0, signal } = request;
+  const { device } = model;
+  flowImageSide(model, vae);
+  const turn = turnsOf(signal);
+  using sampler = await FlowSampler.prepare(model, { ids, guidance, steps, solver }, turn);
+  const together = Math.max(1, Math.floor(PASS_TOKENS / sampler.rowTokens));
+  for (let begin = 0; begin < count; begin += together) {
+    const n = Math.min(together, count - begin);
+    yield* drawTogether(sampler, vae, {
+      device,
+      model,
+      seed,
+      previews,
+      turn,
+      first: first + begin,
+      count: n,
+    });
+  }
+}
+
+interface Together {
+  readonly device: Device;
+  readonly model: VisionLanguageModel;
+  readonly seed: number;
+  readonly first: number;
+  readonly count: number;
+  readonly previews: number;
+  readonly turn: Turn;
+}
+
+async function* drawTogether(
+  sampler: FlowSampler,
+  vae: VaeModel,
+  { device, model, seed, first, count, previews, turn }: Together,
+): AsyncGenerator<DrawEvent, void, void> {
+  const side = flowLatentSide(model);
+  const channels = flowOf(model).config.encoder.latentChannels;
+  let latents = device.unscoped(() => flowNoise(device, seed, first, [count, side, side, channels]));
+  try {
+    for (let step = 0; step < sampler.steps; step++) {
+      const next = await sampler.step(latents, step, turn);
+      latents.dispose();
+      latents = next.latents;
+      const done = step + 1;
+      using _velocity = next.velocity;
+      const shown = previews > 0 && done % previews === 0 && done < sampler.steps;
+      // Where the velocity leads from here.
+      using goal = shown ? device.inference(() => addScaled(latents, next.velocity, 1, 1 - next.time)) : null;
+      for (let i = 0; i < count; i++) {
+        await pause(turn);
+        using own = goal && device.unscoped(() => goal.slice(i, i + 1));
+        const preview = own && (await picture(vae, own, turn));
+        const place = { image: first + i, done, of: sampler.steps, unit: "step" } as const;
+        yield { type: "progress", ...place, ...(preview && { preview }) };
+      }
+    }
+    for (let i = 0; i < count; i++) {
+      using own = device.unscoped(() => latents.slice(i, i + 1));
+      yield { type: "image", image: first + i, seed, picture: await picture(vae, own, turn) };
+    }
+  } finally {
+    latents.dispose();
+  }
+}
+
+/**
+ * What the autoencoder makes of pixels in [-1, 1], `[1, height, width, 3]`: the mean of their latents, decoded again.
+ * @throws ShapeError for sides that are no multiple of its factor, what `turn` throws
+ */
+export async function reconstructVae(vae: VaeModel, pixels: Tensor, turn: Turn): Promise<RgbImage> {
+  using moments = await inTurns(vae.momentsByConv(pixels), turn);
+  const { shape, mean } = splitMoments(await moments.data(), moments.shape);
+  const { scalingFactor } = vae.config;
+  const { device } = pixels;
+  using latents = device.unscoped(() =>
+    device.tensor(
+      mean.map((value) => value * scalingFactor),
+      shape,
+    ),
+  );
+  return await picture(vae, latents, turn);
+}
