@@ -11,12 +11,12 @@ import { explained, isMissing } from "../files/file-error.ts";
 import { writeTextFile } from "../files/file-sink.ts";
 import { appendToOwnFile, truncateOwnFile } from "../files/owned.ts";
 import { checkFilePlace, realPlace } from "../files/place.ts";
-import { tryLock } from "../files/process-lock.ts";
 import { readTextFile } from "../files/text-file.ts";
 import type { JobContext } from "../jobs/job.ts";
 import { ConfigError, DeepseekError } from "../tensor/errors.ts";
 import { usageOf } from "./answer-usage.ts";
 import { withImageParts } from "./image-files.ts";
+import { lockOutput } from "./output-lock.ts";
 
 /** What answers depend on: a file of other answers is not continued. */
 export type AskedSettings = Readonly<Record<string, unknown>>;
@@ -120,16 +120,6 @@ export async function earlierAnswers(out: string, asked: AskedSettings): Promise
   return { lines: found, wholeBytes: Buffer.byteLength(text.slice(0, end)), cut };
 }
 
-/** Keeps another process from writing the same file. @throws ConfigError if one does */
-async function lockAnswers(path: string): Promise<AsyncDisposable> {
-  const taken = await tryLock(`${path}.lock`);
-  if ("held" in taken) return { [Symbol.asyncDispose]: () => taken.held.release() };
-  throw new ConfigError(`process ${taken.owner.pid ?? "unknown"} writes the answers`, {
-    where: path,
-    hint: `Let it finish, or stop it with Ctrl-C. If it no longer runs, delete ${path}.lock.`,
-  });
-}
-
 /** The answer to one picture, as far as the signal lets it come; null where it was stopped. @throws what its file has wrong */
 async function answer(
   conversation: Conversation,
@@ -159,7 +149,7 @@ export function folderHandler(
   return async (task: FolderTask, { emit, signal }: JobContext<FolderEvent>): Promise<FolderResult> => {
     const { folder, names, question, out, asked } = task;
     const path = await realPlace(out);
-    await using _lock = await lockAnswers(path);
+    await using _lock = await lockOutput(path, `${path}.lock`, "the answers");
     const earlier = await earlierAnswers(out, asked);
     if (earlier.cut) await truncateOwnFile(path, earlier.wholeBytes);
     const known = new Map(earlier.lines.map((line) => [line.image, line]));
