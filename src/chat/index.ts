@@ -45,5 +45,5 @@ export {
   type ToolPiece,
 } from "./tool-calls.ts";
 export { type VisionFamily, visionTemplate } from "./vision-template.ts";
-export { VL_STOP_STRINGS, VL_SYSTEM, vlPrompt } from "./vl-prompt.ts";
+export { drawingPrompt, VL_STOP_STRINGS, VL_SYSTEM, type VlFamily, vlPrompt } from "./vl-prompt.ts";
 export { VL2_STOP_STRINGS, type Vl2Tokens, vl2Prompt } from "./vl2-prompt.ts";

@@ -25,6 +25,6 @@ export function lessonPieces(
     const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : content;
     return { role, content: parts.flatMap(tagged) };
   });
-  if (family === "vl") return finish(vlLessonPieces(read, tokenizer));
-  return finish(vl2Pieces(read, tokenizer, sentenceTokens(tokenizer)));
+  if (family === "vl2") return finish(vl2Pieces(read, tokenizer, sentenceTokens(tokenizer)));
+  return finish(vlLessonPieces(read, tokenizer, family));
 }

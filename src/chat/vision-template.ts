@@ -1,5 +1,5 @@
 /**
- * Prompts of DeepSeek-VL and DeepSeek-VL2 behind the interface of chat templates. They are made by code, as in the
+ * Prompts of DeepSeek-VL, Janus and DeepSeek-VL2 behind the interface of chat templates. They are made by code, as in the
  * reference: a Jinja template in such a checkpoint is not read.
  */
 import { ConfigError } from "../tensor/errors.ts";
@@ -10,11 +10,11 @@ import { checkMessages, contentOf, type Message } from "./messages.ts";
 import { controlTokens } from "./provenance.ts";
 import { ReplyReader } from "./reply.ts";
 import type { ChatPrompt, ChatTemplate, ReaderOptions, RenderOptions } from "./template.ts";
-import { renderVl, VL_STOP_STRINGS, vlPieces, vlVoices } from "./vl-prompt.ts";
+import { renderVl, VL_STOP_STRINGS, type VlFamily, vlPieces, vlVoices } from "./vl-prompt.ts";
 import { GROUNDING_TAGS, VL2_STOP_STRINGS, VL2_USER, vl2Pieces } from "./vl2-prompt.ts";
 
-/** Whose prompts they are: DeepSeek-VL's or DeepSeek-VL2's. */
-export type VisionFamily = "vl" | "vl2";
+/** Whose prompts they are: DeepSeek-VL's, those of the models that draw, or DeepSeek-VL2's. */
+export type VisionFamily = VlFamily | "vl2";
 
 /** What a family's prompts differ in. */
 interface Family {
@@ -38,18 +38,23 @@ export function sentenceTokens({ specialIds: { bos, eos } }: Tokenizer) {
   });
 }
 
-const families: Readonly<Record<VisionFamily, Family>> = {
-  vl: {
-    name: "deepseek-vl",
-    stopStrings: VL_STOP_STRINGS,
-    stripsSpace: true,
-    ends: [VL2_USER],
-    spoken: [],
-    pieces(messages, tokenizer, answered) {
-      const parts = renderVl(messages, undefined, vlVoices(tokenizer));
-      return vlPieces(answered ? parts.slice(0, -1) : parts, tokenizer);
-    },
+const vl = (family: VlFamily, name: string, stopStrings = VL_STOP_STRINGS): Family => ({
+  name,
+  stopStrings,
+  stripsSpace: true,
+  ends: [VL2_USER],
+  spoken: [],
+  pieces(messages, tokenizer, answered) {
+    const parts = renderVl(messages, undefined, vlVoices(tokenizer, family));
+    return vlPieces(answered ? parts.slice(0, -1) : parts, tokenizer, family);
   },
+});
+
+const families: Readonly<Record<VisionFamily, Family>> = {
+  vl: vl("vl", "deepseek-vl"),
+  janus: vl("janus", "janus"),
+  "janus-pro": vl("janus-pro", "janus-pro", [VL2_USER]),
+  janusflow: vl("janusflow", "janusflow"),
   vl2: {
     name: "deepseek-vl2",
     stopStrings: VL2_STOP_STRINGS,

@@ -1,6 +1,7 @@
 /**
- * Prompts of DeepSeek-VL (`VLChatProcessor`, template `deepseek`): the rendered conversation is encoded at once, between
- * its images and the end tokens of answers.
+ * Prompts of DeepSeek-VL (`VLChatProcessor`, template `deepseek`), which Janus and JanusFlow share but for the names of the two
+ * sides and for tokens around images: the rendered conversation is encoded at once, between its images and the end tokens
+ * of answers.
  */
 import { TOKEN } from "../tokenizer/families.ts";
 import { finish, type Slices } from "../tokenizer/slices.ts";
@@ -13,6 +14,7 @@ import {
   PieceWriter,
   type PromptPiece,
   strippedParts,
+  tokenId,
 } from "./image-messages.ts";
 import { canSpell } from "./provenance.ts";
 import { VL2_ASSISTANT, VL2_USER } from "./vl2-prompt.ts";
@@ -24,6 +26,24 @@ export const VL_SYSTEM =
 
 /** What ends an answer beside the end token. */
 export const VL_STOP_STRINGS: readonly string[] = ["User:"];
+
+/**
+ * Whose prompts they are. Janus' first release and JanusFlow name the two sides as DeepSeek-VL does (template `deepseek_old` of
+ * their later files), Janus-Pro by `<|User|>` and `<|Assistant|>`.
+ */
+export type VlFamily = "vl" | "janus" | "janus-pro" | "janusflow";
+
+const IMAGE_BEGIN = "<begin_of_image>";
+const GENERATION_BEGIN = "<\uFF5Cbegin\u2581of\u2581generation\uFF5C>";
+const IMAGE_END: ContentPart = { type: "token", token: "<end_of_image>" };
+
+/** What stands around the tokens of an image. JanusFlow learned what is before it: the model adds that. */
+const around: Readonly<Record<VlFamily, (image: ContentPart) => ContentPart[]>> = {
+  vl: (image) => [image],
+  janus: (image) => [{ type: "token", token: IMAGE_BEGIN }, image, IMAGE_END],
+  "janus-pro": (image) => [{ type: "token", token: IMAGE_BEGIN }, image, IMAGE_END],
+  janusflow: (image) => [image, IMAGE_END],
+};
 
 /** How the two sides are named, and the system text where a conversation brings none. */
 export interface VlVoices {
@@ -38,17 +58,25 @@ const SPELLED: VlVoices = {
   system: VL_SYSTEM,
 };
 
-/** Those of Janus-Pro and DeepSeek-VL2. */
 const AS_TOKENS: VlVoices = {
   user: { type: "token", token: VL2_USER },
   assistant: { type: "token", token: VL2_ASSISTANT },
   system: "",
 };
 
+/** Those of Janus-Pro, where they are no tokens. */
+const PRO_SPELLED: VlVoices = {
+  user: { type: "text", text: VL2_USER },
+  assistant: { type: "text", text: VL2_ASSISTANT },
+  system: VL_SYSTEM,
+};
+
 /** Vocabularies of whole words, as the picture world's, cannot spell the names: their tokens stand for them. */
-export function vlVoices(tokenizer: Tokenizer): VlVoices {
-  const spelled = tokenizer.idOf(VL2_USER) === undefined || canSpell(tokenizer, "User Assistant");
-  return spelled ? SPELLED : AS_TOKENS;
+export function vlVoices(tokenizer: Tokenizer, family: VlFamily = "vl"): VlVoices {
+  const known = tokenizer.idOf(VL2_USER) !== undefined;
+  if (known && !canSpell(tokenizer, "User Assistant")) return AS_TOKENS;
+  if (family !== "janus-pro") return SPELLED;
+  return known ? { ...AS_TOKENS, system: VL_SYSTEM } : PRO_SPELLED;
 }
 
 /**
@@ -120,8 +148,25 @@ export function vlPrompt(
   messages: readonly ImageMessage[],
   tokenizer: Tokenizer,
   answer?: boolean,
+  family: VlFamily = "vl",
 ): PromptPiece[] {
-  return finish(vlPieces(renderVl(messages, answer, vlVoices(tokenizer)), tokenizer));
+  return finish(vlPieces(renderVl(messages, answer, vlVoices(tokenizer, family)), tokenizer, family));
+}
+
+/**
+ * Ids after which a model draws an image of `prompt`: one message without a system text, then the token that begins an image
+ * (`generation_inference.py` of deepseek-ai/Janus). @throws ConfigError for a token that the vocabulary lacks
+ */
+export function drawingPrompt(
+  prompt: string,
+  tokenizer: Tokenizer,
+  family: Exclude<VlFamily, "vl">,
+): number[] {
+  const voices = { ...vlVoices(tokenizer, family), system: "" };
+  const parts = renderVl([{ role: "user", content: prompt }], true, voices);
+  const pieces = finish(vlPieces(parts, tokenizer, family));
+  const begin = tokenId(tokenizer, family === "janusflow" ? GENERATION_BEGIN : IMAGE_BEGIN);
+  return [...pieces.flatMap((piece) => ("ids" in piece ? piece.ids : [])), begin];
 }
 
 /**
@@ -131,20 +176,29 @@ export function vlPrompt(
 export function vlLessonPieces(
   messages: readonly ImageMessage[],
   tokenizer: Tokenizer,
+  family: VlFamily = "vl",
 ): Slices<PromptPiece[]> {
   const writer = new PieceWriter(tokenizer);
   writer.ids(tokenizer.prefixIds, false);
-  for (const { learned, ...part } of markedParts(messages, false, vlVoices(tokenizer))) {
+  for (const { learned, ...part } of markedParts(messages, false, vlVoices(tokenizer, family))) {
     if (learned && part.type === "text") writer.learnedText(part.text);
-    else writer.parts([part], learned);
+    else writer.parts(withSurroundings([part], family), learned);
   }
   return writer.pieces();
 }
 
+function withSurroundings(parts: readonly ContentPart[], family: VlFamily): ContentPart[] {
+  return parts.flatMap((part) => (part.type === "image" ? around[family](part) : [part]));
+}
+
 /** Ids of a rendered conversation. @throws ConfigError */
-export function vlPieces(parts: readonly ContentPart[], tokenizer: Tokenizer): Slices<PromptPiece[]> {
+export function vlPieces(
+  parts: readonly ContentPart[],
+  tokenizer: Tokenizer,
+  family: VlFamily = "vl",
+): Slices<PromptPiece[]> {
   const writer = new PieceWriter(tokenizer);
   writer.ids(tokenizer.prefixIds, false);
-  writer.parts(parts, false);
+  writer.parts(withSurroundings(parts, family), false);
   return writer.pieces();
 }

@@ -35,6 +35,7 @@ export {
   type ImagePrompt,
   parseCanvasProcessor,
   parseImagePrompt,
+  type SftFormat,
 } from "./deepseek_vl/processor.ts";
 export {
   parseTileProcessor,

@@ -26,6 +26,9 @@ export interface ProcessorJson {
 const PREPROCESSOR = "preprocessor_config.json";
 const PROCESSOR = "processor_config.json";
 
+/** Janus' first files were so until November 2024. */
+export const NOT_NORMALIZED = `${PREPROCESSOR}: do_normalize is false, but the tower was trained on normalized pixels (a fault of some published files): set it to true`;
+
 const raw = (json: unknown, key: string): unknown => (json as Record<string, unknown> | null)?.[key];
 
 /** Resolutions of the file that the model's configuration lacks, or the other way. */
@@ -68,10 +71,7 @@ function canvasFacts(model: VisionLanguageModel, files: ProcessorJson, warn: (te
   // Two towers normalize for themselves, each in its own way; a single one does not.
   if (model.config.tower.kind === "hybrid" && normalizes)
     warn(`${PREPROCESSOR}: do_normalize is true, but the two towers normalize pixels themselves`);
-  if (model.config.tower.kind === "siglip" && !normalizes)
-    warn(
-      `${PREPROCESSOR}: do_normalize is false, but the tower was trained on normalized pixels (a fault of some published files): set it to true`,
-    );
+  if (model.config.tower.kind === "siglip" && !normalizes) warn(NOT_NORMALIZED);
   const color = raw(preprocessor, "background_color");
   if (Array.isArray(color) && color.join() !== canvas.background.join())
     warn(
@@ -86,7 +86,7 @@ function canvasFacts(model: VisionLanguageModel, files: ProcessorJson, warn: (te
       imageToken: null,
     };
   const { tokens, imageToken } = parseImagePrompt(processor);
-  const own = model.imageTokens([0, 0]);
+  const own = model.viewTokens;
   if (tokens !== own) warn(`${PROCESSOR}: num_image_tokens ${tokens}, the model makes ${own} of an image`);
   return { file: PREPROCESSOR, side: imageSize, normalization, background: canvas.background, imageToken };
 }

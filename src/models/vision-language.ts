@@ -123,11 +123,21 @@ export class VisionLanguageModel implements Disposable {
     return tower.kind === "hybrid" ? tower.high.imageSize : tower.imageSize;
   }
 
+  /** Tokens along each side of a view. */
+  get #viewSide(): number {
+    const { tower, projector } = this.config;
+    return projectedSide(projector, towerSide(tower));
+  }
+
+  /** Tokens of a view, without what stands around them. */
+  get viewTokens(): number {
+    return this.#viewSide ** 2;
+  }
+
   /** Tokens of an image of so many tiles. */
   imageTokens(tiles: readonly [across: number, down: number]): number {
-    const { tower, projector } = this.config;
-    const side = projectedSide(projector, towerSide(tower));
-    if (this.tiles === null) return side ** 2 + (this.#begin === null ? 0 : 1);
+    const side = this.#viewSide;
+    if (this.tiles === null) return this.viewTokens + (this.#begin === null ? 0 : 1);
     return imageTokens({ tileSize: side, patchSize: 1, downsampleRatio: 1 }, tiles);
   }
 

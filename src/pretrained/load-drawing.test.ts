@@ -5,6 +5,7 @@ import { type FileTree, memoryFolder, memoryFolderSink } from "../checkpoint/byt
 import { nodeFolder } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { tiledEntries } from "../checkpoint/tiles.ts";
+import { worldTokenizer } from "../data/world/vocabulary.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { isQuantized } from "../tensor/quantized.ts";
 import type { Device } from "../tensor/tensor.ts";
@@ -82,5 +83,91 @@ describe.each(folders)("%s", (_, kind, open) => {
     expect(seeing.drawing).toBeNull();
     expect(floats.drawing).toBeNull();
     expect(all.drawing!.model.parameters.bytes).toBe(loaded.drawing!.model.parameters.bytes);
+  });
+});
+
+describe("the prompts of a folder", () => {
+  const world =
+    (add: Record<string, unknown> = {}, tokens: readonly string[] = []) =>
+    async () => {
+      const files = new Map<string, Uint8Array>();
+      const { tokenizer, config } = worldTokenizer();
+      const kept = {
+        ...tokenizer,
+        added_tokens: tokenizer.added_tokens.filter(({ content }) => !tokens.includes(content)),
+      };
+      kept.model = {
+        ...kept.model,
+        vocab: Object.fromEntries(
+          Object.entries(tokenizer.model.vocab).filter(([token]) => !tokens.includes(token)),
+        ),
+      };
+      const contents: Record<string, unknown> = {
+        "tokenizer.json": kept,
+        "tokenizer_config.json": config,
+        ...add,
+      };
+      for (const [name, json] of Object.entries(contents))
+        files.set(name, new TextEncoder().encode(JSON.stringify(json)));
+      for (const name of ["config.json", "model.safetensors"])
+        files.set(name, await readFile(`${fixtures}janus/generate/${name}`));
+      return memoryFolder(files, "janus");
+    };
+  const ROLES = ["<|User|>", "<|Assistant|>"];
+  const old = { "processor_config.json": { sft_format: "deepseek_old" } };
+  const named = { "processor_config.json": { sft_format: "deepseek" } };
+
+  it.each([
+    ["deepseek_old", world(old), undefined, "janus"],
+    ["deepseek, roles as tokens", world(named), undefined, "janus-pro"],
+    ["deepseek, no such tokens", world(named, ROLES), undefined, "janus"],
+    ["no file, roles as tokens", world(), undefined, "janus-pro"],
+    ["deepseek_old, and the caller says another", world(old), "deepseek", "janus-pro"],
+    ["deepseek, and the caller says another", world(named), "deepseek_old", "janus"],
+    ["PyTorch files", asPickle, undefined, "janus-pro"],
+  ] as const)("%s", async (_, open, sftFormat, family) => {
+    await using loaded = await loadFolder(await open(), { device, sftFormat });
+    expect(loaded.vision!.family).toBe(family);
+  });
+
+  it.each([
+    [
+      "pixels that are not normalized",
+      { "preprocessor_config.json": { do_normalize: false } },
+      [],
+      /^preprocessor_config.json: do_normalize is false.*set it to true$/,
+    ],
+    [
+      "no padding token by name",
+      { "tokenizer_config.json": { ...worldTokenizer().config, pad_token: null } },
+      [],
+      /^tokenizer_config.json names no pad_token: it is <｜▁pad▁｜>, token 0$/,
+    ],
+    [
+      "no padding token at all",
+      {},
+      ["<｜▁pad▁｜>"],
+      /^tokenizer.json has no <｜▁pad▁｜>: the model draws with guidance 1 only$/,
+    ],
+  ])("warns of %s", async (_, add, tokens, message) => {
+    const notices: string[] = [];
+    await using loaded = await loadFolder(await world(add, tokens)(), {
+      device,
+      drawing: true,
+      onNotice: (text) => notices.push(text),
+    });
+    expect(notices).toEqual([expect.stringMatching(message)]);
+    expect(loaded.drawing!.padId).toBe(tokens.length > 0 ? null : 0);
+  });
+
+  it("says nothing of files in order", async () => {
+    const notices: string[] = [];
+    const tree = await world({ ...old, "preprocessor_config.json": { do_normalize: true } })();
+    await using loaded = await loadFolder(tree, {
+      device,
+      drawing: true,
+      onNotice: (text) => notices.push(text),
+    });
+    expect([notices, loaded.drawing!.padId]).toEqual([[], 0]);
   });
 });

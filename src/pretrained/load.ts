@@ -12,6 +12,7 @@ import { checkpointConfig, configOf, modelFrom, modelWeights } from "../checkpoi
 import { type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { parseConfig } from "../models/config.ts";
+import type { SftFormat } from "../models/deepseek_vl/processor.ts";
 import { isVisionConfig, parseVisionConfig } from "../models/vision-architectures.ts";
 import type { StorageFormat, StorageRule } from "../nn/storage.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
@@ -41,6 +42,11 @@ export interface LoadFilesOptions {
   readonly storage?: StorageRule;
   /** Whether a model that draws gets what it draws with, which nothing else needs; default false. */
   readonly drawing?: boolean;
+  /**
+   * Template of Janus' prompts, in place of the one that `processor_config.json` names: `deepseek` with the roles of Janus-Pro,
+   * `deepseek_old` with those of Janus' first release, whose old files have the wrong name.
+   */
+  readonly sftFormat?: SftFormat;
   /** Default: its own CPU device, which `dispose` closes. */
   readonly device?: Device;
   readonly signal?: AbortSignal;
@@ -177,14 +183,17 @@ async function assemble(
       const files = await parts.processor!();
       // Pages that load language models do without the towers' code.
       const { visionModelFrom } = await import("../checkpoint/vision-model.ts");
-      const { visionOf } = await import("./load-vision.ts");
+      const { visionNotices, visionOf } = await import("./load-vision.ts");
       const { drawingOf } = await import("./load-drawing.ts");
       const whole = await visionModelFrom(parts.config, weights, device, {
         ...settings,
         eosTokenIds: generationConfig.eosTokenIds,
         drawing: options.drawing ?? false,
       });
-      return { model: whole.language, vision: visionOf(whole, files), drawing: drawingOf(whole), whole };
+      const vision = visionOf(whole, files, tokenizer, options.sftFormat);
+      const { onNotice = () => {} } = options;
+      for (const notice of visionNotices(whole, files)) onNotice(notice);
+      return { model: whole.language, vision, drawing: drawingOf(whole, files, tokenizer, onNotice), whole };
     };
     const { model, vision, drawing, whole } = await open();
     let live = true;

@@ -151,10 +151,10 @@ export async function locateModel(
  * @throws ConfigError, FormatError, ShapeError, HubError, the signal's reason
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const { dtype, storage, drawing, device, ...rest } = options;
+  const { dtype, storage, drawing, sftFormat, device, ...rest } = options;
   const place = await locateModel(name, rest);
   const { signal, onProgress, onNotice } = options;
-  const files = { dtype, storage, drawing, device, signal, onProgress, onNotice };
+  const files = { dtype, storage, drawing, sftFormat, device, signal, onProgress, onNotice };
   return place.gguf === null
     ? loadFolder(place.tree, files, place)
     : loadGguf(place.tree, place.gguf, files, place);

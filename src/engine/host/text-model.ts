@@ -172,7 +172,7 @@ export async function describeModel(
       tools: withTools !== null,
       imageInput: vision && {
         size: vision.model.imageSize,
-        tokens: vision.model.imageTokens(vision.family === "vl" ? [0, 0] : [1, 1]),
+        tokens: vision.model.imageTokens(vision.family === "vl2" ? [1, 1] : [0, 0]),
       },
       fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
       fingerprint: `fp_${await digest(identity)}`,

@@ -47,6 +47,10 @@ export function parseCanvasProcessor(json: unknown, where = "preprocessor_config
   };
 }
 
+/** Templates of prompts. Janus' first release and JanusFlow had the first name for the second until January 2025. */
+export const SFT_FORMATS = ["deepseek", "deepseek_old"] as const;
+export type SftFormat = (typeof SFT_FORMATS)[number];
+
 /** How images stand in the prompts of DeepSeek-VL. */
 export interface ImagePrompt {
   /** Text of the token that stands for an image. */
@@ -64,7 +68,10 @@ export function parseImagePrompt(json: unknown, where = "processor_config.json")
   config.only("processor_class", "VLChatProcessor");
   // What the prompt's code does; released models say nothing else.
   config.only("add_special_token", false);
-  config.only("sft_format", "deepseek");
+  config.oneOf("sft_format", SFT_FORMATS, "deepseek");
+  config.only("image_start_tag", "<begin_of_image>");
+  config.only("image_end_tag", "<end_of_image>");
+  config.only("pad_tag", "<\uFF5C\u2581pad\u2581\uFF5C>");
   config.only("ignore_id", -100);
   const tokens = config.integer("num_image_tokens", 576);
   if (tokens > MOST_TOKENS) config.refuse("num_image_tokens", `at most ${MOST_TOKENS}`);

@@ -117,7 +117,7 @@ export async function folderReader(
       found: vocabSize,
     });
   }
-  return { vision: visionOf(model, await processorFiles(tree)), tokenizer, sequenceLength };
+  return { vision: visionOf(model, await processorFiles(tree), tokenizer), tokenizer, sequenceLength };
 }
 
 /** Makes the model as it is before the first step. @throws ConfigError, FormatError, ShapeError */
