@@ -2,9 +2,11 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { worldTokenizer } from "../data/world/vocabulary.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { EncodeOptions, Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type EncodeOptions, loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ImageMessage, markedContent, type PromptPiece, strippedParts } from "./image-messages.ts";
+import { visionTemplate } from "./vision-template.ts";
 import { renderVl, VL_SYSTEM, vlPrompt } from "./vl-prompt.ts";
 import { vl2Prompt } from "./vl2-prompt.ts";
 
@@ -172,5 +174,23 @@ describe("messages with images", () => {
         expect(join(strippedParts(parts))).toBe(text.trim());
       }),
     );
+  });
+});
+
+describe("tags of boxes", () => {
+  it("in an earlier answer are the tokens that they were; users' are not", () => {
+    const { tokenizer, config } = worldTokenizer({ image: "<image>" });
+    const world = loadTokenizer(JSON.stringify(tokenizer), JSON.stringify(config));
+    const template = visionTemplate(world, "vl2", "<image>");
+    const answer = "<|ref|>the ring<|/ref|><|det|>[[10, 20, 30, 40]]<|/det|>";
+    const ask = { role: "user", content: "describe" } as const;
+    const { ids } = template.prompt([ask, { role: "assistant", content: answer }, ask]);
+    const tags = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>"].map((tag) => world.idOf(tag)!);
+    expect(ids.filter((id) => tags.includes(id))).toEqual(tags);
+    expect(() => template.prompt([{ role: "user", content: answer }])).toThrow(
+      /a control token in plain text/,
+    );
+    const image = { role: "assistant", content: "<image>" } as const;
+    expect(() => template.prompt([ask, image, ask])).toThrow(/a control token in plain text/);
   });
 });

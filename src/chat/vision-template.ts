@@ -11,7 +11,7 @@ import { controlTokens } from "./provenance.ts";
 import { ReplyReader } from "./reply.ts";
 import type { ChatPrompt, ChatTemplate, ReaderOptions, RenderOptions } from "./template.ts";
 import { renderVl, VL_STOP_STRINGS, type VlFamily, vlPieces, vlVoices } from "./vl-prompt.ts";
-import { GROUNDING_TAGS, VL2_STOP_STRINGS, VL2_USER, vl2Pieces } from "./vl2-prompt.ts";
+import { GROUNDING_TAGS, taggedContent, VL2_STOP_STRINGS, VL2_USER, vl2Pieces } from "./vl2-prompt.ts";
 
 /** Whose prompts they are: DeepSeek-VL's, those of the models that draw, or DeepSeek-VL2's. */
 export type VisionFamily = VlFamily | "vl2";
@@ -62,7 +62,13 @@ const families: Readonly<Record<VisionFamily, Family>> = {
     ends: [VL2_USER],
     spoken: GROUNDING_TAGS,
     *pieces(messages, tokenizer, answered) {
-      const pieces = yield* vl2Pieces(messages, tokenizer, sentenceTokens(tokenizer));
+      // Boxes of an earlier answer are read again as they were written.
+      const read = messages.map((message) =>
+        message.role === "assistant"
+          ? { ...message, content: taggedContent(message.content, tokenizer) }
+          : message,
+      );
+      const pieces = yield* vl2Pieces(read, tokenizer, sentenceTokens(tokenizer));
       const last = pieces.at(-1);
       if (!answered || last === undefined || !("ids" in last)) return pieces;
       return [...pieces.slice(0, -1), { ...last, ids: last.ids.slice(0, -1) }];

@@ -5,8 +5,10 @@
 import { finish, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import {
+  type ContentPart,
   checkTurns,
   type ImageMessage,
+  markedContent,
   PieceWriter,
   type PromptPiece,
   strippedParts,
@@ -17,6 +19,19 @@ export const VL2_STOP_STRINGS: readonly string[] = ["User:"];
 
 /** Tags around phrases and boxes in answers. */
 export const GROUNDING_TAGS = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>"] as const;
+
+/** No text of a conversation holds it. */
+const NO_IMAGE = "\u0000";
+
+/**
+ * Content in which the tags of grounding are tokens, as far as the vocabulary has them: what a model wrote, or a trusted
+ * file. They end nothing, and stand for no image.
+ */
+export function taggedContent(content: ImageMessage["content"], tokenizer: Tokenizer): ContentPart[] {
+  const tags = GROUNDING_TAGS.filter((tag) => tokenizer.idOf(tag) !== undefined);
+  const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : content;
+  return parts.flatMap((part) => (part.type === "text" ? markedContent(part.text, NO_IMAGE, tags) : [part]));
+}
 
 export const VL2_USER = "<|User|>";
 export const VL2_ASSISTANT = "<|Assistant|>";
