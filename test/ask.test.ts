@@ -15,7 +15,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
+import { questionsOf, taughtCheckpoint } from "../src/runs/staged/testing-taught.ts";
+import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
+import { drawBoxes } from "../src/vision/draw-boxes.ts";
+import { parseGrounding } from "../src/vision/grounding.ts";
+import { decodeImage } from "../src/vision/image/decode.ts";
 import { encodePng } from "../src/vision/image/png-writer.ts";
 
 const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
@@ -136,6 +141,48 @@ describe("ask --folder", () => {
 });
 
 describe("ground", () => {
+  it("draws the boxes that a model writes, of a phrase and of a description, and tells them", async () => {
+    const [found] = questionsOf("find", 1);
+    const [described] = questionsOf("describe", 1);
+    await using device = await createCpuDevice({ threads: 1 });
+    mkdirSync(path("taught"));
+    for (const [name, bytes] of await taughtCheckpoint("vl2", [found, described], device))
+      writeFileSync(path(`taught/${name}`), bytes);
+    const threads = ["--threads", "1", "--temperature", "0"];
+    for (const { task, question, answer, image } of [found, described]) {
+      const [file, drawn] = [`${task}.png`, `${task}-boxes.png`];
+      writeFileSync(path(file), await encodePng(image!));
+      const phrase = task === "find" ? [question.replaceAll(/<[^>]*>/g, "")] : [];
+      const { code, out, err } = await run("ground", "taught", file, ...phrase, "--out", drawn, ...threads);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+      const { items } = parseGrounding(answer, image!);
+      const boxes = items.map((item) => ({ ...item, label: item.label.trim() }));
+      expect(boxes.length).toBeGreaterThan(task === "find" ? 0 : 1);
+      expect(JSON.parse(out)).toMatchObject({
+        ...{ image: file, width: 64, height: 64, phrase: phrase[0] ?? null, boxes, out: drawn },
+        stopReason: "stop",
+      });
+      const { rgb } = await decodeImage(readFileSync(path(drawn)));
+      expect(Buffer.compare(rgb, drawBoxes(image!, boxes).rgb)).toBe(0);
+      expect(Buffer.compare(rgb, image!.rgb)).not.toBe(0);
+    }
+    const again = [
+      "ground",
+      "taught",
+      "find.png",
+      found.question.replaceAll(/<[^>]*>/g, ""),
+      "--out",
+      "find-boxes.png",
+    ];
+    const kept = await run(...again, ...threads);
+    expect(kept).toMatchObject({ code: 1, out: "", err: expect.stringContaining("--force") });
+    expect(await run(...again, "--force", ...threads)).toMatchObject({ code: 0, err: "" });
+    // A picture that it did not draw stays.
+    const foreign = await run("ground", "taught", "find.png", "--out", "describe.png", "--force", ...threads);
+    expect(foreign).toMatchObject({ code: 1, out: "" });
+    expect(Buffer.compare(readFileSync(path("describe.png")), await encodePng(described.image!))).toBe(0);
+  });
+
   it("writes JSON, and no picture where the answer has no boxes", async () => {
     const { code, out, err } = await run(
       "ground",

@@ -44,7 +44,20 @@ export function usageBody(usages: readonly ChoiceUsage[], choicesPerPrompt: numb
 }
 
 /** A phrase with its boxes, as clients get them: corners in pixels, and in thousandths of the image's sides. */
-export const phraseBody = ({ label, image, boxes }: GroundedPhrase) => ({
+export interface PhraseBody {
+  readonly label: string;
+  readonly image: number;
+  readonly boxes: {
+    readonly x1: number;
+    readonly y1: number;
+    readonly x2: number;
+    readonly y2: number;
+    readonly numbers: readonly number[];
+    readonly flags?: readonly string[];
+  }[];
+}
+
+export const phraseBody = ({ label, image, boxes }: GroundedPhrase): PhraseBody => ({
   label,
   image,
   boxes: boxes.map(({ box: [x1, y1, x2, y2], numbers, flags }) => ({

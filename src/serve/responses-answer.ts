@@ -10,7 +10,7 @@ import type {
   ToolCallPart,
 } from "../engine/host/protocol.ts";
 import { freshId } from "../text/ids.ts";
-import type { AnswerHead } from "./answers.ts";
+import { type AnswerHead, type PhraseBody, phraseBody } from "./answers.ts";
 import { apiError, type ErrorShape } from "./errors.ts";
 import { carryReasoning } from "./responses-items.ts";
 import type {
@@ -30,6 +30,8 @@ export interface ResponseShape {
   readonly logprobs: boolean;
   /** Whether reasoning also comes in the form that clients send back unread. */
   readonly carriesReasoning: boolean;
+  /** Whether boxes are told as numbers too. */
+  readonly grounding: boolean;
   /** Functions of namespaces, by the name that the model knows. */
   readonly namespaced: ReadonlyMap<string, { readonly namespace: string; readonly name: string }>;
 }
@@ -48,6 +50,7 @@ interface Growing {
   /** Text, reasoning or arguments. */
   text: string;
   readonly logprobs: Logprob[];
+  readonly phrases: PhraseBody[];
 }
 
 const scored = ({ token, bytes, logprob }: TokenProbability) => ({ token, bytes: [...bytes], logprob });
@@ -114,7 +117,7 @@ export class ResponseWriter {
     ];
   }
 
-  push({ content, reasoning, toolCalls = [], logprobs = [] }: Delta): ResponseEvent[] {
+  push({ content, reasoning, toolCalls = [], logprobs = [], grounding = [] }: Delta): ResponseEvent[] {
     const events: ResponseEvent[] = [];
     if (this.#shape.logprobs) this.#pending.push(...logprobs.map(logprobOf));
     // The rest of a call comes before a text, and a text before the next call.
@@ -122,7 +125,7 @@ export class ResponseWriter {
     const rest = next < 0 ? toolCalls : toolCalls.slice(0, next);
     for (const part of rest) this.#call(part, events);
     if (reasoning !== undefined) this.#text("reasoning", reasoning, events);
-    if (content !== undefined) this.#text("message", content, events);
+    if (content !== undefined) this.#text("message", content, events, grounding.map(phraseBody));
     for (const part of toolCalls.slice(rest.length)) this.#call(part, events);
     return events;
   }
@@ -163,7 +166,10 @@ export class ResponseWriter {
 
   #open(kind: Kind, events: ResponseEvent[], { id: callId = "", name = "" } = {}): Growing {
     this.#close("completed", events);
-    const growing: Growing = { kind, id: freshId(PREFIX[kind]), callId, name, text: "", logprobs: [] };
+    const growing: Growing = {
+      ...{ kind, id: freshId(PREFIX[kind]), callId, name },
+      ...{ text: "", logprobs: [], phrases: [] },
+    };
     this.#growing = growing;
     if (kind !== "message") this.#pending = [];
     const place = this.#place(growing.id);
@@ -199,8 +205,9 @@ export class ResponseWriter {
     return growing;
   }
 
-  #part({ text, logprobs }: Growing): OutputText {
-    return { type: "output_text", text, annotations: [], logprobs: [...logprobs] };
+  #part({ text, logprobs, phrases }: Growing): OutputText {
+    const grounding = this.#shape.grounding && { grounding: [...phrases] };
+    return { type: "output_text", text, annotations: [], logprobs: [...logprobs], ...grounding };
   }
 
   #item(growing: Growing, status: ItemStatus): OutputItem {
@@ -232,14 +239,25 @@ export class ResponseWriter {
     return this.#shape.namespaced.get(name) ?? { name };
   }
 
-  #text(kind: "message" | "reasoning", delta: string, events: ResponseEvent[]): void {
+  #text(
+    kind: "message" | "reasoning",
+    delta: string,
+    events: ResponseEvent[],
+    grounding: readonly PhraseBody[] = [],
+  ): void {
     const growing = this.#growing?.kind === kind ? this.#growing : this.#open(kind, events);
     growing.text += delta;
     const place = this.#place(growing.id);
     if (kind === "message") {
       const logprobs = this.#pending.splice(0);
       growing.logprobs.push(...logprobs);
-      events.push({ type: "response.output_text.delta", ...place, content_index: 0, delta, logprobs });
+      growing.phrases.push(...grounding);
+      const told = grounding.length > 0 && { grounding: [...grounding] };
+      events.push({
+        type: "response.output_text.delta",
+        ...place,
+        ...{ content_index: 0, delta, logprobs, ...told },
+      });
     } else if (this.#summarizes) {
       events.push({ type: "response.reasoning_summary_text.delta", ...place, summary_index: 0, delta });
     } else {

@@ -143,6 +143,7 @@ export const responsesSchema = z.object({
   ...generation,
   thinking: chatFields.thinking,
   chat_template_kwargs: chatFields.chat_template_kwargs,
+  grounding: chatFields.grounding,
   input: z.union([z.string(), z.array(inputItem)]),
   instructions: z.string().nullish(),
   max_output_tokens: z.int().min(1).nullish(),

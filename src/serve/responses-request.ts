@@ -45,7 +45,6 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   guided_grammar: { why: `${OF_CHAT} use 'text.format'` },
   structured_outputs: { why: `${OF_CHAT} use 'text.format'` },
   json_schema: { why: `${OF_CHAT} use 'text.format'` },
-  grounding: { why: `${OF_CHAT} here boxes are part of the text`, neutral: [false] },
   grammar: { why: `${OF_CHAT} use 'text.format'`, neutral: [""] },
   response_format: { why: `${OF_CHAT} use 'text.format'` },
   reasoning_effort: { why: `${OF_CHAT} use 'reasoning.effort'` },
@@ -188,6 +187,7 @@ export function parseResponses(json: unknown): ParsedResponses {
       format,
       continueFinal: false,
       addGenerationPrompt: true,
+      grounding: body.grounding ?? false,
       ...templateChoice(body, body.reasoning?.effort),
     },
     shape: {
@@ -195,6 +195,7 @@ export function parseResponses(json: unknown): ParsedResponses {
       logprobs,
       namespaced,
       carriesReasoning: include.includes("reasoning.encrypted_content"),
+      grounding: body.grounding ?? false,
     },
   };
 }

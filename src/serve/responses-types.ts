@@ -1,4 +1,5 @@
 /** What POST /v1/responses answers with, as far as this server does: OpenAI's objects and events by their names. */
+import type { PhraseBody } from "./answers.ts";
 
 export type ItemStatus = "in_progress" | "completed" | "incomplete";
 
@@ -17,6 +18,8 @@ export interface OutputText {
   readonly text: string;
   readonly annotations: never[];
   readonly logprobs: Logprob[];
+  /** Phrases of the text with their boxes; an extension, only where it was asked for. */
+  readonly grounding?: PhraseBody[];
 }
 
 export interface ReasoningText {
@@ -180,6 +183,8 @@ export type ResponseEvent =
       readonly type: "response.output_text.delta";
       readonly delta: string;
       readonly logprobs: Logprob[];
+      /** Phrases whose boxes are complete with this text. */
+      readonly grounding?: PhraseBody[];
     } & OfPart)
   | ({
       readonly type: "response.output_text.done";
