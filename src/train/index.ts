@@ -50,3 +50,4 @@ export {
   type TrainerState,
   type TrainOptions,
 } from "./trainer.ts";
+export { WeightAverage } from "./weight-average.ts";

@@ -8,6 +8,7 @@ export interface TrainingMemory {
   readonly weights: number;
   /** Of what is trained and not frozen. */
   readonly gradients: number;
+  /** With averages of weights, where they are kept. */
   readonly moments: number;
   /** Activations, and what passes for a moment between them. */
   readonly activations: number;
@@ -17,13 +18,14 @@ export interface TrainingMemory {
 export function trainingMemory({
   model,
   optimizer,
-}: Pick<Trainer<Trainable, never>, "model" | "optimizer">): TrainingMemory {
+  average,
+}: Pick<Trainer<Trainable, never>, "model" | "optimizer" | "average">): TrainingMemory {
   const weights = model.parameters.bytes;
   let gradients = 0;
   for (const { trained, frozen, shape } of model.parameters.groups()) {
     if (trained && !frozen) gradients += 4 * shape.reduce((a, b) => a * b, 1);
   }
-  const moments = optimizer.bytes;
+  const moments = optimizer.bytes + (average?.bytes ?? 0);
   const { peakBytes } = model.device.backend.memory();
   const activations = Math.max(0, peakBytes - weights - gradients - moments);
   return { peak: peakBytes, weights, gradients, moments, activations };

@@ -156,6 +156,11 @@ export class AdamW implements Disposable {
     this.#parameters.freeze((group) => rates(group) === 0);
   }
 
+  /** What is trained. */
+  get groups(): readonly ParameterGroup[] {
+    return this.#slots.map(({ group }) => group);
+  }
+
   /** Whether anything trained took part in the last backward pass. */
   get hasGradients(): boolean {
     return this.#slots.some(({ group }) => group.tensor.grad !== null);

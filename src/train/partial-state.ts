@@ -52,7 +52,7 @@ export async function savePartial<M extends Trainable, B extends Batch>(
     Array.from(named, ({ name, tensor }) => tensorEntry(name, tensor));
   try {
     await writeSafetensors(await sink.file("weights.safetensors"), entries(weights), {});
-    await writeSafetensors(await sink.file("optimizer.safetensors"), entries(trainer.optimizer.state()), {});
+    await writeSafetensors(await sink.file("optimizer.safetensors"), entries(trainer.tensors()), {});
     await writeWhole(await sink.file("trainer.json"), `${JSON.stringify(state, null, 2)}\n`);
     await sink.commit();
   } catch (error) {

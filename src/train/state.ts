@@ -54,7 +54,7 @@ export async function saveTraining<M extends Trainable, B extends Batch>(
 ): Promise<void> {
   const state: SavedState = { format: FORMAT, ...trainer.state() };
   try {
-    const moments = Array.from(trainer.optimizer.state(), ({ name, tensor }) => tensorEntry(name, tensor));
+    const moments = Array.from(trainer.tensors(), ({ name, tensor }) => tensorEntry(name, tensor));
     await writeSafetensors(await sink.file("optimizer.safetensors"), moments, {});
   } catch (error) {
     await sink.abort();
@@ -93,6 +93,6 @@ export async function loadTraining<M extends Trainable, B extends Batch>(
   } finally {
     await checkpoint.close();
   }
-  await readTensors(tree, "moments", trainer.optimizer.state());
+  await readTensors(tree, "moments", trainer.tensors());
   trainer.restore(state);
 }

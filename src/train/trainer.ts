@@ -35,6 +35,7 @@ import {
   piecewiseAt,
   WEIGHT,
 } from "./schedule.ts";
+import { WeightAverage } from "./weight-average.ts";
 
 export interface TrainOptions extends TrainedParts {
   /**
@@ -51,22 +52,25 @@ export interface TrainOptions extends TrainedParts {
   readonly balanceAlpha?: number;
   /** Step gamma of the router bias; V3: 1e-3, 0 for the last 3 % of the run. */
   readonly biasGamma?: Piecewise;
+  /** Part of the moving average of the trained weights that a step leaves (JanusFlow: 0.99); absent: there is none. */
+  readonly averageDecay?: number;
 }
 
 /** The settings that `Trainer` takes besides its optimizer's. @throws ConfigError */
 export function checkTrainOptions(place: Place, options: object): void {
   const fields = options as Record<string, unknown>;
-  const weights = ["mtpWeight", "balanceAlpha", "biasGamma"];
+  const weights = ["mtpWeight", "balanceAlpha", "biasGamma", "averageDecay"];
   checkKeys(place, fields, ["steps", "batch", "learningRate", "optimizer", "trained", "rates", ...weights]);
   checkTrainedParts(place, fields);
   if (fields.steps !== null) checkSteps(place, "steps", fields.steps);
   checkBatch(place, "batch", fields.batch);
   checkLearningRate(place, "learningRate", fields.learningRate);
-  const { optimizer, mtpWeight, balanceAlpha, biasGamma, learningRate } = fields;
+  const { optimizer, mtpWeight, balanceAlpha, biasGamma, averageDecay, learningRate } = fields;
   if (optimizer !== undefined) checkAdamW(place, "optimizer", optimizer);
   if (mtpWeight !== undefined) checkPiecewise(place, "mtpWeight", mtpWeight);
   if (balanceAlpha !== undefined) checkNumber(place, "balanceAlpha", balanceAlpha, WEIGHT);
   if (biasGamma !== undefined) checkPiecewise(place, "biasGamma", biasGamma, FRACTION);
+  if (averageDecay !== undefined) checkNumber(place, "averageDecay", averageDecay, FRACTION);
   const decay = (optimizer as AdamWOptions | undefined)?.weightDecay ?? 0;
   const { peak } = learningRate as LearningRateSchedule;
   if (peak * decay >= 1) {
@@ -163,6 +167,7 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
   tokens = 0;
   #batches: BatchSource<B>;
   #options: TrainOptions;
+  #average: WeightAverage | null = null;
   #stageStart = 0;
 
   /**
@@ -175,6 +180,7 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
     this.model = model;
     this.#options = options;
     this.optimizer = new AdamW(model.parameters, options.optimizer, groupRates(model, options, place));
+    this.#followAverage(options);
     this.#batches = batches;
     // The types leave it out for language models only.
     this.objective = objective ?? (tokenObjective as unknown as Objective<M, B>);
@@ -182,7 +188,7 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
 
   /**
    * Begins another stage after this step: its schedules start anew, `steps` are its own. Weights that stay trained keep
-   * their moments, unless `optimizer` differs; those trained anew begin with fresh ones. @throws ConfigError
+   * their moments, unless `optimizer` differs, and their averages; those trained anew begin with fresh ones. @throws ConfigError
    */
   enter(
     options: TrainOptions,
@@ -192,10 +198,33 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
     const place = { where: "Trainer.enter" };
     checkTrainOptions(place, options);
     this.optimizer.train(groupRates(this.model, options, place), options.optimizer);
+    this.#followAverage(options);
     this.#options = options;
     this.#batches = batches;
     this.objective = objective;
     this.#stageStart = this.step;
+  }
+
+  #followAverage({ averageDecay }: TrainOptions): void {
+    if (averageDecay === undefined) {
+      this.#average?.[Symbol.dispose]();
+      this.#average = null;
+      return;
+    }
+    const { groups } = this.optimizer;
+    if (this.#average === null) this.#average = new WeightAverage(groups, averageDecay);
+    else this.#average.follow(groups, averageDecay);
+  }
+
+  /** The moving average of the trained weights; null without `averageDecay`. */
+  get average(): WeightAverage | null {
+    return this.#average;
+  }
+
+  /** What is saved of a step besides weights and `state`, by name: moments, and averages where there are. */
+  *tensors(): Iterable<{ name: string; tensor: Tensor }> {
+    yield* this.optimizer.state();
+    if (this.#average !== null) yield* this.#average.state();
   }
 
   get options(): TrainOptions {
@@ -290,6 +319,7 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
       const squared = norm;
       device.tidy(() => {
         optimizer.step(weights.learningRate, squared);
+        this.#average?.update();
         for (const { layer, bias } of passes[0].losses.expertCounts ?? []) {
           if (!bias || weights.biasGamma === 0 || !changed.has(bias)) continue;
           const { counts } = experts.find((each) => each.layer === layer)!;
@@ -364,5 +394,6 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
 
   [Symbol.dispose](): void {
     this.optimizer[Symbol.dispose]();
+    this.#average?.[Symbol.dispose]();
   }
 }

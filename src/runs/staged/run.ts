@@ -212,7 +212,7 @@ export class StagedRun implements AsyncDisposable {
       }
       if (state.stage !== this.#stage) this.#enter(state.stage, {});
       await readTensors(tree, "weights", this.#changing);
-      await readTensors(tree, "moments", this.trainer.optimizer.state());
+      await readTensors(tree, "moments", this.trainer.tensors());
       this.trainer.restore(state);
       await this.trainer.checkWeights();
     }, onNotice);
