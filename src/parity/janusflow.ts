@@ -8,11 +8,11 @@ import { readUvitDecoder, readUvitEncoder } from "../models/janusflow/config.ts"
 import { type FlowPrompt, flowOf, flowVelocity } from "../models/janusflow/velocity.ts";
 import type { VisionLanguageModel } from "../models/vision-language.ts";
 import { cosineSimilarity } from "../tensor/ops/cosine.ts";
-import { meanSquaredError, squaredErrors } from "../tensor/ops/mean-error.ts";
+import { squaredErrors } from "../tensor/ops/mean-error.ts";
 import { timeSinusoids } from "../tensor/ops/noise.ts";
-import { weightedSum } from "../tensor/ops/reduce.ts";
 import { differentiate } from "../tensor/tape.ts";
 import { disposeAll, type Tensor } from "../tensor/tensor.ts";
+import { type FlowBatch, flowObjective } from "../train/objectives/flow.ts";
 import { UvitDecoder, UvitEncoder } from "../vision/uvit.ts";
 import { sampleLatents, splitMoments } from "../vision/vae.ts";
 import { Captured } from "./comparison.ts";
@@ -204,7 +204,7 @@ export async function compareSampling(run: VisionCase): Promise<void> {
 }
 
 /** The rectified flow's inputs for data, noise and times: between them, and from noise to data. */
-async function flowInputs(run: VisionCase) {
+async function flowInputs(run: VisionCase, prompts: readonly FlowPrompt[]) {
   const [x, z0] = [await run.inputs.values("x"), await run.inputs.values("z0")];
   const times = Array.from(await run.inputs.values("t"));
   const [count, channels, height, width] = run.inputs.shape("x");
@@ -219,7 +219,12 @@ async function flowInputs(run: VisionCase) {
   const shape = [count, height, width, channels];
   const tensor = (values: Float32Array) =>
     run.device.tensor(channelsLast(values, channels, height * width), shape);
-  return { times, latents: tensor(between), target: tensor(target) };
+  const last = (values: ArrayLike<number>) => channelsLast(values, channels, height * width);
+  const batch: FlowBatch = {
+    ...{ batch: count, length: 1, prompts, latentShape: [height, width, channels], times },
+    ...{ latents: last(x), noise: last(z0) },
+  };
+  return { times, latents: tensor(between), target: tensor(target), batch };
 }
 
 /** The loss of the flow and every gradient. */
@@ -227,17 +232,19 @@ export async function compareFlowLoss(run: VisionCase): Promise<void> {
   const { device } = run;
   using model = await loadVisionModel(run.tree, device);
   const prompts = await promptsOf(run);
-  const { times, latents, target } = await flowInputs(run);
-  const result = differentiate(device, () => {
+  const { times, latents, target, batch } = await flowInputs(run, prompts);
+  const result = device.inference(() => {
     const { velocity } = flowVelocity(model, latents, times, prompts);
-    return { loss: meanSquaredError(velocity, target), velocity, each: squaredErrors(velocity, target) };
+    return { velocity, each: squaredErrors(velocity, target) };
   });
-  await run.compare("loss", result.loss);
+  const trained = { device, vision: model, alignment: null, parameters: model.parameters };
+  const losses = differentiate(device, () => flowObjective(trained, batch, {}));
+  await run.compare("loss", losses.loss);
   await run.compare("loss_per_image", result.each);
   await compareImages(run, "velocity", result.velocity);
   await compareAllGradients(run, [model.parameters], "grad.");
   model.parameters.clearGradients();
-  disposeAll([result, latents, target]);
+  disposeAll([result, losses, latents, target]);
 }
 
 /** The losses of flow and representation alignment, with the gradients of their sum and of the second alone. */
@@ -261,26 +268,34 @@ export async function compareAlignment(run: VisionCase): Promise<void> {
   );
   using _ = head.parameters;
   const prompts = await promptsOf(run);
-  const { times, latents, target } = await flowInputs(run);
+  const { times, latents, target, batch } = await flowInputs(run, prompts);
   const forward = () => {
     const options = { afterBlock: settings.after_block };
     const { velocity, inner } = flowVelocity(model, latents, times, prompts, options);
     const projected = head.forward(inner!);
-    const flow = meanSquaredError(velocity, target);
-    return { velocity, inner: inner!, projected, flow, alignment: alignmentLoss(projected, features) };
+    return { velocity, inner: inner!, projected, alignment: alignmentLoss(projected, features) };
   };
-  const result = differentiate(device, () => {
-    const parts = forward();
-    return { ...parts, loss: weightedSum([parts.flow, parts.alignment], [1, settings.coefficient]) };
-  });
-  const { velocity, inner, projected, flow, alignment, loss } = result;
+  const result = device.inference(forward);
+  const { velocity, inner, projected } = result;
+  using pixels = await imagesOf(run, "pixel_values");
+  const lastPixels = Float32Array.from(await pixels.data());
+  const losses = differentiate(device, () =>
+    flowObjective(
+      {
+        ...{ device, vision: model, parameters: model.parameters },
+        alignment: { head, afterBlock: settings.after_block, weight: settings.coefficient },
+      },
+      { ...batch, pixels: lastPixels },
+      {},
+    ),
+  );
   await run.compare("features", features);
   await run.compare("hidden_after_block", inner);
   await run.compare("projected", projected);
   await compareImages(run, "velocity", velocity);
-  await run.compare("loss_rf", flow);
-  await run.compare("loss_repa", alignment);
-  await run.compare("loss", loss);
+  await run.compare("loss_rf", losses.crossEntropy!);
+  await run.compare("loss_repa", losses.terms!.alignment);
+  await run.compare("loss", losses.loss);
   const { cosine, each } = device.inference(() => ({
     cosine: cosineSimilarity(projected, features),
     each: squaredErrors(velocity, target),
@@ -297,7 +312,7 @@ export async function compareAlignment(run: VisionCase): Promise<void> {
   const parts = [model.parameters, head.parameters];
   await compareAllGradients(run, parts, "grad.");
   for (const each of parts) each.clearGradients();
-  disposeAll([result, cosine, each]);
+  disposeAll([result, losses, cosine, each]);
   disposeAll(differentiate(device, () => forward().alignment));
   await compareAllGradients(run, parts, "grad_repa.");
   for (const each of parts) each.clearGradients();

@@ -12,6 +12,21 @@ export {
   tokenizerObjective,
 } from "./objectives/autoencoder.ts";
 export {
+  type CodeBatch,
+  codeObjective,
+  type TrainableCodeModel,
+  trainedPrompt,
+} from "./objectives/codes.ts";
+export {
+  type Alignment,
+  drawTime,
+  type FlowBatch,
+  flowObjective,
+  TIME_DISTRIBUTIONS,
+  type TimeDistribution,
+  type TrainableFlowModel,
+} from "./objectives/flow.ts";
+export {
   type ImageBatch,
   imageObjective,
   type SeenImages,
@@ -50,4 +65,10 @@ export {
   type TrainerState,
   type TrainOptions,
 } from "./trainer.ts";
+export {
+  type AlignmentSettings,
+  type UnifiedBatch,
+  UnifiedModel,
+  unifiedObjective,
+} from "./unified-model.ts";
 export { WeightAverage } from "./weight-average.ts";

@@ -18,6 +18,7 @@ import { VaeModel } from "../../vision/vae.ts";
 import { VqTokenizer } from "../../vision/vq.ts";
 import { Trainer } from "../trainer.ts";
 import { autoencoderObjective, featureLoss, normalDivergence, tokenizerObjective } from "./autoencoder.ts";
+import { channelsLast, recordedTensors } from "./testing.ts";
 
 const device = createReferenceDevice();
 const cpu = await createCpuDevice({ threads: 1 });
@@ -43,37 +44,6 @@ const pairs = (a: ArrayLike<number>, b: ArrayLike<number>, each: (x: number, y: 
   mean(Array.from(a, (x, i) => each(x, b[i])));
 const squares = (a: ArrayLike<number>, b: ArrayLike<number>) => pairs(a, b, (x, y) => (x - y) ** 2);
 
-/** `[.., height, width]` channels first as channels last. */
-function channelsLast(values: ArrayLike<number>, [B, C, H, W]: readonly number[]): Float32Array {
-  return Float32Array.from({ length: B * C * H * W }, (_, i) => {
-    const [c, at] = [i % C, Math.floor(i / C)];
-    return values[(Math.floor(at / (H * W)) * C + c) * H * W + (at % (H * W))];
-  });
-}
-
-async function tensorsOf(folder: string, file: string, names: readonly string[]) {
-  const tree = nodeFolder(folder);
-  const renamed = { ...tree, name: folder, list: async () => ["model.safetensors"] };
-  const checkpoint = await openCheckpoint({
-    ...renamed,
-    has: async (path) => path === "model.safetensors",
-    open: () => tree.open(file),
-    readText: (path) => tree.readText(path),
-  });
-  try {
-    const source = modelWeights(checkpoint);
-    const found: { values: Float32Array; shape: readonly number[] }[] = [];
-    for (const name of names) {
-      const pieces: number[] = [];
-      for await (const { values } of source.readF32(name)) pieces.push(...values);
-      found.push({ values: Float32Array.from(pieces), shape: source.shape(name) });
-    }
-    return found;
-  } finally {
-    await checkpoint.close();
-  }
-}
-
 async function recordedTokenizer() {
   const folder = "test/fixtures/janus/vq";
   const tree = nodeFolder(folder);
@@ -87,8 +57,8 @@ async function recordedTokenizer() {
   const checkpoint = await openCheckpoint(tree);
   await tokenizer.parameters.load(modelWeights(checkpoint));
   await checkpoint.close();
-  const [image] = await tensorsOf(folder, "inputs.safetensors", ["image"]);
-  const recorded = await tensorsOf(folder, "expected.safetensors", [
+  const [image] = await recordedTensors("janus/vq", "inputs.safetensors", ["image"]);
+  const recorded = await recordedTensors("janus/vq", "expected.safetensors", [
     "decoded",
     "latent_normalised",
     "quanti\u0073ed",
@@ -102,8 +72,8 @@ describe("tokenizerObjective", () => {
     using _ = tokenizer;
     const [decoded, latents, quantized] = recorded;
     const [batch, , height, width] = image.shape;
-    const pixels = channelsLast(image.values, image.shape);
-    const codes = channelsLast(quantized.values, quantized.shape);
+    const pixels = channelsLast(image);
+    const codes = channelsLast(quantized);
     const losses = differentiate(cpu, () =>
       tokenizerObjective({ commitment: 0.5 })(tokenizer, { batch, length: 1, height, width, pixels }, {}),
     );
