@@ -6,6 +6,9 @@ import { type NamedShape, RenamedSource, type Renaming } from "../nn/renamed-sou
 import type { WeightSource } from "../nn/weight-source.ts";
 import { FormatError } from "../tensor/errors.ts";
 
+/** What files of its weights are called where they are offered, in the order they are looked for. */
+export const vaeFiles: readonly string[] = ["diffusion_pytorch_model.safetensors", "sdxl_vae.safetensors"];
+
 /** Where files of pipelines keep it, and alone. */
 const PREFIXES = ["", "first_stage_model.", "vae."];
 

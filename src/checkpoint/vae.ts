@@ -11,10 +11,7 @@ import type { FileTree } from "./byte-source.ts";
 import { openCheckpoint } from "./folder.ts";
 import { modelWeights } from "./model.ts";
 import { f32Entry, type SafetensorsEntry } from "./safetensors-writer.ts";
-import { withVaeNames } from "./vae-names.ts";
-
-/** What the weights are called where they are offered, in the order they are looked for. */
-const FILES = ["diffusion_pytorch_model.safetensors", "sdxl_vae.safetensors"];
+import { vaeFiles, withVaeNames } from "./vae-names.ts";
 
 /** A folder whose `model.safetensors` is a file of another name. */
 function named(tree: FileTree, file: string): FileTree {
@@ -26,6 +23,35 @@ function named(tree: FileTree, file: string): FileTree {
     open: (path) => tree.open(actual(path)),
     readText: (path) => tree.readText(actual(path)),
   };
+}
+
+/** One weights file as a folder: an autoencoder of a pipeline, or one that lies among other files. */
+export function vaeOfFile(tree: FileTree, file: string): FileTree {
+  const alone = named(tree, file);
+  // A configuration beside it may be of something else.
+  const ours = async (path: string) => {
+    if (path !== "config.json" || !(await tree.has(path))) return await alone.has(path);
+    return /"_class_name"\s*:\s*"AutoencoderKL"/.test(await tree.readText(path));
+  };
+  return { ...alone, name: `${tree.name}/${file}`, has: ours };
+}
+
+/** The autoencoder that lies beside a model, in its folder `vae`; null if there is none. */
+export async function vaeBeside(tree: FileTree): Promise<FileTree | null> {
+  const inner = (path: string) => `vae/${path}`;
+  const beside: FileTree = {
+    name: `${tree.name}/vae`,
+    list: async () => {
+      const present = [...vaeFiles, "model.safetensors", "config.json"];
+      const found = await Promise.all(present.map((path) => tree.has(inner(path))));
+      return present.filter((_, i) => found[i]);
+    },
+    has: (path) => tree.has(inner(path)),
+    open: (path) => tree.open(inner(path)),
+    readText: (path) => tree.readText(inner(path)),
+  };
+  const files = await beside.list();
+  return files.some((path) => path.endsWith(".safetensors")) ? beside : null;
 }
 
 /** Makes an autoencoder and fills it from a source with either set of names. @throws FormatError, ShapeError */
@@ -52,7 +78,7 @@ export async function vaeFrom(config: VaeConfig, source: WeightSource, device: D
  */
 export async function loadVae(tree: FileTree, device: Device): Promise<VaeModel> {
   let folder = tree;
-  for (const file of FILES) {
+  for (const file of vaeFiles) {
     if (!(await tree.has(file))) continue;
     folder = named(tree, file);
     break;

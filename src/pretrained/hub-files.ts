@@ -5,6 +5,7 @@
  */
 import { shardsOf, type WeightFormat, type WeightLayout, weightLayouts } from "../checkpoint/folder.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
+import { vaeFiles } from "../checkpoint/vae-names.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 
 const SMALL =
@@ -71,6 +72,10 @@ export function neededFiles(where: string, paths: readonly string[], file?: stri
     if (paths.includes(single)) return { kind: format, small, weights: [single], index: null };
     if (paths.includes(index)) return { kind: format, small, weights: [], index };
   }
+  // A repository of an autoencoder, as JanusFlow draws with: files of diffusers.
+  const autoencoder = vaeFiles.find((path) => paths.includes(path));
+  if (autoencoder !== undefined && small.includes("config.json"))
+    return { kind: "safetensors", small, weights: [autoencoder], index: null };
   if (ggufs.length === 1) return { kind: "gguf", small: [], weights: ggufs[0], index: null };
   if (ggufs.length > 1) {
     throw new ConfigError("the repository holds several GGUF files", {
