@@ -15,5 +15,11 @@ export {
   loadGguf,
   type ModelOrigin,
 } from "./load.ts";
-export type { LoadedDrawing } from "./load-drawing.ts";
+export {
+  autoencoderOf,
+  type LoadedDrawing,
+  type LoadedVae,
+  SDXL_VAE,
+  type VaeSource,
+} from "./load-drawing.ts";
 export type { LoadedVision } from "./load-vision.ts";

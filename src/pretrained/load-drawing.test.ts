@@ -10,6 +10,7 @@ import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { isQuantized } from "../tensor/quantized.ts";
 import type { Device } from "../tensor/tensor.ts";
 import { loadFolder } from "./load.ts";
+import { autoencoderOf } from "./load-drawing.ts";
 
 const fixtures = new URL("../../test/fixtures/", import.meta.url).pathname;
 
@@ -83,6 +84,63 @@ describe.each(folders)("%s", (_, kind, open) => {
     expect(seeing.drawing).toBeNull();
     expect(floats.drawing).toBeNull();
     expect(all.drawing!.model.parameters.bytes).toBe(loaded.drawing!.model.parameters.bytes);
+  });
+});
+
+describe("the autoencoder of a folder", () => {
+  const flow = async (...vae: readonly string[]) => {
+    const files = new Map<string, Uint8Array>();
+    for (const name of ["config.json", "model.safetensors"])
+      files.set(name, await readFile(`${fixtures}janusflow/sample/${name}`));
+    for (const name of vae) files.set(`vae/${name}`, await readFile(`${fixtures}janusflow/vae/${name}`));
+    return memoryFolder(files, "flow");
+  };
+
+  it("is that of `vae` beside the model", async () => {
+    const { buffers } = device.backend.memory();
+    const loaded = await loadFolder(await flow("config.json", "model.safetensors"), {
+      device,
+      drawing: true,
+    });
+    expect(loaded.drawing!.vae!.name).toBe("flow/vae");
+    expect(autoencoderOf(loaded.drawing!).config.scalingFactor).toBe(0.13025);
+    await loaded.dispose();
+    expect(device.backend.memory().buffers).toBe(buffers);
+  });
+
+  it("is not needed to see, and drawing says how to get it", async () => {
+    await using loaded = await loadFolder(await flow(), { device, drawing: true });
+    expect(loaded.vision!.model.generation).not.toBeNull();
+    expect(() => autoencoderOf(loaded.drawing!)).toThrow(
+      /which is not here.*Run `deepseek-ts download stabilityai\/sdxl-vae` once/,
+    );
+  });
+
+  it("is one that is named, before what lies there", async () => {
+    const vae = nodeFolder(`${fixtures}janusflow/vae-original-names`);
+    await using loaded = await loadFolder(await flow("config.json", "model.safetensors"), {
+      ...{ device, drawing: true, vae },
+    });
+    expect(loaded.drawing!.vae!.name).toBe(vae.name);
+    await using found = await loadFolder(await flow(), { device, drawing: true, vae: async () => vae });
+    expect(found.drawing!.vae!.name).toBe(vae.name);
+  });
+
+  it("is refused for Janus where it is named, and leaves nothing", async () => {
+    const tree = nodeFolder(`${fixtures}janus/generate`);
+    const vae = nodeFolder(`${fixtures}janusflow/vae`);
+    const { buffers } = device.backend.memory();
+    const refused = loadFolder(tree, { device, drawing: true, vae });
+    await expect(refused).rejects.toThrow(/only JanusFlow draws with an autoencoder/);
+    const damaged = loadFolder(await flow("config.json", "config.json"), {
+      device,
+      drawing: true,
+      vae: tree,
+    });
+    await expect(damaged).rejects.toThrow(/the file holds no autoencoder|config.json/);
+    expect(device.backend.memory().buffers).toBe(buffers);
+    await using found = await loadFolder(tree, { device, drawing: true, vae: async () => vae });
+    expect(found.drawing!.vae).toBeNull();
   });
 });
 

@@ -22,7 +22,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
 import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
-import type { LoadedDrawing } from "./load-drawing.ts";
+import type { LoadedDrawing, VaeSource } from "./load-drawing.ts";
 import type { LoadedVision, ProcessorFiles } from "./load-vision.ts";
 
 /** Storage of the matrices; `auto` keeps what the files hold. */
@@ -42,6 +42,11 @@ export interface LoadFilesOptions {
   readonly storage?: StorageRule;
   /** Whether a model that draws gets what it draws with, which nothing else needs; default false. */
   readonly drawing?: boolean;
+  /**
+   * With `drawing`: the autoencoder that JanusFlow draws with, a folder or what finds it when it is wanted. Default: the
+   * folder `vae` beside the model. Without one the model is opened all the same, and sees.
+   */
+  readonly vae?: VaeSource;
   /**
    * Template of Janus' prompts, in place of the one that `processor_config.json` names: `deepseek` with the roles of Janus-Pro,
    * `deepseek_old` with those of Janus' first release, whose old files have the wrong name.
@@ -144,6 +149,8 @@ interface Parts {
   readonly chatTemplate: () => Promise<ChatTemplateSource>;
   /** The image processor's files; null for files that hold a language model only. */
   readonly processor: (() => Promise<ProcessorFiles>) | null;
+  /** Finds the autoencoder beside them. */
+  readonly vae: () => Promise<FileTree | null>;
 }
 
 /** A model with what it sees and draws with, and how all is freed. */
@@ -184,7 +191,6 @@ async function assemble(
       // Pages that load language models do without the towers' code.
       const { visionModelFrom } = await import("../checkpoint/vision-model.ts");
       const { visionNotices, visionOf } = await import("./load-vision.ts");
-      const { drawingOf } = await import("./load-drawing.ts");
       const whole = await visionModelFrom(parts.config, weights, device, {
         ...settings,
         eosTokenIds: generationConfig.eosTokenIds,
@@ -193,7 +199,23 @@ async function assemble(
       const vision = visionOf(whole, files, tokenizer, options.sftFormat);
       const { onNotice = () => {} } = options;
       for (const notice of visionNotices(whole, files)) onNotice(notice);
-      return { model: whole.language, vision, drawing: drawingOf(whole, files, tokenizer, onNotice), whole };
+      if (!options.drawing) return { model: whole.language, vision, drawing: null, whole };
+      const { drawingOf, loadedVae } = await import("./load-drawing.ts");
+      try {
+        signal?.throwIfAborted();
+        const vae = await loadedVae(whole, options.vae ?? parts.vae, device);
+        const drawing = drawingOf(whole, files, tokenizer, onNotice, vae);
+        const both = {
+          [Symbol.dispose]() {
+            vae?.model[Symbol.dispose]();
+            whole[Symbol.dispose]();
+          },
+        };
+        return { model: whole.language, vision, drawing, whole: both };
+      } catch (error) {
+        whole[Symbol.dispose]();
+        throw error;
+      }
     };
     const { model, vision, drawing, whole } = await open();
     let live = true;
@@ -243,6 +265,7 @@ export async function loadFolder(
       tokenizer: () => folderTokenizer(tree),
       chatTemplate: () => folderTemplate(tree),
       processor: async () => (await import("./load-vision.ts")).processorFiles(tree),
+      vae: async () => (await import("../checkpoint/vae.ts")).vaeBeside(tree),
     };
     return await assemble(parts, identity, options);
   } finally {
@@ -267,6 +290,7 @@ export async function loadGguf(
       tokenizer: async () => (file.metadata.has("tokenizer.ggml.tokens") ? ggufTokenizer(file) : null),
       chatTemplate: async () => ggufTemplate(file.metadata),
       processor: null,
+      vae: async () => null,
     };
     return await assemble(parts, identity, options);
   } finally {

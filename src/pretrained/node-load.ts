@@ -21,10 +21,16 @@ import {
   type ModelOrigin,
   nameOf,
 } from "./load.ts";
+import { locateVae } from "./node-vae.ts";
 
 export interface LoadOptions
   extends Omit<DownloadOptions, "onProgress">,
-    Omit<LoadFilesOptions, "onProgress"> {
+    Omit<LoadFilesOptions, "onProgress" | "vae"> {
+  /**
+   * With `drawing`: the autoencoder that JanusFlow draws with, a folder, a safetensors file or `org/name` on the hub. Default:
+   * the folder `vae` beside the model, else what was downloaded of stabilityai/sdxl-vae.
+   */
+  readonly vae?: string;
   /** Called during the download, then during loading. */
   readonly onProgress?: (progress: DownloadProgress | LoadProgress) => void;
 }
@@ -151,10 +157,12 @@ export async function locateModel(
  * @throws ConfigError, FormatError, ShapeError, HubError, the signal's reason
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const { dtype, storage, drawing, sftFormat, device, ...rest } = options;
+  const { dtype, storage, drawing, sftFormat, vae: wanted, device, ...rest } = options;
   const place = await locateModel(name, rest);
   const { signal, onProgress, onNotice } = options;
-  const files = { dtype, storage, drawing, sftFormat, device, signal, onProgress, onNotice };
+  const find = () => locateVae(place.tree, wanted, rest);
+  const vae = wanted === undefined ? find : ((await find()) ?? undefined);
+  const files = { dtype, storage, drawing, sftFormat, vae, device, signal, onProgress, onNotice };
   return place.gguf === null
     ? loadFolder(place.tree, files, place)
     : loadGguf(place.tree, place.gguf, files, place);

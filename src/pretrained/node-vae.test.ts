@@ -8,7 +8,8 @@ import { ConfigError } from "../tensor/errors.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { downloadModel } from "./hub.ts";
 import { neededFiles } from "./hub-files.ts";
-import { locateVae, SDXL_VAE } from "./node-vae.ts";
+import { SDXL_VAE } from "./load-drawing.ts";
+import { locateVae } from "./node-vae.ts";
 import { TestingHub } from "./testing-hub.ts";
 
 const fixtures = new URL("../../test/fixtures/janusflow/", import.meta.url).pathname;

@@ -9,9 +9,7 @@ import { nodeFolder } from "../checkpoint/node-files.ts";
 import { vaeBeside, vaeOfFile } from "../checkpoint/vae.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { type DownloadOptions, downloadModel, parseHubName } from "./hub.ts";
-
-/** The autoencoder that the released model was trained with. */
-export const SDXL_VAE = "stabilityai/sdxl-vae";
+import { SDXL_VAE } from "./load-drawing.ts";
 
 /** What `name` leads to: a folder, a safetensors file, or a repository, which is downloaded. */
 async function namedVae(name: string, options: DownloadOptions): Promise<FileTree> {
