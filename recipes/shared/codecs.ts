@@ -42,14 +42,21 @@ const GAIN = 0.8;
 const CODE_STD = 0.02;
 const FEATURE = { blocks: 2, weight: 0.5 };
 
-/** Weights as large as their numbers of inputs ask for. */
+/** What ends a residual branch. */
+const BRANCH_END = /\.(conv2|proj_out|to_out\.0)\.weight(\.|$)/;
+
+/**
+ * Weights as large as their numbers of inputs ask for. Residual branches begin with nothing: after 100 steps of 8 pictures a
+ * tokenizer stands at 16.7 dB, with branches of full size at 15.7 (LOG.md).
+ */
 function initializeConvolutions(parameters: Parameters, random: Random): void {
   parameters.initialize(random);
   for (const { weight, initial, shape, key } of parameters.groups()) {
     if (initial !== "normal" || isQuantized(weight)) continue;
     const inputs = shape.slice(1).reduce((product, n) => product * n, 1);
     // Codes are read at length 1: short ones turn quickly where training begins.
-    const std = key.endsWith("quantize.embedding.weight") ? CODE_STD : GAIN / Math.sqrt(inputs);
+    const code = key.endsWith("quantize.embedding.weight");
+    const std = code ? CODE_STD : BRANCH_END.test(key) ? 0 : GAIN / Math.sqrt(inputs);
     weight.set(Float32Array.from({ length: weight.size }, () => std * random.normal()));
   }
 }
@@ -90,7 +97,7 @@ async function frozenTower(context: ArmContext): Promise<FeatureLoss & Disposabl
 const BATCH = 8;
 const PEAK = 2e-3;
 /** Weight of the loss that keeps codes in use. */
-const ENTROPY = 0.02;
+const ENTROPY = 0.05;
 
 /** Folder of the image tokenizer's weights. */
 export const startTokenizer = (context: ArmContext, minutes = CODEC_MINUTES.tokenizer): Promise<string> =>
