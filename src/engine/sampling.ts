@@ -234,7 +234,7 @@ function normalized(ids: Int32Array, weights: Float64Array, count: number): Cand
 }
 
 /** Draws one of the candidates. */
-export function draw({ ids, probabilities }: Candidates, random: Random): number {
+export function draw({ ids, probabilities }: Candidates, random: Pick<Random, "uniform">): number {
   let at = random.uniform();
   for (let i = 0; i < ids.length; i++) {
     at -= probabilities[i];

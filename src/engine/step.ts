@@ -12,6 +12,7 @@ import { joinRows } from "../nn/segments.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { ExpertReport } from "./expert-report.ts";
+import type { Guest, GuestRows } from "./guests.ts";
 import { rowsOfLogits } from "./prompt-scores.ts";
 import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
 import type { EmbeddedRows, Sequence } from "./sequence.ts";
@@ -34,6 +35,8 @@ export interface StepOptions {
    * were. The sequences must not be disposed of at that time.
    */
   readonly between?: () => Promise<void> | null;
+  /** Others whose rows join the pass. */
+  readonly guests?: readonly Guest[];
 }
 
 /** The outcome of a sequence in a step. */
@@ -140,31 +143,78 @@ interface Placed extends ScheduledTokens {
 
 const NONE = { first: 0, rows: 0 };
 
-/** A pass of the main model: the ids of all scheduled tokens, their segments, and the rows whose logits are wanted. */
-function passOf(placed: readonly Placed[]): { ids: number[]; segments: Segment[]; wanted: number[] } {
-  const ids: number[] = [];
+/** A guest in a pass. */
+interface Visit {
+  readonly guest: Guest;
+  readonly rows: GuestRows;
+  /** Its first row. */
+  readonly row: number;
+}
+
+function visitsOf(guests: readonly Guest[]): Visit[] {
+  let row = 0;
+  return guests.flatMap((guest) => {
+    const rows = guest.rows();
+    if (rows === null) return [];
+    const visit = { guest, rows, row };
+    row += rows.ids.length;
+    return [visit];
+  });
+}
+
+/** What one pass of the main model is over: guests first, whose rows are mostly as short as those of decoding sequences. */
+interface Pass {
+  readonly visits: readonly Visit[];
+  readonly placed: readonly Placed[];
+}
+
+/** The ids of all scheduled tokens, their segments, and the rows of sequences whose logits are wanted. */
+function contentsOf({ visits, placed }: Pass): { ids: number[]; segments: Segment[]; wanted: number[] } {
+  const ids = visits.flatMap(({ rows }) => rows.ids);
   const wanted: number[] = [];
-  const segments = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
+  const own = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
     const { cache } = sequence;
     ids.push(...sequence.tokens.slice(cache.length, cache.length + tokens));
     if (draft) ids.push(draft.id);
     for (let i = rows; i > 0; i--) wanted.push(ids.length - i);
     return { cache, tokens: tokens + (draft ? 1 : 0) };
   });
-  return { ids, segments, wanted };
+  return { ids, segments: [...visits.flatMap(({ rows }) => rows.segments), ...own], wanted };
+}
+
+/** The embeddings that a pass reads in place of ids. */
+function embeddedIn({ visits, placed }: Pass): EmbeddedRows[] {
+  return [
+    ...visits.flatMap(({ rows, row }) =>
+      rows.embedded().map((each) => ({ rows: each.rows, at: row + each.at })),
+    ),
+    ...placed.flatMap(({ sequence, tokens, start, row }) =>
+      sequence.embeddedRows(start, start + tokens, row),
+    ),
+  ];
 }
 
 /**
- * Takes from the states `[1, N, d]` what is needed later: those of the rows that score a prompt, `[1, n, d]`, go to
- * `scored`; those that the prediction module reads wait in their sequence. Returns logits of the wanted rows, `[n, V]`.
+ * Takes from the states `[1, N, d]` what is needed later: guests get theirs; those of the rows that score a prompt,
+ * `[1, n, d]`, go to `scored`; those that the prediction module reads wait in their sequence. Returns logits of the wanted
+ * rows, `[n, V]`.
  */
 function useStates(
   model: TokenModel,
   hidden: Tensor,
-  placed: readonly Placed[],
+  { visits, placed }: Pass,
   wanted: readonly number[],
   scored: Map<Sequence, Tensor>,
 ): Tensor {
+  for (const { guest, rows, row } of visits) {
+    if (rows.wanted.length === 0) continue;
+    guest.take(
+      model.rows(
+        hidden,
+        rows.wanted.map((each) => row + each),
+      ),
+    );
+  }
   for (const { sequence, tokens, draft, row, scored: due } of placed) {
     if (due.rows > 0) {
       const rows = Array.from({ length: due.rows }, (_, i) => row + due.first + i);
@@ -185,29 +235,27 @@ function useStates(
 /** The pass of the main model over all scheduled: logits of the wanted rows, in order, `[n, V]`; see `useStates`. */
 async function readTokens(
   model: TokenModel,
-  placed: readonly Placed[],
+  pass: Pass,
   mlaForm: MlaForm,
   scored: Map<Sequence, Tensor>,
   report: ExpertReport | null,
   between: StepOptions["between"],
 ): Promise<Tensor> {
   const { device } = model;
-  const { ids, segments, wanted } = passOf(placed);
-  const embedded = () =>
-    placed.flatMap(({ sequence, tokens, start, row }) => sequence.embeddedRows(start, start + tokens, row));
+  const { ids, segments, wanted } = contentsOf(pass);
   const routers: RouterOutput[] | null = report && [];
   const options = { segments, mlaForm, routers };
   if (between === undefined) {
     return device.inference(() => {
-      const hidden = model.hidden(inputOf(model, ids, embedded()), options); // [1, N, d]
+      const hidden = model.hidden(inputOf(model, ids, embeddedIn(pass)), options); // [1, N, d]
       report?.take(routers!);
-      return useStates(model, hidden, placed, wanted, scored);
+      return useStates(model, hidden, pass, wanted, scored);
     });
   }
-  using input = device.inference(() => inputOf(model, ids, embedded()));
+  using input = device.inference(() => inputOf(model, ids, embeddedIn(pass)));
   using hidden = await model.hiddenByLayer(input, options, between); // [1, N, d]
   report?.take(routers!);
-  return device.inference(() => useStates(model, hidden, placed, wanted, scored));
+  return device.inference(() => useStates(model, hidden, pass, wanted, scored));
 }
 
 /** Scores prompts' tokens by the states of their rows, which it frees; what that throws goes to `failed`. */
@@ -277,7 +325,7 @@ function forgetDraft(sequence: Sequence): void {
 export async function step(
   model: TokenModel,
   scheduled: readonly ScheduledTokens[],
-  { mlaForm = "auto", buffers, between }: StepOptions = {},
+  { mlaForm = "auto", buffers, between, guests = [] }: StepOptions = {},
 ): Promise<Outcome[]> {
   const failed = new Map<Sequence, unknown>();
   const sequences = scheduled.map(({ sequence }) => sequence);
@@ -286,7 +334,8 @@ export async function step(
   const order = scheduled
     .filter(({ sequence }) => sequence.attached && !failed.has(sequence))
     .sort((a, b) => a.tokens - b.tokens);
-  let rows = 0;
+  const visits = visitsOf(guests);
+  let rows = visits.reduce((sum, { rows }) => sum + rows.ids.length, 0);
   const placed = order.map(({ sequence, tokens }): Placed => {
     const draft = drafts.get(sequence) ?? null;
     const last = tokens === sequence.unread && sequence.remaining > 0;
@@ -299,8 +348,8 @@ export async function step(
   });
   const scored = new Map<Sequence, Tensor>();
   using report = placed.some(({ sequence }) => sequence.wantsExperts) ? new ExpertReport() : null;
-  using output =
-    placed.length === 0 ? null : await readTokens(model, placed, mlaForm, scored, report, between);
+  const idle = placed.length === 0 && visits.length === 0;
+  using output = idle ? null : await readTokens(model, { visits, placed }, mlaForm, scored, report, between);
   await scorePrompts(model, scored, failed);
   const logits = output === null ? [] : await rowsOfLogits(output);
   if (report) await report.read();
@@ -322,5 +371,7 @@ export async function step(
       outcomes.set(sequence, { sequence, tokens, error });
     }
   }
+  // After the last look at logits, which may lie where what guests allocate moves memory.
+  for (const { guest } of visits) await guest.decide();
   return sequences.flatMap((sequence) => outcomes.get(sequence) ?? []);
 }

@@ -1,8 +1,10 @@
 /** Parity of what Janus draws with: the image tokenizer level by level, and guided drawing from recorded random numbers. */
 import { loadVisionModel } from "../checkpoint/vision-model.ts";
+import { CodeSampler, codesOf } from "../engine/draw/code-sampler.ts";
+import { step } from "../engine/step.ts";
 import { ConfigReader } from "../models/config-reader.ts";
 import { readTokenizer } from "../models/janus/config.ts";
-import { type CodeGeneration, drawId, guided, unconditionalIds } from "../models/janus/generation.ts";
+import { unconditionalIds } from "../models/janus/generation.ts";
 import type { VisionLanguageModel } from "../models/vision-language.ts";
 import { unitRows } from "../tensor/ops/codes.ts";
 import { multiply } from "../tensor/ops/multiply.ts";
@@ -116,80 +118,50 @@ async function compareOneDrawing(
   run: VisionCase,
   model: VisionLanguageModel,
   name: string,
-  { cfg_weight: weight, temperature }: DrawingRun,
+  { cfg_weight: guidance, temperature }: DrawingRun,
 ): Promise<void> {
   const { device, json } = run;
   const { language } = model;
-  const generation = model.generation as CodeGeneration;
+  const generation = codesOf(model);
   const prompt = json.prompt as number[];
   const { pad } = json.token_ids as { pad: number };
   const images = json.images as number;
-  const steps = json.image_tokens as number;
   const uniforms = run.inputs.has(`${name}.uniforms`) ? await run.inputs.values(`${name}.uniforms`) : null;
-  // Conditional and unconditional rows in turn.
-  const rows = Array.from({ length: 2 * images }, (_, i) =>
-    i % 2 === 0 ? prompt : unconditionalIds(prompt, pad),
-  );
+  // The reference reads the prompt of each image; here all share it.
+  const rows = Array.from({ length: images }, () => [prompt, unconditionalIds(prompt, pad)]).flat();
   await run.compare(`${name}.rows`, rows.flat());
-  const caches = rows.map(() => language.createCache(prompt.length + steps));
-  const kept: Record<"cond" | "uncond" | "mixed" | "fed", number[]> = {
-    cond: [],
-    uncond: [],
-    mixed: [],
-    fed: [],
-  };
-  const drawn = Array.from({ length: images }, (): number[] => []);
-  const { vq } = generation.config;
-  let input = device.inference(() => {
-    const embedded = language.embed(language.ids(rows));
-    return reshape(embedded, [1, rows.length * prompt.length, language.config.hiddenSize]);
+  using embedded = device.inference(() => language.embed(language.ids(rows)));
+  await run.compare(`${name}.prompt_embeds`, embedded);
+  const shown: [name: string, logits: Tensor][] = [];
+  using sampler = new CodeSampler(model, {
+    ...{ ids: prompt, padId: pad, count: images, guidance },
+    temperature: uniforms === null ? 0 : temperature,
+    stream(image) {
+      const own = uniforms?.filter((_, i) => i % images === image).values();
+      return { uniform: () => own!.next().value! };
+    },
+    capture: (which, logits) => void shown.push([which, logits]),
   });
-  await run.compare(`${name}.prompt_embeds`, input);
-  for (let step = 0; step < steps; step++) {
-    const tokens = input.shape[1] / rows.length;
-    const segments = caches.map((cache) => ({ cache, tokens }));
-    const { cond, uncond, mixed } = device.inference(() => {
-      const hidden = language.hidden(input, { segments });
-      const last = (row: number) => (row + 1) * tokens - 1;
-      const of = (first: number) =>
-        generation.logits(
-          language.rows(
-            hidden,
-            Array.from({ length: images }, (_, i) => last(2 * i + first)),
-          ),
-        );
-      const [cond, uncond] = [of(0), of(1)]; // [images, codes]
-      return { cond, uncond, mixed: guided(cond, uncond, weight) };
-    });
-    const values = Float32Array.from(await mixed.data());
-    kept.cond.push(...(await cond.data()));
-    kept.uncond.push(...(await uncond.data()));
-    kept.mixed.push(...values);
-    disposeAll([cond, uncond, mixed, input]);
-    drawn.forEach((ids, image) => {
-      const logits = values.subarray(image * vq.codes, (image + 1) * vq.codes);
-      ids.push(
-        uniforms === null
-          ? logits.indexOf(logits.reduce((a, v) => Math.max(a, v), Number.NEGATIVE_INFINITY))
-          : drawId(logits, temperature, uniforms[step * images + image]),
-      );
-    });
-    const newest = drawn.map((ids) => ids[step]);
-    using fed = device.inference(() => generation.embed(device.tensor(newest, [1, images], "i32")));
-    kept.fed.push(...(await fed.data()));
-    // Both rows of a pair read the same.
-    const pairs = newest.flatMap((id) => [id, id]);
-    input = device.inference(() => generation.embed(device.tensor(pairs, [1, pairs.length], "i32")));
+  while (!sampler.finished) await step(language, [], { guests: [sampler] });
+  for (const [ours, theirs] of Object.entries({ with: "cond", without: "uncond", guided: "mixed" })) {
+    const values: number[] = [];
+    for (const [which, logits] of shown) {
+      if (which !== ours) continue;
+      const own = await logits.data();
+      // All images have the same at their first code.
+      for (let copy = logits.shape[0]; copy <= images; copy += logits.shape[0]) values.push(...own);
+    }
+    await run.compare(`${name}.logits_${theirs}`, values);
   }
-  disposeAll(input);
-  for (const cache of caches) cache[Symbol.dispose]();
-  await run.compare(`${name}.logits_cond`, kept.cond);
-  await run.compare(`${name}.logits_uncond`, kept.uncond);
-  await run.compare(`${name}.logits_mixed`, kept.mixed);
-  await run.compare(`${name}.fed_embeds`, kept.fed);
-  await run.compare(`${name}.token_ids`, drawn.flat());
+  disposeAll(shown.map(([, logits]) => logits));
+  const steps = Array.from({ length: sampler.length }, (_, at) => sampler.codes.map((codes) => codes[at]));
+  using fed = device.inference(() =>
+    generation.embed(device.tensor(Int32Array.from(steps.flat()), [sampler.length, images], "i32")),
+  );
+  await run.compare(`${name}.fed_embeds`, fed);
+  await run.compare(`${name}.token_ids`, sampler.codes.flat());
   const [height, width] = json.grid as [number, number];
-  using ids = device.tensor(drawn.flat(), [images, height, width], "i32");
+  using ids = device.tensor(Int32Array.from(sampler.codes.flat()), [images, height, width], "i32");
   using image = device.inference(() => generation.tokenizer.decode(ids));
   await run.compare(`${name}.image`, await reordered(image));
   await comparePixels(run, `${name}.pixels_uint8`, await image.data());

@@ -123,21 +123,31 @@ export class VqTokenizer implements Disposable {
    * `[B, height / f, width / f, codeWidth]`. @throws ShapeError for sides that are no multiple of the factor
    */
   latents(pixels: Tensor, capture: Capture | null = null): Tensor {
-    const factor = vqFactor(this.config);
-    const [, height, width, channels] = pixels.shape;
-    if (pixels.shape.length !== 4 || channels !== 3 || height % factor !== 0 || width % factor !== 0) {
-      throw new ShapeError("images of another size", {
-        where: "VqTokenizer",
-        expected: `[B, height, width, 3], sides multiples of ${factor}`,
-        found: pixels.shape,
-      });
-    }
+    this.#checkPixels(pixels);
     return pixels.device.tidy(() => this.#toCode.forward(this.encoder.forward(pixels, capture)));
+  }
+
+  #checkPixels({ shape }: Tensor): void {
+    const factor = vqFactor(this.config);
+    const [, height, width, channels] = shape;
+    if (shape.length === 4 && channels === 3 && height % factor === 0 && width % factor === 0) return;
+    throw new ShapeError("images of another size", {
+      where: "VqTokenizer",
+      expected: `[B, height, width, 3], sides multiples of ${factor}`,
+      found: shape,
+    });
   }
 
   /** Pixels to ids, row by row: `[B, height, width, 3]` in [-1, 1] to i32 `[B, height / f, width / f]`. @throws ShapeError */
   encode(pixels: Tensor): Tensor {
     return pixels.device.tidy(() => nearestCode(unitRows(this.latents(pixels)), this.codes()));
+  }
+
+  /** `encode` without gradients, with a pause before each convolution or attention; the result is the caller's. @throws ShapeError */
+  *encodeByConv(pixels: Tensor): Generator<void, Tensor, void> {
+    this.#checkPixels(pixels);
+    using features = yield* this.encoder.forwardByConv(pixels);
+    return pixels.device.inference(() => nearestCode(unitRows(this.#toCode.forward(features)), this.codes()));
   }
 
   /** The codes of ids: i32 `[B, rows, columns]` to `[B, rows, columns, codeWidth]`. */

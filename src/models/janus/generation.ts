@@ -86,15 +86,18 @@ export function unconditionalIds(ids: readonly number[], padId: number): number[
  * precision in the order of the ids from probabilities in f32.
  */
 export function drawId(logits: ArrayLike<number>, temperature: number, uniform: number): number {
+  const count = logits.length;
   let top = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) top = Math.max(top, logits[i] / temperature);
-  const weights = Float64Array.from({ length: logits.length }, (_, i) =>
-    Math.exp(logits[i] / temperature - top),
-  );
-  const total = weights.reduce((sum, w) => sum + w, 0);
+  for (let i = 0; i < count; i++) top = Math.max(top, logits[i] / temperature);
+  const weights = new Float64Array(count);
+  let total = 0;
+  for (let i = 0; i < count; i++) {
+    weights[i] = Math.exp(logits[i] / temperature - top);
+    total += weights[i];
+  }
   let cumulative = 0;
   let last = 0;
-  for (let i = 0; i < weights.length; i++) {
+  for (let i = 0; i < count; i++) {
     const chance = Math.fround(weights[i] / total);
     if (chance > 0) last = i;
     cumulative += chance;

@@ -1,0 +1,126 @@
+/**
+ * Drawing with Janus: the sampler's codes, the image tokenizer at the end. Images that are drawn together share the passes of
+ * the language model; how many are depends on memory only, and changes none of them.
+ */
+import type { VisionLanguageModel } from "../../models/vision-language.ts";
+import type { CacheDtype } from "../../nn/cache.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { RgbImage } from "../../vision/image/image.ts";
+import { pixelBytes } from "../../vision/pixels.ts";
+import { type VqTokenizer, vqFactor } from "../../vision/vq.ts";
+import { step } from "../step.ts";
+import { CodeSampler, type CodeSettings, codeCacheBytes, codeGrid, codesOf } from "./code-sampler.ts";
+import type { DrawEvent, DrawRequest } from "./events.ts";
+import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
+
+/** Bytes of caches up to which images are drawn together. */
+const MOST_CACHE_BYTES = 2 ** 31;
+
+/** Gray of what is not yet drawn in a preview. */
+const NOT_DRAWN = 127;
+
+/** Side of the images that a model draws, in pixels. */
+export function codeImageSide(model: VisionLanguageModel): number {
+  return codeGrid(model) * vqFactor(codesOf(model).tokenizer.config);
+}
+
+async function pictureOf(tokenizer: VqTokenizer, ids: Tensor, turn: Turn): Promise<RgbImage> {
+  using pixels = await inTurns(tokenizer.decodeByConv(ids), turn);
+  const [, height, width] = pixels.shape;
+  return { width, height, rgb: pixelBytes(await pixels.data()) };
+}
+
+/** The picture of an image's first rows of codes, at least one; gray below. @throws what `turn` throws */
+export async function codePicture(
+  model: VisionLanguageModel,
+  codes: readonly number[],
+  turn: Turn,
+): Promise<RgbImage> {
+  const { device } = model;
+  const { tokenizer } = codesOf(model);
+  const side = codeGrid(model);
+  // Where codes are missing the last row again is nearer to what will come than any one code.
+  const whole = Int32Array.from(
+    { length: side ** 2 },
+    (_, i) => codes[i] ?? codes[codes.length - side + (i % side)],
+  );
+  using ids = device.unscoped(() => device.tensor(whole, [1, side, side], "i32"));
+  const picture = await pictureOf(tokenizer, ids, turn);
+  const rows = Math.floor(codes.length / side) * vqFactor(tokenizer.config);
+  picture.rgb.fill(NOT_DRAWN, rows * picture.width * 3);
+  return picture;
+}
+
+/** What drawing a request of Janus takes beside the model. */
+export interface CodeRequest extends Omit<DrawRequest, "prompt" | "steps" | "solver"> {
+  readonly cacheDtype?: CacheDtype;
+}
+
+/** Images of a prompt that are drawn together at most. */
+export function codesTogether(
+  model: VisionLanguageModel,
+  settings: Pick<CodeSettings, "ids" | "guidance" | "cacheDtype">,
+): number {
+  return Math.max(1, Math.floor(MOST_CACHE_BYTES / codeCacheBytes(model, settings)));
+}
+
+/**
+ * Draws the images of a request. @param ids the prompt's, with the token that begins an image at its end
+ * @throws ConfigError, ShapeError, LogitsError, the signal's reason
+ */
+export async function* drawCodes(
+  model: VisionLanguageModel,
+  ids: readonly number[],
+  padId: number | null,
+  request: CodeRequest,
+): AsyncGenerator<DrawEvent, void, void> {
+  const { count = 1, first = 0, seed = 0, previews = 0, signal, ...rest } = request;
+  const turn = turnsOf(signal);
+  const settings = { ...rest, ids, padId, seed };
+  const together = codesTogether(model, settings);
+  for (let begin = 0; begin < count; begin += together) {
+    const images = { first: first + begin, count: Math.min(together, count - begin) };
+    using sampler = new CodeSampler(model, { ...settings, ...images });
+    yield* drawTogether(model, sampler, images.first, seed, previews, turn);
+  }
+}
+
+async function* drawTogether(
+  model: VisionLanguageModel,
+  sampler: CodeSampler,
+  first: number,
+  seed: number,
+  previews: number,
+  turn: Turn,
+): AsyncGenerator<DrawEvent, void, void> {
+  const side = codeGrid(model);
+  while (!sampler.finished) {
+    await pause(turn);
+    const before = sampler.done;
+    await step(model.language, [], { guests: [sampler], between: turn });
+    if (sampler.failure !== null) throw sampler.failure;
+    if (sampler.done === before || sampler.done % side !== 0) continue;
+    const done = sampler.done / side;
+    const shown = previews > 0 && done % previews === 0 && done < side;
+    for (const [i, codes] of sampler.codes.entries()) {
+      await pause(turn);
+      const preview = shown ? await codePicture(model, codes, turn) : undefined;
+      const place = { image: first + i, done, of: side, unit: "row" } as const;
+      yield { type: "progress", ...place, ...(preview && { preview }) };
+    }
+  }
+  for (const [i, codes] of sampler.codes.entries()) {
+    yield { type: "image", image: first + i, seed, picture: await codePicture(model, codes, turn) };
+  }
+}
+
+/** What the image tokenizer makes of pixels in [-1, 1], `[1, height, width, 3]`. @throws ShapeError, what `turn` throws */
+export async function reconstructCodes(
+  model: VisionLanguageModel,
+  pixels: Tensor,
+  turn: Turn,
+): Promise<RgbImage> {
+  const { tokenizer } = codesOf(model);
+  using ids = await inTurns(tokenizer.encodeByConv(pixels), turn);
+  return await pictureOf(tokenizer, ids, turn);
+}
