@@ -2,7 +2,7 @@
 import { drawingPrompt } from "../../chat/vl-prompt.ts";
 import { HALF } from "../../models/tower-parts.ts";
 import type { LoadedModel } from "../../pretrained/load.ts";
-import type { LoadedDrawing } from "../../pretrained/load-drawing.ts";
+import { autoencoderOf, type LoadedDrawing } from "../../pretrained/load-drawing.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { pixelValues } from "../../vision/pixels.ts";
@@ -11,6 +11,7 @@ import { inRange } from "../request.ts";
 import { checkSampling } from "../sampling.ts";
 import { codeImageSide, drawCodes, reconstructCodes } from "./code-drawing.ts";
 import { type DrawEvent, type DrawRequest, MOST_IMAGES } from "./events.ts";
+import { drawFlow, flowImageSide, reconstructVae } from "./flow-drawing.ts";
 import { turnsOf } from "./turns.ts";
 
 /** Characters of a prompt beyond which it is refused unread: more than any context of tokens holds. */
@@ -94,7 +95,8 @@ export function draw(model: Drawing, request: DrawRequest): AsyncGenerator<DrawE
   }
   const { prompt, ...rest } = request;
   const ids = drawingPrompt(prompt, model.tokenizer, family);
-  return drawCodes(whole, ids, padId, rest);
+  if (generation.kind === "codes") return drawCodes(whole, ids, padId, rest);
+  return drawFlow(whole, autoencoderOf(drawing), ids, rest);
 }
 
 /**
@@ -106,12 +108,14 @@ export async function reconstruct(
   image: RgbImage,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<RgbImage> {
-  const { model: whole } = drawingOf(model);
+  const drawing = drawingOf(model);
+  const { model: whole, generation } = drawing;
   const { device } = whole;
   const turn = turnsOf(signal);
-  const side = codeImageSide(whole);
+  const vae = generation.kind === "flow" ? autoencoderOf(drawing) : null;
+  const side = vae === null ? codeImageSide(whole) : flowImageSide(whole, vae);
   const square = await squareImage(image, side, device);
   const values = pixelValues([square], { rescale: null, meanAndStd: HALF });
   using pixels = device.unscoped(() => device.tensor(values, [1, side, side, 3]));
-  return await reconstructCodes(whole, pixels, turn);
+  return vae === null ? await reconstructCodes(whole, pixels, turn) : await reconstructVae(vae, pixels, turn);
 }
