@@ -73,6 +73,15 @@ export function languagePart(
   return { config: config.language, weights: new LanguagePart(officialWeights(config, source), prefix) };
 }
 
+/** All of a checkpoint under the names of the originals, and its configuration. @throws ConfigError, FormatError, ShapeError */
+export function officialVision(
+  configJson: JsonObject,
+  source: WeightSource,
+): { readonly config: VisionLanguageConfig; readonly weights: WeightSource } {
+  const config = visionCheckpointConfig(configJson, source);
+  return { config, weights: officialWeights(config, source) };
+}
+
 export interface VisionLoadOptions extends LoadOptions {
   /** Ids that end a text, in place of those that the configuration names. */
   readonly eosTokenIds?: readonly number[];

@@ -12,16 +12,14 @@ import { eachUnit, inUnits } from "../../nn/units.ts";
 import type { BlockSource, WeightSource } from "../../nn/weight-source.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import type { ByteSink } from "../byte-source.ts";
+import { encoded, FILE_TYPES, inOrder } from "./encode.ts";
 import { ggufArchitecture, ggufModelMetadata } from "./metadata.ts";
 import { ggufName, interleavedRows, ROPE_FACTORS, reorderHeads } from "./names.ts";
 import { ORIGINAL_CONFIG } from "./original-config.ts";
-import { quantize, type WritableType } from "./quantize.ts";
+import type { WritableType } from "./quantize.ts";
 import { ropeFactors } from "./rope-factors.ts";
 import { type GgufMetadata, type GgufValue, ggmlTypes, text, u32 } from "./types.ts";
 import { type GgufEntry, ggufEntryBytes, writeGguf } from "./writer.ts";
-
-/** `general.file_type` of files that are mostly of one type. */
-const FILE_TYPES: Readonly<Record<WritableType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };
 
 /** Metadata key that tells this program's files from others. */
 export const EXPORT_MARK = "deepseek_ts.export";
@@ -107,23 +105,6 @@ function plan(config: LanguageConfig): Planned[] {
   return [...planned.values()];
 }
 
-/** The values of a tensor in order; FormatError when its source skips or repeats some. */
-async function* inOrder(weights: WeightSource, name: string): AsyncGenerator<Float32Array> {
-  let at = 0;
-  for await (const { offset, values } of weights.readF32(name)) {
-    if (offset !== at) {
-      throw new FormatError("chunks are out of order", {
-        where: "exportGguf",
-        name,
-        expected: at,
-        found: offset,
-      });
-    }
-    yield values;
-    at += values.length;
-  }
-}
-
 /** Consecutive values of the ranges `[begin, begin + length)`, which ascend. */
 async function* select(
   values: AsyncIterable<Float32Array>,
@@ -145,9 +126,6 @@ async function* select(
   }
 }
 
-/** Values encoded at once. */
-const CHUNK = 1 << 20;
-
 class Exporter {
   readonly #model: GgufModel;
 
@@ -162,7 +140,7 @@ class Exporter {
     if (stacked && !weights.has(parts[0].name) && weights.has(stacked.name)) {
       const count = parts[0].shape.reduce((a, b) => a * b, 1);
       const begins = parts.map((part) => part.stacked!.offset);
-      yield* this.#encode(select(inOrder(weights, stacked.name), begins, count), type, name);
+      yield* encoded(select(inOrder(weights, stacked.name), begins, count), type, name);
       return;
     }
     for (const part of parts) {
@@ -170,7 +148,7 @@ class Exporter {
       if (stored !== null && weights.blocks?.blockType(stored) === type) {
         yield* this.#blocks(part, weights.blocks, stored);
       } else {
-        yield* this.#encode(this.#values(part), type, name);
+        yield* encoded(this.#values(part), type, name);
       }
     }
   }
@@ -221,18 +199,6 @@ class Exporter {
     const { layout, piece } = mapped;
     const unit = shape.reduce((a, b) => a * b, 1) / layout.units;
     for await (const values of eachUnit(inOrder(weights, name), unit)) yield layout.split(values, piece);
-  }
-
-  async *#encode(
-    values: AsyncIterable<Float32Array>,
-    type: WritableType,
-    name: string,
-  ): AsyncGenerator<Uint8Array> {
-    for await (const chunk of inUnits(values, ggmlTypes[type].values)) {
-      for (let at = 0; at < chunk.length; at += CHUNK) {
-        yield quantize(type, chunk.subarray(at, at + CHUNK), name);
-      }
-    }
   }
 }
 

@@ -8,6 +8,7 @@ export {
   type GgufModel,
 } from "./export.ts";
 export { ggufModelMetadata } from "./metadata.ts";
+export { exportMmproj, type MmprojModel, type MmprojOptions } from "./mmproj.ts";
 export { quantize, type WritableType } from "./quantize.ts";
 export { type GgufFile, type GgufTensor, openGguf, openGgufFiles } from "./reader.ts";
 export { type GgmlType, type GgufMetadata, type GgufValue, ggmlTypes, type StoredType } from "./types.ts";

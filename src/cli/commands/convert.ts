@@ -14,6 +14,7 @@ import {
 } from "../../checkpoint/config-text.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
 import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
+import { exportMmproj } from "../../checkpoint/gguf/mmproj.ts";
 import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { checkpointConfig, configOf, loadModel, modelWeights } from "../../checkpoint/model.ts";
@@ -34,7 +35,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { lostInGguf, type ModelSource, openFolder, openGgufPlace } from "./model-source.ts";
+import { lostInGguf, type ModelSource, openFolder, openGgufPlace, openSeeingPart } from "./model-source.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
@@ -47,6 +48,7 @@ Examples:
   deepseek-ts convert model-Q4_0.gguf ./model --type bf16
   deepseek-ts convert deepseek-ai/deepseek-llm-7b-chat ./llm-7b              PyTorch files to safetensors
   deepseek-ts convert ./deepseek-vl2-small vl2-small.gguf --part language --type q4_0
+  deepseek-ts convert ./Janus-Pro-1B mmproj.gguf --part vision --type f16
   deepseek-ts convert ./vl2-tiny-q4 ./vl2-tiny-bf16 --type bf16              quantized weights back to floats
   deepseek-ts convert pytorch_model.bin model.safetensors`;
 
@@ -62,7 +64,7 @@ const TORCH = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
 
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly type?: string;
-  readonly part?: "language";
+  readonly part?: "language" | "vision";
   readonly keep: readonly NamedRule<WritableType>[];
   readonly force?: boolean;
 }
@@ -91,6 +93,30 @@ async function toGguf(
     });
   } finally {
     line.clear();
+  }
+}
+
+/** What a model sees with, as llama.cpp reads it. */
+async function toMmproj(
+  place: ModelPlace,
+  out: string,
+  flags: Flags,
+  options: FilePlaceOptions,
+): Promise<number> {
+  const { model, stored, close } = await openSeeingPart(place);
+  const line = new ProgressLine(process.stderr);
+  try {
+    return await exportMmproj(
+      await nodeFileSink(out, options),
+      { ...model, name: place.name },
+      {
+        type: flags.type === undefined ? stored : TYPES[flags.type],
+        onProgress: ({ written, total }) => line.update({ stage: "load", done: written, total }),
+      },
+    );
+  } finally {
+    line.clear();
+    await close();
   }
 }
 
@@ -258,6 +284,11 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
     throw new ConfigError("GGUF to GGUF requires --type", { where: out });
   }
   const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
+  if (flags.part === "vision") {
+    await checkFilePlace(await realPlace(out), place);
+    saved(await toMmproj(model, out, flags, place));
+    return;
+  }
   // Before the work rather than after it.
   await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), place);
   const source = await (model.gguf === null ? openFolder(model, flags.part) : openGgufPlace(model));
@@ -281,7 +312,7 @@ export function convertCommand(): Command {
         "files (a folder with pytorch_model*.bin, or a single file) to safetensors; a folder of quantize becomes one of " +
         "floats. Weights are streamed; blocks of the " +
         "same type are copied unchanged. GGUF has no place for multi-token-prediction layers: they are left out; models that see " +
-        "give their language part only.",
+        "give their parts one by one.",
     )
     .argument("<model>", `${MODEL_ARGUMENT}; or a single PyTorch file`)
     .argument("<out>", "output file (NAME.gguf, NAME.safetensors) or folder")
@@ -291,7 +322,10 @@ export function convertCommand(): Command {
         .default(undefined, "unchanged; to a folder, quantized weights as f32"),
     )
     .addOption(
-      new Option("--part <part>", "of a model that sees, the language model alone").choices(["language"]),
+      new Option(
+        "--part <part>",
+        "of a model that sees, the language model alone, or (Janus) what it sees with, for llama.cpp's --mmproj",
+      ).choices(["language", "vision"]),
     )
     .option(
       "--keep <pattern=type>",
@@ -313,6 +347,9 @@ export function convertCommand(): Command {
           command,
           "a folder holds f32, f16 or bf16; quantized ones are written by `deepseek-ts quantize`",
         );
+      }
+      if (flags.part === "vision" && (!toFile || flags.keep.length > 0)) {
+        usageError(command, "--part vision writes a .gguf file, and takes no --keep");
       }
       await convert(path, out, flags);
     });

@@ -3,6 +3,7 @@ import { companions } from "../../checkpoint/companions.ts";
 import { isConfigText } from "../../checkpoint/config-text.ts";
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
 import { ggufConfig } from "../../checkpoint/gguf/config.ts";
+import type { MmprojModel } from "../../checkpoint/gguf/mmproj.ts";
 import { originalConfig } from "../../checkpoint/gguf/original-config.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
 import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
@@ -11,8 +12,9 @@ import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
 import { checkpointConfig, configOf, loadModel, modelWeights, namedDtype } from "../../checkpoint/model.ts";
 import { isObject, type JsonObject, parseJsonObject } from "../../checkpoint/strict-json.ts";
 import { TILED } from "../../checkpoint/tiles.ts";
-import { languagePart, loadVisionModel } from "../../checkpoint/vision-model.ts";
+import { languagePart, loadVisionModel, officialVision } from "../../checkpoint/vision-model.ts";
 import { type LanguageConfig, parseConfig, toConfigJson } from "../../models/config.ts";
+import { readNormalization } from "../../models/deepseek_vl/processor.ts";
 import { checkStored } from "../../models/load.ts";
 import { isVisionConfig } from "../../models/vision-architectures.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
@@ -20,6 +22,7 @@ import { storageRule } from "../../nn/storage.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import { readGenerationConfig } from "../../pretrained/generation-config.ts";
+import { processorFiles } from "../../pretrained/load-vision.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -82,6 +85,39 @@ export async function openFolder({ tree }: ModelPlace, part: "language" | undefi
   }
 }
 
+/** What a model sees with, opened for a GGUF file of it. */
+export interface SeeingSource {
+  readonly model: Pick<MmprojModel, "weights" | "config" | "mean" | "std">;
+  readonly stored: WritableType;
+  close(): Promise<void>;
+}
+
+/** Tower and aligner of a model that sees. @throws ConfigError for a language model, and without the processor's file */
+export async function openSeeingPart({ tree }: ModelPlace): Promise<SeeingSource> {
+  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
+  let close = () => checkpoint.close();
+  try {
+    const json = configOf(checkpoint);
+    if (!isVisionConfig(json)) refuseParts(tree.name);
+    const opened = await folderWeights(tree, checkpoint, true);
+    close = opened.close;
+    const { preprocessor } = await processorFiles(tree);
+    if (preprocessor === null) {
+      throw new ConfigError("the folder does not say how the model's images are prepared", {
+        where: tree.name,
+        expected: "preprocessor_config.json",
+        hint: "Copy it from the model's page.",
+      });
+    }
+    const { mean, std } = readNormalization(preprocessor) ?? { mean: [0, 0, 0], std: [1, 1, 1] };
+    const model = { ...officialVision(json, opened.weights), mean, std };
+    return { model, stored: storedType(json), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
 async function folderSource(
   tree: FileTree,
   checkpoint: Checkpoint,
@@ -100,16 +136,18 @@ async function folderSource(
   };
 }
 
+function refuseParts(where: string): never {
+  throw new ConfigError("the model has no parts", {
+    where,
+    name: "--part",
+    found: "a language model",
+    hint: "Leave --part out.",
+  });
+}
+
 /** The language model of a model that sees. @throws ConfigError for a language model */
 async function languageSource(tree: FileTree, checkpoint: Checkpoint, sees: boolean): Promise<ModelSource> {
-  if (!sees) {
-    throw new ConfigError("the model has no parts", {
-      where: tree.name,
-      name: "--part",
-      found: "a language model",
-      hint: "Leave --part out.",
-    });
-  }
+  if (!sees) refuseParts(tree.name);
   const json = configOf(checkpoint);
   const { weights, close } = await folderWeights(tree, checkpoint, true);
   try {

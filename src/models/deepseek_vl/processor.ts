@@ -3,10 +3,12 @@
  * images to pixels; how images stand in its prompts. Checkpoints of the transformers ports have other processors, which round
  * sizes instead of cutting them and resample as torchvision does: their pixels differ, and their files are refused here.
  */
+
 import type { Device } from "../../tensor/tensor.ts";
 import { type CanvasSettings, canvasImage } from "../../vision/canvas.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { type Normalization, pixelValues } from "../../vision/pixels.ts";
+import type { MeanAndStd } from "../../vision/tower-config.ts";
 import { ConfigReader } from "../config-reader.ts";
 import { backgroundOf, readPerChannel, readSide, readToken } from "../processor-config.ts";
 import { CLIP } from "../tower-parts.ts";
@@ -18,6 +20,25 @@ const MOST_TOKENS = 65_536;
 export interface CanvasProcessor {
   readonly canvas: CanvasSettings;
   readonly normalization: Normalization;
+}
+
+function readMeanAndStd(config: ConfigReader) {
+  const mean = config.has("image_mean") ? readPerChannel(config, "image_mean") : CLIP.mean;
+  const std = config.has("image_std") ? readPerChannel(config, "image_std", 0) : CLIP.std;
+  return { mean, std };
+}
+
+/**
+ * What a `preprocessor_config.json`, also that of a transformers port, subtracts from values in [0, 1] and divides by; null
+ * where it does not normalize. @throws ConfigError
+ */
+export function readNormalization(json: unknown, where = "preprocessor_config.json"): MeanAndStd | null {
+  const config = new ConfigReader(json, where);
+  if (!config.boolean("do_normalize", true)) return null;
+  const { mean, std } = readMeanAndStd(config);
+  if (mean === null) return config.refuse("image_mean", "three numbers");
+  if (std === null) return config.refuse("image_std", "three numbers");
+  return { mean, std };
 }
 
 /**
@@ -34,8 +55,7 @@ export function parseCanvasProcessor(json: unknown, where = "preprocessor_config
   const imageSize = readSide(config, "image_size");
   const minSize = readSide(config, "min_size", 14);
   if (minSize > imageSize) config.refuse("min_size", `at most image_size, ${imageSize}`);
-  const mean = config.has("image_mean") ? readPerChannel(config, "image_mean") : CLIP.mean;
-  const std = config.has("image_std") ? readPerChannel(config, "image_std", 0) : CLIP.std;
+  const { mean, std } = readMeanAndStd(config);
   const rescale = config.number("rescale_factor", 1 / 255, 0);
   const normalize = config.boolean("do_normalize", true);
   if (normalize && (mean === null || std === null)) {
