@@ -38,6 +38,7 @@ const skipped: readonly (readonly [begin: string, reason: string])[] = [
   ["npx deepseek-ts bench --shape deepseek-v2-lite", "needs 12 GB of memory and of disk"],
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
+  ["npx vite", "serves or builds a page; test/browser does"],
 ];
 
 /** What documents name that is not here, and what stands in for it. */
