@@ -3,13 +3,23 @@
  * token of every running sequence and pieces of the prompts that wait (`scheduler.ts`, `step.ts`); requests join and
  * leave between steps. Caches of ended sequences stay for prompts that begin alike (`prefix-store.ts`).
  *
+ * Others than sequences of text join the same passes as guests (`guests.ts`).
+ *
  * Cached tokens have a budget. Where it runs out, stored prefixes go first; then the youngest sequence gives its cache
  * up, waits, and reads its tokens again. Left out: swapping caches to other memory, sharing pages between caches.
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { CacheDtype } from "../nn/cache.ts";
-import { ConfigError, DeepseekError, DisposedError } from "../tensor/errors.ts";
+import { ConfigError, DisposedError } from "../tensor/errors.ts";
+import {
+  EngineFailedError,
+  type EngineMetrics,
+  type EngineOptions,
+  QueueFullError,
+} from "./engine-options.ts";
 import { Generation } from "./generation.ts";
+import { deskPlace, GuestDesk } from "./guest-desk.ts";
+import type { GuestPlace } from "./guests.ts";
 import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
@@ -20,69 +30,6 @@ import { schedule } from "./scheduler.ts";
 import { disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
-
-export interface EngineOptions {
-  /** Most sequences in one pass, up to 1024; default 16. */
-  readonly maxBatch?: number;
-  /** Most requests that wait beside those that run, up to 100,000; default 256. */
-  readonly maxQueue?: number;
-  /** Prompt tokens of one pass, in addition to those of decoding sequences, up to 16,384; default 512. */
-  readonly prefillChunk?: number;
-  /** Most cached tokens, of running sequences and stored prefixes together; default 32768. */
-  readonly cacheTokens?: number;
-  /** Storage of the caches; default f32. */
-  readonly cacheDtype?: CacheDtype;
-  /** Tokens that exist, for requests that do not say; default: all rows of the head. */
-  readonly vocabularySize?: number;
-}
-
-export interface EngineMetrics {
-  readonly running: number;
-  readonly waiting: number;
-  readonly generatedTokens: number;
-  /** Of requests that began to run. */
-  readonly promptTokens: number;
-  /** Of those, tokens whose states were found in a cache. */
-  readonly cachedPromptTokens: number;
-  readonly steps: number;
-  /** Rows of all passes of the main model together; over `steps`, the mean size of a pass. */
-  readonly batchRows: number;
-  /** Held now, by running sequences and stored prefixes. */
-  readonly cacheTokens: number;
-  readonly cacheBytes: number;
-  readonly draftedTokens: number;
-  readonly acceptedTokens: number;
-  /** Sequences that were preempted: cache evicted, tokens recomputed. */
-  readonly preemptions: number;
-}
-
-/** As many requests wait as may. */
-export class QueueFullError extends DeepseekError {
-  override name = "QueueFullError";
-  readonly waiting: number;
-  readonly maxQueue: number;
-
-  constructor(waiting: number, maxQueue: number) {
-    super("too many requests wait", {
-      where: "Engine.submit",
-      expected: `at most ${maxQueue} waiting`,
-      found: waiting,
-      hint: "Try again later, or raise maxQueue.",
-    });
-    this.waiting = waiting;
-    this.maxQueue = maxQueue;
-  }
-}
-
-/** The device or the model failed during a step: the engine is beyond use. */
-export class EngineFailedError extends DeepseekError {
-  override name = "EngineFailedError";
-
-  constructor(cause: unknown) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    super(`the engine stopped: ${message}`, { where: "Engine", hint: "Load the model again.", cause });
-  }
-}
 
 /** A pass holds the logits of all its sequences: half a gigabyte for so many and 129,280 tokens. */
 const MOST_SEQUENCES = 1024;
@@ -118,6 +65,9 @@ export class Engine implements AsyncDisposable {
   #failure: EngineFailedError | null = null;
   #closed = false;
   readonly #buffers = new SamplingBuffers();
+  readonly #desk = new GuestDesk(() => {
+    this.#loop ??= this.#run();
+  });
   readonly #counts = {
     generatedTokens: 0,
     promptTokens: 0,
@@ -169,8 +119,7 @@ export class Engine implements AsyncDisposable {
         hint: "Lower maxTokens, or raise the engine's cacheTokens.",
       });
     }
-    const waiting = this.#waiting.length - Math.max(0, this.maxBatch - this.#running.length);
-    if (waiting >= this.maxQueue) throw new QueueFullError(this.#waiting.length, this.maxQueue);
+    this.#checkQueue();
 
     const abort = () => this.#end(job, "aborted");
     const job: Job = {
@@ -215,6 +164,25 @@ export class Engine implements AsyncDisposable {
     });
   }
 
+  /**
+   * A place in the engine's passes for rows that are no request of text, a drawing's for example. It goes on while it is asked for
+   * passes. @throws QueueFullError, EngineFailedError
+   */
+  place(signal?: AbortSignal): GuestPlace {
+    this.#checkUsable("Engine.place");
+    this.#checkQueue();
+    const { maxBatch, cacheTokens } = this;
+    const limits = { rows: maxBatch, tokens: cacheTokens, cacheDtype: this.#cacheDtype };
+    return deskPlace(this.#desk, limits, () => this.#checkUsable("Engine.place"), signal);
+  }
+
+  /** @throws QueueFullError */
+  #checkQueue(): void {
+    const free = Math.max(0, this.maxBatch - this.#rows());
+    const all = this.#waiting.length + this.#desk.waiting;
+    if (all - free >= this.maxQueue) throw new QueueFullError(all, this.maxQueue);
+  }
+
   /** @throws EngineFailedError, DisposedError */
   #checkUsable(where: string): void {
     if (this.#failure) throw this.#failure;
@@ -235,8 +203,12 @@ export class Engine implements AsyncDisposable {
     return {
       ...counts,
       running: running.length,
-      waiting: this.#waiting.length,
-      cacheTokens: running.reduce((sum, { cache }) => sum + cache.length, this.#store.tokens),
+      waiting: this.#waiting.length + this.#desk.waiting,
+      guests: this.#desk.present,
+      cacheTokens: running.reduce(
+        (sum, { cache }) => sum + cache.length,
+        this.#store.tokens + this.#desk.tokens,
+      ),
       cacheBytes: held.reduce((sum, cache) => sum + (cache?.bytes ?? 0), 0),
     };
   }
@@ -246,16 +218,18 @@ export class Engine implements AsyncDisposable {
       let lastYield = Number.NEGATIVE_INFINITY;
       while (!this.#closed) {
         // Requests and cancellations come in here; a turn costs more than a step of a very small model.
-        if (performance.now() - lastYield > 2) {
+        // Guests decide between passes what they do next.
+        if (this.#desk.present > 0 || performance.now() - lastYield > 2) {
           await yieldToEventLoop();
           lastYield = performance.now();
         }
         while (this.#changes.length > 0 && !this.#closed) await this.#changeWeights(this.#changes.shift()!);
         if (this.#closed) break;
         this.#admit();
-        if (this.#running.length === 0) break;
+        if (this.#running.length === 0 && !this.#desk.ready) break;
         this.#makeRoom();
         await this.#step();
+        this.#desk.giveTurns();
       }
     } catch (error) {
       this.#fail(error);
@@ -269,6 +243,7 @@ export class Engine implements AsyncDisposable {
     this.#waiting = [...this.#running, ...this.#waiting];
     this.#running = [];
     this.#store.shrink(0);
+    this.#desk.restartAll();
     try {
       await change();
       resolve();
@@ -289,9 +264,14 @@ export class Engine implements AsyncDisposable {
     );
     const drafted = () => running.reduce((sum, { sequence }) => sum + sequence.drafts.drafted, 0);
     const before = drafted();
-    const outcomes = await step(this.model, scheduled, { buffers: this.#buffers });
+    const guests = this.#desk.board();
+    if (scheduled.length === 0 && guests.length === 0) return;
+    const visiting = guests.reduce((sum, guest) => sum + (guest.rows()?.ids.length ?? 0), 0);
+    const outcomes = await step(this.model, scheduled, { buffers: this.#buffers, guests });
+    this.#desk.release();
     this.#counts.steps++;
-    this.#counts.batchRows += scheduled.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
+    const own = scheduled.reduce((sum, { tokens }) => sum + tokens, drafted() - before);
+    this.#counts.batchRows += visiting + own;
     const jobs = new Map(running.map((job) => [job.sequence, job]));
     for (const outcome of outcomes) this.#deliver(jobs.get(outcome.sequence)!, outcome);
   }
@@ -306,19 +286,34 @@ export class Engine implements AsyncDisposable {
     else if (job.sequence.stopReason !== null) this.#end(job, job.sequence.stopReason);
   }
 
-  /** Tokens that the running sequences hold or are about to read. */
-  #committed(): number {
-    return this.#running.reduce((sum, { sequence }) => sum + sequence.tokens.length, 0);
+  /** Rows of a pass that are taken. */
+  #rows(): number {
+    return this.#running.length + this.#desk.rows;
   }
 
-  /** Starts requests, oldest first, while there is room in the batch and for their tokens. */
+  /** Tokens that the running sequences hold or are about to read, and those of guests. */
+  #committed(): number {
+    return this.#running.reduce((sum, { sequence }) => sum + sequence.tokens.length, this.#desk.tokens);
+  }
+
+  /** Starts requests and guests, oldest first, while there is room in the batch and for their tokens. */
   #admit(): void {
-    while (this.#waiting.length > 0 && this.#running.length < this.maxBatch) {
+    for (;;) {
       const [job] = this.#waiting;
+      const guest = this.#desk.next;
+      if (guest !== null && (job === undefined || guest.submitted < job.submitted)) {
+        if (this.#rows() > 0 && this.#rows() + guest.rows > this.maxBatch) return;
+        const room = this.cacheTokens - this.#committed() - guest.tokens;
+        if (room < 0 && this.#rows() > 0) return;
+        this.#store.shrink(Math.max(0, room));
+        this.#desk.admit();
+        continue;
+      }
+      if (job === undefined || this.#rows() >= this.maxBatch) return;
       const { sequence } = job;
       const need = sequence.tokens.length + Math.min(sequence.remaining, HEADROOM);
       const room = this.cacheTokens - this.#committed() - need;
-      if (room < 0 && this.#running.length > 0) return;
+      if (room < 0 && this.#rows() > 0) return;
       this.#waiting.shift();
       const drafts = job.request.speculative ?? false;
       const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;
@@ -343,7 +338,9 @@ export class Engine implements AsyncDisposable {
   #makeRoom(): void {
     // A draft is read beside the token before it.
     const needed = () => this.#committed() + this.#running.length;
-    while (this.#running.length > 1 && needed() > this.cacheTokens) {
+    // A sequence that is alone may have all; beside guests, which keep their room, the last one waits too.
+    const least = this.#desk.present > 0 ? 0 : 1;
+    while (this.#running.length > least && needed() > this.cacheTokens) {
       const job = this.#running.pop()!;
       disposeCaches(job.sequence.detach());
       this.#waiting.unshift(job);
@@ -381,6 +378,7 @@ export class Engine implements AsyncDisposable {
       this.#end(job, "failed", { error: this.#failure });
     }
     this.#store[Symbol.dispose]();
+    this.#desk.fail(this.#failure);
     for (const { reject } of this.#changes.splice(0)) reject(this.#failure);
   }
 
@@ -390,7 +388,8 @@ export class Engine implements AsyncDisposable {
     for (const job of [...this.#running, ...this.#waiting]) this.#end(job, "aborted");
     await this.#loop;
     this.#store[Symbol.dispose]();
-    const closed = new DisposedError("the engine was closed", { where: "Engine.changeWeights" });
+    const closed = new DisposedError("the engine was closed", { where: "Engine" });
+    this.#desk.fail(closed);
     for (const { reject } of this.#changes.splice(0)) reject(closed);
   }
 }

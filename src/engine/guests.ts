@@ -2,6 +2,7 @@
  * Rows that others than sequences of text bring to a step: a drawing reads codes of images in place of tokens and has a head
  * of its own. What they share with sequences is the pass, which reads the weights once for all.
  */
+import type { CacheDtype } from "../nn/cache.ts";
 import type { Segment } from "../nn/context.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { EmbeddedRows } from "./sequence.ts";
@@ -25,4 +26,26 @@ export interface Guest {
   take(states: Tensor): void;
   /** After the pass, outside of all scopes: reads what `take` made. What concerns it alone, it keeps and does not throw. */
   decide(): Promise<void>;
+  /** Begins anew: what it read so far was computed with other weights. */
+  restart(): void;
+}
+
+/** Room that a guest takes: rows of a pass, and tokens in caches, whether it holds them yet or not. */
+export interface Room {
+  readonly rows: number;
+  readonly tokens: number;
+}
+
+/** Where passes over the weights run: for a guest alone, or in an engine beside sequences of text. */
+export interface GuestPlace {
+  /** How caches are stored here. */
+  readonly cacheDtype: CacheDtype;
+  /** Most parts, an image each for example, that may share a pass if each takes this room. @throws ConfigError if none fits */
+  most(part: Room): number;
+  /** Waits for room; disposing of the result gives it back. @throws the signal's reason */
+  enter(room: Room): Promise<Disposable>;
+  /** Moves a guest on by one pass. @throws the signal's reason */
+  pass(guest: Guest): Promise<void>;
+  /** Asked between pieces of other work on the device: a promise to wait for, or null. @throws the signal's reason */
+  readonly turn: () => Promise<void> | null;
 }

@@ -28,16 +28,16 @@ export {
   type TokenStream,
 } from "./conversation.ts";
 export type { Divergence, VectorDivergence } from "./divergence.ts";
-export { draw, reconstruct } from "./draw/draw.ts";
+export { type DrawOptions, draw, reconstruct } from "./draw/draw.ts";
 export type { DrawEvent, DrawnImage, DrawProgress, DrawRequest } from "./draw/events.ts";
 export type { FlowSolver } from "./draw/flow-sampler.ts";
+export { Engine } from "./engine.ts";
 export {
-  Engine,
   EngineFailedError,
   type EngineMetrics,
   type EngineOptions,
   QueueFullError,
-} from "./engine.ts";
+} from "./engine-options.ts";
 export type { TokenExperts } from "./expert-report.ts";
 export {
   type GeneratedToken,
@@ -48,6 +48,7 @@ export {
   type StopReason,
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
+export type { Guest, GuestPlace, GuestRows, Room } from "./guests.ts";
 export type { MachineMemory } from "./host/cache-plan.ts";
 export { type EngineChannel, EngineClient, type GenerateJobOptions } from "./host/engine-client.ts";
 export { type Fault, type FaultKind, RequestError } from "./host/errors.ts";
@@ -98,7 +99,7 @@ export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export { processReplies, type ReplyTask } from "./reply-job.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";
 export type { SamplingOptions } from "./sampling.ts";
-export type { SequenceOptions } from "./sequence.ts";
+export type { EmbeddedRows, SequenceOptions } from "./sequence.ts";
 export type { TextSource } from "./text.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";
 export { type PlainTextOptions, processText, type TextResult, type TextTask } from "./text-job.ts";

@@ -8,8 +8,16 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { pixelBytes } from "../../vision/pixels.ts";
 import { type VqTokenizer, vqFactor } from "../../vision/vq.ts";
+import type { GuestPlace } from "../guests.ts";
 import { step } from "../step.ts";
-import { CodeSampler, type CodeSettings, codeCacheBytes, codeGrid, codesOf } from "./code-sampler.ts";
+import {
+  CodeSampler,
+  type CodeSettings,
+  codeCacheBytes,
+  codeGrid,
+  codeRoom,
+  codesOf,
+} from "./code-sampler.ts";
 import type { DrawEvent, DrawRequest } from "./events.ts";
 import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
 
@@ -51,7 +59,7 @@ export async function codePicture(
   return picture;
 }
 
-/** What drawing a request of Janus takes beside the model. */
+/** What is asked of a drawing with Janus. `cacheDtype`: default that of the place. */
 export interface CodeRequest extends Omit<DrawRequest, "prompt" | "steps" | "solver"> {
   readonly cacheDtype?: CacheDtype;
 }
@@ -64,6 +72,21 @@ export function codesTogether(
   return Math.max(1, Math.floor(MOST_CACHE_BYTES / codeCacheBytes(model, settings)));
 }
 
+/** Passes that nobody shares. */
+function alone({ language }: VisionLanguageModel, signal?: AbortSignal): GuestPlace {
+  const turn = turnsOf(signal);
+  return {
+    cacheDtype: "f32",
+    most: () => Number.POSITIVE_INFINITY,
+    enter: async () => ({ [Symbol.dispose]() {} }),
+    async pass(guest) {
+      await pause(turn);
+      await step(language, [], { guests: [guest], between: turn });
+    },
+    turn,
+  };
+}
+
 /**
  * Draws the images of a request. @param ids the prompt's, with the token that begins an image at its end
  * @throws ConfigError, ShapeError, LogitsError, the signal's reason
@@ -73,40 +96,42 @@ export async function* drawCodes(
   ids: readonly number[],
   padId: number | null,
   request: CodeRequest,
+  place: GuestPlace = alone(model, request.signal),
 ): AsyncGenerator<DrawEvent, void, void> {
   const { count = 1, first = 0, seed = 0, previews = 0, signal, ...rest } = request;
-  const turn = turnsOf(signal);
-  const settings = { ...rest, ids, padId, seed };
-  const together = codesTogether(model, settings);
+  const settings = { cacheDtype: place.cacheDtype, ...rest, ids, padId, seed };
+  const image = codeRoom(model, settings);
+  const together = Math.min(codesTogether(model, settings), place.most(image));
   for (let begin = 0; begin < count; begin += together) {
     const images = { first: first + begin, count: Math.min(together, count - begin) };
+    const room = { rows: images.count * image.rows, tokens: images.count * image.tokens };
+    using _room = await place.enter(room);
     using sampler = new CodeSampler(model, { ...settings, ...images });
-    yield* drawTogether(model, sampler, images.first, seed, previews, turn);
+    yield* drawTogether(model, sampler, place, { first: images.first, seed, previews });
   }
 }
 
 async function* drawTogether(
   model: VisionLanguageModel,
   sampler: CodeSampler,
-  first: number,
-  seed: number,
-  previews: number,
-  turn: Turn,
+  place: GuestPlace,
+  { first, seed, previews }: { readonly first: number; readonly seed: number; readonly previews: number },
 ): AsyncGenerator<DrawEvent, void, void> {
   const side = codeGrid(model);
+  const { turn } = place;
   while (!sampler.finished) {
-    await pause(turn);
     const before = sampler.done;
-    await step(model.language, [], { guests: [sampler], between: turn });
+    await place.pass(sampler);
     if (sampler.failure !== null) throw sampler.failure;
-    if (sampler.done === before || sampler.done % side !== 0) continue;
+    const grown = sampler.done !== before && sampler.done > 0;
+    if (!grown || sampler.done % side !== 0) continue;
     const done = sampler.done / side;
     const shown = previews > 0 && done % previews === 0 && done < side;
     for (const [i, codes] of sampler.codes.entries()) {
       await pause(turn);
       const preview = shown ? await codePicture(model, codes, turn) : undefined;
-      const place = { image: first + i, done, of: side, unit: "row" } as const;
-      yield { type: "progress", ...place, ...(preview && { preview }) };
+      const at = { image: first + i, done, of: side, unit: "row" } as const;
+      yield { type: "progress", ...at, ...(preview && { preview }) };
     }
   }
   for (const [i, codes] of sampler.codes.entries()) {

@@ -12,7 +12,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { Random } from "../../tensor/random.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import { towerSide } from "../../vision/tower-config.ts";
-import type { Guest, GuestRows } from "../guests.ts";
+import type { Guest, GuestRows, Room } from "../guests.ts";
 import { rowsOfLogits } from "../prompt-scores.ts";
 import { argmax, candidates, checkLargest, draw, SamplingBuffers } from "../sampling.ts";
 
@@ -70,12 +70,21 @@ const sharesOf = (guidance: number): number => [guidance, 1 - guidance].filter((
 const positionsOf = (model: VisionLanguageModel, ids: readonly number[]): number =>
   ids.length + codeGrid(model) ** 2 - 1;
 
+/** Rows of one image in a pass, and the tokens that their caches hold in the end. */
+export function codeRoom(
+  model: VisionLanguageModel,
+  { ids, guidance = 5 }: Pick<CodeSettings, "ids" | "guidance">,
+): Room {
+  const rows = sharesOf(guidance);
+  return { rows, tokens: rows * positionsOf(model, ids) };
+}
+
 /** Bytes of the caches of one image. */
 export function codeCacheBytes(
   model: VisionLanguageModel,
-  { ids, guidance = 5, cacheDtype = "f32" }: Pick<CodeSettings, "ids" | "guidance" | "cacheDtype">,
+  settings: Pick<CodeSettings, "ids" | "guidance" | "cacheDtype">,
 ): number {
-  return sharesOf(guidance) * positionsOf(model, ids) * model.language.cacheTokenBytes(cacheDtype);
+  return codeRoom(model, settings).tokens * model.language.cacheTokenBytes(settings.cacheDtype);
 }
 
 function refuse(message: string, name: string, expected: string, found: unknown, hint?: string): never {
@@ -111,6 +120,12 @@ function branchesOf(model: VisionLanguageModel, { ids, padId, guidance = 5 }: Co
   return rows;
 }
 
+/** A stream of each image. */
+function streamsOf({ first = 0, count = 1, seed = 0, stream }: CodeSettings): readonly CodeStream[] {
+  const make = stream ?? ((image: number) => new Random(seed, image));
+  return Array.from({ length: count }, (_, i) => make(first + i));
+}
+
 /** Draws images of one prompt together. */
 export class CodeSampler implements Guest, Disposable {
   /** Codes of each image as far as they are drawn. */
@@ -122,7 +137,7 @@ export class CodeSampler implements Guest, Disposable {
   readonly #device: Device;
   readonly #generation: CodeGeneration;
   readonly #settings: CodeSettings;
-  readonly #streams: readonly CodeStream[];
+  #streams: readonly CodeStream[];
   readonly #newCache: () => Cache;
   /** Those with the prompt first. */
   readonly #branches: readonly Branch[];
@@ -133,14 +148,13 @@ export class CodeSampler implements Guest, Disposable {
 
   /** Takes memory for the prompt; that of more images comes with their first codes. @throws ConfigError, ShapeError */
   constructor(model: VisionLanguageModel, settings: CodeSettings) {
-    const { first = 0, count = 1, seed = 0, cacheDtype } = settings;
-    const { stream = (image) => new Random(seed, image) } = settings;
+    const { cacheDtype } = settings;
     const { language } = model;
     const rows = branchesOf(model, settings);
     this.#device = model.device;
     this.#generation = codesOf(model);
     this.#settings = settings;
-    this.#streams = Array.from({ length: count }, (_, i) => stream(first + i));
+    this.#streams = streamsOf(settings);
     this.codes = this.#streams.map(() => []);
     this.length = codeGrid(model) ** 2;
     const capacity = positionsOf(model, settings.ids);
@@ -248,6 +262,16 @@ export class CodeSampler implements Guest, Disposable {
         cache.copyFrom(caches[0], ids.length);
       }
     }
+  }
+
+  restart(): void {
+    if (this.finished) return;
+    for (const { caches } of this.#branches) {
+      for (const cache of caches.splice(1)) cache[Symbol.dispose]();
+      caches[0].truncate(0);
+    }
+    for (const codes of this.codes) codes.length = 0;
+    this.#streams = streamsOf(this.#settings);
   }
 
   [Symbol.dispose](): void {

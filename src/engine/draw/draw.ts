@@ -7,6 +7,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { pixelValues } from "../../vision/pixels.ts";
 import { squareImage } from "../../vision/square-image.ts";
+import type { Engine } from "../engine.ts";
 import { inRange } from "../request.ts";
 import { checkSampling } from "../sampling.ts";
 import { codeImageSide, drawCodes, reconstructCodes } from "./code-drawing.ts";
@@ -78,11 +79,24 @@ function drawingOf({ drawing, vision, name }: Drawing): LoadedDrawing {
   );
 }
 
+export interface DrawOptions {
+  /**
+   * An engine of the same language model, whose passes Janus shares with what runs there; it goes on while events are read.
+   * JanusFlow's passes are its own: they run between those of the engine anyway.
+   */
+  readonly engine?: Engine;
+}
+
 /**
  * Draws images of a prompt. The same seed gives the same images, whatever is drawn beside them.
- * @throws ConfigError at once, if the model cannot do what is asked; later ShapeError, LogitsError, the signal's reason
+ * @throws ConfigError, QueueFullError and EngineFailedError at once, if the model cannot do what is asked or the engine takes no
+ * more; later ShapeError, LogitsError, the signal's reason
  */
-export function draw(model: Drawing, request: DrawRequest): AsyncGenerator<DrawEvent, void, void> {
+export function draw(
+  model: Drawing,
+  request: DrawRequest,
+  { engine }: DrawOptions = {},
+): AsyncGenerator<DrawEvent, void, void> {
   const drawing = drawingOf(model);
   const { generation, model: whole, padId } = drawing;
   checkDrawRequest(request, generation.kind);
@@ -95,7 +109,12 @@ export function draw(model: Drawing, request: DrawRequest): AsyncGenerator<DrawE
   }
   const { prompt, ...rest } = request;
   const ids = drawingPrompt(prompt, model.tokenizer, family);
-  if (generation.kind === "codes") return drawCodes(whole, ids, padId, rest);
+  if (generation.kind === "codes") {
+    if (engine !== undefined && engine.model !== whole.language) {
+      throw new ConfigError("the engine runs another model", { where: model.name, name: "engine" });
+    }
+    return drawCodes(whole, ids, padId, rest, engine?.place(rest.signal));
+  }
   return drawFlow(whole, autoencoderOf(drawing), ids, rest);
 }
 

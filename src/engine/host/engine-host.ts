@@ -6,7 +6,8 @@
 import type { EncodedImage } from "../../models/vision-language.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import { Pace, type Slices } from "../../tokenizer/slices.ts";
-import { type Engine, EngineFailedError, QueueFullError } from "../engine.ts";
+import type { Engine } from "../engine.ts";
+import { EngineFailedError, QueueFullError } from "../engine-options.ts";
 import type { Generation } from "../generation.ts";
 import { chatPrompt } from "../image-prompt.ts";
 import type { EngineRequest } from "../job.ts";
