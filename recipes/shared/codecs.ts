@@ -11,7 +11,6 @@ import { vaeConfigJson } from "../../src/models/vae-config.ts";
 import { worldVae } from "../../src/models/world-presets.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import { allocateModule } from "../../src/nn/scope.ts";
-import { isQuantized } from "../../src/tensor/quantized.ts";
 import { Random } from "../../src/tensor/random.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import {
@@ -26,6 +25,7 @@ import { sampleLatents, splitMoments, VaeModel, vaeFactor } from "../../src/visi
 import { type VqConfig, VqTokenizer } from "../../src/vision/vq.ts";
 import { filledScene, SCENE_SIDE, SceneBatches } from "./codec-data.ts";
 import { autoencoderCodec, type Codec, examineCodec, tokenizerCodec } from "./codec-exam.ts";
+import { initializeByInputs } from "./initial.ts";
 import { worldConfig } from "./models.ts";
 import type { ArmContext, ArmOutcome } from "./program.ts";
 import { committedPart, newestStep, once } from "./ready.ts";
@@ -33,6 +33,9 @@ import { runStage } from "./stage.ts";
 import { lengthOf, schedule, startTower } from "./start.ts";
 import { NORMALIZATION } from "./tower-data.ts";
 import { loadPart } from "./weights.ts";
+
+/** Part of the minutes of a short run that go to a codec which does not come with the repository. */
+export const SHORT_CODEC = 0.4;
 
 /** Minutes of two cores. */
 export const CODEC_MINUTES = { tokenizer: 60, autoencoder: 40 };
@@ -46,19 +49,13 @@ const FEATURE = { blocks: 2, weight: 0.5 };
 const BRANCH_END = /\.(conv2|proj_out|to_out\.0)\.weight(\.|$)/;
 
 /**
- * Weights as large as their numbers of inputs ask for. Residual branches begin with nothing: after 100 steps of 8 pictures a
- * tokenizer stands at 16.7 dB, with branches of full size at 15.7 (LOG.md).
+ * Residual branches begin with nothing: after 100 steps of 8 pictures a tokenizer stands at 16.7 dB, with branches of full size
+ * at 15.7 (LOG.md). Codes are read at length 1: short ones turn quickly where training begins.
  */
 function initializeConvolutions(parameters: Parameters, random: Random): void {
-  parameters.initialize(random);
-  for (const { weight, initial, shape, key } of parameters.groups()) {
-    if (initial !== "normal" || isQuantized(weight)) continue;
-    const inputs = shape.slice(1).reduce((product, n) => product * n, 1);
-    // Codes are read at length 1: short ones turn quickly where training begins.
-    const code = key.endsWith("quantize.embedding.weight");
-    const std = code ? CODE_STD : BRANCH_END.test(key) ? 0 : GAIN / Math.sqrt(inputs);
-    weight.set(Float32Array.from({ length: weight.size }, () => std * random.normal()));
-  }
+  initializeByInputs(parameters, random, GAIN, (key) =>
+    key.endsWith("quantize.embedding.weight") ? CODE_STD : BRANCH_END.test(key) ? 0 : null,
+  );
 }
 
 export function imageTokenizer(device: Device, seed: number, config: VqConfig): VqTokenizer {

@@ -28,6 +28,7 @@ export function canvasSettings(preset: Exclude<WorldPresetName, "world-vl2">) {
 /** All files of a model but its weights and `config.json`, by name. */
 export function worldFiles(preset: WorldPresetName): Record<string, string> {
   const tiled = preset === "world-vl2";
+  const draws = preset === "world-janus" || preset === "world-flow";
   const { tokenizer, config } = worldTokenizer({ image: tiled ? "<image>" : "<image_placeholder>" });
   const files: Record<string, unknown> = { "tokenizer.json": tokenizer, "tokenizer_config.json": config };
   if (tiled) files["processor_config.json"] = worldProcessor();
@@ -36,6 +37,10 @@ export function worldFiles(preset: WorldPresetName): Record<string, string> {
     files["processor_config.json"] = {
       processor_class: "VLChatProcessor",
       ...{ image_tag: "<image_placeholder>", num_image_tokens: 64, sft_format: "deepseek" },
+      ...(draws && {
+        ...{ image_start_tag: "<begin_of_image>", image_end_tag: "<end_of_image>" },
+        pad_tag: "<\uFF5C\u2581pad\u2581\uFF5C>",
+      }),
       ...{ add_special_token: false, mask_prompt: true, ignore_id: -100 },
     };
   }

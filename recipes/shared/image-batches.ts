@@ -5,7 +5,7 @@ import { type TileProcessor, tiledPixels } from "../../src/models/deepseek_vl2/p
 import type { BatchSource } from "../../src/train/batches.ts";
 import type { ImageBatch, SeenImages } from "../../src/train/objectives/images.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
-import { conversationRow, IMAGE, type Learned, stackRows } from "./rows.ts";
+import { type Around, conversationRow, IMAGE, type Learned, stackRows } from "./rows.ts";
 import { type Asked, askedSample, type SampleKind } from "./samples.ts";
 
 /** How much of a kind there is, and in what batches. */
@@ -74,6 +74,8 @@ export interface SourceOptions {
   readonly see: See;
   /** Tokens of a picture of so many tiles. */
   readonly imageTokens: (tiles: readonly [number, number]) => number;
+  /** Tokens around those of a picture; default: none. */
+  readonly around?: Around;
   /** Whether each batch has samples of all kinds, padded to the longest; default: one kind a step (modality grouping). */
   readonly mixed?: boolean;
   /** The kind that alone there is at first; the others come to their shares over the first third (modality warm-up). */
@@ -117,7 +119,7 @@ export class ImageBatches implements BatchSource<ImageBatch> {
 
   /** @param size samples of a mixed batch; else the kind decides @param progress part of the stage that is over */
   async next(size: number, progress = 0): Promise<ImageBatch> {
-    const { seed, learned, see, imageTokens, mixed = false } = this.#options;
+    const { seed, learned, see, imageTokens, around, mixed = false } = this.#options;
     const random = new WorldRandom(seed, KIND_STREAM, this.#step++);
     const first = this.#share(random, progress);
     const kinds = mixed
@@ -128,7 +130,7 @@ export class ImageBatches implements BatchSource<ImageBatch> {
     const images = pictures.length === 0 ? null : await see(pictures);
     let image = 0;
     const rows = samples.map(({ turns, image: own }) =>
-      conversationRow(turns, own === null ? 0 : imageTokens(images!.tiles[image++]), learned),
+      conversationRow(turns, own === null ? 0 : imageTokens(images!.tiles[image++]), learned, around),
     );
     const { sequences, ...stacked } = stackRows(rows);
     return { batch: sequences, kind: mixed ? "mixed" : first.kind, imageId: IMAGE, images, ...stacked };

@@ -53,6 +53,8 @@ export interface Recipe extends Omit<RecipePage, "arms" | "seeds" | "command"> {
   readonly arms: readonly Arm[];
   /** Minutes of an arm by default. */
   readonly minutes: number;
+  /** What `--small` runs where no arm is named: a training short enough to wait for, which shows something. */
+  readonly small?: Arm;
 }
 
 const SEEDS = [1, 2, 3];
@@ -125,7 +127,9 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     .description(`${recipe.title}. Finished runs are kept and not repeated; a stopped one goes on.`)
     .option(
       "--small",
-      "a few steps of everything, to see that it runs (under 10 minutes); nothing is claimed",
+      recipe.small === undefined
+        ? "a few steps of everything, to see that it runs (under 10 minutes); nothing is claimed"
+        : `${recipe.small.text}; with --arm a few steps of these, to see that they run`,
     )
     .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`)
     .option("--arm <names>", "arms, separated by commas (default: all)")
@@ -145,12 +149,14 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     throw new Error(`--minutes: expected more than 0, at most 10000, found ${JSON.stringify(flags.minutes)}`);
   }
   const seeds = numbers(flags.seed ?? "1");
-  const names = flags.arm?.split(",") ?? recipe.arms.map(({ name }) => name);
+  const short = small && flags.arm === undefined ? recipe.small : undefined;
+  const known = short === undefined ? recipe.arms : [short];
+  const names = flags.arm?.split(",") ?? known.map(({ name }) => name);
   const arms = names.map((name) => {
-    const arm = recipe.arms.find((each) => each.name === name);
+    const arm = known.find((each) => each.name === name);
     if (arm) return arm;
     throw new Error(
-      `--arm: expected ${recipe.arms.map((each) => each.name).join(", ")}, found ${JSON.stringify(name)}`,
+      `--arm: expected ${known.map((each) => each.name).join(", ")}, found ${JSON.stringify(name)}`,
     );
   });
 
@@ -161,13 +167,13 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   const page: RecipePage = {
     ...recipe,
     command: `npm run recipe:${recipe.name}`,
-    arms: Object.fromEntries(recipe.arms.map(({ name, text }) => [name, text])),
+    arms: Object.fromEntries(known.map(({ name, text }) => [name, text])),
     seeds: SEEDS,
   };
   const finished = (arm: string, seed: number) =>
     results.some((each) => each.arm === arm && each.seed === seed);
   if (flags.list) {
-    for (const { name, text } of recipe.arms) {
+    for (const { name, text } of known) {
       const done = SEEDS.filter((seed) => finished(name, seed));
       console.log(`${name}: ${text}; finished: ${done.length > 0 ? `seed ${done.join(", ")}` : "none"}`);
     }

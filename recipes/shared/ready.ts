@@ -28,3 +28,7 @@ export function once({ shared }: ArmContext, name: string, make: () => Promise<s
   ready.set(key, found);
   return found;
 }
+
+/** The context to make a part in: where time is short and the repository does not have it, a few steps have to do. */
+export const makingIn = (context: ArmContext, name: string, short: boolean): ArmContext =>
+  short && committedPart(name, context) === null ? { ...context, small: true } : context;

@@ -1,14 +1,24 @@
 /** Rows of recipes against the prompts of the product, and samples against the world's own questions. */
 import { describe, expect, it } from "vitest";
 import { markedContent } from "../../src/chat/image-messages.ts";
-import { vlPrompt } from "../../src/chat/vl-prompt.ts";
+import { drawingPrompt, vlPrompt } from "../../src/chat/vl-prompt.ts";
 import { vl2Prompt } from "../../src/chat/vl2-prompt.ts";
 import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
 import { worldTokenizer } from "../../src/data/world/vocabulary.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
 import { pageView } from "./pages.ts";
-import { BOS, conversationRow, EOS, IMAGE, promptRow, stackRows } from "./rows.ts";
+import {
+  BOS,
+  conversationRow,
+  drawingRow,
+  EOS,
+  FLOW_AROUND,
+  IMAGE,
+  JANUS_AROUND,
+  promptRow,
+  stackRows,
+} from "./rows.ts";
 import { askedSample, type SampleKind } from "./samples.ts";
 import { NAMES, TowerBatches } from "./tower-data.ts";
 
@@ -138,4 +148,34 @@ it("an object is named where it lies, by color, shape and size", async () => {
   });
   const found = [...names.keys()].filter((at) => names[at] && at >= 64 * NAMES);
   expect(found).toEqual(expected.sort((a, b) => a - b));
+});
+
+describe("rows of models that draw", () => {
+  const tokenizer = tokenizerOf("<image_placeholder>");
+
+  it("are the product's prompts to draw, but for what JanusFlow replaces by the time", () => {
+    for (const caption of ["a ring", "an orange ring", "a small red ring above a large blue cross"]) {
+      expect(drawingRow(caption)).toEqual(drawingPrompt(caption, tokenizer, "janus"));
+      expect(drawingRow(caption).slice(0, -1)).toEqual(
+        drawingPrompt(caption, tokenizer, "janusflow").slice(0, -1),
+      );
+    }
+  });
+
+  it("have Janus' tokens around a picture", () => {
+    const sample = worldSample("questions", 1, 0);
+    const text = `<image_placeholder>${sample.question}`;
+    const grounding = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>"];
+    const content = markedContent(text, "<image_placeholder>", grounding);
+    for (const [family, around] of [
+      ["janus", JANUS_AROUND],
+      ["janusflow", FLOW_AROUND],
+    ] as const) {
+      const pieces = flat(vlPrompt([{ role: "user", content }], tokenizer, undefined, family));
+      expect(promptRow(sample, 1, around)).toEqual(pieces);
+      expect(conversationRow([sample], 1, "answers", around).ids.slice(0, pieces.length)).toEqual(pieces);
+    }
+    // Without a picture there is nothing to put them around.
+    expect(promptRow(sample, 0, JANUS_AROUND)).toEqual(promptRow(sample, 0));
+  });
 });

@@ -14,6 +14,18 @@ const NEWLINE = idOf("\n");
 /** Ids of a text of the world, which `worldTokenizer` gives as well. */
 export const worldIds = (text: string): number[] => worldPieces(text).map(idOf);
 
+/** Tokens before and after those of a picture. */
+export interface Around {
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
+const NOTHING: Around = { before: [], after: [] };
+
+/** Ids around a picture in Janus, and in JanusFlow, whose model itself puts what it learned before one. */
+export const JANUS_AROUND: Around = { before: [idOf("<begin_of_image>")], after: [idOf("<end_of_image>")] };
+export const FLOW_AROUND: Around = { before: [], after: JANUS_AROUND.after };
+
 /** A row: ids, and of each whether it is learned. */
 export interface Row {
   readonly ids: readonly number[];
@@ -36,19 +48,36 @@ class Writer {
 }
 
 /** The question as the model reads it: `images` tokens of the picture, then the text, up to where the answer begins. */
-function ask(writer: Writer, images: number, question: string, learned: boolean): void {
+function ask(
+  writer: Writer,
+  images: number,
+  { question, learned, around }: { question: string; learned: boolean; around: Around },
+): void {
   writer.add([USER, COLON], false);
-  writer.add(new Array<number>(images).fill(IMAGE), false);
+  if (images > 0) {
+    writer.add(around.before, false);
+    writer.add(new Array<number>(images).fill(IMAGE), false);
+    writer.add(around.after, false);
+  }
   writer.add(worldIds(question), learned);
   writer.add([NEWLINE, NEWLINE, ASSISTANT, COLON], false);
 }
 
 /** A prompt that ends where the answer begins. */
-export function promptRow({ question }: Pick<WorldSample, "question">, images: number): number[] {
+export function promptRow(
+  { question }: Pick<WorldSample, "question">,
+  images: number,
+  around = NOTHING,
+): number[] {
   const writer = new Writer();
   writer.add([BOS], false);
-  ask(writer, images, question, false);
+  ask(writer, images, { question, learned: false, around });
   return writer.ids;
+}
+
+/** A prompt to draw: the caption, and the token that begins an image. */
+export function drawingRow(caption: string): number[] {
+  return [...promptRow({ question: caption }, 0), ...JANUS_AROUND.before];
 }
 
 /** One picture with several questions, and their answers. */
@@ -56,11 +85,12 @@ export function conversationRow(
   turns: readonly Pick<WorldSample, "question" | "answer">[],
   images: number,
   learned: Learned,
+  around = NOTHING,
 ): Row {
   const writer = new Writer();
   writer.add([BOS], false);
   turns.forEach(({ question, answer }, i) => {
-    ask(writer, i === 0 ? images : 0, question, learned === "text");
+    ask(writer, i === 0 ? images : 0, { question, learned: learned === "text", around });
     writer.add([...worldIds(answer), EOS], true);
   });
   return writer;

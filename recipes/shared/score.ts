@@ -7,8 +7,8 @@ import { type WorldOptions, type WorldSample, worldSample } from "../../src/data
 import { type DescribeScore, describeTotals, scoreAnswer } from "../../src/data/world/score.ts";
 import { worldPieces } from "../../src/data/world/vocabulary.ts";
 import { Engine } from "../../src/engine/engine.ts";
-import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import type { TrainableImageModel } from "../../src/train/objectives/images.ts";
 
 /** How many of how many. */
 export interface Count {
@@ -21,7 +21,7 @@ export type Scores = Readonly<Record<string, Count>>;
 
 /** Prompts of a system: what its processor and its template make of pictures and questions. */
 export interface ScoredSystem {
-  readonly model: VisionLanguageModel;
+  readonly model: Pick<TrainableImageModel, "language">;
   /** Embeddings of the samples' pictures, null for text alone; the caller's to free. */
   encode(samples: readonly WorldSample[]): Promise<readonly (Tensor | null)[]>;
   /** Ids before and after the picture's place. */

@@ -4,7 +4,9 @@
  */
 import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { modelEntries } from "../../src/checkpoint/entries.ts";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
+import { saveCheckpoint } from "../../src/checkpoint/save.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
 import type { Objective, Trainable } from "../../src/train/objectives/objective.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../../src/train/state.ts";
@@ -30,6 +32,8 @@ export interface StageSpec<M extends Trainable, B extends Batch> {
   readonly length: StageLength;
   /** Named in the log's first line and in results. */
   readonly config: Record<string, unknown>;
+  /** Whether the model has the moving average of its weights after the stage, which is also saved, as `averaged`. */
+  readonly averaged?: boolean;
 }
 
 export interface StageContext {
@@ -73,7 +77,7 @@ function newTrainer<M extends Trainable, B extends Batch>(
 
 /** Trains a stage to its end, from where it stands. @throws StageStopped if it was stopped before */
 export async function runStage<M extends Trainable, B extends Batch>(
-  { name, model, batches, objective, options, length, config }: StageSpec<M, B>,
+  { name, model, batches, objective, options, length, config, averaged = false }: StageSpec<M, B>,
   { folder, stopped, print }: StageContext,
 ): Promise<{ readonly steps: number; readonly seconds: number }> {
   const own = join(folder, name);
@@ -144,6 +148,11 @@ export async function runStage<M extends Trainable, B extends Batch>(
     }
   }
   if (trainer.step !== newest) await save();
+  if (averaged) {
+    trainer.average?.exchange();
+    const sink = await nodeFolderSink(join(own, "averaged"), { force: true });
+    await saveCheckpoint(sink, modelEntries(model), { config });
+  }
   return { steps: trainer.step, seconds };
 }
 

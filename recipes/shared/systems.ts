@@ -2,9 +2,13 @@
 import { type ImageToken, worldTokenizer } from "../../src/data/world/vocabulary.ts";
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
-import { encodedImages, type SeenImages } from "../../src/train/objectives/images.ts";
+import {
+  encodedImages,
+  type SeenImages,
+  type TrainableImageModel,
+} from "../../src/train/objectives/images.ts";
 import type { See } from "./image-batches.ts";
-import { EOS, IMAGE, promptRow } from "./rows.ts";
+import { type Around, EOS, IMAGE, promptRow } from "./rows.ts";
 import type { ScoredSystem } from "./score.ts";
 
 /** Puts the tiles of each picture in another order; the whole view stays first. */
@@ -25,7 +29,10 @@ export function reorderTiles(
   return { pixels, tiles, order };
 }
 
-export function scoredSystem(model: VisionLanguageModel, see: See): ScoredSystem {
+/** A model that answers questions about pictures; where pictures are in tiles it says so. */
+export type AskedModel = TrainableImageModel & Pick<VisionLanguageModel, "tiles">;
+
+export function scoredSystem(model: AskedModel, see: See, around?: Around): ScoredSystem {
   const image: ImageToken = model.tiles === null ? "<image_placeholder>" : "<image>";
   const { tokenizer: file, config } = worldTokenizer({ image });
   const tokenizer = loadTokenizer(file as never, config as never);
@@ -34,7 +41,7 @@ export function scoredSystem(model: VisionLanguageModel, see: See): ScoredSystem
     stopIds: [EOS],
     decode: (ids) => tokenizer.decode([...ids], { skipSpecialTokens: false }),
     prompt: (sample) => {
-      const ids = promptRow(sample, sample.image === null ? 0 : 1);
+      const ids = promptRow(sample, sample.image === null ? 0 : 1, around);
       const at = ids.indexOf(IMAGE);
       return at < 0 ? { before: ids, after: [] } : { before: ids.slice(0, at), after: ids.slice(at + 1) };
     },

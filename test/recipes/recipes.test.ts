@@ -72,3 +72,28 @@ describe.each(["vl", "vl2"])("recipe %s", (recipe) => {
     expect((await run(recipe, small("--minutes", "-1"))).output).toMatch(/--minutes: expected more than 0/);
   });
 });
+
+describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
+  it("draws after a short run, which stops when asked and goes on", { timeout: 20 * MINUTE }, async () => {
+    const small = ["--small", "--minutes", "0.3", "--state", join(folder, recipe)];
+    const first = await run(recipe, small, /stage-1: step 1 /);
+    expect(first.output).toMatch(/stopped and saved at step/);
+    expect(first.status).toBe(130);
+    const second = await run(recipe, small);
+    expect(second.output).toMatch(/goes on at step/);
+    expect(second.status).toBe(0);
+    const { arm, scores, figures, pictures } = JSON.parse(
+      await readFile(join(folder, recipe, "results.jsonl"), "utf8"),
+    );
+    expect(arm).toBe("small");
+    for (const name of ["strict", "loose", "strict chance", "single loose", "color strict", "questions"]) {
+      expect(scores[name].of, name).toBeGreaterThan(0);
+    }
+    expect(scores.strict.of).toBe(24);
+    expect(figures["seconds a picture"]).toBeGreaterThan(0);
+    const sheet = await readFile(join(folder, recipe, pictures.drawn));
+    expect(sheet.subarray(1, 4).toString()).toBe("PNG");
+    const page = await readFile(join(folder, recipe, "RESULTS.md"), "utf8");
+    expect(page).toContain(`](${pictures.drawn})`);
+  });
+});
