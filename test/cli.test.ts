@@ -126,7 +126,7 @@ beforeAll(async () => {
 describe.concurrent("usage", () => {
   it.each([
     ...["train", "complete", "fill", "check-parity", "inspect", "demo"],
-    ...["chat", "ask", "ground", "serve", "download", "quantize", "convert", "bench", "completion"],
+    ...["chat", "ask", "ground", "draw", "serve", "download", "quantize", "convert", "bench", "completion"],
   ])("%s has help with examples", async (name) => {
     const { code, out, err } = await run([name, "--help"], { env: { COLUMNS: "80" } });
     expect({ code, err }).toEqual({ code: 0, err: "" });

@@ -31,6 +31,7 @@ const commands = [
   "convert",
   "demo",
   "download",
+  "draw",
   "fill",
   "ground",
 ];

@@ -3,7 +3,7 @@
  * come of it, each with its place and with the texts that its file will hold.
  */
 import { join } from "node:path";
-import { MOST_IMAGES } from "../engine/draw/events.ts";
+import { type DrawRequest, MOST_IMAGES } from "../engine/draw/events.ts";
 import { type FlowSolver, flowSolvers } from "../engine/draw/flow-sampler.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { withoutMark } from "../files/utf8.ts";
@@ -25,6 +25,11 @@ export interface DrawTask extends DrawSettings {
   readonly count: number;
   /** Line of the file, from 1; null for the command line's prompt. */
   readonly line: number | null;
+}
+
+/** A task as the engine takes it. */
+export function requestOf({ line: _, ...request }: DrawTask): DrawRequest {
+  return request;
 }
 
 /** Most pictures of one run. */

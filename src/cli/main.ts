@@ -13,6 +13,7 @@ import { completionCommand } from "./commands/completion.ts";
 import { convertCommand } from "./commands/convert.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
+import { drawCommand } from "./commands/draw.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -31,6 +32,7 @@ const examples = `
 Examples:
   deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    chat with a model from the hub
   deepseek-ts ask deepseek-ai/deepseek-vl2-tiny --image a.png "What is this?"     ask about a picture
+  deepseek-ts draw deepseek-ai/Janus-Pro-1B "a red cube"           draw pictures
   deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
   deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
   deepseek-ts demo                                                 train a small model in two minutes and try it
@@ -43,7 +45,7 @@ trace of an error.`;
 
 const program = new Command("deepseek-ts")
   .description(
-    "The DeepSeek model family in TypeScript: chat, ask, serve, complete, quantize, convert, train.",
+    "The DeepSeek model family in TypeScript: chat, ask, draw, serve, complete, quantize, convert, train.",
   )
   .version(version)
   .addHelpText("after", flowing(examples));
@@ -51,6 +53,7 @@ const commands = [
   chatCommand(),
   askCommand(),
   groundCommand(),
+  drawCommand(),
   serveCommand(),
   completeCommand(),
   fillCommand(),

@@ -38,16 +38,13 @@ const base64 = (bytes: Uint8Array) =>
 /** Bytes of one message of kitty's protocol. */
 const KITTY_CHUNK = 4096;
 
-/** One picture of the program's at a time: a new one takes the place of the one before. */
-const KITTY_ID = 1;
-
-function kittyText(png: Uint8Array, rows: number): string {
+function kittyText(png: Uint8Array, rows: number, id: number): string {
   const data = base64(png);
   const parts: string[] = [];
   for (let at = 0; at < data.length; at += KITTY_CHUNK) {
     const more = at + KITTY_CHUNK < data.length ? 1 : 0;
     // PNG, shown at once, without an answer, the cursor stays.
-    const keys = at === 0 ? `f=100,a=T,i=${KITTY_ID},p=${KITTY_ID},q=2,C=1,r=${rows},m=${more}` : `m=${more}`;
+    const keys = at === 0 ? `f=100,a=T,i=${id},p=1,q=2,C=1,r=${rows},m=${more}` : `m=${more}`;
     parts.push(`\x1b_G${keys};${data.slice(at, at + KITTY_CHUNK)}\x1b\\`);
   }
   return parts.join("");
@@ -139,9 +136,17 @@ function reduced(image: RgbImage, rows: number): RgbImage {
   return resizeImage(image, Math.max(1, Math.round((width * most) / height)), most);
 }
 
-/** What shows an image at the cursor, at most `rows` rows of text high. Where the cursor is afterwards differs. */
-export async function imageText(image: RgbImage, protocol: ImageProtocol, rows: number): Promise<string> {
+/**
+ * What shows an image at the cursor, at most `rows` rows of text high. Where the cursor is afterwards differs.
+ * @param id kitty's number of the image: a new one of the same number takes the place of the one before
+ */
+export async function imageText(
+  image: RgbImage,
+  protocol: ImageProtocol,
+  rows: number,
+  id = 1,
+): Promise<string> {
   if (protocol === "sixel") return sixelText(reduced(image, rows));
   const png = await encodePng(image);
-  return protocol === "kitty" ? kittyText(png, rows) : iterm2Text(png, rows);
+  return protocol === "kitty" ? kittyText(png, rows, id) : iterm2Text(png, rows);
 }

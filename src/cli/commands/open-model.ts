@@ -8,7 +8,7 @@ import { type Command, Option } from "commander";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { recoverFolder } from "../../files/folder-sink.ts";
 import { folderTokenizer, type LoadDtype, type LoadedModel } from "../../pretrained/load.ts";
-import { load, locateModel, type ModelPlace } from "../../pretrained/node-load.ts";
+import { type LoadOptions, load, locateModel, type ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
@@ -148,6 +148,7 @@ export async function openModel(
   device: Device,
   flags: DtypeOption | ModelFlags,
   signal?: AbortSignal,
+  more: Pick<LoadOptions, "drawing" | "vae"> = {},
 ): Promise<OpenedModel> {
   const { dtype, ...rest } = typeof flags === "string" ? { dtype: flags } : flags;
   const line = new ProgressLine(process.stderr);
@@ -155,7 +156,7 @@ export async function openModel(
   try {
     const loaded = await load(resolved, {
       ...hubFlags(rest),
-      ...{ dtype, device, signal, onProgress: line.update, onNotice: line.note },
+      ...{ dtype, device, signal, onProgress: line.update, onNotice: line.note, ...more },
     });
     const { tokenizer, source } = loaded;
     if (tokenizer === null) {
