@@ -10,6 +10,7 @@ import { MemoryQueue } from "../jobs/memory-queue.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { DeepseekError } from "../tensor/errors.ts";
 import { formatCount, formatPercent, plural } from "../text/units.ts";
+import type { ChatDraw } from "./chat-drawing.ts";
 import { type ChatSettings, replySettings, replyStats, SETTINGS, shown } from "./chat-settings.ts";
 import { imageProgressText, withImageParts } from "./image-files.ts";
 import { savedMessages, savedText } from "./saved-conversation.ts";
@@ -53,6 +54,7 @@ export const COMMAND_NAMES = [
   "retry",
   "edit",
   "image",
+  "draw",
   "history",
   "save",
   "load",
@@ -73,6 +75,8 @@ export interface ChatLoopOptions {
   readonly images?: readonly ImagePart[];
   /** Refuses pictures where the model sees none. @throws ConfigError */
   readonly checkSees?: () => void;
+  /** What `/draw` does. */
+  readonly draw?: ChatDraw;
 }
 
 /**
@@ -169,6 +173,9 @@ class ChatLoop {
         "/image [FILE]",
         "show the model a picture with the next message; - removes it",
         (path) => this.#image(path),
+      ),
+      draw: command("/draw PROMPT", "draw a picture and save it as a PNG file", (prompt) =>
+        this.#draw(prompt),
       ),
       history: command(
         "/history",
@@ -354,6 +361,20 @@ class ChatLoop {
     this.#note(
       this.#pending.length === 0 ? "no picture" : `${imageNames(this.#pending)} with the next message`,
     );
+    return true;
+  }
+
+  async #draw(prompt: string): Promise<boolean> {
+    const { draw } = this.#options;
+    if (prompt === "" || draw === undefined) {
+      this.#note(draw === undefined ? "this model draws no pictures" : "usage: /draw PROMPT");
+      return true;
+    }
+    const terminal = this.#terminal;
+    const path = await terminal
+      .stoppable((signal) => draw(prompt, signal, (text) => terminal.status(text)))
+      .finally(() => terminal.status(null));
+    this.#note(path === null ? "(stopped)" : `drew ${path}; /image ${path} shows it to the model`);
     return true;
   }
 

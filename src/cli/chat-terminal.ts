@@ -188,7 +188,8 @@ export function openTerminal(
     readImage: (path) => readImageFile(path, images),
     status(text) {
       if (text === null && !status) return;
-      const width = ((output as Partial<NodeJS.WriteStream>).columns ?? 80) - 1;
+      // A terminal that does not say how wide it is says 0.
+      const width = ((output as Partial<NodeJS.WriteStream>).columns || 80) - 1;
       const shown = [...(text ?? "")].slice(0, width).join("");
       output.write(`\r\u001b[K${colors && shown !== "" ? `${DIM}${shown}${PLAIN}` : shown}`);
       status = text !== null;

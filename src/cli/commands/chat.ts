@@ -8,6 +8,7 @@ import { Conversation } from "../../engine/conversation.ts";
 import { countParameters } from "../../models/count.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatCompact, formatCount, plural } from "../../text/units.ts";
+import { chatDrawing } from "../chat-drawing.ts";
 import { chatLoop } from "../chat-loop.ts";
 import { recoverConversation } from "../chat-recovery.ts";
 import { type ChatSettings, replyStats } from "../chat-settings.ts";
@@ -41,9 +42,10 @@ Examples:
   deepseek-ts chat ./DeepSeek-V3 --system "Answer in one sentence." --temperature 0.7 --top-p 0.95
   deepseek-ts chat ./DeepSeek-V2-Lite-Chat --prompt "What is a monad?" --stats
   deepseek-ts chat deepseek-ai/deepseek-vl2-tiny --image page.png
+  deepseek-ts chat deepseek-ai/Janus-Pro-1B                        sees pictures, and draws them on /draw
   git diff | deepseek-ts chat ./DeepSeek-Coder-V2-Lite-Instruct --system "Summarize this change." > summary.txt
 
-Type /help in a conversation for its commands: undo, retry, edit, image, save and others. Replies are limited only by the
+Type /help in a conversation for its commands: undo, retry, edit, image, draw, save and others. Replies are limited only by the
 context, which is never truncated silently.`;
 
 /** Refuses a choice that the template does not offer. @throws ConfigError */
@@ -125,7 +127,7 @@ export function chatCommand(): Command {
     const images = await readImageFiles(flags.image, flags);
     if (!talking && message.trim() === "") throw new ConfigError("the message is empty", { where: "chat" });
     await using device = await openDevice(flags);
-    await using opened = await openModel(path, device, flags);
+    await using opened = await openModel(path, device, flags, undefined, { drawing: talking });
     if (images.length > 0) refuseUnseen(opened, plural(images.length, "picture"));
     const { model, vision } = opened;
     const { config } = model;
@@ -142,8 +144,10 @@ export function chatCommand(): Command {
       return;
     }
     using terminal = openTerminal(undefined, flags);
+    const sees = vision === null ? [] : [vision.model.config.modelType, "sees pictures (/image FILE)"];
+    const draws = opened.drawing === null ? [] : ["draws some (/draw PROMPT)"];
     const parts = [
-      `${opened.name}: ${vision === null ? config.modelType : `${vision.model.config.modelType}, sees pictures (/image FILE)`}`,
+      `${opened.name}: ${vision === null ? config.modelType : [...sees, ...draws].join(", ")}`,
       `${formatCompact(vision?.model.parameters.count ?? countParameters(config).total)} parameters`,
       `context ${formatCount(config.maxPositions)} tokens`,
       `${template.builtin === null ? "" : "built-in "}template ${template.name}`,
@@ -153,6 +157,7 @@ export function chatCommand(): Command {
       stats: flags.stats,
       images,
       checkSees: () => refuseUnseen(opened, "/image"),
+      draw: chatDrawing(opened, { dtype: flags.dtype, screen: process.stdout }),
     });
     // A user who quits had the choice to save.
     if (terminal.exitCode === 0) return;
