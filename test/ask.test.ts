@@ -18,7 +18,7 @@ import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
 import { questionsOf, taughtCheckpoint } from "../src/runs/staged/testing-taught.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
-import { drawBoxes } from "../src/vision/draw-boxes.ts";
+import { drawBoxes, enlargedForLabels } from "../src/vision/draw-boxes.ts";
 import { parseGrounding } from "../src/vision/grounding.ts";
 import { decodeImage } from "../src/vision/image/decode.ts";
 import { encodePng } from "../src/vision/image/png-writer.ts";
@@ -162,9 +162,15 @@ describe("ground", () => {
         ...{ image: file, width: 64, height: 64, phrase: phrase[0] ?? null, boxes, out: drawn },
         stopReason: "stop",
       });
-      const { rgb } = await decodeImage(readFileSync(path(drawn)));
-      expect(Buffer.compare(rgb, drawBoxes(image!, boxes).rgb)).toBe(0);
-      expect(Buffer.compare(rgb, image!.rgb)).not.toBe(0);
+      const picture = await decodeImage(readFileSync(path(drawn)));
+      const shown = enlargedForLabels(image!);
+      const labeled = parseGrounding(answer, shown).items.map(({ label, box }) => ({
+        label: label.trim(),
+        box,
+      }));
+      expect([picture.width, picture.height]).toEqual([448, 448]);
+      expect(Buffer.compare(picture.rgb, drawBoxes(shown, labeled).rgb)).toBe(0);
+      expect(Buffer.compare(picture.rgb, shown.rgb)).not.toBe(0);
     }
     const again = [
       "ground",

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
-import { drawBoxes } from "./draw-boxes.ts";
+import { drawBoxes, enlargedForLabels } from "./draw-boxes.ts";
 import { decodeImage } from "./image/decode.ts";
 import { drawable, glyphPixel } from "./image/font.ts";
 import { filledImage, type RgbImage } from "./image/image.ts";
@@ -128,5 +128,28 @@ describe("font", () => {
     expect(new Set(glyphs).size).toBe(95);
     expect(new Set([shown("猫"), shown("🐈"), shown("\u007f"), shown("")]).size).toBe(1);
     expect(drawable("é\tñ猫")).toEqual(["e", " ", "n", "猫"]);
+  });
+});
+
+describe("enlargedForLabels", () => {
+  it("repeats pixels of small pictures, and leaves others as they are", () => {
+    const rgb = Uint8Array.from({ length: 150 * 2 * 3 }, (_, i) => (i * 7) % 256);
+    const small = { width: 150, height: 2, rgb };
+    const image = enlargedForLabels(small);
+    expect([image.width, image.height]).toEqual([450, 6]);
+    for (const [x, y] of [
+      [0, 0],
+      [2, 5],
+      [449, 3],
+      [300, 2],
+    ])
+      expect(pixel(image, x, y)).toEqual(pixel(small, Math.floor(x / 3), Math.floor(y / 3)));
+    for (const sides of [
+      [400, 3],
+      [3, 500],
+    ]) {
+      const large = filledImage(sides[0], sides[1], [1, 2, 3]);
+      expect(enlargedForLabels(large)).toBe(large);
+    }
   });
 });

@@ -65,6 +65,28 @@ function write(image: RgbImage, text: string, box: PixelBox, scale: number, colo
   }
 }
 
+/** Least length of the longer side on which labels can be read. */
+const LEAST_SIDE = 400;
+
+/**
+ * A small image enlarged in whole pixels until labels can be read on it: its longer side has at least 400 pixels, and less
+ * than 800. Larger images come back as they are. Boxes are best read anew for its size: pixels of the small one are coarse.
+ */
+export function enlargedForLabels(image: RgbImage): RgbImage {
+  const times = Math.ceil(LEAST_SIDE / Math.max(image.width, image.height));
+  if (times <= 1) return image;
+  const [width, height] = [image.width * times, image.height * times];
+  const rgb = new Uint8Array(width * height * 3);
+  for (let y = 0, to = 0; y < height; y++) {
+    const row = Math.floor(y / times) * image.width;
+    for (let x = 0; x < width; x++, to += 3) {
+      const from = (row + Math.floor(x / times)) * 3;
+      rgb.set(image.rgb.subarray(from, from + 3), to);
+    }
+  }
+  return { width, height, rgb };
+}
+
 /** A copy of the image with the boxes drawn; boxes of one label have one color. Lines and text grow with the image. */
 export function drawBoxes(image: RgbImage, boxes: readonly LabeledBox[]): RgbImage {
   const drawn = { ...image, rgb: new Uint8Array(image.rgb) };

@@ -2,7 +2,7 @@
 export type { LayerNorm } from "../nn/norm.ts";
 export type { AttentionNames, AutoencoderNames, AutoencoderShape, ConvEncoder } from "./autoencoder.ts";
 export { type CanvasSettings, canvasImage, canvasPlacement, type Placement } from "./canvas.ts";
-export { drawBoxes, type LabeledBox } from "./draw-boxes.ts";
+export { drawBoxes, enlargedForLabels, type LabeledBox } from "./draw-boxes.ts";
 export {
   type BoxFlag,
   boxNumbers,

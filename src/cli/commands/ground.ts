@@ -7,8 +7,13 @@ import { checkFilePlace, realPlace } from "../../files/place.ts";
 import { writeWhole } from "../../files/sink.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { plural } from "../../text/units.ts";
-import { drawBoxes } from "../../vision/draw-boxes.ts";
-import { type GroundedBox, type GroundingFault, parseGrounding } from "../../vision/grounding.ts";
+import { drawBoxes, enlargedForLabels } from "../../vision/draw-boxes.ts";
+import {
+  type GroundedBox,
+  type GroundingFault,
+  type ImageSize,
+  parseGrounding,
+} from "../../vision/grounding.ts";
 import { decodeImage } from "../../vision/image/decode.ts";
 import { encodePng } from "../../vision/image/png-writer.ts";
 import { usageOf } from "../answer-usage.ts";
@@ -59,7 +64,7 @@ export function groundCommand(): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .argument("<file>", "the picture (PNG, JPEG, WebP or GIF)")
     .argument("[phrase]", "what to look for; if absent, the picture is described, with boxes")
-    .option("--out <file>", "PNG file for the picture with its boxes")
+    .option("--out <file>", "PNG file for the picture with its boxes; small pictures are enlarged")
     .option("--force", "replace --out if it is a picture that this command drew");
   withImageOptions(withReplies(command));
   return command
@@ -97,11 +102,14 @@ export function groundCommand(): Command {
       using conversation = new Conversation(opened.model, tokenizer, template, { images });
       const reply = await replyTo(conversation, message, settings, () => {});
       if (reply === null) return;
-      const { items, error } = parseGrounding(reply.content, image);
-      const boxes: GroundedBox[] = items.map((item) => ({ ...item, label: item.label.trim() }));
+      const { error } = parseGrounding(reply.content, image);
+      const boxesIn = (size: ImageSize): GroundedBox[] =>
+        parseGrounding(reply.content, size).items.map((item) => ({ ...item, label: item.label.trim() }));
+      const boxes = boxesIn(image);
       const drawn = out !== undefined && boxes.length > 0 ? out : null;
       if (drawn !== null) {
-        const png = await encodePng(drawBoxes(image, boxes), { software: SOFTWARE });
+        const shown = enlargedForLabels(image);
+        const png = await encodePng(drawBoxes(shown, boxesIn(shown)), { software: SOFTWARE });
         await writeWhole(await nodeFileSink(drawn, sink), png);
       }
       const { stopReason } = reply.stats;
