@@ -36,6 +36,7 @@ const skipped: readonly (readonly [begin: string, reason: string])[] = [
   ["npx deepseek-ts download", "needs the hub"],
   ["npx deepseek-ts convert deepseek-ai/", "needs the hub"],
   ["npx deepseek-ts bench --shape deepseek-v2-lite", "needs 12 GB of memory and of disk"],
+  ["deepseek-ts train --stages", "needs a file of stages and a configuration; the long suite trains such"],
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
   ["npx vite", "serves or builds a page; test/browser does"],
@@ -47,6 +48,7 @@ const stands: readonly (readonly [RegExp, string])[] = [
   [/deepseek-ai\/deepseek-vl2-tiny/g, "./deepseek-vl2-tiny"],
   [/\bMODEL\b/g, "./v2-lite"],
   [/~\/my-project --preset v3-small --seconds 600/, "texts --config tiny.json --steps 2"],
+  [/^(.*\btrain --data .*) --steps \d+/, "$1 --steps 2"],
   [/\bchat (\S+)/, "chat $1 --prompt Hello --max-tokens 4"],
   [/\bask (\S+)/, "ask $1 --max-tokens 4"],
   [/\bcomplete (\S+)/, "complete $1 --max-tokens 4"],
@@ -153,6 +155,16 @@ async function prepare(): Promise<void> {
   must("deepseek-ts convert ./v2-lite model.gguf --type q8_0");
   const preprocess = join(root, "test/fixtures/preprocess");
   cpSync(join(preprocess, "images/wide-800x333.png"), join(work, "page.png"));
+  cpSync(join(work, "page.png"), join(work, "picture.png"));
+  const content = [
+    { type: "image", image: "page.png" },
+    { type: "text", text: "What is it?" },
+  ];
+  const messages = [
+    { role: "user", content },
+    { role: "assistant", content: "A page." },
+  ];
+  writeFileSync(join(work, "pictures.jsonl"), `${JSON.stringify({ messages })}\n`.repeat(8));
   mkdirSync(join(work, "photos"));
   cpSync(join(work, "page.png"), join(work, "photos/page.png"));
   await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));

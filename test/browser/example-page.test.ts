@@ -1,20 +1,18 @@
 /** The page of examples/browser as a bundler builds it, used in Chromium as by hand: open a model, drop a picture, ask, stop. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { entries } from "../../scripts/support/entries.ts";
 import { questionsOf, taughtCheckpoint } from "../../src/runs/staged/testing-taught.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { parseGrounding } from "../../src/vision/grounding.ts";
 import { encodePng } from "../../src/vision/image/png-writer.ts";
-import { buildSite, findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
+import { findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
+import { buildExample } from "./example-site.ts";
 
 const executablePath = findChromium();
 /** Code of @jsquash in the built page. */
 const DECODER = /squoosh|mozjpeg|webp|decode/;
-const root = join(import.meta.dirname, "../../examples/browser");
 
 describe.skipIf(executablePath === null)("the example's page (skipped where Chromium is missing)", () => {
   let server: Site;
@@ -27,18 +25,7 @@ describe.skipIf(executablePath === null)("the example's page (skipped where Chro
   const pictures = new Map<string, Uint8Array>();
 
   beforeAll(async () => {
-    const site = buildSite("example");
-    const built = join(site, "page");
-    const alias = entries.map(({ specifier, types }) => ({
-      find: new RegExp(`^${specifier}$`),
-      replacement: join(site, types.slice(types.lastIndexOf("/dist/") + 1).replace(/\.d\.ts$/, ".js")),
-    }));
-    await build({
-      root,
-      logLevel: "error",
-      resolve: { alias },
-      build: { outDir: built, emptyOutDir: true },
-    });
+    const { folder: built, page: html } = await buildExample("example");
     await using device = await createCpuDevice({ threads: 1 });
     for (const [kind, samples] of [
       ["vl2", [found, colored]],
@@ -50,7 +37,7 @@ describe.skipIf(executablePath === null)("the example's page (skipped where Chro
     }
     pictures.set("found.png", await encodePng(found.image!));
     pictures.set("colored.png", await encodePng(colored.image!));
-    server = await serveSite(built, readFileSync(join(built, "index.html"), "utf8"));
+    server = await serveSite(built, html);
     browser = await startChromium(executablePath!);
     page = await browser.newPage();
     page.on("pageerror", (error) => complaints.push(String(error)));

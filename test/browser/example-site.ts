@@ -1,0 +1,21 @@
+/** The page of examples/browser, built by Vite from this package's sources. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "vite";
+import { entries } from "../../scripts/support/entries.ts";
+import { buildSite } from "./chromium.ts";
+
+const root = join(import.meta.dirname, "../../examples/browser");
+
+/** @param name of the folder to build in @returns the folder to serve, and the text of its page */
+export async function buildExample(name: string): Promise<{ folder: string; page: string }> {
+  const site = buildSite(name);
+  const folder = join(site, "page");
+  const alias = entries.map(({ specifier, types }) => ({
+    find: new RegExp(`^${specifier}$`),
+    replacement: join(site, types.slice(types.lastIndexOf("/dist/") + 1).replace(/\.d\.ts$/, ".js")),
+  }));
+  const output = { outDir: folder, emptyOutDir: true };
+  await build({ root, logLevel: "error", resolve: { alias }, build: output });
+  return { folder, page: readFileSync(join(folder, "index.html"), "utf8") };
+}
