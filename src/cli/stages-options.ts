@@ -36,11 +36,13 @@ export interface StagesFlags {
   readonly steps?: number;
   readonly seconds?: number;
   readonly seed?: number;
+  readonly vae?: string;
 }
 
 /** Times that a data set is seen where neither steps nor seconds are given. */
 const ROUNDS = 3;
 const LENGTH = 2048;
+const TOKENIZER = "gen_vision_model";
 /** Samples that are held out of each source. */
 const HELD_OUT = 32;
 /** Tokens at once, for models of a large vocabulary. */
@@ -97,13 +99,16 @@ async function oneStage(
   if (steps === undefined && seconds === undefined) {
     steps = Math.ceil((ROUNDS * (await conversationsIn(mixture))) / defaults.batch.size);
   }
-  const rates = Object.fromEntries(
-    (freeze ?? "")
-      .split(",")
-      .filter(Boolean)
-      .map((part) => [part.trim(), 0]),
+  const frozen = (freeze ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean);
+  // No loss of Janus reaches its image tokenizer.
+  const untaught = parts.generation?.some((name) => name.startsWith(TOKENIZER)) ? [TOKENIZER] : [];
+  const rates = Object.fromEntries([...frozen, ...untaught].map((part) => [part, 0]));
+  const unknown = Object.keys(rates).find(
+    (part) => !Object.hasOwn(parts, part) && part !== TOKENIZER && !part.includes("."),
   );
-  const unknown = Object.keys(rates).find((part) => !Object.hasOwn(parts, part) && !part.includes("."));
   if (unknown !== undefined) {
     throw new ConfigError("no such part of the model", {
       where: "--freeze",
@@ -165,6 +170,7 @@ export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
       start: init === undefined ? "weights" : "random",
       frozen: frozen ?? "auto",
       initStd: 0.02,
+      ...(flags.vae !== undefined && { vae: flags.vae }),
     },
     sequenceLength,
     tokensAtOnce: atOnce ?? Math.max(sequenceLength, Math.min(4096, Math.floor(LOGITS / vocabSize))),

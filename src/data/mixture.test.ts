@@ -38,6 +38,28 @@ describe("a mixture", () => {
     expect(kinds(false).every(({ size }) => size === 2)).toBe(true);
   });
 
+  it("draws as often as its weight says, and leaves mixtures without drawing as they were", () => {
+    const drawing: MixedSource = { key: "d", modality: "drawing", size: null };
+    const kinds = (all: readonly MixedSource[], weights: readonly number[], textShare?: number) => {
+      const mixture = new Mixture(all, { seed: 3, weights, ...(textShare !== undefined && { textShare }) });
+      return Array.from({ length: 600 }, () => all[mixture.next(1, 600)[0].source].modality);
+    };
+    const share = (drawn: readonly string[], kind: string) =>
+      drawn.filter((each) => each === kind).length / 600;
+    const all = kinds([...sources, drawing], [2, 1, 1, 4]);
+    for (const [kind, expected] of [
+      ["images", 0.375],
+      ["text", 0.125],
+      ["drawing", 0.5],
+    ] as const) {
+      expect(Math.abs(share(all, kind) - expected)).toBeLessThan(0.06);
+    }
+    const half = kinds([...sources, drawing], [2, 1, 1, 1], 0.5);
+    expect(Math.abs(share(half, "drawing") - 0.125)).toBeLessThan(0.05);
+    expect(kinds([sources[2], drawing], [1, 0])).not.toContain("drawing");
+    expect(kinds([...sources, drawing], [2, 1, 1, 0])).toEqual(kinds(sources, [2, 1, 1]));
+  });
+
   it("begins with text alone and comes to its share", () => {
     const mixture = new Mixture(sources, { ...options, textShare: 0.2, textWarmup: 0.5 });
     expect([0, 50, 100, 150].map((step) => mixture.textShare(step, 200))).toEqual([1, 0.6, 0.2, 0.2]);

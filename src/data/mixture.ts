@@ -8,7 +8,8 @@ import { Random } from "../tensor/random.ts";
 import { mix32 } from "./hash.ts";
 import { Permutation } from "./permutation.ts";
 
-export type Modality = "images" | "text";
+/** `drawing`: pictures that are drawn for their captions. */
+export type Modality = "images" | "text" | "drawing";
 
 /** Samples of one kind. */
 export interface MixedSource {
@@ -66,8 +67,8 @@ export class Mixture {
     if (weights.length !== sources.length || !(weights.reduce((a, b) => a + b, 0) > 0)) {
       throw new ConfigError("no source has a weight", { where, found: weights });
     }
-    const has = (modality: Modality) =>
-      sources.some((each, i) => each.modality === modality && weights[i] > 0);
+    const has = (kind: "text" | "images") =>
+      sources.some((each, i) => (each.modality === "text") === (kind === "text") && weights[i] > 0);
     if (textShare !== undefined && textShare > 0 && !has("text")) {
       throw new ConfigError("no source of text alone", {
         where,
@@ -96,12 +97,18 @@ export class Mixture {
 
   /** The share of text of step `step` of a stage of so many; null while that is not known. */
   textShare(step: number, steps: number | null): number {
-    const { weights, textWarmup = 0 } = this.#options;
-    const of = (modality: Modality) =>
-      this.#sources.reduce((sum, each, i) => sum + (each.modality === modality ? weights[i] : 0), 0);
-    const target = this.#options.textShare ?? of("text") / (of("text") + of("images"));
+    const { textWarmup = 0 } = this.#options;
+    const [text, seeing, drawing] = (["text", "images", "drawing"] as const).map((each) =>
+      this.#weightOf(each),
+    );
+    const target = this.#options.textShare ?? text / (text + seeing + drawing);
     const over = textWarmup * (steps ?? Number.POSITIVE_INFINITY);
     return step < over ? 1 - (1 - target) * (over === Number.POSITIVE_INFINITY ? 0 : step / over) : target;
+  }
+
+  #weightOf(modality: Modality): number {
+    const { weights } = this.#options;
+    return this.#sources.reduce((sum, each, i) => sum + (each.modality === modality ? weights[i] : 0), 0);
   }
 
   /** What the next step takes, of a stage of so many steps. */
@@ -110,18 +117,19 @@ export class Mixture {
     const random = new Random(mix32(mix32(seed ^ 0x51ed270b) ^ stage), this.#step);
     const share = this.textShare(this.#step, steps);
     this.#step++;
-    const modality = (): Modality => (random.uniform() < share ? "text" : "images");
+    const [drawing, seeing] = [this.#weightOf("drawing"), this.#weightOf("images")];
+    const pictures = (): Modality => {
+      if (drawing === 0 || seeing === 0) return drawing > 0 ? "drawing" : "images";
+      return random.uniform() * (drawing + seeing) < drawing ? "drawing" : "images";
+    };
+    const modality = (): Modality => (random.uniform() < share ? "text" : pictures());
     const all = grouped ? modality() : null;
     return Array.from({ length: batch }, () => this.#draw(all ?? modality(), random));
   }
 
   #draw(modality: Modality, random: Random): Drawn {
     const { weights, seed } = this.#options;
-    const total = this.#sources.reduce(
-      (sum, each, i) => sum + (each.modality === modality ? weights[i] : 0),
-      0,
-    );
-    let at = random.uniform() * total;
+    let at = random.uniform() * this.#weightOf(modality);
     let source = -1;
     for (const [i, each] of this.#sources.entries()) {
       if (each.modality !== modality || weights[i] === 0) continue;

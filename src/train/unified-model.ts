@@ -30,7 +30,8 @@ const HEAD = "repa_head";
 
 export class UnifiedModel implements TrainableFlowModel, Trainable, Disposable {
   readonly vision: VisionLanguageModel;
-  readonly alignment: Alignment | null;
+  /** Null: none. A stage of training may change weight and place. */
+  alignment: Alignment | null;
   readonly parameters: Parameters;
 
   /** Takes a model over; the head is made here. @param alignment null: none */

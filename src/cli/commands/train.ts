@@ -163,7 +163,7 @@ function withStages(command: Command): void {
   command
     .option(
       "--data <file>",
-      "conversations to train a model that sees on, JSON lines; may be given several times",
+      "conversations, or pictures with captions, to train a model that sees or draws on, JSON lines; may be given several times",
       collect,
     )
     .option("--images <folder>", "what paths of images are relative to (default: the data's folder)")
@@ -172,6 +172,10 @@ function withStages(command: Command): void {
     .option(
       "--init <folder>",
       "model that sees to begin with random weights: config.json, tokenizer, processor",
+    )
+    .option(
+      "--vae <name>",
+      "autoencoder of JanusFlow: a folder, a file or a name on the hub (default: vae in the model's folder)",
     )
     .option("--stages <file>", "stages of training, JSON (docs/training.md)")
     .option(

@@ -14,6 +14,8 @@ export interface ConversationMessage<Image> {
 
 export interface ImageConversation<Image> {
   readonly messages: readonly ConversationMessage<Image>[];
+  /** Whether it is a picture with its caption as the answer, which a model may learn to draw instead. */
+  readonly captioned?: boolean;
 }
 
 /** Where a picture of a conversation lies: a file, or the line itself. */
@@ -36,7 +38,7 @@ export function imagesOf<Image>({ messages }: ImageConversation<Image>): Image[]
 
 /** The conversation with what `load` makes of each image, one after the other. */
 export async function loadImages<Image, Loaded>(
-  { messages }: ImageConversation<Image>,
+  { messages, captioned }: ImageConversation<Image>,
   load: (image: Image) => Promise<Loaded>,
 ): Promise<ImageConversation<Loaded>> {
   const loaded: ConversationMessage<Loaded>[] = [];
@@ -51,5 +53,14 @@ export async function loadImages<Image, Loaded>(
     }
     loaded.push({ role, content: parts });
   }
-  return { messages: loaded };
+  return { messages: loaded, ...(captioned && { captioned }) };
+}
+
+/** The picture and the caption of a captioned conversation. */
+export function captionOf<Image>(conversation: ImageConversation<Image>): { image: Image; caption: string } {
+  const [image] = imagesOf(conversation);
+  const { content } = conversation.messages[conversation.messages.length - 1];
+  const texts =
+    typeof content === "string" ? [content] : content.flatMap((part) => ("text" in part ? part.text : []));
+  return { image, caption: texts.join("") };
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { FormatError } from "../../tensor/errors.ts";
 import type { ConversationRules } from "./fields.ts";
 import type { ConversationMessage, ImageConversation, ImageSource } from "./messages.ts";
-import { imagesOf, loadImages } from "./messages.ts";
+import { captionOf, imagesOf, loadImages } from "./messages.ts";
 import { parseConversation } from "./parse-conversation.ts";
 
 const parse = (value: unknown, rules?: ConversationRules) =>
@@ -28,6 +28,25 @@ const llava = (value: string, image?: unknown) => ({
 const question = (
   conversation: ImageConversation<ImageSource>,
 ): ConversationMessage<ImageSource>["content"] => conversation.messages.at(-2)!.content;
+
+describe("a picture with its caption", () => {
+  it("is answered by the caption, and says that it may be drawn", async () => {
+    const conversation = parse({ image: "b/a.png", caption: "a red ring", id: 3 });
+    expect(conversation).toEqual({
+      messages: [
+        { role: "user", content: [file("b/a.png")] },
+        { role: "assistant", content: "a red ring" },
+      ],
+      captioned: true,
+    });
+    expect(captionOf(conversation)).toEqual({ image: { path: "b/a.png" }, caption: "a red ring" });
+    expect(captionOf(await loadImages(conversation, async () => 7))).toEqual({
+      image: 7,
+      caption: "a red ring",
+    });
+    expect(parse(llava("<image> x", "a.png")).captioned).toBeUndefined();
+  });
+});
 
 describe("the form with messages", () => {
   it("takes texts, and parts with images in several spellings", () => {
@@ -127,7 +146,10 @@ describe("parseConversation refuses", () => {
   const turn = (role: string) => ({ role, content: "x" });
   it.each<[string, unknown]>([
     ["must be an object; found: [1]", [1]],
-    ["not a conversation; expected: messages, or conversations (LLaVA); found: [text]", { text: "x" }],
+    [
+      "not a conversation; expected: messages, conversations (LLaVA), or image and caption; found: [text]",
+      { text: "x" },
+    ],
     ["not a conversation", { messages: [], conversations: [] }],
     ["must be a list; name: messages; found: {}", { messages: {} }],
     ["must end with the assistant's turn; name: messages; found: no turn", { messages: [] }],

@@ -1,10 +1,12 @@
 /**
- * One conversation from the JSON of a line, in either of two forms:
+ * One conversation from the JSON of a line, in one of three forms:
  *
  *     {"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": ".."}]}, ..]}
  *     {"image": "a.png", "conversations": [{"from": "human", "value": "<image>\n.."}, {"from": "gpt", "value": ".."}]}
+ *     {"image": "a.png", "caption": "a red ring"}
  *
- * The first is that of OpenAI and Hugging Face, the second LLaVA's. `image` or `images` beside either of them are the
+ * The first is that of OpenAI and Hugging Face, the second LLaVA's; the third is a picture whose caption is the answer, or which is
+ * drawn for it. `image` or `images` beside either of them are the
  * pictures of `<image>` marks in texts, and of image parts that name none, in their order; without them `<image>` is
  * text. White space around a mark is dropped, since templates set images off themselves. A conversation without images is
  * text alone. Fields of a line that say where it is from (`id`, `source`) are passed over.
@@ -182,6 +184,22 @@ function parseTurns(
   });
 }
 
+function parseCaptioned(json: Json, fields: LineFields): ImageConversation<ImageSource> {
+  const caption = fields.text(json.caption, "caption");
+  if (caption.trim() === "") fields.refuse("caption", "empty", { found: shown(json.caption) });
+  if (json.image === undefined || json.image === null) {
+    fields.refuse("image", "a caption without its picture", { expected: "a path or a data URL" });
+  }
+  const image = fields.image(imageText(json.image), "image");
+  return {
+    messages: [
+      { role: "user", content: [{ type: "image", image }] },
+      { role: "assistant", content: caption },
+    ],
+    captioned: true,
+  };
+}
+
 /**
  * The conversation of a parsed line. `where` names file and line.
  * @throws FormatError with the field that is missing, malformed, unknown, or not allowed by `rules`
@@ -196,11 +214,15 @@ export function parseConversation(
   for (const key of UNSUPPORTED) {
     if (json[key] !== undefined && json[key] !== null) fields.refuse(key, "not supported in training data");
   }
-  const forms = ["messages", "conversations"].filter((key) => json[key] !== undefined);
+  const forms = ["messages", "conversations", "caption"].filter((key) => json[key] !== undefined);
   if (forms.length !== 1) {
     const found = forms.length === 0 ? Object.keys(json).slice(0, 8) : forms;
-    fields.refuse("", "not a conversation", { expected: "messages, or conversations (LLaVA)", found });
+    fields.refuse("", "not a conversation", {
+      expected: "messages, conversations (LLaVA), or image and caption",
+      found,
+    });
   }
+  if (forms[0] === "caption") return parseCaptioned(json, fields);
   const supply = new Supply(fields, json);
   const messages =
     forms[0] === "messages"

@@ -29,6 +29,8 @@ export class ConversationStore implements AsyncDisposable {
   readonly name: string;
   /** How many images each conversation has; 0 is text alone. */
   readonly imageCounts: Uint32Array;
+  /** Of each conversation whether it is a picture with its caption. */
+  readonly captioned: readonly boolean[];
   /** A hash of all lines, so that a run can tell whether it goes on with the same data. */
   readonly fingerprint: string;
   readonly #source: ByteSource;
@@ -39,12 +41,13 @@ export class ConversationStore implements AsyncDisposable {
   constructor(
     source: ByteSource,
     places: readonly LinePlace[],
-    imageCounts: Uint32Array,
+    { imageCounts, captioned }: Pick<ConversationStore, "imageCounts" | "captioned">,
     fingerprint: string,
     rules: ConversationRules,
   ) {
     this.name = source.name;
     this.imageCounts = imageCounts;
+    this.captioned = captioned;
     this.fingerprint = fingerprint;
     this.#source = source;
     this.#places = places;
@@ -70,7 +73,8 @@ export class ConversationStore implements AsyncDisposable {
     try {
       const json = lineJson(this.name, number, lineText(this.name, { number, bytes }));
       const conversation = parseConversation(json, where, this.#rules);
-      if (imagesOf(conversation).length === this.imageCounts[index]) return conversation;
+      const same = imagesOf(conversation).length === this.imageCounts[index];
+      if (same && (conversation.captioned ?? false) === this.captioned[index]) return conversation;
     } catch (cause) {
       if (!(cause instanceof FormatError)) throw cause;
       problem = cause;
@@ -112,13 +116,15 @@ export async function readConversations(
   const { maxLineBytes = MAX_LINE_BYTES, checkImage, onProgress, signal, ...rules } = options;
   const places: LinePlace[] = [];
   const counts: number[] = [];
+  const captioned: boolean[] = [];
   let fingerprint = "";
   for await (const line of linesOf(source, maxLineBytes)) {
     signal?.throwIfAborted();
     const { number, offset, length } = line;
     const where = lineName(source.name, number);
     const text = lineText(source.name, line);
-    const images = imagesOf(parseConversation(lineJson(source.name, number, text), where, rules));
+    const conversation = parseConversation(lineJson(source.name, number, text), where, rules);
+    const images = imagesOf(conversation);
     for (const [i, image] of checkImage === undefined ? [] : images.entries()) {
       await checkImage!(image).catch((cause: unknown) => {
         if (!(cause instanceof FormatError)) throw cause;
@@ -127,6 +133,7 @@ export async function readConversations(
     }
     places.push({ number, offset, length });
     counts.push(images.length);
+    captioned.push(conversation.captioned ?? false);
     fingerprint = hashHex(fingerprint + hashHex(text));
     if (places.length % PROGRESS_LINES === 0) onProgress?.(offset + length, source.size);
   }
@@ -134,5 +141,6 @@ export async function readConversations(
     throw new FormatError("no conversations", { where: source.name, expected: "a JSON object on each line" });
   }
   onProgress?.(source.size, source.size);
-  return new ConversationStore(source, places, Uint32Array.from(counts), fingerprint, rules);
+  const kinds = { imageCounts: Uint32Array.from(counts), captioned };
+  return new ConversationStore(source, places, kinds, fingerprint, rules);
 }

@@ -12,6 +12,7 @@ import {
   refuseValue,
 } from "../../tensor/check-value.ts";
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
+import { TIME_DISTRIBUTIONS, type TimeDistribution } from "../../train/objectives/flow.ts";
 import { type AdamWOptions, checkAdamW } from "../../train/optimizer.ts";
 import { checkTrainedParts, type TrainedParts } from "../../train/rates.ts";
 import {
@@ -35,11 +36,19 @@ export type SourceConfig =
       readonly images?: string;
       /** Whether images may lie anywhere. */
       readonly allowAbsolute?: boolean;
+      /** Whether pictures with a caption are drawn for it; else the caption is their answer. Default: where the model draws. */
+      readonly draw?: boolean;
     }
   /** A file of plain text. */
   | { readonly text: string }
   /** A stream of the picture world. */
-  | { readonly world: WorldStream; readonly faint?: boolean; readonly size?: number };
+  | {
+      readonly world: WorldStream;
+      readonly faint?: boolean;
+      readonly size?: number;
+      /** Of `captions`: whether pictures are drawn for them; default false. */
+      readonly draw?: boolean;
+    };
 
 export type MixtureEntry = SourceConfig & { readonly weight?: number };
 
@@ -61,6 +70,15 @@ export interface StageConfig extends TrainedParts {
   readonly loss: LearnedText;
   readonly balanceAlpha?: number;
   readonly biasGamma?: Piecewise;
+  /** Part of the captions that are left out, so that guidance has what to guide from; default 0.1. */
+  readonly dropped?: number;
+  /** JanusFlow: where on the way from noise to picture it learns. Default logit-normal. */
+  readonly times?: TimeDistribution;
+  /** JanusFlow: weight of representation alignment (1), and blocks before it (a quarter of them). */
+  readonly alignment?: number;
+  readonly alignAfter?: number;
+  /** Keeps a moving average of the weights, which the model has at the end if it is the last stage. */
+  readonly averageDecay?: number;
 }
 
 /** How frozen weights are stored. */
@@ -78,6 +96,8 @@ export interface StagedConfig {
     readonly frozen: (typeof FROZEN_FORMATS)[number];
     /** Standard deviation of random weights. */
     readonly initStd: number;
+    /** JanusFlow: the autoencoder that it draws with; default: the folder `vae` in the model's, else the hub's cache. */
+    readonly vae?: string;
   };
   /** Most tokens of a sample. */
   readonly sequenceLength: number;
@@ -104,7 +124,7 @@ function checkMixture(place: Place, value: unknown): asserts value is readonly M
   }
   value.forEach((entry: unknown, i) => {
     const { fields, at } = checkSection(place, `mixture[${i}]`, entry);
-    const kinds = { data: ["images", "allowAbsolute"], text: [], world: ["faint", "size"] };
+    const kinds = { data: ["images", "allowAbsolute", "draw"], text: [], world: ["faint", "size", "draw"] };
     const given = (Object.keys(kinds) as (keyof typeof kinds)[]).filter((kind) => fields[kind] !== undefined);
     if (given.length !== 1) {
       refuseValue(place, `mixture[${i}]`, "one of data, text and world", entry);
@@ -118,9 +138,12 @@ function checkMixture(place: Place, value: unknown): asserts value is readonly M
     if (fields.images !== undefined && typeof fields.images !== "string") {
       refuseValue(at, "images", "a folder", fields.images);
     }
-    for (const name of ["allowAbsolute", "faint"]) {
+    for (const name of ["allowAbsolute", "faint", "draw"]) {
       const choice = fields[name];
       if (choice !== undefined && typeof choice !== "boolean") refuseValue(at, name, "true or false", choice);
+    }
+    if (fields.draw === true && kind === "world" && fields.world !== "captions") {
+      refuseValue(at, "draw", "false: only captions are drawn", true);
     }
     if (fields.size !== undefined)
       checkNumber(at, "size", fields.size, { integer: true, min: 64, max: 1024 });
@@ -141,6 +164,7 @@ const STAGE_KEYS = [
     "batch",
   ],
   ...["learningRate", "optimizer", "loss", "balanceAlpha", "biasGamma"],
+  ...["dropped", "times", "alignment", "alignAfter", "averageDecay"],
 ];
 
 function checkStage(place: Place, name: string, value: unknown): void {
@@ -170,6 +194,14 @@ function checkStage(place: Place, name: string, value: unknown): void {
   checkChoice(at, "loss", fields.loss, ["answers", "all"]);
   if (fields.balanceAlpha !== undefined) checkNumber(at, "balanceAlpha", fields.balanceAlpha, WEIGHT);
   if (fields.biasGamma !== undefined) checkPiecewise(at, "biasGamma", fields.biasGamma, FRACTION);
+  for (const key of ["dropped", "averageDecay"]) {
+    if (fields[key] !== undefined) checkNumber(at, key, fields[key], FRACTION);
+  }
+  if (fields.times !== undefined) checkChoice(at, "times", fields.times, TIME_DISTRIBUTIONS);
+  if (fields.alignment !== undefined) checkNumber(at, "alignment", fields.alignment, WEIGHT);
+  if (fields.alignAfter !== undefined) {
+    checkNumber(at, "alignAfter", fields.alignAfter, { integer: true, min: 1, max: 1024 });
+  }
 }
 
 /** @throws ConfigError naming the setting that no run can have */
@@ -191,7 +223,10 @@ export function checkStaged(config: unknown, where: string): asserts config is S
   checkKeys(place, fields, known);
   checkNumber(place, "seed", fields.seed, { integer: true, min: 0, max: 2 ** 32 - 1 });
   const model = checkSection(place, "model", fields.model);
-  checkKeys(model.at, model.fields, ["folder", "start", "frozen", "initStd"]);
+  checkKeys(model.at, model.fields, ["folder", "start", "frozen", "initStd", "vae"]);
+  if (model.fields.vae !== undefined && typeof model.fields.vae !== "string") {
+    refuseValue(model.at, "vae", "a folder, a file or a name on the hub", model.fields.vae);
+  }
   if (typeof model.fields.folder !== "string") refuseValue(model.at, "folder", "a path", model.fields.folder);
   checkChoice(model.at, "start", model.fields.start, ["weights", "random"]);
   checkChoice(model.at, "frozen", model.fields.frozen, FROZEN_FORMATS);

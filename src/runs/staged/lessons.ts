@@ -2,14 +2,17 @@
 
 import type { ContentPart, ImageMessage, PromptPiece } from "../../chat/image-messages.ts";
 import { lessonPieces } from "../../chat/lesson.ts";
+import { drawingPrompt } from "../../chat/vl-prompt.ts";
 import { type ImageConversation, imagesOf } from "../../data/conversations/messages.ts";
 import type { ImageProcessor } from "../../models/image-processor.ts";
 import type { LoadedVision } from "../../pretrained/load-vision.ts";
-import { DeepseekError, FormatError } from "../../tensor/errors.ts";
+import { ConfigError, DeepseekError, FormatError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { Lesson, LessonImage } from "../../train/image-rows.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
+import { squareImage } from "../../vision/square-image.ts";
 import type { LearnedText } from "./config.ts";
+import type { DrawingLesson } from "./drawing.ts";
 
 /** What is needed of a model to read conversations. */
 export interface Reader {
@@ -24,6 +27,8 @@ const sameView = (a: RgbImage, b: RgbImage) =>
 
 export class LessonMaker {
   readonly imageId: number;
+  /** Side of the pictures that are drawn; to be set before any is read. */
+  drawnSide: number | null = null;
   readonly #reader: Reader;
   readonly #processor: ImageProcessor;
 
@@ -135,6 +140,38 @@ export class LessonMaker {
       made.push(equal >= 0 ? made[equal] : this.#processor.pixels(view));
     }
     return made;
+  }
+
+  /** Whether pictures can be drawn: what the model draws with. */
+  get draws(): boolean {
+    return this.#reader.vision.model.generation !== null;
+  }
+
+  /** What drawing learns of a picture. @param key names the sample @throws FormatError, ConfigError naming `where` */
+  async draw(picture: RgbImage, caption: string, key: string, where: string): Promise<DrawingLesson> {
+    const prompt = this.#drawingPrompt(caption, where);
+    if (this.drawnSide === null)
+      throw new ConfigError("what pictures are drawn with is not opened", { where });
+    return { prompt, picture: await squareImage(picture, this.drawnSide), key };
+  }
+
+  #drawingPrompt(caption: string, where: string): number[] {
+    const { vision, tokenizer } = this.#reader;
+    const { family } = vision;
+    if (family === "vl" || family === "vl2") throw new ConfigError("the model does not draw", { where });
+    try {
+      return drawingPrompt(caption, tokenizer, family);
+    } catch (cause) {
+      if (!(cause instanceof DeepseekError)) throw cause;
+      throw new FormatError(cause.message, { where, cause });
+    }
+  }
+
+  /** Tokens of a caption that is drawn, checked against what a sample may have. @throws FormatError naming `where` */
+  countDrawing(caption: string, where: string): number {
+    const tokens = this.#drawingPrompt(caption, where).length + this.#reader.vision.model.viewTokens;
+    this.#check(tokens, where);
+    return tokens;
   }
 
   /** Plain text in rows, all of it learned. */

@@ -23,6 +23,7 @@ import {
   stagedStorage,
   trainedKeys,
 } from "./model.ts";
+import { checkDrawing } from "./opened-drawing.ts";
 import { type OpenedSource, openSource, sourceKey } from "./sources.ts";
 
 /** Storage of the weights as the folder has them. */
@@ -111,6 +112,8 @@ export async function prepareStaged(
     // It refuses shares of what the stage does not have.
     new Mixture(sources, { seed: config.seed, weights, textShare, textWarmup });
     if (mixed.some(({ source, weight }) => weight > 0 && source.modality === "text")) checkText(model, stage);
+    const drawn = mixed.some(({ source, weight }) => weight > 0 && source.modality === "drawing");
+    await checkDrawing(model, stage, config, drawn);
   }
   const staged = await stageFolder(out, { kind: "run" });
   try {

@@ -16,37 +16,46 @@ import type { Device } from "../../tensor/tensor.ts";
 import type { Evaluation } from "../../train/evaluate.ts";
 import { imageBatches, type Lesson } from "../../train/image-rows.ts";
 import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
-import { type ImageBatch, imageObjective } from "../../train/objectives/images.ts";
 import { changingWeights, readPartialState, readTensors, savePartial } from "../../train/partial-state.ts";
 import { stepsWithin } from "../../train/run-length.ts";
 import { Trainer, type TrainOptions } from "../../train/trainer.ts";
+import { type UnifiedModel, unifiedObjective } from "../../train/unified-model.ts";
 import { readJson, writeJson } from "../json-file.ts";
 import { lockRun } from "../lock.ts";
 import { MetricsLog } from "../metrics-log.ts";
 import type { OpenOptions, RunEvents, RunResult } from "../run.ts";
 import { RunStates } from "../states.ts";
-import { StagedBatches } from "./batches.ts";
+import { type StagedBatch, StagedBatches } from "./batches.ts";
 import { type StageConfig, type StagedConfig, savedStaged } from "./config.ts";
+import type { DrawingLesson } from "./drawing.ts";
 import { LessonMaker } from "./lessons.ts";
 import { beginModel, modelFiles, type StagedModel, saveStagedModel } from "./model.ts";
-import { type OpenedSource, openSource, sourceKey } from "./sources.ts";
+import { isHead, OpenedDrawing } from "./opened-drawing.ts";
+import { type OpenedSource, openSource, type StagedSample, sourceKey } from "./sources.ts";
 
 /** Steps over which the speed is measured when `seconds` sets the length of a stage. */
 const MEASURED_STEPS = 24;
 
 /** What a stage tells the trainer. */
-function optionsOf({
-  steps,
-  batch,
-  learningRate,
-  optimizer,
-  trained,
-  rates,
-  ...more
-}: StageConfig): TrainOptions {
-  const { balanceAlpha = 0, biasGamma = 0 } = more;
-  const parts = { ...(trained && { trained }), ...(rates && { rates }) };
-  return { steps: steps ?? null, batch, learningRate, optimizer, balanceAlpha, biasGamma, ...parts };
+function optionsOf(
+  { steps, batch, learningRate, optimizer, trained, rates, ...more }: StageConfig,
+  { alignment }: UnifiedModel,
+): TrainOptions {
+  const { balanceAlpha = 0, biasGamma = 0, averageDecay } = more;
+  // The head of alignment belongs to no model that is used, and is always trained.
+  const head = alignment === null ? [] : ["alignment"];
+  const parts = { ...(trained && { trained: [...trained, ...head] }), ...(rates && { rates }) };
+  const average = averageDecay === undefined ? {} : { averageDecay };
+  return {
+    steps: steps ?? null,
+    batch,
+    learningRate,
+    optimizer,
+    balanceAlpha,
+    biasGamma,
+    ...parts,
+    ...average,
+  };
 }
 
 /** Samples that are read at once to be scored. */
@@ -65,8 +74,9 @@ export interface StagedEvaluation extends Evaluation {
 
 export class StagedRun implements AsyncDisposable {
   readonly folder: string;
-  readonly trainer: Trainer<VisionLanguageModel, ImageBatch>;
+  readonly trainer: Trainer<UnifiedModel, StagedBatch>;
   readonly #made: StagedModel;
+  readonly #drawing: OpenedDrawing;
   readonly #lessons: LessonMaker;
   readonly #sources: ReadonlyMap<string, OpenedSource>;
   readonly #log: MetricsLog;
@@ -82,15 +92,17 @@ export class StagedRun implements AsyncDisposable {
     folder: string;
     config: StagedConfig;
     made: StagedModel;
+    drawing: OpenedDrawing;
     lessons: LessonMaker;
     sources: ReadonlyMap<string, OpenedSource>;
     fingerprints: Readonly<Record<string, string>>;
     lock: HeldLock;
   }) {
-    const { folder, config, made, lessons, sources, fingerprints, lock } = parts;
+    const { folder, config, made, drawing, lessons, sources, fingerprints, lock } = parts;
     this.folder = folder;
     this.#config = config;
     this.#made = made;
+    this.#drawing = drawing;
     this.#lessons = lessons;
     this.#sources = sources;
     this.#fingerprints = fingerprints;
@@ -98,7 +110,12 @@ export class StagedRun implements AsyncDisposable {
     this.#log = new MetricsLog(join(folder, "metrics.jsonl"));
     this.#states = new RunStates(join(folder, "states"));
     this.#batches = this.#batchesOf(0);
-    this.trainer = new Trainer(made.model, this.#batches, optionsOf(config.stages[0]), imageObjective);
+    const { model } = drawing;
+    drawing.align(config.stages[0]);
+    this.trainer = new Trainer<UnifiedModel, StagedBatch>(
+      ...[model, this.#batches, optionsOf(config.stages[0], model)],
+      unifiedObjective,
+    );
   }
 
   /**
@@ -139,8 +156,16 @@ export class StagedRun implements AsyncDisposable {
           }
         }
       }
+      const drawn = config.stages.some(({ mixture }) =>
+        mixture.some((entry) =>
+          sources.get(sourceKey(entry))!.parts.some(({ source }) => source.modality === "drawing"),
+        ),
+      );
+      const drawing = await OpenedDrawing.open(config, made, drawn);
+      opened.push(() => drawing[Symbol.dispose]());
+      lessons.drawnSide = drawing.side;
       const run = new StagedRun({
-        ...{ folder, config, made, lessons, sources, lock, fingerprints: fingerprints ?? {} },
+        ...{ folder, config, made, drawing, lessons, sources, lock, fingerprints: fingerprints ?? {} },
       });
       opened.push(() => run.trainer[Symbol.dispose]());
       await run.#loadNewest(onNotice);
@@ -179,6 +204,7 @@ export class StagedRun implements AsyncDisposable {
     return new StagedBatches(
       {
         ...{ seed: this.#config.seed, stage, loss, steps: steps ?? null },
+        drawing: this.#drawing.batchesOf(this.#config.stages[stage]),
         ...(grouped !== undefined && { grouped }),
         ...(textShare !== undefined && { textShare }),
         ...(textWarmup !== undefined && { textWarmup }),
@@ -194,13 +220,16 @@ export class StagedRun implements AsyncDisposable {
   #enter(stage: number, counts: Readonly<Record<string, number>>): void {
     this.#stage = stage;
     this.#batches = this.#batchesOf(stage, counts);
-    this.trainer.enter(optionsOf(this.#config.stages[stage]), this.#batches);
+    this.#drawing.align(this.#config.stages[stage]);
+    this.trainer.enter(optionsOf(this.#config.stages[stage], this.#drawing.model), this.#batches);
   }
 
   /** Weights that are saved. */
   get #changing() {
-    const { model, trained } = this.#made;
-    return changingWeights(model, (group) => trained.has(group.layout?.official.key ?? group.key));
+    const { trained } = this.#made;
+    return changingWeights(this.#drawing.model, (group) => {
+      return trained.has(group.layout?.official.key ?? group.key) || isHead(group.key);
+    });
   }
 
   async #loadNewest(onNotice: (text: string) => void): Promise<void> {
@@ -249,24 +278,26 @@ export class StagedRun implements AsyncDisposable {
    * @throws NotFiniteError
    */
   async evaluate(): Promise<StagedEvaluation | null> {
-    const { mixture, loss, name } = this.#config.stages[this.#stage];
+    const stage = this.#config.stages[this.#stage];
+    const { mixture, loss, name } = stage;
     const { imageId, padId } = this.#lessons;
     const rows = { imageId, padId, maxTokens: this.#config.tokensAtOnce };
     const sources: Record<string, ScoredSource> = {};
     for (const key of new Set(mixture.map(sourceKey))) {
       const { heldOut } = this.#sources.get(key)!;
       if (heldOut.length === 0) continue;
-      const total = { nats: 0, tokens: 0 };
+      const [total, drawn] = [0, 1].map(() => ({ nats: 0, tokens: 0 }));
       for (let at = 0; at < heldOut.length; at += SCORED_TOGETHER) {
-        const lessons: Lesson[] = [];
-        for (const read of heldOut.slice(at, at + SCORED_TOGETHER)) lessons.push(await read(loss));
-        for (const batch of imageBatches(lessons, rows)) {
-          using scored = this.model.device.inference(() => imageObjective(this.model, batch, {}).loss);
-          total.nats += (await scored.item()) * batch.weight;
-          total.tokens += batch.weight;
-        }
+        const samples: StagedSample[] = [];
+        for (const read of heldOut.slice(at, at + SCORED_TOGETHER)) samples.push(await read(loss));
+        const lessons = samples.filter((sample): sample is Lesson => !("picture" in sample));
+        if (lessons.length > 0) await this.#score(imageBatches(lessons, rows), total);
+        const pictures = samples.filter((sample): sample is DrawingLesson => "picture" in sample);
+        if (pictures.length > 0) await this.#score(await this.#drawing.scored(pictures, stage, at), drawn);
       }
-      sources[key] = { loss: total.nats / total.tokens, tokens: total.tokens };
+      if (total.tokens > 0) sources[key] = { loss: total.nats / total.tokens, tokens: total.tokens };
+      if (drawn.tokens > 0)
+        sources[`${key}:drawing`] = { loss: drawn.nats / drawn.tokens, tokens: drawn.tokens };
     }
     const scores = Object.values(sources);
     if (scores.length === 0) return null;
@@ -280,6 +311,19 @@ export class StagedRun implements AsyncDisposable {
       });
     }
     return { loss: mean, tokens, bytes: null, bitsPerByte: null, sources };
+  }
+
+  /** Adds the losses of batches, each as often as it has targets. */
+  async #score(batches: readonly StagedBatch[], total: { nats: number; tokens: number }): Promise<void> {
+    const { model } = this.#drawing;
+    for (const batch of batches) {
+      using scored = model.device.inference(() => {
+        const { loss, crossEntropy = loss } = unifiedObjective(model, batch, {});
+        return crossEntropy;
+      });
+      total.nats += (await scored.item()) * batch.weight;
+      total.tokens += batch.weight;
+    }
   }
 
   get finished(): boolean {
@@ -363,7 +407,13 @@ export class StagedRun implements AsyncDisposable {
   async saveModel(out: string): Promise<void> {
     const base = join(this.folder, "base");
     const files = await modelFiles(base);
-    await saveStagedModel(this.#made, this.#config, out, files);
+    const { average } = this.trainer;
+    average?.exchange();
+    try {
+      await saveStagedModel(this.#made, this.#config, out, files);
+    } finally {
+      average?.exchange();
+    }
   }
 
   memory(): TrainingMemory {
@@ -372,6 +422,7 @@ export class StagedRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.trainer[Symbol.dispose]();
+    this.#drawing[Symbol.dispose]();
     this.#made[Symbol.dispose]();
     for (const source of this.#sources.values()) await source[Symbol.asyncDispose]();
     await this.#lock.release();

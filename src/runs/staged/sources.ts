@@ -1,6 +1,7 @@
 /** The samples of mixtures: conversations of a file, rows of a text, streams of the picture world. */
 import { basename } from "node:path";
 import {
+  captionOf,
   type ImageConversation,
   type ImageSource,
   imagesOf,
@@ -22,12 +23,16 @@ import { decodeImage } from "../../vision/image/decode.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { readImageHeader } from "../../vision/image/read-header.ts";
 import type { LearnedText, SourceConfig } from "./config.ts";
+import type { DrawingLesson } from "./drawing.ts";
 import type { LessonMaker } from "./lessons.ts";
 
 /** A source that samples can be read of. */
 export interface LessonSource extends MixedSource {
-  read(index: number, loss: LearnedText): Promise<Lesson>;
+  read(index: number, loss: LearnedText): Promise<StagedSample>;
 }
+
+/** What is learned of a sample: an answer, or a picture that is drawn. */
+export type StagedSample = Lesson | DrawingLesson;
 
 /** A source of a mixture: images and text alone apart, and how they share its weight. */
 export interface OpenedSource extends AsyncDisposable {
@@ -38,7 +43,7 @@ export interface OpenedSource extends AsyncDisposable {
   readonly heldOut: readonly HeldOutSample[];
 }
 
-export type HeldOutSample = (loss: LearnedText) => Promise<Lesson>;
+export type HeldOutSample = (loss: LearnedText) => Promise<StagedSample>;
 
 export interface OpenSourceOptions {
   readonly lessons: LessonMaker;
@@ -57,9 +62,22 @@ const PROGRESS = 500;
 /** Names a source in states. */
 export function sourceKey(config: SourceConfig): string {
   if ("world" in config) {
-    return ["world", config.world, ...(config.faint ? ["faint"] : []), config.size ?? ""].join(":");
+    const { world, faint, draw, size } = config;
+    return ["world", world, ...(faint ? ["faint"] : []), ...(draw ? ["drawn"] : []), size ?? ""].join(":");
   }
-  return "data" in config ? `data:${config.data}` : `text:${config.text}`;
+  if (!("data" in config)) return `text:${config.text}`;
+  return `data:${config.data}${config.draw === undefined ? "" : config.draw ? ":drawn" : ":seen"}`;
+}
+
+/** @throws ConfigError for a model that does not draw */
+function checkDraws(lessons: LessonMaker, key: string): void {
+  if (lessons.draws) return;
+  throw new ConfigError("the model does not draw", {
+    where: key,
+    name: "draw",
+    expected: "false, or a model of Janus or JanusFlow",
+    found: true,
+  });
 }
 
 /** Of a caption the picture is shown, and the caption is the answer. */
@@ -78,18 +96,23 @@ function openWorld(
   config: Extract<SourceConfig, { readonly world: unknown }>,
   { lessons, seed, heldOut }: OpenSourceOptions,
 ): OpenedSource {
-  const { world, faint, size } = config;
+  const { world, faint, size, draw: drawn = false } = config;
   const key = sourceKey(config);
+  if (drawn) checkDraws(lessons, key);
   const options = { ...(faint && { faint }), ...(size !== undefined && { size }) };
   const draw = (index: number, split: WorldSplit = "training") =>
     worldSample(world, seed, worldIndex(split, index), options);
   // What the stream does not have is refused now.
   draw(0);
+  const learn = async (sample: WorldSample, loss: LearnedText, name: string): Promise<StagedSample> =>
+    drawn && sample.image !== null
+      ? await lessons.draw(sample.image, sample.question, name, name)
+      : await lessons.make(worldLesson(sample), loss, name);
   const held = (_: unknown, index: number) => async (loss: LearnedText) =>
-    lessons.make(worldLesson(draw(index, "validation")), loss, `${key} validation sample ${index}`);
+    learn(draw(index, "validation"), loss, `${key} validation sample ${index}`);
   const source: LessonSource = {
-    ...{ key, modality: world === "language" ? "text" : "images", size: null },
-    read: (index, loss) => lessons.make(worldLesson(draw(index)), loss, `${key} sample ${index}`),
+    ...{ key, modality: world === "language" ? "text" : drawn ? "drawing" : "images", size: null },
+    read: (index, loss) => learn(draw(index), loss, `${key} sample ${index}`),
   };
   return {
     ...{ fingerprint: key, parts: [{ source, share: 1 }], heldOut: Array.from({ length: heldOut }, held) },
@@ -160,13 +183,15 @@ async function checkLengths(
   store: ConversationStore,
   images: ImageFolder,
   { lessons, onProgress, signal }: OpenSourceOptions,
+  drawn: boolean,
 ): Promise<void> {
   for (let i = 0; i < store.size; i++) {
     signal?.throwIfAborted();
     const where = `${store.name} line ${store.lineOf(i)}`;
     const conversation = await store.read(i);
     try {
-      lessons.count(conversation, await sizesOf(imagesOf(conversation), images), where);
+      if (drawn && store.captioned[i]) lessons.countDrawing(captionOf(conversation).caption, where);
+      else lessons.count(conversation, await sizesOf(imagesOf(conversation), images), where);
     } catch (cause) {
       if (!(cause instanceof DeepseekError) || cause.message.includes(where)) throw cause;
       throw new FormatError(cause.message, { where, cause });
@@ -183,18 +208,21 @@ async function openData(
 ): Promise<OpenedSource> {
   const { data: path, images: folder, allowAbsolute } = config;
   const { lessons, checkLengths: checked, heldOut, seed, signal } = options;
+  const key = sourceKey(config);
+  const { draw: drawn = lessons.draws } = config;
+  if (drawn) checkDraws(lessons, key);
   const { conversations: store, images } = await openConversations(path, {
     ...(folder !== undefined && { folder }),
     ...(allowAbsolute !== undefined && { allowAbsolute }),
     ...{ checkImages: checked, signal },
   });
   try {
-    if (checked) await checkLengths(store, images, options);
+    if (checked) await checkLengths(store, images, options, drawn);
   } catch (error) {
     await store.close();
     throw error;
   }
-  const key = sourceKey(config);
+  const isDrawn = (place: number) => drawn && store.captioned[place];
   const read = async (place: number, loss: LearnedText) => {
     const where = `${store.name} line ${store.lineOf(place)}`;
     const conversation = await loadImages(await store.read(place), async (image) => {
@@ -207,7 +235,9 @@ async function openData(
         throw new FormatError(cause.message, { where, cause });
       }
     });
-    return lessons.make(conversation, loss, where);
+    if (!isDrawn(place)) return lessons.make(conversation, loss, where);
+    const { image, caption } = captionOf(conversation);
+    return await lessons.draw(image, caption, `${key} ${place}`, where);
   };
   const { learned, held } = splitPlaces(store.size, heldOut, seed);
   const part = (modality: MixedSource["modality"], places: readonly number[]) => ({
@@ -217,7 +247,8 @@ async function openData(
     },
     share: places.length / learned.length,
   });
-  const seen = learned.filter((i) => store.imageCounts[i] > 0);
+  const pictures = learned.filter(isDrawn);
+  const seen = learned.filter((i) => store.imageCounts[i] > 0 && !isDrawn(i));
   const texts = learned.filter((i) => store.imageCounts[i] === 0);
   return {
     fingerprint: store.fingerprint,
@@ -225,6 +256,7 @@ async function openData(
     parts: [
       ...(seen.length > 0 ? [part("images", seen)] : []),
       ...(texts.length > 0 ? [part("text", texts)] : []),
+      ...(pictures.length > 0 ? [part("drawing", pictures)] : []),
     ],
     [Symbol.asyncDispose]: () => store.close(),
   };
