@@ -16,6 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./support/packed-package.ts";
+import { writeTinyDrawingModels } from "./support/tiny-drawing-models.ts";
 import { writeTinyVisionModel } from "./support/tiny-vision-model.ts";
 
 /** Commands that cannot run here, by their beginning, and why. */
@@ -46,6 +47,7 @@ const skipped: readonly (readonly [begin: string, reason: string])[] = [
 const stands: readonly (readonly [RegExp, string])[] = [
   [/deepseek-ai\/DeepSeek-V2-Lite(-Chat)?/g, "./DeepSeek-V2-Lite"],
   [/deepseek-ai\/deepseek-vl2-tiny/g, "./deepseek-vl2-tiny"],
+  [/deepseek-ai\/(Janus(-Pro|Flow)?-1\.?3?B)/g, "./$1"],
   [/\bMODEL\b/g, "./v2-lite"],
   [/~\/my-project --preset v3-small --seconds 600/, "texts --config tiny.json --steps 2"],
   [/^(.*\btrain --data .*) --steps \d+/, "$1 --steps 2"],
@@ -168,6 +170,7 @@ async function prepare(): Promise<void> {
   mkdirSync(join(work, "photos"));
   cpSync(join(work, "page.png"), join(work, "photos/page.png"));
   await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));
+  await writeTinyDrawingModels(work, join(work, "v2-lite"));
   cpSync(join(preprocess, "vl2/config.json"), join(work, "deepseek-vl2-tiny/processor_config.json"));
   const torch = join(root, "test/fixtures/pytorch");
   const found = readdirSync(torch, { recursive: true, encoding: "utf8" }).find(
@@ -215,7 +218,9 @@ async function runProgram({ file, text }: Block, n: number): Promise<void> {
   counts.ran++;
   console.log(`runs     ${file}: program ${n}`);
   const path = join(work, `program-${n}.ts`);
-  const local = text.replaceAll(/deepseek-ai\/DeepSeek-V2-Lite(-Chat)?/g, join(work, "v2-lite"));
+  const local = text
+    .replaceAll(/deepseek-ai\/DeepSeek-V2-Lite(-Chat)?/g, join(work, "v2-lite"))
+    .replaceAll(/deepseek-ai\/(Janus(-Pro|Flow)?-1\.?3?B)/g, join(work, "$1"));
   try {
     if (!local.includes("http://127.0.0.1:8080")) {
       writeFileSync(path, local.replaceAll(/maxTokens: \d+/g, "maxTokens: 4"));

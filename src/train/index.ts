@@ -13,6 +13,7 @@ export {
 } from "./objectives/autoencoder.ts";
 export {
   type CodeBatch,
+  type CodeDrawing,
   codeObjective,
   type TrainableCodeModel,
   trainedPrompt,

@@ -64,10 +64,11 @@ export function checkDrawRequest(request: DrawRequest, kind: Kind): void {
   checkSampling(request);
 }
 
-type Drawing = Pick<LoadedModel, "drawing" | "vision" | "tokenizer" | "name">;
+/** What drawing needs of a loaded model. */
+export type DrawingModel = Pick<LoadedModel, "drawing" | "vision" | "tokenizer" | "name">;
 
 /** @throws ConfigError */
-function drawingOf({ drawing, vision, name }: Drawing): LoadedDrawing {
+function drawingOf({ drawing, vision, name }: DrawingModel): LoadedDrawing {
   if (drawing !== null) return drawing;
   const draws = vision !== null && vision.model.config.generation !== null;
   throw new ConfigError(
@@ -93,7 +94,7 @@ export interface DrawOptions {
  * more; later ShapeError, LogitsError, the signal's reason
  */
 export function draw(
-  model: Drawing,
+  model: DrawingModel,
   request: DrawRequest,
   { engine }: DrawOptions = {},
 ): AsyncGenerator<DrawEvent, void, void> {
@@ -123,7 +124,7 @@ export function draw(
  * is lost here no drawing can have. @throws ConfigError, ShapeError, the signal's reason
  */
 export async function reconstruct(
-  model: Drawing,
+  model: DrawingModel,
   image: RgbImage,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<RgbImage> {

@@ -24,7 +24,7 @@ export interface CodeBatch extends Batch {
 }
 
 /** What draws by ids. */
-interface CodeDrawing {
+export interface CodeDrawing {
   readonly kind: "codes";
   readonly config: { readonly vq: { readonly codes: number } };
   embed(ids: Tensor): Tensor;
