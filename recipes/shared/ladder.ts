@@ -43,7 +43,7 @@ export const VL2_PARTS: LadderParts = {
 };
 
 /** Parts of an arm's minutes. */
-const MINUTES = [8 / 43, 25 / 43, 10 / 43];
+const MINUTES = [5 / 43, 28 / 43, 10 / 43];
 
 /** Kinds of samples with a picture, by weight: questions, text, charts and tables as 2 : 1 : 0.5 : 0.5, lines by themselves beside. */
 function pictures(batch: number, faint: number): Share[] {

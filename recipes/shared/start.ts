@@ -75,8 +75,8 @@ async function trainTower(context: ArmContext): Promise<string> {
   const config = { recipe: "tower", seed };
   const batch = small ? 12 : 48;
   for (const [views, minutes, peak, shape] of [
-    ["filled", 9.3, 1e-3, "constant"],
-    ["all", 10, 1e-3, "cosine"],
+    ["filled", 9, 1e-3, "constant"],
+    ["all", 6, 1e-3, "cosine"],
   ] as const) {
     await runStage(
       {
@@ -182,7 +182,7 @@ async function trainLanguage(context: ArmContext, preset: WorldPresetName): Prom
   const moe = model.config.moe !== null;
   await runStage(
     {
-      ...{ name, model, config: { recipe: name, seed }, length: lengthOf(context, 6, 15) },
+      ...{ name, model, config: { recipe: name, seed }, length: lengthOf(context, 6, 5) },
       batches: new LanguageBatches(seed),
       objective: (language, { ids, targets, batch }: TextBatch, options) =>
         nextTokenLoss(language, { sequences: batch, ids, targets }, options),
