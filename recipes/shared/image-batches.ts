@@ -18,6 +18,15 @@ export interface Share {
   readonly faint?: number;
   /** Of lines by themselves: the least size of their glyphs. */
   readonly leastScale?: number;
+  /** Of views of lines: most lines and glyphs of a line, by the part of the stage that is over. */
+  readonly most?: (progress: number) => LinesLimit;
+}
+
+export interface LinesLimit {
+  readonly lines: number;
+  readonly glyphs: number;
+  /** In place of the share's. */
+  readonly faint?: number;
 }
 
 /** How a system sees pictures. */
@@ -107,12 +116,12 @@ export class ImageBatches implements BatchSource<ImageBatch> {
   }
 
   /** The next sample of a kind. */
-  #sample({ kind, faint, leastScale }: Share): Asked {
+  #sample({ kind, faint, leastScale, most }: Share, progress: number): Asked {
     const { seed } = this.#options;
     for (;;) {
       const index = this.#next[kind] ?? 0;
       this.#next[kind] = index + 1;
-      const sample = askedSample(kind, seed, index, { faint, leastScale });
+      const sample = askedSample(kind, seed, index, { faint, leastScale, ...most?.(progress) });
       if (sample !== null) return sample;
     }
   }
@@ -125,7 +134,7 @@ export class ImageBatches implements BatchSource<ImageBatch> {
     const kinds = mixed
       ? Array.from({ length: size }, () => this.#share(random, progress))
       : new Array<Share>(first.batch).fill(first);
-    const samples = kinds.map((share) => this.#sample(share));
+    const samples = kinds.map((share) => this.#sample(share, progress));
     const pictures = samples.flatMap(({ image }) => (image === null ? [] : [image]));
     const images = pictures.length === 0 ? null : await see(pictures);
     let image = 0;

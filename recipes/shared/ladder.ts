@@ -1,8 +1,10 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { imageObjective } from "../../src/train/objectives/images.ts";
-import { ImageBatches, type See, type Share } from "./image-batches.ts";
+import { ImageBatches, type LinesLimit, type See, type Share } from "./image-batches.ts";
+import { NamingBatches, namingObjective } from "./naming.ts";
 import type { ArmContext, ArmOutcome } from "./program.ts";
+import type { Learned } from "./rows.ts";
 import { type Exam, examine, type Scores } from "./score.ts";
 import { runStage } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
@@ -42,15 +44,38 @@ export const VL2_PARTS: LadderParts = {
   rates: { vision: 0.1 },
 };
 
-/** Parts of an arm's minutes. */
-const MINUTES = [5 / 43, 28 / 43, 10 / 43];
+/** Most lines and glyphs of a line, by the part of a stage from which on they come; at first without noise. */
+const GROWTH: readonly (LinesLimit & { readonly from: number })[] = [
+  { from: 0, lines: 1, glyphs: 1, faint: 0 },
+  { from: 0.28, lines: 1, glyphs: 2 },
+  { from: 0.42, lines: 1, glyphs: 4 },
+  { from: 0.58, lines: 2, glyphs: 6 },
+  { from: 0.75, lines: 3, glyphs: 6 },
+];
+
+/**
+ * Single views, from which reading is learned before whole pages, which cost ten times as much to see. Lines begin with one
+ * glyph: where whole lines were asked from the first step on, no glyph was read after 40,000 of them.
+ */
+function views(batch: number, faint: number): Share[] {
+  return [
+    {
+      kind: "lines",
+      weight: 5,
+      batch,
+      faint,
+      most: (progress) => GROWTH.findLast(({ from }) => progress >= from)!,
+    },
+    { kind: "questions", weight: 1, batch },
+  ];
+}
 
 /** Kinds of samples with a picture, by weight: questions, text, charts and tables as 2 : 1 : 0.5 : 0.5, lines by themselves beside. */
 function pictures(batch: number, faint: number): Share[] {
   const half = Math.max(2, batch >> 1);
   return [
     { kind: "questions", weight: 2, batch },
-    { kind: "line", weight: 1, batch, faint },
+    { kind: "lines", weight: 1, batch, faint },
     { kind: "text", weight: 1, batch: half, faint },
     { kind: "charts", weight: 0.5, batch: half, faint },
     { kind: "tables", weight: 0.5, batch: half, faint },
@@ -63,7 +88,19 @@ function withLanguage(shares: readonly Share[], language: number, batch: number)
   return language > 0 ? [...scaled, { kind: "language", weight: language, batch }] : scaled;
 }
 
-/** Trains the three stages. */
+interface Part {
+  readonly name: string;
+  /** From 0. */
+  readonly stage: number;
+  /** Of an arm's minutes. */
+  readonly part: number;
+  readonly shares: readonly Share[];
+  readonly learned: Learned;
+  /** Of the learning rate. */
+  readonly peak: number;
+}
+
+/** Trains the three stages; the second has two parts, single views and everything. */
 export async function climb(
   context: ArmContext,
   model: VisionLanguageModel,
@@ -72,42 +109,66 @@ export async function climb(
   { language, faint, mixed, warmUp }: LadderOptions,
 ): Promise<ArmOutcome["stages"]> {
   const { seed, small, minutes, stages } = context;
-  const batch = small ? 4 : 24;
+  const batch = small ? 4 : 32;
   const images = pictures(batch, faint);
-  const mixtures: readonly Share[][] = [
-    [
-      { kind: "describe", weight: 1, batch },
-      { kind: "line", weight: 1, batch, faint },
-    ],
-    withLanguage(images, language, 2 * batch),
-    withLanguage(images, language * (48 / 70), 2 * batch),
+  const describing: readonly Share[] = [
+    { kind: "describe", weight: 1, batch },
+    { kind: "line", weight: 1, batch, faint },
+  ];
+  const steps: readonly Part[] = [
+    { name: "stage-1", stage: 0, part: 2 / 43, shares: describing, learned: "answers", peak: 1e-3 },
+    {
+      ...{ name: "stage-2-views", stage: 1, part: 21 / 43, learned: "answers", peak: 1e-3 },
+      shares: withLanguage(views(batch, faint), language / 2, 2 * batch),
+    },
+    {
+      ...{ name: "stage-2", stage: 1, part: 11 / 43, learned: "answers", peak: 7e-4 },
+      shares: withLanguage(images, language, 2 * batch),
+    },
+    {
+      ...{ name: "stage-3", stage: 2, part: 6 / 43, learned: "answers", peak: 3e-4 },
+      shares: withLanguage(images, language * (48 / 70), 2 * batch),
+    },
   ];
   const done: Record<string, { steps: number; minutes: number }> = {};
-  for (const [i, shares] of mixtures.entries()) {
+  const naming = await runStage(
+    {
+      ...{ name: "stage-1-words", model, objective: await namingObjective(model) },
+      batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }),
+      options: {
+        batch: 2 * batch,
+        trained: trained[0].filter((part) => part !== "vision"),
+        ...schedule(2e-3),
+      },
+      ...{
+        length: lengthOf(context, 4, minutes * (3 / 43)),
+        config: { stage: "stage-1-words", seed, small },
+      },
+    },
+    stages,
+  );
+  done["stage-1-words"] = { steps: naming.steps, minutes: naming.seconds / 60 };
+  for (const { name, stage, part, shares, learned, peak } of steps) {
     const balance = model.language.config.moe !== null;
-    const used = Object.keys(rates).some((part) => trained[i].includes(part));
-    const { steps, seconds } = await runStage(
+    const used = Object.keys(rates).some((part) => trained[stage].includes(part));
+    const result = await runStage(
       {
-        name: `stage-${i + 1}`,
-        model,
+        ...{ name, model, objective: imageObjective, config: { stage: name, seed, small } },
         batches: new ImageBatches({
-          ...{ seed, shares, see, imageTokens: (tiles) => model.imageTokens(tiles) },
-          learned: i === 1 ? "text" : "answers",
-          mixed,
-          ...(warmUp && i === 1 && { warmUp: "language" as const }),
+          ...{ seed, shares, see, learned, mixed },
+          imageTokens: (tiles) => model.imageTokens(tiles),
+          ...(warmUp && stage === 1 && { warmUp: "language" as const }),
         }),
-        objective: imageObjective,
         options: {
-          ...{ batch, trained: trained[i], ...schedule(i === 2 ? 3e-4 : 1e-3) },
+          ...{ batch, trained: trained[stage], ...schedule(peak) },
           ...(used && { rates }),
           ...(balance && { balanceAlpha: 1e-3 }),
         },
-        length: lengthOf(context, 4, minutes * MINUTES[i]),
-        config: { stage: i + 1, seed, small },
+        length: lengthOf(context, 4, minutes * part),
       },
       stages,
     );
-    done[`stage-${i + 1}`] = { steps, minutes: seconds / 60 };
+    done[name] = { steps: result.steps, minutes: result.seconds / 60 };
   }
   return done;
 }

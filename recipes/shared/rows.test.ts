@@ -3,10 +3,12 @@ import { describe, expect, it } from "vitest";
 import { markedContent } from "../../src/chat/image-messages.ts";
 import { drawingPrompt, vlPrompt } from "../../src/chat/vl-prompt.ts";
 import { vl2Prompt } from "../../src/chat/vl2-prompt.ts";
+import { glyphOf } from "../../src/data/world/font.ts";
 import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
 import { worldTokenizer } from "../../src/data/world/vocabulary.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
+import { joinedWords, NamingBatches, OBJECT_WORDS } from "./naming.ts";
 import { pageView } from "./pages.ts";
 import {
   BOS,
@@ -178,4 +180,62 @@ describe("rows of models that draw", () => {
     // Without a picture there is nothing to put them around.
     expect(promptRow(sample, 0, JANUS_AROUND)).toEqual(promptRow(sample, 0));
   });
+});
+describe("views of lines", () => {
+  it("begin with single glyphs, drawn as the font has them", () => {
+    for (let i = 0; i < 40; i++) {
+      const { image, turns } = askedSample("lines", 1, i, { lines: 1, glyphs: 1 })!;
+      expect(turns).toHaveLength(1);
+      const [{ question, answer }] = turns;
+      expect([question, answer.length]).toEqual(["read the text .", 1]);
+      // The glyph's pixels, scaled down, are those of the answer.
+      const { rgb } = image!;
+      const ink: [number, number][] = [];
+      const paper = [rgb[0], rgb[3 * 63], rgb[3 * 64 * 63]].sort()[1];
+      for (let at = 0; at < 64 * 64; at++) {
+        if (rgb[3 * at] !== paper || rgb[3 * at + 1] !== paper) ink.push([at % 64, Math.floor(at / 64)]);
+      }
+      const pattern = (points: readonly (readonly [number, number])[]) => {
+        const [left, top] = [0, 1].map((axis) => Math.min(...points.map((point) => point[axis])));
+        return points.map(([x, y]) => [x - left, y - top]);
+      };
+      const scale = Math.sqrt(ink.length / glyphOf(answer).length);
+      expect(Number.isInteger(scale)).toBe(true);
+      const small = pattern(ink).filter(([x, y]) => x % scale === 0 && y % scale === 0);
+      const wanted = pattern(glyphOf(answer)).map(([x, y]) => `${x} ${y}`);
+      expect(new Set(small.map(([x, y]) => `${x / scale} ${y / scale}`))).toEqual(new Set(wanted));
+    }
+  });
+
+  it("grow to three lines of six, each asked by its number", () => {
+    const samples = Array.from({ length: 60 }, (_, i) => askedSample("lines", 1, i, { faint: 5 })!);
+    expect(new Set(samples.map(({ turns }) => turns.length))).toEqual(new Set([1, 2, 3]));
+    expect(Math.max(...samples.flatMap(({ turns }) => turns.map(({ answer }) => answer.length)))).toBe(6);
+    for (const { turns } of samples) {
+      if (turns.length === 1) continue;
+      const asked = turns.map(({ question }) => question).sort();
+      expect(asked).toEqual(turns.map((_, i) => `read line ${i + 1} .`));
+    }
+  });
+});
+
+it("tokens are like the words of what lies in their patches", async () => {
+  const data = { seed: 1, views: "filled", scenes: 0.5 } as const;
+  const { words } = await new NamingBatches(data).next(2);
+  const { objects } = worldSample("questions", 1, 0);
+  const { glyphs } = pageView(1, 0, "filled");
+  const count = 36 + OBJECT_WORDS.length;
+  for (const side of [8, 4]) {
+    const size = 64 / side;
+    const expected = new Set<number>();
+    const token = (view: number, x: number, y: number) =>
+      (view * side * side + Math.floor(y / size) * side + Math.floor(x / size)) * count;
+    for (const { x, y, color, shape, size: extent } of objects!) {
+      for (const word of [color, shape, extent])
+        expected.add(token(0, x, y) + 36 + OBJECT_WORDS.indexOf(word));
+    }
+    for (const { x, y, glyph } of glyphs) expected.add(token(1, x, y) + glyph);
+    const labels = joinedWords(words, 2, side);
+    expect(new Set([...labels.keys()].filter((at) => labels[at]))).toEqual(expected);
+  }
 });

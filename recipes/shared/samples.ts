@@ -2,10 +2,14 @@
  * What a model of pictures learns from, sample by sample: a picture with questions and answers. A page is asked more than once,
  * since it costs more to see than to answer; the first question is always of the world's own form.
  */
+import { ADVANCE, ALPHABET, GLYPH_HEIGHT, textWidth } from "../../src/data/world/font.ts";
 import { WorldRandom } from "../../src/data/world/generator.ts";
-import type { PageText } from "../../src/data/world/pages.ts";
+import { COLOR_VALUES } from "../../src/data/world/names.ts";
+import { addNoise, FAINT_GRAY, INKS, type PageText } from "../../src/data/world/pages.ts";
 import { describeObjects } from "../../src/data/world/questions.ts";
+import { Canvas } from "../../src/data/world/raster.ts";
 import { type WorldSample, worldSample } from "../../src/data/world/sample.ts";
+import { drawBackground } from "../../src/data/world/scene.ts";
 import { cropImage, type RgbImage } from "../../src/vision/image/image.ts";
 import { VIEW } from "./pages.ts";
 
@@ -19,6 +23,7 @@ export interface Asked {
 /** Kinds of samples; each step of training takes one kind. */
 export type SampleKind =
   | "line"
+  | "lines"
   | "describe"
   | "text-128"
   | "text"
@@ -29,6 +34,8 @@ export type SampleKind =
 
 /** Stream of the numbers that further questions are drawn from. */
 const TURN_STREAM = 65;
+/** Of views of lines. */
+const LINES_STREAM = 68;
 
 const shuffled = <T>(list: readonly T[], random: WorldRandom): T[] =>
   random.distinct(list.length, list.length).map((i) => list[i]);
@@ -92,11 +99,45 @@ function lineView(
   };
 }
 
+/** Least length of a string in `linesView`; those of pages have 3 to 6 glyphs. */
+const SHORTEST = 1;
+
+/**
+ * A view of 64 x 64 pixels with up to three lines, each of which is asked: of a view of a page one line could be asked, and most
+ * of what a step costs is seeing. Strings begin with single glyphs, of which there is no order to learn.
+ */
+function linesView(
+  seed: number,
+  index: number,
+  { faint, lines, glyphs }: { readonly faint: boolean; readonly lines: number; readonly glyphs: number },
+): Asked {
+  const random = new WorldRandom(seed, LINES_STREAM, index);
+  const canvas = new Canvas(VIEW, drawBackground(random));
+  const count = 1 + random.int(lines);
+  const band = Math.floor(VIEW / count);
+  const turns = Array.from({ length: count }, (_, i): Turn => {
+    const scale = 1 + random.int(Math.min(3, Math.floor(band / GLYPH_HEIGHT)));
+    const most = Math.min(glyphs, Math.floor((VIEW / scale + 1) / ADVANCE));
+    const length = SHORTEST + random.int(most - SHORTEST + 1);
+    const text = Array.from({ length }, () => ALPHABET[random.int(ALPHABET.length)]).join("");
+    const ink = faint ? FAINT_GRAY : COLOR_VALUES[random.pick(INKS)];
+    const x = random.int(VIEW - textWidth(length, scale) + 1);
+    canvas.text(text, x, band * i + random.int(band - GLYPH_HEIGHT * scale + 1), scale, ink);
+    return { question: count === 1 ? "read the text ." : `read line ${i + 1} .`, answer: text };
+  });
+  if (faint) addNoise(canvas, random);
+  const { width, height, rgb } = canvas;
+  return { image: { width, height, rgb }, turns: shuffled(turns, random) };
+}
+
 export interface SampleOptions {
   /** How many in ten pages are faint; default 0. */
   readonly faint?: number;
   /** Least size of the glyphs of a line by itself; default 1. */
   readonly leastScale?: number;
+  /** Most lines of a view of lines, and glyphs of each; default 3 and 6. */
+  readonly lines?: number;
+  readonly glyphs?: number;
 }
 
 /** Sample `index` of a kind; null where it has none of this kind. */
@@ -104,13 +145,15 @@ export function askedSample(
   kind: SampleKind,
   seed: number,
   index: number,
-  { faint: share = 0, leastScale = 1 }: SampleOptions = {},
+  { faint: share = 0, leastScale = 1, lines = 3, glyphs = 6 }: SampleOptions = {},
 ): Asked | null {
   const random = new WorldRandom(seed, TURN_STREAM, index);
   const faint = random.int(10) < share;
   switch (kind) {
     case "line":
       return lineView(seed, index, { faint, leastScale }, random);
+    case "lines":
+      return linesView(seed, index, { faint, lines, glyphs });
     case "describe": {
       const { image, objects } = worldSample("questions", seed, index);
       return { image, turns: [{ question: "describe the image .", answer: describeObjects(objects!) }] };

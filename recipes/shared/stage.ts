@@ -102,7 +102,10 @@ export async function runStage<M extends Trainable, B extends Batch>(
     if (saved.steps !== null) trainer.setSteps(saved.steps);
     if (!trainer.done) print(`${name}: goes on at step ${newest}`);
   }
+  let savedStep = newest;
   const save = async () => {
+    if (trainer.step === savedStep) return;
+    savedStep = trainer.step;
     await trainer.checkWeights();
     const saving: Progress = { seconds, steps: trainer.options.steps };
     const sink = await nodeFolderSink(join(own, stepFolder(trainer.step)));
@@ -147,7 +150,7 @@ export async function runStage<M extends Trainable, B extends Batch>(
       throw new StageStopped(`${name}: stopped and saved at step ${trainer.step}`);
     }
   }
-  if (trainer.step !== newest) await save();
+  await save();
   if (averaged) {
     trainer.average?.exchange();
     const sink = await nodeFolderSink(join(own, "averaged"), { force: true });

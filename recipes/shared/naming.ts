@@ -1,0 +1,99 @@
+/**
+ * What projectors begin with: the tokens of a view shall resemble the language model's own tokens for what lies there, glyphs and
+ * the words of objects. It stands for the million captions with which released models align theirs (stage 1 of both papers):
+ * a language model that can copy letters copies them from pictures then, and learns where to look instead of what is what.
+ */
+import { ALPHABET } from "../../src/data/world/font.ts";
+import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
+import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
+import { linear } from "../../src/tensor/ops/linear.ts";
+import type { Batch, BatchSource } from "../../src/train/batches.ts";
+import { sigmoidLoss } from "../../src/train/objectives/pairwise-sigmoid.ts";
+import { VIEW } from "./pages.ts";
+import { worldIds } from "./rows.ts";
+import { NAMES, TowerBatches, type TowerData } from "./tower-data.ts";
+
+export const OBJECT_WORDS = [...COLORS, ...SHAPES, ...SIZES];
+const WORDS = ALPHABET.length + OBJECT_WORDS.length;
+/** Ids of all that tokens may be like. */
+const WORD_IDS = worldIds([...ALPHABET, ...OBJECT_WORDS].join(" "));
+/** Patches along a side of a view. */
+const SIDE = 8;
+/** Logit of a token that is nothing, and of the part of a token along a word's embedding. */
+const [BIAS, SCALE] = [-3, 4];
+
+export interface NamingBatch extends Batch {
+  readonly pixels: Float32Array;
+  /** Whether a word stands for what lies in a patch, `[batch, 64, WORDS]`. */
+  readonly words: readonly boolean[];
+}
+
+/** The words of patches: of glyphs it does not count in which half they lie. */
+function wordsOf(names: readonly boolean[]): boolean[] {
+  const patches = names.length / NAMES;
+  const words = new Array<boolean>(patches * WORDS).fill(false);
+  names.forEach((named, at) => {
+    if (!named) return;
+    const [patch, name] = [Math.floor(at / NAMES), at % NAMES];
+    const glyphs = ALPHABET.length;
+    words[patch * WORDS + (name < 2 * glyphs ? name % glyphs : name - glyphs)] = true;
+  });
+  return words;
+}
+
+export class NamingBatches implements BatchSource<NamingBatch> {
+  readonly #inner: TowerBatches;
+
+  constructor(data: TowerData) {
+    this.#inner = new TowerBatches(data);
+  }
+
+  async next(size: number): Promise<NamingBatch> {
+    const { batch, length, pixels, names } = await this.#inner.next(size);
+    return { batch, length, pixels, words: wordsOf(names) };
+  }
+
+  state(): unknown {
+    return this.#inner.state();
+  }
+
+  restore(state: unknown): void {
+    this.#inner.restore(state);
+  }
+}
+
+/** Labels of `side` x `side` tokens, each of which has the words of its patches. */
+export function joinedWords(words: readonly boolean[], views: number, side: number): boolean[] {
+  const size = SIDE / side;
+  const all = new Array<boolean>(views * side * side * WORDS).fill(false);
+  words.forEach((named, at) => {
+    if (!named) return;
+    const [place, word] = [Math.floor(at / WORDS), at % WORDS];
+    const [view, patch] = [Math.floor(place / SIDE ** 2), place % SIDE ** 2];
+    const [row, column] = [Math.floor(patch / SIDE / size), Math.floor((patch % SIDE) / size)];
+    all[((view * side + row) * side + column) * WORDS + word] = true;
+  });
+  return all;
+}
+
+/** The objective for a model whose language model stays as it is. */
+export async function namingObjective(model: VisionLanguageModel) {
+  const { device, language } = model;
+  const width = language.config.hiddenSize;
+  const ids = device.tensor(Int32Array.from(WORD_IDS), [WORDS], "i32");
+  using rows = device.inference(() => language.embed(ids));
+  ids.dispose();
+  const table = Float32Array.from((await rows.data()) as Float32Array);
+  for (let word = 0; word < WORDS; word++) {
+    const row = table.subarray(word * width, (word + 1) * width);
+    const length = Math.hypot(...row);
+    for (let i = 0; i < width; i++) row[i] *= SCALE / length;
+  }
+  const bias = new Float32Array(WORDS).fill(BIAS);
+  return (trained: VisionLanguageModel, { batch, pixels, words }: NamingBatch) => {
+    const tokens = trained.encodeViews(device.tensor(pixels, [batch, VIEW, VIEW, 3])); // [batch, N, d]
+    const [, N] = tokens.shape;
+    const logits = linear(tokens, device.tensor(table, [WORDS, width]), device.tensor(bias));
+    return { loss: sigmoidLoss(logits, joinedWords(words, batch, Math.sqrt(N)), batch * N) };
+  };
+}
