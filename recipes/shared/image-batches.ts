@@ -6,7 +6,7 @@ import type { BatchSource } from "../../src/train/batches.ts";
 import type { ImageBatch, SeenImages } from "../../src/train/objectives/images.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
 import { type Around, conversationRow, IMAGE, type Learned, stackRows } from "./rows.ts";
-import { type Asked, askedSample, type SampleKind } from "./samples.ts";
+import { type Asked, askedSample, type SampleKind, type SampleOptions } from "./samples.ts";
 
 /** How much of a kind there is, and in what batches. */
 export interface Share {
@@ -18,15 +18,8 @@ export interface Share {
   readonly faint?: number;
   /** Of lines by themselves: the least size of their glyphs. */
   readonly leastScale?: number;
-  /** Of views of lines: most lines and glyphs of a line, by the part of the stage that is over. */
-  readonly most?: (progress: number) => LinesLimit;
-}
-
-export interface LinesLimit {
-  readonly lines: number;
-  readonly glyphs: number;
-  /** In place of the share's. */
-  readonly faint?: number;
+  /** How hard views of lines and grids are, by the part of the stage that is over. */
+  readonly growth?: (progress: number) => SampleOptions;
 }
 
 /** How a system sees pictures. */
@@ -116,12 +109,12 @@ export class ImageBatches implements BatchSource<ImageBatch> {
   }
 
   /** The next sample of a kind. */
-  #sample({ kind, faint, leastScale, most }: Share, progress: number): Asked {
+  #sample({ kind, faint, leastScale, growth }: Share, progress: number): Asked {
     const { seed } = this.#options;
     for (;;) {
       const index = this.#next[kind] ?? 0;
       this.#next[kind] = index + 1;
-      const sample = askedSample(kind, seed, index, { faint, leastScale, ...most?.(progress) });
+      const sample = askedSample(kind, seed, index, { faint, leastScale, ...growth?.(progress) });
       if (sample !== null) return sample;
     }
   }

@@ -1,10 +1,10 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { imageObjective } from "../../src/train/objectives/images.ts";
-import { ImageBatches, type LinesLimit, type See, type Share } from "./image-batches.ts";
+import { ImageBatches, type See, type Share } from "./image-batches.ts";
 import { NamingBatches, namingObjective } from "./naming.ts";
 import type { ArmContext, ArmOutcome } from "./program.ts";
-import type { Learned } from "./rows.ts";
+import type { SampleOptions } from "./samples.ts";
 import { type Exam, examine, type Scores } from "./score.ts";
 import { runStage } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
@@ -44,31 +44,34 @@ export const VL2_PARTS: LadderParts = {
   rates: { vision: 0.1 },
 };
 
+type Growth = readonly (SampleOptions & { readonly from: number })[];
+
+const grown =
+  (growth: Growth) =>
+  (progress: number): SampleOptions =>
+    growth.findLast(({ from }) => progress >= from)!;
+
 /** Most lines and glyphs of a line, by the part of a stage from which on they come; at first without noise. */
-const GROWTH: readonly (LinesLimit & { readonly from: number })[] = [
+const GLYPHS: Growth = [
   { from: 0, lines: 1, glyphs: 1, faint: 0 },
-  { from: 0.28, lines: 1, glyphs: 2 },
-  { from: 0.42, lines: 1, glyphs: 4 },
-  { from: 0.58, lines: 2, glyphs: 6 },
-  { from: 0.75, lines: 3, glyphs: 6 },
+  { from: 0.75, lines: 1, glyphs: 2 },
+];
+const LINES: Growth = [
+  { from: 0, lines: 1, glyphs: 1, faint: 1 },
+  { from: 0.35, lines: 1, glyphs: 2, faint: 2 },
+  { from: 0.5, lines: 1, glyphs: 4, faint: 3 },
+  { from: 0.7, lines: 2, glyphs: 6 },
+  { from: 0.85, lines: 3, glyphs: 6 },
 ];
 
 /**
  * Single views, from which reading is learned before whole pages, which cost ten times as much to see. Lines begin with one
  * glyph: where whole lines were asked from the first step on, no glyph was read after 40,000 of them.
  */
-function views(batch: number, faint: number): Share[] {
-  return [
-    {
-      kind: "lines",
-      weight: 5,
-      batch,
-      faint,
-      most: (progress) => GROWTH.findLast(({ from }) => progress >= from)!,
-    },
-    { kind: "questions", weight: 1, batch },
-  ];
-}
+const views = (batch: number, faint: number, growth: Growth, questions: number): Share[] => [
+  { kind: "lines", weight: 1 - questions, batch, faint, growth: grown(growth) },
+  { kind: "questions", weight: questions, batch },
+];
 
 /** Kinds of samples with a picture, by weight: questions, text, charts and tables as 2 : 1 : 0.5 : 0.5, lines by themselves beside. */
 function pictures(batch: number, faint: number): Share[] {
@@ -90,17 +93,21 @@ function withLanguage(shares: readonly Share[], language: number, batch: number)
 
 interface Part {
   readonly name: string;
-  /** From 0. */
-  readonly stage: number;
-  /** Of an arm's minutes. */
+  readonly trained: readonly string[];
+  /** Minutes, of `MINUTES`. */
   readonly part: number;
   readonly shares: readonly Share[];
-  readonly learned: Learned;
   /** Of the learning rate. */
   readonly peak: number;
 }
 
-/** Trains the three stages; the second has two parts, single views and everything. */
+/** Of an arm. */
+export const MINUTES = 39.5;
+
+/**
+ * Trains the three stages. The second has parts: glyphs and lines in single views, then everything. Answers alone are learned: the
+ * random numbers of questions cost more of the loss than what is to be read.
+ */
 export async function climb(
   context: ArmContext,
   model: VisionLanguageModel,
@@ -115,18 +122,25 @@ export async function climb(
     { kind: "describe", weight: 1, batch },
     { kind: "line", weight: 1, batch, faint },
   ];
+  const half = Math.max(2, batch >> 1);
+  const still = trained[1].filter((each) => each !== "vision");
   const steps: readonly Part[] = [
-    { name: "stage-1", stage: 0, part: 2 / 43, shares: describing, learned: "answers", peak: 1e-3 },
+    { name: "stage-1", trained: trained[0], part: 1.2, shares: describing, peak: 1e-3 },
     {
-      ...{ name: "stage-2-views", stage: 1, part: 21 / 43, learned: "answers", peak: 1e-3 },
-      shares: withLanguage(views(batch, faint), language / 2, 2 * batch),
+      ...{ name: "stage-2-glyphs", trained: trained[1], part: 6, peak: 1e-3 },
+      shares: withLanguage(views(batch, faint, GLYPHS, 0.17), language / 2, 2 * batch),
     },
     {
-      ...{ name: "stage-2", stage: 1, part: 11 / 43, learned: "answers", peak: 7e-4 },
+      // Halves of batches take half the time: where to look is found by the number of steps.
+      ...{ name: "stage-2-views", trained: still, part: 18, peak: 1e-3 },
+      shares: withLanguage(views(half, faint, LINES, 0.12), language / 4, batch),
+    },
+    {
+      ...{ name: "stage-2", trained: trained[1], part: 8.5, peak: 7e-4 },
       shares: withLanguage(images, language, 2 * batch),
     },
     {
-      ...{ name: "stage-3", stage: 2, part: 6 / 43, learned: "answers", peak: 3e-4 },
+      ...{ name: "stage-3", trained: trained[2], part: 4, peak: 3e-4 },
       shares: withLanguage(images, language * (48 / 70), 2 * batch),
     },
   ];
@@ -141,30 +155,30 @@ export async function climb(
         ...schedule(2e-3),
       },
       ...{
-        length: lengthOf(context, 4, minutes * (3 / 43)),
+        length: lengthOf(context, 4, (minutes * 1.8) / MINUTES),
         config: { stage: "stage-1-words", seed, small },
       },
     },
     stages,
   );
   done["stage-1-words"] = { steps: naming.steps, minutes: naming.seconds / 60 };
-  for (const { name, stage, part, shares, learned, peak } of steps) {
+  for (const { name, trained: parts, part, shares, peak } of steps) {
     const balance = model.language.config.moe !== null;
-    const used = Object.keys(rates).some((part) => trained[stage].includes(part));
+    const used = Object.keys(rates).some((each) => parts.includes(each));
     const result = await runStage(
       {
         ...{ name, model, objective: imageObjective, config: { stage: name, seed, small } },
         batches: new ImageBatches({
-          ...{ seed, shares, see, learned, mixed },
+          ...{ seed, shares, see, mixed, learned: "answers" },
           imageTokens: (tiles) => model.imageTokens(tiles),
-          ...(warmUp && stage === 1 && { warmUp: "language" as const }),
+          ...(warmUp && name === "stage-2" && { warmUp: "language" as const }),
         }),
         options: {
-          ...{ batch, trained: trained[stage], ...schedule(peak) },
+          ...{ batch, trained: parts, ...schedule(peak) },
           ...(used && { rates }),
           ...(balance && { balanceAlpha: 1e-3 }),
         },
-        length: lengthOf(context, 4, minutes * part),
+        length: lengthOf(context, 4, (minutes * part) / MINUTES),
       },
       stages,
     );

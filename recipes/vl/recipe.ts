@@ -6,7 +6,14 @@ import { parseCanvasProcessor } from "../../src/models/deepseek_vl/processor.ts"
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { canvasSettings } from "../shared/files.ts";
 import { seeCanvas } from "../shared/image-batches.ts";
-import { climb, type LadderOptions, type LadderParts, takeExams, VL_PARTS } from "../shared/ladder.ts";
+import {
+  climb,
+  type LadderOptions,
+  type LadderParts,
+  MINUTES,
+  takeExams,
+  VL_PARTS,
+} from "../shared/ladder.ts";
 import { visionModel } from "../shared/models.ts";
 import { type Arm, type ArmContext, runProgram } from "../shared/program.ts";
 import { startLanguage, startTower } from "../shared/start.ts";
@@ -103,7 +110,7 @@ process.exitCode = await runProgram(
     name: "vl",
     folder: import.meta.dirname,
     title: "DeepSeek-VL on the picture world",
-    minutes: 43,
+    minutes: MINUTES,
     arms,
     measures: [
       ...[1, 2, 3].map((z) => `text clean z=${z}`),

@@ -3,7 +3,7 @@ import { WorldRandom } from "../../src/data/world/generator.ts";
 import { parseTileProcessor } from "../../src/models/deepseek_vl2/processor.ts";
 import { worldProcessor } from "../shared/files.ts";
 import { type See, seeTiles } from "../shared/image-batches.ts";
-import { climb, takeExams, VL2_PARTS } from "../shared/ladder.ts";
+import { climb, MINUTES, takeExams, VL2_PARTS } from "../shared/ladder.ts";
 import { visionModel } from "../shared/models.ts";
 import { type Arm, type ArmContext, type ArmOutcome, runProgram } from "../shared/program.ts";
 import { examine } from "../shared/score.ts";
@@ -84,7 +84,7 @@ process.exitCode = await runProgram(
     name: "vl2",
     folder: import.meta.dirname,
     title: "DeepSeek-VL2 on the picture world",
-    minutes: 43,
+    minutes: MINUTES,
     arms,
     measures: [
       ...[1, 2, 3].map((z) => `text clean z=${z}`),
