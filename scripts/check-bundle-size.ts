@@ -33,6 +33,23 @@ const pages: readonly Page[] = [
     most: 113_000,
   },
   {
+    name: "answers about pictures",
+    source: `
+      import { modelTemplate } from "deepseek-ts/chat";
+      import { memoryFolder } from "deepseek-ts/checkpoint";
+      import { Conversation, ImageEncoder } from "deepseek-ts/engine";
+      import { loadFolder } from "deepseek-ts/pretrained";
+      globalThis.run = async (files, image) => {
+        const opened = await loadFolder(memoryFolder(files, "model"));
+        const { model, vision, tokenizer } = opened;
+        const images = new ImageEncoder(vision.model, () => vision.imageProcessor());
+        const conversation = new Conversation(model, tokenizer, modelTemplate(opened, tokenizer), { images });
+        const content = [{ type: "image", image }, { type: "text", text: "Describe the picture." }];
+        for await (const piece of conversation.send(content, { maxTokens: 64 })) console.log(piece);
+      };`,
+    most: 174_000,
+  },
+  {
     name: "computes with tensors alone",
     source: `
       import { createCpuDevice, differentiate, linear, meanAll } from "deepseek-ts/tensor";
