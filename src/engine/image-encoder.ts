@@ -306,13 +306,16 @@ export class ImageEncoder implements Disposable {
     signal: AbortSignal | undefined,
   ): Promise<Prepared> {
     const since = performance.now();
-    const processor = this.#processor();
-    const views = await processor.views(
-      await this.#decoded(part),
-      choiceOf(part, images),
-      this.#model.device,
-    );
-    this.#counts.seconds += (performance.now() - since) / 1000;
+    let away = 0;
+    const turn = async () => {
+      const left = performance.now();
+      await yieldToEventLoop();
+      away += performance.now() - left;
+      signal?.throwIfAborted();
+    };
+    const decoded = await this.#decoded(part);
+    const views = await this.#processor().views(decoded, choiceOf(part, images), this.#model.device, turn);
+    this.#counts.seconds += (performance.now() - since - away) / 1000;
     await yieldToEventLoop();
     signal?.throwIfAborted();
     return { hash, tiles, views };

@@ -2,6 +2,7 @@
 import type { Device } from "../tensor/tensor.ts";
 import { canvasImage } from "../vision/canvas.ts";
 import type { RgbImage } from "../vision/image/image.ts";
+import type { Turn } from "../vision/image/resize.ts";
 import { pixelValues } from "../vision/pixels.ts";
 import { tiledViews, tilePlan } from "../vision/tiles.ts";
 import type { CanvasProcessor } from "./deepseek_vl/processor.ts";
@@ -20,8 +21,12 @@ export interface ImageProcessor {
   readonly side: number;
   /** Tiles across and down of an image of so many pixels; `[0, 0]` where images have one view. */
   tiles(width: number, height: number, choice: ViewChoice): readonly [across: number, down: number];
-  /** The views of an image: one, or the whole and its tiles. @param device resizes on its threads, with the same bytes */
-  views(image: RgbImage, choice: ViewChoice, device?: Device): Promise<RgbImage[]>;
+  /**
+   * The views of an image: one, or the whole and its tiles.
+   * @param device resizes on its threads, with the same bytes
+   * @param turn lets others run between two pieces of that work; may throw to end it
+   */
+  views(image: RgbImage, choice: ViewChoice, device?: Device, turn?: Turn): Promise<RgbImage[]>;
   /** What the tower reads of a view, `[side, side, 3]` f32. */
   pixels(view: RgbImage): Float32Array;
 }
@@ -31,7 +36,7 @@ export function canvasImages({ canvas, normalization }: CanvasProcessor): ImageP
   return {
     side: canvas.imageSize,
     tiles: () => [0, 0],
-    views: async (image, _, device) => [await canvasImage(image, canvas, device)],
+    views: async (image, _, device, turn) => [await canvasImage(image, canvas, device, turn)],
     pixels: (view) => pixelValues([view], normalization),
   };
 }
@@ -41,8 +46,8 @@ export function tileImages({ tiles, normalization }: TileProcessor): ImageProces
   return {
     side: tiles.tileSize,
     tiles: (width, height, choice) => tilePlan(tiles, width, height, choice).tiles,
-    views: (image, choice, device) =>
-      tiledViews(image, tiles, tilePlan(tiles, image.width, image.height, choice), device),
+    views: (image, choice, device, turn) =>
+      tiledViews(image, tiles, tilePlan(tiles, image.width, image.height, choice), device, turn),
     pixels: (view) => pixelValues([view], normalization),
   };
 }

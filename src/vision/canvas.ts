@@ -4,7 +4,7 @@
  */
 import type { Device } from "../tensor/tensor.ts";
 import { filledImage, pasteImage, type RgbImage } from "./image/image.ts";
-import { resizeImage, resizeImageOn } from "./image/resize.ts";
+import { resizeImage, resizeImageOn, type Turn } from "./image/resize.ts";
 import type { PerChannel } from "./pixels.ts";
 
 export interface CanvasSettings {
@@ -43,12 +43,13 @@ export async function placedImage(
   canvas: readonly [width: number, height: number],
   background: PerChannel,
   device?: Device,
+  turn?: Turn,
 ): Promise<RgbImage> {
   const { width, height, x, y } = place;
   const resized =
     device === undefined
       ? resizeImage(image, width, height)
-      : await resizeImageOn(device, image, width, height);
+      : await resizeImageOn(device, image, width, height, turn);
   if (width === canvas[0] && height === canvas[1]) return resized;
   const filled = filledImage(...canvas, background);
   pasteImage(filled, resized, x, y);
@@ -56,8 +57,13 @@ export async function placedImage(
 }
 
 /** The canvas of an image, `imageSize` pixels square. @param device resizes on its threads, with the same bytes */
-export function canvasImage(image: RgbImage, settings: CanvasSettings, device?: Device): Promise<RgbImage> {
+export function canvasImage(
+  image: RgbImage,
+  settings: CanvasSettings,
+  device?: Device,
+  turn?: Turn,
+): Promise<RgbImage> {
   const { imageSize, background } = settings;
   const place = canvasPlacement(settings, image.width, image.height);
-  return placedImage(image, place, [imageSize, imageSize], background, device);
+  return placedImage(image, place, [imageSize, imageSize], background, device, turn);
 }

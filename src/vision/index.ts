@@ -23,7 +23,7 @@ export { ImageError, type ImageFault, type RgbImage } from "./image/image.ts";
 export type { ImageFormat, ImageHeader } from "./image/image-header.ts";
 export { encodePng, type PngOptions } from "./image/png-writer.ts";
 export { readImageHeader } from "./image/read-header.ts";
-export { resizeImage, resizeImageOn } from "./image/resize.ts";
+export { resizeImage, resizeImageOn, type Turn } from "./image/resize.ts";
 export { type Normalization, type PerChannel, pixelBytes, pixelValues } from "./pixels.ts";
 export { Projector, type TowerOutput } from "./projector.ts";
 export { SamNeck, SamTower } from "./sam.ts";

@@ -6,6 +6,7 @@
 import type { Device } from "../tensor/tensor.ts";
 import { type Placement, placedImage } from "./canvas.ts";
 import { cropImage, type RgbImage } from "./image/image.ts";
+import type { Turn } from "./image/resize.ts";
 import type { PerChannel } from "./pixels.ts";
 import { roundHalfEven } from "./rounding.ts";
 
@@ -114,14 +115,16 @@ export async function tiledViews(
   settings: TileSettings,
   plan: TilePlan,
   device?: Device,
+  turn?: Turn,
 ): Promise<RgbImage[]> {
   const { tileSize: side, background } = settings;
   const [across, down] = plan.tiles;
-  const whole = await placedImage(image, plan.global, [side, side], background, device);
+  const whole = await placedImage(image, plan.global, [side, side], background, device, turn);
+  if (across * down > 1) await turn?.();
   const canvas =
     across === 1 && down === 1
       ? whole
-      : await placedImage(image, plan.local, [across * side, down * side], background, device);
+      : await placedImage(image, plan.local, [across * side, down * side], background, device, turn);
   const views = [whole];
   for (let y = 0; y < down; y++) {
     for (let x = 0; x < across; x++) views.push(cropImage(canvas, x * side, y * side, side, side));

@@ -67,6 +67,24 @@ describe("resizing", () => {
     );
   });
 
+  it("gives others turns in large images, with the same bytes, and ends where a turn throws", async () => {
+    const image = noise(1300, 1700, 5);
+    let turns = 0;
+    const turn = async () => {
+      turns++;
+      expect(devices[0].backend.memory().buffers).toBeLessThan(2);
+    };
+    const resized = await resizeImageOn(devices[0], image, 33, 40, turn);
+    expect(resized).toEqual(resizeImage(image, 33, 40));
+    // Three bands of rows, then the columns.
+    expect(turns).toBe(3);
+    const end = async () => {
+      if (--turns === 1) throw new Error("enough");
+    };
+    await expect(resizeImageOn(devices[0], image, 33, 40, end)).rejects.toThrow("enough");
+    expect(devices[0].backend.memory().buffers).toBe(0);
+  });
+
   it("keeps the bytes of an image that has the size already", async () => {
     const image = noise(20, 10, 1);
     expect(resizeImage(image, 20, 10).rgb).toEqual(image.rgb);
