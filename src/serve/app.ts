@@ -17,6 +17,8 @@ import { browserGuard } from "./browser-guard.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { completionBody, completionChunks } from "./completion-answer.ts";
 import type { RequestMessage } from "./content-parts.ts";
+import { drawingBody, drawingEvents, imageEvents } from "./drawing-answer.ts";
+import { checkDrawing, parseDrawing } from "./drawing-request.ts";
 import { ApiError, apiError, errorBody, internal, invalidRequest, unavailable } from "./errors.ts";
 import { type EventForm, eventStream, namedEvents, plainEvents } from "./event-stream.ts";
 import { Counter } from "./metrics.ts";
@@ -62,6 +64,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "/v1/chat/completions": "POST",
   "/v1/completions": "POST",
   "/v1/responses": "POST",
+  "/v1/images/generations": "POST",
   "/tokenize": "POST",
   "/detokenize": "POST",
   "/tokenizer_info": "GET",
@@ -97,6 +100,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   const guard = browserGuard({ ...options, keyed: options.apiKeys.length > 0 });
   const readBody = bodyReader(options.bodyLimit);
   const given = [options.servedName ?? []].flat();
+  const draws = ({ info }: EngineClient) => info.imageOutput !== null && info.imageOutput.size !== null;
   const modelNames = (engine: EngineClient) => (given.length > 0 ? given : [engine.info.name]);
   const modelName = (engine: EngineClient) => modelNames(engine)[0];
   const report = (error: unknown) =>
@@ -307,6 +311,20 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     );
   });
 
+  app.post("/v1/images/generations", async (c) => {
+    const engine = working(state);
+    const parsed = parseDrawing(await json(c));
+    const name = checkModel(engine, parsed.model);
+    const size = checkDrawing(engine.info.imageOutput, name, parsed.size);
+    const { signal } = c.req.raw;
+    const pictures = await engine.draw(parsed.job, signal);
+    const head = { created: Math.floor(Date.now() / 1000), size };
+    if (!parsed.stream) return c.json(await drawingBody(pictures, parsed.job, head));
+    const leave = () => void pictures.return();
+    const body = eventStream(drawingEvents(pictures, parsed.job, head), imageEvents(), leave, report);
+    return new Response(body, { headers: streamHeaders });
+  });
+
   const modelBody = (engine: EngineClient, id: string) => ({
     id,
     object: "model",
@@ -315,8 +333,11 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     max_model_len: engine.info.context,
     architecture: {
       input_modalities: engine.info.imageInput ? ["text", "image"] : ["text"],
-      output_modalities: ["text"],
+      output_modalities: draws(engine) ? ["text", "image"] : ["text"],
     },
+    ...(draws(engine)
+      ? { drawing: { size: `${engine.info.imageOutput!.size}x${engine.info.imageOutput!.size}` } }
+      : {}),
     ...(engine.info.imageInput === null ? {} : { image: engine.info.imageInput }),
   });
   app.get("/v1/models", (c) => {

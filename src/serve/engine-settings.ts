@@ -11,4 +11,8 @@ export interface EngineSettings extends HostSettings {
   /** Use only what is in the hub's cache. */
   readonly offline?: boolean;
   readonly threads?: number;
+  /** Whether a model that draws is opened to draw; default true. */
+  readonly drawing?: boolean;
+  /** JanusFlow's autoencoder, as `load` takes it. */
+  readonly vae?: string;
 }

@@ -22,6 +22,8 @@ async function open(settings: EngineSettings, notice: (text: string) => void): P
       file: settings.file,
       offline: settings.offline,
       dtype: (settings.dtype ?? "auto") as LoadDtype,
+      drawing: settings.drawing ?? true,
+      vae: settings.vae,
       onNotice: notice,
       onProgress: (progress) => {
         if (performance.now() - told < TOLD_EVERY) return;

@@ -45,6 +45,7 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
     );
     text.counter("deepseek_ts_accepted_tokens_total", "Drafted tokens accepted.", figures.acceptedTokens);
     if (figures.images !== null) imageMetrics(text, figures.images);
+    if (figures.drawings !== null) drawingMetrics(text, figures.drawings);
     text.gauge("deepseek_ts_cache_tokens", "Tokens that the cache has room for.", figures.cacheTokens);
     text.gauge("deepseek_ts_cache_tokens_used", "Tokens in the cache.", figures.cacheTokensUsed);
     text.gauge("deepseek_ts_cache_bytes", "Bytes of the cache.", figures.cacheBytes);
@@ -68,6 +69,17 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
   text.gauge("nodejs_heap_used_bytes", "Heap of the HTTP thread in use.", heapUsed);
   text.gauge("nodejs_array_buffer_bytes", "Array buffers of the HTTP thread.", arrayBuffers);
   return text.toString();
+}
+
+function drawingMetrics(text: MetricsText, drawings: NonNullable<EngineFigures["drawings"]>): void {
+  text.counter("deepseek_ts_pictures_drawn_total", "Pictures drawn.", drawings.drawn);
+  text.counter(
+    "deepseek_ts_drawing_seconds_total",
+    "Seconds spent on requests for pictures.",
+    drawings.seconds,
+  );
+  text.gauge("deepseek_ts_drawings_running", "Requests for pictures that are drawn.", drawings.running);
+  text.gauge("deepseek_ts_drawings_waiting", "Requests for pictures that wait.", drawings.waiting);
 }
 
 function imageMetrics(text: MetricsText, images: NonNullable<EngineFigures["images"]>): void {

@@ -32,6 +32,8 @@ interface ServeFlags extends ModelFlags {
   readonly drain: number;
   readonly servedName: readonly string[];
   readonly allowImageUrls: boolean;
+  readonly drawing: boolean;
+  readonly vae?: string;
   /** In MiB. */
   readonly maxBody: number;
   readonly threads?: number;
@@ -44,8 +46,9 @@ Examples:
   DEEPSEEK_TS_API_KEY=secret deepseek-ts serve ./model.gguf --host 0.0.0.0 --port 80 --served-name my-model
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
   deepseek-ts serve deepseek-ai/deepseek-vl2-tiny --dtype q8 --allow-image-urls
+  deepseek-ts serve deepseek-ai/Janus-Pro-1B --dtype q4
 
-Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/models, /tokenize, /detokenize, /health, /metrics.
+Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/images/generations, /v1/models, /tokenize, /detokenize, /health, /metrics.
 Ctrl-C stops accepting requests and waits up to --drain seconds for running ones; a second Ctrl-C, at least a second
 later, exits at once. API keys can also be set in DEEPSEEK_TS_API_KEY, separated by commas. Without a key, requests from
 web pages of other origins and for other host names are refused unless allowed by --allow-origin and --allow-host.`;
@@ -150,7 +153,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
         model,
         ...hubFlags(flags),
         ...{ maxBatch, maxQueue, context, dtype, threads, cacheTokens, cacheDtype, prefillChunk },
-        speculative: flags.speculative,
+        ...{ speculative: flags.speculative, drawing: flags.drawing, vae: flags.vae },
       },
     });
   } catch (error) {
@@ -205,6 +208,11 @@ export function serveCommand(): Command {
     .addOption(new Option("--cache-dtype <dtype>", "KV cache format").choices(["f32", "bf16", "f16"]))
     .option("--prefill-chunk <n>", "prompt tokens processed per pass", positiveInteger)
     .option("--speculative", "speculative decoding with the model's multi-token-prediction module", false)
+    .option("--no-drawing", "open a model that draws without what it draws with, to save memory")
+    .option(
+      "--vae <path>",
+      "JanusFlow: the autoencoder, a folder, a .safetensors file or org/name on the hub",
+    )
     .option(
       "--allow-origin <origin>",
       "also accept requests from web pages of this origin; * for all; may be repeated",

@@ -9,10 +9,12 @@ import { RequestError, unavailable } from "./errors.ts";
 import { type ChoiceEnd, type GenerationEvent, GenerationJob } from "./generation-job.ts";
 import type {
   Delta,
+  DrawingRequest,
   EngineFigures,
   FromEngine,
   GenerationRequest,
   ModelInfo,
+  PictureNews,
   ToEngine,
   TokenizeRequest,
 } from "./protocol.ts";
@@ -40,6 +42,58 @@ interface Relay {
   emit(event: GenerationEvent): void;
   resolve(ends: readonly ChoiceEnd[]): void;
   reject(error: unknown): void;
+}
+
+/** Pictures of a drawing on their way to who asked for it. */
+class PictureStream {
+  readonly #news: PictureNews[] = [];
+  #over = false;
+  #error: unknown = null;
+  #wake: () => void = () => {};
+  #accept: { resolve(): void; reject(error: unknown): void } | null = null;
+  /** Resolves once the host takes the request. */
+  readonly accepted = new Promise<void>((resolve, reject) => {
+    this.#accept = { resolve, reject };
+  });
+
+  constructor() {
+    this.accepted.catch(() => {});
+  }
+
+  accept(): void {
+    this.#accept?.resolve();
+  }
+
+  push(news: PictureNews): void {
+    this.#news.push(news);
+    this.#wake();
+  }
+
+  end(error: unknown = null): void {
+    this.#over = true;
+    this.#error = error;
+    if (error !== null) this.#accept?.reject(error);
+    this.#wake();
+  }
+
+  /** The pictures as they come; `left` is called where the reader leaves before the end. */
+  async *read(left: () => void): AsyncGenerator<PictureNews, void, void> {
+    try {
+      for (;;) {
+        const next = this.#news.shift();
+        if (next !== undefined) yield next;
+        else if (this.#error !== null) throw this.#error;
+        else if (this.#over) return;
+        else {
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve;
+          });
+        }
+      }
+    } finally {
+      if (!this.#over) left();
+    }
+  }
 }
 
 interface Asked {
@@ -94,6 +148,7 @@ export class EngineClient {
   readonly #generations = new WeakMap<object, GenerationJob>();
   readonly #relays = new Map<number, Relay>();
   readonly #waiting = new Map<number, Waiting>();
+  readonly #drawings = new Map<number, PictureStream>();
   readonly #onFailure = new Set<(reason: string) => void>();
   #info: ModelInfo | null = null;
   #ready: { resolve(): void; reject(error: Error): void } | null = null;
@@ -142,7 +197,7 @@ export class EngineClient {
 
   /** Jobs that the host has not ended. */
   get active(): number {
-    return this.#relays.size;
+    return this.#relays.size + this.#drawings.size;
   }
 
   /** Calls back once if the engine ends without having been asked to. */
@@ -166,15 +221,26 @@ export class EngineClient {
         break;
       case "accepted":
         this.#relays.get(message.id)?.emit({ type: "accepted" });
+        this.#drawings.get(message.id)?.accept();
         break;
       case "refused": {
         const error = new RequestError(message.error);
         this.#settle(message.id)?.reject(error);
         this.#relays.get(message.id)?.reject(error);
         this.#relays.delete(message.id);
+        this.#endDrawing(message.id, error);
         break;
       }
+      case "picture": {
+        const { type: _, id, ...news } = message;
+        this.#drawings.get(id)?.push(news);
+        break;
+      }
+      case "drawn":
+        this.#endDrawing(message.id);
+        break;
       case "canceled":
+        this.#endDrawing(message.id, new DOMException("The drawing was canceled.", "AbortError"));
         this.#relays.get(message.id)?.reject(new DOMException("The job was canceled.", "AbortError"));
         this.#relays.delete(message.id);
         break;
@@ -203,6 +269,11 @@ export class EngineClient {
     }
   }
 
+  #endDrawing(id: number, error: unknown = null): void {
+    this.#drawings.get(id)?.end(error);
+    this.#drawings.delete(id);
+  }
+
   #settle(id: number): Waiting | undefined {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
@@ -226,6 +297,7 @@ export class EngineClient {
   #failJobs(error: RequestError): void {
     for (const { reject } of this.#relays.values()) reject(error);
     this.#relays.clear();
+    for (const id of [...this.#drawings.keys()]) this.#endDrawing(id, error);
   }
 
   #gone(): RequestError {
@@ -298,6 +370,28 @@ export class EngineClient {
     const generation = new GenerationJob(job, choicesOf(request));
     this.#generations.set(job, generation);
     return generation;
+  }
+
+  /**
+   * Pictures of a request as they are drawn; resolves once the host takes it. Aborting `signal` ends the drawing, and so
+   * does a reader that leaves. @throws RequestError, the signal's reason
+   */
+  async draw(
+    request: DrawingRequest,
+    signal?: AbortSignal,
+  ): Promise<AsyncGenerator<PictureNews, void, void>> {
+    this.#check();
+    signal?.throwIfAborted();
+    const id = this.#next++;
+    const stream = new PictureStream();
+    this.#drawings.set(id, stream);
+    const leave = () => {
+      if (this.#drawings.has(id) && this.#failure === null) this.#channel.post({ type: "cancel", id });
+    };
+    signal?.addEventListener("abort", leave, { once: true });
+    this.#channel.post({ type: "draw", id, request });
+    await stream.accepted;
+    return stream.read(leave);
   }
 
   /** The generation of an id, also one that has ended, while it is kept; null for any other. */

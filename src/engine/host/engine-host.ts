@@ -14,12 +14,14 @@ import type { EngineRequest } from "../job.ts";
 import { LogitsError } from "../sampling.ts";
 import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import { ChoiceText, type ChosenToken } from "./choice-text.ts";
+import type { DrawingJobs, DrawingOptions } from "./drawing-jobs.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
 import type { ImageJobs } from "./image-jobs.ts";
 import type {
   ChoiceUsage,
   Delta,
+  DrawingRequest,
   EngineFigures,
   FinishReason,
   FromEngine,
@@ -44,7 +46,12 @@ export interface HostOptions {
   readonly onFailure: (error: Error) => void;
   /** Bytes of the thread's heap in use, if that can be told. */
   readonly heapBytes?: () => number;
+  /** Makes what draws, if the model can; the host closes it. */
+  readonly drawings?: (events: DrawingEvents) => DrawingJobs;
 }
+
+/** What a host does with what comes of drawings. */
+export type DrawingEvents = Pick<DrawingOptions, "onPicture" | "onEnd" | "onError">;
 
 /** Scores of a prompt's tokens: the first of its choices computes them for all. */
 class SharedScores {
@@ -75,6 +82,7 @@ export class EngineHost {
   readonly #model: TextModel;
   readonly #images: ImageJobs | null;
   readonly #options: HostOptions;
+  readonly #drawings: DrawingJobs | null;
   readonly #jobs = new Map<number, readonly Generation[]>();
   /** Requests that are not yet with the engine. */
   readonly #planning = new SlicedWork();
@@ -91,6 +99,12 @@ export class EngineHost {
     this.#model = model;
     this.#images = images;
     this.#options = options;
+    this.#drawings =
+      options.drawings?.({
+        onPicture: (id, news) => options.send({ type: "picture", id, ...news }),
+        onEnd: (id) => options.send({ type: "drawn", id }),
+        onError: (id, error) => this.#refuse(id, error),
+      }) ?? null;
   }
 
   /** Takes a message; resolves to true if it was the last. */
@@ -99,8 +113,13 @@ export class EngineHost {
       case "submit":
         this.#begin(message.id, () => this.#submit(message.id, message.request, message.received));
         return false;
+      case "draw":
+        this.#answer(message.id, () => this.#startDrawing(message.id, message.request));
+        return false;
       case "cancel":
         this.#cancel(message.id);
+        // Its places are free once it has left the pass that runs.
+        await this.#drawings?.cancel(message.id);
         this.#flush();
         this.#options.send({ type: "canceled", id: message.id });
         return false;
@@ -116,6 +135,7 @@ export class EngineHost {
       case "shutdown":
         this.#planning.clear();
         await this.#images?.close();
+        await this.#drawings?.close();
         for (const id of [...this.#jobs.keys()]) this.#cancel(id);
         await this.#engine[Symbol.asyncDispose]();
         this.#flush();
@@ -139,6 +159,7 @@ export class EngineHost {
         waiting: images.size,
         cacheBytes: images.encoder.cachedBytes,
       },
+      drawings: this.#drawings?.figures ?? null,
       cachedTokens: cachedPromptTokens,
       cacheTokens: this.#engine.cacheTokens,
       cacheTokensUsed: cacheTokens,
@@ -184,6 +205,18 @@ export class EngineHost {
       if (this.#before >= this.#engine.maxBatch + this.#engine.maxQueue) throw this.#full();
       this.#planning.add(id, work(), (error) => this.#refuse(id, error));
     });
+  }
+
+  /** @throws RequestError */
+  #startDrawing(id: number, request: DrawingRequest): void {
+    const drawings = this.#drawings;
+    if (drawings === null) throw invalidRequest("The model does not draw.", "model", "drawing_not_supported");
+    if (drawings.full) {
+      const { running, waiting } = drawings.figures;
+      throw queueFull(running, waiting, RETRY_SECONDS);
+    }
+    drawings.add(id, request);
+    this.#options.send({ type: "accepted", id, choices: request.count ?? 1 });
   }
 
   #full(): RequestError {

@@ -7,6 +7,7 @@ import type { Message, Tool } from "../../chat/messages.ts";
 import type { JsonObject } from "../../json/index.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import type { GroundedBox } from "../../vision/grounding.ts";
+import type { DrawRequest } from "../draw/events.ts";
 import type { ImageCounts } from "../image-encoder.ts";
 import type { Fault } from "./errors.ts";
 import type { HistogramState } from "./histogram.ts";
@@ -34,6 +35,15 @@ export interface ImageInput {
   readonly tokens: number;
 }
 
+/** How a model draws. */
+export interface ImageOutput {
+  readonly kind: "codes" | "flow";
+  /** Side of its images, in pixels; null where it cannot draw now. */
+  readonly size: number | null;
+  /** Why it cannot, and what to do; null where it can. */
+  readonly missing: string | null;
+}
+
 /** What the asking side needs to know of the open model. */
 export interface ModelInfo {
   /** Name from the folder or repository. */
@@ -53,6 +63,8 @@ export interface ModelInfo {
   readonly tools: boolean;
   /** Of a model that sees; null for others, whose messages may hold no images. */
   readonly imageInput: ImageInput | null;
+  /** Of a model that was opened to draw; null for others. */
+  readonly imageOutput: ImageOutput | null;
   /** Whether the tokenizer can fill in the middle. */
   readonly fill: boolean;
   /** Changes with weights, storage and version. */
@@ -154,7 +166,31 @@ export interface CompletionRequest extends SamplingRequest {
 
 export type GenerationRequest = ChatRequest | CompletionRequest;
 
+/** Pictures to draw. */
+export interface DrawingRequest extends Omit<DrawRequest, "signal" | "previews" | "first"> {
+  /** Most partial pictures to be told of each. */
+  readonly partials: number;
+}
+
+/** A picture of a drawing, as a PNG file. */
+export interface PictureNews {
+  /** Which of those that were asked for, from 0. */
+  readonly image: number;
+  /** Of a picture that still grows, how many of it came before; null for the finished one. */
+  readonly partial: number | null;
+  readonly png: Uint8Array;
+}
+
+export interface DrawingFigures {
+  /** Pictures that were finished, and the seconds that all drawing took. */
+  readonly drawn: number;
+  readonly seconds: number;
+  readonly running: number;
+  readonly waiting: number;
+}
+
 export type ToEngine =
+  | { readonly type: "draw"; readonly id: number; readonly request: DrawingRequest }
   | {
       readonly type: "submit";
       readonly id: number;
@@ -246,6 +282,9 @@ export type FromEngine =
       readonly reason: FinishReason;
       readonly usage: ChoiceUsage;
     }
+  | ({ readonly type: "picture"; readonly id: number } & PictureNews)
+  /** All pictures of a drawing were told. */
+  | { readonly type: "drawn"; readonly id: number }
   /** The answer to `cancel`, once the job's places are free; nothing of the job comes after it. */
   | { readonly type: "canceled"; readonly id: number }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }
@@ -276,6 +315,8 @@ export interface EngineFigures {
   readonly acceptedTokens: number;
   /** Null for a model that does not see. */
   readonly images: (ImageCounts & { readonly waiting: number; readonly cacheBytes: number }) | null;
+  /** Null for a model that does not draw. */
+  readonly drawings: DrawingFigures | null;
   readonly firstToken: HistogramState;
   readonly betweenTokens: HistogramState;
 }

@@ -1,9 +1,13 @@
 /** From an open model to a host that answers: what workers of Node and of pages have in common. */
 import type { LoadedModel } from "../../pretrained/load.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
+import { codeGrid } from "../draw/code-sampler.ts";
+import { draw } from "../draw/draw.ts";
+import { defaultFlowSteps } from "../draw/flow-sampler.ts";
 import { Engine } from "../engine.ts";
 import type { MachineMemory } from "./cache-plan.ts";
-import { EngineHost } from "./engine-host.ts";
+import { DrawingJobs } from "./drawing-jobs.ts";
+import { type DrawingEvents, EngineHost } from "./engine-host.ts";
 import { ImageJobs } from "./image-jobs.ts";
 import type { FromEngine, HostSettings, ToEngine } from "./protocol.ts";
 import { describeModel } from "./text-model.ts";
@@ -23,6 +27,19 @@ export interface HostSurroundings {
   readonly memory?: () => MachineMemory;
   /** Bytes of this thread's heap in use. */
   readonly heapBytes?: () => number;
+}
+
+/** What draws for requests: Janus in the engine's passes, several at a time; JanusFlow one request after another. */
+function drawingJobs(loaded: LoadedModel, engine: Engine, events: DrawingEvents): DrawingJobs {
+  const { generation, model } = loaded.drawing!;
+  const codes = generation.kind === "codes";
+  return new DrawingJobs((request) => draw(loaded, request, codes ? { engine } : {}), {
+    ...events,
+    parts: ({ solver = "euler", steps }) => (codes ? codeGrid(model) : (steps ?? defaultFlowSteps(solver))),
+    concurrency: codes ? engine.maxBatch : 1,
+    maxQueue: engine.maxQueue,
+    software: "deepseek-ts serve",
+  });
 }
 
 /**
@@ -55,13 +72,15 @@ export async function runHost(
     });
     const speculative = (settings.speculative ?? false) && model.config.mtpLayers > 0;
     const imageJobs = images && new ImageJobs(images, model.config.hiddenSize * 4);
+    const opened = loaded;
+    const draws = info.imageOutput !== null && info.imageOutput.missing === null;
     const host = new EngineHost(engine, text, imageJobs, {
+      ...(draws && { drawings: (events: DrawingEvents) => drawingJobs(opened, engine, events) }),
       speculative,
       send: port.send,
       onFailure,
       heapBytes,
     });
-    const opened = loaded;
     port.listen(async (message) => {
       if (!(await host.receive(unpacked(message) as ToEngine))) return;
       await opened.dispose();

@@ -5,14 +5,17 @@ import type { ChatTemplate } from "../../chat/template.ts";
 import { fromPlain, writeJson } from "../../json/index.ts";
 import { countParameters } from "../../models/count.ts";
 import type { LoadedModel } from "../../pretrained/load.ts";
-import { ConfigError } from "../../tensor/errors.ts";
+import { autoencoderOf, type LoadedDrawing } from "../../pretrained/load-drawing.ts";
+import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { type OutputPart, outputConstraintSlices } from "../constraint/output-constraints.ts";
 import type { TokenConstraint } from "../constraint.ts";
+import { codeImageSide } from "../draw/code-drawing.ts";
+import { flowImageSide } from "../draw/flow-drawing.ts";
 import { ImageEncoder } from "../image-encoder.ts";
 import { type MachineMemory, planCaches } from "./cache-plan.ts";
 import { HELD_BYTES } from "./image-jobs.ts";
-import type { HostSettings, ModelInfo } from "./protocol.ts";
+import type { HostSettings, ImageOutput, ModelInfo } from "./protocol.ts";
 import { type TextModel, toolTemplate } from "./request-plan.ts";
 import { callFormat } from "./tool-format.ts";
 
@@ -97,6 +100,19 @@ async function digest(text: string): Promise<string> {
   return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** How a model draws, or why it cannot. */
+function imageOutputOf(drawing: LoadedDrawing): ImageOutput {
+  const { generation, model } = drawing;
+  const { kind } = generation;
+  if (kind === "codes") return { kind, size: codeImageSide(model), missing: null };
+  try {
+    return { kind, size: flowImageSide(model, autoencoderOf(drawing)), missing: null };
+  } catch (error) {
+    if (!(error instanceof DeepseekError)) throw error;
+    return { kind, size: null, missing: error.message };
+  }
+}
+
 /**
  * Everything about an open model that its host has to know.
  * @param memory of the machine, with the weights loaded; null if it is not known
@@ -174,6 +190,7 @@ export async function describeModel(
         size: vision.model.imageSize,
         tokens: vision.model.imageTokens(vision.family === "vl2" ? [1, 1] : [0, 0]),
       },
+      imageOutput: loaded.drawing && imageOutputOf(loaded.drawing),
       fill: [specialIds.fimBegin, specialIds.fimHole, specialIds.fimEnd].every((id) => id !== undefined),
       fingerprint: `fp_${await digest(identity)}`,
       tokenizer: tokenizerInfo(tokenizer, template, context),

@@ -1,0 +1,51 @@
+/** Answers of /v1/images/generations, whole or as events, in OpenAI's form; `seed` and `index` are extensions. */
+import type { DrawingRequest, PictureNews } from "../engine/host/protocol.ts";
+import { type ErrorShape, errorBody } from "./errors.ts";
+import type { EventForm } from "./event-stream.ts";
+
+/** What answers say of all pictures. */
+export interface DrawingHead {
+  /** Seconds since 1970. */
+  readonly created: number;
+  /** As `width x height`. */
+  readonly size: string;
+}
+
+type Pictures = AsyncGenerator<PictureNews, void, void>;
+
+const base64 = (bytes: Uint8Array) =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
+const alike = { background: "opaque", output_format: "png", quality: "auto" } as const;
+
+/** The body with all pictures, in order. */
+export async function drawingBody(
+  news: Pictures,
+  { seed }: DrawingRequest,
+  { created, size }: DrawingHead,
+): Promise<object> {
+  const data: { b64_json: string }[] = [];
+  for await (const { image, partial, png } of news)
+    if (partial === null) data[image] = { b64_json: base64(png) };
+  return { created, data, ...alike, size, seed };
+}
+
+/** An event for each picture, and for the partial ones before it. */
+export async function* drawingEvents(
+  news: Pictures,
+  { seed }: DrawingRequest,
+  { created, size }: DrawingHead,
+): AsyncGenerator<object, void> {
+  for await (const { image, partial, png } of news) {
+    const shared = { b64_json: base64(png), created_at: created, ...alike, size, index: image };
+    yield partial === null
+      ? { type: "image_generation.completed", ...shared, seed }
+      : { type: "image_generation.partial_image", ...shared, partial_image_index: partial };
+  }
+}
+
+/** Events named by their type. */
+export const imageEvents = (): EventForm => ({
+  chunk: (value) => `event: ${(value as { type: string }).type}\ndata: ${JSON.stringify(value)}\n\n`,
+  failure: (shape: ErrorShape) => `event: error\ndata: ${JSON.stringify(errorBody(shape))}\n\n`,
+  end: "",
+});
