@@ -169,6 +169,11 @@ async function prepare(): Promise<void> {
   writeFileSync(join(work, "pictures.jsonl"), `${JSON.stringify({ messages })}\n`.repeat(8));
   mkdirSync(join(work, "photos"));
   cpSync(join(work, "page.png"), join(work, "photos/page.png"));
+  const prompts = [
+    { prompt: "a red cube", count: 2 },
+    { prompt: "a blue sphere", seed: 3, guidance: 7 },
+  ];
+  writeFileSync(join(work, "prompts.jsonl"), prompts.map((line) => `${JSON.stringify(line)}\n`).join(""));
   await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));
   await writeTinyDrawingModels(work, join(work, "v2-lite"));
   cpSync(join(preprocess, "vl2/config.json"), join(work, "deepseek-vl2-tiny/processor_config.json"));
@@ -178,6 +183,10 @@ async function prepare(): Promise<void> {
   );
   cpSync(join(torch, found!), join(work, "pytorch_model.bin"));
 }
+
+/** The model that a request is for: one that draws, or `other`. */
+const servedFor = (text: string, other: string) =>
+  /images(\/generations|\.generate)/.test(text) ? "./Janus-Pro-1B" : other;
 
 async function runCommand(file: string, command: string): Promise<void> {
   const reason = skipped.find(([begin]) => command.startsWith(begin))?.[1];
@@ -205,7 +214,7 @@ async function runCommand(file: string, command: string): Promise<void> {
     else if (command === "npm run bench") must(`cd ${root} && npm run bench`);
     else if (command === "npm start") must("deepseek-ts demo texts --steps 30 --out runs/demo");
     else if (command.startsWith("curl")) {
-      await served("deepseek-ts serve ./v2-lite --port 0", (url) =>
+      await served(`deepseek-ts serve ${servedFor(command, "./v2-lite")} --port 0`, (url) =>
         must(command.replace("http://127.0.0.1:8080", `--fail-with-body -sS ${url}`)),
       );
     } else must(actual);
@@ -227,7 +236,7 @@ async function runProgram({ file, text }: Block, n: number): Promise<void> {
       must(`"${process.execPath}" ${path}`);
       return;
     }
-    await served("deepseek-ts serve ./DeepSeek-V2-Lite-Chat --port 0", (url) => {
+    await served(`deepseek-ts serve ${servedFor(text, "./DeepSeek-V2-Lite-Chat")} --port 0`, (url) => {
       writeFileSync(path, local.replaceAll("http://127.0.0.1:8080", url));
       must(`"${process.execPath}" ${path}`);
     });
