@@ -144,6 +144,24 @@ describe("the autoencoder of a folder", () => {
   });
 });
 
+it("reads the same values from original names, from those of the port and from PyTorch files", async () => {
+  const [original, ...others] = folders.filter(([, kind]) => kind === "codes");
+  await using first = await loadFolder(await original[2](), { device, drawing: true });
+  const wanted = first.drawing!.model.parameters;
+  expect(others).toHaveLength(2);
+  for (const [name, , open] of others) {
+    await using other = await loadFolder(await open(), { device, drawing: true });
+    const found = other.drawing!.model.parameters;
+    // The port leaves out the pool, which nothing reads.
+    const names = [...wanted.named()].map((each) => each.name).filter((each) => !each.includes("attn_pool"));
+    expect([...found.named()].map((each) => each.name)).toEqual(expect.arrayContaining(names));
+    for (const each of names) {
+      const values = await found.get(each).data();
+      expect(values, `${name} ${each}`).toEqual(await wanted.get(each).data());
+    }
+  }
+});
+
 describe("the prompts of a folder", () => {
   const world =
     (add: Record<string, unknown> = {}, tokens: readonly string[] = []) =>
