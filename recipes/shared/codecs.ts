@@ -96,24 +96,36 @@ const PEAK = 2e-3;
 /** Weight of the loss that keeps codes in use. */
 const ENTROPY = 0.05;
 
+/** A tokenizer other than that of the preset, for what the gate says about sizes. */
+export interface TokenizerVariant {
+  readonly name: string;
+  readonly config: Partial<VqConfig>;
+}
+
+const PRESET: TokenizerVariant = { name: "vq", config: {} };
+
 /** Folder of the image tokenizer's weights. */
-export const startTokenizer = (context: ArmContext, minutes = CODEC_MINUTES.tokenizer): Promise<string> =>
-  once(context, "vq", async () => {
-    const found = committedPart("vq", context);
+export const startTokenizer = (
+  context: ArmContext,
+  minutes = CODEC_MINUTES.tokenizer,
+  { name, config: changed } = PRESET,
+): Promise<string> =>
+  once(context, name, async () => {
+    const found = committedPart(name, context);
     if (found !== null) return found;
     const { device, seed, shared, small } = context;
-    using model = imageTokenizer(device, seed, tokenizerConfig());
+    using model = imageTokenizer(device, seed, { ...tokenizerConfig(), ...changed });
     using feature = await frozenTower(context);
     await runStage(
       {
-        ...{ name: "vq", model, config: { recipe: "vq", seed }, length: lengthOf(context, 6, minutes) },
+        ...{ name, model, config: { recipe: name, seed }, length: lengthOf(context, 6, minutes) },
         batches: new SceneBatches({ seed }),
         objective: tokenizerObjective({ entropy: ENTROPY, feature }),
         options: { batch: small ? 4 : BATCH, ...schedule(PEAK) },
       },
       shared,
     );
-    return await newestStep(join(shared.folder, "vq"));
+    return await newestStep(join(shared.folder, name));
   });
 
 /** Latents of this many pictures give the scaling factor. */
@@ -183,12 +195,15 @@ async function codecOutcome(context: ArmContext, name: string, codec: Codec): Pr
   return { scores, figures, stages: {}, pictures: { recreated: sheet } };
 }
 
-export async function tokenizerArm(context: ArmContext): Promise<ArmOutcome> {
-  const folder = await startTokenizer(context, context.minutes);
-  using model = imageTokenizer(context.device, context.seed, tokenizerConfig());
-  await loadPart(folder, "", model.parameters, "");
-  return await codecOutcome(context, "vq", tokenizerCodec(model));
-}
+export const tokenizerArm =
+  (variant = PRESET) =>
+  async (context: ArmContext): Promise<ArmOutcome> => {
+    const { device, seed, minutes } = context;
+    const folder = await startTokenizer(context, minutes, variant);
+    using model = imageTokenizer(device, seed, { ...tokenizerConfig(), ...variant.config });
+    await loadPart(folder, "", model.parameters, "");
+    return await codecOutcome(context, variant.name, tokenizerCodec(model));
+  };
 
 export async function autoencoderArm(context: ArmContext): Promise<ArmOutcome> {
   using model = await loadVae(nodeFolder(await startAutoencoder(context, context.minutes)), context.device);
