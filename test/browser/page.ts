@@ -1,5 +1,6 @@
 /** Loaded by the page itself: what runs on its own thread, without a worker in between. */
 import { type ChatReport, chatReport, type EnginePackage } from "./chat-request.ts";
+import type { DrawingReport } from "./drawing-job.ts";
 import {
   type ImageCase,
   type ImageReport,
@@ -55,6 +56,18 @@ const onPage = {
       };
       worker.onerror = ({ message }) => reject(new Error(message));
       worker.postMessage([folder, cases]);
+    }),
+  /** What a worker of this page draws with the model of a folder that has these files. */
+  drawings: (folder: string, names: readonly string[]): Promise<DrawingReport> =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker("/drawing-worker.js", { type: "module" });
+      worker.onmessage = ({ data: { report, error } }) => {
+        worker.terminate();
+        if (report) resolve(report);
+        else reject(new Error(error));
+      };
+      worker.onerror = ({ message }) => reject(new Error(message));
+      worker.postMessage([folder, names]);
     }),
   /** What a host in a worker of this page answers about pictures. */
   hostedPictures: async (
