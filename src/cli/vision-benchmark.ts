@@ -136,14 +136,16 @@ export async function benchmarkVisionShape(
   const config = parseVisionConfig(configJson);
   const described = describeVision(config);
   const rule = storageRule(dtype, options.vision);
-  const parts = partNeeds(described);
+  // Nothing is drawn here.
+  const parts = partNeeds(described).filter(({ part }) => part !== "drawing");
+  const drawing = false;
   const parameters = parts.reduce((sum, part) => sum + part.parameters, 0);
   const total = visionWeightBytes(described, rule);
   const { perToken } = weightBytes(describeDecoder(config.language), rule);
   checkRoom(total, parameters, dtype);
 
   let since = performance.now();
-  let model = allocateModule(device, rule, (scope) => new VisionLanguageModel(scope, config));
+  let model = allocateModule(device, rule, (scope) => new VisionLanguageModel(scope, config, { drawing }));
   model.parameters.initialize(new Random(seed), 0.02);
   const makeSeconds = seconds(since);
   const shares = parts.map(({ part, parameters: count }) => `${part} ${formatCompact(count)}`).join(", ");
@@ -153,7 +155,7 @@ export async function benchmarkVisionShape(
 
   let [saveSeconds, loadSeconds, firstTokenSeconds]: (number | null)[] = [null, null, null];
   if (options.reopen && (dtype === "q4" || dtype === "q8")) {
-    const open = (folder: string) => loadVisionModel(nodeFolder(folder), device, { dtype: "auto" });
+    const open = (folder: string) => loadVisionModel(nodeFolder(folder), device, { dtype: "auto", drawing });
     ({ model, saveSeconds, loadSeconds } = await saved(model, tiledConfig(model), options, open, log));
     since = performance.now();
     using cache = model.language.createCache(64, cacheDtype);

@@ -4,7 +4,7 @@ import { configOf, modelWeights } from "../checkpoint/model.ts";
 import { visionCheckpointConfig } from "../checkpoint/vision-model.ts";
 import type { Machine, MemoryNeed } from "../models/memory-needs.ts";
 import { type ProcessorFacts, processorFacts } from "../models/processor-facts.ts";
-import type { VisionLanguageConfig } from "../models/vision-config.ts";
+import type { GenerationConfig, VisionLanguageConfig } from "../models/vision-config.ts";
 import {
   describeVision,
   type ImageCost,
@@ -19,6 +19,7 @@ import {
 import { processorFiles } from "../pretrained/load-vision.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../text/units.ts";
 import type { TowerConfig } from "../vision/tower-config.ts";
+import { vqFactor } from "../vision/vq.ts";
 
 /** Images whose tokens are told, in pixels. */
 const SIZES = [
@@ -47,13 +48,14 @@ export interface VisionInspection {
 /** Which part a tensor belongs to by its name, in original checkpoints and in those of the ports. */
 function partOf(name: string): VisionPart {
   if (/^(language(_model)?\.|model\.language_model\.|lm_head\.)/.test(name)) return "language";
-  if (/^(aligner\.|projector\.|model\.aligner\.|image_newline$|view_seperator$)/.test(name))
-    return "projector";
-  return "tower";
+  if (/^(gen_|vision_gen_|model\.(vqmodel|generation_))/.test(name)) return "drawing";
+  const joining =
+    /^(aligner\.|projector\.|model\.aligner\.|vision_und_enc_aligner\.|beg_of_und_embed$|image_newline$|view_seperator$)/;
+  return joining.test(name) ? "projector" : "tower";
 }
 
 function storedBytes(checkpoint: Checkpoint): Record<VisionPart, number> {
-  const bytes = { tower: 0, projector: 0, language: 0 };
+  const bytes = { tower: 0, projector: 0, language: 0, drawing: 0 };
   for (const name of checkpoint.names()) bytes[partOf(name)] += checkpoint.info(name).bytes;
   return bytes;
 }
@@ -89,6 +91,15 @@ function towerText(tower: TowerConfig): string {
   );
 }
 
+function drawingText(generation: GenerationConfig): string {
+  if (generation.kind === "flow") {
+    return `velocities of latents with ${generation.encoder.latentChannels} channels, whose autoencoder is not among the files`;
+  }
+  const { codes, codeWidth } = generation.vq;
+  const side = vqFactor(generation.vq);
+  return `${formatCount(codes)} codes of width ${codeWidth}, ${side} x ${side} pixels each`;
+}
+
 function imageText({ tiles: [across, down], views, tokens, cacheBytes: bytes }: ImageCost): string {
   const shown = across === 0 ? "" : `${across} x ${down} tiles, ${plural(views, "view")}, `;
   return `${shown}${plural(tokens, "token")}, ${formatBytes(bytes)} of KV cache`;
@@ -112,6 +123,7 @@ export function visionRows(config: VisionLanguageConfig, i: VisionInspection): [
         (["bf16", "q8", "q4"] as const).map((dtype) => `${dtype} ${formatBytes(bytes[dtype])}`).join(", "),
     ]),
     ["sees", towerText(config.tower)],
+    ...(config.generation === null ? [] : [["draws", drawingText(config.generation)] as [string, string]]),
     ...i.images.map((image): [string, string] => [`${image.width} x ${image.height}`, imageText(image)]),
     ["processor", i.processor === null ? "none that can be used" : processorText(i.processor)],
     ...i.warnings.map((text): [string, string] => ["warning", text]),

@@ -58,13 +58,24 @@ describe("a model that sees", () => {
     expect(needs.map(({ fits }) => fits)).toEqual(["tight", "yes", "yes", "yes"]);
   });
 
-  it.each(["vl/chat", "vl/hybrid-chat", "vl2/mla", "vl2/mha"])(
+  it("counts what it draws with apart: it is loaded where drawing is asked for", () => {
+    const model = preset("janus-1.3b");
+    const parts = partNeeds(model);
+    expect(parts.map(({ part }) => part)).toEqual(["tower", "projector", "language", "drawing"]);
+    expect(parts.reduce((sum, { parameters }) => sum + parameters, 0)).toBe(model.parameters.count);
+    const drawing = parts[3];
+    expect(drawing.parameters).toBe(model.generation!.parameters.count);
+    const all = parts.reduce((sum, { bytes }) => sum + bytes.q4, 0);
+    expect(visionWeightBytes(model, storageRule("q4"))).toBe(all - drawing.bytes.q4);
+  });
+
+  it.each(["vl/chat", "vl/hybrid-chat", "vl2/mla", "vl2/mha", "janus/understand"])(
     "of %s takes the bytes that are told, at every storage",
     async (name) => {
       const device = createReferenceDevice();
       const tree = nodeFolder(new URL(`../../test/fixtures/${name}`, import.meta.url).pathname);
       for (const dtype of ["f32", "bf16", "q8", "q4"] as const) {
-        using model = await loadVisionModel(tree, device, { dtype });
+        using model = await loadVisionModel(tree, device, { dtype, drawing: false });
         expect(visionWeightBytes(describeVision(model.config), storageRule(dtype)), dtype).toBe(
           model.parameters.bytes,
         );

@@ -18,8 +18,11 @@ import { activationBytes, cacheBytes, type Machine, type MemoryNeed, needOf } fr
 import type { VisionLanguageConfig } from "./vision-config.ts";
 import { VisionLanguageModel } from "./vision-language.ts";
 
-/** The parts of a model that sees; `tiles`, two vectors between views, counts as the projector's. */
-export type VisionPart = "tower" | "projector" | "language";
+/**
+ * The parts of a model that sees; `tiles`, two vectors between views, counts as the projector's. What it draws with is only loaded
+ * where drawing is asked for.
+ */
+export type VisionPart = "tower" | "projector" | "language" | "drawing";
 
 export interface PartNeed {
   readonly part: VisionPart;
@@ -37,11 +40,12 @@ export function describeVision(config: VisionLanguageConfig): VisionLanguageMode
 }
 
 function partsOf(model: VisionLanguageModel): readonly (readonly [VisionPart, readonly Parameters[]])[] {
-  const { tower, projector, tiles, language } = model;
+  const { tower, projector, tiles, language, generation } = model;
   return [
     ["tower", [tower.parameters]],
     ["projector", tiles === null ? [projector.parameters] : [projector.parameters, tiles.parameters]],
     ["language", [language.parameters]],
+    ...(generation === null ? [] : [["drawing", [generation.parameters]] as const]),
   ];
 }
 
@@ -54,9 +58,11 @@ function bytesUnder(parameters: readonly Parameters[], rule: StorageRule): numbe
   return bytes;
 }
 
-/** Bytes of all weights under a rule. */
+/** Bytes of all weights under a rule, but for what a model draws with. */
 export function visionWeightBytes(model: VisionLanguageModel, rule: StorageRule): number {
-  return partsOf(model).reduce((sum, [, parameters]) => sum + bytesUnder(parameters, rule), 0);
+  return partsOf(model)
+    .filter(([part]) => part !== "drawing")
+    .reduce((sum, [, parameters]) => sum + bytesUnder(parameters, rule), 0);
 }
 
 /** Parameters and bytes of each part. */

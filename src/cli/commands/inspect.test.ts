@@ -146,6 +146,25 @@ describe("inspect", () => {
     expect({ ...remote.inspection, folder: path }).toEqual(inspection);
   });
 
+  it("tells what a model draws with, which quantizing keeps", async () => {
+    const folder = join(root, "draws");
+    await mkdir(folder);
+    for (const [name, bytes] of await worldCheckpoint("janus", device))
+      await writeFile(join(folder, name), bytes);
+    const { config, inspection } = await inspect(folder, {}, machine);
+    expect(config).toBeDefined();
+    const { parts } = inspection.vision!;
+    expect(parts.map(({ part }) => part)).toEqual(["tower", "projector", "language", "drawing"]);
+    for (const { part, parameters, stored } of parts) expect(stored, part).toBe(4 * parameters);
+    expect(parts.reduce((sum, { stored }) => sum + stored, 0)).toBe(inspection.bytes);
+    const out = join(root, "draws-q8");
+    await quantizeModel({ model: folder, out, dtype: "q8", threads: 1 });
+    const { inspection: quantized } = await inspect(out, {}, machine);
+    expect(quantized.vision!.parts.map(({ stored }) => stored)).toEqual(parts.map(({ bytes }) => bytes.q8));
+    await using opened = await load(out, { device, drawing: true });
+    expect(opened.drawing!.generation.kind).toBe("codes");
+  });
+
   it("tells of a model that sees its parts, images and processor, also once it is quantized", async () => {
     const folder = join(root, "sees");
     await mkdir(folder);
