@@ -35,7 +35,7 @@ describe("openPreview", () => {
     expect(written.map((text) => text.replace(/␛_G.*␛\\/, "PICTURE"))).toEqual([
       `step 1\n${room}␛[14A␛7PICTURE␛8␛[14B\r`,
       `␛[15A\r␛[0Jstep 2\n${room}␛[14A␛7PICTURE␛8␛[14B\r`,
-      `␛[15A\r␛[0Ja.png\n${room}␛[14A␛7PICTURE␛8␛[14B\r`,
+      `␛[15A\r␛[0Jdrawn:\n${room}␛[14A␛7PICTURE␛8␛[14B\r`,
       `step 1\n${room}␛[14A␛7PICTURE␛8␛[14B\r`,
     ]);
     // kitty replaces a picture by one of the same number.

@@ -67,8 +67,9 @@ class TerminalPreview implements Preview {
     this.#block = true;
   }
 
-  async finish(picture: RgbImage, path: string): Promise<void> {
-    await this.show(picture, path);
+  async finish(picture: RgbImage): Promise<void> {
+    // Its path follows on standard output.
+    await this.show(picture, "drawn:");
     this.#block = false;
     this.#id++;
   }
