@@ -193,7 +193,10 @@ describe.each(devices)("FlowSampler on %s", (name, create, bound) => {
       [{ guidance: Number.NaN }, /name: guidance/],
       [{ solver: "heun" as never }, /name: solver; expected: euler or midpoint; found: heun/],
       [{ ids: [0] }, /name: ids/],
-      [{ ids: new Array(2048 - 17 + 2).fill(3) }, /at most 2032 tokens; found: 2033/],
+      [
+        { ids: new Array(2048 - 17 + 2).fill(3) },
+        /exceed the model's context; name: prompt; expected: at most 2032 tokens; found: 2033/,
+      ],
     ];
     for (const [settings, message] of wrong) {
       const refused = open(settings);

@@ -148,7 +148,15 @@ export class FlowSampler implements Disposable {
     const text = ids.slice(0, -1);
     const own = 1 + flowGrid(model) ** 2;
     const most = language.config.maxPositions - own;
-    if (text.length > most) refuse("ids", `a prompt of at most ${most + 1} tokens`, ids.length);
+    if (text.length > most) {
+      throw new ConfigError("prompt and image exceed the model's context", {
+        where: "JanusFlow",
+        name: "prompt",
+        expected: `at most ${most + 1} tokens`,
+        found: ids.length,
+        hint: "Shorten the prompt.",
+      });
+    }
     const times = device.inference(() => flow.time(device, timesOf(solver, steps)));
     const branches: Branch[] = [];
     try {
