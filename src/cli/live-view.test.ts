@@ -38,6 +38,9 @@ describe("history and figures", () => {
     const known = { loss: 1.5, tokens: 1, bytes: 4, bitsPerByte: 0.541 };
     expect(evaluationText(known)).toBe("1.500 nats/token, 0.541 bits/byte");
     expect(evaluationText({ ...known, bitsPerByte: null })).toBe("1.500 nats/token");
+    expect(evaluationText({ ...known, bitsPerByte: null, unit: "squared error" })).toBe(
+      "1.500 squared error",
+    );
   });
 });
 

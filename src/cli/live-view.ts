@@ -119,6 +119,6 @@ export class LiveView {
 }
 
 /** "1.234 nats/token, 0.987 bits/byte". */
-export function evaluationText({ loss, bitsPerByte }: Evaluation): string {
-  return `${loss.toFixed(3)} nats/token${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits/byte`}`;
+export function evaluationText({ loss, bitsPerByte, unit = "nats/token" }: Evaluation): string {
+  return `${loss.toFixed(3)} ${unit}${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits/byte`}`;
 }

@@ -12,6 +12,8 @@ export interface Evaluation {
   readonly bytes: number | null;
   /** Total bits over total bytes: comparable between vocabularies. */
   readonly bitsPerByte: number | null;
+  /** What the loss is, where it is not nats per token. */
+  readonly unit?: string;
 }
 
 /**

@@ -5,11 +5,13 @@ import { Command, Option } from "commander";
 import { EXTENSION_PRESETS } from "../../data/select.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
+import { parseVisionConfig } from "../../models/vision-architectures.ts";
 import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../../runs/config.ts";
 import { type ExampleTexts, exampleTexts } from "../../runs/example-texts.ts";
 import { readJson } from "../../runs/json-file.ts";
 import type { RunResult } from "../../runs/run.ts";
 import { FROZEN_FORMATS, isStaged, savedStaged } from "../../runs/staged/config.ts";
+import { folderConfig } from "../../runs/staged/model.ts";
 import { stagedMemory } from "../../runs/staged/preparation.ts";
 import { StagedRun } from "../../runs/staged/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
@@ -132,11 +134,16 @@ export function nextSteps(
   ].join("\n");
 }
 
-/** Where a model that sees is, and a command to try it. */
-function seenSteps(folder: string, result: Pick<RunResult, "modelFolder" | "evaluation">): string {
-  const { modelFolder, evaluation } = result;
+/** Where a model that sees is, and commands to try it. */
+async function seenSteps(
+  folder: string,
+  { modelFolder, evaluation }: Pick<RunResult, "modelFolder" | "evaluation">,
+): Promise<string> {
   const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
-  return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"\n`;
+  const commands = [`npx deepseek-ts ask ${quote(folder)} --image PICTURE "QUESTION"`];
+  const config = modelFolder === null ? null : parseVisionConfig(await folderConfig(modelFolder));
+  if (config?.generation) commands.push(`npx deepseek-ts draw ${quote(folder)} "CAPTION"`);
+  return `saved     ${modelFolder}${held}\nTry:\n${commands.map((each) => `  ${each}\n`).join("")}`;
 }
 
 /** Writes the model of a run in stages at its newest state. @returns the state's step */
@@ -311,7 +318,7 @@ export function trainCommand(): Command {
       const result = await trainWithView({ folder: out, threads: flags.threads }, stdout);
       if (result.finished) {
         const seen = isStaged(await readJson(join(out, "run.json")));
-        stdout.write(seen ? seenSteps(out, result) : nextSteps(out, result, await exampleTexts(out)));
+        stdout.write(seen ? await seenSteps(out, result) : nextSteps(out, result, await exampleTexts(out)));
       }
       process.exitCode = result.exitCode;
     });

@@ -185,6 +185,9 @@ describe("a run of JanusFlow", () => {
     );
     const { model, log } = await wholeAndParted(config, 7);
     expect([...model.keys()].some((name) => name.startsWith("repa_head"))).toBe(false);
+    // The result draws with the autoencoder that lay beside the model.
+    const own = readFileSync(join(root, "janusflow", "vae", "config.json"));
+    expect(readFileSync(join(root, `run-${runs}`, "model", "vae", "config.json"))).toEqual(own);
     const drawn = log.filter(({ modality }) => modality === "drawing");
     expect(drawn.length).toBeGreaterThan(2);
     for (const { terms } of drawn) expect(terms.alignment).toBeGreaterThan(-1);

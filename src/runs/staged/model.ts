@@ -170,8 +170,10 @@ export async function saveStagedModel(
   config: StagedConfig,
   out: string,
   files: Readonly<Record<string, string>>,
+  beside: Readonly<Record<string, Uint8Array>> = {},
 ): Promise<void> {
-  const { "config.json": text, ...others } = files;
+  const { "config.json": text, ...named } = files;
+  const others = { ...named, ...beside };
   const sink = await nodeFolderSink(out, { force: true });
   if (config.model.start === "random") {
     const json = { ...JSON.parse(text), torch_dtype: "float32" };

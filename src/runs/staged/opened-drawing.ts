@@ -1,12 +1,13 @@
 /** What a run needs beside its model to learn drawing: the autoencoder of JanusFlow, and the head of representation alignment. */
 
+import { readExactly } from "../../checkpoint/byte-source.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
-import { loadVae } from "../../checkpoint/vae.ts";
+import { loadVae, vaeBeside } from "../../checkpoint/vae.ts";
 import { codeImageSide } from "../../engine/draw/code-drawing.ts";
 import { flowImageSide } from "../../engine/draw/flow-drawing.ts";
 import type { VisionLanguageModel } from "../../models/vision-language.ts";
 import { locateVae } from "../../pretrained/node-vae.ts";
-import { ConfigError } from "../../tensor/errors.ts";
+import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import { Random } from "../../tensor/random.ts";
 import { TOKEN } from "../../tokenizer/families.ts";
 import { UnifiedModel } from "../../train/unified-model.ts";
@@ -22,6 +23,7 @@ import {
 import type { StagedModel } from "./model.ts";
 
 const DROPPED = 0.1;
+const MOST_VAE_BYTES = 2 ** 30;
 /** Of the language model's blocks, what is before the states that are aligned: 6 of 24. */
 const ALIGNED = 1 / 4;
 const HEAD = "repa_head.";
@@ -91,13 +93,17 @@ export class OpenedDrawing implements Disposable {
   readonly side: number | null;
   readonly #maker: DrawingMaker | null;
   readonly #vae: VaeModel | null;
+  /** Of the model that the run begins with. */
+  readonly #folder: string;
 
   private constructor(
+    folder: string,
     model: UnifiedModel,
-    side: number | null,
-    maker: DrawingMaker | null,
-    vae: VaeModel | null,
+    side: number | null = null,
+    maker: DrawingMaker | null = null,
+    vae: VaeModel | null = null,
   ) {
+    this.#folder = folder;
     this.model = model;
     this.side = side;
     this.#maker = maker;
@@ -108,7 +114,8 @@ export class OpenedDrawing implements Disposable {
   static async open(config: StagedConfig, made: StagedModel, drawn: boolean): Promise<OpenedDrawing> {
     const { model, reader } = made;
     const { device, generation } = model;
-    if (!drawn || generation === null) return new OpenedDrawing(new UnifiedModel(model), null, null, null);
+    const { folder } = config.model;
+    if (!drawn || generation === null) return new OpenedDrawing(folder, new UnifiedModel(model));
     const make = (codec: DrawingCodec) => new DrawingMaker(device, codec, config.tokensAtOnce);
     if (generation.kind === "codes") {
       const padId = reader.tokenizer.idOf(TOKEN.pad);
@@ -120,7 +127,7 @@ export class OpenedDrawing implements Disposable {
       }
       const { tokenizer } = generation;
       const maker = make({ kind: "codes", tokenizer, padId });
-      return new OpenedDrawing(new UnifiedModel(model), codeImageSide(model), maker, null);
+      return new OpenedDrawing(folder, new UnifiedModel(model), codeImageSide(model), maker);
     }
     const vae = await loadVae(await vaeTree(config.model), device);
     vae.parameters.freeze(() => true);
@@ -145,7 +152,7 @@ export class OpenedDrawing implements Disposable {
       ...{ afterBlock: blocksBefore(model, aligned), weight: weightOf(aligned) },
       ...{ seed: config.seed, std: config.model.initStd },
     };
-    return new OpenedDrawing(new UnifiedModel(model, settings ?? null), side, maker, vae);
+    return new OpenedDrawing(folder, new UnifiedModel(model, settings ?? null), side, maker, vae);
   }
 
   /** Place and weight of alignment in a stage. */
@@ -171,6 +178,31 @@ export class OpenedDrawing implements Disposable {
   ): Promise<DrawingBatch[]> {
     const settings = { ...settingsOf(stage), dropped: 0 };
     return await this.#maker!.batches(pictures, new Random(from, SCORED_STREAM), settings);
+  }
+
+  /**
+   * The autoencoder's files if they lie beside the model that the run began with, by their names below the result, which draws
+   * with them. @throws FormatError for files that are too large to be one
+   */
+  async filesBeside(): Promise<Record<string, Uint8Array>> {
+    const files: Record<string, Uint8Array> = {};
+    const tree = this.#vae && (await vaeBeside(nodeFolder(this.#folder)));
+    for (const name of (await tree?.list()) ?? []) {
+      const source = await tree!.open(name);
+      try {
+        if (source.size > MOST_VAE_BYTES) {
+          throw new FormatError("the file is too large for an autoencoder", {
+            where: source.name,
+            expected: `at most ${MOST_VAE_BYTES} bytes`,
+            found: source.size,
+          });
+        }
+        files[`vae/${name}`] = await readExactly(source, 0, source.size);
+      } finally {
+        await source.close?.();
+      }
+    }
+    return files;
   }
 
   /** Frees what is not the run's model. */

@@ -67,6 +67,9 @@ interface ScoredSource {
   readonly tokens: number;
 }
 
+/** After a source's name: its pictures that are drawn. */
+const DRAWN = ":drawing";
+
 export interface StagedEvaluation extends Evaluation {
   /** By what names the source in states. */
   readonly sources: Readonly<Record<string, ScoredSource>>;
@@ -296,10 +299,12 @@ export class StagedRun implements AsyncDisposable {
         if (pictures.length > 0) await this.#score(await this.#drawing.scored(pictures, stage, at), drawn);
       }
       if (total.tokens > 0) sources[key] = { loss: total.nats / total.tokens, tokens: total.tokens };
-      if (drawn.tokens > 0)
-        sources[`${key}:drawing`] = { loss: drawn.nats / drawn.tokens, tokens: drawn.tokens };
+      if (drawn.tokens > 0) sources[key + DRAWN] = { loss: drawn.nats / drawn.tokens, tokens: drawn.tokens };
     }
-    const scores = Object.values(sources);
+    // Errors of velocities and nats are not added up.
+    const flow = this.#made.model.generation?.kind === "flow";
+    const nats = Object.entries(sources).filter(([key]) => !flow || !key.endsWith(DRAWN));
+    const scores = nats.length > 0 ? nats.map(([, score]) => score) : Object.values(sources);
     if (scores.length === 0) return null;
     const tokens = scores.reduce((sum, each) => sum + each.tokens, 0);
     const mean = scores.reduce((sum, each) => sum + each.loss * each.tokens, 0) / tokens;
@@ -310,7 +315,8 @@ export class StagedRun implements AsyncDisposable {
         hint: "Try a lower learningRate.peak or a longer warm-up.",
       });
     }
-    return { loss: mean, tokens, bytes: null, bitsPerByte: null, sources };
+    const unit = nats.length > 0 ? {} : { unit: "squared error of velocities" };
+    return { loss: mean, tokens, bytes: null, bitsPerByte: null, sources, ...unit };
   }
 
   /** Adds the losses of batches, each as often as it has targets. */
@@ -410,7 +416,7 @@ export class StagedRun implements AsyncDisposable {
     const { average } = this.trainer;
     average?.exchange();
     try {
-      await saveStagedModel(this.#made, this.#config, out, files);
+      await saveStagedModel(this.#made, this.#config, out, files, await this.#drawing.filesBeside());
     } finally {
       average?.exchange();
     }
