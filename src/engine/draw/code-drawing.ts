@@ -16,6 +16,7 @@ import {
   codeCacheBytes,
   codeGrid,
   codeRoom,
+  codeRows,
   codesOf,
 } from "./code-sampler.ts";
 import type { DrawEvent, DrawRequest } from "./events.ts";
@@ -89,26 +90,28 @@ function alone({ language }: VisionLanguageModel, signal?: AbortSignal): GuestPl
 
 /**
  * Draws the images of a request. @param ids the prompt's, with the token that begins an image at its end
- * @throws ConfigError, ShapeError, LogitsError, the signal's reason
+ * @throws ConfigError and ShapeError at once; later LogitsError, the signal's reason
  */
-export async function* drawCodes(
+export function drawCodes(
   model: VisionLanguageModel,
   ids: readonly number[],
   padId: number | null,
-  request: CodeRequest,
-  place: GuestPlace = alone(model, request.signal),
+  { count = 1, first = 0, previews = 0, signal, ...rest }: CodeRequest,
+  place: GuestPlace = alone(model, signal),
 ): AsyncGenerator<DrawEvent, void, void> {
-  const { count = 1, first = 0, seed = 0, previews = 0, signal, ...rest } = request;
-  const settings = { cacheDtype: place.cacheDtype, ...rest, ids, padId, seed };
+  const settings = { cacheDtype: place.cacheDtype, ...rest, ids, padId };
+  codeRows(model, settings);
   const image = codeRoom(model, settings);
   const together = Math.min(codesTogether(model, settings), place.most(image));
-  for (let begin = 0; begin < count; begin += together) {
-    const images = { first: first + begin, count: Math.min(together, count - begin) };
-    const room = { rows: images.count * image.rows, tokens: images.count * image.tokens };
-    using _room = await place.enter(room);
-    using sampler = new CodeSampler(model, { ...settings, ...images });
-    yield* drawTogether(model, sampler, place, { first: images.first, seed, previews });
-  }
+  return (async function* () {
+    for (let begin = 0; begin < count; begin += together) {
+      const images = { first: first + begin, count: Math.min(together, count - begin) };
+      const room = { rows: images.count * image.rows, tokens: images.count * image.tokens };
+      using _room = await place.enter(room);
+      using sampler = new CodeSampler(model, { ...settings, ...images });
+      yield* drawTogether(model, sampler, place, { first: images.first, seed: rest.seed ?? 0, previews });
+    }
+  })();
 }
 
 async function* drawTogether(

@@ -91,8 +91,11 @@ function refuse(message: string, name: string, expected: string, found: unknown,
   throw new ConfigError(message, { where: "Janus", name, expected, found, hint });
 }
 
-/** @throws ConfigError */
-function branchesOf(model: VisionLanguageModel, { ids, padId, guidance = 5 }: CodeSettings) {
+/**
+ * What rows with the prompt and without read first, of those that guidance leaves any weight; takes no memory on the device.
+ * @throws ConfigError, ShapeError for what cannot be drawn
+ */
+export function codeRows(model: VisionLanguageModel, { ids, padId, guidance = 5 }: CodeSettings) {
   const { maxPositions, vocabSize } = model.language.config;
   const longest = maxPositions - codeGrid(model) ** 2 + 1;
   if (ids.length > longest) {
@@ -150,7 +153,7 @@ export class CodeSampler implements Guest, Disposable {
   constructor(model: VisionLanguageModel, settings: CodeSettings) {
     const { cacheDtype } = settings;
     const { language } = model;
-    const rows = branchesOf(model, settings);
+    const rows = codeRows(model, settings);
     this.#device = model.device;
     this.#generation = codesOf(model);
     this.#settings = settings;

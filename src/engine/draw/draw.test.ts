@@ -151,6 +151,10 @@ describe("draw", () => {
       [{ size: "384x384" }, /unknown field; name: size/],
       [{ prompt: 7 }, /no prompt to draw; name: prompt/],
       [{ prompt: "A".repeat(2 ** 20 + 1) }, /name: prompt/],
+      [
+        { prompt: "A ".repeat(3000) },
+        /exceed the model's context; name: prompt; expected: at most 2033 tokens/,
+      ],
     ];
     for (const [change, message] of wrong) {
       const refused = () => draw(model, { prompt, ...change } as DrawRequest);
