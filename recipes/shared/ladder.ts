@@ -52,25 +52,21 @@ const grown =
     growth.findLast(({ from }) => progress >= from)!;
 
 /** Most lines and glyphs of a line, by the part of a stage from which on they come; at first without noise. */
-const GLYPHS: Growth = [
-  { from: 0, lines: 1, glyphs: 1, faint: 0 },
-  { from: 0.75, lines: 1, glyphs: 2 },
-];
 const LINES: Growth = [
-  { from: 0, lines: 1, glyphs: 1, faint: 1 },
-  { from: 0.35, lines: 1, glyphs: 2, faint: 2 },
-  { from: 0.5, lines: 1, glyphs: 4, faint: 3 },
-  { from: 0.7, lines: 2, glyphs: 6 },
-  { from: 0.85, lines: 3, glyphs: 6 },
+  { from: 0, lines: 1, glyphs: 1, faint: 0 },
+  { from: 0.15, lines: 1, glyphs: 2, faint: 1 },
+  { from: 0.3, lines: 1, glyphs: 4, faint: 3 },
+  { from: 0.5, lines: 2, glyphs: 6 },
+  { from: 0.75, lines: 3, glyphs: 6 },
 ];
 
 /**
  * Single views, from which reading is learned before whole pages, which cost ten times as much to see. Lines begin with one
  * glyph: where whole lines were asked from the first step on, no glyph was read after 40,000 of them.
  */
-const views = (batch: number, faint: number, growth: Growth, questions: number): Share[] => [
-  { kind: "lines", weight: 1 - questions, batch, faint, growth: grown(growth) },
-  { kind: "questions", weight: questions, batch },
+const views = (batch: number, faint: number): Share[] => [
+  { kind: "lines", weight: 4, batch, faint, growth: grown(LINES) },
+  { kind: "questions", weight: 1, batch },
 ];
 
 /** Kinds of samples with a picture, by weight: questions, text, charts and tables as 2 : 1 : 0.5 : 0.5, lines by themselves beside. */
@@ -102,10 +98,13 @@ interface Part {
 }
 
 /** Of an arm. */
-export const MINUTES = 39.5;
+export const MINUTES = 28;
+/** Of these, the first stage's. */
+const ALIGNING = 2;
 
 /**
- * Trains the three stages. The second has parts: glyphs and lines in single views, then everything. Answers alone are learned: the
+ * Trains the three stages. The first aligns the projector with the language model's words; the second has two parts, single views
+ * and everything. Answers alone are learned: the
  * random numbers of questions cost more of the loss than what is to be read.
  */
 export async function climb(
@@ -118,25 +117,15 @@ export async function climb(
   const { seed, small, minutes, stages } = context;
   const batch = small ? 4 : 32;
   const images = pictures(batch, faint);
-  const describing: readonly Share[] = [
-    { kind: "describe", weight: 1, batch },
-    { kind: "line", weight: 1, batch, faint },
-  ];
   const half = Math.max(2, batch >> 1);
-  const still = trained[1].filter((each) => each !== "vision");
   const steps: readonly Part[] = [
-    { name: "stage-1", trained: trained[0], part: 1.2, shares: describing, peak: 1e-3 },
     {
-      ...{ name: "stage-2-glyphs", trained: trained[1], part: 6, peak: 1e-3 },
-      shares: withLanguage(views(batch, faint, GLYPHS, 0.17), language / 2, 2 * batch),
+      // Half batches take half the time: where to look is found by the number of steps.
+      ...{ name: "stage-2-views", trained: trained[1], part: 14, peak: 7e-4 },
+      shares: withLanguage(views(half, faint), language / 2, batch),
     },
     {
-      // Halves of batches take half the time: where to look is found by the number of steps.
-      ...{ name: "stage-2-views", trained: still, part: 18, peak: 1e-3 },
-      shares: withLanguage(views(half, faint, LINES, 0.12), language / 4, batch),
-    },
-    {
-      ...{ name: "stage-2", trained: trained[1], part: 8.5, peak: 7e-4 },
+      ...{ name: "stage-2", trained: trained[1], part: 8, peak: 7e-4 },
       shares: withLanguage(images, language, 2 * batch),
     },
     {
@@ -147,7 +136,7 @@ export async function climb(
   const done: Record<string, { steps: number; minutes: number }> = {};
   const naming = await runStage(
     {
-      ...{ name: "stage-1-words", model, objective: await namingObjective(model) },
+      ...{ name: "stage-1", model, objective: await namingObjective(model) },
       batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }),
       options: {
         batch: 2 * batch,
@@ -155,13 +144,13 @@ export async function climb(
         ...schedule(2e-3),
       },
       ...{
-        length: lengthOf(context, 4, (minutes * 1.8) / MINUTES),
-        config: { stage: "stage-1-words", seed, small },
+        length: lengthOf(context, 4, (minutes * ALIGNING) / MINUTES),
+        config: { stage: "stage-1", seed, small },
       },
     },
     stages,
   );
-  done["stage-1-words"] = { steps: naming.steps, minutes: naming.seconds / 60 };
+  done["stage-1"] = { steps: naming.steps, minutes: naming.seconds / 60 };
   for (const { name, trained: parts, part, shares, peak } of steps) {
     const balance = model.language.config.moe !== null;
     const used = Object.keys(rates).some((each) => parts.includes(each));

@@ -1,4 +1,6 @@
 /** Samples of the world as rows of token ids in the form of DeepSeek-VL2's conversations, with what is to be learned of them. */
+import { ALPHABET } from "../../src/data/world/font.ts";
+import type { WorldRandom } from "../../src/data/world/generator.ts";
 import type { WorldSample } from "../../src/data/world/sample.ts";
 import { worldPieces, worldVocabulary } from "../../src/data/world/vocabulary.ts";
 
@@ -117,4 +119,36 @@ export function stackRows(rows: readonly Row[]) {
     }
   });
   return { sequences: rows.length, length, ids, targets, weight };
+}
+
+/** Fills cells of a layout where nothing stands. */
+export const FILLER = ".";
+/** Ends rows, and stands between two views. */
+const [ROW_END, VIEW_END] = ["\n", "+"];
+
+/**
+ * Lines of letters laid out in cells of text, twice over as DeepSeek-VL2 sees a picture of one tile, and a question about one of
+ * them: how a language model learns from text alone to find and read what stands somewhere.
+ */
+export function layoutRow(random: WorldRandom): Row {
+  const side = 4;
+  const count = 1 + random.int(3);
+  const rows = random.distinct(side, count).sort((a, b) => a - b);
+  const lines = rows.map((row) => {
+    const length = 1 + random.int(side);
+    const column = random.int(side - length + 1);
+    return { row, column, text: Array.from({ length }, () => ALPHABET[random.int(ALPHABET.length)]) };
+  });
+  const cells = Array.from({ length: side }, (_, row) => {
+    const line = lines.find((each) => each.row === row);
+    return Array.from({ length: side }, (_, column) => line?.text[column - line.column] ?? FILLER);
+  });
+  const view = cells.flatMap((row) => [...row.map(idOf), idOf(ROW_END)]);
+  const asked = random.int(count);
+  const question = count === 1 ? "read the text ." : `read line ${asked + 1} .`;
+  const writer = new Writer();
+  writer.add([BOS, USER, COLON, ...view, idOf(VIEW_END), ...view, ...worldIds(question)], false);
+  writer.add([NEWLINE, NEWLINE, ASSISTANT, COLON], false);
+  writer.add([...lines[asked].text.map(idOf), EOS], true);
+  return writer;
 }

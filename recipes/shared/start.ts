@@ -5,18 +5,28 @@
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { worldIndex } from "../../src/data/world/generator.ts";
+import { WorldRandom, worldIndex } from "../../src/data/world/generator.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
+import type { CausalLM } from "../../src/models/causal-lm.ts";
 import type { TrainableModel } from "../../src/models/token-model.ts";
 import type { WorldPresetName } from "../../src/models/world-presets.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
-import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
+import { type LossOptions, nextTokenLoss } from "../../src/train/objectives/next-token.ts";
 import { savedSteps, stepFolder } from "../../src/train/state.ts";
 import type { TrainOptions } from "../../src/train/trainer.ts";
 import { languageModel, towerModel } from "./models.ts";
 import { namedGlyphs, probeTower } from "./probe.ts";
 import type { ArmContext } from "./program.ts";
-import { conversationRow, EOS, plainRow, promptRow, type Row, stackRows, worldIds } from "./rows.ts";
+import {
+  conversationRow,
+  EOS,
+  layoutRow,
+  plainRow,
+  promptRow,
+  type Row,
+  stackRows,
+  worldIds,
+} from "./rows.ts";
 import type { Count } from "./score.ts";
 import { runStage, type StageLength } from "./stage.ts";
 import { TowerBatches } from "./tower-data.ts";
@@ -106,19 +116,29 @@ interface TextBatch extends Batch {
   readonly targets: Int32Array;
 }
 
-/** Samples of the language stream, and captions as plain text, one in six. */
+/** Stream of the numbers that layouts are drawn from. */
+const LAYOUT_STREAM = 70;
+
+/** Samples of the language stream, and captions as plain text, one in six; and steps of layouts, every second one where asked. */
 class LanguageBatches implements BatchSource<TextBatch> {
   readonly #seed: number;
+  readonly #layouts: boolean;
   #next = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, layouts = false) {
     this.#seed = seed;
+    this.#layouts = layouts;
   }
 
   async next(batch: number): Promise<TextBatch> {
     const rows: Row[] = [];
+    const layouts = this.#layouts && Math.floor(this.#next / batch) % 2 === 0;
     for (let i = 0; i < batch; i++) {
       const index = this.#next++;
+      if (layouts) {
+        rows.push(layoutRow(new WorldRandom(this.#seed, LAYOUT_STREAM, index)));
+        continue;
+      }
       const sample = worldSample(index % 6 === 5 ? "captions" : "language", this.#seed, index);
       rows.push(sample.answer === "" ? plainRow(sample.question) : conversationRow([sample], 0, "answers"));
     }
@@ -180,18 +200,25 @@ async function trainLanguage(context: ArmContext, preset: WorldPresetName): Prom
   const { device, seed, shared, small, print } = context;
   using model = languageModel(preset, device, seed);
   const moe = model.config.moe !== null;
-  await runStage(
-    {
-      ...{ name, model, config: { recipe: name, seed }, length: lengthOf(context, 6, 5) },
-      batches: new LanguageBatches(seed),
-      objective: (language, { ids, targets, batch }: TextBatch, options) =>
-        nextTokenLoss(language, { sequences: batch, ids, targets }, options),
-      options: { batch: small ? 12 : 36, ...schedule(2e-3), ...(moe && { balanceAlpha: 1e-3 }) },
-    },
-    shared,
-  );
+  const objective = (language: CausalLM, { ids, targets, batch }: TextBatch, options: LossOptions) =>
+    nextTokenLoss(language, { sequences: batch, ids, targets }, options);
+  const balance = moe && { balanceAlpha: 1e-3 };
+  for (const [stage, layouts, minutes, peak] of [
+    [name, false, 5, 2e-3],
+    [`${name}-layouts`, true, 2.5, 1e-3],
+  ] as const) {
+    await runStage(
+      {
+        ...{ name: stage, model, objective, config: { recipe: stage, seed } },
+        batches: new LanguageBatches(seed, layouts),
+        length: lengthOf(context, 6, minutes),
+        options: { batch: small ? 12 : 36, ...schedule(peak), ...balance },
+      },
+      shared,
+    );
+  }
   for (const [task, { right, of }] of Object.entries(await languageGate(model, small ? 30 : 300))) {
     print(`${name}: ${task} ${right} of ${of} (gates: add 90 %, reverse 95 %, order 99 %)`);
   }
-  return await newestStep(join(shared.folder, name));
+  return await newestStep(join(shared.folder, `${name}-layouts`));
 }
