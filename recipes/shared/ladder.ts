@@ -54,10 +54,9 @@ const grown =
 /** Most lines and glyphs of a line, by the part of a stage from which on they come; at first without noise. */
 const LINES: Growth = [
   { from: 0, lines: 1, glyphs: 1, faint: 0 },
-  { from: 0.15, lines: 1, glyphs: 2, faint: 1 },
-  { from: 0.3, lines: 1, glyphs: 4, faint: 3 },
-  { from: 0.5, lines: 2, glyphs: 6 },
-  { from: 0.75, lines: 3, glyphs: 6 },
+  { from: 0.06, lines: 1, glyphs: 2, faint: 1 },
+  { from: 0.33, lines: 1, glyphs: 4, faint: 1 },
+  { from: 0.85, lines: 1, glyphs: 6, faint: 2 },
 ];
 
 /**
@@ -98,7 +97,7 @@ interface Part {
 }
 
 /** Of an arm. */
-export const MINUTES = 28;
+export const MINUTES = 38;
 /** Of these, the first stage's. */
 const ALIGNING = 2;
 
@@ -121,7 +120,7 @@ export async function climb(
   const steps: readonly Part[] = [
     {
       // Half batches take half the time: where to look is found by the number of steps.
-      ...{ name: "stage-2-views", trained: trained[1], part: 14, peak: 7e-4 },
+      ...{ name: "stage-2-views", trained: trained[1], part: 23.8, peak: 7e-4 },
       shares: withLanguage(views(half, faint), language / 2, batch),
     },
     {
