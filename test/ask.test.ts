@@ -94,6 +94,14 @@ describe("ask", () => {
   });
 });
 
+it("the model that comes with the repository reads the README's picture", async () => {
+  const own = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
+  const { code, out, err } = await run(
+    ...["ask", own("models/world-vl2"), "--image", own("docs/page.png"), "read the text .", "--threads", "1"],
+  );
+  expect({ code, out, err }).toEqual({ code: 0, out: "K8X\n", err: "" });
+});
+
 describe("ask --folder", () => {
   const ask = (out: string, ...more: string[]) => [
     "ask",

@@ -1,7 +1,8 @@
 /**
- * Writes a test sample of the picture world as a PNG file, and prints its question and answer:
+ * Writes a test sample of the picture world, or a view of one line of text, as a PNG file, and prints its question and answer:
  *
  *     node recipes/shared/picture.ts text 4 page.png --faint
+ *     node recipes/shared/picture.ts line 12 line.png
  */
 import { parseArgs } from "node:util";
 import { WORLD_STREAMS, type WorldStream, worldIndex } from "../../src/data/world/generator.ts";
@@ -9,17 +10,30 @@ import { worldSample } from "../../src/data/world/sample.ts";
 import { nodeFileSink } from "../../src/files/file-sink.ts";
 import { writeWhole } from "../../src/files/sink.ts";
 import { encodePng } from "../../src/vision/image/png-writer.ts";
+import { type Asked, askedSample } from "./samples.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { faint: { type: "boolean" } },
 });
 const [stream, index, out] = positionals;
-if (!Object.hasOwn(WORLD_STREAMS, stream ?? "") || !/^\d{1,9}$/.test(index ?? "") || out === undefined) {
-  console.error(`usage: picture.ts ${Object.keys(WORLD_STREAMS).join("|")} INDEX OUT.png [--faint]`);
+if (
+  (stream !== "line" && !Object.hasOwn(WORLD_STREAMS, stream ?? "")) ||
+  !/^\d{1,9}$/.test(index ?? "") ||
+  out === undefined
+) {
+  console.error(`usage: picture.ts ${Object.keys(WORLD_STREAMS).join("|")}|line INDEX OUT.png [--faint]`);
   process.exit(2);
 }
 const faint = values.faint ?? false;
-const sample = worldSample(stream as WorldStream, 1, worldIndex("test", Number(index)), { faint });
-if (sample.image !== null) await writeWhole(await nodeFileSink(out), await encodePng(sample.image));
-console.log(JSON.stringify({ question: sample.question, answer: sample.answer }));
+const at = worldIndex("test", Number(index));
+
+function drawn(): Asked {
+  if (stream === "line") return askedSample("lines", 1, at, { lines: 1, faint: faint ? 10 : 0 })!;
+  const { image, question, answer } = worldSample(stream as WorldStream, 1, at, { faint });
+  return { image, turns: [{ question, answer }] };
+}
+
+const { image, turns } = drawn();
+if (image !== null) await writeWhole(await nodeFileSink(out), await encodePng(image));
+console.log(JSON.stringify(turns[0]));
