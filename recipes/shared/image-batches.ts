@@ -18,7 +18,7 @@ export interface Share {
   readonly faint?: number;
   /** Of lines by themselves: the least size of their glyphs. */
   readonly leastScale?: number;
-  /** How hard views of lines and grids are, by the part of the stage that is over. */
+  /** How hard views of lines are, by the part of the stage that is over. */
   readonly growth?: (progress: number) => SampleOptions;
 }
 

@@ -1,12 +1,13 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
+import type { Batch } from "../../src/train/batches.ts";
 import { imageObjective } from "../../src/train/objectives/images.ts";
 import { ImageBatches, type See, type Share } from "./image-batches.ts";
 import { NamingBatches, namingObjective } from "./naming.ts";
 import type { ArmContext, ArmOutcome } from "./program.ts";
 import type { SampleOptions } from "./samples.ts";
 import { type Exam, examine, type Scores } from "./score.ts";
-import { runStage } from "./stage.ts";
+import { runStage, type StageSpec } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
 import { scoredSystem } from "./systems.ts";
 
@@ -103,8 +104,7 @@ const ALIGNING = 2;
 
 /**
  * Trains the three stages. The first aligns the projector with the language model's words; the second has two parts, single views
- * and everything. Answers alone are learned: the
- * random numbers of questions cost more of the loss than what is to be read.
+ * and everything. Answers alone are learned: the random numbers of questions cost more of the loss than what is to be read.
  */
 export async function climb(
   context: ArmContext,
@@ -133,44 +133,43 @@ export async function climb(
     },
   ];
   const done: Record<string, { steps: number; minutes: number }> = {};
-  const naming = await runStage(
-    {
-      ...{ name: "stage-1", model, objective: await namingObjective(model) },
-      batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }),
-      options: {
-        batch: 2 * batch,
-        trained: trained[0].filter((part) => part !== "vision"),
-        ...schedule(2e-3),
-      },
-      ...{
-        length: lengthOf(context, 4, (minutes * ALIGNING) / MINUTES),
-        config: { stage: "stage-1", seed, small },
-      },
-    },
-    stages,
-  );
-  done["stage-1"] = { steps: naming.steps, minutes: naming.seconds / 60 };
-  for (const { name, trained: parts, part, shares, peak } of steps) {
-    const balance = model.language.config.moe !== null;
-    const used = Object.keys(rates).some((each) => parts.includes(each));
-    const result = await runStage(
-      {
-        ...{ name, model, objective: imageObjective, config: { stage: name, seed, small } },
-        batches: new ImageBatches({
-          ...{ seed, shares, see, mixed, learned: "answers" },
-          imageTokens: (tiles) => model.imageTokens(tiles),
-          ...(warmUp && name === "stage-2" && { warmUp: "language" as const }),
-        }),
-        options: {
-          ...{ batch, trained: parts, ...schedule(peak) },
-          ...(used && { rates }),
-          ...(balance && { balanceAlpha: 1e-3 }),
-        },
-        length: lengthOf(context, 4, (minutes * part) / MINUTES),
-      },
+  const run = async <B extends Batch>(
+    part: number,
+    spec: Omit<StageSpec<VisionLanguageModel, B>, "model" | "length" | "config">,
+  ) => {
+    const { name } = spec;
+    const length = lengthOf(context, 4, (minutes * part) / MINUTES);
+    const { steps, seconds } = await runStage(
+      { ...spec, model, length, config: { stage: name, seed, small } },
       stages,
     );
-    done[name] = { steps: result.steps, minutes: result.seconds / 60 };
+    done[name] = { steps, minutes: seconds / 60 };
+  };
+  await run(ALIGNING, {
+    name: "stage-1",
+    objective: await namingObjective(model),
+    batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }),
+    options: {
+      ...{ batch: 2 * batch, trained: trained[0].filter((part) => part !== "vision") },
+      ...schedule(2e-3),
+    },
+  });
+  const balance = model.language.config.moe !== null;
+  for (const { name, trained: parts, part, shares, peak } of steps) {
+    const used = Object.keys(rates).some((each) => parts.includes(each));
+    await run(part, {
+      ...{ name, objective: imageObjective },
+      batches: new ImageBatches({
+        ...{ seed, shares, see, mixed, learned: "answers" },
+        imageTokens: (tiles) => model.imageTokens(tiles),
+        ...(warmUp && name === "stage-2" && { warmUp: "language" as const }),
+      }),
+      options: {
+        ...{ batch, trained: parts, ...schedule(peak) },
+        ...(used && { rates }),
+        ...(balance && { balanceAlpha: 1e-3 }),
+      },
+    });
   }
   return done;
 }

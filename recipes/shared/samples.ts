@@ -2,7 +2,7 @@
  * What a model of pictures learns from, sample by sample: a picture with questions and answers. A page is asked more than once,
  * since it costs more to see than to answer; the first question is always of the world's own form.
  */
-import { ADVANCE, ALPHABET, GLYPH_HEIGHT, GLYPH_WIDTH, textWidth } from "../../src/data/world/font.ts";
+import { ADVANCE, ALPHABET, GLYPH_HEIGHT, textWidth } from "../../src/data/world/font.ts";
 import { WorldRandom } from "../../src/data/world/generator.ts";
 import { COLOR_VALUES } from "../../src/data/world/names.ts";
 import { addNoise, FAINT_GRAY, INKS, type PageText } from "../../src/data/world/pages.ts";
@@ -24,7 +24,6 @@ export interface Asked {
 export type SampleKind =
   | "line"
   | "lines"
-  | "grid"
   | "describe"
   | "text-128"
   | "text"
@@ -37,7 +36,6 @@ export type SampleKind =
 const TURN_STREAM = 65;
 /** Of views of lines. */
 const LINES_STREAM = 68;
-const GRID_STREAM = 69;
 
 const shuffled = <T>(list: readonly T[], random: WorldRandom): T[] =>
   random.distinct(list.length, list.length).map((i) => list[i]);
@@ -132,36 +130,6 @@ function linesView(
   return { image: { width, height, rgb }, turns: shuffled(turns, random) };
 }
 
-/** Side of a cell of a grid, as of a token of world-vl2. */
-const CELL = 16;
-
-/**
- * A view of cells with at most one glyph each, read row by row. Where all cells are full, each glyph of the answer lies as far from
- * its token as every other: what tokens say is learned from sixteen glyphs a view, before where to look has to be known.
- */
-function gridView(seed: number, index: number, { faint, gaps }: { faint: boolean; gaps: number }): Asked {
-  const random = new WorldRandom(seed, GRID_STREAM, index);
-  const canvas = new Canvas(VIEW, drawBackground(random));
-  const ink = faint ? FAINT_GRAY : COLOR_VALUES[random.pick(INKS)];
-  // As many gaps on average as asked, evenly from none to twice as many.
-  const share = 2 * gaps * random.int(101);
-  let answer = "";
-  for (let y = 0; y < VIEW; y += CELL) {
-    for (let x = 0; x < VIEW; x += CELL) {
-      const [gap, scale, glyph] = [random.int(10_000), 1 + random.int(2), random.pick([...ALPHABET])];
-      const [right, down] = [CELL - GLYPH_WIDTH * scale + 1, CELL - GLYPH_HEIGHT * scale + 1].map((n) =>
-        random.int(n),
-      );
-      if (gap < 100 * share) continue;
-      canvas.text(glyph, x + right, y + down, scale, ink);
-      answer += glyph;
-    }
-  }
-  if (faint) addNoise(canvas, random);
-  const { width, height, rgb } = canvas;
-  return { image: { width, height, rgb }, turns: [{ question: "read the text .", answer }] };
-}
-
 export interface SampleOptions {
   /** How many in ten pages are faint; default 0. */
   readonly faint?: number;
@@ -170,8 +138,6 @@ export interface SampleOptions {
   /** Most lines of a view of lines, and glyphs of each; default 3 and 6. */
   readonly lines?: number;
   readonly glyphs?: number;
-  /** Share of a grid's cells that are empty, on average, at most a half; default 0. */
-  readonly gaps?: number;
 }
 
 /** Sample `index` of a kind; null where it has none of this kind. */
@@ -179,7 +145,7 @@ export function askedSample(
   kind: SampleKind,
   seed: number,
   index: number,
-  { faint: share = 0, leastScale = 1, lines = 3, glyphs = 6, gaps = 0 }: SampleOptions = {},
+  { faint: share = 0, leastScale = 1, lines = 3, glyphs = 6 }: SampleOptions = {},
 ): Asked | null {
   const random = new WorldRandom(seed, TURN_STREAM, index);
   const faint = random.int(10) < share;
@@ -188,8 +154,6 @@ export function askedSample(
       return lineView(seed, index, { faint, leastScale }, random);
     case "lines":
       return linesView(seed, index, { faint, lines, glyphs });
-    case "grid":
-      return gridView(seed, index, { faint, gaps });
     case "describe": {
       const { image, objects } = worldSample("questions", seed, index);
       return { image, turns: [{ question: "describe the image .", answer: describeObjects(objects!) }] };

@@ -2,8 +2,6 @@
  * What arms start from, trained once for each seed: a tower (contrastive, SigLIP), and a language model that knows the world's
  * language and no picture. Those of seed 1 come with the repository (`recipes/start`).
  */
-import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { WorldRandom, worldIndex } from "../../src/data/world/generator.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
@@ -12,11 +10,11 @@ import type { TrainableModel } from "../../src/models/token-model.ts";
 import type { WorldPresetName } from "../../src/models/world-presets.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
 import { type LossOptions, nextTokenLoss } from "../../src/train/objectives/next-token.ts";
-import { savedSteps, stepFolder } from "../../src/train/state.ts";
 import type { TrainOptions } from "../../src/train/trainer.ts";
 import { languageModel, towerModel } from "./models.ts";
 import { namedGlyphs, probeTower } from "./probe.ts";
 import type { ArmContext } from "./program.ts";
+import { committedPart, newestStep, once } from "./ready.ts";
 import {
   conversationRow,
   EOS,
@@ -32,8 +30,6 @@ import { runStage, type StageLength } from "./stage.ts";
 import { TowerBatches } from "./tower-data.ts";
 import { towerObjective } from "./tower-objective.ts";
 
-const COMMITTED = join(import.meta.dirname, "..", "start");
-
 export function schedule(
   peak: number,
   shape: "cosine" | "constant" = "cosine",
@@ -44,16 +40,8 @@ export function schedule(
   };
 }
 
-/** Folder of the newest step of a stage. */
-async function newestStep(folder: string): Promise<string> {
-  const step = savedSteps(await readdir(folder)).at(-1);
-  return join(folder, stepFolder(step!));
-}
-
-function committed(name: string, { seed, small }: ArmContext): string | null {
-  const folder = join(COMMITTED, name);
-  return seed === 1 && !small && existsSync(join(folder, "model.safetensors")) ? folder : null;
-}
+const committed = (name: string, context: ArmContext): string | null =>
+  context.small ? null : committedPart(name, context);
 
 /** How long a stage is: so many steps when it only has to run, else minutes. */
 export const lengthOf = (
@@ -61,16 +49,6 @@ export const lengthOf = (
   steps: number,
   minutes: number,
 ): StageLength => (small ? { steps } : { minutes });
-
-/** What this process has made ready: arms of one seed ask for the same. */
-const ready = new Map<string, Promise<string>>();
-
-function once(context: ArmContext, name: string, make: () => Promise<string>): Promise<string> {
-  const key = join(context.shared.folder, name);
-  const found = ready.get(key) ?? make();
-  ready.set(key, found);
-  return found;
-}
 
 /** Folder of the tower's weights, below `tower.`. */
 export const startTower = (context: ArmContext): Promise<string> =>
