@@ -4,7 +4,8 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { defaultFlowSteps } from "../engine/draw/flow-sampler.ts";
+import { CODE_DEFAULTS } from "../engine/draw/code-sampler.ts";
+import { defaultFlowSteps, FLOW_DEFAULTS } from "../engine/draw/flow-sampler.ts";
 import { explained, isMissing } from "../files/file-error.ts";
 import { checkFilePlace } from "../files/place.ts";
 import { discard, isAbandoned, ownedTarget } from "../files/temporary.ts";
@@ -31,11 +32,14 @@ export function fullSettings(
   kind: DrawnWith["kind"],
 ): Readonly<Record<string, number | string>> {
   if (kind === "flow") {
-    const { guidance = 2, solver = "euler" } = task;
+    const { guidance = FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = task;
     return { guidance, solver, steps: task.steps ?? defaultFlowSteps(solver) };
   }
-  const { guidance = 5, temperature = 1, topK = 0, topP = 1 } = task;
-  return { guidance, temperature, topK, topP };
+  const own = (name: keyof typeof CODE_DEFAULTS) => task[name] ?? CODE_DEFAULTS[name];
+  return {
+    ...{ guidance: own("guidance"), temperature: own("temperature") },
+    ...{ topK: own("topK"), topP: own("topP") },
+  };
 }
 
 /** The texts of a picture's file beside the program's name, by keyword. */

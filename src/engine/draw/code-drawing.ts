@@ -6,8 +6,7 @@ import type { VisionLanguageModel } from "../../models/vision-language.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
-import { pixelBytes } from "../../vision/pixels.ts";
-import { type VqTokenizer, vqFactor } from "../../vision/vq.ts";
+import { vqFactor } from "../../vision/vq.ts";
 import type { GuestPlace } from "../guests.ts";
 import { step } from "../step.ts";
 import {
@@ -19,6 +18,7 @@ import {
   codeRows,
   codesOf,
 } from "./code-sampler.ts";
+import { decodedPicture } from "./decoded-picture.ts";
 import type { DrawEvent, DrawRequest } from "./events.ts";
 import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
 
@@ -31,12 +31,6 @@ const NOT_DRAWN = 127;
 /** Side of the images that a model draws, in pixels. */
 export function codeImageSide(model: VisionLanguageModel): number {
   return codeGrid(model) * vqFactor(codesOf(model).tokenizer.config);
-}
-
-async function pictureOf(tokenizer: VqTokenizer, ids: Tensor, turn: Turn): Promise<RgbImage> {
-  using pixels = await inTurns(tokenizer.decodeByConv(ids), turn);
-  const [, height, width] = pixels.shape;
-  return { width, height, rgb: pixelBytes(await pixels.data()) };
 }
 
 /** The picture of an image's first rows of codes, at least one; gray below. @throws what `turn` throws */
@@ -54,7 +48,7 @@ export async function codePicture(
     (_, i) => codes[i] ?? codes[codes.length - side + (i % side)],
   );
   using ids = device.unscoped(() => device.tensor(whole, [1, side, side], "i32"));
-  const picture = await pictureOf(tokenizer, ids, turn);
+  const picture = await decodedPicture(tokenizer.decodeByConv(ids), turn);
   const rows = Math.floor(codes.length / side) * vqFactor(tokenizer.config);
   picture.rgb.fill(NOT_DRAWN, rows * picture.width * 3);
   return picture;
@@ -150,5 +144,5 @@ export async function reconstructCodes(
 ): Promise<RgbImage> {
   const { tokenizer } = codesOf(model);
   using ids = await inTurns(tokenizer.encodeByConv(pixels), turn);
-  return await pictureOf(tokenizer, ids, turn);
+  return await decodedPicture(tokenizer.decodeByConv(ids), turn);
 }

@@ -19,6 +19,9 @@ import { argmax, candidates, checkLargest, draw, SamplingBuffers } from "../samp
 /** Prompt tokens of a row that one pass reads. */
 const PREFILL = 256;
 
+/** What settings are that are not given. */
+export const CODE_DEFAULTS = { guidance: 5, temperature: 1, topK: 0, topP: 1 } as const;
+
 /** Where random choices of one image come from. */
 export type CodeStream = Pick<Random, "uniform">;
 
@@ -73,7 +76,7 @@ const positionsOf = (model: VisionLanguageModel, ids: readonly number[]): number
 /** Rows of one image in a pass, and the tokens that their caches hold in the end. */
 export function codeRoom(
   model: VisionLanguageModel,
-  { ids, guidance = 5 }: Pick<CodeSettings, "ids" | "guidance">,
+  { ids, guidance = CODE_DEFAULTS.guidance }: Pick<CodeSettings, "ids" | "guidance">,
 ): Room {
   const rows = sharesOf(guidance);
   return { rows, tokens: rows * positionsOf(model, ids) };
@@ -95,7 +98,10 @@ function refuse(message: string, name: string, expected: string, found: unknown,
  * What rows with the prompt and without read first, of those that guidance leaves any weight; takes no memory on the device.
  * @throws ConfigError, ShapeError for what cannot be drawn
  */
-export function codeRows(model: VisionLanguageModel, { ids, padId, guidance = 5 }: CodeSettings) {
+export function codeRows(
+  model: VisionLanguageModel,
+  { ids, padId, guidance = CODE_DEFAULTS.guidance }: CodeSettings,
+) {
   const { maxPositions, vocabSize } = model.language.config;
   const longest = maxPositions - codeGrid(model) ** 2 + 1;
   if (ids.length > longest) {
@@ -216,7 +222,7 @@ export class CodeSampler implements Guest, Disposable {
   }
 
   take(states: Tensor): void {
-    const { guidance = 5, capture = null } = this.#settings;
+    const { guidance = CODE_DEFAULTS.guidance, capture = null } = this.#settings;
     const device = this.#device;
     const logits = this.#generation.logits(states); // [rows, codes]
     const one = logits.shape[0] / this.#branches.length;
@@ -248,7 +254,11 @@ export class CodeSampler implements Guest, Disposable {
   }
 
   #choose(logits: Float32Array, stream: CodeStream): number {
-    const { temperature = 1, topK = 0, topP = 1 } = this.#settings;
+    const {
+      temperature = CODE_DEFAULTS.temperature,
+      topK = CODE_DEFAULTS.topK,
+      topP = CODE_DEFAULTS.topP,
+    } = this.#settings;
     const best = argmax(logits);
     checkLargest(logits[best], false);
     if (temperature === 0) return best;

@@ -9,8 +9,8 @@ import { addScaled } from "../../tensor/ops/elementwise.ts";
 import { Random } from "../../tensor/random.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
-import { pixelBytes } from "../../vision/pixels.ts";
 import { splitMoments, type VaeModel, vaeFactor } from "../../vision/vae.ts";
+import { decodedPicture } from "./decoded-picture.ts";
 import type { DrawEvent, DrawRequest } from "./events.ts";
 import { FlowSampler, flowLatentSide } from "./flow-sampler.ts";
 import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
@@ -47,13 +47,6 @@ export function flowNoise(
     for (let j = 0; j < each; j++) values[i * each + j] = random.normal();
   }
   return device.tensor(values, shape);
-}
-
-/** The picture of one image's latents, `[1, side, side, channels]`. */
-async function picture(vae: VaeModel, latents: Tensor, turn: Turn): Promise<RgbImage> {
-  using pixels = await inTurns(vae.decodeByConv(latents), turn);
-  const [, height, width] = pixels.shape;
-  return { width, height, rgb: pixelBytes(await pixels.data()) };
 }
 
 /**
@@ -117,14 +110,19 @@ async function* drawTogether(
       for (let i = 0; i < count; i++) {
         await pause(turn);
         using own = goal && device.unscoped(() => goal.slice(i, i + 1));
-        const preview = own && (await picture(vae, own, turn));
+        const preview = own && (await decodedPicture(vae.decodeByConv(own), turn));
         const place = { image: first + i, done, of: sampler.steps, unit: "step" } as const;
         yield { type: "progress", ...place, ...(preview && { preview }) };
       }
     }
     for (let i = 0; i < count; i++) {
       using own = device.unscoped(() => latents.slice(i, i + 1));
-      yield { type: "image", image: first + i, seed, picture: await picture(vae, own, turn) };
+      yield {
+        type: "image",
+        image: first + i,
+        seed,
+        picture: await decodedPicture(vae.decodeByConv(own), turn),
+      };
     }
   } finally {
     latents.dispose();
@@ -146,5 +144,5 @@ export async function reconstructVae(vae: VaeModel, pixels: Tensor, turn: Turn):
       shape,
     ),
   );
-  return await picture(vae, latents, turn);
+  return await decodedPicture(vae.decodeByConv(latents), turn);
 }

@@ -27,6 +27,9 @@ export type FlowSolver = "euler" | "midpoint";
 /** Solvers with the evaluations of one step. */
 export const flowSolvers: Readonly<Record<FlowSolver, number>> = { euler: 1, midpoint: 2 };
 
+/** What settings are that are not given; of steps see `defaultFlowSteps`. */
+export const FLOW_DEFAULTS = { guidance: 2, solver: "euler" } as const;
+
 /** Steps of the reference; the midpoint's take two evaluations each. */
 export const defaultFlowSteps = (solver: FlowSolver): number => 30 / flowSolvers[solver];
 
@@ -135,7 +138,7 @@ export class FlowSampler implements Disposable {
     settings: FlowSettings,
     turn: Turn = () => null,
   ): Promise<FlowSampler> {
-    const { ids, guidance = 2, solver = "euler" } = settings;
+    const { ids, guidance = FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = settings;
     const { steps = defaultFlowSteps(solver) } = settings;
     const { language, device } = model;
     const flow = flowOf(model);
