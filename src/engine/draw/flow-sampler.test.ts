@@ -192,6 +192,7 @@ describe.each(devices)("FlowSampler on %s", (name, create, bound) => {
       [{ steps: 1001 }, /name: steps/],
       [{ guidance: Number.NaN }, /name: guidance/],
       [{ solver: "heun" as never }, /name: solver; expected: euler or midpoint; found: heun/],
+      [{ solver: "toString" as never }, /name: solver; expected: euler or midpoint; found: toString/],
       [{ ids: [0] }, /name: ids/],
       [
         { ids: new Array(2048 - 17 + 2).fill(3) },

@@ -142,7 +142,7 @@ export class FlowSampler implements Disposable {
     const { steps = defaultFlowSteps(solver) } = settings;
     const { language, device } = model;
     const flow = flowOf(model);
-    if (!(solver in flowSolvers)) refuse("solver", Object.keys(flowSolvers).join(" or "), solver);
+    if (!Object.hasOwn(flowSolvers, solver)) refuse("solver", Object.keys(flowSolvers).join(" or "), solver);
     if (!(Number.isInteger(steps) && steps >= 1 && steps <= MOST_FLOW_STEPS)) {
       refuse("steps", `a whole number, 1 to ${MOST_FLOW_STEPS}`, steps);
     }
