@@ -1,6 +1,4 @@
 /** `deepseek-ts ask`, `ground`, `chat --image` and `train --data` in their own processes, with small models of random weights. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   appendFileSync,
   existsSync,
@@ -22,27 +20,13 @@ import { drawBoxes, enlargedForLabels } from "../src/vision/draw-boxes.ts";
 import { parseGrounding } from "../src/vision/grounding.ts";
 import { decodeImage } from "../src/vision/image/decode.ts";
 import { encodePng } from "../src/vision/image/png-writer.ts";
+import { commandsIn } from "./command-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-ask-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 const path = (name: string) => join(work, name);
 
-function start(args: readonly string[]) {
-  const env = { ...process.env, NODE_COMPILE_CACHE: path("cache") };
-  const child = spawn(process.execPath, [main, ...args], { cwd: work, env });
-  let [out, err] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
-  child.stdin.end();
-  const ended = async () => {
-    const [code] = await once(child, "close");
-    return { code, out, err };
-  };
-  return { child: child as ChildProcess, ended };
-}
-
-const run = (...args: readonly string[]) => start(args).ended();
+const { start, run } = commandsIn(work);
 
 const pictures = Array.from({ length: 6 }, (_, i) => `p${i}.png`);
 

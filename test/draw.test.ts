@@ -1,7 +1,5 @@
 /** `deepseek-ts draw` in its own processes, with small models of random weights: pictures, batches that are cut short, refusals. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import {
   copyFileSync,
   existsSync,
@@ -15,7 +13,6 @@ import {
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
 import { draw } from "../src/engine/draw/draw.ts";
@@ -24,33 +21,14 @@ import { load } from "../src/pretrained/node-load.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
 import { decodeImage } from "../src/vision/image/decode.ts";
 import { pngTexts } from "../src/vision/image/png-text.ts";
+import { commandsIn } from "./command-process.ts";
 
 const machine = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-draw-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 const path = (name: string) => join(work, name);
 
-function start(args: readonly string[]) {
-  const env = {
-    ...process.env,
-    NODE_COMPILE_CACHE: path("cache"),
-    HF_HOME: path("hub"),
-    HF_HUB_OFFLINE: "1",
-  };
-  const child = spawn(process.execPath, [main, ...args], { cwd: work, env });
-  let [out, err] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
-  child.stdin.end();
-  const ended = async () => {
-    const [code] = await once(child, "close");
-    return { code, out, err };
-  };
-  return { child: child as ChildProcess, ended };
-}
-
-const run = (...args: readonly string[]) => start(args).ended();
+const { start, run } = commandsIn(work, { HF_HOME: path("hub"), HF_HUB_OFFLINE: "1" });
 
 beforeAll(async () => {
   const device = createReferenceDevice();
