@@ -9,7 +9,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../src/engine/testing-folder.ts";
 import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-request.ts";
-import { buildSite, findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
+import { buildSite, findChromium, openPage, type Site, serveSite, startChromium } from "./chromium.ts";
 import { type ImageCase, imageReport } from "./image-job.ts";
 import type { OnPage } from "./page.ts";
 import {
@@ -46,12 +46,7 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
     server = await serveSite(site);
     deepseek = await import(/* @vite-ignore */ pathToFileURL(join(site, "dist/index.js")).href);
     browser = await startChromium(executablePath!);
-    page = await browser.newPage();
-    page.on("console", (message) => {
-      if (message.type() === "error") complaints.push(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    await page.goto(server.url);
+    page = await openPage(browser, server.url, complaints);
   }, 120_000);
 
   afterAll(async () => {

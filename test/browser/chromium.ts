@@ -14,7 +14,7 @@ import {
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { delimiter, extname, join, resolve, sep } from "node:path";
-import { type Browser, chromium } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 import ts from "typescript";
 
 const root = join(import.meta.dirname, "../..");
@@ -60,6 +60,17 @@ export function startChromium(executablePath: string): Promise<Browser> {
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
     ],
   });
+}
+
+/** A page at an address, whose errors join `complaints`. */
+export async function openPage(browser: Browser, url: string, complaints: string[]): Promise<Page> {
+  const page = await browser.newPage();
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.goto(url);
+  return page;
 }
 
 /**

@@ -7,7 +7,7 @@ import { questionsOf, taughtCheckpoint } from "../../src/runs/staged/testing-tau
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { parseGrounding } from "../../src/vision/grounding.ts";
 import { encodePng } from "../../src/vision/image/png-writer.ts";
-import { findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
+import { findChromium, openPage, type Site, serveSite, startChromium } from "./chromium.ts";
 import { buildExample } from "./example-site.ts";
 
 const executablePath = findChromium();
@@ -39,9 +39,7 @@ describe.skipIf(executablePath === null)("the example's page (skipped where Chro
     pictures.set("colored.png", await encodePng(colored.image!));
     server = await serveSite(built, html);
     browser = await startChromium(executablePath!);
-    page = await browser.newPage();
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    await page.goto(`${server.url}/?model=vl2`);
+    page = await openPage(browser, `${server.url}/?model=vl2`, complaints);
   }, 240_000);
   afterAll(async () => {
     await browser?.close();

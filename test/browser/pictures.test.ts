@@ -12,7 +12,7 @@ import { questionsOf, taughtCheckpoint } from "../../src/runs/staged/testing-tau
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
 import { encodePng } from "../../src/vision/image/png-writer.ts";
-import { buildSite, findChromium, type Site, serveSite, startChromium } from "./chromium.ts";
+import { buildSite, findChromium, openPage, type Site, serveSite, startChromium } from "./chromium.ts";
 import type { OnPage } from "./page.ts";
 import {
   drawnHash,
@@ -84,12 +84,7 @@ describe.skipIf(executablePath === null)("pictures in Chromium (skipped where no
     cpSync(join(files, "images/wide-800x333.png"), join(site, "pictures/wide.png"));
     server = await serveSite(site);
     browser = await startChromium(executablePath!);
-    page = await browser.newPage();
-    page.on("console", (message) => {
-      if (message.type() === "error") complaints.push(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    await page.goto(server.url);
+    page = await openPage(browser, server.url, complaints);
   }, 240_000);
   afterAll(async () => {
     await browser?.close();

@@ -3,8 +3,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openCheckpoint } from "../../checkpoint/folder.ts";
-import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { worldSample } from "../../data/world/sample.ts";
 import { worldCheckpoint } from "../../data/world/testing-checkpoints.ts";
 import { Random } from "../../tensor/random.ts";
@@ -17,6 +15,7 @@ import { beginModel } from "./model.ts";
 import { OpenedDrawing } from "./opened-drawing.ts";
 import { prepareStaged } from "./preparation.ts";
 import { StagedRun } from "./run.ts";
+import { logOf, tensorsOf } from "./testing-runs.ts";
 
 let root: string;
 let device: Device;
@@ -77,23 +76,6 @@ async function prepared(config: StagedConfig): Promise<string> {
   return out;
 }
 
-async function tensors(folder: string): Promise<Map<string, string>> {
-  const checkpoint = await openCheckpoint(nodeFolder(folder));
-  const found = new Map<string, string>();
-  for (const name of checkpoint.names()) {
-    found.set(name, Buffer.from(await checkpoint.readRaw(name)).toString("base64"));
-  }
-  await checkpoint.close();
-  return found;
-}
-
-const logOf = (out: string) =>
-  readFileSync(join(out, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line))
-    .map(({ speed: _, time: _time, ...rest }) => rest);
-
 /** Trains a run to its end, and another one that is killed after `at` steps and goes on. */
 async function wholeAndParted(config: StagedConfig, at: number) {
   const [whole, parted] = [await prepared(config), await prepared(config)];
@@ -116,8 +98,8 @@ async function wholeAndParted(config: StagedConfig, at: number) {
     expect((await run.train()).finished).toBe(true);
   }
   expect(logOf(parted)).toEqual(logOf(whole));
-  const model = await tensors(join(whole, "model"));
-  expect(await tensors(join(parted, "model"))).toEqual(model);
+  const model = await tensorsOf(join(whole, "model"));
+  expect(await tensorsOf(join(parted, "model"))).toEqual(model);
   return { model, log: logOf(whole) };
 }
 
@@ -135,7 +117,7 @@ describe("a run of Janus", () => {
     const modalities = new Set(log.map(({ modality }) => modality));
     expect(modalities.has("drawing")).toBe(true);
     expect([...modalities].some((each) => each.includes("drawing+"))).toBe(true);
-    const moved = changed(await tensors(join(root, "janus")), model);
+    const moved = changed(await tensorsOf(join(root, "janus")), model);
     for (const part of ["gen_head.", "gen_embed.", "gen_aligner.", "language_model."]) {
       expect(
         moved.some((name) => name.startsWith(part)),

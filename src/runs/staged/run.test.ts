@@ -12,8 +12,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { modelTemplate } from "../../chat/model-template.ts";
-import { openCheckpoint } from "../../checkpoint/folder.ts";
-import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { worldConversation } from "../../data/world/conversation.ts";
 import { worldIndex } from "../../data/world/generator.ts";
 import { worldSample } from "../../data/world/sample.ts";
@@ -32,6 +30,7 @@ import { folderReader } from "./model.ts";
 import { prepareStaged, stagedMemory } from "./preparation.ts";
 import { StagedRun } from "./run.ts";
 import { splitPlaces } from "./sources.ts";
+import { logOf, tensorsOf } from "./testing-runs.ts";
 
 let root: string;
 let device: Device;
@@ -105,23 +104,6 @@ const settings = (
     keep: 2,
   }) satisfies StagedConfig;
 
-async function tensors(folder: string): Promise<Map<string, string>> {
-  const checkpoint = await openCheckpoint(nodeFolder(folder));
-  const found = new Map<string, string>();
-  for (const name of checkpoint.names()) {
-    found.set(name, Buffer.from(await checkpoint.readRaw(name)).toString("base64"));
-  }
-  await checkpoint.close();
-  return found;
-}
-
-const logOf = (out: string) =>
-  readFileSync(join(out, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line))
-    .map(({ speed: _, time: _time, ...rest }) => rest);
-
 let runs = 0;
 async function prepared(config: StagedConfig): Promise<string> {
   const out = join(root, `run-${++runs}`);
@@ -181,7 +163,7 @@ describe.each(["vl", "vl2"] as const)("a run of two stages from %s", (kind) => {
       expect((await run.train()).finished).toBe(true);
     }
     expect(logOf(parted)).toEqual(logOf(whole));
-    expect(await tensors(join(parted, "model"))).toEqual(await tensors(join(whole, "model")));
+    expect(await tensorsOf(join(parted, "model"))).toEqual(await tensorsOf(join(whole, "model")));
     const modalities = logOf(whole).map(({ modality }) => modality);
     expect(modalities.slice(0, 4)).toEqual(Array(4).fill("images"));
     for (const each of modalities) expect(["images", "text"]).toContain(each);
@@ -287,7 +269,7 @@ describe.each(["vl", "vl2"] as const)("a run of two stages from %s", (kind) => {
 
 describe("frozen parts", () => {
   it("stay as the file has them, bit for bit, in any storage", async () => {
-    const before = await tensors(join(root, "vl2"));
+    const before = await tensorsOf(join(root, "vl2"));
     for (const frozen of ["auto", "bf16"] as const) {
       const out = await prepared(
         settings(
@@ -298,7 +280,7 @@ describe("frozen parts", () => {
       );
       await using run = await StagedRun.open(out, device);
       await run.train();
-      const after = await tensors(join(out, "model"));
+      const after = await tensorsOf(join(out, "model"));
       expect([...after.keys()].sort()).toEqual([...before.keys()].sort());
       for (const [name, value] of after) {
         const trained =
