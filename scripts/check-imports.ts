@@ -27,6 +27,7 @@ const layers = [
   "train",
   "runs",
   "parity",
+  "prove",
   "serve",
   "cli",
 ];
