@@ -91,7 +91,9 @@ describe("draw", () => {
       });
       // The same pictures are there already; one more is drawn, and another setting gets another name.
       const more = await run(...args.map((arg) => (arg === "2" ? "3" : arg)), "--json");
-      expect(more.err).toBe("3 pictures drawn (2 of them before)\n");
+      expect(more.err).toMatch(
+        /^3 pictures drawn \(2 of them before\); \d+ prompt tokens, 16 image tokens\n$/,
+      );
       const lines = more.out
         .trimEnd()
         .split("\n")
@@ -101,6 +103,7 @@ describe("draw", () => {
         [2, true],
         [3, undefined],
       ]);
+      expect(more.err).toContain(`; ${lines[2].promptTokens} prompt tokens, ${lines[2].imageTokens} image`);
       const other = await run(...args, "--guidance", "1", "--count", "1", "--preview", "file");
       expect(other.err).toBe(`preview: one/${model}/a-red-ring-left-of-a-blue-cross-seed7-1.2.preview.png\n`);
       expect(files(`one/${model}`).map((name) => name.replace(/.*seed7-/, ""))).toEqual([
@@ -244,7 +247,9 @@ describe("draw --from", () => {
     const again = await run(...batch("killed"));
     expect({ code: again.code, err: again.err }).toMatchObject({
       code: 0,
-      err: expect.stringMatching(new RegExp(`^${total} pictures drawn \\(\\d+ of them before\\)\n$`)),
+      err: expect.stringMatching(
+        new RegExp(`^${total} pictures drawn \\(\\d+ of them before\\); .* image tokens\n$`),
+      ),
     });
     expect(files("killed")).toEqual(expected);
     for (const name of expected)

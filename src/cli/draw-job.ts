@@ -1,5 +1,5 @@
 /** Drawing the pictures of a run, as a job: each is written whole when it is done, so that a run can be cut short anywhere. */
-import type { DrawEvent, DrawRequest } from "../engine/draw/events.ts";
+import type { DrawEvent, DrawRequest, DrawUsage } from "../engine/draw/events.ts";
 import { nodeFileSink } from "../files/file-sink.ts";
 import { writeWhole } from "../files/sink.ts";
 import type { JobContext } from "../jobs/job.ts";
@@ -28,7 +28,7 @@ export type DrawJobEvent =
       /** Seconds until the last picture is done, as far as it is known. */
       readonly left: number | null;
     }
-  | {
+  | ({
       readonly kind: "picture";
       readonly path: string;
       readonly prompt: string;
@@ -37,7 +37,12 @@ export type DrawJobEvent =
       readonly image: number;
       readonly width: number;
       readonly height: number;
-    };
+    } & DrawUsage);
+
+/** What a run drew. A prompt counts once for the pictures of it that were drawn in one go. */
+export interface DrawTotals extends DrawUsage {
+  readonly pictures: number;
+}
 
 /** Draws a request with the opened model. */
 export type Draw = (request: DrawRequest) => AsyncIterable<DrawEvent>;
@@ -76,14 +81,20 @@ export const previewEvery = (kind: DrawnWith["kind"], all: number): number =>
 
 /** What a queue runs. @param rows of a picture of Janus @throws what drawing or writing throws */
 export function drawHandler(draw: Draw, preview: Preview, rows: number) {
-  return async ({ pictures, made }: DrawJob, { emit, signal }: JobContext<DrawJobEvent>): Promise<number> => {
+  return async (
+    { pictures, made }: DrawJob,
+    { emit, signal }: JobContext<DrawJobEvent>,
+  ): Promise<DrawTotals> => {
     const total = pictures.length;
     const remaining = new Remaining(total);
     let finished = 0;
+    let promptTokens = 0;
+    let imageTokens = 0;
     try {
       for (const { task, first, pictures: own } of runsOf(pictures)) {
         const all = made.kind === "flow" ? Number(fullSettings(task, made.kind).steps) : rows;
         const previews = preview.grows ? previewEvery(made.kind, all) : 0;
+        let prompt = 0;
         for await (const event of draw({ ...requestOf(task), first, count: own.length, previews, signal })) {
           const picture = own[event.image - first];
           if (event.type === "progress") {
@@ -102,22 +113,19 @@ export function drawHandler(draw: Draw, preview: Preview, rows: number) {
           finished++;
           await preview.finish(event.picture, picture.path);
           const { width, height } = event.picture;
-          const { prompt, seed } = task;
+          prompt = event.usage.promptTokens;
+          imageTokens += event.usage.imageTokens;
           emit({
-            kind: "picture",
-            path: picture.path,
-            prompt,
-            seed,
-            image: picture.image + 1,
-            width,
-            height,
+            ...{ kind: "picture", path: picture.path, prompt: task.prompt, seed: task.seed },
+            ...{ image: picture.image + 1, width, height, ...event.usage },
           });
         }
+        promptTokens += prompt;
       }
     } finally {
       await preview.close();
     }
-    return finished;
+    return { pictures: finished, promptTokens, imageTokens };
   };
 }
 

@@ -29,7 +29,7 @@ export {
 } from "./conversation.ts";
 export type { Divergence, VectorDivergence } from "./divergence.ts";
 export { type DrawingModel, type DrawOptions, draw, reconstruct } from "./draw/draw.ts";
-export type { DrawEvent, DrawnImage, DrawProgress, DrawRequest } from "./draw/events.ts";
+export type { DrawEvent, DrawnImage, DrawProgress, DrawRequest, DrawUsage } from "./draw/events.ts";
 export type { FlowSolver } from "./draw/flow-sampler.ts";
 export { Engine } from "./engine.ts";
 export {

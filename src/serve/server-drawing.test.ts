@@ -6,7 +6,7 @@ import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { worldCheckpoint } from "../data/world/testing-checkpoints.ts";
 import { draw } from "../engine/draw/draw.ts";
-import type { DrawRequest } from "../engine/draw/events.ts";
+import type { DrawnImage, DrawRequest } from "../engine/draw/events.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { decodeImage } from "../vision/image/decode.ts";
@@ -47,12 +47,12 @@ const clientOf = (kind: string) =>
   new OpenAI({ baseURL: `${servers.get(kind)!.url}/v1`, apiKey: "any", maxRetries: 0 });
 const prompt = "a red ring left of a blue cross";
 
-/** The pixels that the same request gives in this process. */
-async function drawn(kind: string, request: DrawRequest): Promise<Uint8Array[]> {
+/** The pictures that the same request gives in this process. */
+async function drawn(kind: string, request: DrawRequest): Promise<DrawnImage[]> {
   const device = await createCpuDevice({ threads: 1 });
   await using opened = await load(join(root, kind), { device, dtype: "q8", drawing: true });
-  const found: Uint8Array[] = [];
-  for await (const event of draw(opened, request)) if (event.type === "image") found.push(event.picture.rgb);
+  const found: DrawnImage[] = [];
+  for await (const event of draw(opened, request)) if (event.type === "image") found.push(event);
   return found;
 }
 
@@ -81,7 +81,16 @@ describe.each([
     const expected = await drawn(kind, { prompt, count: 2, seed: 5, ...settings });
     expect(answer).toMatchObject({ size: "32x32", output_format: "png", background: "opaque", seed: 5 });
     const found = await Promise.all(answer.data!.map(({ b64_json }) => pixels(b64_json!)));
-    expect(found).toEqual(expected);
+    expect(found).toEqual(expected.map(({ picture }) => picture.rgb));
+    // The prompt counts once, each of the pictures with its 16 codes or places.
+    const { promptTokens } = expected[0].usage;
+    expect(answer.usage satisfies OpenAI.ImagesResponse.Usage | undefined).toEqual({
+      input_tokens: promptTokens,
+      input_tokens_details: { text_tokens: promptTokens, image_tokens: 0 },
+      output_tokens: 32,
+      output_tokens_details: { text_tokens: 0, image_tokens: 32 },
+      total_tokens: promptTokens + 32,
+    });
     const texts = Object.fromEntries(pngTexts(bytesOf(answer.data![1].b64_json!)));
     expect(texts).toEqual({ Software: "deepseek-ts serve", prompt, seed: "5", image: "2" });
     expect(await metric(kind, "deepseek_ts_pictures_drawn_total")).toBe(before + 2);
@@ -99,9 +108,17 @@ describe.each([
     // Of four rows or steps, two apart.
     expect(types).toEqual(["partial_image", "completed"]);
     expect(events[0]).toMatchObject({ partial_image_index: 0, size: "32x32", output_format: "png" });
-    const [expected] = await drawn(kind, { prompt, count: 1, seed: 5, ...settings });
-    expect(await pixels(events.at(-1)!.b64_json)).toEqual(expected);
-    expect(await pixels(events[0].b64_json)).not.toEqual(expected);
+    const [{ picture, usage }] = await drawn(kind, { prompt, count: 1, seed: 5, ...settings });
+    expect(await pixels(events.at(-1)!.b64_json)).toEqual(picture.rgb);
+    expect(await pixels(events[0].b64_json)).not.toEqual(picture.rgb);
+    const counts = { input_tokens: usage.promptTokens, output_tokens: 16 };
+    expect(events[1]).toMatchObject({
+      usage: {
+        ...counts,
+        total_tokens: usage.promptTokens + 16,
+      } satisfies Partial<OpenAI.ImageGenCompletedEvent.Usage>,
+    });
+    expect(events[0]).not.toHaveProperty("usage");
   });
 
   it("stops where the client leaves, and answers others meanwhile", async () => {

@@ -22,7 +22,13 @@ import {
   surveyBatch,
   surveyPrompt,
 } from "../draw-files.ts";
-import { type DrawJob, type DrawJobEvent, drawHandler, drawProgressText } from "../draw-job.ts";
+import {
+  type DrawJob,
+  type DrawJobEvent,
+  type DrawTotals,
+  drawHandler,
+  drawProgressText,
+} from "../draw-job.ts";
 import { openPreview, type PreviewChoice, previewChoices } from "../draw-preview.ts";
 import { type DrawSettings, type DrawTask, plannedPictures, readTasks, requestOf } from "../draw-tasks.ts";
 import { flowing } from "../help.ts";
@@ -153,7 +159,7 @@ async function drawAll({ opened, made, surveyed, again }: Drawing, flags: DrawFl
         "draw",
         drawHandler((request) => draw(opened, request), preview, codeGrid(opened.drawing!.model)),
       );
-      return queue.add<DrawJob, DrawJobEvent, number>("draw", { pictures: missing, made });
+      return queue.add<DrawJob, DrawJobEvent, DrawTotals>("draw", { pictures: missing, made });
     },
     {
       onEvent(event) {
@@ -175,7 +181,9 @@ async function drawAll({ opened, made, surveyed, again }: Drawing, flags: DrawFl
       `stopped; ${there.length + drawn} of ${plural(total, "picture")} drawn${before}; ${again}\n`,
     );
   } else if (stderr.isTTY || there.length > 0) {
-    stderr.write(`${plural(total, "picture")} drawn${before}\n`);
+    const { promptTokens, imageTokens } = result;
+    const tokens = `${plural(promptTokens, "prompt token")}, ${plural(imageTokens, "image token")}`;
+    stderr.write(`${plural(total, "picture")} drawn${before}${result.pictures > 0 ? `; ${tokens}` : ""}\n`);
   }
 }
 

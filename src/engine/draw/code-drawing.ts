@@ -103,16 +103,25 @@ export function drawCodes(
       const room = { rows: images.count * image.rows, tokens: images.count * image.tokens };
       using _room = await place.enter(room);
       using sampler = new CodeSampler(model, { ...settings, ...images });
-      yield* drawTogether(model, sampler, place, { first: images.first, seed: rest.seed ?? 0, previews });
+      const { seed = 0 } = rest;
+      const promptTokens = ids.length;
+      yield* drawTogether(model, sampler, place, { first: images.first, seed, previews, promptTokens });
     }
   })();
+}
+
+interface Together {
+  readonly first: number;
+  readonly seed: number;
+  readonly previews: number;
+  readonly promptTokens: number;
 }
 
 async function* drawTogether(
   model: VisionLanguageModel,
   sampler: CodeSampler,
   place: GuestPlace,
-  { first, seed, previews }: { readonly first: number; readonly seed: number; readonly previews: number },
+  { first, seed, previews, promptTokens }: Together,
 ): AsyncGenerator<DrawEvent, void, void> {
   const side = codeGrid(model);
   const { turn } = place;
@@ -132,7 +141,8 @@ async function* drawTogether(
     }
   }
   for (const [i, codes] of sampler.codes.entries()) {
-    yield { type: "image", image: first + i, seed, picture: await codePicture(model, codes, turn) };
+    const usage = { promptTokens, imageTokens: codes.length };
+    yield { type: "image", image: first + i, seed, picture: await codePicture(model, codes, turn), usage };
   }
 }
 

@@ -67,8 +67,9 @@ describe("draw", () => {
       ...{ ids, padId: 0, count: 2, seed: 5, guidance: 3, temperature: 0.8 },
     });
     while (!sampler.finished) await step(model.model, [], { guests: [sampler] });
-    for (const { image, seed, picture } of images(found)) {
+    for (const { image, seed, picture, usage } of images(found)) {
       expect([seed, picture.width, picture.height]).toEqual([5, 16, 16]);
+      expect(usage).toEqual({ promptTokens: ids.length, imageTokens: 16 });
       using codes = device.tensor(Int32Array.from(sampler.codes[image]), [1, 4, 4], "i32");
       using pixels = device.inference(() => codesOf(drawing!.model).tokenizer.decode(codes));
       expect(picture.rgb).toEqual(pixelBytes(await pixels.data()));

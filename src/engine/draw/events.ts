@@ -46,12 +46,21 @@ export interface DrawProgress {
   readonly preview?: RgbImage;
 }
 
+/** Tokens of an image; what guidance and the solver run beside them are none. */
+export interface DrawUsage {
+  /** Of the prompt, which is read once for all images of a request. */
+  readonly promptTokens: number;
+  /** Codes of the image, or those of its latents that each evaluation runs. */
+  readonly imageTokens: number;
+}
+
 /** An image is done. */
 export interface DrawnImage {
   readonly type: "image";
   readonly image: number;
   readonly seed: number;
   readonly picture: RgbImage;
+  readonly usage: DrawUsage;
 }
 
 export type DrawEvent = DrawProgress | DrawnImage;

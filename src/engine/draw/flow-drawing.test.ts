@@ -77,7 +77,8 @@ describe("drawFlow", () => {
       [1, 5],
     ]);
     expect(flowImageSide(model, vae)).toBe(16);
-    for (const { image, picture } of drawn) {
+    for (const { image, picture, usage } of drawn) {
+      expect(usage).toEqual({ promptTokens: 7, imageTokens: 16 });
       expect([picture.width, picture.height]).toEqual([16, 16]);
       expect(picture.rgb).toEqual(await byHand(5, image, 3));
     }

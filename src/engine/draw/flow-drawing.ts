@@ -11,8 +11,8 @@ import type { Device, Tensor } from "../../tensor/tensor.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { splitMoments, type VaeModel, vaeFactor } from "../../vision/vae.ts";
 import { decodedPicture } from "./decoded-picture.ts";
-import type { DrawEvent, DrawRequest } from "./events.ts";
-import { FlowSampler, flowLatentSide } from "./flow-sampler.ts";
+import type { DrawEvent, DrawRequest, DrawUsage } from "./events.ts";
+import { FlowSampler, flowLatentSide, flowTokens } from "./flow-sampler.ts";
 import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
 
 /** Positions of one pass up to which images are drawn together: those of one image of the released models under guidance. */
@@ -75,6 +75,7 @@ export async function* drawFlow(
       turn,
       first: first + begin,
       count: n,
+      usage: { promptTokens: ids.length, imageTokens: flowTokens(model) },
     });
   }
 }
@@ -87,12 +88,13 @@ interface Together {
   readonly count: number;
   readonly previews: number;
   readonly turn: Turn;
+  readonly usage: DrawUsage;
 }
 
 async function* drawTogether(
   sampler: FlowSampler,
   vae: VaeModel,
-  { device, model, seed, first, count, previews, turn }: Together,
+  { device, model, seed, first, count, previews, turn, usage }: Together,
 ): AsyncGenerator<DrawEvent, void, void> {
   const side = flowLatentSide(model);
   const channels = flowOf(model).config.encoder.latentChannels;
@@ -122,6 +124,7 @@ async function* drawTogether(
         image: first + i,
         seed,
         picture: await decodedPicture(vae.decodeByConv(own), turn),
+        usage,
       };
     }
   } finally {

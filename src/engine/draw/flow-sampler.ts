@@ -49,6 +49,9 @@ export interface FlowSettings {
 /** Tokens along each side of an image that is drawn: as many as the understanding tower sees. */
 const flowGrid = ({ config }: VisionLanguageModel): number => towerSide(config.tower);
 
+/** Tokens of an image in each evaluation, without the time's. */
+export const flowTokens = (model: VisionLanguageModel): number => flowGrid(model) ** 2;
+
 /** Height and width of the latents that a model draws. */
 export function flowLatentSide(model: VisionLanguageModel): number {
   return flowGrid(model) * flowOf(model).config.encoder.stride;
@@ -149,7 +152,7 @@ export class FlowSampler implements Disposable {
     if (!Number.isFinite(guidance)) refuse("guidance", "a number", guidance);
     if (ids.length < 2) refuse("ids", "a beginning and an end", `${ids.length} tokens`);
     const text = ids.slice(0, -1);
-    const own = 1 + flowGrid(model) ** 2;
+    const own = 1 + flowTokens(model);
     const most = language.config.maxPositions - own;
     if (text.length > most) {
       throw new ConfigError("prompt and image exceed the model's context", {
@@ -185,7 +188,7 @@ export class FlowSampler implements Disposable {
 
   /** Positions that one evaluation runs for an image, in all its rows. */
   get rowTokens(): number {
-    return this.#branches.length * (1 + flowGrid(this.#model) ** 2);
+    return this.#branches.length * (1 + flowTokens(this.#model));
   }
 
   /**

@@ -133,13 +133,15 @@ export class DrawingJobs {
           if (!event.preview || told[event.image] >= partials) continue;
           const png = await encodePng(event.preview, { software });
           const partial = told[event.image]++;
-          if (!signal.aborted) this.#options.onPicture(id, { image: event.image, partial, png });
+          const news = { image: event.image, partial, png, usage: null };
+          if (!signal.aborted) this.#options.onPicture(id, news);
           continue;
         }
         const texts = { prompt, seed: `${seed}`, image: `${event.image + 1}` };
         const png = await encodePng(event.picture, { software, texts });
         this.#counts.drawn++;
-        if (!signal.aborted) this.#options.onPicture(id, { image: event.image, partial: null, png });
+        const news = { image: event.image, partial: null, png, usage: event.usage };
+        if (!signal.aborted) this.#options.onPicture(id, news);
       }
       if (!signal.aborted) this.#options.onEnd(id);
     } catch (error) {

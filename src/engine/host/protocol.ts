@@ -7,7 +7,7 @@ import type { Message, Tool } from "../../chat/messages.ts";
 import type { JsonObject } from "../../json/index.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import type { GroundedBox } from "../../vision/grounding.ts";
-import type { DrawRequest } from "../draw/events.ts";
+import type { DrawRequest, DrawUsage } from "../draw/events.ts";
 import type { ImageCounts } from "../image-encoder.ts";
 import type { Fault } from "./errors.ts";
 import type { HistogramState } from "./histogram.ts";
@@ -179,6 +179,8 @@ export interface PictureNews {
   /** Of a picture that still grows, how many of it came before; null for the finished one. */
   readonly partial: number | null;
   readonly png: Uint8Array;
+  /** Of the finished one; null before. */
+  readonly usage: DrawUsage | null;
 }
 
 export interface DrawingFigures {
