@@ -23,6 +23,7 @@ export type { FolderOptions } from "./files/folder-sink.ts";
 export type { FolderKind } from "./files/manifest.ts";
 export type { FilePlaceOptions, PlaceOptions } from "./files/place.ts";
 export * from "./index.ts";
+export { BullmqQueue, type BullmqQueueOptions } from "./jobs/bullmq-queue.ts";
 export type { ParityOptions } from "./parity/parity.ts";
 export { checkParity, type ParityOutput, type ParityReport } from "./parity/parity.ts";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./pretrained/hub.ts";

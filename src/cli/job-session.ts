@@ -1,6 +1,8 @@
 /** Work of a command as a job: its events are shown as they come, and a request to stop cancels it. */
+
+import { JobCanceledError } from "../jobs/errors.ts";
 import type { Job } from "../jobs/job.ts";
-import { JobCanceledError, MemoryQueue } from "../jobs/memory-queue.ts";
+import { MemoryQueue } from "../jobs/memory-queue.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 
 /** Events are shown at once: the queue needs to keep only the last ones. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { testTokenizer } from "../chat/testing.ts";
-import { JobCanceledError, MemoryQueue } from "../jobs/memory-queue.ts";
+import { JobCanceledError } from "../jobs/errors.ts";
+import { MemoryQueue } from "../jobs/memory-queue.ts";
 import type { CausalLM } from "../models/causal-lm.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import type { Device } from "../tensor/tensor.ts";

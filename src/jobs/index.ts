@@ -1,3 +1,5 @@
 /** Long work with an id, numbered events, a result, and a way to cancel it. */
+
+export { JobCanceledError, JobFailedError } from "./errors.ts";
 export type * from "./job.ts";
-export { JobCanceledError, MemoryQueue, type MemoryQueueOptions } from "./memory-queue.ts";
+export { MemoryQueue, type MemoryQueueOptions } from "./memory-queue.ts";

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../tensor/errors.ts";
+import { JobCanceledError } from "./errors.ts";
 import type { Job, JobContext, NumberedEvent } from "./job.ts";
-import { JobCanceledError, MemoryQueue } from "./memory-queue.ts";
+import { MemoryQueue } from "./memory-queue.ts";
 
 /** A handler that waits to be told what to do. */
 function manual() {

@@ -1,11 +1,7 @@
 /** Jobs in this process. Everything that it keeps is bounded: events of a job, jobs that have ended, jobs that wait. */
-import { ConfigError, DeepseekError } from "../tensor/errors.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { JobCanceledError } from "./errors.ts";
 import type { Job, JobContext, JobHandler, JobInfo, JobQueue, JobState, NumberedEvent } from "./job.ts";
-
-/** A job that was canceled, or whose queue was closed. */
-export class JobCanceledError extends DeepseekError {
-  override name = "JobCanceledError";
-}
 
 export interface MemoryQueueOptions {
   /** Events kept of one job; the oldest go first (default 10,000). */

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { JobCanceledError } from "../../jobs/memory-queue.ts";
+import { JobCanceledError } from "../../jobs/errors.ts";
 import { type EngineChannel, EngineClient } from "./engine-client.ts";
 import type { GenerationNews } from "./generation-job.ts";
 import type { ChoiceUsage, FromEngine, GenerationRequest, ModelInfo, ToEngine } from "./protocol.ts";
