@@ -1,0 +1,126 @@
+/**
+ * A Lean verifier that remembers: the same question to the same Lean is answered from the store. Kept are only answers that
+ * depend on nothing but the question (`DETERMINISTIC`); what ended at the wall clock, at a limit of memory or in a crash is asked
+ * again.
+ */
+import { createHash } from "node:crypto";
+import {
+  type CheckAnswer,
+  type CheckInput,
+  type CheckOptions,
+  DETERMINISTIC,
+  type LeanProblem,
+  type LeanSession,
+  type VerifyAnswer,
+} from "../lean/session.ts";
+import type { ProofStore } from "./store.ts";
+
+/** Of the rules that a verdict rests on: with other rules the same question may have another answer. */
+export const POLICY_VERSION = 1;
+
+export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** Texts are taken as they are: a blank more is another question. */
+function keyOf(lean: string, kind: "check" | "verify", parts: readonly unknown[]): string {
+  return sha256(JSON.stringify([lean, POLICY_VERSION, kind, ...parts]));
+}
+
+export class CheckedLean implements LeanSession {
+  readonly #lean: LeanSession;
+  readonly #store: ProofStore;
+  /** Questions that are being answered, so that equal ones wait for one answer. */
+  readonly #asked = new Map<string, Promise<CheckAnswer>>();
+  #hits = 0;
+  #misses = 0;
+
+  constructor(lean: LeanSession, store: ProofStore) {
+    this.#lean = lean;
+    this.#store = store;
+  }
+
+  get kind() {
+    return this.#lean.kind;
+  }
+
+  get version() {
+    return this.#lean.version;
+  }
+
+  get slots() {
+    return this.#lean.slots;
+  }
+
+  /** Answers from the store, and answers of Lean. */
+  get counts(): { readonly hits: number; readonly misses: number } {
+    return { hits: this.#hits, misses: this.#misses };
+  }
+
+  ready(): Promise<void> {
+    return this.#lean.ready();
+  }
+
+  check(input: CheckInput, options: CheckOptions = {}): Promise<CheckAnswer> {
+    const { imports = ["Init"], preamble = "", trustedPreamble = false, code } = input;
+    const { heartbeats = null, steps = false } = options;
+    const parts = [imports, preamble, trustedPreamble, code, heartbeats, steps];
+    return this.#remembered(
+      "check",
+      parts,
+      options.signal,
+      (answer) => answer.failure === null && "checked",
+      () => this.#lean.check(input, options),
+    );
+  }
+
+  verify(problem: LeanProblem, code: string, options: CheckOptions = {}): Promise<VerifyAnswer> {
+    const { imports = ["Init"], preamble = "", trustedPreamble = false, statement } = problem;
+    const { heartbeats = null, steps = false } = options;
+    const parts = [imports, preamble, trustedPreamble, statement, code, heartbeats, steps];
+    return this.#remembered(
+      ...(["verify", parts, options.signal] as const),
+      ({ verdict }) => DETERMINISTIC.has(verdict) && verdict,
+      () => this.#lean.verify(problem, code, options),
+    );
+  }
+
+  async #remembered<A extends CheckAnswer>(
+    kind: "check" | "verify",
+    parts: readonly unknown[],
+    signal: AbortSignal | undefined,
+    keep: (answer: A) => string | false,
+    ask: () => Promise<A>,
+  ): Promise<A> {
+    signal?.throwIfAborted();
+    const key = keyOf(this.#lean.version, kind, parts);
+    const known = this.#store.checked(key);
+    if (known !== null) {
+      this.#hits++;
+      return known as A;
+    }
+    const asked = this.#asked.get(key);
+    if (asked !== undefined) {
+      // The first question may have been stopped: then it is asked again.
+      const answer = await asked.catch(() => null);
+      signal?.throwIfAborted();
+      if (answer !== null && keep(answer as A) !== false) {
+        this.#hits++;
+        return answer as A;
+      }
+    }
+    this.#misses++;
+    const asking = ask();
+    this.#asked.set(key, asking);
+    try {
+      const answer = await asking;
+      const verdict = keep(answer);
+      if (verdict !== false) this.#store.saveChecked(key, verdict, answer, this.#lean.version);
+      return answer;
+    } finally {
+      if (this.#asked.get(key) === asking) this.#asked.delete(key);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#lean[Symbol.asyncDispose]();
+  }
+}
