@@ -8,7 +8,7 @@ const BLOCK: i32 = 2048;
 
 // @ts-ignore: decorator
 @inline
-function blockMax(x: usize, n: i32): f32 {
+export function blockMax(x: usize, n: i32): f32 {
   let m0 = f32x4.splat(-f32.reinterpret_i32(0x7f800000));
   let m1 = m0;
   let m2 = m0;

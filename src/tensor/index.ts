@@ -34,6 +34,12 @@ export { multiply } from "./ops/multiply.ts";
 export { normalNoise, timeSinusoids } from "./ops/noise.ts";
 export { permute } from "./ops/permute.ts";
 export { pixelShuffle, unfold } from "./ops/pixel-shuffle.ts";
+export {
+  type PolicyTerms,
+  type PolicyTermsOptions,
+  type PolicyTokens,
+  policyTerms,
+} from "./ops/policy-terms.ts";
 export { meanAll, squaredNorm, sumAll, weightedSum } from "./ops/reduce.ts";
 export { concat, reshape, split } from "./ops/reshape.ts";
 export { type ResizeMode, resize } from "./ops/resize.ts";
@@ -42,6 +48,11 @@ export { rmsNorm } from "./ops/rms-norm.ts";
 export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./ops/rotary.ts";
 export { sigmoid, silu } from "./ops/silu.ts";
 export { swiglu } from "./ops/swiglu.ts";
+export {
+  type TokenLogProbabilities,
+  type TokenLogProbabilityOptions,
+  tokenLogProbabilities,
+} from "./ops/token-log-probabilities.ts";
 export { upsampleNearest } from "./ops/upsample.ts";
 export type { QuantFormat, QuantizedShard, QuantizedTensor, Weight } from "./quantized.ts";
 export { Random, type RandomState } from "./random.ts";
