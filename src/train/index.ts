@@ -1,4 +1,12 @@
 /** Training: the loop, the optimizer, schedules, evaluation, saved states. */
+export {
+  ADVANTAGES,
+  type AdvantageForm,
+  batchAdvantages,
+  equalRewards,
+  groupAdvantages,
+  processAdvantages,
+} from "./advantages.ts";
 export type { Batch, BatchSource, TokenBatch } from "./batches.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
 export {
@@ -18,6 +26,12 @@ export {
   type TrainableCodeModel,
   trainedPrompt,
 } from "./objectives/codes.ts";
+export {
+  type Completion,
+  type CompletionOptions,
+  type CompletionScores,
+  scoreCompletions,
+} from "./objectives/completions.ts";
 export {
   type Alignment,
   drawTime,
@@ -48,6 +62,14 @@ export {
   sigmoidLoss,
   unitRows,
 } from "./objectives/pairwise-sigmoid.ts";
+export {
+  AVERAGES,
+  type PolicyBatch,
+  type PolicyOptions,
+  type PolicyRow,
+  policyBatches,
+  policyObjective,
+} from "./objectives/policy.ts";
 export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
 export type { TrainedParts } from "./rates.ts";
 export {

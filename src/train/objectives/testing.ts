@@ -1,6 +1,7 @@
 /** Recorded tensors of the reference classes, for tests of objectives: `test/fixtures`. */
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { openSafetensors } from "../../checkpoint/safetensors.ts";
+import type { Parameters } from "../../nn/parameters.ts";
 
 export interface RecordedTensor {
   readonly values: Float32Array | Int32Array;
@@ -10,7 +11,7 @@ export interface RecordedTensor {
 /** Tensors of a file of a case, in the order of their names. */
 export async function recordedTensors(
   folder: string,
-  file: "inputs.safetensors" | "expected.safetensors",
+  file: `${string}.safetensors`,
   names: readonly string[],
 ): Promise<RecordedTensor[]> {
   const opened = await openSafetensors(await nodeFolder(`test/fixtures/${folder}`).open(file));
@@ -33,4 +34,27 @@ export function channelsLast({ values, shape: [B, C, H, W] }: RecordedTensor): F
     const [c, at] = [i % C, Math.floor(i / C)];
     return values[(Math.floor(at / (H * W)) * C + c) * H * W + (at % (H * W))];
   });
+}
+
+/** Largest difference of a gradient from the recorded one, over the largest magnitude of its tensor; of all parameters. */
+export async function gradientError(
+  folder: string,
+  file: `${string}.safetensors`,
+  parameters: Parameters,
+): Promise<number> {
+  const names = Array.from(parameters.named(), ({ name }) => name);
+  const recorded = await recordedTensors(folder, file, names);
+  let worst = 0;
+  for (const [i, name] of names.entries()) {
+    using gradient = parameters.gradient(name);
+    const { values } = recorded[i];
+    const found = gradient ? await gradient.data() : new Float32Array(values.length);
+    let [difference, magnitude] = [0, 0];
+    for (const [j, value] of values.entries()) {
+      difference = Math.max(difference, Math.abs(found[j] - value));
+      magnitude = Math.max(magnitude, Math.abs(value));
+    }
+    worst = Math.max(worst, difference / magnitude);
+  }
+  return worst;
 }
