@@ -21,6 +21,7 @@ import { Generation } from "./generation.ts";
 import { deskPlace, GuestDesk } from "./guest-desk.ts";
 import type { GuestPlace } from "./guests.ts";
 import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
+import { LongPasses } from "./long-passes.ts";
 import { findPrefix, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
 import { contentsOf } from "./prompt.ts";
@@ -68,6 +69,7 @@ export class Engine implements AsyncDisposable {
   readonly #desk = new GuestDesk(() => {
     this.#loop ??= this.#run();
   });
+  readonly #long: LongPasses;
   readonly #counts = {
     generatedTokens: 0,
     promptTokens: 0,
@@ -88,6 +90,10 @@ export class Engine implements AsyncDisposable {
     inRange(where, "cacheTokens", cacheTokens, 1, Number.MAX_SAFE_INTEGER);
     inRange(where, "maxQueue", maxQueue, 0, MOST_WAITING);
     this.model = model;
+    this.#long = new LongPasses(model, () => {
+      this.#checkUsable("Engine.place");
+      return this.#desk.turn();
+    });
     this.maxBatch = maxBatch;
     this.maxQueue = maxQueue;
     this.prefillChunk = prefillChunk;
@@ -173,13 +179,18 @@ export class Engine implements AsyncDisposable {
     this.#checkQueue();
     const { maxBatch, cacheTokens } = this;
     const limits = { rows: maxBatch, tokens: cacheTokens, cacheDtype: this.#cacheDtype };
-    return deskPlace(this.#desk, limits, () => this.#checkUsable("Engine.place"), signal);
+    const check = () => this.#checkUsable("Engine.place");
+    return deskPlace(this.#desk, this.#long, limits, check, signal);
+  }
+
+  get #guestsWaiting(): number {
+    return this.#desk.waiting + this.#long.waiting;
   }
 
   /** @throws QueueFullError */
   #checkQueue(): void {
     const free = Math.max(0, this.maxBatch - this.#rows());
-    const all = this.#waiting.length + this.#desk.waiting;
+    const all = this.#waiting.length + this.#guestsWaiting;
     if (all - free >= this.maxQueue) throw new QueueFullError(all, this.maxQueue);
   }
 
@@ -203,7 +214,7 @@ export class Engine implements AsyncDisposable {
     return {
       ...counts,
       running: running.length,
-      waiting: this.#waiting.length + this.#desk.waiting,
+      waiting: this.#waiting.length + this.#guestsWaiting,
       guests: this.#desk.present,
       cacheTokens: running.reduce(
         (sum, { cache }) => sum + cache.length,
@@ -244,6 +255,7 @@ export class Engine implements AsyncDisposable {
     this.#running = [];
     this.#store.shrink(0);
     this.#desk.restartAll();
+    this.#long.restartAll();
     try {
       await change();
       resolve();
@@ -291,6 +303,11 @@ export class Engine implements AsyncDisposable {
     return this.#running.length + this.#desk.rows;
   }
 
+  /** Whether anything holds tokens of its own; guests may do so without rows. */
+  get #busy(): boolean {
+    return this.#running.length + this.#desk.present > 0;
+  }
+
   /** Tokens that the running sequences hold or are about to read, and those of guests. */
   #committed(): number {
     return this.#running.reduce((sum, { sequence }) => sum + sequence.tokens.length, this.#desk.tokens);
@@ -304,7 +321,7 @@ export class Engine implements AsyncDisposable {
       if (guest !== null && (job === undefined || guest.submitted < job.submitted)) {
         if (this.#rows() > 0 && this.#rows() + guest.rows > this.maxBatch) return;
         const room = this.cacheTokens - this.#committed() - guest.tokens;
-        if (room < 0 && this.#rows() > 0) return;
+        if (room < 0 && this.#busy) return;
         this.#store.shrink(Math.max(0, room));
         this.#desk.admit();
         continue;
@@ -313,7 +330,7 @@ export class Engine implements AsyncDisposable {
       const { sequence } = job;
       const need = sequence.tokens.length + Math.min(sequence.remaining, HEADROOM);
       const room = this.cacheTokens - this.#committed() - need;
-      if (room < 0 && this.#rows() > 0) return;
+      if (room < 0 && this.#busy) return;
       this.#waiting.shift();
       const drafts = job.request.speculative ?? false;
       const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;

@@ -4,7 +4,8 @@
  */
 import type { CacheDtype } from "../nn/cache.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import type { Guest, GuestPlace, Room } from "./guests.ts";
+import type { Guest, GuestPlace, LongPlace, Room } from "./guests.ts";
+import { LONG_PASS_ROWS, type LongPasses } from "./long-passes.ts";
 
 interface Waiting<T> {
   resolve(value: T): void;
@@ -180,27 +181,63 @@ export interface DeskLimits extends Room {
   readonly cacheDtype: CacheDtype;
 }
 
+/** How many parts one guest may bring where half of everything stays for others. @throws ConfigError if none fits */
+function mostOf({ rows, tokens }: Room, limits: Room): number {
+  if (tokens > limits.tokens) {
+    throw new ConfigError("a guest exceeds the engine's cache", {
+      where: "Engine.place",
+      expected: `at most cacheTokens = ${limits.tokens} tokens`,
+      found: `${tokens} in ${rows} row${rows === 1 ? "" : "s"}`,
+      hint: "Shorten the prompt, or raise the engine's cacheTokens.",
+    });
+  }
+  return Math.max(1, Math.floor(Math.min(limits.rows / rows, limits.tokens / tokens) / 2));
+}
+
+/** A place in long passes beside the desk, with tokens of the engine's caches. */
+function longPlace(
+  passes: LongPasses,
+  desk: GuestDesk,
+  limits: DeskLimits,
+  check: () => void,
+  signal?: AbortSignal,
+): LongPlace {
+  return {
+    most: (part) => mostOf(part, { rows: LONG_PASS_ROWS, tokens: limits.tokens }),
+    async enter({ rows, tokens }) {
+      check();
+      const seat = await passes.enter(rows, signal);
+      try {
+        check();
+        // Rows of the engine's own passes it takes none.
+        const room = await desk.enter({ rows: 0, tokens }, signal);
+        return {
+          ...seat,
+          [Symbol.dispose]() {
+            room[Symbol.dispose]();
+            seat[Symbol.dispose]();
+          },
+        };
+      } catch (error) {
+        seat[Symbol.dispose]();
+        throw error;
+      }
+    },
+  };
+}
+
 /** A place at the desk. @param check throws where the engine is beyond use */
 export function deskPlace(
   desk: GuestDesk,
+  long: LongPasses,
   limits: DeskLimits,
   check: () => void,
   signal?: AbortSignal,
 ): GuestPlace {
   return {
     cacheDtype: limits.cacheDtype,
-    most({ rows, tokens }) {
-      if (tokens > limits.tokens) {
-        throw new ConfigError("a guest exceeds the engine's cache", {
-          where: "Engine.place",
-          expected: `at most cacheTokens = ${limits.tokens} tokens`,
-          found: `${tokens} in ${rows} row${rows === 1 ? "" : "s"}`,
-          hint: "Shorten the prompt, or raise the engine's cacheTokens.",
-        });
-      }
-      // Half of everything stays for others.
-      return Math.max(1, Math.floor(Math.min(limits.rows / rows, limits.tokens / tokens) / 2));
-    },
+    most: (part) => mostOf(part, limits),
+    long: longPlace(long, desk, limits, check, signal),
     async enter(room) {
       check();
       return await desk.enter(room, signal);

@@ -13,6 +13,8 @@ export interface GuestRows {
   readonly segments: readonly Segment[];
   /** An id for each row; any of the vocabulary where an embedding is read. */
   readonly ids: readonly number[];
+  /** The position of each row; default: on from what its cache holds. */
+  readonly positions?: readonly number[];
   /** Rows of it, counted from its first, whose states it needs. */
   readonly wanted: readonly number[];
   /** Embeddings read in place of ids, made in the open scope; rows count from its first. */
@@ -46,6 +48,26 @@ export interface GuestPlace {
   enter(room: Room): Promise<Disposable>;
   /** Moves a guest on by one pass. @throws the signal's reason */
   pass(guest: Guest): Promise<void>;
+  /** Where passes of many rows run. */
+  readonly long: LongPlace;
   /** Asked between pieces of other work on the device: a promise to wait for, or null. @throws the signal's reason */
   readonly turn: () => Promise<void> | null;
+}
+
+/** Where guests whose passes are too long for sequences of text to wait for share theirs. */
+export interface LongPlace {
+  /** Most parts, an image each for example, that one may bring if each takes this room. @throws ConfigError if none fits */
+  most(part: Room): number;
+  /** Waits for room; disposing of the result gives it back. @throws the signal's reason */
+  enter(room: Room): Promise<LongSeat>;
+}
+
+/** Room in long passes. */
+export interface LongSeat extends Disposable {
+  /** Called before anything is computed for the passes: it holds as long as the weights do. */
+  begin(): void;
+  /** Says that a pass will be asked for at once: the next one waits for it until the result is disposed of. */
+  coming(): Disposable;
+  /** Moves a guest on by one pass. @throws WeightsChangedError, the signal's reason, what the passes' turn throws */
+  pass(guest: Guest): Promise<void>;
 }

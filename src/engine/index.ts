@@ -48,7 +48,7 @@ export {
   type StopReason,
 } from "./generate.ts";
 export type { EngineStats, Generation, GenerationSource } from "./generation.ts";
-export type { Guest, GuestPlace, GuestRows, Room } from "./guests.ts";
+export type { Guest, GuestPlace, GuestRows, LongPlace, LongSeat, Room } from "./guests.ts";
 export type { MachineMemory } from "./host/cache-plan.ts";
 export { type EngineChannel, EngineClient, type GenerateJobOptions } from "./host/engine-client.ts";
 export { type Fault, type FaultKind, RequestError } from "./host/errors.ts";
@@ -99,6 +99,7 @@ export {
 } from "./image-encoder.ts";
 export { chatPrompt, expandedIds, imagePrompt } from "./image-prompt.ts";
 export type { EngineRequest } from "./job.ts";
+export { WeightsChangedError } from "./long-passes.ts";
 export type { EmbeddingPart, Prompt, PromptPart } from "./prompt.ts";
 export { processReplies, type ReplyTask } from "./reply-job.ts";
 export type { DraftCounts, RequestOptions } from "./request.ts";

@@ -168,8 +168,21 @@ interface Pass {
   readonly placed: readonly Placed[];
 }
 
-/** The ids of all scheduled tokens, their segments, and the rows of sequences whose logits are wanted. */
-function contentsOf({ visits, placed }: Pass): { ids: number[]; segments: Segment[]; wanted: number[] } {
+interface Contents {
+  readonly ids: readonly number[];
+  readonly segments: readonly Segment[];
+  /** Rows of sequences whose logits are wanted. */
+  readonly wanted: readonly number[];
+  /** Of all rows; absent where each goes on from what its cache holds. */
+  readonly positions?: readonly number[];
+}
+
+/** Positions that go on from what caches hold. */
+const following = (segments: readonly Segment[]) =>
+  segments.flatMap(({ cache, tokens }) => Array.from({ length: tokens }, (_, i) => cache.length + i));
+
+/** All scheduled tokens. */
+function contentsOf({ visits, placed }: Pass): Contents {
   const ids = visits.flatMap(({ rows }) => rows.ids);
   const wanted: number[] = [];
   const own = placed.map(({ sequence, tokens, draft, wanted: rows }) => {
@@ -179,7 +192,10 @@ function contentsOf({ visits, placed }: Pass): { ids: number[]; segments: Segmen
     for (let i = rows; i > 0; i--) wanted.push(ids.length - i);
     return { cache, tokens: tokens + (draft ? 1 : 0) };
   });
-  return { ids, segments: [...visits.flatMap(({ rows }) => rows.segments), ...own], wanted };
+  const segments = [...visits.flatMap(({ rows }) => rows.segments), ...own];
+  if (visits.every(({ rows }) => rows.positions === undefined)) return { ids, segments, wanted };
+  const given = visits.flatMap(({ rows }) => rows.positions ?? following(rows.segments));
+  return { ids, segments, wanted, positions: [...given, ...following(own)] };
 }
 
 /** The embeddings that a pass reads in place of ids. */
@@ -242,9 +258,9 @@ async function readTokens(
   between: StepOptions["between"],
 ): Promise<Tensor> {
   const { device } = model;
-  const { ids, segments, wanted } = contentsOf(pass);
+  const { ids, segments, wanted, positions } = contentsOf(pass);
   const routers: RouterOutput[] | null = report && [];
-  const options = { segments, mlaForm, routers };
+  const options = { segments, mlaForm, routers, positions };
   if (between === undefined) {
     return device.inference(() => {
       const hidden = model.hidden(inputOf(model, ids, embeddedIn(pass)), options); // [1, N, d]

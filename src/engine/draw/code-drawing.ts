@@ -67,8 +67,11 @@ export function codesTogether(
   return Math.max(1, Math.floor(MOST_CACHE_BYTES / codeCacheBytes(model, settings)));
 }
 
+/** Where drawings with Janus run. */
+export type CodePlace = Omit<GuestPlace, "long">;
+
 /** Passes that nobody shares. */
-function alone({ language }: VisionLanguageModel, signal?: AbortSignal): GuestPlace {
+function alone({ language }: VisionLanguageModel, signal?: AbortSignal): CodePlace {
   const turn = turnsOf(signal);
   return {
     cacheDtype: "f32",
@@ -91,7 +94,7 @@ export function drawCodes(
   ids: readonly number[],
   padId: number | null,
   { count = 1, first = 0, previews = 0, signal, ...rest }: CodeRequest,
-  place: GuestPlace = alone(model, signal),
+  place: CodePlace = alone(model, signal),
 ): AsyncGenerator<DrawEvent, void, void> {
   const settings = { cacheDtype: place.cacheDtype, ...rest, ids, padId };
   codeRows(model, settings);
@@ -120,7 +123,7 @@ interface Together {
 async function* drawTogether(
   model: VisionLanguageModel,
   sampler: CodeSampler,
-  place: GuestPlace,
+  place: CodePlace,
   { first, seed, previews, promptTokens }: Together,
 ): AsyncGenerator<DrawEvent, void, void> {
   const side = codeGrid(model);

@@ -83,7 +83,7 @@ function drawingOf({ drawing, vision, name }: DrawingModel): LoadedDrawing {
 export interface DrawOptions {
   /**
    * An engine of the same language model, whose passes Janus shares with what runs there; it goes on while events are read.
-   * JanusFlow's passes are its own: they run between those of the engine anyway.
+   * Drawings with JanusFlow share passes of their own, which run a layer at a time between those of the engine.
    */
   readonly engine?: Engine;
 }
@@ -110,13 +110,12 @@ export function draw(
   }
   const { prompt, ...rest } = request;
   const ids = drawingPrompt(prompt, model.tokenizer, family);
-  if (generation.kind === "codes") {
-    if (engine !== undefined && engine.model !== whole.language) {
-      throw new ConfigError("the engine runs another model", { where: model.name, name: "engine" });
-    }
-    return drawCodes(whole, ids, padId, rest, engine?.place(rest.signal));
+  if (engine !== undefined && engine.model !== whole.language) {
+    throw new ConfigError("the engine runs another model", { where: model.name, name: "engine" });
   }
-  return drawFlow(whole, autoencoderOf(drawing), ids, rest);
+  const place = engine?.place(rest.signal);
+  if (generation.kind === "codes") return drawCodes(whole, ids, padId, rest, place);
+  return drawFlow(whole, autoencoderOf(drawing), ids, rest, place);
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Drawing with JanusFlow: noise of each image from its own stream, the sampler's steps, the autoencoder at the end. Images
- * that are drawn together share the passes of the language model; they get the same bits alone.
+ * that are drawn together, of one request or of several, share the passes of the language model; they get the same bits alone.
  */
 import { flowOf } from "../../models/janusflow/velocity.ts";
 import type { VisionLanguageModel } from "../../models/vision-language.ts";
@@ -10,13 +10,12 @@ import { Random } from "../../tensor/random.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { splitMoments, type VaeModel, vaeFactor } from "../../vision/vae.ts";
+import type { GuestPlace } from "../guests.ts";
+import { LONG_PASS_ROWS, LongPasses, WeightsChangedError } from "../long-passes.ts";
 import { decodedPicture } from "./decoded-picture.ts";
 import type { DrawEvent, DrawRequest, DrawUsage } from "./events.ts";
-import { FlowSampler, flowLatentSide, flowTokens } from "./flow-sampler.ts";
-import { inTurns, pause, type Turn, turnsOf } from "./turns.ts";
-
-/** Positions of one pass up to which images are drawn together: those of one image of the released models under guidance. */
-const PASS_TOKENS = 1154;
+import { checkedFlow, FlowSampler, flowLatentSide, flowRoom, flowTokens } from "./flow-sampler.ts";
+import { inTurns, type Turn, turnsOf } from "./turns.ts";
 
 /** Side of the images that a model draws with an autoencoder, in pixels. @throws ShapeError if the two do not fit */
 export function flowImageSide(model: VisionLanguageModel, vae: VaeModel): number {
@@ -49,59 +48,83 @@ export function flowNoise(
   return device.tensor(values, shape);
 }
 
+/** Where drawings with JanusFlow run. */
+export type FlowPlace = Pick<GuestPlace, "long" | "turn">;
+
+/** Passes that only the images of one request share. */
+function alone({ language }: VisionLanguageModel, signal?: AbortSignal): FlowPlace {
+  const turn = turnsOf(signal);
+  const passes = new LongPasses(language, turn);
+  return {
+    turn,
+    long: {
+      most: ({ rows }) => Math.max(1, Math.floor(LONG_PASS_ROWS / rows)),
+      enter: ({ rows }) => passes.enter(rows, signal),
+    },
+  };
+}
+
 /**
  * Draws the images of a request. @param ids the prompt's, with the token that begins an image at its end
- * @throws ConfigError, ShapeError, the signal's reason
+ * @throws ConfigError and ShapeError at once; later the signal's reason
  */
-export async function* drawFlow(
+export function drawFlow(
   model: VisionLanguageModel,
   vae: VaeModel,
   ids: readonly number[],
   request: Omit<DrawRequest, "prompt">,
+  place: FlowPlace = alone(model, request.signal),
 ): AsyncGenerator<DrawEvent, void, void> {
   const { count = 1, seed = 0, first = 0, guidance, steps, solver, previews = 0, signal } = request;
-  const { device } = model;
   flowImageSide(model, vae);
-  const turn = turnsOf(signal);
-  using sampler = await FlowSampler.prepare(model, { ids, guidance, steps, solver }, turn);
-  const together = Math.max(1, Math.floor(PASS_TOKENS / sampler.rowTokens));
-  for (let begin = 0; begin < count; begin += together) {
-    const n = Math.min(together, count - begin);
-    yield* drawTogether(sampler, vae, {
-      device,
-      model,
-      seed,
-      previews,
-      turn,
-      first: first + begin,
-      count: n,
-      usage: { promptTokens: ids.length, imageTokens: flowTokens(model) },
-    });
-  }
+  const settings = checkedFlow(model, { ids, guidance, steps, solver });
+  const image = flowRoom(model, settings);
+  const together = place.long.most(image);
+  return (async function* () {
+    for (let begin = 0; begin < count; begin += together) {
+      const images = Math.min(together, count - begin);
+      using seat = await place.long.enter({ rows: images * image.rows, tokens: images * image.tokens });
+      const passes = { ...seat, turn: place.turn };
+      for (let drawn = false; !drawn; ) {
+        seat.begin();
+        try {
+          using sampler = await FlowSampler.prepare(model, settings, passes);
+          yield* drawTogether(model, sampler, vae, {
+            ...{ seed, previews, signal, first: first + begin, count: images, turn: place.turn },
+            usage: { promptTokens: ids.length, imageTokens: flowTokens(model) },
+          });
+          drawn = true;
+        } catch (error) {
+          if (!(error instanceof WeightsChangedError)) throw error;
+        }
+      }
+    }
+  })();
 }
 
 interface Together {
-  readonly device: Device;
-  readonly model: VisionLanguageModel;
   readonly seed: number;
   readonly first: number;
   readonly count: number;
   readonly previews: number;
+  readonly signal: AbortSignal | undefined;
   readonly turn: Turn;
   readonly usage: DrawUsage;
 }
 
 async function* drawTogether(
+  model: VisionLanguageModel,
   sampler: FlowSampler,
   vae: VaeModel,
-  { device, model, seed, first, count, previews, turn, usage }: Together,
+  { seed, first, count, previews, signal, turn, usage }: Together,
 ): AsyncGenerator<DrawEvent, void, void> {
+  const { device } = model;
   const side = flowLatentSide(model);
   const channels = flowOf(model).config.encoder.latentChannels;
   let latents = device.unscoped(() => flowNoise(device, seed, first, [count, side, side, channels]));
   try {
     for (let step = 0; step < sampler.steps; step++) {
-      const next = await sampler.step(latents, step, turn);
+      const next = await sampler.step(latents, step);
       latents.dispose();
       latents = next.latents;
       const done = step + 1;
@@ -110,7 +133,8 @@ async function* drawTogether(
       // Where the velocity leads from here.
       using goal = shown ? device.inference(() => addScaled(latents, next.velocity, 1, 1 - next.time)) : null;
       for (let i = 0; i < count; i++) {
-        await pause(turn);
+        // No turn without a preview: those who share passes go on together.
+        signal?.throwIfAborted();
         using own = goal && device.unscoped(() => goal.slice(i, i + 1));
         const preview = own && (await decodedPicture(vae.decodeByConv(own), turn));
         const place = { image: first + i, done, of: sampler.steps, unit: "step" } as const;
@@ -119,13 +143,8 @@ async function* drawTogether(
     }
     for (let i = 0; i < count; i++) {
       using own = device.unscoped(() => latents.slice(i, i + 1));
-      yield {
-        type: "image",
-        image: first + i,
-        seed,
-        picture: await decodedPicture(vae.decodeByConv(own), turn),
-        usage,
-      };
+      const picture = await decodedPicture(vae.decodeByConv(own), turn);
+      yield { type: "image", image: first + i, seed, picture, usage };
     }
   } finally {
     latents.dispose();

@@ -10,7 +10,8 @@ import { Random } from "../../tensor/random.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { type Device, disposeAll, type Tensor } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
-import { FlowSampler, type FlowSettings, flowLatentSide } from "./flow-sampler.ts";
+import type { Guest } from "../guests.ts";
+import { FlowSampler, type FlowSettings, flowLatentSide, flowRoom, ownPasses } from "./flow-sampler.ts";
 
 const fixture = new URL("../../../test/fixtures/janusflow/sample", import.meta.url).pathname;
 const ids = [0, 17, 33, 8, 41, 12, 61];
@@ -91,8 +92,23 @@ describe.each(devices)("FlowSampler on %s", (name, create, bound) => {
   it("leaves out the row that guidance 1 gives no weight", async () => {
     using single = await open({ guidance: 1 });
     using pair = await open({ guidance: 2 });
-    expect(pair.rowTokens).toBe(2 * single.rowTokens);
-    expect(single.rowTokens).toBe(17);
+    const room = (guidance: number) => flowRoom(model, { ids, guidance });
+    expect(room(1)).toEqual({ rows: 17, tokens: ids.length - 1 + 17 });
+    expect(room(0)).toEqual({ rows: 17, tokens: 1 + 17 });
+    expect(room(2)).toEqual({ rows: 34, tokens: ids.length + 34 });
+    using z = noise(1);
+    const rows: number[] = [];
+    for (const sampler of [single, pair]) {
+      const passes = {
+        ...ownPasses(model),
+        pass: (guest: Guest) => {
+          rows.push(guest.rows()!.ids.length);
+          return ownPasses(model).pass(guest);
+        },
+      };
+      (await sampler.velocity(z, 0, passes)).dispose();
+    }
+    expect(rows).toEqual([17, 34]);
   });
 
   it("takes one step of the whole way", async () => {
@@ -152,19 +168,24 @@ describe.each(devices)("FlowSampler on %s", (name, create, bound) => {
     const { buffers } = device.backend.memory();
     let turns = 0;
     await sampler
-      .velocity(z, 1, () => {
-        turns++;
-        return null;
-      })
+      .velocity(
+        z,
+        1,
+        ownPasses(model, () => {
+          turns++;
+          return null;
+        }),
+      )
       .then((velocity) => velocity.dispose());
     // Before the encoder, each layer, and the decoder of each row.
     expect(turns).toBe(1 + model.config.language.layers + 2);
     for (let at = 1; at <= turns; at++) {
       let count = 0;
-      const stopped = sampler.velocity(z, 0, () => {
+      const passes = ownPasses(model, () => {
         if (++count === at) throw new Error(`enough at ${at}`);
         return null;
       });
+      const stopped = sampler.velocity(z, 0, passes);
       await expect(stopped).rejects.toThrow(`enough at ${at}`);
     }
     expect(device.backend.memory().buffers).toBe(buffers);
@@ -176,10 +197,11 @@ describe.each(devices)("FlowSampler on %s", (name, create, bound) => {
     const { buffers } = device.backend.memory();
     for (let at = 1; at <= 2 * model.config.language.layers; at++) {
       let count = 0;
-      const stopped = FlowSampler.prepare(model, { ids }, () => {
+      const passes = ownPasses(model, () => {
         if (++count === at) throw new Error("enough");
         return null;
       });
+      const stopped = FlowSampler.prepare(model, { ids }, passes);
       await expect(stopped).rejects.toThrow("enough");
     }
     expect(device.backend.memory().buffers).toBe(buffers);

@@ -2,9 +2,8 @@
  * The sampler of JanusFlow (arXiv 2411.07975 section 3; `generate` of app_janusflow.py): latents move from noise to data along
  * velocities that the model predicts. What does not change between steps is computed once: keys and values of the prompt,
  * with and without condition, and all that depends on the time alone. Each step then runs the time's token and those of the
- * latents, after which the caches forget them.
+ * latents, after which the caches forget them. Those passes may be shared with other samplers.
  */
-
 import type { FlowGeneration, FlowTime } from "../../models/janusflow/generation.ts";
 import { flowOf } from "../../models/janusflow/velocity.ts";
 import type { TokenModel } from "../../models/token-model.ts";
@@ -16,6 +15,8 @@ import { embedding } from "../../tensor/ops/embedding.ts";
 import { concat, reshape } from "../../tensor/ops/reshape.ts";
 import { type Device, disposeAll, sameShape, type Tensor } from "../../tensor/tensor.ts";
 import { towerSide } from "../../vision/tower-config.ts";
+import type { Guest, GuestRows, LongSeat, Room } from "../guests.ts";
+import { step } from "../step.ts";
 import { pause, type Turn } from "./turns.ts";
 
 /**
@@ -66,6 +67,53 @@ export interface FlowStep {
   readonly time: number;
 }
 
+/** Where a sampler's passes run, and who has a turn between their layers and its own work. */
+export interface FlowPasses extends Pick<LongSeat, "pass" | "coming"> {
+  readonly turn: Turn;
+}
+
+/** Passes that nobody shares. */
+export function ownPasses({ language }: VisionLanguageModel, turn: Turn = () => null): FlowPasses {
+  return {
+    turn,
+    coming: () => ({ [Symbol.dispose]() {} }),
+    pass: async (guest) => void (await step(language, [], { guests: [guest], between: turn })),
+  };
+}
+
+/** Rows of a guest that reads embeddings `[1, n, d]` and wants the states of some, `[wanted, d]`. */
+class Evaluation implements Guest, Disposable {
+  readonly #rows: GuestRows;
+  #states: Tensor | null = null;
+
+  constructor(input: Tensor, rows: Pick<GuestRows, "segments" | "positions" | "wanted">) {
+    const [, n] = input.shape;
+    this.#rows = { ...rows, ids: new Array(n).fill(0), embedded: () => [{ rows: input, at: 0 }] };
+  }
+
+  /** What the pass made. */
+  get states(): Tensor {
+    return this.#states!;
+  }
+
+  rows(): GuestRows {
+    return this.#rows;
+  }
+
+  take(states: Tensor): void {
+    this.#states = states.device.unscoped(() => states.view(states.shape));
+  }
+
+  async decide(): Promise<void> {}
+
+  /** It is the sampler that begins anew. */
+  restart(): void {}
+
+  [Symbol.dispose](): void {
+    this.#states?.dispose();
+  }
+}
+
 /** Rows with or without the condition: what their caches hold of the prompt, one cache for each image of a batch. */
 interface Branch {
   readonly prefix: number;
@@ -77,6 +125,49 @@ function refuse(name: string, expected: string, found: unknown): never {
     where: "FlowSampler",
     ...{ name, expected, found },
   });
+}
+
+/** What is drawn without being said, and what is refused. @throws ConfigError */
+export function checkedFlow(model: VisionLanguageModel, settings: FlowSettings): Required<FlowSettings> {
+  const { ids, guidance = FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = settings;
+  const { steps = defaultFlowSteps(solver) } = settings;
+  if (!Object.hasOwn(flowSolvers, solver)) refuse("solver", Object.keys(flowSolvers).join(" or "), solver);
+  if (!(Number.isInteger(steps) && steps >= 1 && steps <= MOST_FLOW_STEPS)) {
+    refuse("steps", `a whole number, 1 to ${MOST_FLOW_STEPS}`, steps);
+  }
+  if (!Number.isFinite(guidance)) refuse("guidance", "a number", guidance);
+  if (ids.length < 2) refuse("ids", "a beginning and an end", `${ids.length} tokens`);
+  const most = model.language.config.maxPositions - flowTokens(model);
+  if (ids.length > most) {
+    throw new ConfigError("prompt and image exceed the model's context", {
+      where: "JanusFlow",
+      name: "prompt",
+      expected: `at most ${most} tokens`,
+      found: ids.length,
+      hint: "Shorten the prompt.",
+    });
+  }
+  return { ids, guidance, solver, steps };
+}
+
+/** Prompts that images have a row of: the whole one and its first token, as far as guidance leaves them any weight. */
+function prefixesOf({ ids, guidance }: Pick<Required<FlowSettings>, "ids" | "guidance">) {
+  const text = ids.slice(0, -1);
+  // Without the condition all but the first token is hidden, so it need not be there.
+  return [...(guidance === 0 ? [] : [text]), ...(guidance === 1 ? [] : [text.slice(0, 1)])];
+}
+
+/** Rows of one image in a pass, and the tokens that its caches hold meanwhile. */
+export function flowRoom(
+  model: VisionLanguageModel,
+  settings: Pick<Required<FlowSettings>, "ids" | "guidance">,
+): Room {
+  const own = 1 + flowTokens(model);
+  const prefixes = prefixesOf(settings);
+  return {
+    rows: prefixes.length * own,
+    tokens: prefixes.reduce((sum, { length }) => sum + length + own, 0),
+  };
 }
 
 /** Times of all evaluations in order. */
@@ -118,84 +209,59 @@ export class FlowSampler implements Disposable {
   readonly #start: number;
   /** The conditional rows first; those that guidance leaves out are not there. */
   readonly #branches: readonly Branch[];
+  readonly #passes: FlowPasses;
 
   private constructor(
     model: VisionLanguageModel,
     settings: Required<FlowSettings>,
     times: FlowTime,
     branches: readonly Branch[],
+    passes: FlowPasses,
   ) {
     this.#model = model;
     this.#flow = flowOf(model);
     this.#times = times;
     this.#start = settings.ids.length - 1;
     this.#branches = branches;
+    this.#passes = passes;
     this.steps = settings.steps;
     this.solver = settings.solver;
     this.guidance = settings.guidance;
   }
 
-  /** Runs the prompt. @throws ConfigError, ShapeError, what `turn` throws */
+  /** Runs the prompt. @throws ConfigError, ShapeError, what the passes' turn throws */
   static async prepare(
     model: VisionLanguageModel,
     settings: FlowSettings,
-    turn: Turn = () => null,
+    passes: FlowPasses = ownPasses(model),
   ): Promise<FlowSampler> {
-    const { ids, guidance = FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = settings;
-    const { steps = defaultFlowSteps(solver) } = settings;
     const { language, device } = model;
     const flow = flowOf(model);
-    if (!Object.hasOwn(flowSolvers, solver)) refuse("solver", Object.keys(flowSolvers).join(" or "), solver);
-    if (!(Number.isInteger(steps) && steps >= 1 && steps <= MOST_FLOW_STEPS)) {
-      refuse("steps", `a whole number, 1 to ${MOST_FLOW_STEPS}`, steps);
-    }
-    if (!Number.isFinite(guidance)) refuse("guidance", "a number", guidance);
-    if (ids.length < 2) refuse("ids", "a beginning and an end", `${ids.length} tokens`);
-    const text = ids.slice(0, -1);
+    const known = checkedFlow(model, settings);
     const own = 1 + flowTokens(model);
-    const most = language.config.maxPositions - own;
-    if (text.length > most) {
-      throw new ConfigError("prompt and image exceed the model's context", {
-        where: "JanusFlow",
-        name: "prompt",
-        expected: `at most ${most + 1} tokens`,
-        found: ids.length,
-        hint: "Shorten the prompt.",
-      });
-    }
-    const times = device.inference(() => flow.time(device, timesOf(solver, steps)));
+    const times = device.inference(() => flow.time(device, timesOf(known.solver, known.steps)));
     const branches: Branch[] = [];
     try {
-      // Without the condition all but the first token is hidden, so it need not be there.
-      for (const [share, row] of [
-        [guidance, text],
-        [1 - guidance, text.slice(0, 1)],
-      ] as const) {
-        if (share === 0) continue;
-        branches.push({ prefix: row.length, caches: [await prefixCache(language, row, own, turn)] });
+      for (const row of prefixesOf(known)) {
+        branches.push({ prefix: row.length, caches: [await prefixCache(language, row, own, passes.turn)] });
       }
     } catch (error) {
       disposeAll({ ...times });
       for (const { caches } of branches) for (const cache of caches) cache[Symbol.dispose]();
       throw error;
     }
-    return new FlowSampler(model, { ids, guidance, solver, steps }, times, branches);
+    return new FlowSampler(model, known, times, branches, passes);
   }
 
   get #device(): Device {
     return this.#model.device;
   }
 
-  /** Positions that one evaluation runs for an image, in all its rows. */
-  get rowTokens(): number {
-    return this.#branches.length * (1 + flowTokens(this.#model));
-  }
-
   /**
    * The velocity of latents `[B, height, width, channels]` at the time of an evaluation, counted from 0, under guidance;
-   * the caller's. @throws ShapeError, what `turn` throws
+   * the caller's. @throws ShapeError, what the passes throw
    */
-  async velocity(latents: Tensor, evaluation: number, turn: Turn = () => null): Promise<Tensor> {
+  async velocity(latents: Tensor, evaluation: number, passes = this.#passes): Promise<Tensor> {
     const device = this.#device;
     const side = flowLatentSide(this.#model);
     const [B] = latents.shape;
@@ -213,26 +279,30 @@ export class FlowSampler implements Disposable {
       return made;
     };
     try {
-      await pause(turn);
+      await pause(passes.turn);
       const seen = device.inference(() => {
         const { tokens, skip } = this.#flow.encode(latents, this.#time(evaluation, B));
         return { input: this.#input(tokens, evaluation), skip, tokens: tokens.shape[1] };
       });
       keep([seen.input, seen.skip]);
       const segments = this.#segments(B, seen.tokens + 1);
-      const positions = Int32Array.from(
+      const positions = Array.from(
         { length: segments.length * (seen.tokens + 1) },
         (_, i) => this.#start + (i % (seen.tokens + 1)),
       );
-      const hidden = keep(
-        await this.#model.language.hiddenByLayer(seen.input, { segments, positions }, turn),
-      ); // [1, rows (1 + N), d]
+      using pass = new Evaluation(seen.input, {
+        ...{ segments, positions },
+        // All but the time's tokens.
+        wanted: [...positions.keys()].filter((row) => row % (seen.tokens + 1) > 0),
+      });
+      await passes.pass(pass);
       for (const { prefix, caches } of this.#branches) for (const cache of caches) cache.truncate(prefix);
       const velocities: Tensor[] = [];
       for (const branch of this.#branches.keys()) {
-        await pause(turn);
+        await pause(passes.turn);
         const velocity = device.inference(() => {
-          const states = this.#states(hidden, branch * B, B, seen.tokens); // [B, N, d]
+          const own = pass.states.slice(branch * B * seen.tokens, (branch + 1) * B * seen.tokens);
+          const states = reshape(own, [B, seen.tokens, own.shape[1]]); // [B, N, d]
           return this.#flow.decode(states, seen.skip, this.#time(evaluation, B));
         });
         velocities.push(keep(velocity));
@@ -248,19 +318,20 @@ export class FlowSampler implements Disposable {
     }
   }
 
-  /** One step of the solver, counted from 0. Latents stay the caller's, the result is. @throws ShapeError, what `turn` throws */
-  async step(latents: Tensor, step: number, turn: Turn = () => null): Promise<FlowStep> {
+  /** One step of the solver, counted from 0. Latents stay the caller's, the result is. @throws ShapeError, what the passes throw */
+  async step(latents: Tensor, step: number): Promise<FlowStep> {
+    using _coming = this.#passes.coming();
     const device = this.#device;
     const move = (velocity: Tensor, by: number) =>
       device.inference(() => addScaled(latents, velocity, 1, by));
     const time = (step + 1) / this.steps;
     if (this.solver === "euler") {
-      const velocity = await this.velocity(latents, step, turn);
+      const velocity = await this.velocity(latents, step);
       return { latents: move(velocity, 1 / this.steps), velocity, time };
     }
-    using first = await this.velocity(latents, 2 * step, turn);
+    using first = await this.velocity(latents, 2 * step);
     using middle = move(first, 0.5 / this.steps);
-    const velocity = await this.velocity(middle, 2 * step + 1, turn);
+    const velocity = await this.velocity(middle, 2 * step + 1);
     return { latents: move(velocity, 1 / this.steps), velocity, time };
   }
 
@@ -295,17 +366,6 @@ export class FlowSampler implements Disposable {
       }
     }
     return this.#branches.flatMap(({ caches }) => caches.slice(0, count).map((cache) => ({ cache, tokens })));
-  }
-
-  /** States of the latents' tokens of `count` rows from `first` on, `[count, N, d]`. */
-  #states(hidden: Tensor, first: number, count: number, N: number): Tensor {
-    const [, rows, d] = hidden.shape;
-    const places = Int32Array.from(
-      { length: count * N },
-      (_, i) => (first + Math.floor(i / N)) * (1 + N) + 1 + (i % N),
-    );
-    const at = hidden.device.tensor(places, [count, N], "i32");
-    return embedding(reshape(hidden, [rows, d]), at);
   }
 
   [Symbol.dispose](): void {

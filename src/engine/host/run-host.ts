@@ -29,14 +29,14 @@ export interface HostSurroundings {
   readonly heapBytes?: () => number;
 }
 
-/** What draws for requests: Janus in the engine's passes, several at a time; JanusFlow one request after another. */
+/** What draws for requests, several at a time: Janus in the engine's passes, JanusFlow in passes between them. */
 function drawingJobs(loaded: LoadedModel, engine: Engine, events: DrawingEvents): DrawingJobs {
   const { generation, model } = loaded.drawing!;
   const codes = generation.kind === "codes";
-  return new DrawingJobs((request) => draw(loaded, request, codes ? { engine } : {}), {
+  return new DrawingJobs((request) => draw(loaded, request, { engine }), {
     ...events,
     parts: ({ solver = "euler", steps }) => (codes ? codeGrid(model) : (steps ?? defaultFlowSteps(solver))),
-    concurrency: codes ? engine.maxBatch : 1,
+    concurrency: engine.maxBatch,
     maxQueue: engine.maxQueue,
     software: "deepseek-ts serve",
   });
