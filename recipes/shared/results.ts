@@ -193,5 +193,5 @@ export function resultsPicture(page: RecipePage, results: readonly ArmResult[]):
   });
   const total = top + height + 112 + 16 * arms.length;
   const full = Math.max(width, 640);
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${full}" height="${total}" viewBox="0 0 ${full} ${total}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${full}" height="${total}" viewBox="0 0 ${full} ${total}" font-family="sans-serif" font-size="11"><title>${page.title}: scores</title><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
 }
