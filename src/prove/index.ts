@@ -1,0 +1,42 @@
+/** Lean verifiers, proof search, the pipeline of synthetic data. */
+export type * from "./lean/session.ts";
+export { DETERMINISTIC } from "./lean/session.ts";
+export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
+export {
+  formalizedStatement,
+  formalizePrompt,
+  GRADES,
+  type Grade,
+  type GradedStatement,
+  type GradingPromptOptions,
+  gradeOf,
+  gradingAnswer,
+  gradingPrompt,
+  KEPT_GRADES,
+} from "./text/formalize.ts";
+export { TextPositions } from "./text/positions.ts";
+export {
+  answerOf,
+  type PromptOptions,
+  type PromptProblem,
+  type PromptStyle,
+  type ProofMode,
+  proofMode,
+  proofPrompt,
+  proofText,
+  resumePrompt,
+  type Shot,
+  shotText,
+} from "./text/prompts.ts";
+export { type Segment, type SegmentOptions, type SegmentRule, segment } from "./text/segments.ts";
+export {
+  type Declaration,
+  declarationsOf,
+  fillSorries,
+  findSorries,
+  indentProof,
+  type Sorry,
+} from "./text/sorries.ts";
+export { falseGoal, type NegationForm, negate, parseStatement, type Statement } from "./text/statements.ts";
+export { NO_GOALS, normalizeState, stateComment, stateText } from "./text/states.ts";
+export { type CheckedProof, keptEnd } from "./text/truncate.ts";
