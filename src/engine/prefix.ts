@@ -14,7 +14,7 @@ import {
  * A shorter beginning is read again: that costs little, and an output should not depend in its last bits on the few
  * tokens that all prompts share.
  */
-const SHORTEST = 16;
+export const SHORTEST_PREFIX = 16;
 
 export interface FoundPrefix {
   readonly length: number;
@@ -38,7 +38,7 @@ export function findPrefix(
     // The module's state at a position depends on the token after it, which must be common too.
     const common = commonPrefix(held, wanted) - (drafts ? 1 : 0);
     const length = Math.min(common, usable(caches, drafts), wanted.tokens.length - 1);
-    if (length > (found?.length ?? SHORTEST - 1)) found = { length, caches, stored };
+    if (length > (found?.length ?? SHORTEST_PREFIX - 1)) found = { length, caches, stored };
   };
   for (const entry of store.entries) consider(entry, entry.caches, entry);
   for (const sequence of running) consider(sequence, sequence, null);

@@ -71,6 +71,12 @@ export {
   policyObjective,
 } from "./objectives/policy.ts";
 export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
+export type { GroupFigures, JudgedGroup } from "./policy/figures.ts";
+export { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy/policy-trainer.ts";
+export { type PolicyPrompt, PromptOrder } from "./policy/prompts.ts";
+export type { Reward, RewardSample } from "./policy/rewards.ts";
+export type { SampledCompletion } from "./policy/rollouts.ts";
+export type { PolicySettings } from "./policy/settings.ts";
 export type { TrainedParts } from "./rates.ts";
 export {
   type BatchSchedule,

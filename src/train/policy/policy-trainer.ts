@@ -1,0 +1,334 @@
+/**
+ * Training a policy by rewards that can be checked (GRPO), rollouts and updates in one process: an engine samples groups of
+ * completions of prompts, a function judges them, the training pass computes their log-probabilities again, and the weights
+ * change between two steps of the engine, which then forgets what it cached.
+ *
+ * A step is a rollout with its updates. The state at its end says all that the next needs besides weights and moments
+ * (`saveTraining(trainer.trainer, ..)`): a run that was stopped goes on with the same bits, if rewards depend on nothing but
+ * their samples and the engine has no other guests.
+ */
+import type { Engine } from "../../engine/engine.ts";
+import type { TokenModel, TrainableModel } from "../../models/token-model.ts";
+import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
+import { Random } from "../../tensor/random.ts";
+import { equalRewards, groupAdvantages } from "../advantages.ts";
+import type { BatchSource } from "../batches.ts";
+import { scoreCompletions } from "../objectives/completions.ts";
+import { type PolicyBatch, type PolicyRow, policyBatches, policyObjective } from "../objectives/policy.ts";
+import { type StepMetrics, Trainer } from "../trainer.ts";
+import { figuresOfGroups, type GroupFigures, type JudgedGroup } from "./figures.ts";
+import { type PolicyPrompt, PromptOrder } from "./prompts.ts";
+import { type Reward, rewardsOf } from "./rewards.ts";
+import { type SampledGroup, sampleGroups } from "./rollouts.ts";
+import { checkPolicySettings, type PolicySettings, type SettledSettings, settled } from "./settings.ts";
+
+export interface PolicyParts<Row = unknown> {
+  readonly model: TrainableModel;
+  /** Serves `model`; others may use it meanwhile. */
+  readonly engine: Engine;
+  readonly prompts: readonly PolicyPrompt<Row>[];
+  readonly reward: Reward<Row>;
+  /** What the policy is to stay near, frozen; needed for a penalty (`objective.beta`). Any storage, on any device. */
+  readonly reference?: TokenModel;
+  /** Text of ids, for rewards; the end token is left out before. */
+  readonly decode?: (ids: readonly number[]) => string;
+}
+
+/** What one step did. Means are over completions, those of the objective over tokens and updates. */
+export interface PolicyMetrics extends GroupFigures {
+  /** Steps made, this one included. */
+  readonly step: number;
+  /** Groups that the updates used; all of a step if its groups of equal rewards are kept. */
+  readonly groupsUsed: number;
+  /** Null if no group was left to learn from. */
+  readonly update: {
+    readonly loss: number;
+    /** k3 to the reference; null without one. */
+    readonly kl: number | null;
+    /** Of the policy's distributions, in nats. */
+    readonly entropy: number;
+    /** Share of tokens whose gradient a clip took away. */
+    readonly clipped: number;
+    readonly gradientNorm: number;
+    readonly learningRate: number;
+  } | null;
+  /** Where the time went. */
+  readonly seconds: {
+    /** Until the last completion was there, rewards of earlier groups beside it. */
+    readonly sample: number;
+    /** After that, until the last reward was there. */
+    readonly reward: number;
+    /** Log-probabilities under the reference and, for several updates, under the policy. */
+    readonly score: number;
+    readonly update: number;
+  };
+}
+
+/** What is handed from a rollout to the trainer, and the position that is saved. */
+class Rollouts implements BatchSource<PolicyBatch> {
+  batches: readonly PolicyBatch[] | null = null;
+  step = 0;
+  /** Whether weights may have been read from files since the engine cached anything. */
+  restored = false;
+  readonly #order: PromptOrder<never>;
+  readonly #prompts: number;
+  readonly #seed: number;
+
+  constructor(order: PromptOrder<never>, prompts: number, seed: number) {
+    this.#order = order;
+    this.#prompts = prompts;
+    this.#seed = seed;
+  }
+
+  async next(): Promise<readonly PolicyBatch[]> {
+    if (this.batches !== null) return this.batches;
+    throw new DeepseekError("no rollout to learn from", {
+      where: "PolicyTrainer",
+      hint: "Call the policy trainer's step, not that of the trainer inside.",
+    });
+  }
+
+  state(): unknown {
+    return { step: this.step, taken: this.#order.taken, prompts: this.#prompts, seed: this.#seed };
+  }
+
+  restore(state: unknown): void {
+    const { step, taken, prompts, seed } = (state ?? {}) as Record<string, unknown>;
+    if (prompts !== this.#prompts || seed !== this.#seed || !Number.isSafeInteger(step)) {
+      throw new ConfigError("the saved state is of other prompts or of another seed", {
+        where: "PolicyTrainer",
+        expected: `${this.#prompts} prompts, seed ${this.#seed}`,
+        found: `${prompts} prompts, seed ${seed}`,
+      });
+    }
+    this.#order.taken = taken as number;
+    this.step = step as number;
+    this.restored = true;
+  }
+}
+
+export class PolicyTrainer<Row = unknown> implements Disposable {
+  /** Holds weights, moments and schedules: what `saveTraining` and `loadTraining` take. */
+  readonly trainer: Trainer<TrainableModel, PolicyBatch>;
+  readonly #parts: PolicyParts<Row>;
+  readonly #settings: SettledSettings;
+  readonly #order: PromptOrder<Row>;
+  readonly #rollouts: Rollouts;
+  #running = false;
+
+  /** @throws ConfigError */
+  constructor(parts: PolicyParts<Row>, settings: PolicySettings) {
+    const where = "PolicyTrainer";
+    checkPolicySettings({ where }, settings);
+    const { model, engine, reference } = parts;
+    if (engine.model !== model) {
+      throw new ConfigError("the engine serves another model than the one that is trained", { where });
+    }
+    const { objective = {}, seed = 0, updates = 1, steps, learningRate } = settings;
+    if ((objective.beta ?? 0) > 0 && reference === undefined) {
+      throw new ConfigError("a penalty needs a reference", {
+        ...{ where, name: "objective.beta", expected: "0, or a reference", found: objective.beta },
+        hint: "Load the model that training begins with once more, as the reference.",
+      });
+    }
+    this.#parts = parts;
+    this.#settings = settled(settings, model.config.eosTokenIds);
+    this.#order = new PromptOrder(parts.prompts, seed);
+    this.#rollouts = new Rollouts(this.#order as PromptOrder<never>, parts.prompts.length, seed);
+    this.trainer = new Trainer(
+      model,
+      this.#rollouts,
+      {
+        ...settings.trainer,
+        ...{ steps: steps === null ? null : steps * updates, learningRate },
+        batch: { size: settings.groups * settings.samples },
+      },
+      policyObjective({ maxTokens: settings.maxTokens, ...objective }),
+    );
+  }
+
+  /** Steps made. */
+  get steps(): number {
+    return this.#rollouts.step;
+  }
+
+  get done(): boolean {
+    const { steps } = this.#settings;
+    return steps !== null && this.steps >= steps;
+  }
+
+  /**
+   * One rollout and its updates. Aborted before the first update, it leaves the state as it was; updates are not interrupted.
+   * @throws NotFiniteError, DeepseekError of the reward, the signal's reason
+   */
+  async step(signal: AbortSignal = new AbortController().signal): Promise<PolicyMetrics> {
+    if (this.#running) throw new DeepseekError("a step is running already", { where: "PolicyTrainer" });
+    this.#running = true;
+    const { taken } = this.#order;
+    try {
+      return await this.#step(signal);
+    } catch (error) {
+      if (this.#rollouts.batches === null) this.#order.taken = taken;
+      throw error;
+    } finally {
+      this.#rollouts.batches = null;
+      this.#running = false;
+    }
+  }
+
+  async #step(signal: AbortSignal): Promise<PolicyMetrics> {
+    const { engine } = this.#parts;
+    const { updates } = this.#settings;
+    if (this.#rollouts.restored) await engine.changeWeights(() => {});
+    this.#rollouts.restored = false;
+    const { groups, used, seconds } = await this.#rollout(signal);
+    const rows = used.flatMap((group) => this.#rowsOf(group));
+    const scoring = performance.now();
+    const batches = await this.#scored(policyBatches(rows, this.#settings.passTokens), signal);
+    const updating = performance.now();
+    const made: StepMetrics[] = [];
+    if (batches.length > 0) {
+      this.#rollouts.batches = batches;
+      await engine.changeWeights(async () => {
+        for (let i = 0; i < updates; i++) made.push(await this.trainer.trainStep());
+      });
+    }
+    this.#rollouts.step++;
+    const ended = performance.now();
+    return {
+      ...figuresOfGroups(groups),
+      ...{ step: this.steps, groupsUsed: used.length, update: meanOf(made) },
+      seconds: { ...seconds, score: (updating - scoring) / 1000, update: (ended - updating) / 1000 },
+    };
+  }
+
+  /** Samples and judges groups, more of them in place of those without signal if that is asked for. */
+  async #rollout(signal: AbortSignal) {
+    const { engine } = this.#parts;
+    const { groups: wanted, samples, maxTokens, equalGroups, mostRefills, stopIds, seed } = this.#settings;
+    const { vocabularySize, objective } = this.#settings;
+    const sampling = {
+      ...{ samples, maxTokens, stopIds, temperature: objective.temperature ?? 1 },
+      ...(vocabularySize !== undefined && { vocabularySize }),
+    };
+    const random = new Random(seed, 1 + this.steps);
+    const groups: JudgedGroup[] = [];
+    const used: JudgedGroup[] = [];
+    const seconds = { sample: 0, reward: 0 };
+    const waves = equalGroups === "refill" ? 1 + mostRefills : 1;
+    for (let wave = 0; wave < waves && used.length < wanted; wave++) {
+      const began = performance.now();
+      let sampled = began;
+      const found = await sampleGroups(
+        engine,
+        this.#order.take(wanted - used.length),
+        sampling,
+        random,
+        (group, stop) => {
+          sampled = performance.now();
+          return this.#judge(group, stop);
+        },
+        signal,
+      );
+      seconds.sample += (sampled - began) / 1000;
+      seconds.reward += (performance.now() - sampled) / 1000;
+      groups.push(...found);
+      used.push(...found.filter((group) => this.#teaches(group)));
+    }
+    return { groups, used, seconds };
+  }
+
+  async #judge({ prompt, completions }: SampledGroup<Row>, signal: AbortSignal): Promise<JudgedGroup> {
+    const { reward, decode } = this.#parts;
+    const { rewardSeconds, stopIds } = this.#settings;
+    const text = (ids: readonly number[]) => decode?.(ids) ?? "";
+    const promptText = prompt.prompt ?? text(prompt.ids);
+    const samples = completions.map(({ ids, truncated }) => ({
+      ...{ prompt: promptText, key: prompt.key ?? null, row: prompt.row ?? null, truncated },
+      ...{ promptIds: prompt.ids, completionIds: ids },
+      completion: text(stopIds.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids),
+    }));
+    const { rewards, timedOut } = await rewardsOf(reward, samples, { seconds: rewardSeconds, signal });
+    return { prompt: prompt.ids, completions, rewards, timedOut };
+  }
+
+  /** Whether updates use a group. */
+  #teaches({ rewards }: JudgedGroup): boolean {
+    const known = rewards.filter((reward) => reward !== null);
+    if (known.length === 0) return false;
+    return this.#settings.equalGroups === "keep" || !equalRewards(known);
+  }
+
+  #rowsOf({ prompt, completions, rewards }: JudgedGroup): PolicyRow[] {
+    const { advantage, advantageEpsilon, truncated } = this.#settings;
+    const known = completions.flatMap((completion, i) =>
+      rewards[i] === null ? [] : [{ ...completion, reward: rewards[i] }],
+    );
+    const advantages = groupAdvantages(
+      known.map(({ reward }) => reward),
+      advantage,
+      advantageEpsilon,
+    );
+    return known.flatMap(({ ids, truncated: cut }, i) =>
+      cut && truncated === "leave-out"
+        ? []
+        : [{ prompt, completion: ids, advantage: advantages[i], old: null, reference: null }],
+    );
+  }
+
+  /** The batches with log-probabilities of the training pass: what sampling computed differs from it by rounding. */
+  async #scored(batches: readonly PolicyBatch[], signal: AbortSignal): Promise<PolicyBatch[]> {
+    const { model, reference } = this.#parts;
+    const { updates, objective } = this.#settings;
+    const penalized = (objective.beta ?? 0) > 0;
+    const scored: PolicyBatch[] = [];
+    for (const batch of batches) {
+      signal.throwIfAborted();
+      // With one update the policy that sampled is the one that is trained: ratios are 1.
+      const old = updates > 1 ? await this.#logp(model, batch) : null;
+      const near = penalized ? await this.#logp(reference!, batch) : null;
+      const rows = batch.rows.map((row, i) => ({
+        ...row,
+        old: old?.[i] ?? null,
+        reference: near?.[i] ?? null,
+      }));
+      scored.push({ ...batch, rows });
+    }
+    return scored;
+  }
+
+  /** Log-probabilities of each row's completion. */
+  async #logp(model: TokenModel, { rows }: PolicyBatch): Promise<Float32Array[]> {
+    const { temperature = 1 } = this.#settings.objective;
+    const { logp, entropy, starts } = model.device.inference(() =>
+      scoreCompletions(model, rows, { temperature }),
+    );
+    try {
+      const values = (await logp.data()) as Float32Array;
+      return rows.map((_, i) => values.slice(starts[i], starts[i + 1]));
+    } finally {
+      logp.dispose();
+      entropy.dispose();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.trainer[Symbol.dispose]();
+  }
+}
+
+/** The figures of a step's updates: means, the last learning rate. */
+function meanOf(made: readonly StepMetrics[]): PolicyMetrics["update"] {
+  if (made.length === 0) return null;
+  const mean = (value: (metrics: StepMetrics) => number) =>
+    made.reduce((sum, metrics) => sum + value(metrics), 0) / made.length;
+  const { terms = {}, learningRate } = made[made.length - 1];
+  return {
+    loss: mean(({ loss }) => loss),
+    kl: terms.kl === undefined ? null : mean((metrics) => metrics.terms!.kl),
+    entropy: mean((metrics) => metrics.terms!.entropy),
+    clipped: mean((metrics) => metrics.terms!.clipped),
+    gradientNorm: mean(({ gradientNorm }) => gradientNorm),
+    learningRate,
+  };
+}

@@ -1,0 +1,114 @@
+/**
+ * Groups of completions from an engine. The prompts of a wave are read first, each once; its samples then start from their
+ * prompt's cache. All requests of a wave are made before any of them ends, so that what an engine without other guests samples
+ * depends on seeds alone, never on the time that rewards take.
+ */
+import type { Engine } from "../../engine/engine.ts";
+import { SHORTEST_PREFIX } from "../../engine/prefix.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import type { Random } from "../../tensor/random.ts";
+import type { PolicyPrompt } from "./prompts.ts";
+
+export interface SamplingSettings {
+  /** Completions of a prompt. */
+  readonly samples: number;
+  /** Most tokens of a completion. */
+  readonly maxTokens: number;
+  readonly temperature: number;
+  /** Tokens that end a completion, and belong to it. */
+  readonly stopIds: readonly number[];
+  /** Tokens that exist; default: those of the engine. */
+  readonly vocabularySize?: number;
+}
+
+export interface SampledCompletion {
+  readonly ids: readonly number[];
+  /** Whether it ended at the limit of tokens. */
+  readonly truncated: boolean;
+}
+
+export interface SampledGroup<Row> {
+  readonly prompt: PolicyPrompt<Row>;
+  readonly completions: readonly SampledCompletion[];
+}
+
+/**
+ * Samples a group for each prompt; `onGroup` gets every group when it is complete, in any order, and its work goes on while
+ * others are sampled. Seeds are drawn from `random` in the order of prompts. What fails or is aborted ends all of it.
+ * @throws ConfigError if the engine cannot queue a group
+ */
+export async function sampleGroups<Row, T>(
+  engine: Engine,
+  prompts: readonly PolicyPrompt<Row>[],
+  settings: SamplingSettings,
+  random: Random,
+  onGroup: (group: SampledGroup<Row>, signal: AbortSignal) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T[]> {
+  const { samples } = settings;
+  if (samples > engine.maxQueue) {
+    throw new ConfigError("a group does not fit the engine's queue", {
+      ...{ where: "sampleGroups", name: "samples" },
+      ...{ expected: `at most maxQueue = ${engine.maxQueue}`, found: samples },
+    });
+  }
+  const wave = Math.floor(engine.maxQueue / samples);
+  const failed = new AbortController();
+  const stop = AbortSignal.any([signal, failed.signal]);
+  const results: T[] = [];
+  for (let begin = 0; begin < prompts.length; begin += wave) {
+    const part = prompts.slice(begin, begin + wave);
+    await readPrompts(engine, part, stop);
+    signal.throwIfAborted();
+    const groups = part.map((prompt) => ({
+      prompt,
+      completions: Array.from({ length: samples }, () =>
+        complete(engine, prompt, settings, random.u32(), stop),
+      ),
+    }));
+    const works = groups.map(async ({ prompt, completions }) => {
+      try {
+        const done = await Promise.all(completions);
+        stop.throwIfAborted();
+        return await onGroup({ prompt, completions: done }, stop);
+      } catch (error) {
+        failed.abort(error);
+        throw error;
+      }
+    });
+    const settled = await Promise.allSettled(works);
+    signal.throwIfAborted();
+    // The first fault, not what others threw because of it.
+    if (failed.signal.aborted) throw failed.signal.reason;
+    for (const each of settled) if (each.status === "fulfilled") results.push(each.value);
+  }
+  return results;
+}
+
+/** Leaves the states of prompts in the engine, for all samples of a prompt to start from. */
+async function readPrompts(
+  engine: Engine,
+  prompts: readonly PolicyPrompt[],
+  signal: AbortSignal,
+): Promise<void> {
+  // The last token is read by each sample.
+  const long = prompts.map(({ ids }) => ids).filter(({ length }) => length > SHORTEST_PREFIX);
+  const generations = [...new Set(long)].map((ids) => engine.submit({ prompt: ids, maxTokens: 1, signal }));
+  await Promise.all(generations.map((generation) => generation.next()));
+}
+
+async function complete(
+  engine: Engine,
+  { ids: prompt }: PolicyPrompt,
+  { maxTokens, temperature, stopIds, vocabularySize }: SamplingSettings,
+  seed: number,
+  signal: AbortSignal,
+): Promise<SampledCompletion> {
+  const generation = engine.submit({
+    ...{ prompt, maxTokens, temperature, stopIds, seed, signal },
+    ...(vocabularySize !== undefined && { vocabularySize }),
+  });
+  const ids: number[] = [];
+  for await (const { id } of generation) ids.push(id);
+  return { ids, truncated: !stopIds.includes(ids[ids.length - 1]) };
+}
