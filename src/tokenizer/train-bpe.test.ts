@@ -164,3 +164,15 @@ describe("trainBpe", () => {
     await expect(trainBpe(["a"], options)).rejects.toThrow(message);
   });
 });
+
+it("cuts texts as another family does if asked to: digits alone, say", async () => {
+  const texts = Array.from({ length: 9 }, () => "x = 1234 + 1234");
+  const whole = await trainBpe(texts, { vocabSize: 280 });
+  const single = await trainBpe(texts, { vocabSize: 280, preTokenizer: "qwen2" });
+  const longest = (json: typeof whole) =>
+    Math.max(...Object.keys(json.model.vocab).map((token) => (/^\d*$/.test(token) ? token.length : 0)));
+  expect(longest(whole)).toBe(3);
+  expect(longest(single)).toBe(1);
+  const tokenizer = loadTokenizer(single, trainedTokenizerConfig(64));
+  expect(tokenizer.decode(tokenizer.encode("x = 1234 + 56"))).toBe("x = 1234 + 56");
+});

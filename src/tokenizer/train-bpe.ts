@@ -8,7 +8,7 @@
 import { ConfigError } from "../tensor/errors.ts";
 import { detach } from "./bpe.ts";
 import { BYTE_TO_CHAR, BYTES_BY_CHAR } from "./byte-alphabet.ts";
-import { preTokenizerJson, TOKEN } from "./families.ts";
+import { type PreTokenizerName, preTokenizerJson, TOKEN } from "./families.ts";
 import { PairCounts } from "./pair-counts.ts";
 import { compilePreTokenizer } from "./pre-tokenizer.ts";
 import type { AddedTokenJson, TokenizerConfigJson, TokenizerJson } from "./schema.ts";
@@ -49,6 +49,8 @@ export interface TrainBpeOptions {
   vocabSize: number;
   /** Special tokens at the end of the vocabulary; default DEFAULT_SPECIAL_TOKENS. */
   specialTokens?: readonly string[];
+  /** How texts are cut into pieces, which merges do not cross; default `v3-128k`. `qwen2` splits every digit off. */
+  preTokenizer?: PreTokenizerName;
   /** Pairs that occur less often are not merged; default 2. */
   minFrequency?: number;
   onProgress?: (progress: TrainBpeProgress) => void;
@@ -108,7 +110,7 @@ export async function trainBpe(
   const specials = options.specialTokens ?? DEFAULT_SPECIAL_TOKENS;
   const mergesWanted = check(options, specials);
   const minFrequency = options.minFrequency ?? 2;
-  const preTokenizer = preTokenizerJson("v3-128k");
+  const preTokenizer = preTokenizerJson(options.preTokenizer ?? "v3-128k");
   const preTokenize = compilePreTokenizer(preTokenizer);
   const breathe = breather(options.signal);
 
