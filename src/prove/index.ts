@@ -1,4 +1,5 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
+export * from "./corpus/index.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";
 export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
