@@ -15,6 +15,7 @@ import type { StorageFormat, StorageRule } from "../nn/storage.ts";
 import type { WeightSource } from "../nn/weight-source.ts";
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
+import { checkDocuments } from "../tensor/ops/attention-isolated.ts";
 import { checkIds } from "../tensor/ops/embedding.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { concat, reshape } from "../tensor/ops/reshape.ts";
@@ -117,7 +118,7 @@ export class CausalLM implements TrainableModel, Disposable {
   }
 
   #context(x: Tensor, options: ForwardOptions): ForwardContext {
-    const { cache, mlaForm = "auto", routing = "each", capture = null } = options;
+    const { cache, mlaForm = "auto", routing = "each", capture = null, documents = null } = options;
     const { device } = this;
     const [batch, tokens] = x.shape;
     const given = options.segments ?? (cache ? [{ cache, tokens }] : null);
@@ -129,8 +130,17 @@ export class CausalLM implements TrainableModel, Disposable {
     }
     if (given) checkSegments(given, x);
     const positions = new Int32Array(batch * tokens);
-    if (!given) for (let i = 0; i < positions.length; i++) positions[i] = i % tokens;
-    let longest = given ? 0 : tokens;
+    if (documents !== null) {
+      checkDocuments("CausalLM", documents, positions.length);
+      if (given || mlaForm === "absorbed") {
+        throw new ConfigError("documents are kept apart neither over caches nor in the absorbed form", {
+          where: "CausalLM",
+        });
+      }
+      let at = 0;
+      for (const length of documents) for (let i = 0; i < length; i++) positions[at++] = i;
+    } else if (!given) for (let i = 0; i < positions.length; i++) positions[i] = i % tokens;
+    let longest = given ? 0 : documents !== null ? Math.max(...documents) : tokens;
     let rows = 0;
     const segments = given?.map(({ cache, tokens }): PlacedSegment => {
       const [row, start] = [rows, cache.length];
@@ -150,6 +160,7 @@ export class CausalLM implements TrainableModel, Disposable {
       tokens,
       positions: device.tensor(positions, [positions.length], "i32"),
       segments: segments ?? null,
+      documents,
       tables: this.#rotary.tables(longest),
       mlaForm,
       routing,

@@ -22,6 +22,11 @@ export interface ForwardOptions {
    * each row, and with caches on from what they hold.
    */
   readonly positions?: ArrayLike<number>;
+  /**
+   * Lengths of documents that do not see each other, through all rows one after another; positions begin anew in each
+   * if none are given. Neither with caches nor in the absorbed form.
+   */
+  readonly documents?: readonly number[] | null;
   /** Also keeps the state after block `afterBlock` (from 1), before any norm, in `kept`; it lives as long as the result. */
   readonly states?: { readonly afterBlock: number; readonly kept: Tensor[] };
   /** Which form of latent attention runs; default `auto`. */

@@ -44,6 +44,8 @@ export interface ForwardContext {
   readonly positions: Tensor;
   /** The sequences, in the order of their rows; null without caches. */
   readonly segments: readonly PlacedSegment[] | null;
+  /** Lengths of documents that do not see each other, one after another through all rows; null: a row is one. */
+  readonly documents: readonly number[] | null;
   readonly tables: RotaryTables;
   readonly mlaForm: MlaForm;
   readonly routing: Routing;

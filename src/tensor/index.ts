@@ -15,6 +15,7 @@ export {
 export * from "./float-formats.ts";
 export { type AttentionOptions, attention } from "./ops/attention.ts";
 export { attentionBidirectional, type BidirectionalOptions } from "./ops/attention-bidirectional.ts";
+export { attentionIsolated } from "./ops/attention-isolated.ts";
 export { choiceEntropy, nearestCode, unitRows } from "./ops/codes.ts";
 export { type ConvOptions, conv2d, type Padding } from "./ops/conv2d.ts";
 export { cosineSimilarity } from "./ops/cosine.ts";

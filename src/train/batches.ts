@@ -18,6 +18,8 @@ export interface TokenBatch extends Batch {
   readonly tokens: Int32Array;
   /** [batch * length] targets; negative if there is nothing to predict (padding). */
   readonly targets: Int32Array;
+  /** Lengths of documents that do not see each other, through all rows one after another; default: a row is one. */
+  readonly documents?: readonly number[];
 }
 
 /** A seeded stream of batches without end. */

@@ -8,6 +8,7 @@ export {
   processAdvantages,
 } from "./advantages.ts";
 export type { Batch, BatchSource, TokenBatch } from "./batches.ts";
+export { bestFitRows, type Piece, splitDocuments } from "./best-fit.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
 export {
   type AutoencoderLosses,
@@ -71,6 +72,13 @@ export {
   policyObjective,
 } from "./objectives/policy.ts";
 export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
+export {
+  type Lesson,
+  type PackedRow,
+  type PackedRowOptions,
+  PackedRows,
+  packedRow,
+} from "./packed-rows.ts";
 export type { GroupFigures, JudgedGroup } from "./policy/figures.ts";
 export { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy/policy-trainer.ts";
 export { type PolicyPrompt, PromptOrder } from "./policy/prompts.ts";

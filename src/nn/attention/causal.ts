@@ -4,6 +4,7 @@
  * projections are one matrix.
  */
 import { attention } from "../../tensor/ops/attention.ts";
+import { attentionIsolated } from "../../tensor/ops/attention-isolated.ts";
 import { attentionSequences } from "../../tensor/ops/attention-sequences.ts";
 import { reshape, split } from "../../tensor/ops/reshape.ts";
 import { rotary } from "../../tensor/ops/rotary.ts";
@@ -48,17 +49,17 @@ export class MhaAttention {
   /** @param layer index of the layer in the caches */
   forward(x: Tensor, context: ForwardContext, layer: number): Tensor {
     const { heads: H, keyValueHeads: G, headDim: D } = this.#config;
-    const { batch: B, tokens: T, tables, positions, segments } = context;
+    const { batch: B, tokens: T, tables, positions, segments, documents } = context;
     const turn = { start: 0, pairing: "half" as const };
     const [queries, keys, values] = split(this.#qkv.forward(x), [H * D, G * D, G * D]); // [B, T, (H | G | G) D]
     const q = rotary(reshape(queries, [B, T, H, D]), tables, positions, turn); // [B, T, H, D]
     const k = rotary(reshape(keys, [B, T, G, D]), tables, positions, turn); // [B, T, G, D]
     const v = reshape(values, [B, T, G, D]); // [B, T, G, D]
     const scale = D ** -0.5;
-    const mixed =
-      segments === null
-        ? attention(q, k, v, { scale }) // [B, T, H, D]
-        : this.#overCaches(q, k, v, segments, layer, scale); // [1, N, H, D]
+    let mixed: Tensor; // [B, T, H, D]
+    if (segments !== null) mixed = this.#overCaches(q, k, v, segments, layer, scale);
+    else if (documents !== null) mixed = attentionIsolated(q, k, v, documents, { scale });
+    else mixed = attention(q, k, v, { scale });
     return this.#output.forward(reshape(mixed, [B, T, H * D])); // [B, T, d]
   }
 

@@ -21,6 +21,8 @@ export interface LossBatch {
   readonly ids: Int32Array;
   /** The token after each, or a negative number if none is to be learned, B rows of T. */
   readonly targets: Int32Array;
+  /** Lengths of documents that do not see each other, through all rows one after another; default: a row is one. */
+  readonly documents?: readonly number[];
   /** What the model reads in place of its own embeddings of `ids`, `[B, T, d]`: images stand for some of them. */
   readonly inputs?: () => Tensor;
 }
@@ -89,7 +91,7 @@ export function nextTokenLoss(
 
 function compute(model: TrainableModel, batch: LossBatch, options: LossOptions): LossOutput {
   const { device, config } = model;
-  const { sequences, ids, targets } = batch;
+  const { sequences, ids, targets, documents = null } = batch;
   const { mtpWeight = 0, balanceAlpha = 0, routing = "batched", capture = null } = options;
   if (device.tape !== null && !model.parameters.trainable) {
     throw new ConfigError("trained weights must be f32", {
@@ -126,7 +128,7 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   };
 
   const input = batch.inputs?.() ?? device.tensor(ids, shape, "i32");
-  const hidden = model.hidden(input, { routing, capture, routers }); // [B, T, d]
+  const hidden = model.hidden(input, { routing, capture, routers, documents }); // [B, T, d]
   const main = score(hidden, targets, "logits");
   const terms = [main];
   const weights = [1];
@@ -145,15 +147,17 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
     let state = hidden;
     let next = ids;
     let wanted = targets;
+    const ends = documents && documentEnds(documents, ids.length);
     for (let depth = 0; depth < config.mtpLayers; depth++) {
       // Position i sees token i + 1 and is trained on token i + 2.
       next = shifted(next, length, (row) => Math.max(0, targets[row]));
-      wanted = shifted(wanted, length, () => -1);
+      wanted = shifted(wanted, length, () => -1, ends);
       const output = model.mtp(state, device.tensor(next, shape, "i32"), {
         depth,
         routing,
         capture,
         routers,
+        documents,
       });
       losses.push(score(output.normed, wanted, "mtp.logits"));
       state = output.normed;
@@ -178,9 +182,22 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   return { loss, crossEntropy: main, mtp, balance, expertCounts, tokens };
 }
 
-/** Each row moved left by one, its last place filled. */
-function shifted(values: Int32Array, length: number, fill: (index: number) => number): Int32Array {
-  return values.map((_, i) => ((i + 1) % length === 0 ? fill(i) : values[i + 1]));
+/** Each row moved left by one, its last place filled, and so those that `ends` marks. */
+function shifted(
+  values: Int32Array,
+  length: number,
+  fill: (index: number) => number,
+  ends: Uint8Array | null = null,
+): Int32Array {
+  return values.map((_, i) => ((i + 1) % length === 0 || ends?.[i] ? fill(i) : values[i + 1]));
+}
+
+/** Marks the last token of each document. */
+function documentEnds(documents: readonly number[], tokens: number): Uint8Array {
+  const ends = new Uint8Array(tokens);
+  let at = 0;
+  for (const length of documents) ends[(at += length) - 1] = 1;
+  return ends;
 }
 
 function balanceOf({ config }: TrainableModel, router: RouterOutput, sequences: number) {

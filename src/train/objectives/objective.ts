@@ -42,4 +42,8 @@ export type Objective<M = TrainableModel, B extends Batch = TokenBatch> = (
 
 /** The next token, with the predictions beyond it and balanced experts that the weights ask for. */
 export const tokenObjective: Objective = (model, batch, options) =>
-  nextTokenLoss(model, { sequences: batch.batch, ids: inputsOf(batch), targets: batch.targets }, options);
+  nextTokenLoss(
+    model,
+    { sequences: batch.batch, ids: inputsOf(batch), targets: batch.targets, documents: batch.documents },
+    options,
+  );

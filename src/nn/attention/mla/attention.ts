@@ -7,6 +7,7 @@
  */
 import { attention } from "../../../tensor/ops/attention.ts";
 import { AttentionState, finishAttention, foldAttention } from "../../../tensor/ops/attention-fold.ts";
+import { attentionIsolated } from "../../../tensor/ops/attention-isolated.ts";
 import { attentionSequences } from "../../../tensor/ops/attention-sequences.ts";
 import { copyRows } from "../../../tensor/ops/memory.ts";
 import { mlaExpand } from "../../../tensor/ops/mla.ts";
@@ -91,7 +92,7 @@ export class MlaAttention {
   /** @param layer index of the layer in the caches */
   forward(x: Tensor, context: ForwardContext, layer: number): Tensor {
     const { heads: H, queryRank, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
-    const { batch: B, tokens: T, tables, positions, segments, mlaForm } = context;
+    const { batch: B, tokens: T, tables, positions, segments, documents, mlaForm } = context;
     const width = queryRank ?? H * (N + R);
     const [down, compressed, shared] = split(this.#down.forward(x), [width, C, R]); // [B, T, (width | C | R)]
     const up = this.#queryUp;
@@ -104,14 +105,16 @@ export class MlaAttention {
     let mixed: Tensor; // [B, T, H, V]
     if (segments !== null) mixed = this.#overCaches(q, latent, kRope, segments, layer, mlaForm);
     else if (mlaForm === "absorbed") mixed = this.#overLatents(q, latent, kRope);
-    else mixed = this.#expanded(q, latent, kRope);
+    else mixed = this.#expanded(q, latent, kRope, documents);
     return this.#output.forward(reshape(mixed, [B, T, H * V])); // [B, T, d]
   }
 
   /** Keys and values rebuilt: queries `[B, T, H, N + R]` over latents `[B, S, C]` and keys `[B, S, R]`. */
-  #expanded(q: Tensor, latents: Tensor, ropes: Tensor): Tensor {
+  #expanded(q: Tensor, latents: Tensor, ropes: Tensor, documents: readonly number[] | null = null): Tensor {
     const [k, v] = mlaExpand(this.#up.expand(latents), ropes, this.#config.nopeDim); // [B, S, H, N + R], [B, S, H, V]
-    return attention(q, k, v, { scale: this.#scale }); // [B, T, H, V]
+    const options = { scale: this.#scale };
+    if (documents !== null) return attentionIsolated(q, k, v, documents, options); // [B, T, H, V]
+    return attention(q, k, v, options); // [B, T, H, V]
   }
 
   /** The absorbed form without a cache; no gradients. */
