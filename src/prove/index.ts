@@ -41,3 +41,13 @@ export {
 export { falseGoal, type NegationForm, negate, parseStatement, type Statement } from "./text/statements.ts";
 export { NO_GOALS, normalizeState, stateComment, stateText } from "./text/states.ts";
 export { type CheckedProof, keptEnd } from "./text/truncate.ts";
+export {
+  type CutProof,
+  exampleLesson,
+  type LessonEncoding,
+  PROOF_FORMS,
+  type ProofExample,
+  type ProofExampleOptions,
+  type ProofForm,
+  proofExamples,
+} from "./train/forms.ts";
