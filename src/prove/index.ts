@@ -2,6 +2,22 @@
 export * from "./corpus/index.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";
+export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
+export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
+export { passAtK } from "./search/pass-at-k.ts";
+export type { Lease, Place, Progress, SearchPolicy, SearchSegment } from "./search/policy.ts";
+export {
+  type ProofTask,
+  type SearchCost,
+  type SearchEvent,
+  type SearchTools,
+  search,
+} from "./search/search.ts";
+export { searchIdentity } from "./search/search-identity.ts";
+export type { SearchKind, SearchOptions } from "./search/search-options.ts";
+export { type Arm, ProofTree, type TreeNode } from "./search/tree.ts";
+export type { TreeJson } from "./search/tree-json.ts";
+export type { TreeOptions } from "./search/tree-options.ts";
 export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
 export {
   formalizedStatement,
@@ -16,6 +32,7 @@ export {
   KEPT_GRADES,
 } from "./text/formalize.ts";
 export { TextPositions } from "./text/positions.ts";
+export { leanProblem, withSorry } from "./text/problem.ts";
 export {
   answerOf,
   type PromptOptions,
