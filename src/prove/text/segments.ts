@@ -59,7 +59,7 @@ export function segment(
     for (; next < ends.length && ends[next].end <= lineEnd; next++) {
       const tactic = ends[next];
       first = Math.min(first, tactic.start);
-      if (tactic.end >= last && (closes === null || tactic.start < closes.start)) closes = tactic;
+      if (tactic.end > last && (closes === null || tactic.start < closes.start)) closes = tactic;
     }
     if (closes !== null) {
       const indent = indentAt(whole, first);
