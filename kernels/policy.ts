@@ -1,4 +1,4 @@
-/** Log-probabilities of chosen tokens with their gradient, and the terms of clipped policy objectives. */
+/** Log-probabilities of chosen tokens with their gradient, terms of clipped policy objectives, losses of preferences. */
 import { blockMax } from "./loss";
 import { expf, expNegative4, hsum, logd, pin } from "./math";
 import { nextUnit, threadIndex } from "./runtime";
@@ -210,5 +210,71 @@ export function policy_terms(a: usize): void {
       store<f32>(slopes + at, w * beta * k3Slope - pull * slope);
       store<f32>(kl + at, k3);
     }
+  }
+}
+
+/**
+ * Losses of pairs of sequences, of which sequence 2p is preferred to 2p + 1; sequences begin at `starts`. With D a sequence's sum
+ * of logp less that of the reference, over its length if `normalized`, and h = D of the preferred - D of the other:
+ * kind 0: -(1 - smoothing) log sigmoid(beta h) - smoothing log sigmoid(-beta h); 1: max(0, 1 - beta h); 2: (h - 1 / (2 beta))^2.
+ * losses get the loss times `factor`, slopes its derivative by each logp; preferred, other = beta D; correct = h > 0.
+ * Arguments: logp, reference, starts, losses, slopes, preferred, other, correct; pairs, kind, normalized; beta, smoothing, factor.
+ */
+export function preference_terms(a: usize): void {
+  pin(threadIndex() >> 20);
+  const logp = load<usize>(a);
+  const reference = load<usize>(a, 4);
+  const starts = load<usize>(a, 8);
+  const losses = load<usize>(a, 12);
+  const slopes = load<usize>(a, 16);
+  const preferred = load<usize>(a, 20);
+  const other = load<usize>(a, 24);
+  const correct = load<usize>(a, 28);
+  const pairs = load<i32>(a, 32);
+  const kind = load<i32>(a, 36);
+  const normalized = load<i32>(a, 40);
+  const beta = <f64>load<f32>(a, 44);
+  const smoothing = <f64>load<f32>(a, 48);
+  const factor = <f64>load<f32>(a, 52);
+  for (let p = nextUnit(); p < pairs; p = nextUnit()) {
+    const at = (<usize>p) << 2;
+    const first = load<i32>(starts + (at << 1));
+    const middle = load<i32>(starts + (at << 1), 4);
+    const last = load<i32>(starts + (at << 1), 8);
+    let better: f64 = -(<f64>load<f32>(reference + (at << 1)));
+    let worse: f64 = -(<f64>load<f32>(reference + (at << 1), 4));
+    for (let t = first; t < middle; t++) better += <f64>load<f32>(logp + ((<usize>t) << 2));
+    for (let t = middle; t < last; t++) worse += <f64>load<f32>(logp + ((<usize>t) << 2));
+    if (normalized != 0) {
+      better /= <f64>(middle - first);
+      worse /= <f64>(last - middle);
+    }
+    const h = better - worse;
+    const x = beta * h;
+    let loss: f64 = 0;
+    let slope: f64 = 0;
+    if (kind == 0) {
+      const e = <f64>expf(<f32>-abs(x));
+      // softplus(-x) = -log sigmoid(x), and sigmoid(-x).
+      const soft = max(-x, 0) + logd(1 + e);
+      const against = x > 0 ? e / (1 + e) : 1 / (1 + e);
+      loss = soft + smoothing * x;
+      slope = beta * (smoothing - against);
+    } else if (kind == 1) {
+      loss = x < 1 ? 1 - x : x - x;
+      slope = x < 1 ? -beta : 0;
+    } else {
+      const distance = h - 0.5 / beta;
+      loss = distance * distance;
+      slope = 2 * distance;
+    }
+    store<f32>(losses + at, <f32>(factor * loss));
+    store<f32>(preferred + at, <f32>(beta * better));
+    store<f32>(other + at, <f32>(beta * worse));
+    store<f32>(correct + at, h > 0 ? 1 : 0);
+    const up = <f32>(factor * (normalized != 0 ? slope / <f64>(middle - first) : slope));
+    const down = <f32>(-factor * (normalized != 0 ? slope / <f64>(last - middle) : slope));
+    for (let t = first; t < middle; t++) store<f32>(slopes + ((<usize>t) << 2), up);
+    for (let t = middle; t < last; t++) store<f32>(slopes + ((<usize>t) << 2), down);
   }
 }

@@ -41,6 +41,11 @@ export {
   type PolicyTokens,
   policyTerms,
 } from "./ops/policy-terms.ts";
+export {
+  type PreferenceTerms,
+  type PreferenceTermsOptions,
+  preferenceTerms,
+} from "./ops/preference-terms.ts";
 export { meanAll, squaredNorm, sumAll, weightedSum } from "./ops/reduce.ts";
 export { concat, reshape, split } from "./ops/reshape.ts";
 export { type ResizeMode, resize } from "./ops/resize.ts";

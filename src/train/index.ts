@@ -71,6 +71,15 @@ export {
   policyBatches,
   policyObjective,
 } from "./objectives/policy.ts";
+export {
+  type PreferenceBatch,
+  type PreferenceOptions,
+  type PreferencePair,
+  preferenceBatches,
+  preferenceObjective,
+  type ScoredPair,
+  scorePairs,
+} from "./objectives/preference.ts";
 export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
 export {
   type Lesson,
