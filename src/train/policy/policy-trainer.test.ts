@@ -283,6 +283,23 @@ describe("PolicyTrainer", () => {
     );
   });
 
+  it("waits for places in the queue that others have", async () => {
+    await withTrainer(async (_, model) => {
+      await using busy = new Engine(model, { maxBatch: 2, maxQueue: 8 });
+      const parts = { model, engine: busy, prompts: sums, reward: addition };
+      using trainer = new PolicyTrainer(parts, { ...settings, groups: 3 });
+      const others = [1, 2, 3, 4].map((seed) =>
+        busy.submit({ prompt: [1, 2], maxTokens: 20, seed, stopIds: [] }),
+      );
+      expect(await trainer.step()).toMatchObject({ groups: 3, completions: 24 });
+      for (const { stats } of others)
+        expect(stats).toMatchObject({ generatedTokens: 20, stopReason: "length" });
+      const large = new PolicyTrainer(parts, { ...settings, samples: 9 });
+      await expect(large.step()).rejects.toThrow(/samples.*maxQueue = 8.*9/);
+      large[Symbol.dispose]();
+    });
+  });
+
   it("gives rewards texts, without the end token, and rows", async () => {
     const seen: string[] = [];
     const reward: Reward = (samples) =>

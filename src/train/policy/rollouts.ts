@@ -4,6 +4,9 @@
  * depends on seeds alone, never on the time that rewards take.
  */
 import type { Engine } from "../../engine/engine.ts";
+import { QueueFullError } from "../../engine/engine-options.ts";
+import type { Generation } from "../../engine/generation.ts";
+import type { EngineRequest } from "../../engine/job.ts";
 import { SHORTEST_PREFIX } from "../../engine/prefix.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Random } from "../../tensor/random.ts";
@@ -93,8 +96,28 @@ async function readPrompts(
 ): Promise<void> {
   // The last token is read by each sample.
   const long = prompts.map(({ ids }) => ids).filter(({ length }) => length > SHORTEST_PREFIX);
-  const generations = [...new Set(long)].map((ids) => engine.submit({ prompt: ids, maxTokens: 1, signal }));
-  await Promise.all(generations.map((generation) => generation.next()));
+  await Promise.all(
+    [...new Set(long)].map(async (ids) => {
+      const generation = await submit(engine, { prompt: ids, maxTokens: 1, signal });
+      await generation?.next();
+    }),
+  );
+}
+
+/** How long to wait for a place that others have in the queue. */
+const BUSY_MS = 20;
+
+/** Submits as soon as the queue has room, at once if nobody else uses the engine; null if the signal is aborted before. */
+async function submit(engine: Engine, request: EngineRequest): Promise<Generation | null> {
+  while (!request.signal?.aborted) {
+    try {
+      return engine.submit(request);
+    } catch (error) {
+      if (!(error instanceof QueueFullError)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, BUSY_MS));
+  }
+  return null;
 }
 
 async function complete(
@@ -104,11 +127,11 @@ async function complete(
   seed: number,
   signal: AbortSignal,
 ): Promise<SampledCompletion> {
-  const generation = engine.submit({
+  const generation = await submit(engine, {
     ...{ prompt, maxTokens, temperature, stopIds, seed, signal },
     ...(vocabularySize !== undefined && { vocabularySize }),
   });
   const ids: number[] = [];
-  for await (const { id } of generation) ids.push(id);
+  for await (const { id } of generation ?? []) ids.push(id);
   return { ids, truncated: !stopIds.includes(ids[ids.length - 1]) };
 }
