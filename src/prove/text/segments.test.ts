@@ -91,6 +91,9 @@ describe("segments by tactics", () => {
       "0 = 0",
       "k + 1 = 0 ∨ 0 < k + 1",
     ]);
+    expect(cut("a goal left by an alternative without tactics")).toEqual([
+      ["  cases h with\n  | inl hp =>\n    exact .inr hp\n  | inr hq => ?_\n", "q ∨ p"],
+    ]);
     // The goal of the alternative that holds no tactic is not known.
     expect(cut("text ends in an alternative")).toEqual([["  refine ⟨?_, ?_⟩\n", "0 + n = n", "m = m"]]);
   });
@@ -128,6 +131,14 @@ describe("segments by tactics", () => {
       const expected = proof.answer.complete || proof.name === "tactics after the end";
       expect([proof.name, finished.indexOf(true)]).toEqual([proof.name, expected ? found.length - 1 : -1]);
     }
+  });
+
+  it("do not take a block for finished that is not closed", () => {
+    expect(cut("braces over lines").slice(2)).toEqual([
+      ["    { rfl\n", "True"],
+      ["    }\n", "True"],
+      ["  { exact trivial\n  }\n"],
+    ]);
   });
 
   it("say in which column the block goes on", () => {

@@ -43,7 +43,8 @@ export function tacticEnds(
   // A proof by a term has tactics in some of its parts only, and no state between them.
   if (opening === null || first === undefined || !isTrivia(text.slice(opening, first.start))) return [];
   const found: TacticEnd[] = [];
-  sequence(text, outermost, 0, [], true, found);
+  const cutter: Cutter = { text, kept, found };
+  sequence(cutter, outermost, 0, [], true);
   const open = unsolved(text, answer, outermost, proofStart);
   return found.filter(
     ({ start, end }) =>
@@ -73,45 +74,48 @@ function nest({ steps }: CheckedProof, proofStart: number): Nested[] {
   return outermost;
 }
 
-/** The steps of one sequence from index `at` on, and what lies in their blocks; returns the index behind the sequence. */
+/** What is being cut, and the ends that were found. */
+interface Cutter {
+  readonly text: string;
+  readonly kept: number;
+  readonly found: TacticEnd[];
+}
+
+/** The steps of one sequence from index `at` on, and what lies in their blocks. */
 function sequence(
-  text: string,
+  cutter: Cutter,
   steps: readonly Nested[],
   at: number,
   waiting: readonly string[],
   outermost: boolean,
-  found: TacticEnd[],
-): number {
+): void {
   let i = at;
   do {
     const { step, start, end } = steps[i];
     if (step.goalsAfter !== null) {
       const goals = [...step.goalsAfter, ...waiting];
       // Inside a block this means that some goal elsewhere is not known.
-      if (goals.length > 0 || outermost) found.push({ start, end, goals });
+      if (goals.length > 0 || outermost) cutter.found.push({ start, end, goals });
     }
-    blocks(text, steps[i], waiting, found);
+    blocks(cutter, steps[i], waiting);
     i++;
-  } while (i < steps.length && isSeparator(text.slice(steps[i - 1].end, steps[i].start)));
-  return i;
+  } while (i < steps.length && isSeparator(cutter.text.slice(steps[i - 1].end, steps[i].start)));
 }
 
 /** Cuts inside a step, if its inside is part of the proof's own course. */
-function blocks(
-  text: string,
-  { step, start, end, inner }: Nested,
-  waiting: readonly string[],
-  found: TacticEnd[],
-): void {
+function blocks(cutter: Cutter, { step, start, end, inner }: Nested, waiting: readonly string[]): void {
+  const { text, kept } = cutter;
   const before = step.goalsBefore;
   if (inner.length === 0 || before === null) return;
   const source = text.slice(start, end);
   const starts = blockStarts(text, inner);
   const tail = text.slice(inner[inner.length - 1].end, end);
   if (FOCUS.test(source)) {
-    if (starts.length !== 1 || !isTrivia(source.startsWith("{") ? tail.replace(/\}\s*$/, "") : tail)) return;
+    // Of a block that is cut short, what stood behind the cut does not matter.
+    const stays = source.startsWith("{") ? tail.replace(/\}\s*$/, "") : tail;
+    if (starts.length !== 1 || (end <= kept && !isTrivia(stays))) return;
     const outside = unfocused(before, text.slice(start, inner[0].start));
-    if (outside !== null) sequence(text, inner, 0, [...outside, ...waiting], false, found);
+    if (outside !== null) sequence(cutter, inner, 0, [...outside, ...waiting], false);
   } else if (ALTERNATIVES.test(source) && isTrivia(tail)) {
     const gaps = starts.map((at) => text.slice(at === 0 ? start : inner[at - 1].end, inner[at].start));
     // An alternative that is no sequence, `| zero => ?_`, leaves goals that no step shows.
@@ -119,14 +123,7 @@ function blocks(
     for (const [k, at] of starts.entries()) {
       const later = starts.slice(k + 1).map((other) => inner[other].step.goalsBefore);
       if (later.includes(null)) continue;
-      sequence(
-        text,
-        inner,
-        at,
-        [...(later as string[][]).flat(), ...before.slice(1), ...waiting],
-        false,
-        found,
-      );
+      sequence(cutter, inner, at, [...(later as string[][]).flat(), ...before.slice(1), ...waiting], false);
     }
   }
 }
