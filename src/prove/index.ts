@@ -1,5 +1,42 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
 export * from "./corpus/index.ts";
+export {
+  type Benchmark,
+  type BenchmarkProblem,
+  benchmarkTask,
+  promptStatement,
+  readBenchmark,
+  writeBenchmark,
+} from "./formats/benchmark.ts";
+export type { ReadLimits } from "./formats/fields.ts";
+export {
+  type DojoPosition,
+  type DojoPremise,
+  type DojoTactic,
+  type DojoTheorem,
+  readDojo,
+  tracedTactics,
+  writeDojo,
+} from "./formats/leandojo.ts";
+export { fencedCode } from "./formats/model-answers.ts";
+export {
+  type KiminaRequest,
+  type KiminaResult,
+  type KiminaSnippet,
+  type KiminaStatus,
+  kiminaResult,
+  kiminaStatus,
+  type ReplResponse,
+  readKiminaRequest,
+  replResponse,
+  splitKiminaHeader,
+} from "./formats/repl.ts";
+export {
+  type BrokenAnswer,
+  readVerifierAnswer,
+  type VerifierAnswer,
+  verifierAnswer,
+} from "./formats/verifier-answer.ts";
 export { LeanError } from "./lean/lean-error.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";
@@ -29,6 +66,12 @@ export type { SearchKind, SearchOptions } from "./search/search-options.ts";
 export { type Arm, ProofTree, type TreeNode } from "./search/tree.ts";
 export type { TreeJson } from "./search/tree-json.ts";
 export type { TreeOptions } from "./search/tree-options.ts";
+export {
+  findContradiction,
+  findContradictions,
+  type VacuityFinding,
+  type VacuityOptions,
+} from "./search/vacuity.ts";
 export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
 export {
   formalizedStatement,
