@@ -88,7 +88,13 @@ export {
   PackedRows,
   packedRow,
 } from "./packed-rows.ts";
-export type { GroupFigures, JudgedGroup } from "./policy/figures.ts";
+export type { GroupFigures } from "./policy/figures.ts";
+export {
+  type Judge,
+  type JudgedGroup,
+  type PassRateSettings,
+  passRates,
+} from "./policy/judge.ts";
 export { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy/policy-trainer.ts";
 export { type PolicyPrompt, PromptOrder } from "./policy/prompts.ts";
 export type { Reward, RewardSample } from "./policy/rewards.ts";

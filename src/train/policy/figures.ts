@@ -1,16 +1,6 @@
 /** What a rollout was like: rewards, lengths, how much of it carries a signal. */
 import { equalRewards } from "../advantages.ts";
-import type { SampledCompletion } from "./rollouts.ts";
-
-/** A group with its rewards. */
-export interface JudgedGroup {
-  readonly prompt: readonly number[];
-  readonly completions: readonly SampledCompletion[];
-  /** Null: left out. */
-  readonly rewards: readonly (number | null)[];
-  /** Whether its rewards are 0 because time was over. */
-  readonly timedOut: boolean;
-}
+import type { JudgedGroup } from "./judge.ts";
 
 export interface GroupFigures {
   /** Groups that were sampled. */

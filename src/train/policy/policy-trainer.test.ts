@@ -8,6 +8,7 @@ import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { scoreCompletions } from "../objectives/completions.ts";
 import { loadTraining, saveTraining } from "../state.ts";
+import { passRates } from "./judge.ts";
 import { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy-trainer.ts";
 import type { PolicyPrompt } from "./prompts.ts";
 import type { Reward } from "./rewards.ts";
@@ -280,6 +281,50 @@ describe("PolicyTrainer", () => {
       },
       { groups: 2 },
       { prompts, reward: (samples) => samples.map((_, i) => i) },
+    );
+  });
+
+  it("says how often prompts are solved, and goes on with those that are chosen, resumed too", async () => {
+    const chosen = await withTrainer(async (_, model, engine) => {
+      const settings = { samples: 16, maxTokens: 2, seed: 5 };
+      const rates = await passRates(engine, sums, { reward: addition }, settings);
+      expect(rates.length).toBe(9);
+      expect(await passRates(engine, sums, { reward: addition }, settings)).toEqual(rates);
+      const other = { ...settings, seed: 6 };
+      expect(await passRates(engine, sums, { reward: addition }, other)).not.toEqual(rates);
+      // By place and by prompt: the reward names its prompt.
+      const named: Reward = (samples) =>
+        samples.map(({ promptIds }, i) => (promptIds[1] === 2 || i > 3 ? null : promptIds[1] + i));
+      const found = await passRates(engine, sums, { reward: named }, { ...settings, samples: 8 });
+      expect(found).toEqual(sums.map(({ ids }) => (ids[1] === 2 ? null : ids[1] + 1.5)));
+      const none = AbortSignal.abort(new Error("no time"));
+      await expect(passRates(engine, sums, { reward: addition }, settings, none)).rejects.toThrow("no time");
+      await expect(
+        passRates(engine, sums, { reward: addition }, { samples: 0, maxTokens: 1 }),
+      ).rejects.toThrow(/samples/);
+      expect(model.device.tape).toBe(null);
+      return sums.filter((_, i) => rates[i]! > 0);
+    });
+    expect(chosen.length).toBeGreaterThan(0);
+    expect(chosen.length).toBeLessThan(9);
+    const files = new Map<string, Uint8Array>();
+    const expected = await withTrainer(async (trainer) => {
+      await trainer.step();
+      trainer.choose(chosen);
+      await trainer.step();
+      await saveTraining(trainer.trainer, memoryFolderSink(files), { config });
+      const next = trainer.step();
+      expect(() => trainer.choose(sums)).toThrow(/running/);
+      return figures(await next);
+    });
+    await withTrainer(
+      async (trainer) => {
+        await loadTraining(trainer.trainer, memoryFolder(files, "saved"));
+        expect(figures(await trainer.step())).toEqual(expected);
+        expect(() => trainer.choose([])).toThrow(/no prompts/);
+      },
+      {},
+      { prompts: chosen },
     );
   });
 

@@ -16,22 +16,19 @@ import type { BatchSource } from "../batches.ts";
 import { scoreCompletions } from "../objectives/completions.ts";
 import { type PolicyBatch, type PolicyRow, policyBatches, policyObjective } from "../objectives/policy.ts";
 import { type StepMetrics, Trainer } from "../trainer.ts";
-import { figuresOfGroups, type GroupFigures, type JudgedGroup } from "./figures.ts";
+import { figuresOfGroups, type GroupFigures } from "./figures.ts";
+import { type Judge, type JudgedGroup, judgeGroup } from "./judge.ts";
 import { type PolicyPrompt, PromptOrder } from "./prompts.ts";
-import { type Reward, rewardsOf } from "./rewards.ts";
-import { type SampledGroup, sampleGroups } from "./rollouts.ts";
+import { sampleGroups } from "./rollouts.ts";
 import { checkPolicySettings, type PolicySettings, type SettledSettings, settled } from "./settings.ts";
 
-export interface PolicyParts<Row = unknown> {
+export interface PolicyParts<Row = unknown> extends Judge<Row> {
   readonly model: TrainableModel;
   /** Serves `model`; others may use it meanwhile. */
   readonly engine: Engine;
   readonly prompts: readonly PolicyPrompt<Row>[];
-  readonly reward: Reward<Row>;
   /** What the policy is to stay near, frozen; needed for a penalty (`objective.beta`). Any storage, on any device. */
   readonly reference?: TokenModel;
-  /** Text of ids, for rewards; the end token is left out before. */
-  readonly decode?: (ids: readonly number[]) => string;
 }
 
 /** What one step did. Means are over completions, those of the objective over tokens and updates. */
@@ -70,13 +67,11 @@ class Rollouts implements BatchSource<PolicyBatch> {
   step = 0;
   /** Whether weights may have been read from files since the engine cached anything. */
   restored = false;
-  readonly #order: PromptOrder<never>;
-  readonly #prompts: number;
+  order: PromptOrder<never>;
   readonly #seed: number;
 
-  constructor(order: PromptOrder<never>, prompts: number, seed: number) {
-    this.#order = order;
-    this.#prompts = prompts;
+  constructor(order: PromptOrder<never>, seed: number) {
+    this.order = order;
     this.#seed = seed;
   }
 
@@ -89,19 +84,20 @@ class Rollouts implements BatchSource<PolicyBatch> {
   }
 
   state(): unknown {
-    return { step: this.step, taken: this.#order.taken, prompts: this.#prompts, seed: this.#seed };
+    const { taken, size: prompts } = this.order;
+    return { step: this.step, taken, prompts, seed: this.#seed };
   }
 
   restore(state: unknown): void {
     const { step, taken, prompts, seed } = (state ?? {}) as Record<string, unknown>;
-    if (prompts !== this.#prompts || seed !== this.#seed || !Number.isSafeInteger(step)) {
+    if (prompts !== this.order.size || seed !== this.#seed || !Number.isSafeInteger(step)) {
       throw new ConfigError("the saved state is of other prompts or of another seed", {
         where: "PolicyTrainer",
-        expected: `${this.#prompts} prompts, seed ${this.#seed}`,
+        expected: `${this.order.size} prompts, seed ${this.#seed}`,
         found: `${prompts} prompts, seed ${seed}`,
       });
     }
-    this.#order.taken = taken as number;
+    this.order.taken = taken as number;
     this.step = step as number;
     this.restored = true;
   }
@@ -112,7 +108,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   readonly trainer: Trainer<TrainableModel, PolicyBatch>;
   readonly #parts: PolicyParts<Row>;
   readonly #settings: SettledSettings;
-  readonly #order: PromptOrder<Row>;
+  #order: PromptOrder<Row>;
   readonly #rollouts: Rollouts;
   #running = false;
 
@@ -134,7 +130,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
     this.#parts = parts;
     this.#settings = settled(settings, model.config.eosTokenIds);
     this.#order = new PromptOrder(parts.prompts, seed);
-    this.#rollouts = new Rollouts(this.#order as PromptOrder<never>, parts.prompts.length, seed);
+    this.#rollouts = new Rollouts(this.#order as PromptOrder<never>, seed);
     this.trainer = new Trainer(
       model,
       this.#rollouts,
@@ -155,6 +151,16 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   get done(): boolean {
     const { steps } = this.#settings;
     return steps !== null && this.steps >= steps;
+  }
+
+  /**
+   * Goes on with other prompts after this step, such as those whose `passRates` are neither 0 nor 1 by now. A run that is
+   * resumed needs the prompts that its saved step had. @throws ConfigError for none, or an empty one
+   */
+  choose(prompts: readonly PolicyPrompt<Row>[]): void {
+    if (this.#running) throw new DeepseekError("a step is running", { where: "PolicyTrainer.choose" });
+    this.#order = new PromptOrder(prompts, this.#settings.seed);
+    this.#rollouts.order = this.#order as PromptOrder<never>;
   }
 
   /**
@@ -206,7 +212,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   async #rollout(signal: AbortSignal) {
     const { engine } = this.#parts;
     const { groups: wanted, samples, maxTokens, equalGroups, mostRefills, stopIds, seed } = this.#settings;
-    const { vocabularySize, objective } = this.#settings;
+    const { vocabularySize, objective, rewardSeconds } = this.#settings;
     const sampling = {
       ...{ samples, maxTokens, stopIds, temperature: objective.temperature ?? 1 },
       ...(vocabularySize !== undefined && { vocabularySize }),
@@ -226,7 +232,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
         random,
         (group, stop) => {
           sampled = performance.now();
-          return this.#judge(group, stop);
+          return judgeGroup(this.#parts, group, { stopIds, rewardSeconds }, stop);
         },
         signal,
       );
@@ -236,20 +242,6 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
       used.push(...found.filter((group) => this.#teaches(group)));
     }
     return { groups, used, seconds };
-  }
-
-  async #judge({ prompt, completions }: SampledGroup<Row>, signal: AbortSignal): Promise<JudgedGroup> {
-    const { reward, decode } = this.#parts;
-    const { rewardSeconds, stopIds } = this.#settings;
-    const text = (ids: readonly number[]) => decode?.(ids) ?? "";
-    const promptText = prompt.prompt ?? text(prompt.ids);
-    const samples = completions.map(({ ids, truncated }) => ({
-      ...{ prompt: promptText, key: prompt.key ?? null, row: prompt.row ?? null, truncated },
-      ...{ promptIds: prompt.ids, completionIds: ids },
-      completion: text(stopIds.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids),
-    }));
-    const { rewards, timedOut } = await rewardsOf(reward, samples, { seconds: rewardSeconds, signal });
-    return { prompt: prompt.ids, completions, rewards, timedOut };
   }
 
   /** Whether updates use a group. */

@@ -33,6 +33,11 @@ export class PromptOrder<Row = unknown> {
     this.#seed = seed;
   }
 
+  /** Number of prompts. */
+  get size(): number {
+    return this.#prompts.length;
+  }
+
   /** Prompts taken so far. */
   get taken(): number {
     return this.#taken;
