@@ -1,5 +1,6 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
 export * from "./corpus/index.ts";
+export { EngineGenerator, type EngineGeneratorOptions } from "./engine-generator.ts";
 export {
   type Benchmark,
   type BenchmarkProblem,
@@ -39,7 +40,8 @@ export {
 } from "./formats/verifier-answer.ts";
 export { LeanError } from "./lean/lean-error.ts";
 export type * from "./lean/session.ts";
-export { DETERMINISTIC } from "./lean/session.ts";
+export type * from "./lean/session.ts";
+export { DETERMINISTIC, DETERMINISTIC } from "./lean/session.ts";
 export { openWasmLean, type WasmLeanOptions } from "./lean/wasm/open.ts";
 export type { PoolOptions } from "./lean/wasm/pool.ts";
 export {
@@ -50,6 +52,17 @@ export {
   prepareLean,
 } from "./lean/wasm/prepare.ts";
 export type { LeanHost } from "./lean/wasm/server.ts";
+export {
+  type FilterQuality,
+  type Funnel,
+  type FunnelLine,
+  funnelOf,
+  funnelText,
+  type Truth,
+} from "./pipeline/funnel.ts";
+export { type RoundEvent, type RoundOptions, type RoundParts, runRound } from "./pipeline/round.ts";
+export type { Sampling } from "./pipeline/sides.ts";
+export type { Outcome as StageOutcome, StageVerdict } from "./pipeline/stages.ts";
 export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
 export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
 export { passAtK } from "./search/pass-at-k.ts";
@@ -72,6 +85,24 @@ export {
   type VacuityFinding,
   type VacuityOptions,
 } from "./search/vacuity.ts";
+export { CheckedLean } from "./store/checked-lean.ts";
+export type { StoreOptions } from "./store/database.ts";
+export type {
+  PipelineProof,
+  PipelineRows,
+  ProblemRow as StoredProblem,
+  StatementRow,
+  VerdictRow,
+} from "./store/pipeline-rows.ts";
+export {
+  type NewProof,
+  ProofStore,
+  type SearchIdentity,
+  type SearchStatus,
+  type StoredAttempt,
+  type StoredProof,
+  type StoredSearch,
+} from "./store/store.ts";
 export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
 export {
   formalizedStatement,
