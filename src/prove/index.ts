@@ -41,7 +41,7 @@ export {
 export { LeanError } from "./lean/lean-error.ts";
 export type * from "./lean/session.ts";
 export type * from "./lean/session.ts";
-export { DETERMINISTIC, DETERMINISTIC } from "./lean/session.ts";
+export { DETERMINISTIC } from "./lean/session.ts";
 export { openWasmLean, type WasmLeanOptions } from "./lean/wasm/open.ts";
 export type { PoolOptions } from "./lean/wasm/pool.ts";
 export {
@@ -94,8 +94,8 @@ export type {
   StatementRow,
   VerdictRow,
 } from "./store/pipeline-rows.ts";
+export type { NewProof } from "./store/proof.ts";
 export {
-  type NewProof,
   ProofStore,
   type SearchIdentity,
   type SearchStatus,

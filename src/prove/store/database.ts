@@ -16,10 +16,11 @@ const BUSY_MS = 60_000;
 const MIGRATIONS: readonly string[] = [
   `
 CREATE TABLE problem (
-  id INTEGER PRIMARY KEY, source TEXT NOT NULL, informal TEXT NOT NULL, answer TEXT, hash TEXT NOT NULL UNIQUE);
+  id INTEGER PRIMARY KEY, source TEXT NOT NULL, informal TEXT NOT NULL, preamble TEXT NOT NULL, hash TEXT NOT NULL UNIQUE);
+CREATE TABLE truth (problem_id INTEGER PRIMARY KEY REFERENCES problem, truth TEXT NOT NULL);
 CREATE TABLE statement (
-  id INTEGER PRIMARY KEY, problem_id INTEGER REFERENCES problem, lean TEXT NOT NULL, canonical TEXT NOT NULL,
-  canonical_sha256 TEXT NOT NULL, round INTEGER NOT NULL, truth_hidden TEXT);
+  id INTEGER PRIMARY KEY, problem_id INTEGER NOT NULL REFERENCES problem, round INTEGER NOT NULL, sample INTEGER NOT NULL,
+  generated TEXT NOT NULL, lean TEXT, canonical_sha256 TEXT, UNIQUE (problem_id, round, sample));
 CREATE INDEX statement_canonical ON statement (canonical_sha256);
 CREATE TABLE verdict (
   id INTEGER PRIMARY KEY, statement_id INTEGER NOT NULL REFERENCES statement, stage TEXT NOT NULL, outcome TEXT NOT NULL,

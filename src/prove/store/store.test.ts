@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CheckAnswer, LeanSession, Verdict, VerifyAnswer } from "../lean/session.ts";
 import { CheckedLean, sha256 } from "./checked-lean.ts";
-import { type NewProof, ProofStore } from "./store.ts";
+import type { NewProof } from "./proof.ts";
+import { ProofStore } from "./store.ts";
 
 let folder: string;
 let path: string;

@@ -5,6 +5,8 @@
 import { ConfigError } from "../../tensor/errors.ts";
 import type { CheckAnswer } from "../lean/session.ts";
 import { type Database, openDatabase, type Row, type StoreOptions } from "./database.ts";
+import { PipelineRows } from "./pipeline-rows.ts";
+import type { NewProof } from "./proof.ts";
 
 /** What a search must have in common with the one that it continues: model, tokenizer, prompts, Lean, options. */
 export type SearchIdentity = Readonly<Record<string, string | number | boolean | null>>;
@@ -26,20 +28,6 @@ export interface StoredAttempt {
   readonly event: unknown;
 }
 
-export interface NewProof {
-  /** Which side of a statement: the statement, its negation, or the contradiction of its hypotheses. */
-  readonly side: "statement" | "negation" | "vacuous";
-  readonly text: string;
-  readonly textSha256: string;
-  readonly tokens: number;
-  readonly axioms: readonly string[];
-  readonly model: string;
-  readonly lean: string;
-  readonly search: string;
-  /** Generations that were spent until it was found. */
-  readonly cost: number;
-}
-
 export interface StoredProof extends NewProof {
   readonly id: number;
 }
@@ -53,9 +41,12 @@ const proofOf = (row: Row): StoredProof => ({
 
 export class ProofStore implements Disposable {
   readonly #database: Database;
+  /** Problems, statements and verdicts of the pipeline. */
+  readonly pipeline: PipelineRows;
 
   private constructor(database: Database) {
     this.#database = database;
+    this.pipeline = new PipelineRows(database);
   }
 
   /** @throws as `openDatabase` */
@@ -137,10 +128,15 @@ export class ProofStore implements Disposable {
   }
 
   /**
-   * Keeps an attempt and the proof that it found, both or neither.
+   * Keeps an attempt and the proof that it found, both or neither; the proof also for a statement of the pipeline.
    * @returns false if the attempt was kept already, which changes nothing
    */
-  completeAttempt(search: number, { tree, seq, event }: StoredAttempt, proof?: NewProof): boolean {
+  completeAttempt(
+    search: number,
+    { tree, seq, event }: StoredAttempt,
+    proof?: NewProof,
+    statement?: number,
+  ): boolean {
     return this.transaction(() => {
       const { changes } = this.#database.run(
         "INSERT INTO attempt (search_id, completed, tree, seq, event) VALUES " +
@@ -148,7 +144,7 @@ export class ProofStore implements Disposable {
         ...[search, search, tree, seq, JSON.stringify(event)],
       );
       if (changes === 0) return false;
-      if (proof !== undefined) this.addProof(proof, { search });
+      if (proof !== undefined) this.addProof(proof, { search, statement });
       return true;
     });
   }

@@ -84,3 +84,7 @@ export function negate(statement: string, form: NegationForm = "universal"): str
   const claim = binders === "" ? conclusion : `∀ ${binders}, ${conclusion}`;
   return head({ ...parts, binders: "" }, "_not", `¬ (${claim})`);
 }
+
+/** The statement as one `theorem … := by`, whatever it was written as; a nameless one gets the name. */
+export const theoremHead = (statement: Statement, name = "statement"): string =>
+  head({ ...statement, name: statement.name || name }, "", statement.conclusion);
