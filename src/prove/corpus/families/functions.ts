@@ -75,8 +75,9 @@ function composed(random: WorldRandom, dials: Dials, truth: boolean): Draft {
 function recurrence(random: WorldRandom, dials: Dials, truth: boolean): Draft {
   const a = between(random, 1, dials.factor);
   const b = between(random, a === 1 ? 1 : 0, 7);
-  const first = between(random, 0, 6);
   const from = chance(random, 30) ? 1 : 0;
+  // A first value at 1 has to come from a natural one at 0, or no function would fulfill the law.
+  const first = from === 1 ? a * between(random, 0, 3) + b : between(random, 0, 6);
   const steps = between(random, 2, dials.depth);
   const values = [first];
   for (let i = 0; i < steps; i++) values.push(a * values[i] + b);
@@ -110,11 +111,14 @@ function recurrence(random: WorldRandom, dials: Dials, truth: boolean): Draft {
   };
 }
 
-/** `f (x + y) = f x + f y` (or with a constant), one value, and another that needs the law at chosen places. */
+/**
+ * `f (x + y) = f x + f y` (or with a constant), one value, and another that needs the law at chosen places. Only
+ * `f x = slope * x - shift` fulfills the law, which takes negative values where there is a shift.
+ */
 function additive(random: WorldRandom, dials: Dials, truth: boolean): Draft {
   const shift = chance(random, 40) ? between(random, 1, 3) : 0;
   const known = between(random, 1, 3);
-  const value = between(random, 2, 9);
+  const value = known * between(random, 1, 6) - shift;
   const [a, b] = [name("x"), name("y")];
   const law = every(
     ["x", "y"],
@@ -155,7 +159,7 @@ function additive(random: WorldRandom, dials: Dials, truth: boolean): Draft {
   const result = values.get(last)!;
   const theorem = {
     binders: [
-      variables(["f"], "Nat → Nat"),
+      variables(["f"], shift > 0 ? "Int → Int" : "Nat → Nat"),
       ...shuffled<Binder>(random, [
         hypothesis("h", law),
         hypothesis("h1", equal(apply("f", number(known)), number(value))),
