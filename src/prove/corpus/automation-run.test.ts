@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { CheckAnswer, CheckInput, LeanSession } from "../lean/session.ts";
-import { automated, renamed, runBaselines } from "./automation-run.ts";
+import { automated, examine, renamed, runBaselines } from "./automation-run.ts";
 
 const problem = {
   preamble: "def f (n : Nat) : Nat := n",
@@ -39,6 +39,7 @@ test("all scripts of a statement are one check, told apart by where errors stand
   expect(asked).toHaveLength(1);
   expect(asked[0].preamble).toBe(problem.preamble);
   expect(asked[0].code.match(/^theorem attempt\d /gm)).toHaveLength(4);
+  expect(asked[0].code).not.toContain("given");
   expect(automated(result)).toBe(true);
 });
 
@@ -46,10 +47,20 @@ test("a check without an end is taken apart, so that one script does not hide th
   const { lean, asked } = scripted(/^theorem attempt0 /, true);
   expect(await runBaselines(lean, problem)).toEqual({ B1: true, B2: true, B3: false, B4: false });
   expect(asked).toHaveLength(5);
+  expect(asked[1].code.match(/^theorem /gm)).toHaveLength(1);
 });
 
 test("nothing is proved where Lean accepts nothing", async () => {
   const { lean } = scripted(/^never/);
   expect(automated(await runBaselines(lean, problem))).toBe(false);
   expect(renamed(problem.statement, "other")).toMatch(/^theorem other \(n : Nat\)/);
+});
+
+test("a proof that is given is looked at in the same check, and the goal is what Lean prints", async () => {
+  const { lean, asked } = scripted(/^theorem (?:given|attempt0) /);
+  const found = await examine(lean, problem, "  exact given_proof\n");
+  expect(found).toMatchObject({ fault: null, goal: null, result: { B1: true, B4: false } });
+  expect(asked[0].code).toContain("theorem given (n : Nat) : n = n ∧ f n = n := by\n  exact given_proof\n");
+  expect((await examine(scripted(/^never/).lean, problem, "  rfl\n")).fault).toBe("no");
+  expect((await examine(scripted(/./, true).lean, problem, "  rfl\n")).fault).toBe("timeout");
 });

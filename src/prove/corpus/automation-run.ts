@@ -19,22 +19,46 @@ interface Attempt {
 
 /**
  * Which baselines prove a statement. A script whose check ends in no answer (time, memory) has not proved it.
- * @throws Error if Lean refuses the statement itself
+ * @throws the signal's reason
  */
 export async function runBaselines(
   lean: LeanSession,
   problem: BaselineProblem,
   options: BaselineOptions = {},
 ): Promise<BaselineResult> {
+  const { result } = await examine(lean, problem, null, options);
+  return result;
+}
+
+export interface Examined {
+  readonly result: BaselineResult;
+  /** What Lean says against the given proof; null if nothing. */
+  readonly fault: string | null;
+  /** The goal as Lean prints it; null if it printed none. */
+  readonly goal: string | null;
+}
+
+/** The same, and in the same check whether a given proof is one and how Lean prints the goal. @throws the signal's reason */
+export async function examine(
+  lean: LeanSession,
+  problem: BaselineProblem,
+  reference: string | null,
+  options: BaselineOptions = {},
+): Promise<Examined> {
   const { timeout = 600_000, heartbeats = 200_000, signal } = options;
   const attempts: Attempt[] = [];
   let code = "";
+  const write = (called: string, proof: string) => {
+    const from = code.length;
+    code += `${renamed(problem.statement, called)}${proof}\n`;
+    return { from, to: code.length };
+  };
+  const shown = write("shown", "  trace_state\n  sorry\n");
+  const given = reference === null ? null : write("given", reference);
   const { proofs: all, secondIncludesFirst } = baselineProofs(problem);
   for (const [baseline, proofs] of Object.entries(all) as [BaselineName, string[]][])
     for (const proof of proofs) {
-      const from = code.length;
-      code += `${renamed(problem.statement, `attempt${attempts.length}`)}${proof}\n`;
-      attempts.push({ baseline, from, to: code.length });
+      attempts.push({ baseline, ...write(`attempt${attempts.length}`, proof) });
     }
   const answer = await lean.check(
     { preamble: problem.preamble || undefined, code },
@@ -48,7 +72,12 @@ export async function runBaselines(
       if (!answer.messages.some((message) => spoils(message, from, to))) result[baseline] = true;
   }
   if (secondIncludesFirst && result.B1) result.B2 = true;
-  return result;
+  const within = ({ start }: LeanMessage, { from, to }: { from: number; to: number }) =>
+    start.index >= from && start.index < to;
+  const goal = answer.messages.find((each) => within(each, shown) && each.text.includes("⊢ "))?.text ?? null;
+  const fault = given && answer.messages.find((each) => spoils(each, given.from, given.to))?.text;
+  const unknown = answer.failure ?? answer.refused?.reason;
+  return { result, fault: given === null ? null : (unknown ?? fault ?? null), goal };
 }
 
 /** After a check without an end: what the scripts do alone. */

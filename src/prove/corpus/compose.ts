@@ -5,7 +5,7 @@
 
 import { ConfigError } from "../../tensor/errors.ts";
 import type { LeanSession } from "../lean/session.ts";
-import { automated, type BaselineResult, renamed, runBaselines } from "./automation-run.ts";
+import { automated, type BaselineResult, type Examined, examine } from "./automation-run.ts";
 import { type BenchmarkRow, benchmarkRow } from "./benchmark.ts";
 import { LEVELS } from "./family.ts";
 import { type CheckedItem, drawItem } from "./sample.ts";
@@ -60,47 +60,25 @@ export async function composeFamily(
       const { template } = placeOf(preamble, statement);
       if (seen.has(preamble + statement) || (templates.get(template) ?? 0) >= 2) continue;
       seen.add(preamble + statement);
-      const result = await runBaselines(lean, found.item, { signal });
+      const examined = await examine(lean, found.item, found.reference, { signal });
+      const { result } = examined;
       const solved = automated(result);
       const kept = !solved || easy < easiest;
       options.onCandidate?.({ family, level, result, kept });
       if (!kept) continue;
       if (solved) easy++;
       templates.set(template, (templates.get(template) ?? 0) + 1);
-      rows.push(await checkedRow(lean, found, `${family}_${rows.length + 1}`, result, signal));
+      rows.push(checkedRow(found, `${family}_${rows.length + 1}`, examined));
     }
   }
   return rows;
 }
 
-async function checkedRow(
-  lean: LeanSession,
-  { item, reference }: CheckedItem,
-  called: string,
-  result: BaselineResult,
-  signal?: AbortSignal,
-): Promise<BenchmarkRow> {
-  const preamble = item.preamble || undefined;
-  const statement = renamed(item.statement, called);
-  if (reference !== null) {
-    const problem = { preamble, statement: `${statement}  sorry\n` };
-    const { verdict, detail } = await lean.verify(problem, statement + reference, {
-      signal,
-      timeout: 60_000,
-    });
-    if (verdict !== "proved") {
-      throw new ConfigError("Lean refuses the reference proof", {
-        where: called,
-        found: `${verdict} ${detail}\n${statement}${reference}`,
-      });
-    }
+function checkedRow({ item }: CheckedItem, called: string, { result, fault, goal }: Examined): BenchmarkRow {
+  if (fault !== null || goal === null) {
+    const found = `${fault ?? "no goal"}\n${item.preamble}\n${item.statement}`;
+    throw new ConfigError("Lean refuses the statement or its reference proof", { where: called, found });
   }
-  const shown = await lean.check(
-    { preamble, code: `${statement}  sorry\n` },
-    { steps: true, signal, timeout: 60_000 },
-  );
-  const goal = shown.steps[0]?.goalsBefore?.[0];
-  if (goal === undefined) throw new ConfigError("Lean shows no goal", { where: called, found: statement });
   const proved = (Object.keys(result) as (keyof BaselineResult)[]).filter((each) => result[each]);
   return benchmarkRow(item, called, goal, proved);
 }
