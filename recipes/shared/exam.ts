@@ -48,7 +48,7 @@ for (const faint of [0, 10]) {
   for (let glyphs = 1; glyphs <= 6; glyphs++) {
     const asked: WorldSample[] = [];
     for (let i = 0; asked.length < Math.ceil(count / 4); i++) {
-      const { image, turns } = askedSample("lines", 1, worldIndex("test", i), { faint, lines: 1, glyphs })!;
+      const { image, turns } = askedSample("lines", 1, worldIndex("test", i), { faint, lines: 1, glyphs });
       const [{ question, answer }] = turns;
       if (answer.length !== glyphs) continue;
       asked.push({ ...worldSample("text", 1, worldIndex("test", i)), image, question, answer });

@@ -16,8 +16,6 @@ export interface Share {
   readonly batch: number;
   /** Pages in ten that are faint. */
   readonly faint?: number;
-  /** Of lines by themselves: the least size of their glyphs. */
-  readonly leastScale?: number;
   /** How hard views of lines are, by the part of the stage that is over. */
   readonly growth?: (progress: number) => SampleOptions;
 }
@@ -109,14 +107,10 @@ export class ImageBatches implements BatchSource<ImageBatch> {
   }
 
   /** The next sample of a kind. */
-  #sample({ kind, faint, leastScale, growth }: Share, progress: number): Asked {
-    const { seed } = this.#options;
-    for (;;) {
-      const index = this.#next[kind] ?? 0;
-      this.#next[kind] = index + 1;
-      const sample = askedSample(kind, seed, index, { faint, leastScale, ...growth?.(progress) });
-      if (sample !== null) return sample;
-    }
+  #sample({ kind, faint, growth }: Share, progress: number): Asked {
+    const index = this.#next[kind] ?? 0;
+    this.#next[kind] = index + 1;
+    return askedSample(kind, this.#options.seed, index, { faint, ...growth?.(progress) });
   }
 
   /** @param size samples of a mixed batch; else the kind decides @param progress part of the stage that is over */

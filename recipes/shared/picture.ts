@@ -29,7 +29,7 @@ const faint = values.faint ?? false;
 const at = worldIndex("test", Number(index));
 
 function drawn(): Asked {
-  if (stream === "line") return askedSample("lines", 1, at, { lines: 1, faint: faint ? 10 : 0 })!;
+  if (stream === "line") return askedSample("lines", 1, at, { lines: 1, faint: faint ? 10 : 0 });
   const { image, question, answer } = worldSample(stream as WorldStream, 1, at, { faint });
   return { image, turns: [{ question, answer }] };
 }

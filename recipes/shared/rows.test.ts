@@ -56,7 +56,7 @@ describe.each(["<image>", "<image_placeholder>"] as const)("with %s", (image) =>
   });
 
   it("so are conversations of several turns", () => {
-    const { turns } = askedSample("text", 1, 3)!;
+    const { turns } = askedSample("text", 1, 3);
     expect(turns.length).toBeGreaterThan(1);
     const messages = turns.flatMap(({ question, answer }, i) => [
       { role: "user" as const, content: content(i === 0 ? `${image}${question}` : question) },
@@ -98,7 +98,7 @@ describe("samples", () => {
       let met = 0;
       for (let i = 0; i < 200; i++) {
         const { question, answer } = worldSample(kind, 1, i);
-        const { turns } = askedSample(kind, 1, i)!;
+        const { turns } = askedSample(kind, 1, i);
         const own = turns.find((turn) => turn.question === question);
         if (own === undefined) continue;
         met++;
@@ -107,20 +107,6 @@ describe("samples", () => {
       expect(met).toBeGreaterThan(kind === "text" ? 199 : 50);
     },
   );
-
-  it("of lines show the whole line and nothing else to read", () => {
-    const samples = Array.from({ length: 60 }, (_, i) => askedSample("line", 1, i)).filter(
-      (each) => each !== null,
-    );
-    expect(samples.length).toBeGreaterThan(5);
-    for (const { image, turns } of samples) {
-      expect([image!.width, image!.height]).toEqual([64, 64]);
-      expect(turns).toMatchObject([{ question: "read the text ." }]);
-      // The border of a clean view is background, unless the line touches it: ink is inside.
-      const corner = image!.rgb[0];
-      expect(image!.rgb.some((value) => value !== corner)).toBe(true);
-    }
-  });
 });
 
 it.each(["filled", "all"] as const)("views (%s) know where their glyphs are", (kind) => {
@@ -184,7 +170,7 @@ describe("rows of models that draw", () => {
 describe("views of lines", () => {
   it("begin with single glyphs, drawn as the font has them", () => {
     for (let i = 0; i < 40; i++) {
-      const { image, turns } = askedSample("lines", 1, i, { lines: 1, glyphs: 1 })!;
+      const { image, turns } = askedSample("lines", 1, i, { lines: 1, glyphs: 1 });
       expect(turns).toHaveLength(1);
       const [{ question, answer }] = turns;
       expect([question, answer.length]).toEqual(["read the text .", 1]);
@@ -208,7 +194,7 @@ describe("views of lines", () => {
   });
 
   it("grow to three lines of six, each asked by its number", () => {
-    const samples = Array.from({ length: 60 }, (_, i) => askedSample("lines", 1, i, { faint: 5 })!);
+    const samples = Array.from({ length: 60 }, (_, i) => askedSample("lines", 1, i, { faint: 5 }));
     expect(new Set(samples.map(({ turns }) => turns.length))).toEqual(new Set([1, 2, 3]));
     expect(Math.max(...samples.flatMap(({ turns }) => turns.map(({ answer }) => answer.length)))).toBe(6);
     for (const { turns } of samples) {

@@ -10,7 +10,7 @@ import { describeObjects } from "../../src/data/world/questions.ts";
 import { Canvas } from "../../src/data/world/raster.ts";
 import { type WorldSample, worldSample } from "../../src/data/world/sample.ts";
 import { drawBackground } from "../../src/data/world/scene.ts";
-import { cropImage, type RgbImage } from "../../src/vision/image/image.ts";
+import type { RgbImage } from "../../src/vision/image/image.ts";
 import { VIEW } from "./pages.ts";
 
 export type Turn = Pick<WorldSample, "question" | "answer">;
@@ -22,7 +22,6 @@ export interface Asked {
 
 /** Kinds of samples; each step of training takes one kind. */
 export type SampleKind =
-  | "line"
   | "lines"
   | "describe"
   | "text-128"
@@ -76,29 +75,6 @@ function readCells(texts: readonly PageText[], random: WorldRandom): Turn[] {
   return shuffled(cells, random).slice(0, 4);
 }
 
-/** A view of 64 x 64 pixels around the one line of a page; null if there are more lines or it is wider. */
-function lineView(
-  seed: number,
-  index: number,
-  { faint, leastScale }: { readonly faint: boolean; readonly leastScale: number },
-  random: WorldRandom,
-): Asked | null {
-  const { image, texts } = worldSample("text", seed, index, { faint });
-  const [line, ...others] = texts!;
-  const [width, height] = [(6 * line.text.length - 1) * line.scale, 7 * line.scale];
-  if (others.length > 0 || width > VIEW || line.scale < leastScale) return null;
-  const place = (start: number, extent: number) => {
-    const least = Math.max(0, start + extent - VIEW);
-    const most = Math.min(start, image!.width - VIEW);
-    return least + random.int(most - least + 1);
-  };
-  const [left, top] = [place(line.x, width), place(line.y, height)];
-  return {
-    image: cropImage(image!, left, top, VIEW, VIEW),
-    turns: [{ question: "read the text .", answer: line.text }],
-  };
-}
-
 /** Least length of a string in `linesView`; those of pages have 3 to 6 glyphs. */
 const SHORTEST = 1;
 
@@ -133,25 +109,21 @@ function linesView(
 export interface SampleOptions {
   /** How many in ten pages are faint; default 0. */
   readonly faint?: number;
-  /** Least size of the glyphs of a line by itself; default 1. */
-  readonly leastScale?: number;
   /** Most lines of a view of lines, and glyphs of each; default 3 and 6. */
   readonly lines?: number;
   readonly glyphs?: number;
 }
 
-/** Sample `index` of a kind; null where it has none of this kind. */
+/** Sample `index` of a kind. */
 export function askedSample(
   kind: SampleKind,
   seed: number,
   index: number,
-  { faint: share = 0, leastScale = 1, lines = 3, glyphs = 6 }: SampleOptions = {},
-): Asked | null {
+  { faint: share = 0, lines = 3, glyphs = 6 }: SampleOptions = {},
+): Asked {
   const random = new WorldRandom(seed, TURN_STREAM, index);
   const faint = random.int(10) < share;
   switch (kind) {
-    case "line":
-      return lineView(seed, index, { faint, leastScale }, random);
     case "lines":
       return linesView(seed, index, { faint, lines, glyphs });
     case "describe": {
