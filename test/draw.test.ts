@@ -17,6 +17,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
 import { draw } from "../src/engine/draw/draw.ts";
 import type { DrawRequest } from "../src/engine/draw/events.ts";
+import { pixelsOf } from "../src/engine/draw/testing.ts";
 import { load } from "../src/pretrained/node-load.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
 import { decodeImage } from "../src/vision/image/decode.ts";
@@ -47,9 +48,7 @@ const prompt = "a red ring left of a blue cross";
 /** The pixels that the same request gives in this process. */
 async function drawn(model: string, request: DrawRequest): Promise<Uint8Array[]> {
   await using opened = await load(path(model), { drawing: true });
-  const found: Uint8Array[] = [];
-  for await (const event of draw(opened, request)) if (event.type === "image") found.push(event.picture.rgb);
-  return found;
+  return await pixelsOf(draw(opened, request));
 }
 
 const pixels = async (file: string) => (await decodeImage(readFileSync(path(file)), { name: file })).rgb;

@@ -7,12 +7,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { worldCheckpoint } from "../data/world/testing-checkpoints.ts";
 import { draw } from "../engine/draw/draw.ts";
 import type { DrawnImage, DrawRequest } from "../engine/draw/events.ts";
+import { drawnImages } from "../engine/draw/testing.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { decodeImage } from "../vision/image/decode.ts";
 import { pngTexts } from "../vision/image/png-text.ts";
 import { type RunningServer, startServer } from "./server.ts";
-import { post, until } from "./test-server.ts";
+import { metricOf, post, until } from "./test-server.ts";
 
 const root = mkdtempSync(join(tmpdir(), "deepseek-ts-drawing-"));
 const problems: string[] = [];
@@ -51,22 +52,12 @@ const prompt = "a red ring left of a blue cross";
 async function drawn(kind: string, request: DrawRequest): Promise<DrawnImage[]> {
   const device = await createCpuDevice({ threads: 1 });
   await using opened = await load(join(root, kind), { device, dtype: "q8", drawing: true });
-  const found: DrawnImage[] = [];
-  for await (const event of draw(opened, request)) if (event.type === "image") found.push(event);
-  return found;
+  return await drawnImages(draw(opened, request));
 }
 
 const bytesOf = (base64: string) => new Uint8Array(Buffer.from(base64, "base64"));
 const pixels = async (base64: string) => (await decodeImage(bytesOf(base64), { name: "png" })).rgb;
-async function metric(kind: string, name: string): Promise<number> {
-  const text = await (await fetch(`${servers.get(kind)!.url}/metrics`)).text();
-  return Number(
-    text
-      .split("\n")
-      .find((line) => line.startsWith(`${name} `))
-      ?.slice(name.length),
-  );
-}
+const metric = (kind: string, name: string) => metricOf(servers.get(kind)!, name);
 
 describe.each([
   ["janus", { temperature: 0.7, guidance: 3 }],

@@ -13,7 +13,7 @@ import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { encodePng } from "../vision/image/png-writer.ts";
 import { chatBody, chatChunks } from "./chat-answer.ts";
 import { type RunningServer, startServer } from "./server.ts";
-import { post, startTestServer } from "./test-server.ts";
+import { metricOf, post, startTestServer } from "./test-server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-images-"));
 const problems: string[] = [];
@@ -102,13 +102,12 @@ describe("a server of a model that sees", () => {
     });
     const counted = await post(server, "/tokenize", { messages });
     expect(counted.body.count).toBe(promptTokens);
-    const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    const metric = (name: string) => Number(new RegExp(`^deepseek_ts_${name} (.*)$`, "m").exec(metrics)?.[1]);
-    expect(metric("images_encoded_total")).toBe(2);
-    expect(metric("images_cached_total")).toBe(4);
-    expect(metric("image_views_total")).toBe(4 + 3);
-    expect(metric("image_seconds_total")).toBeGreaterThan(0);
-    expect(metric("image_cache_bytes")).toBe(imageTokens * 32 * 4);
+    const metric = (name: string) => metricOf(server, `deepseek_ts_${name}`);
+    expect(await metric("images_encoded_total")).toBe(2);
+    expect(await metric("images_cached_total")).toBe(4);
+    expect(await metric("image_views_total")).toBe(4 + 3);
+    expect(await metric("image_seconds_total")).toBeGreaterThan(0);
+    expect(await metric("image_cache_bytes")).toBe(imageTokens * 32 * 4);
   });
 
   it("shows less of an image of low detail", async () => {

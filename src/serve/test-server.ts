@@ -57,6 +57,13 @@ export async function until(condition: () => Promise<boolean>): Promise<void> {
   throw new Error("it did not happen");
 }
 
+/** Value of a metric of a server, labels being part of the name; 0 if there is none. */
+export async function metricOf({ url }: RunningServer, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const line = text.split("\n").find((line) => line.startsWith(`${name} `));
+  return line === undefined ? 0 : Number(line.slice(name.length));
+}
+
 export interface TestServer extends AsyncDisposable {
   readonly folder: string;
   readonly server: RunningServer;
@@ -87,11 +94,7 @@ export async function startTestServer(): Promise<TestServer> {
     server,
     client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "any", maxRetries: 0 }),
     post: (path, body, headers) => post(server, path, body, headers),
-    async metric(name) {
-      const text = await (await fetch(`${server.url}/metrics`)).text();
-      const line = text.split("\n").find((line) => line.startsWith(`${name} `));
-      return line === undefined ? 0 : Number(line.slice(name.length));
-    },
+    metric: (name) => metricOf(server, name),
     async tokenId(text) {
       const { body } = await post(server, "/tokenize", { text, parse_special: true });
       expect(body.count).toBe(1);

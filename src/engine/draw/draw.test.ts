@@ -14,7 +14,8 @@ import { step } from "../step.ts";
 import { codesTogether } from "./code-drawing.ts";
 import { CodeSampler, codesOf } from "./code-sampler.ts";
 import { draw, reconstruct } from "./draw.ts";
-import type { DrawEvent, DrawnImage, DrawProgress, DrawRequest } from "./events.ts";
+import type { DrawRequest } from "./events.ts";
+import { allEvents, imagesIn, previewsIn } from "./testing.ts";
 
 const fixtures = new URL("../../../test/fixtures/", import.meta.url).pathname;
 
@@ -43,12 +44,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function events(request: DrawRequest): Promise<DrawEvent[]> {
-  const found: DrawEvent[] = [];
-  for await (const event of draw(model, request)) found.push(event);
-  return found;
-}
-const images = (all: readonly DrawEvent[]) => all.filter((each): each is DrawnImage => each.type === "image");
+const events = (request: DrawRequest) => allEvents(draw(model, request));
 const prompt = "A B";
 
 describe("draw", () => {
@@ -67,28 +63,28 @@ describe("draw", () => {
       ...{ ids, padId: 0, count: 2, seed: 5, guidance: 3, temperature: 0.8 },
     });
     while (!sampler.finished) await step(model.model, [], { guests: [sampler] });
-    for (const { image, seed, picture, usage } of images(found)) {
+    for (const { image, seed, picture, usage } of imagesIn(found)) {
       expect([seed, picture.width, picture.height]).toEqual([5, 16, 16]);
       expect(usage).toEqual({ promptTokens: ids.length, imageTokens: 16 });
       using codes = device.tensor(Int32Array.from(sampler.codes[image]), [1, 4, 4], "i32");
       using pixels = device.inference(() => codesOf(drawing!.model).tokenizer.decode(codes));
       expect(picture.rgb).toEqual(pixelBytes(await pixels.data()));
     }
-    expect(new Set(images(found).map(({ picture }) => picture.rgb.join())).size).toBe(2);
+    expect(new Set(imagesIn(found).map(({ picture }) => picture.rgb.join())).size).toBe(2);
   });
 
   it("draws the third of five alone as among them", async () => {
-    const all = images(await events({ prompt, count: 5, seed: 9 }));
-    const [third] = images(await events({ prompt, first: 2, seed: 9 }));
+    const all = imagesIn(await events({ prompt, count: 5, seed: 9 }));
+    const [third] = imagesIn(await events({ prompt, first: 2, seed: 9 }));
     expect(third).toEqual(all[2]);
     expect(all.map(({ image }) => image)).toEqual([0, 1, 2, 3, 4]);
   });
 
   it("previews what is drawn above gray, but not what is done", async () => {
     const found = await events({ prompt, previews: 2, seed: 1 });
-    const shown = found.filter((each): each is DrawProgress => each.type === "progress" && !!each.preview);
+    const shown = previewsIn(found);
     expect(shown.map(({ done }) => done)).toEqual([2]);
-    const { rgb, width, height } = shown[0].preview!;
+    const { rgb, width, height } = shown[0].preview;
     expect([width, height]).toEqual([16, 16]);
     const half = rgb.length / 2;
     expect(rgb.subarray(half).every((byte) => byte === 127)).toBe(true);
@@ -115,7 +111,7 @@ describe("draw", () => {
     ];
     const pictures = [];
     for (const change of [{}, ...others]) {
-      pictures.push(images(await events({ ...base, ...change }))[0].picture.rgb.join());
+      pictures.push(imagesIn(await events({ ...base, ...change }))[0].picture.rgb.join());
     }
     expect(new Set(pictures).size).toBe(pictures.length);
   });

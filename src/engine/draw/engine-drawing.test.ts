@@ -12,7 +12,8 @@ import { EngineFailedError, QueueFullError } from "../engine-options.ts";
 import type { Generation } from "../generation.ts";
 import { yieldToEventLoop } from "../yield-to-event-loop.ts";
 import { draw } from "./draw.ts";
-import type { DrawEvent, DrawnImage, DrawRequest } from "./events.ts";
+import type { DrawRequest } from "./events.ts";
+import { pixelsOf } from "./testing.ts";
 
 const folder = new URL("../../../test/fixtures/janus/generate", import.meta.url).pathname;
 
@@ -32,7 +33,7 @@ beforeAll(async () => {
   put("tokenizer_config.json", config);
   for (const dtype of ["f32", "q8", "q4"] as const) {
     models[dtype] = await loadFolder(memoryFolder(files, "janus"), { device, dtype, drawing: true });
-    await pictures(draw(models[dtype], { prompt: "" }));
+    await pixelsOf(draw(models[dtype], { prompt: "" }));
   }
   buffers = device.backend.memory().buffers;
 });
@@ -40,12 +41,6 @@ afterEach(() => expect(device.backend.memory().buffers).toBe(buffers));
 afterAll(async () => {
   for (const each of Object.values(models)) await each.dispose();
 });
-
-async function pictures(events: AsyncIterable<DrawEvent>): Promise<Uint8Array[]> {
-  const all: DrawEvent[] = [];
-  for await (const event of events) all.push(event);
-  return all.filter((each): each is DrawnImage => each.type === "image").map(({ picture }) => picture.rgb);
-}
 
 async function tokens(generation: Generation): Promise<number[]> {
   const found: number[] = [];
@@ -62,8 +57,8 @@ describe.each(["f32", "q8", "q4"] as const)("with a language model in %s", (dtyp
   it("draws and answers in the same passes what each gets alone", async () => {
     const loaded = models[dtype]!;
     const { model } = loaded;
-    const alone = await pictures(draw(loaded, request));
-    const other = await pictures(draw(loaded, { ...request, prompt: "C", guidance: 1 }));
+    const alone = await pixelsOf(draw(loaded, request));
+    const other = await pixelsOf(draw(loaded, { ...request, prompt: "C", guidance: 1 }));
     await using single = new Engine(model);
     const answers: number[][] = [];
     for (const seed of [1, 2]) answers.push(await tokens(single.submit(text(seed))));
@@ -71,8 +66,8 @@ describe.each(["f32", "q8", "q4"] as const)("with a language model in %s", (dtyp
 
     await using engine = new Engine(model);
     const [drawn, second, ...spoken] = await Promise.all([
-      pictures(draw(loaded, request, { engine })),
-      pictures(draw(loaded, { ...request, prompt: "C", guidance: 1 }, { engine })),
+      pixelsOf(draw(loaded, request, { engine })),
+      pixelsOf(draw(loaded, { ...request, prompt: "C", guidance: 1 }, { engine })),
       ...[1, 2].map((seed) => tokens(engine.submit(text(seed)))),
     ]);
     expect(drawn).toEqual(alone);
@@ -117,7 +112,7 @@ describe("an engine with drawings", () => {
       most.push(engine.metrics().guests);
       if (event.type === "image") found.push(event.picture.rgb);
     }
-    expect(found).toEqual(await pictures(draw(q8(), five)));
+    expect(found).toEqual(await pixelsOf(draw(q8(), five)));
     expect(Math.max(...most)).toBe(1);
     // Two images of two rows each share a pass: 3 times a pass of the prompt and 15 of codes.
     expect(engine.metrics().steps).toBe(3 * 16);
@@ -133,9 +128,9 @@ describe("an engine with drawings", () => {
     const small = { ...request, count: 1 };
     await Promise.all([
       note("a", tokens(engine.submit(text(1, 30)))),
-      note("first", pictures(draw(q8(), small, { engine }))),
+      note("first", pixelsOf(draw(q8(), small, { engine }))),
       note("b", tokens(engine.submit(text(2, 2)))),
-      note("second", pictures(draw(q8(), small, { engine }))),
+      note("second", pixelsOf(draw(q8(), small, { engine }))),
     ]);
     expect(order).toEqual(["a", "first", "b", "second"]);
   });
@@ -143,11 +138,11 @@ describe("an engine with drawings", () => {
   it("keeps a drawing's tokens for it, and lets an answer wait that would need them", async () => {
     // A drawing of one image takes 2 x (10 + 15) tokens.
     await using engine = new Engine(q8().model, { cacheTokens: 100 });
-    const alone = await pictures(draw(q8(), { ...request, count: 1 }));
+    const alone = await pixelsOf(draw(q8(), { ...request, count: 1 }));
     const long = text(1, 90);
     await using single = new Engine(q8().model);
     const answer = await tokens(single.submit(long));
-    const drawn = pictures(draw(q8(), { ...request, count: 1 }, { engine }));
+    const drawn = pixelsOf(draw(q8(), { ...request, count: 1 }, { engine }));
     expect(await tokens(engine.submit(long))).toEqual(answer);
     expect(await drawn).toEqual(alone);
     await using tiny = new Engine(q8().model, { cacheTokens: 40 });
@@ -218,7 +213,7 @@ describe("an engine with drawings", () => {
       }
     }
     expect(rows).toEqual([1, 2, 1, 2, 3, 4]);
-    expect([drawn]).toEqual(await pictures(draw(q8(), { ...request, count: 1 })));
+    expect([drawn]).toEqual(await pixelsOf(draw(q8(), { ...request, count: 1 })));
   });
 
   it("ends drawings with itself, also where a step fails", async () => {

@@ -11,8 +11,9 @@ import { Engine } from "../engine.ts";
 import type { Generation } from "../generation.ts";
 import { LONG_PASS_ROWS } from "../long-passes.ts";
 import { draw } from "./draw.ts";
-import type { DrawEvent, DrawnImage, DrawRequest } from "./events.ts";
+import type { DrawRequest } from "./events.ts";
 import { flowTokens } from "./flow-sampler.ts";
+import { pixelsOf } from "./testing.ts";
 
 let device: Device;
 const models: Partial<Record<LoadDtype, LoadedModel>> = {};
@@ -22,7 +23,7 @@ beforeAll(async () => {
   const files = await worldCheckpoint("janusflow", device);
   for (const dtype of ["f32", "q8"] as const) {
     models[dtype] = await loadFolder(memoryFolder(files, "janusflow"), { device, dtype, drawing: true });
-    await pictures(draw(models[dtype], { prompt: "a red ring", steps: 1 }));
+    await pixelsOf(draw(models[dtype], { prompt: "a red ring", steps: 1 }));
   }
   buffers = device.backend.memory().buffers;
 });
@@ -30,12 +31,6 @@ afterEach(() => expect(device.backend.memory().buffers).toBe(buffers));
 afterAll(async () => {
   for (const each of Object.values(models)) await each.dispose();
 });
-
-async function pictures(events: AsyncIterable<DrawEvent>): Promise<Uint8Array[]> {
-  const all: DrawEvent[] = [];
-  for await (const event of events) all.push(event);
-  return all.filter((each): each is DrawnImage => each.type === "image").map(({ picture }) => picture.rgb);
-}
 
 async function tokens(generation: Generation): Promise<number[]> {
   const found: number[] = [];
@@ -69,7 +64,7 @@ describe.each(["f32", "q8"] as const)("with a language model in %s", (dtype) => 
   it("gives requests in shared passes, and answers beside them, what each gets alone", async () => {
     const loaded = models[dtype]!;
     const alone: Uint8Array[][] = [];
-    for (const request of requests) alone.push(await pictures(draw(loaded, request)));
+    for (const request of requests) alone.push(await pixelsOf(draw(loaded, request)));
     await using single = new Engine(loaded.model);
     const answer = await tokens(single.submit(text(1)));
     const whole = loaded.drawing!.model;
@@ -77,7 +72,7 @@ describe.each(["f32", "q8"] as const)("with a language model in %s", (dtype) => 
     await using engine = new Engine(loaded.model);
     const [spoken, ...drawn] = await Promise.all([
       tokens(engine.submit(text(1))),
-      ...requests.map((request) => pictures(draw(loaded, request, { engine }))),
+      ...requests.map((request) => pixelsOf(draw(loaded, request, { engine }))),
     ]);
     expect(drawn).toEqual(alone);
     expect(spoken).toEqual(answer);
@@ -117,19 +112,19 @@ describe("an engine with drawings of JanusFlow", () => {
     using passes = watched(q8().drawing!.model);
     const many = { ...request, count: 64, steps: 1 };
     const drawn = await Promise.all(
-      [1, 2, 3].map((seed) => pictures(draw(q8(), { ...many, seed }, { engine }))),
+      [1, 2, 3].map((seed) => pixelsOf(draw(q8(), { ...many, seed }, { engine }))),
     );
     expect(drawn.map(({ length }) => length)).toEqual([64, 64, 64]);
     expect(Math.max(...passes.rows)).toBeLessThanOrEqual(LONG_PASS_ROWS);
     // One has half of a pass at most.
     expect(Math.max(...passes.rows)).toBe(2 * most * own);
-    const [, second] = await pictures(draw(q8(), { ...many, count: 2, seed: 2 }));
+    const [, second] = await pixelsOf(draw(q8(), { ...many, count: 2, seed: 2 }));
     expect(drawn[1][1]).toEqual(second);
   });
 
   it("keeps tokens of its caches for a drawing, and lets an answer wait that would need them", async () => {
     const { drawing } = q8();
-    const alone = await pictures(draw(q8(), { ...request, count: 1 }));
+    const alone = await pixelsOf(draw(q8(), { ...request, count: 1 }));
     await using engine = new Engine(q8().model, { cacheTokens: 100 });
     const events = draw(q8(), { ...request, count: 1 }, { engine });
     await events.next();
@@ -137,7 +132,7 @@ describe("an engine with drawings of JanusFlow", () => {
     expect(guests).toBe(1);
     expect(cacheTokens).toBeGreaterThan(2 * (1 + flowTokens(drawing!.model)));
     const spoken = tokens(engine.submit(text(1, 90)));
-    expect(await pictures(events)).toEqual(alone);
+    expect(await pixelsOf(events)).toEqual(alone);
     expect(await spoken).toHaveLength(90);
     await using tiny = new Engine(q8().model, { cacheTokens: 20 });
     expect(() => draw(q8(), request, { engine: tiny })).toThrow(/a guest exceeds the engine's cache/);
@@ -145,13 +140,13 @@ describe("an engine with drawings of JanusFlow", () => {
 
   it("ends one of those that share passes at once, and the others go on", async () => {
     await using engine = new Engine(q8().model);
-    const [alone] = await pictures(draw(q8(), { ...request, count: 1, steps: 12 }));
+    const [alone] = await pixelsOf(draw(q8(), { ...request, count: 1, steps: 12 }));
     const reason = new Error("enough");
     for (const stop of ["abort", "leave"] as const) {
       const controller = new AbortController();
       const left = draw(q8(), { ...request, steps: 1000, signal: controller.signal }, { engine });
       await left.next();
-      const other = pictures(draw(q8(), { ...request, count: 1, steps: 12 }, { engine }));
+      const other = pixelsOf(draw(q8(), { ...request, count: 1, steps: 12 }, { engine }));
       for (let i = 0; i < 4; i++) await left.next();
       if (stop === "leave") await left.return();
       else {
@@ -191,9 +186,9 @@ describe("an engine with drawings of JanusFlow", () => {
       }
     }
     expect(steps).toEqual([1, 2, 1, 2, 3, 4]);
-    expect([drawn]).toEqual(await pictures(draw(q8(), { ...request, count: 1 })));
+    expect([drawn]).toEqual(await pixelsOf(draw(q8(), { ...request, count: 1 })));
     // In the middle of a pass as well.
-    const again = pictures(draw(q8(), { ...request, count: 1 }, { engine }));
+    const again = pixelsOf(draw(q8(), { ...request, count: 1 }, { engine }));
     for (let i = 0; i < 3; i++) {
       await new Promise((resolve) => setTimeout(resolve, 1));
       await engine.changeWeights(() => {});
@@ -205,7 +200,7 @@ describe("an engine with drawings of JanusFlow", () => {
     const engine = new Engine(q8().model);
     const events = draw(q8(), { ...request, steps: 1000 }, { engine });
     await events.next();
-    const ended = expect(pictures(events)).rejects.toThrow(DisposedError);
+    const ended = expect(pixelsOf(events)).rejects.toThrow(DisposedError);
     await engine[Symbol.asyncDispose]();
     await ended;
     expect(() => draw(q8(), request, { engine })).toThrow(DisposedError);

@@ -10,9 +10,10 @@ import { type Device, disposeAll } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { pixelBytes } from "../../vision/pixels.ts";
 import { VaeModel } from "../../vision/vae.ts";
-import type { DrawEvent, DrawnImage, DrawProgress, DrawRequest } from "./events.ts";
+import type { DrawRequest } from "./events.ts";
 import { drawFlow, flowImageSide, flowNoise, reconstructVae } from "./flow-drawing.ts";
 import { FlowSampler } from "./flow-sampler.ts";
+import { allEvents, imagesIn, previewsIn } from "./testing.ts";
 import { inTurns } from "./turns.ts";
 
 const fixture = (name: string) =>
@@ -37,13 +38,7 @@ afterEach(() => expect(device.backend.memory().buffers).toBe(buffers));
 
 const draw = (request: Omit<DrawRequest, "prompt">) => drawFlow(model, vae, ids, request);
 
-async function events(request: Omit<DrawRequest, "prompt">): Promise<DrawEvent[]> {
-  const found: DrawEvent[] = [];
-  for await (const event of draw(request)) found.push(event);
-  return found;
-}
-
-const images = (all: readonly DrawEvent[]) => all.filter((each): each is DrawnImage => each.type === "image");
+const events = (request: Omit<DrawRequest, "prompt">) => allEvents(draw(request));
 
 /** The picture of a seed and an index, by hand: its latents after so many steps, and the last velocity. */
 async function byHand(seed: number, image: number, steps: number, at = steps) {
@@ -71,7 +66,7 @@ describe("drawFlow", () => {
         [0, 1].map((image) => ({ type: "progress", image, done, of: 3, unit: "step" })),
       ),
     );
-    const drawn = images(found);
+    const drawn = imagesIn(found);
     expect(drawn.map(({ image, seed }) => [image, seed])).toEqual([
       [0, 5],
       [1, 5],
@@ -87,10 +82,10 @@ describe("drawFlow", () => {
 
   it("draws an image alone as among others, however many share a pass", async () => {
     // 34 positions each: 33 of them in one pass, then the rest.
-    const all = images(await events({ count: 35, steps: 1, seed: 2 ** 40 + 3 }));
+    const all = imagesIn(await events({ count: 35, steps: 1, seed: 2 ** 40 + 3 }));
     expect(all.map(({ image }) => image)).toEqual(Array.from({ length: 35 }, (_, i) => i));
     for (const first of [0, 32, 33, 34]) {
-      const [alone] = images(await events({ first, steps: 1, seed: 2 ** 40 + 3 }));
+      const [alone] = imagesIn(await events({ first, steps: 1, seed: 2 ** 40 + 3 }));
       expect(alone.image).toBe(first);
       expect(alone.picture).toEqual(all[first].picture);
     }
@@ -98,10 +93,10 @@ describe("drawFlow", () => {
 
   it("previews where the velocity leads, but not what is done", async () => {
     const found = await events({ steps: 4, previews: 2, seed: 1 });
-    const shown = found.filter((each): each is DrawProgress => each.type === "progress" && !!each.preview);
+    const shown = previewsIn(found);
     expect(shown.map(({ done }) => done)).toEqual([2]);
     const expected = await byHand(1, 0, 4, 2);
-    const preview = shown[0].preview!;
+    const preview = shown[0].preview;
     expect([preview.width, preview.height]).toEqual([16, 16]);
     // The two extrapolations round differently.
     const off = preview.rgb.filter((value, i) => Math.abs(value - expected[i]) > 1);
@@ -113,7 +108,7 @@ describe("drawFlow", () => {
     const others = [{ guidance: 5 }, { steps: 4 }, { solver: "midpoint" as const }, { seed: 4 }];
     const pictures = [];
     for (const change of [{}, ...others]) {
-      pictures.push(images(await events({ ...base, ...change }))[0].picture.rgb.join());
+      pictures.push(imagesIn(await events({ ...base, ...change }))[0].picture.rgb.join());
     }
     expect(new Set(pictures).size).toBe(pictures.length);
   });
