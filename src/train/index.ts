@@ -88,6 +88,19 @@ export {
   PackedRows,
   packedRow,
 } from "./packed-rows.ts";
+export {
+  type AnswerPlace,
+  answerReward,
+  type CountdownProblem,
+  countdownReward,
+  formatReward,
+  lengthReward,
+  markedAnswer,
+  normalizedAnswer,
+  sameAnswer,
+  tagReward,
+  weightedRewards,
+} from "./policy/checked-rewards.ts";
 export type { GroupFigures } from "./policy/figures.ts";
 export {
   type Judge,
