@@ -9,7 +9,7 @@ export {
   readBenchmark,
   writeBenchmark,
 } from "./formats/benchmark.ts";
-export type { ReadLimits } from "./formats/fields.ts";
+export type { LineColumn, ReadLimits } from "./formats/fields.ts";
 export {
   type DojoPosition,
   type DojoPremise,
@@ -36,6 +36,7 @@ export {
   type BrokenAnswer,
   readVerifierAnswer,
   type VerifierAnswer,
+  type VerifierMessage,
   verifierAnswer,
 } from "./formats/verifier-answer.ts";
 export { LeanError } from "./lean/lean-error.ts";
@@ -66,7 +67,7 @@ export type { Outcome as StageOutcome, StageVerdict } from "./pipeline/stages.ts
 export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
 export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
 export { passAtK } from "./search/pass-at-k.ts";
-export type { Lease, Place, Progress, SearchPolicy, SearchSegment } from "./search/policy.ts";
+export type { Lease, Progress, ProofPlace, SearchPolicy, SearchSegment } from "./search/policy.ts";
 export {
   type ProofTask,
   type SearchCost,
@@ -103,6 +104,7 @@ export {
   type StoredProof,
   type StoredSearch,
 } from "./store/store.ts";
+export { type StoredSearchOptions, storedSearch, taskHash } from "./store/stored-search.ts";
 export { canonicalForm, canonicalHash, templateKey } from "./text/canonical.ts";
 export {
   formalizedStatement,

@@ -2,6 +2,12 @@
 import { JsonSyntaxError, parsePlain } from "../../json/index.ts";
 import { FormatError } from "../../tensor/errors.ts";
 
+/** Line from 1, column from 0 in code points. */
+export interface LineColumn {
+  readonly line: number;
+  readonly column: number;
+}
+
 export interface ReadLimits {
   /** Most characters of one row, 2^24. */
   readonly maxRow?: number;

@@ -6,27 +6,26 @@
 import { ConfigError } from "../../tensor/errors.ts";
 import type { CheckAnswer, LeanPosition } from "../lean/session.ts";
 import { stateText } from "../text/states.ts";
-import { Fields } from "./fields.ts";
-
-interface Place {
-  readonly line: number;
-  readonly column: number;
-}
+import { Fields, type LineColumn } from "./fields.ts";
 
 /** Empty lists are left out, as the REPL does. */
 export interface ReplResponse {
   readonly env?: number;
   readonly messages?: readonly {
     readonly severity: "error" | "warning" | "info";
-    readonly pos: Place;
-    readonly endPos: Place;
+    readonly pos: LineColumn;
+    readonly endPos: LineColumn;
     readonly data: string;
   }[];
-  readonly sorries?: readonly { readonly pos: Place; readonly endPos: Place; readonly goal: string }[];
+  readonly sorries?: readonly {
+    readonly pos: LineColumn;
+    readonly endPos: LineColumn;
+    readonly goal: string;
+  }[];
   /** `goals`: those before the tactic. */
   readonly tactics?: readonly {
-    readonly pos: Place;
-    readonly endPos: Place;
+    readonly pos: LineColumn;
+    readonly endPos: LineColumn;
     readonly tactic: string;
     readonly goals: string;
   }[];
@@ -73,7 +72,7 @@ export function replResponse(text: string, answer: CheckAnswer, env?: number): R
   };
 }
 
-const place = ({ line, column }: LeanPosition): Place => ({ line, column });
+const place = ({ line, column }: LeanPosition): LineColumn => ({ line, column });
 
 /** One text of a request. */
 export interface KiminaSnippet {

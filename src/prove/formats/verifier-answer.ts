@@ -5,25 +5,24 @@
 import type { CheckAnswer, LeanMessage, LeanPosition, TacticStep } from "../lean/session.ts";
 import { TextPositions } from "../text/positions.ts";
 import { NO_GOALS, stateText } from "../text/states.ts";
-import { Fields, isWhole } from "./fields.ts";
+import { Fields, isWhole, type LineColumn } from "./fields.ts";
 
-interface Place {
-  readonly line: number;
-  readonly column: number;
-}
-
-interface Message {
+export interface VerifierMessage {
   readonly severity: "error" | "warning" | "info";
-  readonly pos: Place;
-  readonly endPos: Place | null;
+  readonly pos: LineColumn;
+  readonly endPos: LineColumn | null;
   readonly data: string;
 }
 
 export interface VerifierAnswer {
-  readonly sorries: readonly { readonly pos: Place; readonly endPos: Place; readonly goal: string }[];
-  readonly errors: readonly Message[];
-  readonly warnings: readonly Message[];
-  readonly infos: readonly Message[];
+  readonly sorries: readonly {
+    readonly pos: LineColumn;
+    readonly endPos: LineColumn;
+    readonly goal: string;
+  }[];
+  readonly errors: readonly VerifierMessage[];
+  readonly warnings: readonly VerifierMessage[];
+  readonly infos: readonly VerifierMessage[];
   /** Places are offsets in code points. */
   readonly ast: {
     readonly tactics: readonly {
@@ -62,7 +61,10 @@ export function verifierAnswer(text: string, answer: CheckAnswer): VerifierAnswe
   };
   if (answer.failure !== null) return { ...common, pass: false, complete: false };
   const positions = new TextPositions(text);
-  const messages = (severity: LeanMessage["severity"], name: Message["severity"]): Message[] =>
+  const messages = (
+    severity: LeanMessage["severity"],
+    name: VerifierMessage["severity"],
+  ): VerifierMessage[] =>
     answer.messages
       .filter((message) => message.severity === severity)
       .map(({ start, end, text: data }) => ({ severity: name, pos: place(start), endPos: place(end), data }));
@@ -99,7 +101,7 @@ export function verifierAnswer(text: string, answer: CheckAnswer): VerifierAnswe
   };
 }
 
-const place = ({ line, column }: LeanPosition): Place => ({ line, column });
+const place = ({ line, column }: LeanPosition): LineColumn => ({ line, column });
 
 /**
  * Such an answer as ours. Goals after a tactic are told apart by the empty lines between them.

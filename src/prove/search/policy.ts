@@ -5,13 +5,13 @@
 import type { Segment } from "../text/segments.ts";
 
 /** A text from which a model can go on: verified tactics, and the comment of the state behind them. */
-export interface Place {
+export interface ProofPlace {
   readonly code: string;
   readonly comment: string;
 }
 
 /** A place that was handed out, and what names it in a log. */
-export interface Lease extends Place {
+export interface Lease extends ProofPlace {
   readonly node: number;
   readonly entry: number;
 }

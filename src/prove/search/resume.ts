@@ -4,7 +4,7 @@
  */
 import { ConfigError } from "../../tensor/errors.ts";
 import { normalizeState } from "../text/states.ts";
-import type { Lease, Place, Progress, SearchPolicy, SearchSegment } from "./policy.ts";
+import type { Lease, Progress, ProofPlace, SearchPolicy, SearchSegment } from "./policy.ts";
 
 export interface ChainsOptions {
   /** State of the statement. */
@@ -15,7 +15,7 @@ export interface ChainsOptions {
 }
 
 interface Chain {
-  place: Place;
+  place: ProofPlace;
   /** Keys of the states on the way, the root's included. */
   readonly seen: Set<string>;
   states: string[];
@@ -27,7 +27,7 @@ interface Chain {
 /** As many as generations at the same time. */
 const MOST_CHAINS = 4096;
 
-const START: Place = { code: "", comment: "" };
+const START: ProofPlace = { code: "", comment: "" };
 
 export class ResumedChains implements SearchPolicy {
   readonly #root: string;
@@ -68,7 +68,7 @@ export class ResumedChains implements SearchPolicy {
     const chain = this.#end(lease);
     const states: string[] = [];
     let code = "";
-    let reached: { place: Place; states: string[] } | null = null;
+    let reached: { place: ProofPlace; states: string[] } | null = null;
     for (const { code: piece, comment, state, tooLong } of segments) {
       code += piece;
       if (tooLong) continue;

@@ -228,3 +228,9 @@ export const corridorTactics = (length: number): string[] => [
   ...Array.from({ length }, (_, i) => `right ${i}`),
   ...["aside", "back", "skip", "wrong"],
 ];
+
+/** A corridor that searches get through in some dozens of generations, and what writes there without looking. */
+export const corridorTools = (wait?: () => Promise<void>) => ({
+  lean: new ToyLean(corridor(3), { wait }),
+  generator: new ToyGenerator(drawing(corridorTactics(3)), wait),
+});

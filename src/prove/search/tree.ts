@@ -7,7 +7,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { NO_GOALS, normalizeState } from "../text/states.ts";
 import { ArmGroups, type GroupedArm } from "./arm-groups.ts";
 import { type Counts, discounted, score } from "./bandit.ts";
-import type { Lease, Place, Progress, SearchPolicy, SearchSegment } from "./policy.ts";
+import type { Lease, Progress, ProofPlace, SearchPolicy, SearchSegment } from "./policy.ts";
 import { checkedTree, type TreeJson } from "./tree-json.ts";
 import { type TreeOptions, treeOptions } from "./tree-options.ts";
 
@@ -20,7 +20,7 @@ interface Node extends GroupedArm {
   readonly children: Node[];
   readonly byKey: Map<string, Node>;
   /** Texts that lead here, and their set. */
-  readonly places: Place[];
+  readonly places: ProofPlace[];
   readonly codes: Set<string>;
   readonly groups: ArmGroups;
   /** Expansions of the node itself; `subtree` counts those of the node with all below it. */
@@ -44,7 +44,7 @@ export interface TreeNode {
   readonly depth: number;
   readonly state: string;
   readonly children: readonly number[];
-  readonly places: readonly Place[];
+  readonly places: readonly ProofPlace[];
 }
 
 const counts = (): Counts => ({ reward: 0, visits: 0, running: 0, value: 0, weight: 0 });
