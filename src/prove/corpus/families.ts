@@ -1,8 +1,10 @@
 /** All families of the corpus, in the order of tables. Adding one means adding it here. */
 import { ConfigError } from "../../tensor/errors.ts";
+import { accum } from "./families/accumulators.ts";
 import { bool } from "./families/boolean.ts";
 import { bounded } from "./families/bounded.ts";
 import { conj } from "./families/conjunctions.ts";
+import { decomp } from "./families/decompositions.ts";
 import { equ } from "./families/equations.ts";
 import { funval } from "./families/functions.ts";
 import { induct } from "./families/induction.ts";
@@ -12,6 +14,7 @@ import { linint } from "./families/linear.ts";
 import { list } from "./families/lists.ts";
 import { prop, proprand } from "./families/logic.ts";
 import { nested } from "./families/nested.ts";
+import { onto } from "./families/onto.ts";
 import { mod, nosol } from "./families/residues.ts";
 import { ring } from "./families/ring.ts";
 import { exist, refute } from "./families/witnesses.ts";
@@ -20,7 +23,7 @@ import type { Family } from "./family.ts";
 
 export const FAMILIES: readonly Family[] = [
   ...[linint, funval, ring, prop, proprand, rewrite, bool, equ, bounded, mod, nosol, ineq],
-  ...[induct, list, exist, refute, conj, calc, ladder, nested],
+  ...[induct, list, exist, refute, conj, calc, ladder, nested, decomp, onto, accum],
 ];
 
 /** @throws ConfigError for a name that is none */
