@@ -161,7 +161,7 @@ export class KiminaLean implements LeanSession {
         parts.add(input.code);
         const said = await this.#send(parts, options);
         this.#mustHold("bad preamble", input.preamble ?? "", said, 0, before);
-        return this.#answer(said, input, before, parts.lines, options, began);
+        return this.#answer(said, input, before, options, began);
       },
     );
   }
@@ -183,8 +183,15 @@ export class KiminaLean implements LeanSession {
       const behind = parts.lines;
       const asked = questions(reference);
       parts.add(asked.text);
+      // A comment that the answer left open ends here.
+      const end = parts.lines;
+      parts.add("-- end");
       const said = await this.#send(parts, options);
-      const check = this.#answer(said, { ...problem, code }, before, behind, options, began);
+      const apart = {
+        ...said,
+        messages: said.messages.filter(({ start }) => start.line <= behind || start.line > end),
+      };
+      const check = this.#answer(apart, { ...problem, code }, before, options, began);
       const wrong = errorVerdict(check.messages);
       if (wrong === null) return verifyAnswer(check, reference.theorem, judge(asked, said.messages, behind));
       const taken =
@@ -225,16 +232,15 @@ export class KiminaLean implements LeanSession {
     return parts;
   }
 
-  /** What was said about the lines from `before` to `behind`. */
+  /** What was said about the lines behind `before`. */
   #answer(
     said: ReplAnswer,
     { imports = this.#imports, code }: CheckInput,
     before: number,
-    behind: number,
     { steps = false }: CheckOptions,
     began: number,
   ): CheckAnswer {
-    const own = { ...said, messages: between(said.messages, before, behind) };
+    const own = { ...said, messages: between(said.messages, before, Number.POSITIVE_INFINITY) };
     const header = Math.max(1, imports.length);
     const milliseconds = performance.now() - began;
     return checkAnswer(

@@ -60,6 +60,8 @@ export interface NativeLeanOptions {
   readonly memory?: number;
   /** Milliseconds for imports, which are no part of a check's own time (300,000). */
   readonly startTimeout?: number;
+  /** Whether answers to problems are held to the rules of text (true). Without them what Lean says decides alone: for tests. */
+  readonly rules?: boolean;
 }
 
 /** Environments that a process keeps; beyond them it begins again. */
@@ -86,6 +88,7 @@ export class NativeLean implements LeanSession {
   readonly #pool: ReplPool;
   readonly #imports: readonly string[];
   readonly #startTimeout: number;
+  readonly #rules: boolean;
   readonly #references = new WeakMap<ReplProcess, Map<string, { env: number; reference: Reference }>>();
   #ready: Promise<void> | null = null;
 
@@ -101,6 +104,7 @@ export class NativeLean implements LeanSession {
     this.#pool = new ReplPool(command, { size: this.slots, uses: options.uses ?? 1000, memory });
     this.#imports = options.imports ?? [];
     this.#startTimeout = options.startTimeout ?? 300_000;
+    this.#rules = options.rules ?? true;
   }
 
   ready(): Promise<void> {
@@ -127,7 +131,7 @@ export class NativeLean implements LeanSession {
 
   async verify(problem: LeanProblem, code: string, options: CheckOptions = {}): Promise<VerifyAnswer> {
     options.signal?.throwIfAborted();
-    const statement = readProblem(problem, code);
+    const statement = readProblem(problem, code, this.#rules);
     if ("verdict" in statement) return statement;
     const began = performance.now();
     const failed = ({ check, verdict, detail }: Unfinished) =>

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { readStatement, refuseAnswer, refusePreamble } from "./rules.ts";
 
@@ -64,17 +65,20 @@ test("texts in which Lean may see other tokens than we do are refused", () => {
 });
 
 test("preambles may declare types and notation, trusted ones what they like", () => {
-  const types = 'structure P where\n  x : Nat\nnotation:65 a " ⊕⊕ " b => a + b';
+  const types = 'structure P where\n  x : Nat\nderiving DecidableEq\nnotation:65 a " ⊕⊕ " b => a + b';
   expect(refusePreamble(types, false)).toBeNull();
   expect(refusePreamble('macro "ring" : tactic => `(tactic| grind)', false)?.reason).toBe("word macro");
   expect(refusePreamble('macro "ring" : tactic => `(tactic| grind)', true)).toBeNull();
+  expect(refusePreamble("deriving instance Inhabited for P", false)?.reason).toBe(
+    "command deriving instance",
+  );
   expect(refusePreamble("axiom a : False", false)?.reason).toBe("word axiom");
   expect(refusePreamble("-- \u2028axiom a : False", true)?.reason).toContain("U+2028");
 });
 
 test("large texts are refused before Lean would end at them", () => {
-  expect(reason(`-- ${"a".repeat(70_000)}`)).toContain("65536");
-  expect(reason(`theorem t : P := ${"(".repeat(1001)}`)).toContain("1000 brackets");
+  expect(reason(`-- ${"a".repeat(70_000)}`)).toContain("at most 65536");
+  expect(reason(`theorem t : P := ${"(".repeat(1001)}`)).toContain("more than 1000");
 });
 
 test("statements are declared under another name of the same namespace, without their attributes", () => {
@@ -99,4 +103,30 @@ test("statements are declared under another name of the same namespace, without 
   expect(renamed("def t : Nat := 1")).toBe("a statement must be one theorem");
   expect(renamed("theorem : True := trivial")).toBe("a theorem without a name");
   expect(renamed("")).toBe("a statement must be one theorem");
+});
+
+test("of the lists of proofs and cheats, all proofs pass, and all cheats do not that the embedded Lean's rules refuse", () => {
+  const lines = (
+    name: string,
+  ): { name: string; preamble: string; statement: string; proof: string; verdict: string }[] =>
+    readFileSync(new URL(`../../../../test/fixtures/lean/${name}.jsonl`, import.meta.url), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+  for (const { name, preamble, statement, proof } of lines("genuine")) {
+    const read = readStatement(statement);
+    const why = [
+      refuseAnswer(proof)?.reason,
+      refusePreamble(preamble, false)?.reason,
+      "reason" in read && read.reason,
+    ];
+    expect.soft([name, ...why]).toEqual([name, undefined, undefined, false]);
+  }
+  const refused = lines("soundness").filter(({ proof }) => refuseAnswer(proof) !== null);
+  const wanted = lines("soundness").filter(({ verdict }) => verdict === "refused");
+  const names = refused.map(({ name }) => name);
+  expect(wanted.filter(({ name }) => !names.includes(name))).toEqual([]);
+  expect(refused.filter(({ verdict }) => verdict !== "refused").map(({ name }) => name)).toEqual([
+    "forged-by-goal-text",
+  ]);
 });

@@ -5,7 +5,8 @@
  * questions mean. The embedded verifier holds the same rules against parsed syntax.
  */
 import { codeTokens, endOfGroup, nesting, type Token } from "../../text/tokens.ts";
-import { ambiguity, type Fault } from "./plain-text.ts";
+import { textBreach } from "../text-limits.ts";
+import { ambiguity, type Fault, falseLineEnd } from "./plain-text.ts";
 
 const words = (text: string) => new Set(text.trim().split(/\s+/));
 
@@ -15,11 +16,11 @@ const CODE = words(`
   builtin_dsimproc initialize builtin_initialize run_cmd run_tac run_meta run_elab run_conv by_elab include_str
   native_decide bv_decide bv_check unsafe partial meta private sleep dbg_trace unif_hint binder_predicate import
   axiom opaque init_quot implemented_by extern csimp export alias add_decl_doc library_note grind_pattern
-  compile_inductive compile_def irreducible_def proof_wanted deriving polyrith slim_check plausible
+  compile_inductive compile_def irreducible_def proof_wanted polyrith slim_check plausible
   seal unseal suppress_compilation initialize_simps_projections private_decl with_decl_name`);
 /** What the preamble of a problem may have besides: types and notation of its own. */
 const DECLARES = words(`
-  inductive coinductive structure class notation notation3 infix infixl infixr prefix postfix`);
+  inductive coinductive structure class notation notation3 infix infixl infixr prefix postfix deriving`);
 /** Commands made by programs: `declare_config_elab`, `register_simp_attr`. */
 const MADE = /^(?:declare|register|builtin|run)_/;
 /** A name that ends in one of these reaches the compiler or an axiom. */
@@ -35,33 +36,16 @@ const COMMANDS = words(`
   theorem lemma def abbrev example instance axiom opaque inductive structure class namespace section end variable universe
   attribute`);
 
-/** Longer answers cost more than a restart of Lean. */
-const MOST_CHARACTERS = 65_536;
-const MOST_BRACKETS = 1_000;
-
 /** Why an answer is not shown to Lean; null if it may be. */
 export function refuseAnswer(text: string): Fault | null {
-  return tooLarge(text) ?? ambiguity(text) ?? forbidden(codeTokens(text), true);
+  return textBreach(text) ?? ambiguity(text) ?? forbidden(codeTokens(text), true);
 }
 
 /** Why a preamble is not shown to Lean; a trusted one may hold whatever Lean takes. */
 export function refusePreamble(text: string, trusted: boolean): Fault | null {
-  const ambiguous = ambiguity(text);
   // The text must pass unchanged even if its meaning is trusted.
-  if (trusted) return ambiguous?.reason.startsWith("character U+") ? ambiguous : null;
-  return ambiguous ?? forbidden(codeTokens(text), false);
-}
-
-function tooLarge(text: string): Fault | null {
-  if (text.length > MOST_CHARACTERS)
-    return { reason: `more than ${MOST_CHARACTERS} characters`, index: MOST_CHARACTERS };
-  let depth = 0;
-  for (const token of codeTokens(text)) {
-    depth = Math.max(0, depth + nesting(token));
-    if (depth > MOST_BRACKETS)
-      return { reason: `more than ${MOST_BRACKETS} brackets in each other`, index: token.start };
-  }
-  return null;
+  if (trusted) return textBreach(text) ?? falseLineEnd(text);
+  return textBreach(text) ?? ambiguity(text) ?? forbidden(codeTokens(text), false);
 }
 
 function forbidden(tokens: readonly Token[], answer: boolean): Fault | null {
@@ -85,6 +69,7 @@ function forbiddenAt(tokens: readonly Token[], i: number, answer: boolean): stri
   if (kind !== "name") return null;
   if (CODE.has(text) || MADE.test(text)) return `word ${text}`;
   if (answer && DECLARES.has(text)) return `word ${text}`;
+  if (text === "deriving" && next?.text === "instance") return "command deriving instance";
   const last = lastPart(text);
   if (REACHES_AXIOM.has(last)) return `name ${text}`;
   if (text === "attribute" && next?.text === "[") return forbiddenAttribute(tokens, i + 1);
@@ -147,7 +132,7 @@ export interface NamedStatement {
 export function readStatement(text: string): NamedStatement | Fault {
   const tokens = codeTokens(text);
   const fault = (reason: string, at: number): Fault => ({ reason, index: tokens[at]?.start ?? text.length });
-  const refused = ambiguity(text) ?? forbidden(tokens, true);
+  const refused = textBreach(text) ?? ambiguity(text) ?? forbidden(tokens, true);
   if (refused !== null) return refused;
   let i = 0;
   while (tokens[i]?.text === "@[" || ["protected", "noncomputable", "nonrec"].includes(tokens[i]?.text)) {
