@@ -40,7 +40,16 @@ const skipped: readonly (readonly [begin: string, reason: string])[] = [
   ["deepseek-ts train --stages", "needs a file of stages and a configuration; the long suite trains such"],
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
+  ["lake ", "needs a native Lean, which no package registry carries"],
+  ["git clone https://github.com/leanprover-community/repl", "needs a native Lean"],
+  ["cp my-project/lean-toolchain repl/", "needs a native Lean"],
   ["npx vite", "serves or builds a page; test/browser does"],
+];
+
+/** Programs that cannot run here, by what they contain, and why. */
+const skippedPrograms: readonly (readonly [part: string, reason: string])[] = [
+  ['kind: "native"', "needs a native Lean; test/lean has a stand-in"],
+  ['kind: "kimina"', "needs a Kimina server; test/lean has a stand-in"],
 ];
 
 /** What documents name that is not here, and what stands in for it. */
@@ -224,6 +233,12 @@ async function runCommand(file: string, command: string): Promise<void> {
 }
 
 async function runProgram({ file, text }: Block, n: number): Promise<void> {
+  const reason = skippedPrograms.find(([part]) => text.includes(part))?.[1];
+  if (reason !== undefined) {
+    counts.skipped++;
+    console.log(`skipped  ${file}: program ${n}  (${reason})`);
+    return;
+  }
   counts.ran++;
   console.log(`runs     ${file}: program ${n}`);
   const path = join(work, `program-${n}.ts`);

@@ -39,8 +39,11 @@ export {
   type VerifierMessage,
   verifierAnswer,
 } from "./formats/verifier-answer.ts";
+export { type KiminaLeanOptions, openKimina } from "./lean/kimina.ts";
 export { LeanError } from "./lean/lean-error.ts";
-export type * from "./lean/session.ts";
+export { type NativeLeanOptions, openNative } from "./lean/native.ts";
+export { leanChoice, type OpenLeanOptions, openLean } from "./lean/open.ts";
+export type { KiminaServer } from "./lean/repl/kimina-client.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";
 export { openWasmLean, type WasmLeanOptions } from "./lean/wasm/open.ts";

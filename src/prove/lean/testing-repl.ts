@@ -16,7 +16,7 @@ export const embeddedRepl = (prepared: PreparedLean): ReplCommand => ({
 });
 
 async function serve(prepared: PreparedLean): Promise<void> {
-  // A thread ends with the process, whoever kills it.
+  // A thread ends with the process, however that ends.
   const lean = await openWasmLean({
     prepared,
     size: 1,
