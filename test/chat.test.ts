@@ -1,6 +1,4 @@
 /** `deepseek-ts chat` in its own process, with pipes; the terminal is played in src/cli/chat-loop.test.ts. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +12,7 @@ import { smallV3 } from "../src/engine/testing.ts";
 import { toConfigJson } from "../src/models/config.ts";
 import { createReferenceDevice } from "../src/tensor/reference/backend.ts";
 import { trainedTokenizerConfig } from "../src/tokenizer/train-bpe.ts";
+import { commandsIn } from "./command-process.ts";
 
 const command = fileURLToPath(new URL("../src/cli/commands/chat.ts", import.meta.url));
 const reporting = fileURLToPath(new URL("../src/cli/report-error.ts", import.meta.url));
@@ -31,18 +30,8 @@ try {
   if (process.exitCode === 1) process.stderr.write(errorText(error, false) + "\\n");
 }`;
 
-async function chat(args: readonly string[], input = "") {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", program, "--", ...args], {
-    cwd: work,
-    env: { ...process.env, NODE_COMPILE_CACHE: join(work, "cache") },
-  });
-  let [out, err] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
-  child.stdin.end(input);
-  const [code] = await once(child, "close");
-  return { code, out, err };
-}
+const { start } = commandsIn(work, {}, ["--input-type=module", "-e", program, "--"]);
+const chat = (args: readonly string[], input = "") => start(args, { input }).ended();
 
 async function save(name: string, config: Record<string, unknown> = {}, files: Record<string, string> = {}) {
   const device = createReferenceDevice();

@@ -16,39 +16,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../src/tensor/random.ts";
+import { type CommandInput, commandsIn, main } from "./command-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const fixtures = fileURLToPath(new URL("./fixtures/", import.meta.url));
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-cli-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-function start(args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd: work,
-    env: { ...process.env, DEBUG: "", NODE_COMPILE_CACHE: join(work, "cache"), ...env },
-  });
-  let [out, err] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
-  const ended = once(child, "close").then(([code, signal]): Ended => ({ code, signal, out, err }));
-  return { child, ended };
-}
-
-function run(
-  args: readonly string[],
-  options: { input?: string; env?: Record<string, string> } = {},
-): Promise<Ended> {
-  const { child, ended } = start(args, options.env);
-  child.stdin.end(options.input ?? "");
-  return ended;
-}
+const { start } = commandsIn(work, { DEBUG: "" });
+const run = (args: readonly string[], options?: CommandInput) => start(args, options).ended();
 
 /** Settings of a run of a few seconds. */
 const tiny = {
@@ -223,7 +198,7 @@ describe("train", () => {
     await reached("killed", step, child);
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 30));
     child.kill("SIGKILL");
-    const first = await ended;
+    const first = await ended();
     if (first.code === null) expect(first.signal).toBe("SIGKILL");
     const { code, err, out } = await run(resume("killed"));
     expect({ code, err }).toEqual({ code: 0, err: "" });
@@ -239,7 +214,7 @@ describe("train", () => {
     const { child, ended } = start(train("stopped"));
     await reached("stopped", 2, child);
     child.kill("SIGINT");
-    const { code, out, err } = await ended;
+    const { code, out, err } = await ended();
     expect({ code, err }).toEqual({ code: 130, err: "" });
     expect(out).toContain("npx deepseek-ts train --resume stopped");
     const saved = readdirSync(join(work, "stopped", "checkpoints")).sort();
@@ -287,7 +262,7 @@ describe("train", () => {
       child.kill(signal);
       await noted;
       expect(logged()).toBe(before);
-      const { code, err } = await ended;
+      const { code, err } = await ended();
       expect({ code, err }).toEqual({ code: { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal], err: "" });
       expect(readdirSync(join(work, out, "checkpoints"))).toEqual([
         `step-${String(logged()).padStart(8, "0")}`,
@@ -301,7 +276,7 @@ describe("train", () => {
     const { child, ended } = start(["train", "texts", "--config", "unread.json", "--out", "unread"]);
     await reached("unread", 1, child);
     child.stdout.destroy();
-    expect(await ended).toMatchObject({ code: 141, err: "" });
+    expect(await ended()).toMatchObject({ code: 141, err: "" });
     const steps = metrics("unread").filter(({ kind }) => kind === "step").length;
     expect(steps).toBeLessThan(40);
     expect(readdirSync(join(work, "unread", "checkpoints")).at(-1)).toBe(
@@ -317,7 +292,7 @@ describe("train", () => {
     expect(second.code).toBe(1);
     expect(second.err).toContain(`the run is being trained by process ${child.pid}`);
     child.kill("SIGCONT");
-    expect((await ended).code).toBe(0);
+    expect((await ended()).code).toBe(0);
     expect(metrics("shared")).toEqual(metrics("whole"));
   });
 
@@ -399,9 +374,8 @@ describe.concurrent("generation", () => {
 
   it("is quiet when the reader goes away", async () => {
     const { child, ended } = start(["complete", "whole", prompt, "--max-tokens", "150"]);
-    child.stdin.end();
     child.stdout.destroy();
-    const { code, err } = await ended;
+    const { code, err } = await ended();
     expect({ code, err }).toEqual({ code: 0, err: "" });
   });
 
