@@ -1,6 +1,8 @@
 /**
  * Every command and TypeScript program of the documents: runs those that can run here, against a tiny model under the
- * names that the documents use, and lists the others with the reason. One that is in neither list fails.
+ * names that the documents use, and lists the others with the reason. One that is in neither list fails. Of excerpts, which
+ * import nothing, the classes and types must be there. With names of
+ * documents (`npm run check:docs -- docs/server.md`) only theirs.
  */
 import { spawn, spawnSync } from "node:child_process";
 import {
@@ -19,15 +21,18 @@ import { root } from "./support/packed-package.ts";
 import { writeTinyDrawingModels } from "./support/tiny-drawing-models.ts";
 import { writeTinyVisionModel } from "./support/tiny-vision-model.ts";
 
-/** Commands that cannot run here, by their beginning, and why. */
-const skipped: readonly (readonly [begin: string, reason: string])[] = [
+/** Commands that cannot run here, by their beginning or what they hold, and why. */
+const skipped: readonly (readonly [command: string | RegExp, reason: string])[] = [
   ["npm ci", "installs into this folder; CI begins with it"],
   ["npm test", "a step of CI of its own"],
   ["npm run check", "a step of CI of its own"],
   ["npm run format", "changes files"],
   ["npm run bench -- gemm", "a benchmark of minutes"],
   ["npm run bench -- train", "a benchmark of minutes, and needs PyTorch"],
+  ["npm run bench -- vision", "a benchmark of minutes"],
   ["npm run bench -- peers/llama", "needs a build of llama.cpp"],
+  ["npm run bench -- peers/vision", "needs PyTorch"],
+  [/^npm run recipe:\w+ -- (?!--list)/, "trains for minutes or hours; test/recipes runs the small ones"],
   ["npm install --prefix bench/peers", "downloads 725 MB"],
   ["python3 -m venv peer", "downloads PyTorch"],
   ["peer/bin/pip", "downloads PyTorch"],
@@ -39,6 +44,7 @@ const skipped: readonly (readonly [begin: string, reason: string])[] = [
   ["npx deepseek-ts bench --shape deepseek-v2-lite", "needs 12 GB of memory and of disk"],
   ["deepseek-ts train --stages", "needs a file of stages and a configuration; the long suite trains such"],
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
+  [/"grounding": true/, "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
   ["lake ", "needs a native Lean, which no package registry carries"],
   ["git clone https://github.com/leanprover-community/repl", "needs a native Lean"],
@@ -78,7 +84,10 @@ interface Block {
 function blocks(): Block[] {
   const files = ["README.md", "CONTRIBUTING.md", "bench/README.md"];
   for (const name of readdirSync(join(root, "docs"))) if (name.endsWith(".md")) files.push(`docs/${name}`);
-  return files.flatMap((file) =>
+  const asked = process.argv.slice(2);
+  const unknown = asked.find((name) => !files.includes(name));
+  if (unknown !== undefined) throw new Error(`${unknown} is none of the documents: ${files.join(", ")}`);
+  return (asked.length > 0 ? asked : files).flatMap((file) =>
     [...readFileSync(join(root, file), "utf8").matchAll(/^```(\w+)\n(.*?)^```/gms)].map(
       ([, language, text]) => ({
         file,
@@ -89,13 +98,21 @@ function blocks(): Block[] {
   );
 }
 
-/** The commands of a block: continued lines joined, comments dropped, `a && b` apart. */
+/** The commands of a block: continued lines joined, comments dropped, `a && b` apart, here-documents with their command. */
 function commandsOf(text: string): string[] {
   const lines = text.replaceAll(/\\\n\s*/g, "").split("\n");
-  return lines
-    .flatMap((line) => line.replace(/(^|\s+)# .*$/, "").split(" && "))
-    .map((c) => c.trim())
-    .filter(Boolean);
+  const commands: string[] = [];
+  for (let at = 0; at < lines.length; at++) {
+    const end = /<<(\w+)$/.exec(lines[at])?.[1];
+    if (end === undefined) {
+      commands.push(...lines[at].replace(/(^|\s+)# .*$/, "").split(" && "));
+      continue;
+    }
+    const last = lines.indexOf(end, at);
+    commands.push(lines.slice(at, last + 1).join("\n"));
+    at = last;
+  }
+  return commands.map((command) => command.trim()).filter(Boolean);
 }
 
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-docs-"));
@@ -176,6 +193,12 @@ async function prepare(): Promise<void> {
     { role: "assistant", content: "A page." },
   ];
   writeFileSync(join(work, "pictures.jsonl"), `${JSON.stringify({ messages })}\n`.repeat(8));
+  const captions = ["a red cube", "a blue sphere"].map((caption) => ({ image: "page.png", caption }));
+  writeFileSync(
+    join(work, "captions.jsonl"),
+    captions.map((line) => `${JSON.stringify(line)}\n`.repeat(4)).join(""),
+  );
+  for (const name of ["models", "docs"]) symlinkSync(join(root, name), join(work, name));
   mkdirSync(join(work, "photos"));
   cpSync(join(work, "page.png"), join(work, "photos/page.png"));
   const prompts = [
@@ -193,21 +216,26 @@ async function prepare(): Promise<void> {
   cpSync(join(torch, found!), join(work, "pytorch_model.bin"));
 }
 
-/** The model that a request is for: one that draws, or `other`. */
-const servedFor = (text: string, other: string) =>
-  /images(\/generations|\.generate)/.test(text) ? "./Janus-Pro-1B" : other;
+/** The model that a request is for: one that draws or sees, or `other`. */
+function servedFor(text: string, other: string): string {
+  if (/images(\/generations|\.generate)/.test(text)) return "./Janus-Pro-1B";
+  return text.includes("image_url") ? "./deepseek-vl2-tiny" : other;
+}
 
 async function runCommand(file: string, command: string): Promise<void> {
-  const reason = skipped.find(([begin]) => command.startsWith(begin))?.[1];
+  const reason = skipped.find(([which]) =>
+    typeof which === "string" ? command.startsWith(which) : which.test(command),
+  )?.[1];
   if (reason !== undefined) {
     counts.skipped++;
     console.log(`skipped  ${file}: ${command}  (${reason})`);
     return;
   }
   const own = /^(npx )?deepseek-ts /.test(command);
+  const here = command === "npm run bench" || /^npm run recipe:\w+ -- --list$/.test(command);
   const listed =
     own ||
-    command === "npm run bench" ||
+    here ||
     command === "npm start" ||
     command.startsWith("curl http://127.0.0.1:8080") ||
     command.startsWith("source <(deepseek-ts completion");
@@ -220,7 +248,7 @@ async function runCommand(file: string, command: string): Promise<void> {
   console.log(`runs     ${file}: ${command}`);
   try {
     if (/\bserve\b/.test(actual)) await served(actual.replace(/^npx /, ""), () => {});
-    else if (command === "npm run bench") must(`cd ${root} && npm run bench`);
+    else if (here) must(`cd ${root} && ${command}`);
     else if (command === "npm start") must("deepseek-ts demo texts --steps 30 --out runs/demo");
     else if (command.startsWith("curl")) {
       await served(`deepseek-ts serve ${servedFor(command, "./v2-lite")} --port 0`, (url) =>
@@ -232,11 +260,34 @@ async function runCommand(file: string, command: string): Promise<void> {
   }
 }
 
+/** Everything that the package exports, as text. */
+function exportedText(): string {
+  const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return Object.values<{ types?: string }>(exports)
+    .map(({ types }) => (types === undefined ? "" : readFileSync(join(root, types), "utf8")))
+    .join("\n");
+}
+
+/** Names of classes and types in an excerpt that neither the package nor the language has. */
+function unknownNames(text: string): string[] {
+  const names = new Set(text.replaceAll(/\/\/.*$/gm, "").match(/\b[A-Z]\w+\b/g));
+  const known = new Set(exportedText().match(/\b\w+\b/g));
+  return [...names].filter((name) => !known.has(name) && !(name in globalThis));
+}
+
 async function runProgram({ file, text }: Block, n: number): Promise<void> {
   const reason = skippedPrograms.find(([part]) => text.includes(part))?.[1];
   if (reason !== undefined) {
     counts.skipped++;
     console.log(`skipped  ${file}: program ${n}  (${reason})`);
+    return;
+  }
+  if (!/^import /m.test(text)) {
+    const unknown = unknownNames(text);
+    if (unknown.length > 0)
+      failures.push(`${file}: program ${n} names what there is not: ${unknown.join(", ")}`);
+    counts.skipped++;
+    console.log(`skipped  ${file}: program ${n}  (an excerpt)`);
     return;
   }
   counts.ran++;
