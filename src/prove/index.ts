@@ -2,6 +2,16 @@
 export * from "./corpus/index.ts";
 export { EngineGenerator, type EngineGeneratorOptions } from "./engine-generator.ts";
 export {
+  type FilePlan,
+  type FillEvent,
+  type FillOptions,
+  type FillResult,
+  type FillTools,
+  type FillUnit,
+  fillFile,
+  type UnitEnd,
+} from "./fill/fill.ts";
+export {
   type Benchmark,
   type BenchmarkProblem,
   benchmarkTask,

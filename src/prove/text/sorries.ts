@@ -160,9 +160,19 @@ function linesInStrings(text: string): Set<number> {
   return found;
 }
 
+const TERM = /^by[ \t]*\r?\n/;
+
+/** A proof for a term: behind its `by` if it is one line, else below, two blanks further in than the line. */
+function termProof(source: string, index: number, proof: string): string {
+  const line = source.slice(source.lastIndexOf("\n", index - 1) + 1, index);
+  const column = indentOf(line) + 2;
+  const body = indentProof(proof.replace(TERM, ""), column);
+  return body.includes("\n") ? `by\n${" ".repeat(column)}${body}` : `by ${body}`;
+}
+
 /**
  * The source with proofs in place of its `sorry`s, one for each, null to leave it; line ends as in the source. The text around
- * stays byte for byte. A proof for a term position brings its own `by`.
+ * stays byte for byte. A proof for a term position brings its own `by` as its first line.
  */
 export function fillSorries(
   source: string,
@@ -175,8 +185,10 @@ export function fillSorries(
   for (const [i, { start, end }] of sorries.entries()) {
     const proof = proofs[i] ?? null;
     if (proof === null) continue;
-    const column = start.column;
-    pieces.push(source.slice(at, start.index), indentProof(proof, column).replaceAll("\n", lineEnd));
+    const placed = TERM.test(proof)
+      ? termProof(source, start.index, proof)
+      : indentProof(proof, start.column);
+    pieces.push(source.slice(at, start.index), placed.replaceAll("\n", lineEnd));
     at = end.index;
   }
   return pieces.concat(source.slice(at)).join("");

@@ -1,0 +1,368 @@
+/**
+ * Fills the `sorry`s of a Lean file, one after the other, in the order of the file. What stands above a declaration is the file as it
+ * has become, so that later proofs rest on earlier ones. At the end the whole file is checked once more, and every theorem that was
+ * filled against its statement; a proof that does not hold then is taken back.
+ */
+import { hash128 } from "../../data/hash.ts";
+import { withoutMark } from "../../files/utf8.ts";
+import { FormatError } from "../../tensor/errors.ts";
+import type { CheckAnswer, LeanProblem, LeanSession } from "../lean/session.ts";
+import type { GeneratedText, TextGenerator } from "../search/generator.ts";
+import { type SearchCost, type SearchEvent, search } from "../search/search.ts";
+import type { SearchOptions } from "../search/search-options.ts";
+import { leanProblem } from "../text/problem.ts";
+import { answerOf, resumePrompt, STOP, withoutEnd } from "../text/prompts.ts";
+import { declarationsOf, fillSorries, findSorries, indentProof } from "../text/sorries.ts";
+import { stateComment, stateText } from "../text/states.ts";
+
+export type { FilePlan, FillUnit } from "./plan.ts";
+
+import { asTheorem, type FilePlan, type FillUnit, planFile, promptHeader, wholeProblem } from "./plan.ts";
+
+export interface FillTools {
+  readonly generator: TextGenerator;
+  readonly lean: LeanSession;
+}
+
+export interface FillOptions extends Omit<SearchOptions, "log" | "signal"> {
+  /** Names of theorems to work on (default: all). */
+  readonly only?: readonly string[];
+  /** Tokens that a prompt and what follows may have together. */
+  readonly contextTokens: number;
+  readonly signal?: AbortSignal;
+}
+
+/** How one `sorry` ended. */
+export type UnitEnd =
+  | {
+      readonly outcome: "proved";
+      readonly proof: string;
+      readonly axioms: readonly string[];
+      readonly cost: SearchCost;
+    }
+  /** All generations are spent; the verified text that came furthest. */
+  | { readonly outcome: "open"; readonly best: string; readonly state: string; readonly cost: SearchCost }
+  /** Nothing could be tried, or a proof did not hold in the whole file. */
+  | { readonly outcome: "failed"; readonly reason: string };
+
+export type FillEvent =
+  | { readonly type: "plan"; readonly plan: FilePlan }
+  | { readonly type: "unit"; readonly unit: FillUnit }
+  /** What the search of a unit does. */
+  | { readonly type: "search"; readonly unit: FillUnit; readonly event: SearchEvent }
+  | { readonly type: "ended"; readonly unit: FillUnit; readonly end: UnitEnd }
+  | { readonly type: "filled"; readonly result: FillResult };
+
+export interface FillResult {
+  /** The file with its proofs. */
+  readonly text: string;
+  readonly ends: readonly { readonly unit: FillUnit; readonly end: UnitEnd }[];
+  /** Lean's first error in the filled file, if it has one that the file did not have before; empty otherwise. */
+  readonly fault: string;
+}
+
+/**
+ * Fills a file's text; nothing is written.
+ * @throws FormatError if Lean does not accept the file as it is, the signal's reason, errors of the tools
+ */
+export async function* fillFile(
+  file: string,
+  tools: FillTools,
+  options: FillOptions,
+): AsyncGenerator<FillEvent> {
+  // As Lean reads files.
+  const source = withoutMark(file).replaceAll("\r\n", "\n");
+  const plan = planFile(source, options.only);
+  yield { type: "plan", plan };
+  const proofs: (string | null)[] = plan.sorries.map(() => null);
+  const ends: { unit: FillUnit; end: UnitEnd }[] = [];
+  if (plan.units.length > 0) await checkFile(source, tools.lean, options);
+  for (const unit of plan.units) {
+    options.signal?.throwIfAborted();
+    yield { type: "unit", unit };
+    let end: UnitEnd;
+    try {
+      end = yield* unit.kind === "whole"
+        ? wholeUnit(plan, proofs, unit, tools, options)
+        : innerUnit(plan, proofs, unit, tools, options);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      end = { outcome: "failed", reason: error.message };
+    }
+    if (end.outcome === "proved") proofs[unit.index] = end.proof;
+    ends.push({ unit, end });
+    yield { type: "ended", unit, end };
+  }
+  const { ends: settled, fault } = await settle(plan, proofs, ends, tools.lean, options);
+  yield {
+    type: "filled",
+    result: { text: fillSorries(file, findSorries(file), proofs), ends: settled, fault },
+  };
+}
+
+/** The file up to a declaration with what has been proved so far. */
+const above = (
+  { source, sorries }: FilePlan,
+  proofs: readonly (string | null)[],
+  { declaration }: FillUnit,
+): string => {
+  const earlier = sorries.filter(({ end }) => end.index <= declaration.start);
+  return fillSorries(source.slice(0, declaration.start), earlier, proofs.slice(0, earlier.length));
+};
+
+const withoutImports = (text: string): string =>
+  text.replace(/^(?:(?:public\s+)?import[^\n]*\n|\s+|--[^\n]*\n)*/, "");
+
+function headerFor(
+  before: string,
+  statement: string,
+  { generator }: FillTools,
+  options: FillOptions,
+): string {
+  const { contextTokens, maxTokens = 2048 } = options;
+  const text = withoutImports(before);
+  const spare =
+    contextTokens - Math.min(maxTokens, contextTokens / 2) - generator.countTokens(statement) - 64;
+  // Released provers were trained on the whole header, imports included.
+  const shown = (options.style ?? "official") === "official" ? before : text;
+  return promptHeader(shown, declarationsOf(shown), Math.max(0, spare), (part) =>
+    generator.countTokens(part),
+  );
+}
+
+async function* wholeUnit(
+  plan: FilePlan,
+  proofs: readonly (string | null)[],
+  unit: FillUnit,
+  tools: FillTools,
+  options: FillOptions,
+): AsyncGenerator<FillEvent, UnitEnd> {
+  const before = above(plan, proofs, unit);
+  const { statement, problem, term } = wholeProblem(before, plan.source, unit);
+  const { only: _only, contextTokens: _context, ...given } = options;
+  const header = headerFor(before, statement, tools, options);
+  const task = { header, statement, problem };
+  const settings = { ...given, seed: seedOf(options, unit) };
+  let end: UnitEnd = { outcome: "failed", reason: "the search came to no end" };
+  for await (const event of search(task, tools, settings)) {
+    yield { type: "search", unit, event };
+    if (event.type === "proved" && end.outcome !== "proved") {
+      const { proof, axioms, cost } = event;
+      end = { outcome: "proved", proof: placed(proof, term), axioms, cost };
+    } else if (event.type === "exhausted") {
+      end = { outcome: "open", best: event.best, state: event.state, cost: event.cost };
+    }
+  }
+  return end;
+}
+
+/** The proof as it stands in the file: a term's place needs `by` before it. */
+const placed = (proof: string, term: boolean): string =>
+  term ? `by\n${withoutEnd(proof)}` : withoutEnd(proof);
+
+/** Samples what belongs in the middle of a proof: the rest of the declaration, other `sorry`s included, stays around it. */
+async function* innerUnit(
+  plan: FilePlan,
+  proofs: readonly (string | null)[],
+  unit: FillUnit,
+  { generator, lean }: FillTools,
+  options: FillOptions,
+): AsyncGenerator<FillEvent, UnitEnd> {
+  const {
+    signal,
+    timeout,
+    heartbeats,
+    samples = 64,
+    trees = 1,
+    maxTokens = 2048,
+    parallel = 2 * lean.slots,
+  } = options;
+  const before = above(plan, proofs, unit);
+  const { declaration, sorry } = unit;
+  const { source, sorries } = plan;
+  const inside = sorries.filter(
+    ({ start }) => start.index >= declaration.start && start.index < declaration.end,
+  );
+  const shifted = (place: { readonly index: number }) => ({ index: place.index - declaration.start });
+  const local = inside.map(({ start, end }) => ({
+    start: { ...start, ...shifted(start) },
+    end: { ...end, ...shifted(end) },
+  }));
+  const text = source.slice(declaration.start, declaration.end);
+  const at = inside.indexOf(sorry);
+  const known = inside.map((each) => proofs[sorries.indexOf(each)]);
+  const filled = (proof: string | null) => fillSorries(text, local, known.with(at, proof));
+  const context = leanProblem(before, "theorem t : True", { trustedPreamble: true });
+  const check = (code: string) =>
+    lean.check({ ...contextOf(context), code }, { steps: true, timeout, heartbeats, signal });
+  const first = await check(filled(null));
+  const fault = faultOf(first);
+  if (fault !== "") return { outcome: "failed", reason: `Lean does not accept the declaration: ${fault}` };
+  const open = first.sorries.length;
+  // The state at this `sorry`: of the tactic that it is, if it is one.
+  const hole = known.slice(0, at).filter((proof) => proof === null).length;
+  const place = first.sorries[hole];
+  const step = first.steps.find(({ start }) => place !== undefined && start.index === place.start.index);
+  const goals = step?.goalsBefore ?? null;
+  const column = lineColumn(text, local[at].start.index);
+  const prefix = text.slice(0, text.lastIndexOf("\n", local[at].start.index) + 1);
+  const comment = goals === null ? "" : stateComment(stateText(goals), column);
+  const header = headerFor(before, prefix, { generator, lean }, options);
+  const prompt = resumePrompt(
+    { header, statement: "" },
+    { code: prefix, comment },
+    options.mode === "mix" ? { style: options.style } : { style: options.style, mode: options.mode },
+  );
+  const cost = { samples: 0, tokens: 0, checks: 0 };
+  const tried = new Set<string>();
+  const budget = samples * trees;
+  for (let seq = 0; seq < budget; ) {
+    signal?.throwIfAborted();
+    const count = Math.min(parallel, budget - seq);
+    const texts: GeneratedText[] = [];
+    const seeds = Array.from(
+      { length: count },
+      (_, i) => hash128(JSON.stringify([seedOf(options, unit), seq + i]))[0] >>> 0,
+    );
+    const settings = {
+      seeds,
+      maxTokens,
+      temperature: options.temperature ?? 1,
+      topP: options.topP ?? 0.95,
+      stop: [STOP],
+      signal,
+    };
+    for await (const each of generator.generate(new Array<string>(count).fill(prompt), settings))
+      texts.push(each);
+    seq += count;
+    // In the order in which they were asked for: the same seed gives the same proof.
+    texts.sort((a, b) => a.index - b.index);
+    const proofsTried = texts.map(({ text: written }) => indentProof(withoutEnd(answerOf(written)), 0));
+    const answers = await Promise.all(
+      proofsTried.map((proof, i) => {
+        if (proof.trim() === "" || tried.has(proof) || proofsTried.indexOf(proof) < i) return null;
+        tried.add(proof);
+        cost.checks++;
+        return check(filled(goals === null ? `by\n${proof}` : proof));
+      }),
+    );
+    for (const [i, answer] of answers.entries()) {
+      cost.samples++;
+      cost.tokens += texts[i].tokens;
+      if (answer === null || faultOf(answer) !== "" || answer.sorries.length !== open - 1) continue;
+      const proof = goals === null ? `by\n${proofsTried[i]}` : proofsTried[i];
+      return { outcome: "proved", proof, axioms: [], cost: { ...cost } };
+    }
+  }
+  return { outcome: "open", best: prefix, state: goals === null ? "" : stateText(goals), cost };
+}
+
+/** Blanks before the code at an index, in its line. */
+function lineColumn(text: string, index: number): number {
+  return Array.from(text.slice(text.lastIndexOf("\n", index - 1) + 1, index)).length;
+}
+
+const contextOf = ({ preamble, trustedPreamble, imports }: LeanProblem) => ({
+  preamble,
+  trustedPreamble,
+  imports,
+});
+
+/** Why an answer is no good, apart from its `sorry`s. */
+const faultOf = ({ failure, refused, messages }: CheckAnswer): string =>
+  failure ?? refused?.reason ?? messages.find(({ severity }) => severity === "error")?.text ?? "";
+
+const seedOf = ({ seed = 0 }: FillOptions, { index }: FillUnit) =>
+  hash128(JSON.stringify([seed, index]))[0] >>> 0;
+
+/** Lean's first complaint about a whole file, whatever commands it holds; empty if there is none. */
+async function wholeFault(source: string, lean: LeanSession, options: FillOptions): Promise<string> {
+  const { timeout, heartbeats, signal } = options;
+  const statement = "theorem deepseek_whole_file : True := sorry";
+  const problem = leanProblem(`${source}\n`, statement, { trustedPreamble: true });
+  const { verdict, detail } = await lean.verify(problem, statement.replace("sorry", "trivial"), {
+    timeout,
+    heartbeats,
+    signal,
+  });
+  return verdict === "proved" ? "" : detail || verdict;
+}
+
+async function checkFile(source: string, lean: LeanSession, options: FillOptions): Promise<void> {
+  const fault = await wholeFault(source, lean, options);
+  if (fault === "") return;
+  throw new FormatError("Lean does not accept the file as it is", {
+    found: fault,
+    hint: "Correct this first; only `sorry`s are filled.",
+  });
+}
+
+/** Checks the filled file, and each theorem that has no `sorry` left against its statement; takes back what does not hold. */
+async function settle(
+  plan: FilePlan,
+  proofs: (string | null)[],
+  ends: { unit: FillUnit; end: UnitEnd }[],
+  lean: LeanSession,
+  options: FillOptions,
+): Promise<Omit<FillResult, "text">> {
+  const { source, sorries } = plan;
+  const { timeout, heartbeats, signal } = options;
+  const checked = new Set<number>();
+  for (const { unit, end } of [...ends]) {
+    const { declaration } = unit;
+    if (end.outcome !== "proved" || unit.kind === "whole" || checked.has(declaration.start)) continue;
+    if (!["theorem", "lemma", "example"].includes(declaration.keyword)) continue;
+    const of = sorries
+      .map((each, index) => ({ ...each, index }))
+      .filter(({ declaration: each }) => each?.start === declaration.start);
+    // With a `sorry` left there is nothing to judge yet.
+    if (of.some(({ index }) => proofs[index] === null)) continue;
+    checked.add(declaration.start);
+    const before = above(plan, proofs, unit);
+    const whole = fillSorries(
+      source.slice(0, declaration.end),
+      sorries.filter(({ start }) => start.index < declaration.end),
+      proofs,
+    );
+    const code = asTheorem(whole.slice(before.length), declaration);
+    const statement = statementOf(code);
+    const problem = leanProblem(before, statement, { trustedPreamble: true });
+    const { verdict, detail, axioms } = await lean.verify(problem, code, { timeout, heartbeats, signal });
+    for (const [k, each] of ends.entries()) {
+      if (each.unit.declaration.start !== declaration.start || each.end.outcome !== "proved") continue;
+      if (verdict === "proved") ends[k] = { unit: each.unit, end: { ...each.end, axioms } };
+      else {
+        proofs[each.unit.index] = null;
+        ends[k] = {
+          unit: each.unit,
+          end: { outcome: "failed", reason: `the whole theorem: ${detail || verdict}` },
+        };
+      }
+    }
+  }
+  let text = fillSorries(source, sorries, proofs);
+  let fault = ends.some(({ end }) => end.outcome === "proved") ? await wholeFault(text, lean, options) : "";
+  if (fault !== "") {
+    // Found by taking proofs back from the last one on.
+    for (const [k, { unit, end }] of [...ends.entries()].reverse()) {
+      if (end.outcome !== "proved") continue;
+      proofs[unit.index] = null;
+      ends[k] = { unit, end: { outcome: "failed", reason: `the file with this proof: ${fault}` } };
+      text = fillSorries(source, sorries, proofs);
+      if ((await wholeFault(text, lean, options)) === "") break;
+    }
+    fault = await wholeFault(text, lean, options);
+  }
+  return { ends, fault };
+}
+
+/** The statement of a theorem whose proof is known: up to the first `:=` outside brackets. */
+function statementOf(code: string): string {
+  const tokens = [...code.matchAll(/[([{⟨]|[)\]}⟩]|:=/g)];
+  let depth = 0;
+  for (const { 0: text, index } of tokens) {
+    if (text === ":=" && depth === 0) return code.slice(0, index).trimEnd();
+    if (text !== ":=") depth += /[([{⟨]/.test(text) ? 1 : -1;
+  }
+  return code;
+}
