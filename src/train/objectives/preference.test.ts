@@ -5,6 +5,8 @@ import { describe, expect, it } from "vitest";
 import { memoryFolder } from "../../checkpoint/byte-source.ts";
 import { loadModel } from "../../checkpoint/model.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { createModel } from "../../models/causal-lm.ts";
+import { tinyConfigs } from "../../models/testing.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { differentiate } from "../../tensor/tape.ts";
 import type { Device } from "../../tensor/tensor.ts";
@@ -158,6 +160,28 @@ describe.each([
       });
     }
   });
+});
+
+it("begins at ln 2 for experts too, whose routing is that of the reference", async () => {
+  const device = await cpuDevice(1, true);
+  using model = createModel(tinyConfigs.v3, device, { seed: 4, std: 0.3 });
+  const asked: (string | undefined)[] = [];
+  const hidden = model.hidden.bind(model);
+  model.hidden = (input, options) => {
+    asked.push(options?.routing);
+    return hidden(input, options);
+  };
+  const ids = (seed: number, length: number) => Array.from({ length }, (_, i) => (i * seed + 5) % 61);
+  const data = [3, 5, 7].map((n) => ({
+    prompt: ids(n, 6),
+    chosen: ids(n + 1, n),
+    rejected: ids(n + 4, 9 - n),
+  }));
+  const pairs = await scorePairs(model, data);
+  const { loss, terms } = await update(model, pairs, {}, 1000);
+  expect(loss).toBeCloseTo(Math.LN2, 5);
+  expect(terms.chosen).toBeCloseTo(0, 5);
+  expect(asked).toEqual(["batched", "batched"]);
 });
 
 it("refuses what does not fit together, by name", async () => {

@@ -71,6 +71,9 @@ export function checkPreferenceOptions(place: Place, options: object): void {
   }
 }
 
+/** Of the reference and of the policy alike: experts chosen otherwise would be a difference that nobody learned. */
+const ROUTING = "batched";
+
 /** Both answers of a pair, the preferred one first. */
 const completionsOf = ({ prompt, chosen, rejected }: PreferencePair) => [
   { prompt, completion: chosen },
@@ -115,7 +118,7 @@ export async function scorePairs<P extends PreferencePair>(
   for (const part of parts(pairs, mostTokens)) {
     signal?.throwIfAborted();
     const { logp, entropy, starts } = reference.device.inference(() =>
-      scoreCompletions(reference, part.flatMap(completionsOf)),
+      scoreCompletions(reference, part.flatMap(completionsOf), { routing: ROUTING }),
     );
     try {
       const values = await logp.data();
@@ -144,7 +147,7 @@ export function preferenceObjective(
 ): Objective<TrainableModel, PreferenceBatch> {
   checkPreferenceOptions({ where: "preferenceObjective" }, options);
   const { sftWeight = 0, sftAverage = "token", ...terms } = options;
-  return (model, { pairs, chosenTokens = chosenOf(pairs) / pairs.length }, { routing = "batched" }) => {
+  return (model, { pairs, chosenTokens = chosenOf(pairs) / pairs.length }, { routing = ROUTING }) => {
     const { device } = model;
     return device.tidy(() => {
       const { logp, starts } = scoreCompletions(model, pairs.flatMap(completionsOf), { routing });
