@@ -67,6 +67,13 @@ describe("derived statements", () => {
     expect(() => parseStatement("theorem t := by")).toThrow(/without a colon/);
     expect(() => parseStatement("theorem t : := by")).toThrow(/without a conclusion/);
     expect(() => parseStatement("theorem t : 1 = 1 := by simp")).toThrow(/behind its last `:=`/);
+    const nested = (depth: number) =>
+      `theorem t : ${"∀ (x : ".repeat(depth)}Nat${"), Nat".repeat(depth)} := by`;
+    expect(canonicalForm(nested(900))).toMatch(/^: ∀ \( v899 : ∀ \( v898 :/);
+    expect(() => canonicalForm(nested(1001))).toThrow(/nested too deeply/);
+    const braces = `theorem t : ${"∀ ⦃x : ".repeat(1001)}Nat${"⦄, Nat".repeat(1001)} := by`;
+    expect(() => parseStatement(braces)).toThrow(/nested too deeply/);
+    expect(() => parseStatement(`theorem t : ${"a ∧ ".repeat(20_000)}a := by`)).toThrow(/too long/);
   });
 });
 

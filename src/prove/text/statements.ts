@@ -3,6 +3,7 @@
  * other) and both forms of its negation (DeepSeek-Prover V1, section 3.2). Text only: whether they elaborate decides Lean.
  */
 import { FormatError } from "../../tensor/errors.ts";
+import { MOST_DEPTH, textBreach } from "../lean/text-limits.ts";
 import { codeTokens, endOfGroup, nesting, type Token, withoutComments } from "./tokens.ts";
 
 /** A theorem without its proof. */
@@ -23,14 +24,22 @@ const NO_PROOF = /^(?:by)?\s*(?:sorry)?$/;
 /**
  * Takes a statement apart: binders before the first colon outside brackets, conclusion up to the last `:=`, behind which only
  * `by` and `sorry` may stand; without `:=` up to the end.
- * @throws FormatError for text that is no theorem, or has a proof
+ * @throws FormatError for text that is no theorem, has a proof, or is longer or nested deeper than Lean reads
  */
 export function parseStatement(source: string): Statement {
-  const text = withoutComments(source);
-  const tokens = codeTokens(text);
   const refuse = (fault: string, hint: string): never => {
     throw new FormatError(fault, { where: "statement", found: excerpt(source), hint });
   };
+  const breach = textBreach(source);
+  if (breach !== null) return refuse("a statement that Lean cannot read", `Shorten it: ${breach.reason}.`);
+  const text = withoutComments(source);
+  const tokens = codeTokens(text);
+  let depth = 0;
+  for (const token of tokens) {
+    depth = Math.max(depth + nesting(token), 0);
+    if (depth > MOST_DEPTH)
+      return refuse("brackets are nested too deeply", `At most ${MOST_DEPTH} are read.`);
+  }
   const keyword = tokens.findIndex((token) => token.kind === "name" && KEYWORDS.has(token.text));
   if (keyword < 0) return refuse("no theorem", "It must hold one theorem, lemma or example.");
   const anonymous = tokens[keyword].text === "example";

@@ -15,5 +15,10 @@ describe("states", () => {
     expect(normalizeState(state(31, 31, ""))).not.toBe(normalizeState(state(31, 9, "")));
     expect(normalizeState("a✝¹ a✝ : Nat\n⊢ a✝ = a✝¹")).toBe("a✝¹ a✝² : Nat\n⊢ a✝² = a✝¹");
     expect(normalizeState("h1 : a.1 = 2")).toBe("h1 : a.1 = 2");
+    // Brackets and signs before a name are no part of it.
+    expect(normalizeState("x✝³ x✝ : Nat\n⊢ f (x✝ + -x✝³) = (x✝³)")).toBe(
+      "x✝¹ x✝² : Nat\n⊢ f (x✝² + -x✝¹) = (x✝¹)",
+    );
+    expect(normalizeState("p✝ : Prop\n⊢ a² = ¬p✝ ∧ ?m.7")).toBe("p✝¹ : Prop\n⊢ a² = ¬p✝¹ ∧ ?m.1");
   });
 });

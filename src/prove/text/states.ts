@@ -17,27 +17,41 @@ export function stateComment(state: string, indent: number): string {
 }
 
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-/** A metavariable (`?m.123`, `?u.7`), or a hypothesis whose name cannot be written (`x✝`, `x✝²`). */
-const NUMBERED = /(\?[A-Za-z_]\w*)\.(\d+)|([^\s✝]+✝)([⁰¹²³⁴⁵⁶⁷⁸⁹]*)/gu;
+/** A metavariable: `?m.123`, `?u.7`. */
+const METAVARIABLE = /(\?[A-Za-z_]\w*)\.(\d+)/g;
+/** A name, and what follows it if nobody can write it: `x✝`, `x✝²`. A name without is matched as a whole, so none is read twice. */
+const NAME = /([\p{L}\p{Nd}₀-₉_'!?.«»]+✝?)([⁰¹²³⁴⁵⁶⁷⁸⁹]*)/gu;
 
 /**
  * A state with the numbers of metavariables and of inaccessible names counted from 1 in order of appearance, since they differ
  * between runs that reach the same state. Names of hypotheses stay: the text that follows uses them.
  */
 export function normalizeState(state: string): string {
-  if (!state.includes("?") && !state.includes("✝")) return state;
-  const numbers = new Map<string, number>();
-  const counts = new Map<string, number>();
-  return state.replace(NUMBERED, (whole, meta?: string, _number?: string, inaccessible?: string) => {
-    const base = meta ?? (inaccessible as string);
-    let number = numbers.get(whole);
-    if (number === undefined) {
-      number = (counts.get(base) ?? 0) + 1;
-      counts.set(base, number);
-      numbers.set(whole, number);
-    }
-    return meta === undefined
-      ? base + [...String(number)].map((digit) => SUPERSCRIPTS[Number(digit)]).join("")
-      : `${base}.${number}`;
-  });
+  let text = state;
+  if (text.includes("?")) {
+    const number = numbering();
+    text = text.replace(METAVARIABLE, (_, base: string, given: string) => `${base}.${number(base, given)}`);
+  }
+  if (text.includes("✝")) {
+    const number = numbering();
+    text = text.replace(NAME, (whole, base: string, given: string) =>
+      base.endsWith("✝") ? base + superscript(number(base, given)) : whole,
+    );
+  }
+  return text;
 }
+
+/** Numbers of what was numbered otherwise, for each base from 1 in order of appearance. */
+function numbering(): (base: string, given: string) => number {
+  const bases = new Map<string, Map<string, number>>();
+  return (base, given) => {
+    let numbers = bases.get(base);
+    if (numbers === undefined) bases.set(base, (numbers = new Map()));
+    let number = numbers.get(given);
+    if (number === undefined) numbers.set(given, (number = numbers.size + 1));
+    return number;
+  };
+}
+
+const superscript = (number: number): string =>
+  [...String(number)].map((digit) => SUPERSCRIPTS[Number(digit)]).join("");
