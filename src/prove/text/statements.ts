@@ -31,7 +31,8 @@ export function parseStatement(source: string): Statement {
     throw new FormatError(fault, { where: "statement", found: excerpt(source), hint });
   };
   const breach = textBreach(source);
-  if (breach !== null) return refuse("a statement that Lean cannot read", `Shorten it: ${breach.reason}.`);
+  if (breach !== null)
+    return refuse(`a statement that Lean cannot read: ${breach.reason}`, "Write a plainer one.");
   const text = withoutComments(source);
   const tokens = codeTokens(text);
   let depth = 0;
