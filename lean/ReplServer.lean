@@ -239,12 +239,19 @@ def ruleBreach? (rules : Rules) (s : Syntax) : Option String :=
       refuse? allowedCmds allowedDecls s
     else some ("the statement must be one theorem, found: " ++ k.toString)
 
+/-- A theorem command, by the name that it declares. -/
+structure Thm where
+  name : Name
+  b : String.Pos.Raw
+  e : String.Pos.Raw
+
 /-- What elaborating a snippet produced. -/
 structure Run where
   st    : Command.State
   msgs  : List Message := []
   trees : Array InfoTree := #[]
   stxs  : Array Syntax := #[]
+  thms  : Array Thm := #[]
   cancelled : Bool := false
   refused : Option String := none
   refusedAt : Option String.Pos.Raw := none
@@ -265,6 +272,24 @@ partial def pushLeaf (a : Array InfoTree) (i : Nat) (acc : Array InfoTree) : Arr
 end
 def pushTrees (ts : PersistentArray InfoTree) (acc : Array InfoTree) : Array InfoTree :=
   pushLeaf ts.tail 0 (pushNode ts.root acc)
+
+mutual
+/-- The theorems that a command declares in namespace `ns`. -/
+partial def thmsOf (ns : Name) (s : Syntax) (acc : Array Thm) : Array Thm :=
+  let k := s.getKind
+  if k == `Lean.Parser.Command.in then thmsOf ns s[2] acc
+  else if k == `Lean.Parser.Command.mutual then thmsIn ns s[1].getArgs 0 acc
+  else if k == `Lean.Parser.Command.declaration && s[1].getKind == `Lean.Parser.Command.theorem then
+    match s.getPos? true, s.getTailPos? true with
+    | some b, some e =>
+      let id := s[1][1][0].getId
+      let n := if Name.isPrefixOf `_root_ id then id.replacePrefix `_root_ Name.anonymous else ns ++ id
+      acc.push { name := n, b := b, e := e }
+    | _, _ => acc
+  else acc
+partial def thmsIn (ns : Name) (a : Array Syntax) (i : Nat) (acc : Array Thm) : Array Thm :=
+  if h : i < a.size then thmsIn ns a (i + 1) (thmsOf ns a[i] acc) else acc
+end
 
 /-- Elaborates the commands of `ictx` one after the other.  `elabCommandTopLevel` starts each command
 with an empty message log and no info trees, so both are gathered here. -/
@@ -289,6 +314,7 @@ partial def runCmds (ictx : Parser.InputContext) (rules : Rules) (tk : IO.Cancel
     let r := { r with
       st := st
       stxs := r.stxs.push cmd
+      thms := thmsOf scope.currNamespace cmd r.thms
       msgs := appM r.msgs (appM parseLog.toList st.messages.toList)
       trees := pushTrees st.infoState.substituteLazy.get.trees r.trees }
     if Parser.isTerminalCommand cmd then return r
@@ -584,6 +610,20 @@ def jname1 : List Name → Array Json → Array Json
   | n :: ns, a => jname1 ns (a.push (.str (nameStr n)))
 def jnames (ns : List Name) : Json := .arr (jname1 ns #[])
 
+/-- Each theorem with its axioms. What the file declares itself belongs to it, inductive types too, so the file's own
+environment stands for the preamble. -/
+partial def jthms (env : Environment) (fm : FileMap) (a : Array Thm) (i : Nat) (acc : Array Json) : Array Json :=
+  if h : i < a.size then
+    let t := a[i]
+    let n := if env.contains t.name then t.name else mkPrivateName env t.name
+    let found := match env.find? n with
+      | some (.thmInfo _) => true
+      | _ => false
+    let (ax, bad) := if found then axiomReport env env n else ([], [])
+    jthms env fm a (i + 1) (acc.push (Json.mkObj (appJ (jspan fm t.b t.e)
+      [("name", .str (nameStr t.name)), ("found", .bool found), ("axioms", jnames ax), ("badAxioms", jnames bad)])))
+  else acc
+
 /-- A preamble already elaborated over environment `env`. -/
 structure Pre where
   env : Nat
@@ -715,6 +755,12 @@ def targetOf (st : Command.State) (stxs : Array Syntax) : Name :=
     | [] => n
   else Name.anonymous
 
+/-- A file that is audited may hold what a preamble may, and code of its own if it is trusted. -/
+def rulesOf (op : String) (o : Opts) : Rules :=
+  if !o.strict then .none
+  else if op == "audit" then (if o.trusted then .none else .preamble)
+  else .answer
+
 def handle (slot : Slot) (store : IO.Ref Store) (j : Json) : IO Json := do
   let op := getStr j "op" "check"
   let limit := getNat j "timeoutMs" 0
@@ -740,9 +786,10 @@ def handle (slot : Slot) (store : IO.Ref Store) (j : Json) : IO Json := do
       let out ← outOf { o with tactics := false } "" pre
       return Json.mkObj (appJ out [("verdict", .str (if pre.cancelled then "timeout" else "bad preamble")), ("pass", .bool false)])
     let st0 := restart pre.st o
-    let run ← elabFrom slot st0 o (if o.strict then .answer else .none) src
+    let run ← elabFrom slot st0 o (rulesOf op o) src
     let out ← outOf o src run
     match op with
+    | "audit" => return Json.mkObj (appJ out [("theorems", .arr (jthms run.st.env (FileMap.ofString src) run.thms 0 #[]))])
     | "verify" =>
       let ref ← elabFrom slot st0 o .statement (getStr j "statement" "")
       let target := targetOf st0 ref.stxs

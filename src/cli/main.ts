@@ -17,9 +17,11 @@ import { drawCommand } from "./commands/draw.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { proverCommand } from "./commands/prover.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { flowing, helpWidth, optionText } from "./help.ts";
 import { endOnSignalWhile } from "./interrupt.ts";
 import { endWithReader, errorText } from "./report-error.ts";
@@ -38,6 +40,7 @@ Examples:
   deepseek-ts demo                                                 train a small model in two minutes and try it
   deepseek-ts train src --seconds 600                              train on your own files
   deepseek-ts complete runs/demo-1 "export "                       continue a text
+  deepseek-ts verify Basic.lean                                    check Lean proofs
   deepseek-ts COMMAND --help                                       show the options and examples of a command
 
 Exit status: 0 success, 1 error, 2 usage error, 130 interrupted by Ctrl-C. DEBUG=1 prints the stack
@@ -45,7 +48,7 @@ trace of an error.`;
 
 const program = new Command("deepseek-ts")
   .description(
-    "The DeepSeek model family in TypeScript: chat, ask, draw, serve, complete, quantize, convert, train.",
+    "The DeepSeek model family in TypeScript: chat, ask, draw, serve, complete, quantize, convert, train, verify.",
   )
   .version(version)
   .addHelpText("after", flowing(examples));
@@ -63,6 +66,8 @@ const commands = [
   convertCommand(),
   demoCommand(),
   trainCommand(),
+  verifyCommand(),
+  proverCommand(),
   checkParityCommand(),
   benchCommand(),
   completionCommand(() => program),

@@ -51,8 +51,10 @@ export {
 } from "./formats/verifier-answer.ts";
 export { type KiminaLeanOptions, openKimina } from "./lean/kimina.ts";
 export { LeanError } from "./lean/lean-error.ts";
+export { type LeanFile, readLeanFile } from "./lean/lean-file.ts";
 export { type NativeLeanOptions, openNative } from "./lean/native.ts";
 export { leanChoice, type OpenLeanOptions, openLean } from "./lean/open.ts";
+export { type ProofLine, readProofLines } from "./lean/proof-lines.ts";
 export type { KiminaServer } from "./lean/repl/kimina-client.ts";
 export type * from "./lean/session.ts";
 export { DETERMINISTIC } from "./lean/session.ts";

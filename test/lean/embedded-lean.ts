@@ -1,10 +1,12 @@
 /** The embedded Lean for tests: prepared into a cache of the checkout, one server, limits for busy machines. */
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LeanSession } from "../../src/prove/lean/session.ts";
-import { openWasmLean, type WasmLeanOptions } from "../../src/prove/lean/wasm/open.ts";
+import { openWasmLean, WasmLean, type WasmLeanOptions } from "../../src/prove/lean/wasm/open.ts";
 import { findPackage } from "../../src/prove/lean/wasm/package.ts";
-import { preparedLean } from "../../src/prove/lean/wasm/prepare.ts";
+import { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
+import { preparedLean, prepareLean } from "../../src/prove/lean/wasm/prepare.ts";
 
 export const cache = fileURLToPath(new URL("../../node_modules/.cache/deepseek-ts", import.meta.url));
 export const fixtures = fileURLToPath(new URL("../fixtures/lean", import.meta.url));
@@ -20,6 +22,31 @@ export const LIMIT = 120_000;
 
 export function openLean(options: WasmLeanOptions = {}): Promise<LeanSession> {
   return openWasmLean({ cache, size: 1, startLimit: 600_000, grace: 60_000, ...options });
+}
+
+/** Two sessions over one server: with the rules of text, and without them. */
+export async function openStrictAndLoose(): Promise<{ strict: WasmLean; loose: WasmLean }> {
+  const prepared = await prepareLean({ cache });
+  const pool = new LeanPool(prepared, { size: 1, startLimit: 600_000, grace: 60_000 });
+  return { strict: new WasmLean(prepared.version, pool), loose: new WasmLean(prepared.version, pool, false) };
+}
+
+/** Processes of this machine that run `lean-process` and that this one, or another, started. */
+export function leanChildren(parent = process.pid): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+        const [, owner] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+        return (
+          Number(owner) === parent && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("lean-process")
+        );
+      } catch {
+        return false;
+      }
+    });
 }
 
 export const fixture = (name: string) => join(fixtures, name);

@@ -1,32 +1,13 @@
 /** What happens to checks when servers die, hang, are closed, or are sent what no program would send. */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LeanSession } from "../../src/prove/lean/session.ts";
 import { type PreparedLean, prepareLean } from "../../src/prove/lean/wasm/prepare.ts";
-import { cache, LIMIT, missing, openLean } from "./embedded-lean.ts";
-
-/** Processes of this machine that run `lean-process` and whose parent is this one. */
-function leanChildren(parent = process.pid): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-        const [, owner] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-        return (
-          Number(owner) === parent && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("lean-process")
-        );
-      } catch {
-        return false;
-      }
-    });
-}
+import { cache, LIMIT, leanChildren, missing, openLean } from "./embedded-lean.ts";
 
 const program = fileURLToPath(new URL("../../src/prove/lean/wasm/lean-process.ts", import.meta.url));
 const sum = { statement: "theorem t (n : Nat) : n + 0 = n := sorry" };

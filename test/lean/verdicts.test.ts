@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LeanSession, Verdict } from "../../src/prove/lean/session.ts";
+import type { WasmLean } from "../../src/prove/lean/wasm/open.ts";
 import { segment } from "../../src/prove/text/segments.ts";
 import { NO_GOALS, stateText } from "../../src/prove/text/states.ts";
-import { fixture, LIMIT, missing, openLean } from "./embedded-lean.ts";
+import { fixture, LIMIT, missing, openStrictAndLoose } from "./embedded-lean.ts";
 
 interface Listed {
   readonly name: string;
@@ -59,19 +60,60 @@ function expected({ verdict }: Listed): readonly Verdict[] {
   return [verdict as Verdict];
 }
 
+/** Theorems of arithmetic with large numbers, every other one of which is wrong by 1 or by 2^32. */
+function equalities(count: number): { text: string; truth: boolean[] } {
+  let state = 12345n;
+  const random = (bits: number) => {
+    state = (state * 6364136223846793005n + 1442695040888963407n) & (2n ** 256n - 1n);
+    return (state >> 20n) & (2n ** BigInt(bits) - 1n);
+  };
+  const near = () => {
+    const borders = [2n ** 31n, 2n ** 32n, 2n ** 63n, 2n ** 64n, random(220)];
+    return borders[Number(random(8)) % borders.length] + random(2);
+  };
+  const gcd = (a: bigint, b: bigint): bigint => (b === 0n ? a : gcd(b, a % b));
+  const operations: readonly (readonly [string, (a: bigint, b: bigint) => bigint])[] = [
+    ["A + B", (a, b) => a + b],
+    ["A - B", (a, b) => (a > b ? a - b : 0n)],
+    ["A * B", (a, b) => a * b],
+    ["A / B", (a, b) => a / b],
+    ["A % B", (a, b) => a % b],
+    ["Nat.gcd A B", gcd],
+    ["A ^ (B % 5)", (a, b) => a ** (b % 5n)],
+    ["A <<< (B % 70)", (a, b) => a << (b % 70n)],
+    ["A >>> (B % 70)", (a, b) => a >> (b % 70n)],
+    ["A &&& B", (a, b) => a & b],
+    ["A ||| B", (a, b) => a | b],
+    ["A ^^^ B", (a, b) => a ^ b],
+    ["Nat.log2 A", (a) => BigInt(a.toString(2).length - 1)],
+    ["(Nat.blt A B).toNat", (a, b) => (a < b ? 1n : 0n)],
+  ];
+  const truth: boolean[] = [];
+  const theorems = Array.from({ length: count }, (_, i) => {
+    const [form, value] = operations[i % operations.length];
+    const [a, b] = [near(), near()];
+    const holds = Math.floor(i / operations.length) % 2 === 0;
+    truth.push(holds);
+    const result = value(a, b) + (holds ? 0n : i % 4 < 2 ? 1n : 2n ** 32n);
+    const left = form.replace(/A/g, String(a)).replace(/B/g, String(b));
+    return `theorem k${i} : ${left} = ${result} := by decide +kernel`;
+  });
+  return { text: theorems.join("\n"), truth };
+}
+
 describe.skipIf(missing !== null)(`verdicts of the embedded Lean ${missing ?? ""}`, () => {
-  let lean: LeanSession;
+  let lean: WasmLean;
+  let loose: WasmLean;
   beforeAll(async () => {
-    lean = await openLean();
-  }, 20 * LIMIT);
+    ({ strict: lean, loose } = await openStrictAndLoose());
+    await lean.ready();
+  }, 10 * LIMIT);
   afterAll(() => lean?.[Symbol.asyncDispose]());
 
   const ask = ({ preamble, statement, proof, options = {} }: Listed, session: LeanSession) => {
-    const { trustedPreamble, maxHeartbeats } = options;
-    return session.verify({ preamble, statement, trustedPreamble }, proof, {
-      timeout: LIMIT,
-      heartbeats: maxHeartbeats,
-    });
+    const { trustedPreamble, maxHeartbeats, timeoutMs = LIMIT } = options;
+    const limits = { timeout: timeoutMs, heartbeats: maxHeartbeats };
+    return session.verify({ preamble, statement, trustedPreamble }, proof, limits);
   };
   const honest = lines<Listed>("genuine.jsonl");
   const cheats = lines<Listed>("soundness.jsonl");
@@ -85,6 +127,85 @@ describe.skipIf(missing !== null)(`verdicts of the embedded Lean ${missing ?? ""
         wrong.push({ name: item.name, verdict, detail, expected: item.verdict });
     }
     expect(wrong).toEqual([]);
+  });
+
+  it("refuse the cheats by what they prove, too, where the rules of text are off", {
+    timeout: 20 * LIMIT,
+  }, async () => {
+    const accepted: string[] = [];
+    const layers = new Set<Verdict>();
+    for (const item of cheats) {
+      const { verdict } = await ask(item, loose);
+      layers.add(verdict);
+      if (verdict === "proved") accepted.push(item.name);
+    }
+    expect(accepted).toEqual([]);
+    // Each layer below the rules caught some; nothing of the list gets as far as the kernel.
+    expect([...layers]).toEqual(
+      expect.arrayContaining(["error", "sorry", "forbidden axiom", "changed statement", "missing"]),
+    );
+  });
+
+  it("hold for the kernel's arithmetic, at the borders of machine words too", {
+    timeout: 5 * LIMIT,
+  }, async () => {
+    const { text, truth } = equalities(64);
+    const { theorems } = await lean.audit({ code: text }, { timeout: LIMIT });
+    expect(theorems.map(({ verdict }) => verdict)).toEqual(
+      truth.map((holds) => (holds ? "proved" : "error")),
+    );
+  });
+
+  it("of a file are those of its theorems", { timeout: 5 * LIMIT }, async () => {
+    const code = [
+      ...[
+        "namespace Shop",
+        "inductive Fruit where",
+        "  | apple | pear",
+        "def price : Fruit → Nat",
+        "  | .apple => 3",
+      ],
+      ...[
+        "  | .pear => 4",
+        "theorem price_pos (f : Fruit) : 0 < price f := by cases f <;> decide",
+        "end Shop",
+      ],
+      ...[
+        "theorem wrong : 1 + 1 = 3 := by decide",
+        "open Nat in",
+        "theorem todo : ∀ n : Nat, n = n := sorry",
+      ],
+      ...[
+        "mutual",
+        "theorem a : True := trivial",
+        "theorem b : True ∧ True := ⟨a, a⟩",
+        "end",
+        "def x : Nat := y",
+      ],
+    ].join("\n");
+    const { theorems, messages, refused } = await lean.audit({ code }, { timeout: LIMIT });
+    expect(theorems.map(({ name, verdict, start }) => [name, verdict, start.line])).toEqual([
+      ...[
+        ["Shop.price_pos", "proved", 7] as const,
+        ["wrong", "error", 9] as const,
+        ["todo", "sorry", 11] as const,
+      ],
+      ...[["a", "proved", 13] as const, ["b", "proved", 14] as const],
+    ]);
+    expect(messages.filter(({ severity }) => severity === "error").map(({ start }) => start.line)).toEqual([
+      9, 16,
+    ]);
+    expect(refused).toBeNull();
+
+    const macros =
+      'theorem t : True := trivial\nmacro "win" : tactic => `(tactic| trivial)\nprivate theorem u : True := by win';
+    const strict = await lean.audit({ code: macros }, { timeout: LIMIT });
+    expect(strict.theorems.map(({ name }) => name)).toEqual(["t"]);
+    expect(strict.refused).toMatchObject({ reason: expect.stringContaining("macro"), at: { line: 2 } });
+    const trusted = await lean.audit({ code: macros }, { timeout: LIMIT, trusted: true });
+    expect(trusted.theorems.map(({ name, verdict }) => [name, verdict])).toEqual([
+      ...[["t", "proved"] as const, ["u", "proved"] as const],
+    ]);
   });
 
   it("show the states after each line of a proof", { timeout: 5 * LIMIT }, async () => {

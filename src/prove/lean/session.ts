@@ -114,6 +114,34 @@ export type CheckInput = Pick<LeanProblem, "preamble" | "trustedPreamble" | "imp
   readonly code: string;
 };
 
+/** A theorem of a file. */
+export interface TheoremAudit {
+  /** Full name. */
+  readonly name: string;
+  readonly start: LeanPosition;
+  readonly end: LeanPosition;
+  /** `proved`: no error in its text, and it rests on propext, Classical.choice and Quot.sound alone. */
+  readonly verdict: Verdict;
+  readonly detail: string;
+  readonly axioms: readonly string[];
+}
+
+export interface AuditAnswer extends CheckAnswer {
+  /** All `theorem` commands, in the order of the text, as far as it was read. */
+  readonly theorems: readonly TheoremAudit[];
+}
+
+export interface AuditOptions extends CheckOptions {
+  /** Whether the file may hold macros and other code that runs while it is read. */
+  readonly trusted?: boolean;
+}
+
+/** A Lean that looks through whole files, whose theorems state themselves what they prove. */
+export interface LeanAuditor {
+  /** @throws the signal's reason; whatever the file does is an answer */
+  audit(input: Pick<CheckInput, "imports" | "code">, options?: AuditOptions): Promise<AuditAnswer>;
+}
+
 export interface LeanSession extends AsyncDisposable {
   readonly kind: "wasm" | "native" | "kimina";
   /** Version of Lean and of the library, which name cached verdicts. */

@@ -2,10 +2,12 @@
 
 import { TextPositions } from "../../text/positions.ts";
 import type {
+  AuditAnswer,
   CheckAnswer,
   LeanMessage,
   LeanPosition,
   TacticStep,
+  TheoremAudit,
   Verdict,
   VerifyAnswer,
 } from "../session.ts";
@@ -50,6 +52,14 @@ interface RawAnswer {
   readonly axioms?: readonly string[];
   readonly badAxioms?: readonly string[];
   readonly error?: string;
+  readonly theorems?: readonly RawTheorem[];
+}
+interface RawTheorem extends RawSpan {
+  readonly name: string;
+  /** Whether Lean took it. */
+  readonly found: boolean;
+  readonly axioms: readonly string[];
+  readonly badAxioms: readonly string[];
 }
 
 const SEVERITIES = { error: "error", warning: "warning", info: "information" } as const;
@@ -120,20 +130,29 @@ function firstError(messages: readonly LeanMessage[]): string {
   return error === undefined ? "" : `${error.start.line}:${error.start.column}: ${error.text}`;
 }
 
+/** What axioms that must not be there make of a proof. */
+function axiomVerdict(badAxioms: readonly string[]): { verdict: Verdict; detail: string } {
+  const bad = [...new Set(badAxioms)].join(", ");
+  return { verdict: bad === SORRY ? "sorry" : "forbidden axiom", detail: bad };
+}
+
+/** What errors make of a proof. */
+function errorVerdict(messages: readonly LeanMessage[]): { verdict: Verdict; detail: string } {
+  const spent = messages.some((m) => m.severity === "error" && m.text.includes(HEARTBEATS));
+  return { verdict: spent ? "heartbeats" : "error", detail: firstError(messages) };
+}
+
 function verdictOf(raw: RawAnswer, check: CheckAnswer): { verdict: Verdict; detail: string } {
   const said = raw.verdict ?? "";
-  const bad = [...new Set(raw.badAxioms ?? [])].join(", ");
   switch (said) {
     case "ok":
       return { verdict: "proved", detail: "" };
-    case "error": {
-      const spent = check.messages.some((m) => m.severity === "error" && m.text.includes(HEARTBEATS));
-      return { verdict: spent ? "heartbeats" : "error", detail: firstError(check.messages) };
-    }
+    case "error":
+      return errorVerdict(check.messages);
     case "refused":
       return { verdict: "refused", detail: check.refused?.reason ?? "" };
     case "forbidden axiom":
-      return { verdict: bad === SORRY ? "sorry" : "forbidden axiom", detail: bad };
+      return axiomVerdict(raw.badAxioms ?? []);
     case "bad preamble":
       return { verdict: "bad preamble", detail: raw.refused ?? firstError(check.messages) };
     case "bad statement": {
@@ -173,6 +192,24 @@ export function verifyAnswer(outcome: Outcome, code: string, preamble: string): 
     ...{ ...check, failure: raw.verdict === "timeout" ? "timeout" : check.failure, ...verdictOf(raw, check) },
     ...{ name: raw.name ?? "", axioms: raw.axioms ?? [] },
   };
+}
+
+export function auditAnswer(outcome: Outcome, code: string): AuditAnswer {
+  const check = checkAnswer(outcome, code);
+  if (!("answer" in outcome)) return { ...check, theorems: [] };
+  const places = new TextPositions(code);
+  const judged = ({ name, pos, endPos, found, axioms, badAxioms }: RawTheorem): TheoremAudit => {
+    const [start, end] = [placeOf(pos, places), placeOf(endPos, places)];
+    const errors = check.messages.filter(
+      (m) => m.severity === "error" && m.start.index >= start.index && m.start.index <= end.index,
+    );
+    const at = { name, start, end, axioms };
+    if (errors.length > 0) return { ...at, ...errorVerdict(errors) };
+    if (!found) return { ...at, verdict: "missing", detail: "Lean did not take it" };
+    if (badAxioms.length > 0) return { ...at, ...axiomVerdict(badAxioms) };
+    return { ...at, verdict: "proved", detail: "" };
+  };
+  return { ...check, theorems: (known(outcome.answer).theorems ?? []).map(judged) };
 }
 
 /** The answer, unless it says that the request was wrong, which would be our fault. */

@@ -3,15 +3,18 @@ import { availableParallelism } from "node:os";
 import { thisMachine } from "../../../files/machine.ts";
 import { TextPositions } from "../../text/positions.ts";
 import type {
+  AuditAnswer,
+  AuditOptions,
   CheckAnswer,
   CheckInput,
   CheckOptions,
+  LeanAuditor,
   LeanProblem,
   LeanSession,
   VerifyAnswer,
 } from "../session.ts";
 import { textBreach } from "../text-limits.ts";
-import { checkAnswer, emptyCheck, START, verifyAnswer } from "./answers.ts";
+import { auditAnswer, checkAnswer, emptyCheck, START, verifyAnswer } from "./answers.ts";
 import { LeanPool, type PoolOptions } from "./pool.ts";
 import { type PreparedLean, type PrepareOptions, prepareLean } from "./prepare.ts";
 
@@ -20,7 +23,7 @@ export interface WasmLeanOptions extends PrepareOptions, Partial<PoolOptions> {
   readonly prepared?: PreparedLean;
   /**
    * Whether texts are held to the rules that keep code from running while they are read (true). Without them a verdict
-   * rests on the elaborated terms, the axioms and the kernel alone: for tests.
+   * rests on elaborated terms, axioms and the kernel alone: for tests.
    */
   readonly rules?: boolean;
 }
@@ -44,14 +47,16 @@ function importBreach(imports: readonly string[]): string | null {
     : `cannot import ${name}: the embedded Lean has Init and Std; Mathlib needs a Lean of your own`;
 }
 
-class WasmLean implements LeanSession {
+/** Sessions may share a pool; each closes it. */
+export class WasmLean implements LeanSession, LeanAuditor {
   readonly kind = "wasm";
   readonly version: string;
   readonly slots: number;
   readonly #pool: LeanPool;
   readonly #rules: boolean;
 
-  constructor(version: string, pool: LeanPool, rules: boolean) {
+  /** @param rules as `WasmLeanOptions.rules` */
+  constructor(version: string, pool: LeanPool, rules = true) {
     this.version = version;
     this.slots = pool.size;
     this.#pool = pool;
@@ -107,6 +112,21 @@ class WasmLean implements LeanSession {
     return verifyAnswer(await this.#run(request, problem, options), code, preamble);
   }
 
+  async audit(
+    { imports = [], code }: Pick<CheckInput, "imports" | "code">,
+    options: AuditOptions = {},
+  ): Promise<AuditAnswer> {
+    options.signal?.throwIfAborted();
+    const breach = importBreach(imports);
+    const found = breach === null ? textBreach(code) : { reason: breach, index: 0 };
+    if (found !== null) {
+      const refused = { reason: found.reason, at: new TextPositions(code).at(found.index) };
+      return { ...emptyCheck({ refused }), theorems: [] };
+    }
+    const request = { ...this.#request({ trustedPreamble: options.trusted }, options), op: "audit", code };
+    return auditAnswer(await this.#run(request, { imports }, options), code);
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.#pool[Symbol.asyncDispose]();
   }
@@ -138,13 +158,13 @@ class WasmLean implements LeanSession {
  * Opens the embedded verifier; its first server starts at once. Close it (`await using`), or the process does not end.
  * @throws LeanError if Lean cannot be had, FileError if the cache cannot be written to, the signal's reason
  */
-export async function openWasmLean(options: WasmLeanOptions = {}): Promise<LeanSession> {
+export async function openWasmLean(options: WasmLeanOptions = {}): Promise<LeanSession & LeanAuditor> {
   const prepared = options.prepared ?? (await prepareLean(options));
-  const { size = defaultSize(), host, mostChecks, mostMemory, grace, startLimit, rules = true } = options;
+  const { size = defaultSize(), host, mostChecks, mostMemory, grace, startLimit } = options;
   const given = { host, mostChecks, mostMemory, grace, startLimit };
   const pool = new LeanPool(prepared, {
     size,
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });
-  return new WasmLean(prepared.version, pool, rules);
+  return new WasmLean(prepared.version, pool, options.rules);
 }
