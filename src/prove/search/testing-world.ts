@@ -168,7 +168,6 @@ export class ToyGenerator implements TextGenerator {
   readonly #wait: () => Promise<void>;
   /** What was asked, batch by batch. */
   readonly batches: ToyPrompt[][] = [];
-  stopped = 0;
 
   constructor(write: (prompt: string, random: Random) => string, wait: () => Promise<void> = async () => {}) {
     this.#write = write;
@@ -181,15 +180,11 @@ export class ToyGenerator implements TextGenerator {
 
   async *generate(prompts: readonly string[], { seeds, signal }: TextOptions): AsyncGenerator<GeneratedText> {
     this.batches.push(prompts.map((prompt, i) => ({ prompt, seed: seeds[i] })));
-    try {
-      for (const [index, prompt] of prompts.entries()) {
-        await this.#wait();
-        signal?.throwIfAborted();
-        const text = this.#write(prompt, new Random(seeds[index]));
-        yield { index, text, tokens: text.length, end: "stop" };
-      }
-    } finally {
-      if (signal?.aborted) this.stopped++;
+    for (const [index, prompt] of prompts.entries()) {
+      await this.#wait();
+      signal?.throwIfAborted();
+      const text = this.#write(prompt, new Random(seeds[index]));
+      yield { index, text, tokens: text.length, end: "stop" };
     }
   }
 }
