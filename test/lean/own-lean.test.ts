@@ -170,6 +170,17 @@ for (const kind of ["native", "kimina"] as const) {
       expect([verdict, [...axioms].sort()]).toEqual(["proved", ["Classical.choice", "propext"]]);
     });
 
+    it("shows the steps of the answer alone", { timeout: 5 * LIMIT }, async () => {
+      const problem = {
+        preamble: "theorem a : True := by\n  trivial",
+        statement: "theorem t : True := by sorry",
+      };
+      const code = "-- 𝔸\ntheorem t : True := by\n  skip\n  exact a";
+      const { verdict, steps } = await lean.verify(problem, code, { steps: true, timeout: LIMIT });
+      const texts = steps.map(({ start, end }) => code.slice(start.index, end.index));
+      expect([verdict, texts]).toEqual(["proved", ["skip", "exact a"]]);
+    });
+
     it("shows the states after each line of a proof", { timeout: 10 * LIMIT }, async () => {
       for (const { name, prefix, proof, complete, segments } of lines<Steps>("steps.jsonl")) {
         const answer = await lean.check({ code: prefix + proof }, { steps: true, timeout: LIMIT });
@@ -182,6 +193,24 @@ for (const kind of ["native", "kimina"] as const) {
         expect.soft([name, answer.complete, found]).toEqual([name, complete, wanted]);
       }
     });
+
+    it.runIf(kind === "native")(
+      "accepts no cheat without the rules of text either",
+      { timeout: 40 * LIMIT },
+      async () => {
+        await lean[Symbol.asyncDispose]();
+        const command = embeddedRepl(await prepareLean({ cache }));
+        await using loose = new NativeLean(command, "stand-in", { processes: 1, rules: false, ...START });
+        const accepted: string[] = [];
+        for (const item of [...cheats, ...MORE]) {
+          const { name, preamble, statement, proof } = item;
+          const limits = { timeout: ("options" in item && item.options?.timeoutMs) || LIMIT };
+          if ((await loose.verify({ preamble, statement }, proof, limits)).verdict === "proved")
+            accepted.push(name);
+        }
+        expect(accepted).toEqual([]);
+      },
+    );
 
     it.runIf(kind === "kimina")("asks the server for its version", { timeout: 5 * LIMIT }, async () => {
       const { version } = await openKimina({ url: server!.url, key: KEY, ...START });

@@ -60,16 +60,17 @@ test("sends one text with imports, settings and limits, and places what is said 
     (asked, response, { headers }) => {
       sent.push(asked);
       expect(headers.authorization).toBe("Bearer secret");
-      const range = { synthetic: false, start: { line: 7, column: 2 }, finish: { line: 7, column: 6 } };
-      const info = (kind: string, children: object[] = []) => ({
-        ...{ kind: "TacticInfo", children },
-        node: { name: kind, stx: { kind, range }, goalsBefore: ["⊢ P"], goalsAfter: [] },
-      });
+      const info = (kind: string, line: number, children: object[] = []) => {
+        const range = { synthetic: false, start: { line, column: 2 }, finish: { line, column: 6 } };
+        const node = { name: kind, stx: { kind, range }, goalsBefore: ["⊢ P"], goalsAfter: [] };
+        return { kind: "TacticInfo", children, node };
+      };
       answer(
         asked,
         response,
         [message(9, "unsolved goals\n⊢ P", "error")],
-        [info("Lean.Parser.Tactic.tacticSeq", [info("skip")])],
+        // Those of the preamble and behind the text are not asked for.
+        [info("Lean.Parser.Tactic.tacticSeq", 3, [info("intro", 4), info("skip", 7), info("exact", 8)])],
       );
     },
     { key: "secret", imports: ["Mathlib", "Aesop"] },

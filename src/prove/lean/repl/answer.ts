@@ -73,6 +73,7 @@ export function readReplAnswer(value: unknown): ReplAnswer | string {
 export interface Excerpt {
   readonly text: string;
   readonly positions: TextPositions;
+  readonly lines: number;
   readonly linesBefore: number;
 }
 
@@ -126,7 +127,7 @@ const SEQUENCES = new Set([
 const MOST_DEPTH = 2000;
 
 /**
- * The items of sequences of tactics, as they stand in the text. One that ran several times shows its first run; those that did
+ * The items of sequences of tactics that stand in the text. One that ran several times shows its first run; those that did
  * not run are not in the tree.
  */
 export function stepsIn(trees: readonly unknown[], excerpt: Excerpt): TacticStep[] {
@@ -145,8 +146,11 @@ export function stepsIn(trees: readonly unknown[], excerpt: Excerpt): TacticStep
     }
     const { name, stx } = node;
     const { synthetic, start, finish } = stx.range;
+    const line = start.line - excerpt.linesBefore;
     // Separators and keywords have no name.
-    const item = inSequence && !synthetic && name != null && name !== "null" && !SEQUENCES.has(stx.kind);
+    const own = line >= 1 && line <= excerpt.lines;
+    const item =
+      own && inSequence && !synthetic && name != null && name !== "null" && !SEQUENCES.has(stx.kind);
     if (!item) {
       within(SEQUENCES.has(stx.kind), depth);
       return;

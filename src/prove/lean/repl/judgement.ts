@@ -69,7 +69,8 @@ export interface Judgement {
 }
 
 export const ALLOWED_AXIOMS: ReadonlySet<string> = new Set(["propext", "Classical.choice", "Quot.sound"]);
-const THEOREM = /^(?:@\[[^\]]*\]\s*)?(?:(?:private|protected|public|nonrec|noncomputable)\s+)*theorem\s/;
+/** A private theorem has another name in truth. */
+const THEOREM = /^(?:@\[[^\]]*\]\s*)?(?:(?:protected|public|nonrec|noncomputable)\s+)*theorem\s/;
 
 /** Reads Lean's answers to the questions, which stand behind `linesBefore` other lines. */
 export function judge(asked: Questions, messages: readonly ReplMessage[], linesBefore: number): Judgement {

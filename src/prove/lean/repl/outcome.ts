@@ -43,7 +43,7 @@ export interface Unfinished {
 }
 
 export const excerptOf = (text: string, linesBefore = 0): Excerpt => ({
-  ...{ text, positions: new TextPositions(text), linesBefore },
+  ...{ text, positions: new TextPositions(text), lines: text.split("\n").length, linesBefore },
 });
 
 export function unfinished(

@@ -93,7 +93,10 @@ export class ReplProcess {
     const answer = new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
     });
-    const late = setTimeout(() => this.#kill("timeout", `no answer within ${timeout} ms`), timeout);
+    const late = setTimeout(
+      () => this.#kill("timeout", `no answer within ${Math.round(timeout)} ms`),
+      timeout,
+    );
     const watch = setInterval(() => {
       if (this.memory > memory) this.#kill("memory", `more than ${memory} bytes of memory`);
     }, MEMORY_INTERVAL);
