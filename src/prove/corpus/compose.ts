@@ -5,6 +5,7 @@
 
 import { ConfigError } from "../../tensor/errors.ts";
 import type { LeanSession } from "../lean/session.ts";
+import { canonicalForm } from "../text/canonical.ts";
 import { automated, type BaselineResult, type Examined, examine } from "./automation-run.ts";
 import { type BenchmarkRow, benchmarkRow } from "./benchmark.ts";
 import { LEVELS } from "./family.ts";
@@ -72,8 +73,9 @@ export async function composeFamily(
       if (found === null) continue;
       const { preamble, statement } = found.item;
       const { template } = placeOf(preamble, statement);
-      if (seen.has(preamble + statement) || (templates.get(template) ?? 0) >= 2) continue;
-      seen.add(preamble + statement);
+      const form = `${preamble} | ${canonicalForm(statement)}`;
+      if (seen.has(form) || (templates.get(template) ?? 0) >= 2) continue;
+      seen.add(form);
       const examined = await examine(lean, found.item, found.reference, { signal });
       const { result } = examined;
       const solved = automated(result);
