@@ -24,11 +24,14 @@ export function openLean(options: WasmLeanOptions = {}): Promise<LeanSession> {
   return openWasmLean({ cache, size: 1, startLimit: 600_000, grace: 60_000, ...options });
 }
 
-/** Two sessions over one server: with the rules of text, and without them. */
-export async function openStrictAndLoose(): Promise<{ strict: WasmLean; loose: WasmLean }> {
+/** Two sessions over one server: with the rules of text, and without them; and what they ask. */
+export async function openStrictAndLoose(): Promise<{ strict: WasmLean; loose: WasmLean; pool: LeanPool }> {
   const prepared = await prepareLean({ cache });
   const pool = new LeanPool(prepared, { size: 1, startLimit: 600_000, grace: 60_000 });
-  return { strict: new WasmLean(prepared.version, pool), loose: new WasmLean(prepared.version, pool, false) };
+  return {
+    ...{ strict: new WasmLean(prepared.version, pool), loose: new WasmLean(prepared.version, pool, false) },
+    pool,
+  };
 }
 
 /** Processes of this machine that run `lean-process` and that this one, or another, started. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LeanSession, Verdict } from "../../src/prove/lean/session.ts";
 import type { WasmLean } from "../../src/prove/lean/wasm/open.ts";
+import type { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
 import { segment } from "../../src/prove/text/segments.ts";
 import { NO_GOALS, stateText } from "../../src/prove/text/states.ts";
 import { fixture, LIMIT, missing, openStrictAndLoose } from "./embedded-lean.ts";
@@ -104,8 +105,9 @@ function equalities(count: number): { text: string; truth: boolean[] } {
 describe.skipIf(missing !== null)(`verdicts of the embedded Lean ${missing ?? ""}`, () => {
   let lean: WasmLean;
   let loose: WasmLean;
+  let pool: LeanPool;
   beforeAll(async () => {
-    ({ strict: lean, loose } = await openStrictAndLoose());
+    ({ strict: lean, loose, pool } = await openStrictAndLoose());
     await lean.ready();
   }, 10 * LIMIT);
   afterAll(() => lean?.[Symbol.asyncDispose]());
@@ -144,6 +146,23 @@ describe.skipIf(missing !== null)(`verdicts of the embedded Lean ${missing ?? ""
     expect([...layers]).toEqual(
       expect.arrayContaining(["error", "sorry", "forbidden axiom", "changed statement", "missing"]),
     );
+  });
+
+  it("come from the kernel's second look, too", { timeout: 5 * LIMIT }, async () => {
+    // A simplifier that lies, where metaprograms can run and Lean is told not to ask its kernel: all other layers let it pass.
+    const code = `open Lean Meta Simp
+simproc lying ((1 : Nat) = 2) := fun e =>
+  let claim := mkApp3 (mkConst \`\`Eq [levelOne]) (mkSort levelZero) e (mkConst \`\`True)
+  return .done { expr := mkConst \`\`True, proof? := some (mkApp2 (mkConst \`\`id [levelZero]) claim (mkConst \`\`True.intro)) }
+set_option debug.skipKernelTC true in
+theorem t : (1 : Nat) = 2 := by simp only [lying]`;
+    const request = { op: "verify", statement: "theorem t : (1 : Nat) = 2 := sorry", code, strict: false };
+    const outcome = await pool.run(request, { imports: ["Init", "Lean"], timeout: LIMIT });
+    expect(outcome).toMatchObject({ answer: { complete: true, verdict: "kernel: kernel rejects t" } });
+    // No answer gets there: neither the module nor the option nor the command is allowed.
+    const problem = { statement: "theorem t : (1 : Nat) = 2 := sorry" };
+    expect((await lean.verify({ ...problem, imports: ["Lean"] }, code)).verdict).toBe("bad preamble");
+    expect((await lean.verify(problem, code, { timeout: LIMIT })).verdict).toBe("refused");
   });
 
   it("hold for the kernel's arithmetic, at the borders of machine words too", {
