@@ -9,7 +9,7 @@ import type { PreparedLean } from "./prepare.ts";
 import { type LeanHost, LeanServer, type ServerAnswer, type ServerEnd } from "./server.ts";
 
 export interface PoolOptions {
-  /** Most servers at a time; each takes 0.95 GB. They start when they are needed. */
+  /** Most servers at a time; each takes 1.1 GB. They start when they are needed. */
   readonly size: number;
   readonly host?: LeanHost;
   /** Requests after which a server is replaced (2000). */
