@@ -46,6 +46,8 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
   [/"grounding": true/, "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
+  ["npx deepseek-ts verify", "starts Lean; test/lean/commands.test.ts does"],
+  ["npx deepseek-ts prover doctor", "starts Lean, which may have to be downloaded"],
   ["lake ", "needs a native Lean, which no package registry carries"],
   ["git clone https://github.com/leanprover-community/repl", "needs a native Lean"],
   ["cp my-project/lean-toolchain repl/", "needs a native Lean"],
@@ -54,6 +56,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
 
 /** Programs that cannot run here, by what they contain, and why. */
 const skippedPrograms: readonly (readonly [part: string, reason: string])[] = [
+  ["openWasmLean(", "starts Lean; test/lean does"],
   ['kind: "native"', "needs a native Lean; test/lean has a stand-in"],
   ['kind: "kimina"', "needs a Kimina server; test/lean has a stand-in"],
 ];
