@@ -17,6 +17,7 @@ import { drawCommand } from "./commands/draw.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { proveCommand } from "./commands/prove.ts";
 import { proverCommand } from "./commands/prover.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -35,6 +36,7 @@ Examples:
   deepseek-ts chat deepseek-ai/DeepSeek-V2-Lite-Chat --dtype q4    chat with a model from the hub
   deepseek-ts ask deepseek-ai/deepseek-vl2-tiny --image a.png "What is this?"     ask about a picture
   deepseek-ts draw deepseek-ai/Janus-Pro-1B "a red cube"           draw pictures
+  deepseek-ts prove Basic.lean                                     fill the sorries of a Lean file
   deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
   deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
   deepseek-ts demo                                                 train a small model in two minutes and try it
@@ -56,6 +58,7 @@ const commands = [
   chatCommand(),
   askCommand(),
   groundCommand(),
+  proveCommand(),
   drawCommand(),
   serveCommand(),
   completeCommand(),

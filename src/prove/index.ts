@@ -102,7 +102,7 @@ export {
   type VacuityOptions,
 } from "./search/vacuity.ts";
 export { CheckedLean } from "./store/checked-lean.ts";
-export type { StoreOptions } from "./store/database.ts";
+export type { Database, Row as StoredRow, StoreOptions, Value as StoredValue } from "./store/database.ts";
 export type {
   PipelineProof,
   PipelineRows,

@@ -10,18 +10,31 @@ import type { CheckAnswer, LeanProblem, LeanSession } from "../lean/session.ts";
 import type { GeneratedText, TextGenerator } from "../search/generator.ts";
 import { type SearchCost, type SearchEvent, search } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
+import type { ProofStore } from "../store/store.ts";
+import { storedSearch } from "../store/stored-search.ts";
 import { leanProblem } from "../text/problem.ts";
 import { answerOf, resumePrompt, STOP, withoutEnd } from "../text/prompts.ts";
 import { declarationsOf, fillSorries, findSorries, indentProof } from "../text/sorries.ts";
 import { stateComment, stateText } from "../text/states.ts";
+import { withoutComments } from "../text/tokens.ts";
 
 export type { FilePlan, FillUnit } from "./plan.ts";
 
-import { asTheorem, type FilePlan, type FillUnit, planFile, promptHeader, wholeProblem } from "./plan.ts";
+import {
+  asTheorem,
+  type FilePlan,
+  type FillUnit,
+  planFile,
+  promptHeader,
+  wholeProblem,
+  withoutTheorems,
+} from "./plan.ts";
 
 export interface FillTools {
   readonly generator: TextGenerator;
   readonly lean: LeanSession;
+  /** Keeps verdicts and searches: one that was killed goes on. */
+  readonly store?: ProofStore;
 }
 
 export interface FillOptions extends Omit<SearchOptions, "log" | "signal"> {
@@ -120,11 +133,13 @@ function headerFor(
   options: FillOptions,
 ): string {
   const { contextTokens, maxTokens = 2048 } = options;
-  const text = withoutImports(before);
   const spare =
     contextTokens - Math.min(maxTokens, contextTokens / 2) - generator.countTokens(statement) - 64;
-  // Released provers were trained on the whole header, imports included.
-  const shown = (options.style ?? "official") === "official" ? before : text;
+  // Released provers were trained on the whole header, imports included; small ones on definitions.
+  const shown =
+    (options.style ?? "official") === "official"
+      ? before
+      : withoutComments(withoutTheorems(withoutImports(before))).trim();
   return promptHeader(shown, declarationsOf(shown), Math.max(0, spare), (part) =>
     generator.countTokens(part),
   );
@@ -144,7 +159,10 @@ async function* wholeUnit(
   const task = { header, statement, problem };
   const settings = { ...given, seed: seedOf(options, unit) };
   let end: UnitEnd = { outcome: "failed", reason: "the search came to no end" };
-  for await (const event of search(task, tools, settings)) {
+  const { store, ...searching } = tools;
+  const events =
+    store === undefined ? search(task, searching, settings) : storedSearch(store, task, searching, settings);
+  for await (const event of events) {
     yield { type: "search", unit, event };
     if (event.type === "proved" && end.outcome !== "proved") {
       const { proof, axioms, cost } = event;

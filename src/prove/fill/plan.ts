@@ -4,7 +4,7 @@
  */
 import type { LeanProblem } from "../lean/session.ts";
 import { leanProblem } from "../text/problem.ts";
-import { type Declaration, findSorries, type Sorry } from "../text/sorries.ts";
+import { type Declaration, declarationsOf, findSorries, type Sorry } from "../text/sorries.ts";
 import { codeTokens } from "../text/tokens.ts";
 
 /** A `sorry` to fill. */
@@ -99,4 +99,16 @@ export function promptHeader(
   const starts = declarations.filter(({ end }) => end <= before.length).map(({ start }) => start);
   const kept = starts.find((start) => count(`${before.slice(start).trimEnd()}\n\n`) <= tokens);
   return kept === undefined ? "" : `${before.slice(kept).trimEnd()}\n\n`;
+}
+
+/** The text without its theorems. */
+export function withoutTheorems(text: string): string {
+  let rest = "";
+  let at = 0;
+  for (const { keyword, start, end } of declarationsOf(text)) {
+    if (!THEOREMS.has(keyword)) continue;
+    rest += text.slice(at, start).replace(/\n\s*\n$/, "\n");
+    at = end;
+  }
+  return (rest + text.slice(at)).trim();
 }

@@ -65,7 +65,8 @@ async function sqlite(): Promise<typeof import("node:sqlite")> {
 
 /** A row as SQLite gives it. */
 export type Row = Readonly<Record<string, string | number | null>>;
-type Value = string | number | null;
+/** What SQLite takes and gives. */
+export type Value = string | number | null;
 
 /** An open file, and its statements, prepared once. */
 export class Database implements Disposable {

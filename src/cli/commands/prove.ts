@@ -1,0 +1,302 @@
+/** `deepseek-ts prove`: fills the `sorry`s of Lean files with proofs that Lean accepts. */
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
+import { Command, Option } from "commander";
+import { createTwoFilesPatch, FILE_HEADERS_ONLY } from "diff";
+import { Engine } from "../../engine/engine.ts";
+import { writeTextFile } from "../../files/file-sink.ts";
+import { readTextFile } from "../../files/text-file.ts";
+import type { Parameters } from "../../nn/parameters.ts";
+import { EngineGenerator } from "../../prove/engine-generator.ts";
+import { type FillResult, type FillTools, fillFile } from "../../prove/fill/fill.ts";
+import type { OpenLeanOptions } from "../../prove/lean/open.ts";
+import type { LeanSession } from "../../prove/lean/session.ts";
+import type { SearchKind } from "../../prove/search/search-options.ts";
+import { CheckedLean } from "../../prove/store/checked-lean.ts";
+import { ProofStore } from "../../prove/store/store.ts";
+import type { PromptStyle } from "../../prove/text/prompts.ts";
+import { isQuantized } from "../../tensor/quantized.ts";
+import { formatCount } from "../../text/units.ts";
+import { flowing } from "../help.ts";
+import { listenForInterrupt } from "../interrupt.ts";
+import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
+import { ProgressLine } from "../progress-line.ts";
+import { endText, UnitProgress } from "../prove-progress.ts";
+import { defaultProver, proverSettings } from "../prover-model.ts";
+import { type ModelFlags, type OpenedModel, openModel, withModel } from "./open-model.ts";
+import {
+  naturalNumber,
+  numberThat,
+  openDevice,
+  positiveInteger,
+  positiveNumber,
+  usageError,
+  withThreads,
+} from "./options.ts";
+
+interface ProveFlags extends ModelFlags, LeanFlags {
+  readonly model?: string;
+  readonly theorem?: readonly string[];
+  readonly search?: SearchKind;
+  readonly samples: number;
+  readonly trees: number;
+  readonly batch?: number;
+  readonly timeout: number;
+  readonly heartbeats: number;
+  readonly mode: "cot" | "non-cot" | "mix";
+  readonly style?: PromptStyle;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly maxTokens?: number;
+  readonly seed: number;
+  readonly write?: boolean;
+  readonly patch?: string;
+  readonly store?: string;
+  readonly json?: boolean;
+  readonly threads?: number;
+}
+
+const examples = `
+Examples:
+  deepseek-ts prove examples/prove/basics.lean                    the small prover that comes with the package
+  deepseek-ts prove Foo.lean --theorem add_zero --samples 256 --write
+  deepseek-ts prove Foo.lean --model deepseek-ai/DeepSeek-Prover-V1.5-RL --dtype q4 --search rmaxts --trees 4
+  deepseek-ts prove src/Foo.lean --lean native --project . --patch foo.patch
+  deepseek-ts prove Foo.lean --json | jq -r 'select(.type == "ended") | .title + ": " + .outcome'
+
+Without --write and --patch the changes are printed as a patch. Each proof has passed Lean's kernel as a proof of exactly the
+statement in the file, from propext, Classical.choice and Quot.sound alone; everything else in the file stays byte for byte.
+
+Exit status: 0 everything is proved, 1 something is open, 2 usage error, 3 Lean cannot run, 130 interrupted.`;
+
+/** SHA-256 over the model's vectors (norms, biases): enough to tell two sets of weights apart. */
+async function weightsHash(parameters: Parameters): Promise<string> {
+  const hash = createHash("sha256");
+  for (const { key, shape, weight } of parameters.groups()) {
+    hash.update(`${key} ${shape.join("x")}\n`);
+    if (shape.length !== 1 || isQuantized(weight) || weight.dtype !== "f32") continue;
+    hash.update(new Uint8Array((await weight.data()).buffer));
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+interface Proving {
+  readonly search: SearchKind;
+  readonly opened: OpenedModel;
+  readonly tools: FillTools;
+  readonly contextTokens: number;
+  readonly style: PromptStyle;
+  readonly maxTokens: number;
+}
+
+const say = (flags: ProveFlags, value: object) =>
+  flags.json && process.stdout.write(`${JSON.stringify(value)}\n`);
+
+async function proveFile(
+  path: string,
+  { tools, search, contextTokens, style, maxTokens }: Proving,
+  flags: ProveFlags,
+  signal: AbortSignal,
+): Promise<FillResult> {
+  const source = await readTextFile(path);
+  const line = new ProgressLine(process.stderr, 0);
+  const { samples, trees, batch, mode, temperature, topP, seed, theorem } = flags;
+  const options = {
+    ...{ search, samples, trees, mode, style, temperature, topP, maxTokens, seed, contextTokens, signal },
+    ...{ timeout: flags.timeout * 1000, heartbeats: flags.heartbeats, cutProofs: true },
+    ...(batch !== undefined && { parallel: batch }),
+    ...(theorem !== undefined && { only: theorem }),
+  };
+  let progress: UnitProgress | null = null;
+  try {
+    for await (const event of fillFile(source, tools, options)) {
+      if (event.type === "plan") {
+        const { units, left } = event.plan;
+        if (units.length === 0) line.note(`${path}: nothing to prove`);
+        for (const { title, reason } of left) line.note(`left    ${title}: ${reason}`);
+        say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
+      } else if (event.type === "unit") {
+        progress = new UnitProgress(event.unit, samples * trees);
+      } else if (event.type === "search") {
+        progress?.take(event.event);
+        if (progress !== null) line.tell(progress.text());
+        if (event.event.type === "sample") {
+          const { segments: _segments, ...rest } = event.event;
+          say(flags, { file: path, title: event.unit.title, ...rest });
+        }
+      } else if (event.type === "ended") {
+        line.note(endText(event.unit, event.end));
+      } else return event.result;
+    }
+  } finally {
+    line.clear();
+  }
+  throw new Error("a file that is filled ends with its result");
+}
+
+async function deliver(path: string, source: string, { text }: FillResult, flags: ProveFlags): Promise<void> {
+  if (text === source) return;
+  const patch = createTwoFilesPatch(`a/${path}`, `b/${path}`, source, text, undefined, undefined, {
+    context: 3,
+    headerOptions: FILE_HEADERS_ONLY,
+  });
+  if (flags.write) {
+    // What was read is what is replaced, or nothing is.
+    const unchanged = async (file: string) => (await readTextFile(file)) === source;
+    await writeTextFile(path, text, { force: true, isOurs: unchanged });
+  } else if (flags.patch !== undefined) {
+    await writeTextFile(flags.patch, patch);
+  } else if (!flags.json) process.stdout.write(patch);
+}
+
+export function proveCommand(): Command {
+  const command = new Command("prove")
+    .summary("fill the sorries of Lean files with verified proofs")
+    .description(
+      "Searches proofs for the sorries of Lean 4 files with a prover model. Real Lean checks every proof: the one in the package " +
+        "(Init and Std), or one of your own with Mathlib.",
+    )
+    .argument("<file...>", "Lean files")
+    .option(
+      "--model <model>",
+      "prover: a folder, a .gguf file, or a name on the hub (default: the small prover of the package)",
+    )
+    .option(
+      "--theorem <name>",
+      "work on this theorem only; may be repeated",
+      (name: string, all: string[] = []) => [...all, name],
+    )
+    .addOption(
+      new Option(
+        "--search <kind>",
+        "whole proofs; on from the last verified step; or a tree of states (default: the model's, else rmaxts)",
+      ).choices(["sample", "resume", "rmaxts"]),
+    )
+    .option("--samples <n>", "generations of each search", positiveInteger, 64)
+    .option("--trees <n>", "searches from nothing, one after the other", positiveInteger, 1)
+    .option(
+      "--batch <n>",
+      "generations at the same time (default: twice the checks at the same time)",
+      positiveInteger,
+    )
+    .option("--timeout <seconds>", "wall-clock limit of a check", positiveNumber, 60)
+    .option(
+      "--heartbeats <n>",
+      "Lean's own limit of a check, which every machine keeps alike",
+      positiveInteger,
+      200_000,
+    )
+    .addOption(
+      new Option("--mode <mode>", "proofs with explanations, without, or both")
+        .choices(["cot", "non-cot", "mix"])
+        .default("non-cot"),
+    )
+    .addOption(
+      new Option(
+        "--style <style>",
+        "prompts of the released provers, or of small ones (default: the model's)",
+      ).choices(["official", "short"]),
+    )
+    .option(
+      "--temperature <t>",
+      "sampling temperature",
+      numberThat("a number, 0 or more", (n) => n >= 0),
+      1,
+    )
+    .option(
+      "--top-p <p>",
+      "nucleus sampling",
+      numberThat("a number above 0, at most 1", (n) => n > 0 && n <= 1),
+      0.95,
+    )
+    .option(
+      "--max-tokens <n>",
+      "most tokens of one generation (default: 2048, or the model's)",
+      positiveInteger,
+    )
+    .option("--seed <n>", "seed of all random choices", naturalNumber, 0)
+    .option("--write", "put the proofs into the files")
+    .option("--patch <file>", "write the changes as a unified patch")
+    .option(
+      "--store <file>",
+      "SQLite file that keeps verdicts and searches: a search that was stopped goes on, and no question is asked twice",
+    )
+    .option("--json", "one JSON object a line");
+  return withThreads(withModel(withLean(command)))
+    .addHelpText("after", flowing(examples))
+    .action(async (paths: string[], flags: ProveFlags) => {
+      if (flags.write && flags.patch !== undefined)
+        usageError(command, "--write and --patch exclude each other");
+      if (flags.patch !== undefined && paths.length > 1) usageError(command, "--patch takes one file");
+      const choice = chosenLean(command, flags);
+      await orNoLean(async () => {
+        process.exitCode = await proveAll(paths, choice, flags);
+      });
+    });
+}
+
+async function proveAll(
+  paths: readonly string[],
+  choice: OpenLeanOptions,
+  flags: ProveFlags,
+): Promise<number> {
+  // Faults of the files are told before anything large is loaded.
+  const sources = new Map<string, string>();
+  for (const path of paths) sources.set(path, await readTextFile(path));
+  using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
+  const { signal } = interrupt;
+  // Lean starts while the model is loaded.
+  const line = new ProgressLine(process.stderr);
+  const starting = openChosenLean(choice, flags, line, signal);
+  starting.catch(() => {});
+  // Also if the model cannot be opened: a Lean that runs keeps the process alive.
+  await using _closing = {
+    [Symbol.asyncDispose]: async () => {
+      const lean = await starting.catch(() => null);
+      await lean?.[Symbol.asyncDispose]();
+    },
+  };
+  await using device = await openDevice(flags);
+  const path = flags.model ?? defaultProver();
+  const opened = await openModel(path, device, flags, signal);
+  const own: LeanSession = await starting;
+  line.clear();
+  using store = flags.store === undefined ? null : await ProofStore.open(flags.store);
+  const lean = store === null ? own : new CheckedLean(own, store);
+  const settings = await proverSettings(opened.folder);
+  const { maxPositions } = opened.model.config;
+  const contextTokens = Math.min(settings.contextTokens ?? 4096, maxPositions);
+  const parallel = flags.batch ?? 2 * lean.slots;
+  await using engine = new Engine(opened.model, {
+    maxBatch: parallel,
+    cacheTokens: Math.max(32_768, parallel * contextTokens),
+  });
+  const model = `${opened.name} ${await weightsHash(opened.model.parameters)}`;
+  const tools = {
+    generator: new EngineGenerator(engine, opened.tokenizer, { model }),
+    lean,
+    ...(store !== null && { store }),
+  };
+  const proving: Proving = {
+    ...{ opened, tools, contextTokens, search: flags.search ?? settings.search ?? "rmaxts" },
+    style: flags.style ?? settings.style,
+    maxTokens: Math.min(flags.maxTokens ?? settings.maxTokens ?? 2048, contextTokens / 2),
+  };
+  let [proved, open] = [0, 0];
+  try {
+    for (const file of paths) {
+      const result = await proveFile(file, proving, flags, signal);
+      for (const { unit, end } of result.ends) {
+        end.outcome === "proved" ? proved++ : open++;
+        say(flags, { type: "ended", file, title: unit.title, ...end });
+      }
+      await deliver(file, sources.get(file)!, result, flags);
+    }
+  } catch (error) {
+    if (signal.aborted) return interrupt.exitCode;
+    throw error;
+  }
+  const summary = `${proved} of ${formatCount(proved + open)} ${proved + open === 1 ? "sorry" : "sorries"} proved by ${basename(opened.name)}, ${lean.version}`;
+  if (!flags.json) process.stderr.write(`${summary}\n`);
+  return open === 0 ? 0 : 1;
+}

@@ -1,0 +1,77 @@
+/** `deepseek-ts prove` as people start it, with the small prover of the repository. */
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import { commandsIn } from "../command-process.ts";
+import { cache, LIMIT, missing } from "./embedded-lean.ts";
+
+const example = fileURLToPath(new URL("../../examples/prove/basics.lean", import.meta.url));
+const work = mkdtempSync(join(tmpdir(), "deepseek-ts-prove-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+const { run } = commandsIn(work, { DEEPSEEK_TS_CACHE: cache });
+const at = (name: string) => join(work, name);
+const read = (name: string) => readFileSync(at(name), "utf8");
+
+describe("prove", () => {
+  it("refuses what it cannot do, before anything is loaded", { timeout: LIMIT }, async () => {
+    const both = await run("prove", example, "--write", "--patch", "a.patch");
+    expect([both.code, both.err]).toEqual([2, expect.stringContaining("exclude each other")]);
+    const gone = await run("prove", "gone.lean");
+    expect([gone.code, gone.err]).toEqual([1, expect.stringMatching(/gone\.lean: no such file/)]);
+    const model = await run("prove", example, "--model", "./nowhere");
+    expect([model.code, model.err]).toEqual([1, expect.stringContaining("nowhere")]);
+  });
+
+  it.skipIf(missing !== null)(
+    "fills the example, as a patch and in place; what it found is kept",
+    { timeout: 20 * LIMIT },
+    async () => {
+      copyFileSync(example, at("basics.lean"));
+      const source = read("basics.lean");
+      const kept = ["--store", "proofs.sqlite", "--samples", "400", "--parallel", "1", "--batch", "4"];
+      const first = await run("prove", "basics.lean", ...kept);
+      expect(first.err).toMatch(/proved {2}theorem add_swap, line 4/);
+      expect(first.err).toMatch(/6 of 6 sorries proved by world-prover/);
+      expect(first.code).toBe(0);
+      expect(first.out).toMatch(/^--- a\/basics.lean\n\+\+\+ b\/basics.lean\n@@/);
+      expect(read("basics.lean")).toBe(source);
+      // The same again asks nothing of the model: the whole searches are in the store.
+      const second = await run("prove", "basics.lean", ...kept, "--write", "--json");
+      expect(second.code).toBe(0);
+      const lines = second.out
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { type: string });
+      expect(lines.filter(({ type }) => type === "ended").length).toBe(6);
+      const filled = read("basics.lean");
+      expect(filled).not.toMatch(/\bsorry\b/);
+      // Every line that held no sorry is there, in its order.
+      const rest = source.split("\n").filter((line) => !line.includes("sorry"));
+      let from = 0;
+      for (const line of rest) {
+        const found = filled.indexOf(line, from);
+        expect(found, line).toBeGreaterThanOrEqual(from);
+        from = found + line.length;
+      }
+      const verified = await run("verify", "basics.lean", "--parallel", "1");
+      expect([verified.code, verified.out]).toEqual([0, expect.not.stringMatching(/error|sorry/)]);
+      expect(existsSync(at("proofs.sqlite"))).toBe(true);
+      const nothing = await run("prove", "basics.lean", "--parallel", "1");
+      expect([nothing.code, nothing.err]).toEqual([0, expect.stringContaining("nothing to prove")]);
+    },
+  );
+
+  it.skipIf(missing !== null)(
+    "leaves open what is not provable, with exit status 1, and touches nothing",
+    { timeout: 10 * LIMIT },
+    async () => {
+      const source = "theorem wrong (n : Nat) : n < 5 := by\r\n  sorry\r\n";
+      writeFileSync(at("wrong.lean"), source);
+      const left = await run("prove", "wrong.lean", "--samples", "2", "--write", "--parallel", "1");
+      expect([left.code, left.err]).toEqual([1, expect.stringContaining("open    theorem wrong, line 2")]);
+      expect(read("wrong.lean")).toBe(source);
+    },
+  );
+});
