@@ -52,8 +52,11 @@ export function packPackage(folder: string): Packed {
       scripts?: unknown;
       devDependencies?: unknown;
       workspaces?: unknown;
+      files: string[];
     };
-    for (const name of ["dist", "kernels/build", "README.md", "LICENSE"]) {
+    // Of a pattern the folder: npm then takes what the pattern names.
+    const places = new Set(description.files.map((name) => (name.includes("*") ? dirname(name) : name)));
+    for (const name of places) {
       cpSync(join(root, name), join(stage, name), { recursive: true });
     }
     const { scripts: _scripts, devDependencies: _dev, workspaces: _workspaces, ...published } = description;
