@@ -3,7 +3,6 @@
  * negations are proved. Everything is kept in the store as it is found out; a round that was stopped goes on where it was,
  * and one that is over gives its end again. Statements that earlier rounds left open are tried again with the new model.
  */
-import { hash128 } from "../../data/hash.ts";
 import type { CheckOptions, LeanSession } from "../lean/session.ts";
 import type { TextGenerator } from "../search/generator.ts";
 import type { ProblemRow, StatementRow } from "../store/pipeline-rows.ts";
@@ -18,6 +17,7 @@ import {
   type SidesOptions,
   type SidesTask,
   sampleSides,
+  seedOf,
   writtenAll,
 } from "./sides.ts";
 import { elaborate, formalized, graded, type Outcome, type StageVerdict } from "./stages.ts";
@@ -241,8 +241,6 @@ async function grade(
   );
   return written.map(({ text }) => graded(text));
 }
-
-const seedOf = (...parts: readonly (string | number)[]) => hash128(JSON.stringify(parts))[0] >>> 0;
 
 function* pieces<T>(items: readonly T[], size: number): IterableIterator<readonly T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);

@@ -74,7 +74,8 @@ interface Active {
   readonly done: number[];
 }
 
-const seedOf = (...parts: readonly (string | number)[]) => hash128(JSON.stringify(parts))[0] >>> 0;
+/** Seed of one generation: it depends on nothing but what the generation is. 32 bits. */
+export const seedOf = (...parts: readonly (string | number)[]) => hash128(JSON.stringify(parts))[0] >>> 0;
 
 /** Ends of the tasks as they come. @throws the signal's reason */
 export async function* sampleSides(
