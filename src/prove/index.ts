@@ -4,6 +4,7 @@ export { EngineGenerator, type EngineGeneratorOptions } from "./engine-generator
 export {
   type FilePlan,
   type FillEvent,
+  type FilledUnit,
   type FillOptions,
   type FillResult,
   type FillTools,

@@ -146,6 +146,28 @@ theorem three : 3 < 5 := by
     expect(result.text).toBe(source.replace(/sorry\n$/, "decide\n"));
   });
 
+  it("judges a theorem when its last place is filled, before others can rest on it", async () => {
+    const source = `axiom bad : False
+
+theorem first (n : Nat) : n < 5 := by
+  have h : False := by
+    sorry
+  exact h.elim
+
+theorem second : 9 < 5 := by
+  sorry
+`;
+    const { result, events } = await fill(source, {
+      first: ["    exact bad\n"],
+      second: ["  exact first 9\n"],
+    });
+    const told = events.flatMap((event) => (event.type === "ended" ? [event.end] : []));
+    expect(told[0]).toMatchObject({ outcome: "failed", reason: expect.stringContaining("bad") });
+    expect(told[1].outcome).toBe("open");
+    expect(outcomes(result)).toEqual(["failed", "open"]);
+    expect(result.text).toBe(source);
+  });
+
   it("takes no cheat", async () => {
     const source = "theorem hard (n : Nat) : n < 5 := by\n  sorry\n";
     const cheats = ["  exact sorryAx _\n", "  simp\n\naxiom a : False\n", "  native_decide\n"];

@@ -6,7 +6,7 @@
 import { hash128 } from "../../data/hash.ts";
 import { withoutMark } from "../../files/utf8.ts";
 import { FormatError } from "../../tensor/errors.ts";
-import type { CheckAnswer, LeanProblem, LeanSession } from "../lean/session.ts";
+import { faultOf, type LeanProblem, type LeanSession, type VerifyAnswer } from "../lean/session.ts";
 import type { GeneratedText, TextGenerator } from "../search/generator.ts";
 import { type SearchCost, type SearchEvent, search } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
@@ -16,19 +16,20 @@ import { leanProblem } from "../text/problem.ts";
 import { answerOf, resumePrompt, STOP, withoutEnd } from "../text/prompts.ts";
 import { declarationsOf, fillSorries, findSorries, indentProof } from "../text/sorries.ts";
 import { stateComment, stateText } from "../text/states.ts";
-import { withoutComments } from "../text/tokens.ts";
-
-export type { FilePlan, FillUnit } from "./plan.ts";
+import { codeTokens, nesting, withoutComments } from "../text/tokens.ts";
 
 import {
   asTheorem,
   type FilePlan,
   type FillUnit,
+  isTheorem,
   planFile,
   promptHeader,
   wholeProblem,
   withoutTheorems,
 } from "./plan.ts";
+
+export type { FilePlan, FillUnit } from "./plan.ts";
 
 export interface FillTools {
   readonly generator: TextGenerator;
@@ -63,13 +64,19 @@ export type FillEvent =
   | { readonly type: "unit"; readonly unit: FillUnit }
   /** What the search of a unit does. */
   | { readonly type: "search"; readonly unit: FillUnit; readonly event: SearchEvent }
-  | { readonly type: "ended"; readonly unit: FillUnit; readonly end: UnitEnd }
+  | ({ readonly type: "ended" } & FilledUnit)
   | { readonly type: "filled"; readonly result: FillResult };
+
+/** A `sorry` with its end. */
+export interface FilledUnit {
+  readonly unit: FillUnit;
+  readonly end: UnitEnd;
+}
 
 export interface FillResult {
   /** The file with its proofs. */
   readonly text: string;
-  readonly ends: readonly { readonly unit: FillUnit; readonly end: UnitEnd }[];
+  readonly ends: readonly FilledUnit[];
   /** Lean's first error in the filled file, if it has one that the file did not have before; empty otherwise. */
   readonly fault: string;
 }
@@ -88,7 +95,7 @@ export async function* fillFile(
   const plan = planFile(source, options.only);
   yield { type: "plan", plan };
   const proofs: (string | null)[] = plan.sorries.map(() => null);
-  const ends: { unit: FillUnit; end: UnitEnd }[] = [];
+  const ends: FilledUnit[] = [];
   if (plan.units.length > 0) await checkFile(source, tools.lean, options);
   for (const unit of plan.units) {
     options.signal?.throwIfAborted();
@@ -104,13 +111,33 @@ export async function* fillFile(
     }
     if (end.outcome === "proved") proofs[unit.index] = end.proof;
     ends.push({ unit, end });
-    yield { type: "ended", unit, end };
+    const answer = end.outcome === "proved" ? await judge(plan, proofs, unit, tools.lean, options) : null;
+    if (answer !== null) keepVerdict(answer, unit, proofs, ends);
+    yield { type: "ended", ...ends[ends.length - 1] };
   }
-  const { ends: settled, fault } = await settle(plan, proofs, ends, tools.lean, options);
+  const fault = await settle(plan, proofs, ends, tools.lean, options);
   yield {
     type: "filled",
-    result: { text: fillSorries(file, findSorries(file), proofs), ends: settled, fault },
+    result: { text: fillSorries(file, findSorries(file), proofs), ends, fault },
   };
+}
+
+/** Notes the verdict on a theorem with all its places; proofs of one that does not hold are taken back. */
+function keepVerdict(
+  { verdict, detail, axioms }: VerifyAnswer,
+  { declaration }: FillUnit,
+  proofs: (string | null)[],
+  ends: FilledUnit[],
+): void {
+  for (const [k, { unit, end }] of ends.entries()) {
+    if (unit.declaration.start !== declaration.start || end.outcome !== "proved") continue;
+    if (verdict === "proved") {
+      ends[k] = { unit, end: { ...end, axioms } };
+      continue;
+    }
+    proofs[unit.index] = null;
+    ends[k] = { unit, end: { outcome: "failed", reason: `the whole theorem: ${detail || verdict}` } };
+  }
 }
 
 /** The file up to a declaration with what has been proved so far. */
@@ -222,7 +249,7 @@ async function* innerUnit(
   const place = first.sorries[hole];
   const step = first.steps.find(({ start }) => place !== undefined && start.index === place.start.index);
   const goals = step?.goalsBefore ?? null;
-  const column = lineColumn(text, local[at].start.index);
+  const { column } = sorry.start;
   const prefix = text.slice(0, text.lastIndexOf("\n", local[at].start.index) + 1);
   const comment = goals === null ? "" : stateComment(stateText(goals), column);
   const header = headerFor(before, prefix, { generator, lean }, options);
@@ -275,20 +302,11 @@ async function* innerUnit(
   return { outcome: "open", best: prefix, state: goals === null ? "" : stateText(goals), cost };
 }
 
-/** Blanks before the code at an index, in its line. */
-function lineColumn(text: string, index: number): number {
-  return Array.from(text.slice(text.lastIndexOf("\n", index - 1) + 1, index)).length;
-}
-
 const contextOf = ({ preamble, trustedPreamble, imports }: LeanProblem) => ({
   preamble,
   trustedPreamble,
   imports,
 });
-
-/** Why an answer is no good, apart from its `sorry`s. */
-const faultOf = ({ failure, refused, messages }: CheckAnswer): string =>
-  failure ?? refused?.reason ?? messages.find(({ severity }) => severity === "error")?.text ?? "";
 
 const seedOf = ({ seed = 0 }: FillOptions, { index }: FillUnit) =>
   hash128(JSON.stringify([seed, index]))[0] >>> 0;
@@ -315,72 +333,56 @@ async function checkFile(source: string, lean: LeanSession, options: FillOptions
   });
 }
 
-/** Checks the filled file, and each theorem that has no `sorry` left against its statement; takes back what does not hold. */
-async function settle(
+/**
+ * The verdict on a theorem whose last place inside was filled, which comes before anything that rests on it is tried; null where
+ * there is nothing to judge: a place is open, or the search of the whole proof has had the verdict.
+ */
+async function judge(
   plan: FilePlan,
-  proofs: (string | null)[],
-  ends: { unit: FillUnit; end: UnitEnd }[],
+  proofs: readonly (string | null)[],
+  unit: FillUnit,
   lean: LeanSession,
   options: FillOptions,
-): Promise<Omit<FillResult, "text">> {
+): Promise<VerifyAnswer | null> {
+  const { declaration, kind } = unit;
   const { source, sorries } = plan;
   const { timeout, heartbeats, signal } = options;
-  const checked = new Set<number>();
-  for (const { unit, end } of [...ends]) {
-    const { declaration } = unit;
-    if (end.outcome !== "proved" || unit.kind === "whole" || checked.has(declaration.start)) continue;
-    if (!["theorem", "lemma", "example"].includes(declaration.keyword)) continue;
-    const of = sorries
-      .map((each, index) => ({ ...each, index }))
-      .filter(({ declaration: each }) => each?.start === declaration.start);
-    // With a `sorry` left there is nothing to judge yet.
-    if (of.some(({ index }) => proofs[index] === null)) continue;
-    checked.add(declaration.start);
-    const before = above(plan, proofs, unit);
-    const whole = fillSorries(
-      source.slice(0, declaration.end),
-      sorries.filter(({ start }) => start.index < declaration.end),
-      proofs,
-    );
-    const code = asTheorem(whole.slice(before.length), declaration);
-    const statement = statementOf(code);
-    const problem = leanProblem(before, statement, { trustedPreamble: true });
-    const { verdict, detail, axioms } = await lean.verify(problem, code, { timeout, heartbeats, signal });
-    for (const [k, each] of ends.entries()) {
-      if (each.unit.declaration.start !== declaration.start || each.end.outcome !== "proved") continue;
-      if (verdict === "proved") ends[k] = { unit: each.unit, end: { ...each.end, axioms } };
-      else {
-        proofs[each.unit.index] = null;
-        ends[k] = {
-          unit: each.unit,
-          end: { outcome: "failed", reason: `the whole theorem: ${detail || verdict}` },
-        };
-      }
-    }
+  if (kind === "whole" || !isTheorem(declaration)) return null;
+  const upTo = sorries.filter(({ start }) => start.index < declaration.end);
+  if (upTo.some(({ start }, i) => start.index >= declaration.start && proofs[i] === null)) return null;
+  const before = above(plan, proofs, unit);
+  const whole = fillSorries(source.slice(0, declaration.end), upTo, proofs);
+  const code = asTheorem(whole.slice(before.length), declaration);
+  const problem = leanProblem(before, statementOf(code), { trustedPreamble: true });
+  return await lean.verify(problem, code, { timeout, heartbeats, signal });
+}
+
+/** Takes back, from the last one on, proofs with which Lean does not accept the file. @returns Lean's fault that is left */
+async function settle(
+  { source, sorries }: FilePlan,
+  proofs: (string | null)[],
+  ends: FilledUnit[],
+  lean: LeanSession,
+  options: FillOptions,
+): Promise<string> {
+  const faultNow = () => wholeFault(fillSorries(source, sorries, proofs), lean, options);
+  let fault = ends.some(({ end }) => end.outcome === "proved") ? await faultNow() : "";
+  for (let k = ends.length - 1; k >= 0 && fault !== ""; k--) {
+    const { unit, end } = ends[k];
+    if (end.outcome !== "proved") continue;
+    proofs[unit.index] = null;
+    ends[k] = { unit, end: { outcome: "failed", reason: `the file with this proof: ${fault}` } };
+    fault = await faultNow();
   }
-  let text = fillSorries(source, sorries, proofs);
-  let fault = ends.some(({ end }) => end.outcome === "proved") ? await wholeFault(text, lean, options) : "";
-  if (fault !== "") {
-    // Found by taking proofs back from the last one on.
-    for (const [k, { unit, end }] of [...ends.entries()].reverse()) {
-      if (end.outcome !== "proved") continue;
-      proofs[unit.index] = null;
-      ends[k] = { unit, end: { outcome: "failed", reason: `the file with this proof: ${fault}` } };
-      text = fillSorries(source, sorries, proofs);
-      if ((await wholeFault(text, lean, options)) === "") break;
-    }
-    fault = await wholeFault(text, lean, options);
-  }
-  return { ends, fault };
+  return fault;
 }
 
 /** The statement of a theorem whose proof is known: up to the first `:=` outside brackets. */
 function statementOf(code: string): string {
-  const tokens = [...code.matchAll(/[([{⟨]|[)\]}⟩]|:=/g)];
   let depth = 0;
-  for (const { 0: text, index } of tokens) {
-    if (text === ":=" && depth === 0) return code.slice(0, index).trimEnd();
-    if (text !== ":=") depth += /[([{⟨]/.test(text) ? 1 : -1;
+  for (const token of codeTokens(code)) {
+    if (depth === 0 && token.text === ":=") return code.slice(0, token.start).trimEnd();
+    depth += nesting(token);
   }
   return code;
 }

@@ -29,6 +29,9 @@ export interface FilePlan {
 
 const THEOREMS = new Set(["theorem", "lemma", "example"]);
 
+/** Whether it claims something: a verdict is on such a declaration alone. */
+export const isTheorem = ({ keyword }: Pick<Declaration, "keyword">): boolean => THEOREMS.has(keyword);
+
 /** @param only names of theorems to work on; all if it is not given */
 export function planFile(source: string, only?: readonly string[]): FilePlan {
   const sorries = findSorries(source);
@@ -48,7 +51,7 @@ export function planFile(source: string, only?: readonly string[]): FilePlan {
     const { keyword, name } = declaration;
     if (only !== undefined && !only.includes(name)) continue;
     const title = `${keyword}${name === "" ? "" : ` ${name}`}, line ${sorry.start.line}`;
-    const alone = perDeclaration.get(declaration.start) === 1 && THEOREMS.has(keyword);
+    const alone = perDeclaration.get(declaration.start) === 1 && isTheorem(declaration);
     const before = source.slice(declaration.start, sorry.start.index);
     const ends = alone && source.slice(sorry.end.index, declaration.end).trim() === "";
     const kind = ends && /:=\s*(?:by\s*)?$/.test(before) ? "whole" : "inner";
@@ -105,8 +108,7 @@ export function promptHeader(
 export function withoutTheorems(text: string): string {
   let rest = "";
   let at = 0;
-  for (const { keyword, start, end } of declarationsOf(text)) {
-    if (!THEOREMS.has(keyword)) continue;
+  for (const { start, end } of declarationsOf(text).filter(isTheorem)) {
     rest += text.slice(at, start).replace(/\n\s*\n$/, "\n");
     at = end;
   }

@@ -158,3 +158,7 @@ export interface LeanSession extends AsyncDisposable {
   /** Resolves when the first check would not wait for Lean to start. @throws if Lean cannot run */
   ready(): Promise<void>;
 }
+
+/** Why Lean does not accept a text, apart from its `sorry`s: its failure, its refusal or its first error; empty if it does. */
+export const faultOf = ({ failure, refused, messages }: CheckAnswer): string =>
+  failure ?? refused?.reason ?? messages.find(({ severity }) => severity === "error")?.text ?? "";

@@ -3,7 +3,7 @@
  * go in, an outcome comes out. Who asks them, and in which order, is `round.ts`.
  */
 import { FormatError } from "../../tensor/errors.ts";
-import type { CheckAnswer, CheckOptions, LeanSession, VerifyAnswer } from "../lean/session.ts";
+import { type CheckOptions, faultOf, type LeanSession, type VerifyAnswer } from "../lean/session.ts";
 import { canonicalForm, sha256 } from "../text/canonical.ts";
 import { formalizedStatement, gradeOf, KEPT_GRADES } from "../text/formalize.ts";
 import { answerOf, proofText } from "../text/prompts.ts";
@@ -53,9 +53,6 @@ export async function formalized(generated: string, preamble: string): Promise<F
   }
 }
 
-const firstError = ({ messages }: CheckAnswer) =>
-  messages.find(({ severity }) => severity === "error")?.text ?? "";
-
 /** Whether Lean takes a statement: with `sorry` for its proof, and no fault but that. */
 export async function elaborate(
   lean: LeanSession,
@@ -66,9 +63,8 @@ export async function elaborate(
   const code = `${statement}  sorry\n`;
   const answer = await lean.check({ preamble, trustedPreamble: true, code }, options);
   if (answer.failure !== null) return { outcome: "unchecked", detail: answer.failure };
-  if (answer.refused !== null) return { outcome: "does-not-elaborate", detail: answer.refused.reason };
-  const error = firstError(answer);
-  if (error !== "") return { outcome: "does-not-elaborate", detail: error };
+  const fault = faultOf(answer);
+  if (fault !== "") return { outcome: "does-not-elaborate", detail: fault };
   // A `sorry` in the statement itself claims nothing.
   if (answer.sorries.length !== 1) return { outcome: "does-not-elaborate", detail: "sorry in the statement" };
   return { outcome: "elaborates", detail: "" };

@@ -4,7 +4,7 @@
  */
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import { Random } from "../../tensor/random.ts";
-import type { LeanProblem, LeanSession } from "../lean/session.ts";
+import { faultOf, type LeanProblem, type LeanSession } from "../lean/session.ts";
 import { withSorry } from "../text/problem.ts";
 import { answerOf, type PromptProblem, resumePrompt, STOP } from "../text/prompts.ts";
 import { stateText } from "../text/states.ts";
@@ -105,9 +105,8 @@ async function rootState(
   const code = withSorry(statement).replace(/:=\s*sorry$/, ":= by sorry");
   const options = { steps: true, timeout, heartbeats, signal };
   const answer = await lean.check({ preamble, trustedPreamble, imports, code }, options);
-  const error = answer.messages.find(({ severity }) => severity === "error");
-  const fault = answer.failure ?? answer.refused?.reason ?? error?.text;
-  if (fault !== undefined) {
+  const fault = faultOf(answer);
+  if (fault !== "") {
     throw new FormatError("Lean does not accept the statement", {
       where: statement.slice(0, 200),
       found: fault,
