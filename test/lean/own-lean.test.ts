@@ -2,7 +2,6 @@
  * Lean of one's own by its two protocols. Both are spoken by stand-ins with the embedded Lean behind them, since no native Lean can
  * be installed from a package registry: real Lean answers, in the words that the protocols carry.
  */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { KiminaLean, openKimina } from "../../src/prove/lean/kimina.ts";
 import { NativeLean } from "../../src/prove/lean/native.ts";
@@ -12,23 +11,9 @@ import { embeddedRepl } from "../../src/prove/lean/testing-repl.ts";
 import { prepareLean } from "../../src/prove/lean/wasm/prepare.ts";
 import { segment } from "../../src/prove/text/segments.ts";
 import { NO_GOALS, stateText } from "../../src/prove/text/states.ts";
-import { cache, fixture, LIMIT, missing } from "./embedded-lean.ts";
+import { cache, LIMIT, missing } from "./embedded-lean.ts";
+import { type Listed, lines, type Steps } from "./lists.ts";
 
-interface Listed {
-  readonly name: string;
-  readonly preamble: string;
-  readonly statement: string;
-  readonly proof: string;
-  readonly options?: { readonly timeoutMs?: number };
-  readonly expect: "accept" | "reject";
-  readonly verdict: string;
-}
-
-const lines = <T>(name: string): T[] =>
-  readFileSync(fixture(name), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as T);
 const honest = lines<Listed>("genuine.jsonl");
 const cheats = lines<Listed>("soundness.jsonl");
 
@@ -100,18 +85,6 @@ const MORE: readonly {
     verdict: "error",
   },
 ];
-
-interface Steps {
-  readonly name: string;
-  readonly prefix: string;
-  readonly proof: string;
-  readonly complete: boolean;
-  readonly segments: readonly {
-    readonly code: string;
-    readonly goals: readonly string[];
-    readonly indent: number;
-  }[];
-}
 
 for (const kind of ["native", "kimina"] as const) {
   describe.skipIf(missing !== null)(`${kind} Lean ${missing ?? ""}`, () => {

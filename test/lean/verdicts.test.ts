@@ -1,45 +1,12 @@
 /** What an accepted proof means: lists of cheats that must be refused, and of proofs that must not be. */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LeanSession, Verdict } from "../../src/prove/lean/session.ts";
 import type { WasmLean } from "../../src/prove/lean/wasm/open.ts";
 import type { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
 import { segment } from "../../src/prove/text/segments.ts";
 import { NO_GOALS, stateText } from "../../src/prove/text/states.ts";
-import { fixture, LIMIT, missing, openStrictAndLoose } from "./embedded-lean.ts";
-
-interface Listed {
-  readonly name: string;
-  readonly preamble: string;
-  readonly statement: string;
-  readonly proof: string;
-  readonly options?: {
-    readonly timeoutMs?: number;
-    readonly maxHeartbeats?: number;
-    readonly trustedPreamble?: boolean;
-  };
-  readonly expect: "accept" | "reject";
-  /** In the words of the server. */
-  readonly verdict: string;
-}
-interface Steps {
-  readonly name: string;
-  readonly prefix: string;
-  readonly proof: string;
-  readonly complete: boolean;
-  readonly segments: readonly {
-    readonly code: string;
-    readonly goals: readonly string[];
-    readonly indent: number;
-  }[];
-}
-
-function lines<T>(name: string): T[] {
-  return readFileSync(fixture(name), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as T);
-}
+import { LIMIT, missing, openStrictAndLoose } from "./embedded-lean.ts";
+import { type Listed, lines, type Steps } from "./lists.ts";
 
 /** The order of a deterministic shuffle, so that no answer may depend on what stood before. */
 function shuffled<T>(items: readonly T[], seed: number): T[] {
