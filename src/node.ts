@@ -18,6 +18,15 @@ export {
 } from "./data/conversations/node-conversations.ts";
 export { buildDataset, type DatasetIndex, openDataset } from "./data/node-dataset.ts";
 export { type FolderCorpus, folderCorpus } from "./data/node-files.ts";
+export {
+  type LocatedRow,
+  type OpenRowsOptions,
+  openRows,
+  type ReadRowsOptions,
+  type RowSource,
+  type RowsProgress,
+} from "./data/rows/node-rows.ts";
+export type { FileFilter } from "./data/rows/row-files.ts";
 export { Conversation, type Reply } from "./engine/index.ts";
 export type { FolderOptions } from "./files/folder-sink.ts";
 export type { FolderKind } from "./files/manifest.ts";

@@ -47,6 +47,19 @@ export {
   type TrainingStream,
 } from "./prepare-stream.ts";
 export type { RepositoryOptions } from "./repository-order.ts";
+export { type HeldOutOptions, heldOutBelow } from "./rows/held-out.ts";
+export {
+  type CompletionRow,
+  type ConversationRow,
+  type PreferenceRow,
+  type PromptRow,
+  parseRow,
+  type Row,
+  type RowKind,
+  type RowKinds,
+  splitText,
+  type TextOrMessages,
+} from "./rows/row.ts";
 export type { DropRule } from "./select.ts";
 export { type ExtensionPreset, type SelectionReport, type SelectOptions, selectCorpus } from "./select.ts";
 export { type SplitOptions, splitFiles } from "./split.ts";

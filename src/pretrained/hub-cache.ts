@@ -1,5 +1,5 @@
 /**
- * The shared cache of Hugging Face on disk: `models--org--name/` with `blobs/` (contents under their etag),
+ * The shared cache of Hugging Face on disk: `models--org--name/` or `datasets--org--name/` with `blobs/` (contents under their etag),
  * `snapshots/COMMIT/` (links to blobs under the repository's paths) and `refs/` (the commit of a branch or tag).
  * Written so that the Python library reads it, and the other way around. Node only.
  */
@@ -22,7 +22,7 @@ import { checkInnerPath } from "../checkpoint/byte-source.ts";
 import { codeOf } from "../files/file-error.ts";
 import { makeFolders } from "../files/temporary.ts";
 import { FormatError } from "../tensor/errors.ts";
-import type { HubFile } from "./hub-client.ts";
+import type { HubFile, RepoKind } from "./hub-client.ts";
 
 export const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
 
@@ -41,9 +41,9 @@ export class RepoCache {
   readonly name: string;
   readonly folder: string;
 
-  constructor(cacheDir: string, name: string) {
+  constructor(cacheDir: string, name: string, kind: RepoKind = "model") {
     this.name = name;
-    this.folder = join(cacheDir, ["models", ...name.split("/")].join("--"));
+    this.folder = join(cacheDir, [`${kind}s`, ...name.split("/")].join("--"));
   }
 
   /** Makes sure that the folder is there. */

@@ -18,7 +18,7 @@ export class HubError extends DeepseekError {
   readonly passing: boolean;
   /** Milliseconds that the hub asked to wait. */
   readonly retryAfter: number | null;
-  /** Whether the hub knows no such model, or hides it. */
+  /** Whether the hub knows no such model or data set, or hides it. */
   readonly unknownModel: boolean;
   /** Whether no answer came at all. */
   readonly unreachable: boolean;
@@ -39,6 +39,9 @@ export class HubError extends DeepseekError {
   }
 }
 
+/** What a repository holds; data sets have addresses of their own. */
+export type RepoKind = "model" | "dataset";
+
 /** A repository file as the hub lists it. */
 export interface HubFile {
   /** Path in the repository, with `/`. */
@@ -58,6 +61,8 @@ export interface HubRepo {
 export interface HubClientOptions {
   readonly endpoint: string;
   readonly token: string | null;
+  /** Default `model`. */
+  readonly kind?: RepoKind;
   readonly signal?: AbortSignal;
   /** Attempts of a request before its failure is final; default 5. */
   readonly attempts?: number;
@@ -95,6 +100,7 @@ export interface OpenResponse {
 
 export class HubClient {
   readonly endpoint: string;
+  readonly kind: RepoKind;
   readonly #token: string | null;
   readonly #signal: AbortSignal | undefined;
   readonly #attempts: number;
@@ -103,6 +109,7 @@ export class HubClient {
 
   constructor(options: HubClientOptions) {
     this.endpoint = options.endpoint;
+    this.kind = options.kind ?? "model";
     this.#token = options.token;
     this.#signal = options.signal;
     this.#attempts = options.attempts ?? 5;
@@ -113,17 +120,25 @@ export class HubClient {
   /** Address of a file's content. */
   fileUrl(repo: string, revision: string, path: string): string {
     const encoded = path.split("/").map(encodeURIComponent).join("/");
-    return `${this.endpoint}/${repo}/resolve/${encodeURIComponent(revision)}/${encoded}`;
+    return `${this.#pageOf(repo)}/resolve/${encodeURIComponent(revision)}/${encoded}`;
+  }
+
+  #pageOf(repo: string): string {
+    return `${this.endpoint}/${this.kind === "dataset" ? "datasets/" : ""}${repo}`;
   }
 
   /** The commit and the files of a repository. @throws HubError, FormatError */
   async repo(name: string, revision: string, signal = this.#signal): Promise<HubRepo> {
-    const { modelInfo, listFiles } = await import("@huggingface/hub");
+    const { datasetInfo, modelInfo, listFiles } = await import("@huggingface/hub");
     // The library knows no signal, wants tokens of one spelling and retries nothing: all that is done in here.
     const viaClient = (url: string | URL | Request, init?: RequestInit) =>
       this.retried(() => this.#fetchWhole(String(url), name, new Headers(init?.headers), signal), signal);
     const common = { hubUrl: this.endpoint, fetch: viaClient as typeof fetch };
-    const info = await modelInfo({ ...common, name, revision, additionalFields: ["sha"] });
+    const asked = { ...common, name, revision };
+    const info =
+      this.kind === "dataset"
+        ? await datasetInfo({ ...asked, additionalFields: ["sha"] })
+        : await modelInfo({ ...asked, additionalFields: ["sha"] });
     const commit: unknown = info.sha;
     if (typeof commit !== "string" || !/^[0-9a-f]{40}$/.test(commit)) {
       throw new FormatError("the hub's response has no commit", {
@@ -134,7 +149,7 @@ export class HubClient {
       });
     }
     const files: HubFile[] = [];
-    const repo = { type: "model", name } as const;
+    const repo = { type: this.kind, name } as const;
     for await (const entry of listFiles({ ...common, repo, revision: commit, recursive: true })) {
       if (entry.type !== "file") continue;
       const { path, size, oid, lfs } = entry;
@@ -300,27 +315,30 @@ export class HubClient {
     if (status >= 500 || status === 408) return fail("the hub is unavailable", "Try again later.", true);
     // Addresses on storage hosts expire; a new request to the hub gives a new one.
     if (!ours) return fail(`${new URL(url).host} refuses the file`, "Try again.", true);
-    const page = `${this.endpoint}/${what.split(":")[0]}`;
+    const page = this.#pageOf(what.split(":")[0]);
+    const noun = this.kind === "dataset" ? "data set" : "model";
     const login = `set HF_TOKEN to a token from ${this.endpoint}/settings/tokens (or run \`hf auth login\`)`;
     if (code === "GatedRepo" || (status === 403 && /gated|restricted|awaiting/i.test(said))) {
       const account = this.#token === null ? `then ${login}` : "with the account that the token belongs to";
-      return fail("the model is gated: its terms must be accepted", `Accept them on ${page}, ${account}.`);
+      return fail(`the ${noun} is gated: its terms must be accepted`, `Accept them on ${page}, ${account}.`);
     }
     if (/invalid credentials|invalid username or password/i.test(said) && this.#token !== null) {
       return fail("the hub rejected the token", `It may have expired: ${login}.`);
     }
     if (status === 401 || code === "RepoNotFound") {
       return fail(
-        "no such model on the hub, or it is private",
-        this.#token === null ? `Check the name; for a private model ${login}.` : "Check the name.",
+        `no such ${noun} on the hub, or it is private`,
+        this.#token === null ? `Check the name; for a private one ${login}.` : "Check the name.",
         false,
         true,
       );
     }
-    if (status === 403) return fail("the token has no access to the model", `Check its rights, or ${login}.`);
-    if (code === "RevisionNotFound") return fail("the model has no such revision", `See ${page}/tree/main.`);
-    if (code === "EntryNotFound") return fail("the model has no such file", `See ${page}/tree/main.`);
-    if (status === 404) return fail("no such model, revision or file", `See ${page}.`);
+    if (status === 403)
+      return fail(`the token has no access to the ${noun}`, `Check its rights, or ${login}.`);
+    if (code === "RevisionNotFound")
+      return fail(`the ${noun} has no such revision`, `See ${page}/tree/main.`);
+    if (code === "EntryNotFound") return fail(`the ${noun} has no such file`, `See ${page}/tree/main.`);
+    if (status === 404) return fail(`no such ${noun}, revision or file`, `See ${page}.`);
     return fail("the hub rejected the request", `Does ${page} open in a browser?`);
   }
 }

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { checkInnerPath } from "../checkpoint/byte-source.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { RepoCache, sizeOnDisk } from "./hub-cache.ts";
-import { HubClient, HubError, type HubFile, type HubRepo } from "./hub-client.ts";
+import { HubClient, HubError, type HubFile, type HubRepo, type RepoKind } from "./hub-client.ts";
 import { downloadBlob } from "./hub-download.ts";
 import { indexedShards, type NeededFiles, neededFiles } from "./hub-files.ts";
 import { type HubOptions, type HubSettings, hubSettings } from "./hub-settings.ts";
@@ -81,17 +81,18 @@ export interface DownloadedModel {
 export async function openHub(
   name: string,
   options: DownloadOptions,
+  kind: RepoKind = "model",
 ): Promise<{ settings: HubSettings; client: HubClient; repo: string; revision: string }> {
   const parsed = parseHubName(name);
   if (parsed === null) {
-    throw new ConfigError("not a model name on the hub", {
+    throw new ConfigError(`not the name of a ${kind === "dataset" ? "data set" : "model"} on the hub`, {
       where: name,
       expected: "org/name or org/name@revision",
     });
   }
   const settings = await hubSettings(options);
   const { signal, attempts, retryDelay, stallTimeout } = options;
-  const client = new HubClient({ ...settings, signal, attempts, retryDelay, stallTimeout });
+  const client = new HubClient({ ...settings, kind, signal, attempts, retryDelay, stallTimeout });
   return { settings, client, repo: parsed.repo, revision: options.revision ?? parsed.revision };
 }
 
@@ -181,7 +182,7 @@ async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<v
   await cache.make();
   const { bavail, bsize } = await statfs(cache.folder);
   if (missing <= bavail * bsize) return;
-  throw new ConfigError("not enough disk space for the model", {
+  throw new ConfigError("not enough disk space for the download", {
     where: cache.folder,
     expected: `${missing} bytes free`,
     found: bavail * bsize,
@@ -189,8 +190,8 @@ async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<v
   });
 }
 
-/** Fetches files a few at a time and places them in the snapshot. The first failure stops the others. */
-async function fetchAll(
+/** @internal Fetches files a few at a time and places them in the snapshot. The first failure stops the others. */
+export async function fetchAll(
   client: HubClient,
   cache: RepoCache,
   commit: string,

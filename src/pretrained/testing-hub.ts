@@ -41,6 +41,7 @@ export const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).
 
 /** The servers, until disposed. */
 export class TestingHub implements AsyncDisposable {
+  /** By `org/name`, data sets by `datasets/org/name`. */
   readonly repos = new Map<string, TestingRepo>();
   /** Branches: `org/name@main` to a commit; if missing every revision is the repository's commit. */
   readonly faults: Fault[] = [];
@@ -105,9 +106,9 @@ export class TestingHub implements AsyncDisposable {
   #onHub(request: IncomingMessage, response: ServerResponse): void {
     this.#note("hub", request);
     const url = new URL(request.url ?? "", this.endpoint);
-    const api = /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(url.pathname);
-    const content = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname);
-    const name = api?.[1] ?? content?.[1] ?? "";
+    const api = /^\/api\/(?:models|(datasets))\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(url.pathname);
+    const content = /^\/((?:datasets\/)?[^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname);
+    const name = api === null ? (content?.[1] ?? "") : `${api[1] ? "datasets/" : ""}${api[2]}`;
     const repo = this.repos.get(name);
     const allowed = !repo?.token || request.headers.authorization === `Bearer ${repo.token}`;
     if (!repo || (!allowed && !repo.gated)) {
@@ -115,13 +116,13 @@ export class TestingHub implements AsyncDisposable {
       else this.#refuse(response, 401, "RepoNotFound", "Repository not found");
       return;
     }
-    const fault = this.#fault(api ? api[2] : decodeURIComponent(content?.[3] ?? ""));
+    const fault = this.#fault(api ? api[3] : decodeURIComponent(content?.[3] ?? ""));
     if (fault?.kind === "status") {
       response.writeHead(fault.status ?? 503, fault.headers);
       response.end("as the test wishes");
       return;
     }
-    if (api) this.#onApi(api[2], decodeURIComponent(api[3]), repo, name, url, response);
+    if (api) this.#onApi(api[3], decodeURIComponent(api[4]), repo, name, url, response);
     else if (content) {
       if (!allowed) this.#refuse(response, 403, "GatedRepo", "Access to model is restricted");
       else
