@@ -4,6 +4,7 @@ import { memoryFolder, memoryFolderSink } from "../../checkpoint/byte-source.ts"
 import { Engine } from "../../engine/engine.ts";
 import { type CausalLM, createModel } from "../../models/causal-lm.ts";
 import { tinyConfigs } from "../../models/testing.ts";
+import { weightsOf as officialWeights } from "../../nn/model-weights.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { scoreCompletions } from "../objectives/completions.ts";
@@ -222,6 +223,87 @@ describe("PolicyTrainer", () => {
         { reward: () => answer },
       );
     }
+  });
+
+  it("judges at most so many groups at a time", async () => {
+    for (const [rewardParallel, most] of [
+      [2, 2],
+      [undefined, 9],
+    ]) {
+      let [now, seen] = [0, 0];
+      const reward: Reward = async (samples) => {
+        seen = Math.max(seen, ++now);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        now--;
+        return samples.map((_, i) => i);
+      };
+      await withTrainer((trainer) => trainer.step(), { rewardParallel }, { reward });
+      expect(seen).toBe(most);
+    }
+  });
+
+  it.each(["bf16", "q8"] as const)("samples with a copy in %s that takes the weights over", async (dtype) => {
+    const device = await cpuDevice(1, true);
+    using model = createModel(config, device, { seed: 1, std: 0.1 });
+    using copy = createModel(config, device, { seed: 2, std: 0.1, dtype });
+    await using engine = new Engine(copy, { maxBatch: 64 });
+    const parts = { model, copy, engine, prompts: sums, reward: addition };
+    expect(() => new PolicyTrainer({ ...parts, copy: undefined }, settings)).toThrow(/another model/);
+    using trainer = new PolicyTrainer(parts, { ...settings, samples: 16 });
+    const rewards: number[] = [];
+    while (!trainer.done) rewards.push((await trainer.step()).reward);
+    expect(rewards.at(-1)).toBeGreaterThan(0.6);
+    await trainer.renew();
+    const [own, taken] = await Promise.all(
+      [model, copy].map(async (each) => {
+        const weights: number[] = [];
+        for (const { name } of model.parameters.named()) {
+          for await (const { values } of officialWeights(each).readF32(name)) weights.push(...values);
+        }
+        return weights;
+      }),
+    );
+    const largest = Math.max(...own.map(Math.abs));
+    expect(Math.max(...own.map((value, i) => Math.abs(value - taken[i])))).toBeLessThan(largest / 100);
+  });
+
+  it("goes on with the same bits after steps without an update and evaluations", async () => {
+    // Half of the steps teach nothing: their prompts must not be found in a cache later.
+    const long: PolicyPrompt[] = [1, 2].map((n) => ({
+      ids: [BEGIN, ...Array.from({ length: 30 }, (_, i) => (i * n) % 9)],
+    }));
+    const reward: Reward = (samples) => samples.map(({ promptIds }, i) => (promptIds[2] === 2 ? i : 1));
+    const given = { groups: 1, equalGroups: "skip", objective: {} } as const;
+    const files = new Map<string, Uint8Array>();
+    const rest = await withTrainer(
+      async (trainer, _, engine) => {
+        for (let i = 0; i < 3; i++) await trainer.step();
+        await trainer.renew();
+        await passRates(engine, long, { reward }, { samples: 4, maxTokens: 3 });
+        await saveTraining(trainer.trainer, memoryFolderSink(files), { config });
+        const made = [];
+        for (let i = 0; i < 4; i++) {
+          const before = engine.metrics().cachedPromptTokens;
+          made.push(figures(await trainer.step()));
+          // Of one prompt, read once: each of its samples starts from it, and it from nothing.
+          expect(engine.metrics().cachedPromptTokens - before).toBe(8 * 30);
+        }
+        return made;
+      },
+      given,
+      { prompts: long, reward },
+    );
+    expect(new Set(rest.map(({ groupsUsed }) => groupsUsed))).toEqual(new Set([0, 1]));
+    await withTrainer(
+      async (trainer) => {
+        await loadTraining(trainer.trainer, memoryFolder(files, "saved"));
+        for (const expected of rest) {
+          expect(figures(await trainer.step())).toEqual(expected);
+        }
+      },
+      given,
+      { prompts: long, reward },
+    );
   });
 
   it("keeps, skips or refills groups of equal rewards", async () => {

@@ -9,6 +9,7 @@
  */
 import type { Engine } from "../../engine/engine.ts";
 import type { TokenModel, TrainableModel } from "../../models/token-model.ts";
+import { weightsOf } from "../../nn/model-weights.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { Random } from "../../tensor/random.ts";
 import { equalRewards, groupAdvantages } from "../advantages.ts";
@@ -16,6 +17,7 @@ import type { BatchSource } from "../batches.ts";
 import { scoreCompletions } from "../objectives/completions.ts";
 import { type PolicyBatch, type PolicyRow, policyBatches, policyObjective } from "../objectives/policy.ts";
 import { type StepMetrics, Trainer } from "../trainer.ts";
+import { atMost } from "./at-most.ts";
 import { figuresOfGroups, type GroupFigures } from "./figures.ts";
 import { type Judge, type JudgedGroup, judgeGroup } from "./judge.ts";
 import { type PolicyPrompt, PromptOrder } from "./prompts.ts";
@@ -24,8 +26,13 @@ import { checkPolicySettings, type PolicySettings, type SettledSettings, settled
 
 export interface PolicyParts<Row = unknown> extends Judge<Row> {
   readonly model: TrainableModel;
-  /** Serves `model`; others may use it meanwhile. */
+  /** Serves `model`, or its `copy`; others may use it meanwhile. */
   readonly engine: Engine;
+  /**
+   * The same model in another storage (bf16, 8 bits), for an engine that is to sample with less to read: it takes the weights
+   * over before it samples. What it samples counts as the policy's own, whose log-probabilities the training pass computes.
+   */
+  readonly copy?: TrainableModel;
   readonly prompts: readonly PolicyPrompt<Row>[];
   /** What the policy is to stay near, frozen; needed for a penalty (`objective.beta`). Any storage, on any device. */
   readonly reference?: TokenModel;
@@ -51,6 +58,8 @@ export interface PolicyMetrics extends GroupFigures {
   } | null;
   /** Where the time went. */
   readonly seconds: {
+    /** Weights into the copy that samples; about 0 where the engine serves the model itself. */
+    readonly handOver: number;
     /** Until the last completion was there, rewards of earlier groups beside it. */
     readonly sample: number;
     /** After that, until the last reward was there. */
@@ -65,8 +74,8 @@ export interface PolicyMetrics extends GroupFigures {
 class Rollouts implements BatchSource<PolicyBatch> {
   batches: readonly PolicyBatch[] | null = null;
   step = 0;
-  /** Whether weights may have been read from files since the engine cached anything. */
-  restored = false;
+  /** Whether weights changed since the copy took them over. */
+  changed = true;
   order: PromptOrder<never>;
   readonly #seed: number;
 
@@ -99,7 +108,7 @@ class Rollouts implements BatchSource<PolicyBatch> {
     }
     this.order.taken = taken as number;
     this.step = step as number;
-    this.restored = true;
+    this.changed = true;
   }
 }
 
@@ -110,14 +119,15 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   readonly #settings: SettledSettings;
   #order: PromptOrder<Row>;
   readonly #rollouts: Rollouts;
+  readonly #inTurn: ReturnType<typeof atMost>;
   #running = false;
 
   /** @throws ConfigError */
   constructor(parts: PolicyParts<Row>, settings: PolicySettings) {
     const where = "PolicyTrainer";
     checkPolicySettings({ where }, settings);
-    const { model, engine, reference } = parts;
-    if (engine.model !== model) {
+    const { model, engine, reference, copy = model } = parts;
+    if (engine.model !== copy) {
       throw new ConfigError("the engine serves another model than the one that is trained", { where });
     }
     const { objective = {}, seed = 0, updates = 1, steps, learningRate } = settings;
@@ -129,6 +139,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
     }
     this.#parts = parts;
     this.#settings = settled(settings, model.config.eosTokenIds);
+    this.#inTurn = atMost(this.#settings.rewardParallel);
     this.#order = new PromptOrder(parts.prompts, seed);
     this.#rollouts = new Rollouts(this.#order as PromptOrder<never>, seed);
     this.trainer = new Trainer(
@@ -164,6 +175,19 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   }
 
   /**
+   * Brings the engine to the weights as they are, without anything cached: a step begins so, and so should an evaluation. What was
+   * cached by the last one, or by a step without update, is not there for a run that is resumed.
+   */
+  async renew(): Promise<void> {
+    const { engine, model, copy } = this.#parts;
+    await engine.changeWeights(async () => {
+      if (copy === undefined || !this.#rollouts.changed) return;
+      await copy.parameters.load(weightsOf(model));
+      this.#rollouts.changed = false;
+    });
+  }
+
+  /**
    * One rollout and its updates. Aborted before the first update, it leaves the state as it was; updates are not interrupted.
    * @throws NotFiniteError, DeepseekError of the reward, the signal's reason
    */
@@ -185,8 +209,9 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
   async #step(signal: AbortSignal): Promise<PolicyMetrics> {
     const { engine } = this.#parts;
     const { updates } = this.#settings;
-    if (this.#rollouts.restored) await engine.changeWeights(() => {});
-    this.#rollouts.restored = false;
+    const handing = performance.now();
+    await this.renew();
+    const handOver = (performance.now() - handing) / 1000;
     const { groups, used, seconds } = await this.#rollout(signal);
     const rows = used.flatMap((group) => this.#rowsOf(group));
     const scoring = performance.now();
@@ -195,6 +220,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
     const made: StepMetrics[] = [];
     if (batches.length > 0) {
       this.#rollouts.batches = batches;
+      this.#rollouts.changed = true;
       await engine.changeWeights(async () => {
         for (let i = 0; i < updates; i++) made.push(await this.trainer.trainStep());
       });
@@ -204,7 +230,12 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
     return {
       ...figuresOfGroups(groups),
       ...{ step: this.steps, groupsUsed: used.length, update: meanOf(made) },
-      seconds: { ...seconds, score: (updating - scoring) / 1000, update: (ended - updating) / 1000 },
+      seconds: {
+        handOver,
+        ...seconds,
+        score: (updating - scoring) / 1000,
+        update: (ended - updating) / 1000,
+      },
     };
   }
 
@@ -232,7 +263,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
         random,
         (group, stop) => {
           sampled = performance.now();
-          return judgeGroup(this.#parts, group, { stopIds, rewardSeconds }, stop);
+          return this.#inTurn(() => judgeGroup(this.#parts, group, { stopIds, rewardSeconds }, stop));
         },
         signal,
       );

@@ -51,6 +51,8 @@ export interface PolicySettings {
   readonly passTokens?: number;
   /** Time for the rewards of one group; default 300. */
   readonly rewardSeconds?: number;
+  /** Most groups that are judged at a time; the time of one begins when its turn comes. Default: all of a step. */
+  readonly rewardParallel?: number;
   /** Seed of prompts' order and of sampling; default 0. */
   readonly seed?: number;
   /** Optimizer, trained parts, moving average. */
@@ -64,11 +66,11 @@ export type SettledSettings = PolicySettings & Required<Omit<PolicySettings, "tr
 export function settled(settings: PolicySettings, ends: readonly number[]): SettledSettings {
   const { updates = 1, objective = {}, advantage = "sample", advantageEpsilon = 0, seed = 0 } = settings;
   const { equalGroups = "keep", mostRefills = 4, truncated = "keep", stopIds = ends } = settings;
-  const { passTokens = 4096, rewardSeconds = 300 } = settings;
+  const { passTokens = 4096, rewardSeconds = 300, rewardParallel = MOST_GROUPS } = settings;
   return {
     ...settings,
     ...{ updates, objective, advantage, advantageEpsilon, seed, equalGroups, mostRefills, truncated },
-    ...{ stopIds, passTokens, rewardSeconds },
+    ...{ stopIds, passTokens, rewardSeconds, rewardParallel },
   };
 }
 
@@ -88,6 +90,7 @@ export function checkPolicySettings(place: Place, settings: object): void {
     passTokens: { integer: true, min: 1 },
     // What a timer takes.
     rewardSeconds: { above: 0, max: 2_000_000 },
+    rewardParallel: { integer: true, min: 1 },
     seed: { integer: true },
   };
   const others = [
