@@ -94,6 +94,7 @@ export {
   type CountdownProblem,
   countdownReward,
   formatReward,
+  languageReward,
   lengthReward,
   markedAnswer,
   normalizedAnswer,
@@ -108,6 +109,12 @@ export {
   type PassRateSettings,
   passRates,
 } from "./policy/judge.ts";
+export {
+  NAMED_REWARDS,
+  type NamedRewardSettings,
+  namedReward,
+  type RewardName,
+} from "./policy/named-rewards.ts";
 export { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy/policy-trainer.ts";
 export { type PolicyPrompt, PromptOrder } from "./policy/prompts.ts";
 export type { Reward, RewardSample } from "./policy/rewards.ts";

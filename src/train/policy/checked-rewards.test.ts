@@ -5,12 +5,14 @@ import {
   answerReward,
   countdownReward,
   formatReward,
+  languageReward,
   lengthReward,
   markedAnswer,
   sameAnswer,
   tagReward,
   weightedRewards,
 } from "./checked-rewards.ts";
+import { checkRow, namedReward, type RewardName } from "./named-rewards.ts";
 import type { Reward, RewardSample } from "./rewards.ts";
 
 const signal = new AbortController().signal;
@@ -144,6 +146,39 @@ describe("countdownReward", () => {
   });
 });
 
+describe("namedReward", () => {
+  it("takes what it needs from settings and rows", async () => {
+    const settings = { maxTokens: 8, answerIn: { after: "=" }, tags: ["a"], script: "Han" } as const;
+    const named = async (name: RewardName, sample: RewardSample) =>
+      (await rewarded(namedReward(name, settings), sample))[0];
+    expect(await named("answer", sampleOf("x = 3", { key: "3.0" }))).toBe(1);
+    expect(await named("answer", sampleOf("x = 3", { key: "4" }))).toBe(0);
+    const row = { numbers: [2, 5], target: 10 };
+    expect(await named("countdown", sampleOf("= 5 * 2", { row }))).toBe(1);
+    expect(await named("countdown", sampleOf("= 5 + 2", { row }))).toBe(0.1);
+    expect(await named("format", sampleOf("<a>1</a>"))).toBe(1);
+    expect(await named("tags", sampleOf("<a>"))).toBe(0.5);
+    expect(await named("length", sampleOf("", { completionIds: [1, 1, 1, 1, 1, 1, 1] }))).toBe(-0.5);
+    expect(await named("language", sampleOf("\u4e2d"))).toBe(1);
+    expect(
+      (await rewarded(namedReward("answer", { maxTokens: 8 }), sampleOf("\\boxed{1}", { key: "1" })))[0],
+    ).toBe(1);
+    expect(await rewarded(answerReward("whole"), sampleOf(" 12 ", { key: "12" }))).toEqual([1]);
+  });
+
+  it("says what a row lacks", () => {
+    const check = (name: RewardName, given: object) => () =>
+      checkRow(name, "data.jsonl line 3", { key: null, row: null, ...given });
+    expect(check("answer", {})).toThrow(/data.jsonl line 3.*key/);
+    expect(check("answer", { key: "1" })).not.toThrow();
+    expect(check("format", {})).not.toThrow();
+    expect(check("countdown", { row: { target: 3 } })).toThrow(/line 3.*numbers.*nothing/);
+    expect(check("countdown", { row: { numbers: [1, "2"], target: 3 } })).toThrow(/numbers\[1\]/);
+    expect(check("countdown", { row: { numbers: [1], target: 3.5 } })).toThrow(/target/);
+    expect(check("countdown", { row: { numbers: Array(65).fill(1), target: 3 } })).toThrow(/65/);
+  });
+});
+
 describe("rewards of form", () => {
   it("want tags once, in order, with something in them", async () => {
     const whole = "<think>a\nb</think>\n<answer>c</answer>\n";
@@ -163,6 +198,20 @@ describe("rewards of form", () => {
     expect(() => formatReward([])).toThrow(/tags/);
     expect(() => tagReward(["a", "a"])).toThrow(/tags.*a/);
     expect(() => tagReward(["a>"])).toThrow(/a>/);
+  });
+
+  it("share out words by their script", async () => {
+    expect(
+      await rewarded(
+        languageReward("Latin"),
+        "two words, 3 + 4",
+        "slovo \u4e2d\u6587",
+        "\u0441\u043b\u043e\u0432\u043e",
+        "1 + 2",
+      ),
+    ).toEqual([1, 0.5, 0, 1]);
+    expect(await rewarded(languageReward("Han"), "ab\u4e2d\u6587cd \u4e2d")).toEqual([0.5]);
+    for (const wrong of ["Klingon", "Latin}|", ""]) expect(() => languageReward(wrong)).toThrow(/script/);
   });
 
   it("punish length softly", async () => {

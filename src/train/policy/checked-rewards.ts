@@ -13,12 +13,16 @@ const each =
   (samples) =>
     samples.map(judge);
 
-/** Where an answer stands: after a mark, up to the end of its line; in `\boxed{..}`; or in a tag. The last one counts. */
-export type AnswerPlace = "boxed" | { readonly after: string } | { readonly tag: string };
+/**
+ * Where an answer stands: in `\boxed{..}`; after a mark, up to the end of its line; in a tag, the last one counts; or it is the
+ * `whole` completion.
+ */
+export type AnswerPlace = "boxed" | "whole" | { readonly after: string } | { readonly tag: string };
 
 /** The text at the last such place; null if there is none. */
 export function markedAnswer(text: string, place: AnswerPlace): string | null {
   if (place === "boxed") return boxedAnswer(text);
+  if (place === "whole") return text;
   if ("after" in place) {
     const at = text.lastIndexOf(place.after);
     return at < 0 ? null : text.slice(at + place.after.length).split("\n", 1)[0];
@@ -157,6 +161,36 @@ export function lengthReward<Row = unknown>({
   return each(({ completionIds: { length } }) =>
     Math.max(-1, Math.min(0, (maxTokens - margin - length) / margin)),
   );
+}
+
+/** Names of scripts as Unicode has them: Latin, Han, Cyrillic, .. */
+const SCRIPT = /^[A-Za-z_]+$/;
+
+/**
+ * The share of words in a script (DeepSeek-R1's consistency of language, as far as a script tells a language): a run of letters of
+ * it counts as one, and so does a run of other letters. 1 for a text without letters.
+ */
+export function languageReward<Row = unknown>(script: string): Reward<Row> {
+  let own: RegExp;
+  try {
+    if (!SCRIPT.test(script)) throw new SyntaxError("no name of a script");
+    own = new RegExp(`^\\p{Script=${script}}`, "u");
+  } catch (cause) {
+    throw new ConfigError("no such script", {
+      ...{
+        where: "languageReward",
+        name: "script",
+        expected: "Latin, Han, Cyrillic, ..",
+        found: script,
+        cause,
+      },
+    });
+  }
+  const words = new RegExp(`\\p{Script=${script}}+|(?:(?!\\p{Script=${script}})\\p{L})+`, "gu");
+  return each(({ completion }) => {
+    const found = completion.match(words) ?? [];
+    return found.length === 0 ? 1 : found.filter((word) => own.test(word)).length / found.length;
+  });
 }
 
 /**

@@ -33,6 +33,16 @@ export interface Rewarded {
   readonly timedOut: boolean;
 }
 
+/** Characters of a prompt or a completion that an error shows. */
+const SHOWN = 120;
+
+const shown = (text: string) =>
+  JSON.stringify(text.length <= SHOWN ? text : `${text.slice(0, SHOWN / 2)} .. ${text.slice(-SHOWN / 2)}`);
+
+/** A sample as errors name it: what was asked and what was answered, cut if they are long. */
+export const sampleText = ({ prompt, completion }: Pick<RewardSample, "prompt" | "completion">): string =>
+  `prompt ${shown(prompt)}, completion ${shown(completion)}`;
+
 /** What a promise gives, or `late` when the signal is aborted before. */
 function untilAborted<T, L>(promise: Promise<T>, signal: AbortSignal, late: L): Promise<T | L> {
   return new Promise((resolve, reject) => {
@@ -68,9 +78,13 @@ export async function rewardsOf<Row>(
     ).catch((cause: unknown) => {
       // What is thrown because of the signal is no fault.
       if (either.aborted) return null;
+      // It says already what is wrong.
+      if (cause instanceof DeepseekError) throw cause;
       throw new DeepseekError("the reward function failed", {
         ...{ where, found: cause instanceof Error ? cause.message : cause, cause },
-        hint: "A completion that cannot be judged should get 0, or null to leave it out.",
+        hint:
+          `The first of ${samples.length} samples: ${sampleText(samples[0])}. ` +
+          "A completion that cannot be judged should get 0, or null to leave it out.",
       });
     });
     signal.throwIfAborted();
@@ -81,6 +95,10 @@ export async function rewardsOf<Row>(
         "the reward function must answer with a finite number, or null, for each completion",
         {
           ...{ where, ...(wrong >= 0 && { name: `reward ${wrong}` }) },
+          hint:
+            wrong >= 0
+              ? `It is of ${sampleText(samples[wrong])}.`
+              : `The first is of ${sampleText(samples[0])}.`,
           ...{ expected: wrong >= 0 ? "a finite number or null" : `${samples.length} rewards` },
           found: wrong >= 0 ? answer[wrong] : answer.length,
         },
