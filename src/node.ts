@@ -51,6 +51,12 @@ export {
   type RunJobs,
 } from "./runs/jobs.ts";
 export {
+  type OpenedReward,
+  openRewards,
+  type RewardPart,
+  type RewardSettings,
+} from "./runs/policy/rewards.ts";
+export {
   type PreparedRun,
   type Progress,
   prepareRun,
