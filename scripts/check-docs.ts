@@ -48,6 +48,8 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npm run test:clients", "downloads SDKs"],
   ["npx deepseek-ts verify", "starts Lean; test/lean/commands.test.ts does"],
   ["npx deepseek-ts prover doctor", "starts Lean, which may have to be downloaded"],
+  [/serve .*--lean wasm/, "starts Lean; test/lean/served.test.ts does"],
+  ["/v1/verify", "needs a Lean; test/lean/served.test.ts has one"],
   ["lake ", "needs a native Lean, which no package registry carries"],
   ["git clone https://github.com/leanprover-community/repl", "needs a native Lean"],
   ["cp my-project/lean-toolchain repl/", "needs a native Lean"],

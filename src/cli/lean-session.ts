@@ -22,10 +22,14 @@ export interface LeanFlags {
   readonly parallel?: number;
 }
 
-/** Adds `--lean`, `--project`, `--parallel` and `--no-download`. */
-export function withLean(command: Command): Command {
+/** Adds `--lean`, `--project`, `--parallel` and `--no-download`. @param what `--lean` is for, where there is none by default */
+export function withLean(command: Command, what?: string): Command {
+  const kinds = "native (with --project), or kimina=URL";
   return command
-    .option("--lean <lean>", "wasm (the embedded one, default), native (with --project), or kimina=URL")
+    .option(
+      "--lean <lean>",
+      what === undefined ? `wasm (the embedded one, default), ${kinds}` : `${what}: wasm, ${kinds}`,
+    )
     .option("--project <dir>", "use the Lean and the libraries of this project, through its REPL")
     .addOption(
       new Option("--parallel <n>", "checks at a time (default: one per core, as memory allows)").argParser(

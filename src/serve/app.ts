@@ -30,6 +30,8 @@ import { inResponsesTerms, parseResponses } from "./responses-request.ts";
 import type { Parsed } from "./sampling-fields.ts";
 import { parseChat, parseCompletion, parseDetokenize, parseTokenize } from "./schemas.ts";
 import { metricsText } from "./server-metrics.ts";
+import { type Verifier, withoutLean } from "./verify-answer.ts";
+import { parseProofs } from "./verify-request.ts";
 
 /** What the routes need to know about the server; it changes while they are there. */
 export interface ServerState {
@@ -37,6 +39,8 @@ export interface ServerState {
   /** Why it failed. */
   reason: string;
   engine: EngineClient | null;
+  /** Aborted when requests that still run must end. */
+  readonly stop: AbortSignal;
 }
 
 export interface AppOptions {
@@ -52,6 +56,8 @@ export interface AppOptions {
   readonly bodyLimit: number;
   /** What gets the images that requests name. */
   readonly images: ImageLoader;
+  /** What judges proofs; null without a Lean. */
+  readonly verifier: Verifier | null;
   readonly log: (line: string) => void;
 }
 
@@ -65,6 +71,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "/v1/completions": "POST",
   "/v1/responses": "POST",
   "/v1/images/generations": "POST",
+  "/v1/verify": "POST",
   "/tokenize": "POST",
   "/detokenize": "POST",
   "/tokenizer_info": "GET",
@@ -325,6 +332,32 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     return new Response(body, { headers: streamHeaders });
   });
 
+  app.post("/v1/verify", async (c) => {
+    if (options.verifier === null) throw withoutLean();
+    const { proofs, many, stream } = parseProofs(await json(c));
+    const stop = new AbortController();
+    const leave = () => stop.abort(new Error("the client left"));
+    const end = () => stop.abort(unavailable("The server is shutting down.", "shutting_down"));
+    c.req.raw.signal.addEventListener("abort", leave, { once: true });
+    state.stop.addEventListener("abort", end, { once: true, signal: stop.signal });
+    if (c.req.raw.signal.aborted) leave();
+    if (state.stop.aborted) end();
+    const verdicts = options.verifier.verdicts(proofs, stop.signal);
+    async function* told() {
+      try {
+        yield* verdicts;
+      } finally {
+        leave();
+      }
+    }
+    if (stream) {
+      return new Response(eventStream(told(), plainEvents(), leave, report), { headers: streamHeaders });
+    }
+    const data: object[] = [];
+    for await (const verdict of told()) data.push(verdict);
+    return c.json(many ? { object: "list", data } : data[0]);
+  });
+
   const modelBody = (engine: EngineClient, id: string) => ({
     id,
     object: "model",
@@ -374,7 +407,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   });
   app.get("/metrics", async (c) => {
     const engine = working(state);
-    const text = metricsText(requests, engine.active, await engine.figures());
+    const text = metricsText(requests, engine.active, await engine.figures(), options.verifier);
     return c.body(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
   });
   app.get("/", (c) => {

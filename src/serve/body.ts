@@ -12,11 +12,11 @@ export function object(body: unknown): Body {
   throw invalidRequest("The body must be a JSON object.");
 }
 
-/** @throws ApiError naming the field that is wrong */
-export function read<T>(schema: z.ZodType<T>, body: unknown): T {
+/** @param prefix where the value stands, ending in a point @throws ApiError naming the field that is wrong */
+export function read<T>(schema: z.ZodType<T>, body: unknown, prefix = ""): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
-  throw issueError(result.error);
+  throw issueError(result.error, prefix);
 }
 
 /** Whether a field is absent, null or has one of the values under which it changes nothing. */
@@ -33,13 +33,18 @@ function valueAt(body: Body, path: string): unknown {
   return value;
 }
 
-/** Refuses by name what is not served and would change the answer. @throws ApiError */
+/**
+ * Refuses by name what is not served and would change the answer.
+ * @param prefix where the body stands, ending in a point
+ * @throws ApiError
+ */
 export function refuseFields(
   fields: Iterable<{ readonly field: string; readonly why: string; readonly neutral?: readonly unknown[] }>,
   body: Body,
+  prefix = "",
 ): void {
   for (const { field, why, neutral = [] } of fields) {
-    if (!isDefault(valueAt(body, field), neutral)) throw unsupported(field, why);
+    if (!isDefault(valueAt(body, field), neutral)) throw unsupported(prefix + field, why);
   }
 }
 

@@ -42,10 +42,10 @@ function deepest(issue: Issue, prefix: readonly PropertyKey[] = []): { path: Pro
   return best;
 }
 
-/** The first issue as an error 400 whose `param` is the field's path. */
-export function issueError(error: z.core.$ZodError): ApiError {
+/** The first issue as an error 400 whose `param` is the field's path behind `prefix`. */
+export function issueError(error: z.core.$ZodError, prefix = ""): ApiError {
   const { path, issue } = deepest(error.issues[0]);
-  const param = pathText(path) || null;
+  const param = prefix + pathText(path) || null;
   // A record says of a key only that it is wrong; why stands one level deeper.
   const said = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
   const text = said.replace(/^Invalid input: /, "").replace(/^Invalid input$/, "not understood");

@@ -2,9 +2,15 @@
 
 import type { EngineFigures } from "../engine/host/protocol.ts";
 import { type Counter, MetricsText } from "./metrics.ts";
+import type { Verifier } from "./verify-answer.ts";
 
 /** Prometheus' text of everything known; figures are left out before the engine has said any. */
-export function metricsText(requests: Counter, active: number, figures: EngineFigures | null): string {
+export function metricsText(
+  requests: Counter,
+  active: number,
+  figures: EngineFigures | null,
+  verifier: Pick<Verifier, "given" | "open"> | null = null,
+): string {
   const text = new MetricsText();
   text.counter(
     "deepseek_ts_http_requests_total",
@@ -63,6 +69,10 @@ export function metricsText(requests: Counter, active: number, figures: EngineFi
       "Time between tokens of a generation.",
       figures.betweenTokens,
     );
+  }
+  if (verifier !== null) {
+    text.counter("deepseek_ts_proofs_verified_total", "Proofs judged, by verdict.", verifier.given.values);
+    text.gauge("deepseek_ts_proofs_waiting", "Proofs that are not judged yet.", verifier.open);
   }
   const { rss, heapUsed, arrayBuffers } = process.memoryUsage();
   text.gauge("process_resident_memory_bytes", "Resident memory of the process.", rss);

@@ -5,20 +5,24 @@
 import type { AddressInfo } from "node:net";
 import { type EngineChannel, EngineClient } from "../engine/host/engine-client.ts";
 import type { ModelInfo } from "../engine/host/protocol.ts";
+import type { LeanSession } from "../prove/lean/session.ts";
 import { checkKeys } from "./access.ts";
 import { type AppOptions, createApp, type ServerState } from "./app.ts";
 import type { EngineSettings } from "./engine-settings.ts";
 import { closeHttp, createHttpServer, listen } from "./http-server.ts";
 import { imageLoader } from "./request-images.ts";
+import { Verifier } from "./verify-answer.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
-export interface ServerOptions extends Partial<AppOptions> {
+export interface ServerOptions extends Partial<Omit<AppOptions, "verifier">> {
   /** 0: any free one. */
   readonly port: number;
   /** Default 127.0.0.1. */
   readonly host?: string;
   /** How the engine's thread opens its model; or a channel to one that is there already. */
   readonly engine: EngineSettings | EngineChannel;
+  /** Verifies proofs on /v1/verify. Its caller closes it, after the server. */
+  readonly lean?: LeanSession;
   /** Gives up while the model is loading; afterwards it does nothing. */
   readonly signal?: AbortSignal;
 }
@@ -51,7 +55,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { port, host = "127.0.0.1", apiKeys = [], allowHosts = [], log = () => {} } = options;
   checkKeys(apiKeys);
   const keyed = apiKeys.length > 0;
-  const state: ServerState = { phase: "loading", reason: "", engine: null };
+  const stop = new AbortController();
+  const state: ServerState = { phase: "loading", reason: "", engine: null, stop: stop.signal };
   const app = createApp(state, {
     servedName: options.servedName,
     apiKeys,
@@ -60,6 +65,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     allowHosts: keyed ? allowHosts : [host, ...allowHosts],
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
     images: options.images ?? imageLoader({ allowUrls: false }),
+    verifier: options.lean === undefined ? null : new Verifier(options.lean),
     log,
   });
   const server = createHttpServer(app.fetch, log);
@@ -97,6 +103,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const ended = closeHttp(server);
     // Timers count in 32 bits.
     const drained = await ended(Math.min(drainSeconds * 1000, 2 ** 31 - 1));
+    stop.abort();
     await engine.shutdown();
     // What was cut off gets its last event out.
     if (!drained && !(await ended(1000))) server.closeAllConnections();

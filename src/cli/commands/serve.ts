@@ -5,16 +5,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
+import type { LeanSession } from "../../prove/lean/session.ts";
 import { checkKeys } from "../../serve/access.ts";
 import { imageLoader } from "../../serve/request-images.ts";
 import { BODY_LIMIT, type RunningServer, startServer } from "../../serve/server.ts";
 import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
+import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
+import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withModel } from "./open-model.ts";
-import { naturalNumber, numberThat, positiveInteger, withThreads } from "./options.ts";
+import { naturalNumber, numberThat, positiveInteger, usageError, withThreads } from "./options.ts";
 
-interface ServeFlags extends ModelFlags {
+interface ServeFlags extends ModelFlags, LeanFlags {
   readonly port: number;
   readonly host: string;
   readonly apiKey: readonly string[];
@@ -47,8 +50,9 @@ Examples:
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
   deepseek-ts serve deepseek-ai/deepseek-vl2-tiny --dtype q8 --allow-image-urls
   deepseek-ts serve deepseek-ai/Janus-Pro-1B --dtype q4
+  deepseek-ts serve models/world-prover --lean wasm     also verifies Lean proofs
 
-Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/images/generations, /v1/models, /tokenize, /detokenize, /health, /metrics.
+Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/images/generations, /v1/verify, /v1/models, /tokenize, /detokenize, /health, /metrics.
 Ctrl-C stops accepting requests and waits up to --drain seconds for running ones; a second Ctrl-C, at least a second
 later, exits at once. API keys can also be set in DEEPSEEK_TS_API_KEY, separated by commas. Without a key, requests from
 web pages of other origins and for other host names are refused unless allowed by --allow-origin and --allow-host.`;
@@ -103,6 +107,7 @@ export function startupText(
   info: ModelInfo,
   name: string,
   keyHeader: string | null = null,
+  lean: Pick<LeanSession, "version"> | null = null,
 ): string {
   const path = info.chat ? "chat/completions" : "completions";
   const input = info.chat ? '"messages": [{"role": "user", "content": "Hello"}]' : '"prompt": "Hello"';
@@ -112,6 +117,7 @@ export function startupText(
     `weights ${formatBytes(info.weightBytes)}; context ${formatCount(info.context)} tokens; ` +
       `cache ${formatCount(info.cacheTokens)} tokens; ` +
       `max batch ${info.maxBatch}, queue ${info.maxQueue}`,
+    ...(lean === null ? [] : [`proofs are verified at /v1/verify by ${lean.version}`]),
     `listening on ${server.url}/v1`,
     "",
     `curl ${server.url}/v1/${path} -H 'Content-Type: application/json' \\`,
@@ -122,7 +128,20 @@ export function startupText(
   ].join("\n");
 }
 
-async function serve(argument: string, flags: ServeFlags): Promise<void> {
+/** The Lean that the flags name, if they name one; the embedded one starts beside the model. */
+async function openLean(
+  flags: ServeFlags,
+  command: Command,
+  signal: AbortSignal,
+): Promise<LeanSession | undefined> {
+  if (flags.lean === undefined && flags.project === undefined) {
+    if (flags.parallel !== undefined) usageError(command, "--parallel goes with --lean");
+    return undefined;
+  }
+  return await openChosenLean(chosenLean(command, flags), flags, new ProgressLine(process.stderr), signal);
+}
+
+async function serve(argument: string, flags: ServeFlags, command: Command): Promise<void> {
   const { stdout, stderr } = process;
   const log = (line: string) => void stderr.write(`${line}\n`);
   const keys = apiKeys(flags.apiKey, process.env[KEYS_VARIABLE]);
@@ -137,8 +156,17 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
   const ownName = model === argument ? undefined : basename(resolve(argument));
   const servedName = flags.servedName.length > 0 ? flags.servedName : ownName;
   let server: RunningServer;
+  let opened: LeanSession | undefined;
+  try {
+    opened = await openLean(flags, command, interrupt.signal);
+  } catch (error) {
+    if (interrupt.signal.aborted) return;
+    throw error;
+  }
+  await using lean = opened ?? null;
   try {
     server = await startServer({
+      lean: opened,
       port: flags.port,
       host: flags.host,
       servedName,
@@ -162,7 +190,7 @@ async function serve(argument: string, flags: ServeFlags): Promise<void> {
     throw error;
   }
   const [name] = [servedName ?? server.info.name].flat();
-  stdout.write(startupText(server, server.info, name, keys.header));
+  stdout.write(startupText(server, server.info, name, keys.header, lean));
   const local = ["127.0.0.1", "::1", "localhost"].includes(flags.host);
   if (!local && keys.all.length === 0) {
     log("warning: listening on a network interface without an API key; see --api-key");
@@ -237,5 +265,7 @@ export function serveCommand(): Command {
       repeated,
       [] as string[],
     );
-  return withThreads(withModel(command)).addHelpText("after", flowing(examples)).action(serve);
+  return withLean(withThreads(withModel(command)), "also verify Lean proofs (/v1/verify)")
+    .addHelpText("after", flowing(examples))
+    .action((argument: string, flags: ServeFlags) => orNoLean(() => serve(argument, flags, command)));
 }

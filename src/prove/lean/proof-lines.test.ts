@@ -64,6 +64,7 @@ describe("lines of proofs", () => {
     [row({ statement, proof, imports: [3] }), /name: imports; expected: a list of module names/],
     [row({ statement, proof, options: { strict: false } }), /name: options\.strict/],
     [row({ statement, proof, options: { timeoutMs: "3" } }), /name: options\.timeoutMs/],
+    [row({ statement, proof, options: { timeoutMs: 0 } }), /name: options\.timeoutMs.*found: 0/],
   ])("that are wrong are refused by name: %s", (text, message) => {
     expect(() => readProofLines("x", text)).toThrow(message);
   });

@@ -1,6 +1,6 @@
 /**
- * Problems with their proofs as JSON lines: ours (`statement`, `proof`) and those of the field (`formal_statement`,
- * `formal_proof`, `header`), as miniF2F, ProofNet and DeepSeek-Prover's files have them.
+ * Problems with their proofs as JSON objects, mostly lines of a file: ours (`statement`, `proof`) and those of the field
+ * (`formal_statement`, `formal_proof`, `header`), as miniF2F, ProofNet and DeepSeek-Prover's files have them.
  */
 import { FormatError } from "../../tensor/errors.ts";
 import { readLeanFile } from "./lean-file.ts";
@@ -25,20 +25,24 @@ const SORRY_END = /:=\s*(?:by\s+)?sorry\s*$/;
 
 type Fields = Readonly<Record<string, unknown>>;
 
-class LineReader {
+function parsedLine(where: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError("a line is not valid JSON", { where, found: (cause as Error).message, cause });
+  }
+}
+
+class FieldReader {
   readonly #where: string;
   readonly #fields: Fields;
 
-  constructor(where: string, text: string) {
+  constructor(where: string, value: unknown) {
     this.#where = where;
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (cause) {
-      throw new FormatError("a line is not valid JSON", { where, found: (cause as Error).message, cause });
-    }
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new FormatError("a line must be an object", { where, found: text.slice(0, 80) });
+      throw new FormatError("a proof must be an object", {
+        ...{ where, found: JSON.stringify(value)?.slice(0, 80) },
+      });
     }
     this.#fields = value as Fields;
   }
@@ -80,9 +84,12 @@ class LineReader {
   } {
     const options = this.find<Fields>("object", "options") ?? {};
     for (const [name, value] of Object.entries(options)) {
-      const wanted = name === "trustedPreamble" ? typeof value === "boolean" : Number.isSafeInteger(value);
+      const wanted =
+        name === "trustedPreamble"
+          ? typeof value === "boolean"
+          : Number.isSafeInteger(value) && (value as number) > 0;
       if (OPTIONS.has(name) && wanted) continue;
-      throw new FormatError("an option of a line cannot be obeyed", {
+      throw new FormatError("an option of a proof cannot be obeyed", {
         ...{ where: this.#where, name: `options.${name}`, expected: [...OPTIONS].join(", ") },
         found: JSON.stringify(value),
       });
@@ -91,7 +98,7 @@ class LineReader {
   }
 }
 
-function readProblem(line: LineReader): LeanProblem & { readonly raw: string } {
+function readProblem(line: FieldReader): LeanProblem & { readonly raw: string } {
   const header = line.find<string>("string", "header");
   const file = header === undefined ? undefined : readLeanFile(header);
   const preamble = line.find<string>("string", "preamble") ?? file?.code.trim() ?? "";
@@ -109,14 +116,37 @@ function wholeProof(raw: string, proof: string): string {
   return `${open}${proof}`;
 }
 
-const lineName = (line: LineReader, number: number) =>
-  line.find<string>("string", "name", "full_name", "id") ?? `line ${number}`;
+const lineName = (line: FieldReader, number: number) => givenName(line) ?? `line ${number}`;
 
-function* linesOf(where: string, text: string): Generator<readonly [line: LineReader, number: number]> {
+const givenName = (line: FieldReader) => line.find<string>("string", "name", "full_name", "id");
+
+function proofOf(
+  line: FieldReader,
+  name: string,
+  { raw, ...problem }: LeanProblem & { readonly raw: string },
+): ProofLine {
+  const { timeoutMs, maxHeartbeats } = line.options();
+  const code = wholeProof(raw, line.need("proof", "formal_proof", "code"));
+  return { name, problem, code, timeout: timeoutMs, heartbeats: maxHeartbeats };
+}
+
+/**
+ * Reads one proof with its problem, as a line has it.
+ * @param where names it in errors, and is its name if it has none
+ * @throws FormatError naming the field
+ */
+export function readProofItem(where: string, value: unknown): ProofLine {
+  const item = new FieldReader(where, value);
+  return proofOf(item, givenName(item) ?? where, readProblem(item));
+}
+
+function* linesOf(where: string, text: string): Generator<readonly [line: FieldReader, number: number]> {
   let number = 0;
   for (const row of text.split("\n")) {
     number++;
-    if (row.trim() !== "") yield [new LineReader(`${where}, line ${number}`, row), number];
+    if (row.trim() === "") continue;
+    const place = `${where}, line ${number}`;
+    yield [new FieldReader(place, parsedLine(place, row)), number];
   }
 }
 
@@ -150,9 +180,6 @@ export function readProofLines(
         ...{ where: `${where}, line ${number}`, name, expected: `a line of it in ${statements?.where}` },
       });
     }
-    const { raw, ...problem } = found;
-    const { timeoutMs, maxHeartbeats } = line.options();
-    const code = wholeProof(raw, line.need("proof", "formal_proof", "code"));
-    return { name, problem, code, timeout: timeoutMs, heartbeats: maxHeartbeats };
+    return proofOf(line, name, found);
   });
 }
