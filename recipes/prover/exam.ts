@@ -7,8 +7,8 @@ import { concurrently, writtenAll } from "../../src/prove/pipeline/sides.ts";
 import { verifyProof } from "../../src/prove/pipeline/stages.ts";
 import { attemptSeed } from "../../src/prove/search/attempt.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
-import { passAtK } from "../../src/prove/search/pass-at-k.ts";
 import { type PromptOptions, proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
+import { passAtK } from "../../src/train/policy/pass-at-k.ts";
 
 export interface ExamOptions {
   readonly samples: number;

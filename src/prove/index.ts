@@ -1,4 +1,6 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
+
+export { passAtK } from "../train/policy/pass-at-k.ts";
 export * from "./corpus/index.ts";
 export { EngineGenerator, type EngineGeneratorOptions } from "./engine-generator.ts";
 export {
@@ -82,7 +84,6 @@ export type { Sampling } from "./pipeline/sides.ts";
 export type { Outcome as StageOutcome, StageVerdict } from "./pipeline/stages.ts";
 export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
 export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
-export { passAtK } from "./search/pass-at-k.ts";
 export type { Lease, Progress, ProofPlace, SearchPolicy, SearchSegment } from "./search/policy.ts";
 export {
   type ProofTask,

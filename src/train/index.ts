@@ -102,19 +102,22 @@ export {
   tagReward,
   weightedRewards,
 } from "./policy/checked-rewards.ts";
-export type { GroupFigures } from "./policy/figures.ts";
 export {
-  type Judge,
-  type JudgedGroup,
+  type PassAt,
+  type PassAtSettings,
   type PassRateSettings,
+  passAt,
   passRates,
-} from "./policy/judge.ts";
+} from "./policy/evaluation.ts";
+export type { GroupFigures } from "./policy/figures.ts";
+export type { Judge, JudgedGroup } from "./policy/judge.ts";
 export {
   NAMED_REWARDS,
   type NamedRewardSettings,
   namedReward,
   type RewardName,
 } from "./policy/named-rewards.ts";
+export { passAtK } from "./policy/pass-at-k.ts";
 export { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy/policy-trainer.ts";
 export { type PolicyPrompt, PromptOrder } from "./policy/prompts.ts";
 export type { Reward, RewardSample } from "./policy/rewards.ts";

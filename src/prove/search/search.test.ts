@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { passAtK } from "../../train/policy/pass-at-k.ts";
 import { proverFixture } from "../text/testing.ts";
 import { type Attempt, attemptSeed } from "./attempt.ts";
-import { passAtK } from "./pass-at-k.ts";
 import { type ProofTask, type SearchEvent, search } from "./search.ts";
 import { searchIdentity } from "./search-identity.ts";
 import type { SearchOptions } from "./search-options.ts";

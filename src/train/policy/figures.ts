@@ -11,6 +11,8 @@ export interface GroupFigures {
   /** Mean reward, and its standard deviation over completions. */
   readonly reward: number;
   readonly rewardDeviation: number;
+  /** Share of rewards that count as passed. */
+  readonly passed: number;
   /** Shares of groups whose rewards are all one number, all 0, all 1. */
   readonly equalGroups: number;
   readonly allZero: number;
@@ -29,7 +31,8 @@ export interface GroupFigures {
 const mean = (values: readonly number[]) =>
   values.length === 0 ? 0 : values.reduce((a, b) => a + b, 0) / values.length;
 
-export function figuresOfGroups(groups: readonly JudgedGroup[]): GroupFigures {
+/** @param passReward rewards from here on count as passed */
+export function figuresOfGroups(groups: readonly JudgedGroup[], passReward: number): GroupFigures {
   const completions = groups.flatMap((group) => group.completions);
   const known = groups.map(({ rewards }) => rewards.filter((reward) => reward !== null));
   const rewards = known.flat();
@@ -41,6 +44,7 @@ export function figuresOfGroups(groups: readonly JudgedGroup[]): GroupFigures {
   return {
     ...{ groups: groups.length, completions: completions.length, tokens, reward },
     rewardDeviation: Math.sqrt(mean(rewards.map((each) => (each - reward) ** 2))),
+    passed: mean(rewards.map((each) => (each >= passReward ? 1 : 0))),
     equalGroups: share(equalRewards),
     allZero: share((each) => each.every((value) => value === 0)),
     allOne: share((each) => each.every((value) => value === 1)),

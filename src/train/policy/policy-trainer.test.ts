@@ -9,7 +9,7 @@ import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { scoreCompletions } from "../objectives/completions.ts";
 import { loadTraining, saveTraining } from "../state.ts";
-import { passRates } from "./judge.ts";
+import { passAt, passRates } from "./evaluation.ts";
 import { type PolicyMetrics, type PolicyParts, PolicyTrainer } from "./policy-trainer.ts";
 import type { PolicyPrompt } from "./prompts.ts";
 import type { Reward } from "./rewards.ts";
@@ -205,6 +205,7 @@ describe("PolicyTrainer", () => {
       async (trainer) => {
         const metrics = await trainer.step();
         // Sums of 0 and of 4 are one prompt each; seven others leave out one of eight completions.
+        expect(metrics.passed).toBeCloseTo((7 * 4) / (8 + 7 * 7), 10);
         expect(metrics).toMatchObject({ timedOut: 1, unjudged: 8 + 7, groups: 9, completions: 72 });
         expect(metrics.reward).toBeCloseTo((7 * 4) / (8 + 7 * 7), 10);
         expect(asked.filter(({ aborted }) => aborted).length).toBe(1);
@@ -379,6 +380,22 @@ describe("PolicyTrainer", () => {
         samples.map(({ promptIds }, i) => (promptIds[1] === 2 || i > 3 ? null : promptIds[1] + i));
       const found = await passRates(engine, sums, { reward: named }, { ...settings, samples: 8 });
       expect(found).toEqual(sums.map(({ ids }) => (ids[1] === 2 ? null : ids[1] + 1.5)));
+      // Of four samples, right from the second on, but for sums with 1, which are never, and with 2, without verdict.
+      const from: Reward = (samples) =>
+        samples.map(({ promptIds }, i) => (promptIds[1] === 2 ? null : promptIds[1] === 1 ? 0.4 : i / 2));
+      const held = await passAt(
+        engine,
+        sums,
+        { reward: from },
+        { ...settings, samples: 4, passReward: 0.5, ks: [1, 2, 4] },
+      );
+      expect(held.passAt[1]).toBeCloseTo((3 * (3 / 4)) / 9, 10);
+      expect(held.passAt[2]).toBeCloseTo(3 / 9, 10);
+      expect(held.reward).toBeCloseTo((3 * 4 * 0.4 + 3 * 3) / 24, 10);
+      expect(held).toMatchObject({ prompts: 9, samples: 4, passAt: { 4: 3 / 9 } });
+      await expect(
+        passAt(engine, sums, { reward: from }, { ...settings, samples: 4, ks: [5] }),
+      ).rejects.toThrow(/ks\[0\]/);
       const none = AbortSignal.abort(new Error("no time"));
       await expect(passRates(engine, sums, { reward: addition }, settings, none)).rejects.toThrow("no time");
       await expect(

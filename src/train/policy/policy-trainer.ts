@@ -228,7 +228,7 @@ export class PolicyTrainer<Row = unknown> implements Disposable {
     this.#rollouts.step++;
     const ended = performance.now();
     return {
-      ...figuresOfGroups(groups),
+      ...figuresOfGroups(groups, this.#settings.passReward),
       ...{ step: this.steps, groupsUsed: used.length, update: meanOf(made) },
       seconds: {
         handOver,

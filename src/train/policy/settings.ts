@@ -53,6 +53,8 @@ export interface PolicySettings {
   readonly rewardSeconds?: number;
   /** Most groups that are judged at a time; the time of one begins when its turn comes. Default: all of a step. */
   readonly rewardParallel?: number;
+  /** Rewards from here on count as passed, in figures; default 1. */
+  readonly passReward?: number;
   /** Seed of prompts' order and of sampling; default 0. */
   readonly seed?: number;
   /** Optimizer, trained parts, moving average. */
@@ -66,11 +68,11 @@ export type SettledSettings = PolicySettings & Required<Omit<PolicySettings, "tr
 export function settled(settings: PolicySettings, ends: readonly number[]): SettledSettings {
   const { updates = 1, objective = {}, advantage = "sample", advantageEpsilon = 0, seed = 0 } = settings;
   const { equalGroups = "keep", mostRefills = 4, truncated = "keep", stopIds = ends } = settings;
-  const { passTokens = 4096, rewardSeconds = 300, rewardParallel = MOST_GROUPS } = settings;
+  const { passTokens = 4096, rewardSeconds = 300, rewardParallel = MOST_GROUPS, passReward = 1 } = settings;
   return {
     ...settings,
     ...{ updates, objective, advantage, advantageEpsilon, seed, equalGroups, mostRefills, truncated },
-    ...{ stopIds, passTokens, rewardSeconds, rewardParallel },
+    ...{ stopIds, passTokens, rewardSeconds, rewardParallel, passReward },
   };
 }
 
@@ -91,6 +93,7 @@ export function checkPolicySettings(place: Place, settings: object): void {
     // What a timer takes.
     rewardSeconds: { above: 0, max: 2_000_000 },
     rewardParallel: { integer: true, min: 1 },
+    passReward: {},
     seed: { integer: true },
   };
   const others = [
