@@ -1,7 +1,8 @@
 /**
  * Continuous batching (Orca, OSDI 2022): one model serves many requests at once. Every step is one pass over the next
  * token of every running sequence and pieces of the prompts that wait (`scheduler.ts`, `step.ts`); requests join and
- * leave between steps. Caches of ended sequences stay for prompts that begin alike (`prefix-store.ts`).
+ * leave between steps. Caches of ended sequences stay for prompts that begin alike (`prefix-store.ts`); of running ones
+ * that do, one reads the beginning and the others wait for it (`prefix.ts`).
  *
  * Others than sequences of text join the same passes as guests (`guests.ts`).
  *
@@ -22,7 +23,7 @@ import { deskPlace, GuestDesk } from "./guest-desk.ts";
 import type { GuestPlace } from "./guests.ts";
 import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
 import { LongPasses } from "./long-passes.ts";
-import { findPrefix, startCaches } from "./prefix.ts";
+import { findComing, findPrefix, settled, startCaches } from "./prefix.ts";
 import { PrefixStore } from "./prefix-store.ts";
 import { contentsOf } from "./prompt.ts";
 import { checkRequest, inRange, refuseExperts, type StopReason } from "./request.ts";
@@ -104,8 +105,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Queues a request; it runs whether or not its tokens are read. Alone, and with quantized weights also among others,
-   * it gets the tokens that `generate` gives for the same options, unless a stored prefix serves it: then up to
-   * rounding. @throws ConfigError, QueueFullError, EngineFailedError
+   * it gets the tokens that `generate` gives for the same options, unless another request has read its beginning: then
+   * up to rounding. @throws ConfigError, QueueFullError, EngineFailedError
    */
   submit(request: EngineRequest): Generation {
     this.#checkUsable("Engine.submit");
@@ -137,6 +138,8 @@ export class Engine implements AsyncDisposable {
         cancel: abort,
       }),
       request,
+      drafts: request.speculative ?? false,
+      awaited: null,
       submitted: performance.now(),
       started: null,
       first: null,
@@ -202,8 +205,9 @@ export class Engine implements AsyncDisposable {
 
   metrics(): EngineMetrics {
     const running = this.#running.map(({ sequence }) => sequence);
+    const reading = running.filter(({ attached }) => attached);
     const held = [
-      ...running.flatMap(({ cache, draftCache }) => [cache, draftCache]),
+      ...reading.flatMap(({ cache, draftCache }) => [cache, draftCache]),
       ...this.#store.entries.flatMap(({ caches }) => [caches.cache, caches.draftCache]),
     ];
     const counts = { ...this.#counts };
@@ -216,7 +220,7 @@ export class Engine implements AsyncDisposable {
       running: running.length,
       waiting: this.#waiting.length + this.#guestsWaiting,
       guests: this.#desk.present,
-      cacheTokens: running.reduce(
+      cacheTokens: reading.reduce(
         (sum, { cache }) => sum + cache.length,
         this.#store.tokens + this.#desk.tokens,
       ),
@@ -237,6 +241,7 @@ export class Engine implements AsyncDisposable {
         while (this.#changes.length > 0 && !this.#closed) await this.#changeWeights(this.#changes.shift()!);
         if (this.#closed) break;
         this.#admit();
+        this.#startSettled();
         if (this.#running.length === 0 && !this.#desk.ready) break;
         this.#makeRoom();
         await this.#step();
@@ -250,8 +255,7 @@ export class Engine implements AsyncDisposable {
   }
 
   async #changeWeights({ change, resolve, reject }: WeightChange): Promise<void> {
-    for (const { sequence } of this.#running) disposeCaches(sequence.detach());
-    this.#waiting = [...this.#running, ...this.#waiting];
+    this.#waiting = [...this.#running.map((job) => this.#giveUp(job)), ...this.#waiting];
     this.#running = [];
     this.#store.shrink(0);
     this.#desk.restartAll();
@@ -332,23 +336,47 @@ export class Engine implements AsyncDisposable {
       const room = this.cacheTokens - this.#committed() - need;
       if (room < 0 && this.#busy) return;
       this.#waiting.shift();
-      const drafts = job.request.speculative ?? false;
-      const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;
-      const others = this.#running.map((other) => other.sequence);
-      const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
-      this.#store.shrink(Math.max(0, room), found?.stored);
-      const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
-      sequence.attach(
-        startCaches(this.model, drafts, found, this.#store, { capacity, dtype: this.#cacheDtype }),
-      );
-      this.#store.shrink(Math.max(0, room));
       this.#running.push(job);
-      if (job.started !== null) continue;
-      job.started = performance.now();
-      job.cachedTokens = sequence.cache.length;
-      this.#counts.promptTokens += sequence.promptTokens;
-      this.#counts.cachedPromptTokens += job.cachedTokens;
+      this.#begin(job, this.#running.slice(0, -1));
     }
+  }
+
+  /** Begins with those whose wait is over. */
+  #startSettled(): void {
+    for (const [i, job] of this.#running.entries()) {
+      const { awaited, drafts } = job;
+      if (awaited === null || !settled(awaited, drafts)) continue;
+      this.#begin(job, this.#running.slice(0, i));
+    }
+  }
+
+  /** Lets a job start from what was read already, or wait for what one of the `older` is about to read. */
+  #begin(job: Job, older: readonly Job[]): void {
+    const { sequence, drafts } = job;
+    const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;
+    const others = older.map((other) => other.sequence);
+    const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
+    job.awaited = reuse ? findComing(sequence, drafts, found, older) : null;
+    if (job.awaited !== null) return;
+    const room = Math.max(0, this.cacheTokens - this.#committed() - Math.min(sequence.remaining, HEADROOM));
+    this.#store.shrink(room, found?.stored);
+    const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
+    sequence.attach(
+      startCaches(this.model, drafts, found, this.#store, { capacity, dtype: this.#cacheDtype }),
+    );
+    this.#store.shrink(room);
+    if (job.started !== null) return;
+    job.started = performance.now();
+    job.cachedTokens = sequence.cache.length;
+    this.#counts.promptTokens += sequence.promptTokens;
+    this.#counts.cachedPromptTokens += job.cachedTokens;
+  }
+
+  /** Frees the caches of a job that goes back to those that wait. */
+  #giveUp(job: Job): Job {
+    disposeCaches(job.sequence.detach());
+    job.awaited = null;
+    return job;
   }
 
   /** Sees to it that the tokens of the next step fit the budget. */
@@ -358,8 +386,7 @@ export class Engine implements AsyncDisposable {
     // A sequence that is alone may have all; beside guests, which keep their room, the last one waits too.
     const least = this.#desk.present > 0 ? 0 : 1;
     while (this.#running.length > least && needed() > this.cacheTokens) {
-      const job = this.#running.pop()!;
-      disposeCaches(job.sequence.detach());
+      const job = this.#giveUp(this.#running.pop()!);
       this.#waiting.unshift(job);
       job.preemptions++;
       this.#counts.preemptions++;
@@ -373,6 +400,7 @@ export class Engine implements AsyncDisposable {
     job.ended = performance.now();
     job.stopReason = reason;
     job.unsubscribe();
+    job.awaited = null;
     const others = (jobs: Job[]) => jobs.filter((other) => other !== job);
     this.#running = others(this.#running);
     this.#waiting = others(this.#waiting);

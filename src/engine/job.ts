@@ -1,25 +1,26 @@
 /** Requests of the engine, and what it keeps of each on its way. */
 import { speculativeStats } from "./generate.ts";
 import type { EngineStats, Generation } from "./generation.ts";
+import type { ComingPrefix, Reader } from "./prefix.ts";
 import type { Prompt } from "./prompt.ts";
 import type { StopReason } from "./request.ts";
-import type { Sequence, SequenceOptions } from "./sequence.ts";
+import type { SequenceOptions } from "./sequence.ts";
 
 export interface EngineRequest extends SequenceOptions {
   readonly prompt: Prompt;
   /**
-   * Whether the prompt may start from what other requests left in caches; default true. Never if its own tokens are
-   * scored or their experts reported.
+   * Whether the prompt may start from what other requests left in caches or are reading now; default true. Never if its
+   * own tokens are scored or their experts reported.
    */
   readonly reusePrefix?: boolean;
 }
 
 /** A request with its sequence and its reader, and what was done for it so far. */
-export interface Job {
-  readonly sequence: Sequence;
+export interface Job extends Reader {
   readonly generation: Generation;
   readonly request: EngineRequest;
   readonly submitted: number;
+  awaited: ComingPrefix | null;
   started: number | null;
   first: number | null;
   ended: number | null;
@@ -31,10 +32,11 @@ export interface Job {
 }
 
 /**
- * Tokens that a sequence should read now or in the next steps. One that lost its cache reads its last token in a step
- * of its own, as it did or would have done: so it makes the same draws.
+ * Tokens that a sequence should read now or in the next steps, none while it waits for another. One that lost its cache
+ * reads its last token in a step of its own, as it did or would have done: so it makes the same draws.
  */
-export function due({ sequence }: Job): number {
+export function due({ sequence, awaited }: Job): number {
+  if (awaited !== null) return 0;
   const { unread, generatedTokens } = sequence;
   return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
 }

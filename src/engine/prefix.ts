@@ -1,4 +1,7 @@
-/** Where a sequence starts: at the end of the longest beginning that some cache already holds, or at nothing. */
+/**
+ * Where a sequence starts: at the end of the longest beginning that some cache already holds or is about to hold, or at
+ * nothing.
+ */
 import type { TokenModel } from "../models/token-model.ts";
 import { type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
 import { type Contents, commonPrefix } from "./prompt.ts";
@@ -23,6 +26,27 @@ export interface FoundPrefix {
   readonly stored: StoredPrefix | null;
 }
 
+/** A sequence that has a place in the batch. */
+export interface Reader {
+  readonly sequence: Sequence;
+  /** Whether the drafting module reads its tokens too. */
+  readonly drafts: boolean;
+  /** While it waits for another to read what both begin with: until then it has no caches. */
+  readonly awaited: ComingPrefix | null;
+}
+
+/** A beginning that another sequence has yet to read. */
+export interface ComingPrefix {
+  readonly length: number;
+  readonly reader: Reader;
+}
+
+/** Tokens of `wanted`, its last one excepted, that it can have from the states of all of `held`. */
+function commonTokens(held: Contents, wanted: Contents, drafts: boolean): number {
+  // The module's state at a position depends on the token after it, which must be common too.
+  return Math.min(commonPrefix(held, wanted) - (drafts ? 1 : 0), wanted.tokens.length - 1);
+}
+
 /**
  * The longest beginning of `wanted`, its last token excepted, that a stored or running sequence holds; null below 16
  * tokens. With `drafts` the drafting module must hold it too, made of the same tokens.
@@ -35,14 +59,40 @@ export function findPrefix(
 ): FoundPrefix | null {
   let found: FoundPrefix | null = null;
   const consider = (held: Contents, caches: SequenceCaches, stored: StoredPrefix | null) => {
-    // The module's state at a position depends on the token after it, which must be common too.
-    const common = commonPrefix(held, wanted) - (drafts ? 1 : 0);
-    const length = Math.min(common, usable(caches, drafts), wanted.tokens.length - 1);
+    const length = Math.min(commonTokens(held, wanted, drafts), usable(caches, drafts));
     if (length > (found?.length ?? SHORTEST_PREFIX - 1)) found = { length, caches, stored };
   };
   for (const entry of store.entries) consider(entry, entry.caches, entry);
-  for (const sequence of running) consider(sequence, sequence, null);
+  for (const sequence of running) if (sequence.attached) consider(sequence, sequence, null);
   return found;
+}
+
+/**
+ * The longest beginning of `wanted`, its last token excepted, that one of `readers` has yet to read, if that is at least
+ * 16 tokens longer than what was `found`; else null. It may wait for another itself.
+ */
+export function findComing(
+  wanted: Contents,
+  drafts: boolean,
+  found: FoundPrefix | null,
+  readers: readonly Reader[],
+): ComingPrefix | null {
+  let coming: ComingPrefix | null = null;
+  let least = (found?.length ?? 0) + SHORTEST_PREFIX;
+  for (const reader of readers) {
+    if (drafts && !reader.drafts) continue;
+    const length = commonTokens(reader.sequence, wanted, drafts);
+    if (length < least) continue;
+    coming = { length, reader };
+    least = length + 1;
+  }
+  return coming;
+}
+
+/** Whether the wait is over: the beginning was read, or its reader has ended or lost its caches. */
+export function settled({ length, reader }: ComingPrefix, drafts: boolean): boolean {
+  const { sequence, awaited } = reader;
+  return sequence.attached ? usable(sequence, drafts) >= length : awaited === null;
 }
 
 /**
