@@ -1,13 +1,15 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
+import { join } from "node:path";
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
-import type { Batch } from "../../src/train/batches.ts";
 import { imageObjective } from "../../src/train/objectives/images.ts";
 import { ImageBatches, type See, type Share } from "./image-batches.ts";
 import { NamingBatches, namingObjective } from "./naming.ts";
-import type { ArmContext, ArmOutcome } from "./program.ts";
+import { VIEW } from "./pages.ts";
+import type { ArmContext } from "./program.ts";
+import { newestStep, once } from "./ready.ts";
 import type { SampleOptions } from "./samples.ts";
 import { type Exam, examine, type Scores } from "./score.ts";
-import { runStage, type StageSpec } from "./stage.ts";
+import { runStage, type StageContext } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
 import { scoredSystem } from "./systems.ts";
 
@@ -60,12 +62,15 @@ const LINES: Growth = [
   { from: 0.85, lines: 1, glyphs: 6, faint: 2 },
 ];
 
+/** Whole lines from the beginning, when letters are known. */
+const LONG_LINES: Growth = [{ from: 0, lines: 1, glyphs: 6, faint: 3 }];
+
 /**
  * Single views, from which reading is learned before whole pages, which cost ten times as much to see. Lines begin with one
  * glyph: where whole lines were asked from the first step on, no glyph was read after 40,000 of them.
  */
-const views = (batch: number, faint: number): Share[] => [
-  { kind: "lines", weight: 4, batch, faint, growth: grown(LINES) },
+const views = (batch: number, faint: number, growth: Growth): Share[] => [
+  { kind: "lines", weight: 4, batch, faint, growth: grown(growth) },
   { kind: "questions", weight: 1, batch },
 ];
 
@@ -90,88 +95,157 @@ function withLanguage(shares: readonly Share[], language: number, batch: number)
 interface Part {
   readonly name: string;
   readonly trained: readonly string[];
-  /** Minutes, of `MINUTES`. */
-  readonly part: number;
+  readonly minutes: number;
   readonly shares: readonly Share[];
   /** Of the learning rate. */
   readonly peak: number;
 }
 
-/** Of an arm. */
-export const MINUTES = 38;
-/** Of these, the first stage's. */
-const ALIGNING = 2;
+/** Of stages 2 and 3, on everything. */
+export const MINUTES = 12;
+/** Of the first stage, and of single views with short and with whole lines. */
+const READING = { names: 2, views: 24, lines: 14 };
+export const READING_MINUTES = READING.names + READING.views + READING.lines;
+
+type Done = Record<string, { steps: number; minutes: number }>;
+
+const sizes = (small: boolean) => {
+  const batch = small ? 4 : 32;
+  // Half batches take half the time: where to look is found by the number of steps.
+  return { batch, half: Math.max(2, batch >> 1) };
+};
+
+/** Trains parts one after another, on answers alone: the random numbers of questions cost more of the loss than what is to be read. */
+async function runParts(
+  context: ArmContext,
+  folder: StageContext,
+  model: VisionLanguageModel,
+  see: See,
+  parts: readonly Part[],
+  rates: LadderParts["rates"],
+  extra: { readonly mixed?: boolean; readonly warmUp?: boolean } = {},
+): Promise<Done> {
+  const { seed, small } = context;
+  const { batch } = sizes(small);
+  const done: Done = {};
+  for (const { name, trained, minutes, shares, peak } of parts) {
+    const used = Object.keys(rates).some((each) => trained.includes(each));
+    const { steps, seconds } = await runStage(
+      {
+        ...{ name, model, objective: imageObjective, config: { stage: name, seed, small } },
+        length: lengthOf(context, 4, minutes),
+        batches: new ImageBatches({
+          ...{ seed, shares, see, mixed: extra.mixed, learned: "answers" },
+          imageTokens: (tiles) => model.imageTokens(tiles),
+          ...(extra.warmUp && name === "stage-2" && { warmUp: "language" as const }),
+        }),
+        options: {
+          ...{ batch, trained, ...schedule(peak) },
+          ...(used && { rates }),
+          ...(model.language.config.moe !== null && { balanceAlpha: 1e-3 }),
+        },
+      },
+      folder,
+    );
+    done[name] = { steps, minutes: seconds / 60 };
+  }
+  return done;
+}
+
+/** What learns to read, and where its stages are. */
+export interface Reader {
+  /** Before the names of its stages. */
+  readonly prefix: string;
+  readonly folder: StageContext;
+  readonly parts: LadderParts;
+  /** Part of samples that are language alone. */
+  readonly language: number;
+  readonly faint: number;
+  /** Minutes of all its stages; default: `READING_MINUTES`. */
+  readonly minutes?: number;
+}
 
 /**
- * Trains the three stages. The first aligns the projector with the language model's words; the second has two parts, single views
- * and everything. Answers alone are learned: the random numbers of questions cost more of the loss than what is to be read.
+ * The first stage, which aligns the projector with the language model's words, and single views of the second.
+ * @returns its stages; the last of them is `PREFIXlines`
  */
+export async function learnToRead(
+  context: ArmContext,
+  model: VisionLanguageModel,
+  see: See,
+  { prefix, folder, parts, language, faint, minutes = READING_MINUTES }: Reader,
+): Promise<Done> {
+  const { seed, small } = context;
+  const { trained, rates } = parts;
+  const { batch, half } = sizes(small);
+  const part = (share: number) => (minutes * share) / READING_MINUTES;
+  const name = `${prefix}names`;
+  const { steps, seconds } = await runStage(
+    {
+      ...{ name, model, config: { stage: name, seed, small } },
+      length: lengthOf(context, 4, part(READING.names)),
+      objective: await namingObjective(model),
+      batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }, model.imageSize === VIEW ? null : see),
+      options: {
+        ...{ batch: 2 * batch, trained: trained[0].filter((each) => each !== "vision") },
+        ...schedule(2e-3),
+      },
+    },
+    folder,
+  );
+  const stages: readonly Part[] = [
+    {
+      ...{ name: `${prefix}views`, trained: trained[1], minutes: part(READING.views), peak: 7e-4 },
+      shares: withLanguage(views(half, faint, LINES), language / 2, batch),
+    },
+    {
+      ...{ name: `${prefix}lines`, trained: trained[1], minutes: part(READING.lines), peak: 5e-4 },
+      shares: withLanguage(views(half, faint, LONG_LINES), language / 2, batch),
+    },
+  ];
+  return {
+    [name]: { steps, minutes: seconds / 60 },
+    ...(await runParts(context, folder, model, see, stages, rates)),
+  };
+}
+
+/** What arms begin with that see single views alike: trained once for each seed. @returns folder of its weights */
+export const startReading = (
+  context: ArmContext,
+  name: string,
+  make: () => Promise<VisionLanguageModel>,
+  see: See,
+  reader: Pick<Reader, "parts" | "language" | "faint">,
+): Promise<string> =>
+  once(context, name, async () => {
+    using model = await make();
+    const prefix = `${name}-`;
+    await learnToRead(context, model, see, { ...reader, prefix, folder: context.shared });
+    return await newestStep(join(context.shared.folder, `${prefix}lines`));
+  });
+
+/** Trains stages 2 and 3 on everything, with a model that reads single views. */
 export async function climb(
   context: ArmContext,
   model: VisionLanguageModel,
   see: See,
   { trained, rates }: LadderParts,
   { language, faint, mixed, warmUp }: LadderOptions,
-): Promise<ArmOutcome["stages"]> {
-  const { seed, small, minutes, stages } = context;
-  const batch = small ? 4 : 32;
+  minutes = context.minutes,
+): Promise<Done> {
+  const { batch } = sizes(context.small);
   const images = pictures(batch, faint);
-  const half = Math.max(2, batch >> 1);
-  const steps: readonly Part[] = [
+  const stages: readonly Part[] = [
     {
-      // Half batches take half the time: where to look is found by the number of steps.
-      ...{ name: "stage-2-views", trained: trained[1], part: 23.8, peak: 7e-4 },
-      shares: withLanguage(views(half, faint), language / 2, batch),
-    },
-    {
-      ...{ name: "stage-2", trained: trained[1], part: 8, peak: 7e-4 },
+      ...{ name: "stage-2", trained: trained[1], minutes: (minutes * 2) / 3, peak: 7e-4 },
       shares: withLanguage(images, language, 2 * batch),
     },
     {
-      ...{ name: "stage-3", trained: trained[2], part: 4, peak: 3e-4 },
+      ...{ name: "stage-3", trained: trained[2], minutes: minutes / 3, peak: 3e-4 },
       shares: withLanguage(images, language * (48 / 70), 2 * batch),
     },
   ];
-  const done: Record<string, { steps: number; minutes: number }> = {};
-  const run = async <B extends Batch>(
-    part: number,
-    spec: Omit<StageSpec<VisionLanguageModel, B>, "model" | "length" | "config">,
-  ) => {
-    const { name } = spec;
-    const length = lengthOf(context, 4, (minutes * part) / MINUTES);
-    const { steps, seconds } = await runStage(
-      { ...spec, model, length, config: { stage: name, seed, small } },
-      stages,
-    );
-    done[name] = { steps, minutes: seconds / 60 };
-  };
-  await run(ALIGNING, {
-    name: "stage-1",
-    objective: await namingObjective(model),
-    batches: new NamingBatches({ seed, views: "all", scenes: 0.3 }),
-    options: {
-      ...{ batch: 2 * batch, trained: trained[0].filter((part) => part !== "vision") },
-      ...schedule(2e-3),
-    },
-  });
-  const balance = model.language.config.moe !== null;
-  for (const { name, trained: parts, part, shares, peak } of steps) {
-    const used = Object.keys(rates).some((each) => parts.includes(each));
-    await run(part, {
-      ...{ name, objective: imageObjective },
-      batches: new ImageBatches({
-        ...{ seed, shares, see, mixed, learned: "answers" },
-        imageTokens: (tiles) => model.imageTokens(tiles),
-        ...(warmUp && name === "stage-2" && { warmUp: "language" as const }),
-      }),
-      options: {
-        ...{ batch, trained: parts, ...schedule(peak) },
-        ...(used && { rates }),
-        ...(balance && { balanceAlpha: 1e-3 }),
-      },
-    });
-  }
-  return done;
+  return await runParts(context, context.stages, model, see, stages, rates, { mixed, warmUp });
 }
 
 /** What every arm is asked. */

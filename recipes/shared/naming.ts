@@ -9,7 +9,7 @@ import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { scale } from "../../src/tensor/ops/elementwise.ts";
 import { meanSquaredError } from "../../src/tensor/ops/mean-error.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
-import { VIEW } from "./pages.ts";
+import type { See } from "./image-batches.ts";
 import { FILLER, worldIds } from "./rows.ts";
 import { NAMES, TowerBatches, type TowerData } from "./tower-data.ts";
 
@@ -23,6 +23,7 @@ const SIDE = 8;
 const BETWEEN = { image_newline: "\n", view_seperator: "+" };
 
 export interface NamingBatch extends Batch {
+  /** `[batch, side, side, 3]` */
   readonly pixels: Float32Array;
   /** Whether a word stands for what lies in a patch, `[batch, 64, WORDS]`. */
   readonly words: readonly boolean[];
@@ -43,13 +44,17 @@ function wordsOf(names: readonly boolean[]): boolean[] {
 
 export class NamingBatches implements BatchSource<NamingBatch> {
   readonly #inner: TowerBatches;
+  readonly #see: See | null;
 
-  constructor(data: TowerData) {
+  /** @param see for towers that read views in another size; one view of each picture */
+  constructor(data: TowerData, see: See | null = null) {
     this.#inner = new TowerBatches(data);
+    this.#see = see;
   }
 
   async next(size: number): Promise<NamingBatch> {
-    const { batch, length, pixels, names } = await this.#inner.next(size);
+    const { batch, length, images, names, ...tower } = await this.#inner.next(size);
+    const pixels = this.#see === null ? tower.pixels : (await this.#see(images)).pixels;
     return { batch, length, pixels, words: wordsOf(names) };
   }
 
@@ -96,7 +101,8 @@ export async function namingObjective(model: VisionLanguageModel) {
     if (model.parameters.has(name)) model.parameters.get(name).set(await rowsOf(worldIds(token)));
   }
   return (trained: VisionLanguageModel, { batch, pixels, words }: NamingBatch) => {
-    const tokens = trained.encodeViews(device.tensor(pixels, [batch, VIEW, VIEW, 3])); // [batch, N, d]
+    const side = trained.imageSize;
+    const tokens = trained.encodeViews(device.tensor(pixels, [batch, side, side, 3])); // [batch, N, d]
     const [, N] = tokens.shape;
     const labels = joinedWords(words, batch, Math.sqrt(N));
     const wanted = new Float32Array(batch * N * width);

@@ -11,6 +11,7 @@ import { pageView, type SeenGlyph, VIEW, type ViewKind } from "./pages.ts";
 import { EOS, worldIds } from "./rows.ts";
 
 export interface TowerBatch extends Batch {
+  readonly images: readonly RgbImage[];
   /** `[batch, 64, 64, 3]`: scenes, then views of pages. */
   readonly pixels: Float32Array;
   /** Captions of the scenes, `[scenes, T]`, padded on the right, and each one's last token. */
@@ -87,6 +88,7 @@ export class TowerBatches implements BatchSource<TowerBatch> {
     return {
       batch,
       length: 1,
+      images,
       pixels: pixelValues(images, NORMALIZATION),
       captions,
       ends: texts.map(({ length }) => length - 1),

@@ -10,7 +10,10 @@ import {
   climb,
   type LadderOptions,
   type LadderParts,
+  learnToRead,
   MINUTES,
+  READING_MINUTES,
+  startReading,
   takeExams,
   VL_PARTS,
 } from "../shared/ladder.ts";
@@ -22,6 +25,8 @@ import { loadPart } from "../shared/weights.ts";
 /** The share of language that DeepSeek-VL settles on. */
 const LANGUAGE = 0.7;
 const FAINT = 5;
+/** Of an arm that shares nothing with others. */
+const HYBRID_MINUTES = READING_MINUTES + MINUTES;
 const LOW = "vision_model.vision_tower_low.vision_tower.";
 const UP = ["high_up_proj", "low_up_proj"].map((name) => `aligner.${name}`);
 
@@ -53,19 +58,48 @@ interface Options extends Partial<LadderOptions> {
   readonly tower?: "low" | "high" | "hybrid";
 }
 
-async function trained(context: ArmContext, { tower = "low", ...changed }: Options) {
+/** A tower and a language model that know nothing of each other. */
+async function begin(context: ArmContext, tower: "low" | "high" | "hybrid") {
   const { device, seed } = context;
-  const preset = tower === "low" ? "world-vl" : "world-vl-hybrid";
   const [towerPath, language] = [await startTower(context), await startLanguage(context, "world-vl")];
-  using model = visionModel(preset, device, seed);
+  const model = visionModel(tower === "low" ? "world-vl" : "world-vl-hybrid", device, seed);
   const low = "low" in model.tower ? model.tower.low : model.tower;
   await loadPart(towerPath, "tower.", low.parameters, tower === "low" ? "vision_model.vision_tower." : LOW);
   await loadPart(language, "", model.language.parameters, "language_model.");
   if (tower === "high") silence(model, UP[1]);
-  const parts = tower === "low" ? VL_PARTS : tower === "high" ? alone(UP[1]) : HYBRID_PARTS;
-  const see = seeCanvas(parseCanvasProcessor(canvasSettings(preset)));
-  const stages = await climb(context, model, see, parts, { language: LANGUAGE, faint: FAINT, ...changed });
-  return { stages, scores: await takeExams(context, model, see) };
+  return model;
+}
+
+async function trained(context: ArmContext, { tower = "low", ...changed }: Options) {
+  const options = { language: LANGUAGE, faint: FAINT, ...changed };
+  const see = seeCanvas(
+    parseCanvasProcessor(canvasSettings(tower === "low" ? "world-vl" : "world-vl-hybrid")),
+  );
+  const reader = { language: LANGUAGE, faint: FAINT };
+  if (tower === "low") {
+    const start = await startReading(context, "reading-vl", () => begin(context, tower), see, {
+      ...{ ...reader, parts: VL_PARTS },
+    });
+    using model = visionModel("world-vl", context.device, context.seed);
+    await loadPart(start, "", model.parameters, "");
+    const stages = await climb(context, model, see, VL_PARTS, options);
+    return { stages, scores: await takeExams(context, model, see) };
+  }
+  // SAM sees another size of its own, so what these arms read with is theirs alone.
+  using model = await begin(context, tower);
+  const parts = tower === "high" ? alone(UP[1]) : HYBRID_PARTS;
+  const rest = (context.minutes * MINUTES) / HYBRID_MINUTES;
+  const minutes = context.minutes - rest;
+  const folder = context.stages;
+  const read = await learnToRead(context, model, see, {
+    ...reader,
+    parts,
+    prefix: "reading-",
+    folder,
+    minutes,
+  });
+  const stages = await climb(context, model, see, parts, options, rest);
+  return { stages: { ...read, ...stages }, scores: await takeExams(context, model, see) };
 }
 
 const arms: readonly Arm[] = [
@@ -77,11 +111,13 @@ const arms: readonly Arm[] = [
   {
     name: "hybrid",
     text: "SAM at 192 pixels beside SigLIP at 64",
+    minutes: HYBRID_MINUTES,
     run: (context) => trained(context, { tower: "hybrid" }),
   },
   {
     name: "high",
     text: "SAM alone: the hybrid tower with SigLIP's projection at zero",
+    minutes: HYBRID_MINUTES,
     run: (context) => trained(context, { tower: "high" }),
   },
   ...[0, 0.1, 0.3].map(

@@ -3,7 +3,7 @@ import { WorldRandom } from "../../src/data/world/generator.ts";
 import { parseTileProcessor } from "../../src/models/deepseek_vl2/processor.ts";
 import { worldProcessor } from "../shared/files.ts";
 import { type See, seeTiles } from "../shared/image-batches.ts";
-import { climb, MINUTES, takeExams, VL2_PARTS } from "../shared/ladder.ts";
+import { climb, MINUTES, startReading, takeExams, VL2_PARTS } from "../shared/ladder.ts";
 import { visionModel } from "../shared/models.ts";
 import { type Arm, type ArmContext, type ArmOutcome, runProgram } from "../shared/program.ts";
 import { examine } from "../shared/score.ts";
@@ -25,17 +25,32 @@ const repeated: See = async (images) => {
   return { pixels, order: Int32Array.from(places), tiles };
 };
 
+/** A tower and a language model that know nothing of each other. */
+async function begin(context: ArmContext) {
+  const [tower, language] = [await startTower(context), await startLanguage(context, "world-vl2")];
+  const model = visionModel("world-vl2", context.device, context.seed);
+  await loadPart(tower, "tower.", model.tower.parameters, "vision.");
+  await loadPart(language, "", model.language.parameters, "language.");
+  return model;
+}
+
 async function trained(
   context: ArmContext,
   see: See,
   after?: (run: Trained) => Promise<ArmOutcome["scores"]>,
 ) {
-  const { device, seed } = context;
-  const [tower, language] = [await startTower(context), await startLanguage(context, "world-vl2")];
-  using model = visionModel("world-vl2", device, seed);
-  await loadPart(tower, "tower.", model.tower.parameters, "vision.");
-  await loadPart(language, "", model.language.parameters, "language.");
-  const stages = await climb(context, model, see, VL2_PARTS, { language: LANGUAGE, faint: FAINT });
+  const reader = { parts: VL2_PARTS, language: LANGUAGE, faint: FAINT };
+  // A single view is one tile whatever the arm.
+  const start = await startReading(
+    context,
+    "reading-vl2",
+    () => begin(context),
+    seeTiles(processor, 1),
+    reader,
+  );
+  using model = visionModel("world-vl2", context.device, context.seed);
+  await loadPart(start, "", model.parameters, "");
+  const stages = await climb(context, model, see, VL2_PARTS, reader);
   const scores = await takeExams(context, model, see);
   return { stages, scores: { ...scores, ...(await after?.({ model })) } };
 }
