@@ -82,6 +82,17 @@ export {
 export { type RoundEvent, type RoundOptions, type RoundParts, runRound } from "./pipeline/round.ts";
 export type { Sampling } from "./pipeline/sides.ts";
 export type { Outcome as StageOutcome, StageVerdict } from "./pipeline/stages.ts";
+export { FilledFile } from "./prover/filled-file.ts";
+export {
+  createProver,
+  type FillFileOptions,
+  type ProveOptions,
+  Prover,
+  type ProverModel,
+  type ProverOptions,
+  type ProveSettings,
+} from "./prover/prover.ts";
+export { defaultProver, type ProverSettings, proverSettings } from "./prover/settings.ts";
 export { type Attempt, attemptSeed, type GenerationEnd, type Outcome } from "./search/attempt.ts";
 export type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
 export type { Lease, Progress, ProofPlace, SearchPolicy, SearchSegment } from "./search/policy.ts";

@@ -1,29 +1,22 @@
 /** `deepseek-ts prove`: fills the `sorry`s of Lean files with proofs that Lean accepts. */
-import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { Command, Option } from "commander";
-import { createTwoFilesPatch, FILE_HEADERS_ONLY } from "diff";
-import { Engine } from "../../engine/engine.ts";
 import { writeTextFile } from "../../files/file-sink.ts";
 import { readTextFile } from "../../files/text-file.ts";
-import type { Parameters } from "../../nn/parameters.ts";
-import { EngineGenerator } from "../../prove/engine-generator.ts";
-import { type FillResult, type FillTools, fillFile } from "../../prove/fill/fill.ts";
+import type { FillEvent } from "../../prove/fill/fill.ts";
 import type { OpenLeanOptions } from "../../prove/lean/open.ts";
-import type { LeanSession } from "../../prove/lean/session.ts";
+import type { FilledFile } from "../../prove/prover/filled-file.ts";
+import { createProver, type Prover, type ProveSettings } from "../../prove/prover/prover.ts";
+import { defaultProver } from "../../prove/prover/settings.ts";
 import type { SearchKind } from "../../prove/search/search-options.ts";
-import { CheckedLean } from "../../prove/store/checked-lean.ts";
-import { ProofStore } from "../../prove/store/store.ts";
 import type { PromptStyle } from "../../prove/text/prompts.ts";
-import { isQuantized } from "../../tensor/quantized.ts";
 import { formatCount } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { endText, UnitProgress } from "../prove-progress.ts";
-import { defaultProver, proverSettings } from "../prover-model.ts";
-import { type ModelFlags, type OpenedModel, openModel, withModel } from "./open-model.ts";
+import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   naturalNumber,
   numberThat,
@@ -52,6 +45,7 @@ interface ProveFlags extends ModelFlags, LeanFlags {
   readonly write?: boolean;
   readonly patch?: string;
   readonly store?: string;
+  readonly fresh?: boolean;
   readonly json?: boolean;
   readonly threads?: number;
 }
@@ -69,84 +63,58 @@ statement in the file, from propext, Classical.choice and Quot.sound alone; ever
 
 Exit status: 0 everything is proved, 1 something is open, 2 usage error, 3 Lean cannot run, 130 interrupted.`;
 
-/** SHA-256 over the model's vectors (norms, biases): enough to tell two sets of weights apart. */
-async function weightsHash(parameters: Parameters): Promise<string> {
-  const hash = createHash("sha256");
-  for (const { key, shape, weight } of parameters.groups()) {
-    hash.update(`${key} ${shape.join("x")}\n`);
-    if (shape.length !== 1 || isQuantized(weight) || weight.dtype !== "f32") continue;
-    hash.update(new Uint8Array((await weight.data()).buffer));
-  }
-  return hash.digest("hex").slice(0, 16);
-}
-
-interface Proving {
-  readonly search: SearchKind;
-  readonly opened: OpenedModel;
-  readonly tools: FillTools;
-  readonly contextTokens: number;
-  readonly style: PromptStyle;
-  readonly maxTokens: number;
-}
-
 const say = (flags: ProveFlags, value: object) =>
   flags.json && process.stdout.write(`${JSON.stringify(value)}\n`);
 
+/** The options of a search that the command line has. */
+const searchFlags = (flags: ProveFlags, signal: AbortSignal): ProveSettings => ({
+  ...{ search: flags.search, samples: flags.samples, trees: flags.trees, parallel: flags.batch },
+  ...{ mode: flags.mode, temperature: flags.temperature, topP: flags.topP, maxTokens: flags.maxTokens },
+  ...{ seed: flags.seed, timeout: flags.timeout * 1000, heartbeats: flags.heartbeats, signal },
+});
+
 async function proveFile(
   path: string,
-  { tools, search, contextTokens, style, maxTokens }: Proving,
+  prover: Prover,
   flags: ProveFlags,
   signal: AbortSignal,
-): Promise<FillResult> {
-  const source = await readTextFile(path);
+): Promise<FilledFile> {
   const line = new ProgressLine(process.stderr, 0);
-  const { samples, trees, batch, mode, temperature, topP, seed, theorem } = flags;
-  const options = {
-    ...{ search, samples, trees, mode, style, temperature, topP, maxTokens, seed, contextTokens, signal },
-    ...{ timeout: flags.timeout * 1000, heartbeats: flags.heartbeats, cutProofs: true },
-    ...(batch !== undefined && { parallel: batch }),
-    ...(theorem !== undefined && { only: theorem }),
-  };
   let progress: UnitProgress | null = null;
+  const onEvent = (event: FillEvent) => {
+    if (event.type === "plan") {
+      const { units, left } = event.plan;
+      if (units.length === 0) line.note(`${path}: nothing to prove`);
+      for (const { title, reason } of left) line.note(`left    ${title}: ${reason}`);
+      say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
+    } else if (event.type === "unit") {
+      progress = new UnitProgress(event.unit, flags.samples * flags.trees);
+    } else if (event.type === "search") {
+      progress?.take(event.event);
+      if (progress !== null) line.tell(progress.text());
+      if (event.event.type === "sample") {
+        const { segments: _segments, ...rest } = event.event;
+        say(flags, { file: path, title: event.unit.title, ...rest });
+      }
+    } else if (event.type === "ended") line.note(endText(event.unit, event.end));
+  };
   try {
-    for await (const event of fillFile(source, tools, options)) {
-      if (event.type === "plan") {
-        const { units, left } = event.plan;
-        if (units.length === 0) line.note(`${path}: nothing to prove`);
-        for (const { title, reason } of left) line.note(`left    ${title}: ${reason}`);
-        say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
-      } else if (event.type === "unit") {
-        progress = new UnitProgress(event.unit, samples * trees);
-      } else if (event.type === "search") {
-        progress?.take(event.event);
-        if (progress !== null) line.tell(progress.text());
-        if (event.event.type === "sample") {
-          const { segments: _segments, ...rest } = event.event;
-          say(flags, { file: path, title: event.unit.title, ...rest });
-        }
-      } else if (event.type === "ended") {
-        line.note(endText(event.unit, event.end));
-      } else return event.result;
-    }
+    return await prover.fill(path, {
+      ...searchFlags(flags, signal),
+      only: flags.theorem,
+      fresh: flags.fresh,
+      onEvent,
+    });
   } finally {
     line.clear();
   }
-  throw new Error("a file that is filled ends with its result");
 }
 
-async function deliver(path: string, source: string, { text }: FillResult, flags: ProveFlags): Promise<void> {
-  if (text === source) return;
-  const patch = createTwoFilesPatch(`a/${path}`, `b/${path}`, source, text, undefined, undefined, {
-    context: 3,
-    headerOptions: FILE_HEADERS_ONLY,
-  });
-  if (flags.write) {
-    // What was read is what is replaced, or nothing is.
-    const unchanged = async (file: string) => (await readTextFile(file)) === source;
-    await writeTextFile(path, text, { force: true, isOurs: unchanged });
-  } else if (flags.patch !== undefined) {
-    await writeTextFile(flags.patch, patch);
-  } else if (!flags.json) process.stdout.write(patch);
+async function deliver(filled: FilledFile, flags: ProveFlags): Promise<void> {
+  if (!filled.changed) return;
+  if (flags.write) await filled.apply();
+  else if (flags.patch !== undefined) await writeTextFile(flags.patch, filled.patch());
+  else if (!flags.json) process.stdout.write(filled.patch());
 }
 
 export function proveCommand(): Command {
@@ -221,6 +189,7 @@ export function proveCommand(): Command {
       "--store <file>",
       "SQLite file that keeps verdicts and searches: a search that was stopped goes on, and no question is asked twice",
     )
+    .option("--fresh", "begin searches anew that --store keeps")
     .option("--json", "one JSON object a line");
   return withThreads(withModel(withLean(command)))
     .addHelpText("after", flowing(examples))
@@ -241,8 +210,7 @@ async function proveAll(
   flags: ProveFlags,
 ): Promise<number> {
   // Faults of the files are told before anything large is loaded.
-  const sources = new Map<string, string>();
-  for (const path of paths) sources.set(path, await readTextFile(path));
+  for (const path of paths) await readTextFile(path);
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
   // Lean starts while the model is loaded.
@@ -259,38 +227,20 @@ async function proveAll(
   await using device = await openDevice(flags);
   const path = flags.model ?? defaultProver();
   const opened = await openModel(path, device, flags, signal);
-  const own: LeanSession = await starting;
+  const lean = await starting;
   line.clear();
-  using store = flags.store === undefined ? null : await ProofStore.open(flags.store);
-  const lean = store === null ? own : new CheckedLean(own, store);
-  const settings = await proverSettings(opened.folder);
-  const { maxPositions } = opened.model.config;
-  const contextTokens = Math.min(settings.contextTokens ?? 4096, maxPositions);
-  const parallel = flags.batch ?? 2 * lean.slots;
-  await using engine = new Engine(opened.model, {
-    maxBatch: parallel,
-    cacheTokens: Math.max(32_768, parallel * contextTokens),
+  await using prover = await createProver({
+    ...{ model: opened, lean, store: flags.store, style: flags.style, parallel: flags.batch },
   });
-  const model = `${opened.name} ${await weightsHash(opened.model.parameters)}`;
-  const tools = {
-    generator: new EngineGenerator(engine, opened.tokenizer, { model }),
-    lean,
-    ...(store !== null && { store }),
-  };
-  const proving: Proving = {
-    ...{ opened, tools, contextTokens, search: flags.search ?? settings.search ?? "rmaxts" },
-    style: flags.style ?? settings.style,
-    maxTokens: Math.min(flags.maxTokens ?? settings.maxTokens ?? 2048, contextTokens / 2),
-  };
   let [proved, open] = [0, 0];
   try {
     for (const file of paths) {
-      const result = await proveFile(file, proving, flags, signal);
-      for (const { unit, end } of result.ends) {
+      const filled = await proveFile(file, prover, flags, signal);
+      for (const { unit, end } of filled.units) {
         end.outcome === "proved" ? proved++ : open++;
         say(flags, { type: "ended", file, title: unit.title, ...end });
       }
-      await deliver(file, sources.get(file)!, result, flags);
+      await deliver(filled, flags);
     }
   } catch (error) {
     if (signal.aborted) return interrupt.exitCode;

@@ -43,6 +43,8 @@ export interface FillOptions extends Omit<SearchOptions, "log" | "signal"> {
   readonly only?: readonly string[];
   /** Tokens that a prompt and what follows may have together. */
   readonly contextTokens: number;
+  /** Begins searches anew, whatever the store keeps of them. */
+  readonly fresh?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -181,14 +183,16 @@ async function* wholeUnit(
 ): AsyncGenerator<FillEvent, UnitEnd> {
   const before = above(plan, proofs, unit);
   const { statement, problem, term } = wholeProblem(before, plan.source, unit);
-  const { only: _only, contextTokens: _context, ...given } = options;
+  const { only: _only, contextTokens: _context, fresh, ...given } = options;
   const header = headerFor(before, statement, tools, options);
   const task = { header, statement, problem };
   const settings = { ...given, seed: seedOf(options, unit) };
   let end: UnitEnd = { outcome: "failed", reason: "the search came to no end" };
   const { store, ...searching } = tools;
   const events =
-    store === undefined ? search(task, searching, settings) : storedSearch(store, task, searching, settings);
+    store === undefined
+      ? search(task, searching, settings)
+      : storedSearch(store, task, searching, { ...settings, fresh });
   for await (const event of events) {
     yield { type: "search", unit, event };
     if (event.type === "proved" && end.outcome !== "proved") {

@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readTextIfThere } from "../files/text-file.ts";
-import type { SearchKind } from "../prove/search/search-options.ts";
-import type { PromptStyle } from "../prove/text/prompts.ts";
-import { checkChoice, checkKeys, checkNumber } from "../tensor/check-value.ts";
-import { ConfigError } from "../tensor/errors.ts";
+import { readTextIfThere } from "../../files/text-file.ts";
+import { checkChoice, checkKeys, checkNumber } from "../../tensor/check-value.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import type { SearchKind } from "../search/search-options.ts";
+import type { PromptStyle } from "../text/prompts.ts";
 
 /** Beside the weights of a prover that was trained here. */
 export const PROVER_FILE = "prover.json";
@@ -36,7 +36,7 @@ export async function proverSettings(folder: string): Promise<ProverSettings> {
   return value as unknown as ProverSettings;
 }
 
-const DEFAULT = fileURLToPath(new URL("../../models/world-prover", import.meta.url));
+const DEFAULT = fileURLToPath(new URL("../../../models/world-prover", import.meta.url));
 
 /** Folder of the small prover. @throws ConfigError if this installation has none */
 export function defaultProver(): string {
