@@ -39,6 +39,8 @@ export interface MtpOutput {
 export class CausalLM implements TrainableModel, Disposable {
   readonly config: LanguageConfig;
   readonly parameters: Parameters;
+  /** Those of the main model, without multi-token-prediction modules. */
+  readonly mainParameters: Parameters;
   readonly #scope: ParameterScope;
   readonly #decoder: Decoder;
   #tables: Rotary | null = null;
@@ -52,6 +54,7 @@ export class CausalLM implements TrainableModel, Disposable {
     this.#scope = scope;
     this.#decoder = new Decoder(scope, config);
     this.parameters = this.#decoder.parameters;
+    this.mainParameters = this.#decoder.mainParameters;
   }
 
   /** @throws ConfigError if the model is only described */

@@ -4,6 +4,8 @@ export type { MhaConfig } from "../nn/attention/causal.ts";
 export type { MlaConfig } from "../nn/attention/mla/config.ts";
 export type { Cache, CacheDtype, CacheOptions, LayerCache } from "../nn/cache.ts";
 export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
+export { type AdaptableMatrix, LowRankAdapters, type LowRankSettings } from "../nn/low-rank-adapters.ts";
+export { mergeAdapters } from "../nn/merged-source.ts";
 export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
 export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
 export type { NamedParameter, Parameters } from "../nn/parameters.ts";
@@ -19,6 +21,7 @@ export {
 } from "../nn/scope.ts";
 export type { StorageFormat, StoragePlan, StorageRule } from "../nn/storage.ts";
 export type { BlockSource, RowReader, TileSource, WeightSource } from "../nn/weight-source.ts";
+export { AdaptedModel, createAdapters } from "./adapted-model.ts";
 export { CausalLM, type CreateOptions, createModel, type MtpOutput } from "./causal-lm.ts";
 export {
   type LanguageConfig,

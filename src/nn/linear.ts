@@ -1,6 +1,7 @@
 /** The linear layer `activation(x W^T + b)`: one official matrix, or several with the same input stored as one. */
-import type { Activation } from "../tensor/ops/gelu.ts";
+import { type Activation, gelu } from "../tensor/ops/gelu.ts";
 import { linear } from "../tensor/ops/linear.ts";
+import { addLowRank } from "../tensor/ops/low-rank.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { MatrixRole, ParameterGroup } from "./parameter-group.ts";
@@ -59,6 +60,9 @@ export class Linear {
 
   /** `x: [.., inputs]` to `[.., outputs]`. @throws ShapeError */
   forward(x: Tensor): Tensor {
-    return linear(x, this.matrix.weight, this.bias, this.#activation);
+    const { weight, adapter } = this.matrix;
+    if (adapter === null) return linear(x, weight, this.bias, this.#activation);
+    const y = addLowRank(linear(x, weight, this.bias), x, adapter);
+    return this.#activation ? gelu(y, this.#activation) : y;
   }
 }

@@ -20,9 +20,10 @@ export class GatedMlp {
 
   /** `x: [.., d]` to `[.., d]`. */
   forward(x: Tensor): Tensor {
-    const { weight: gateUp } = this.#gateUp;
-    const { weight: down } = this.#down;
-    if (isQuantized(gateUp) && isQuantized(down) && !passesGradient(x)) return quantizedMlp(x, gateUp, down); // [.., d]
+    const { weight: gateUp, adapter: addsInside } = this.#gateUp.matrix;
+    const { weight: down, adapter: addsOutside } = this.#down.matrix;
+    const plain = addsInside === null && addsOutside === null && !passesGradient(x);
+    if (plain && isQuantized(gateUp) && isQuantized(down)) return quantizedMlp(x, gateUp, down); // [.., d]
     return this.#down.forward(swiglu(this.#gateUp.forward(x))); // [.., d]
   }
 }

@@ -116,7 +116,8 @@ export class Moe {
     const { gateUp, down } = this.#experts;
     const bias = this.#bias?.tensor ?? null;
     const routed = route(routerLogits(flat, this.#gate.tensor, routing), bias, this.#config.router); // [N, K]
-    const { output, plan } = experts(flat, routed, gateUp.weight, down.weight); // [N, d]
+    const adapters = { gateUp: gateUp.adapter, down: down.adapter };
+    const { output, plan } = experts(flat, routed, gateUp.weight, down.weight, adapters); // [N, d]
     const mixed = this.#shared ? add(output, this.#shared.forward(flat)) : output; // [N, d]
     const router = { layer: this.#layer, ...routed, counts: plan.counts, bias };
     return { output: reshape(mixed, x.shape), router };

@@ -4,6 +4,7 @@
  */
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError } from "../tensor/errors.ts";
+import type { Adapter } from "../tensor/ops/low-rank.ts";
 import { isQuantized, type Weight } from "../tensor/quantized.ts";
 import type { Shape, Tensor } from "../tensor/tensor.ts";
 
@@ -30,8 +31,8 @@ export interface GroupSpec {
   readonly key: string;
   readonly shape: Shape;
   readonly parts: readonly PartSpec[];
-  /** First values: normal draws, ones or zeros. */
-  readonly initial: "normal" | "ones" | "zeros";
+  /** First values: normal draws, ones, zeros, or uniform draws within 1 / sqrt(columns) of zero. */
+  readonly initial: "normal" | "ones" | "zeros" | "uniform";
   /** Whether gradients and the optimizer reach it. */
   readonly trained: boolean;
   /** Whether weight decay applies. */
@@ -79,6 +80,11 @@ export interface ParameterGroup extends GroupSpec {
   readonly tensor: Tensor;
   /** Whether training leaves it as it is, in whatever storage; set by `Parameters.freeze`. */
   frozen: boolean;
+  /**
+   * What is added to products with it; set by `LowRankAdapters`. Of pieces that stand for one official matrix the first has
+   * the adapter of that matrix.
+   */
+  adapter: Adapter | null;
 }
 
 /** Sees to the storage of a spec; null for a description. */
@@ -86,6 +92,7 @@ export function parameterGroup(spec: GroupSpec, weight: Weight | null): Paramete
   return {
     ...spec,
     frozen: false,
+    adapter: null,
     get weight() {
       if (weight !== null) return weight;
       throw new ConfigError("a described parameter has no values", {

@@ -159,6 +159,10 @@ export class Parameters implements Disposable {
           if (initial === "ones") values.fill(1);
           else if (initial === "normal")
             for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
+          else if (initial === "uniform") {
+            const bound = 1 / Math.sqrt(shape.at(-1)!);
+            for (let i = 0; i < values.length; i++) values[i] = bound * (2 * random.uniform() - 1);
+          }
           weight.set(values, offset + begin);
         }
       }

@@ -27,6 +27,7 @@ export { type Activation, gelu } from "./ops/gelu.ts";
 export { groupNorm } from "./ops/group-norm.ts";
 export { addLayerNorm, layerNorm } from "./ops/layer-norm.ts";
 export { linear } from "./ops/linear.ts";
+export { type Adapter, addLowRank, type LowRank } from "./ops/low-rank.ts";
 export { type MatmulOptions, matmul } from "./ops/matmul.ts";
 export { meanAbsoluteError, meanSquaredError, squaredErrors } from "./ops/mean-error.ts";
 export { modulate } from "./ops/modulate.ts";

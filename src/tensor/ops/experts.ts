@@ -7,9 +7,17 @@ import { isQuantized, type Weight } from "../quantized.ts";
 import { sameShape, type Tensor } from "../tensor.ts";
 import { frozenGroupedLinear, passesGradient } from "./frozen-weights.ts";
 import { groupedLinear } from "./grouped-matmul.ts";
+import { type Adapter, addGroupedLowRank } from "./low-rank.ts";
 import { quantizedExperts } from "./quantized-experts.ts";
+import { quantizedGroupedLinear } from "./quantized-linear.ts";
 import { combineRows, type ExpertPlan, expertPlan, gatherRows, type Routing } from "./routing.ts";
 import { swiglu } from "./swiglu.ts";
+
+/** What is added to the products of the experts, or null. */
+export interface ExpertAdapters {
+  readonly gateUp: Adapter | null;
+  readonly down: Adapter | null;
+}
 
 /**
  * Sum over the chosen experts of weight times down(silu(gate x) * up x).
@@ -22,10 +30,13 @@ export function experts(
   { ids, weights }: Pick<Routing, "ids" | "weights">,
   gateUp: Weight,
   down: Weight,
+  adapters: ExpertAdapters = { gateUp: null, down: null },
 ): { output: Tensor; plan: ExpertPlan } {
   const where = "experts";
   const quantized = isQuantized(gateUp) && isQuantized(down);
-  if (quantized && !passesGradient(x, weights)) return quantizedExperts(x, { ids, weights }, gateUp, down);
+  const plain = adapters.gateUp === null && adapters.down === null;
+  if (plain && quantized && !passesGradient(x, weights))
+    return quantizedExperts(x, { ids, weights }, gateUp, down);
   if (!quantized && (isQuantized(gateUp) || isQuantized(down))) {
     throw new ShapeError("quantized and float expert weights are mixed", { where });
   }
@@ -56,11 +67,16 @@ export function experts(
   }
   const plan = expertPlan(ids, count);
   const rows = gatherRows(x, plan); // [N K, d]
-  const product = (input: Tensor, weight: Weight) =>
-    isQuantized(weight)
-      ? frozenGroupedLinear(input, plan.offsets, weight)
-      : groupedLinear(input, plan.offsets, weight);
-  const hidden = swiglu(product(rows, gateUp)); // [N K, f]
-  const output = combineRows(product(hidden, down), weights, plan); // [N, d]
+  const product = (input: Tensor, weight: Weight, adapter: Adapter | null) => {
+    const { offsets } = plan;
+    const y = !isQuantized(weight)
+      ? groupedLinear(input, offsets, weight)
+      : passesGradient(input)
+        ? frozenGroupedLinear(input, offsets, weight)
+        : quantizedGroupedLinear(input, offsets, weight);
+    return adapter === null ? y : addGroupedLowRank(y, input, offsets, adapter);
+  };
+  const hidden = swiglu(product(rows, gateUp, adapters.gateUp)); // [N K, f]
+  const output = combineRows(product(hidden, down, adapters.down), weights, plan); // [N, d]
   return { output, plan };
 }

@@ -67,6 +67,13 @@ export function groupedInto(
   );
 }
 
+/** dw[g] = y[g]^T x[g] over the rows of each group g, in place or added: y [rows, n], x [rows, k], dw [groups, n, k]; no gradient. */
+export function groupedOuterInto(y: Tensor, offsets: Tensor, x: Tensor, dw: Tensor, accumulate: 0 | 1): void {
+  const [groups, m, n] = dw.shape;
+  const rows = x.shape[0];
+  outerKernel.run(x.device, { a: y, offsets, b: x, c: dw }, { groups, m, n, accumulate, rows });
+}
+
 /**
  * x W[g]^T for the rows of each group g: x [rows, k] f32 sorted by group, offsets i32 [groups + 1] (group g has
  * rows offsets[g] to offsets[g + 1]; the last is `rows`), weight [groups, n, k] float; result [rows, n]. A group
@@ -115,7 +122,7 @@ export function groupedLinear(x: Tensor, offsets: Tensor, weight: Tensor): Tenso
     }
     if (grads.wants(1)) {
       const { tensor, accumulate } = grads.target(1);
-      outerKernel.run(device, { a: dy!, offsets, b: x, c: tensor }, { groups, m: n, n: k, accumulate, rows });
+      groupedOuterInto(dy!, offsets, x, tensor, accumulate);
     }
   });
   return y;

@@ -5,14 +5,16 @@
  */
 
 import { ConfigError } from "../../../tensor/errors.ts";
+import { scale } from "../../../tensor/ops/elementwise.ts";
 import { linear } from "../../../tensor/ops/linear.ts";
+import { type Adapter, addLowRank } from "../../../tensor/ops/low-rank.ts";
 import { matmulInto } from "../../../tensor/ops/matmul.ts";
 import { copyRows } from "../../../tensor/ops/memory.ts";
 import { dequantizeRows } from "../../../tensor/ops/quantize.ts";
 import { quantizedMatmulInto } from "../../../tensor/ops/quantized-linear.ts";
 import { reshape } from "../../../tensor/ops/reshape.ts";
 import { isQuantized, type QuantizedTensor } from "../../../tensor/quantized.ts";
-import type { Tensor } from "../../../tensor/tensor.ts";
+import type { Shape, Tensor } from "../../../tensor/tensor.ts";
 import type { ParameterGroup } from "../../parameter-group.ts";
 import type { ParameterScope } from "../../scope.ts";
 import type { MlaConfig } from "./config.ts";
@@ -41,6 +43,62 @@ function quantized({ weight, key }: ParameterGroup): QuantizedTensor {
   });
 }
 
+/** Latents times the official matrix `[H (N + V), C]`, with what its adapter adds, as `shape`. */
+function expanded(latents: Tensor, weight: Tensor, adapter: Adapter | null, shape: Shape): Tensor {
+  const y = linear(latents, weight);
+  return reshape(adapter === null ? y : addLowRank(y, latents, adapter), shape); // [B, S, H, N + V]
+}
+
+/** What an adapter of the official matrix adds to `absorbQueries`: q B_keys A, for each head its rows of B. */
+function adaptQueries(q: Tensor, target: Tensor, adapter: Adapter | null, config: MlaConfig): void {
+  const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = config;
+  const rows = q.shape[0] * q.shape[1];
+  for (const { a, b } of adapter?.terms ?? []) {
+    const [rank] = a.shape;
+    const inner = q.device.empty([rows, H, rank]);
+    matmulInto(
+      q.device,
+      { m: rows, n: rank, k: N, batch: H },
+      { tensor: q, row: H * (N + R), batch: N + R },
+      { tensor: b, row: rank, batch: (N + V) * rank },
+      { tensor: inner, row: H * rank, batch: rank },
+    );
+    matmulInto(
+      q.device,
+      { m: rows, n: C, k: rank, batch: H },
+      { tensor: scale(inner, adapter!.factor), row: H * rank, batch: rank },
+      { tensor: a, row: C },
+      { tensor: target, row: H * (C + R), batch: C + R },
+      1,
+    );
+  }
+}
+
+/** What it adds to `values`: mixed A^T B_values^T. */
+function adaptValues(mixed: Tensor, values: Tensor, adapter: Adapter | null, config: MlaConfig): void {
+  const { heads: H, latentRank: C, nopeDim: N, valueDim: V } = config;
+  const rows = mixed.shape[0] * mixed.shape[1];
+  for (const { a, b } of adapter?.terms ?? []) {
+    const [rank] = a.shape;
+    const inner = mixed.device.empty([rows, H, rank]);
+    matmulInto(
+      mixed.device,
+      { m: rows * H, n: rank, k: C },
+      { tensor: mixed, row: C },
+      { tensor: a, row: 1, column: C },
+      { tensor: inner, row: rank },
+    );
+    matmulInto(
+      mixed.device,
+      { m: rows, n: V, k: rank, batch: H },
+      { tensor: scale(inner, adapter!.factor), row: H * rank, batch: rank },
+      { tensor: b, offset: N * rank, row: 1, column: rank, batch: (N + V) * rank },
+      { tensor: values, row: H * V, batch: V },
+      1,
+    );
+  }
+}
+
 /** `kv_b_proj [H (N + V), C]` in floats. */
 class OfficialUp implements LatentUp {
   readonly #weight: ParameterGroup;
@@ -54,7 +112,7 @@ class OfficialUp implements LatentUp {
   expand(latents: Tensor): Tensor {
     const { heads: H, nopeDim: N, valueDim: V } = this.#config;
     const [B, S] = latents.shape;
-    return reshape(linear(latents, this.#weight.tensor), [B, S, H, N + V]); // [B, S, H, N + V]
+    return expanded(latents, this.#weight.tensor, this.#weight.adapter, [B, S, H, N + V]);
   }
 
   absorbQueries(q: Tensor, target: Tensor): void {
@@ -67,6 +125,7 @@ class OfficialUp implements LatentUp {
       { tensor: this.#weight.tensor, row: C, batch: (N + V) * C },
       { tensor: target, row: H * (C + R), batch: C + R },
     );
+    adaptQueries(q, target, this.#weight.adapter, this.#config);
   }
 
   values(mixed: Tensor): Tensor {
@@ -80,6 +139,7 @@ class OfficialUp implements LatentUp {
       { tensor: this.#weight.tensor, offset: N * C, row: 1, column: C, batch: (N + V) * C },
       { tensor: values, row: H * V, batch: V },
     );
+    adaptValues(mixed, values, this.#weight.adapter, this.#config);
     return values;
   }
 }
@@ -109,7 +169,7 @@ class HalvedUp implements LatentUp {
       copyRows(keys, weight, 1, N * C, N * C, N * C, 0, h * (N + V) * C);
       copyRows(values, weight, 1, V * C, V * C, V * C, 0, (h * (N + V) + N) * C);
     }
-    return reshape(linear(latents, weight), [B, S, H, N + V]); // [B, S, H, N + V]
+    return expanded(latents, weight, this.#keys.adapter, [B, S, H, N + V]);
   }
 
   absorbQueries(q: Tensor, target: Tensor): void {
@@ -122,6 +182,7 @@ class HalvedUp implements LatentUp {
       quantized(this.#keys),
       { tensor: target, row: H * (C + R), batch: C + R },
     );
+    adaptQueries(q, target, this.#keys.adapter, this.#config);
   }
 
   values(mixed: Tensor): Tensor {
@@ -135,6 +196,7 @@ class HalvedUp implements LatentUp {
       quantized(this.#values),
       { tensor: values, row: H * V, batch: V },
     );
+    adaptValues(mixed, values, this.#keys.adapter, this.#config);
     return values;
   }
 }
