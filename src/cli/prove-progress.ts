@@ -1,11 +1,11 @@
-/** What `deepseek-ts prove` tells while it works: one line that moves on a terminal, and a line for each `sorry` at its end. */
+/** What `deepseek-ts prove` tells while it works: one line that moves on a terminal, and a line for each theorem at its end. */
 import type { FillUnit, UnitEnd } from "../prove/fill/fill.ts";
 import type { SearchEvent } from "../prove/search/search.ts";
 import { plural } from "../text/units.ts";
 
-/** Counts of one unit's search. */
-export class UnitProgress {
-  readonly #unit: FillUnit;
+/** Counts of one search. */
+export class SearchProgress {
+  readonly #title: string;
   readonly #budget: number;
   readonly #began = performance.now();
   #samples = 0;
@@ -13,8 +13,8 @@ export class UnitProgress {
   #checked = 0;
   #furthest = "";
 
-  constructor(unit: FillUnit, budget: number) {
-    this.#unit = unit;
+  constructor(title: string, budget: number) {
+    this.#title = title;
     this.#budget = budget;
   }
 
@@ -33,7 +33,7 @@ export class UnitProgress {
     const rate = seconds > 0.5 ? `, ${(this.#checked / seconds).toFixed(1)} checks/s` : "";
     const nodes = this.#nodes > 0 ? `, ${plural(this.#nodes, "state")}` : "";
     const last = this.#furthest === "" ? "" : `, last step: ${this.#furthest}`;
-    return `${this.#unit.title}: ${this.#samples} of ${plural(this.#budget, "sample")}${nodes}${rate}${last}`;
+    return `${this.#title}: ${this.#samples} of ${plural(this.#budget, "sample")}${nodes}${rate}${last}`;
   }
 }
 

@@ -1,6 +1,15 @@
 /** Lean verifiers, proof search, the pipeline of synthetic data. */
 
 export { passAtK } from "../train/policy/pass-at-k.ts";
+export {
+  type BenchmarkEvent,
+  type BenchmarkOptions,
+  type BenchmarkReport,
+  reportText,
+  runBenchmark,
+  type UnusableRow,
+} from "./benchmark/run.ts";
+export type { BenchmarkResult, BenchmarkScore, FamilyScore, Measure } from "./benchmark/score.ts";
 export * from "./corpus/index.ts";
 export { EngineGenerator, type EngineGeneratorOptions } from "./engine-generator.ts";
 export {

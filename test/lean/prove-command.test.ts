@@ -20,6 +20,14 @@ describe("prove", () => {
     expect([both.code, both.err]).toEqual([2, expect.stringContaining("exclude each other")]);
     const gone = await run("prove", "gone.lean");
     expect([gone.code, gone.err]).toEqual([1, expect.stringMatching(/gone\.lean: no such file/)]);
+    for (const [args, message] of [
+      [["a.jsonl", example], "apart"],
+      [["a.jsonl", "--write"], "--write: for Lean files only"],
+      [[example, "--split", "test"], "--split: for benchmarks only"],
+    ] as const) {
+      const wrong = await run("prove", ...args);
+      expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining(message)]);
+    }
     const model = await run("prove", example, "--model", "./nowhere");
     expect([model.code, model.err]).toEqual([1, expect.stringContaining("nowhere")]);
   });
@@ -72,6 +80,42 @@ describe("prove", () => {
       const left = await run("prove", "wrong.lean", "--samples", "2", "--write", "--parallel", "1");
       expect([left.code, left.err]).toEqual([1, expect.stringContaining("open    theorem wrong, line 2")]);
       expect(read("wrong.lean")).toBe(source);
+    },
+  );
+
+  it.skipIf(missing !== null)(
+    "runs a benchmark: looks at its statements first, and counts on from the store",
+    { timeout: 20 * LIMIT },
+    async () => {
+      const row = (name: string, formal_statement: string, split = "test") =>
+        JSON.stringify({ name, split, header: "", formal_statement, family: name });
+      const rows = [
+        row("sum", "theorem sum (a b : Nat) : a + b = b + a := by\n"),
+        row("odd", "theorem odd (n : Nat) (h : 2 * n = 3) : n = 7 := by\n"),
+        row("gone", "theorem gone : Nonsense := by\n"),
+        row("other", "theorem other : True := by\n", "valid"),
+        row("wrong", "theorem wrong (n : Nat) : n < 5 := by\n"),
+      ];
+      writeFileSync(at("bench.jsonl"), `${rows.join("\n")}\n`);
+      const args = ["bench.jsonl", "--split", "test", "--samples", "8", "--parallel", "1", "--seed", "5"];
+      const kept = ["--store", "bench.sqlite"];
+      const first = await run("prove", ...args, ...kept);
+      expect(first.err).toMatch(/left {4}odd: its hypotheses contradict each other \(omega\)/);
+      expect(first.err).toMatch(/left {4}gone: Lean does not accept it: .*Nonsense/);
+      expect(first.out).toMatch(/5 rows, split test: 4 chosen, 1 that Lean does not accept, 1 whose/);
+      expect(first.out).toMatch(/1 of 2 proved, 16 samples/);
+      expect(first.out).toMatch(/pass@8: 50\.0 % \(95 %: /);
+      expect(first.code).toBe(1);
+      const second = await run("prove", ...args, ...kept, "--json");
+      const lines = second.out.trim().split("\n");
+      const objects = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+      expect(objects.map(({ type }) => type)).toEqual([
+        ...["benchmark", "unusable", "unusable", "ended", "ended", "report"],
+      ]);
+      expect(objects.at(-1)).toMatchObject({ proved: 1, samples: 16, hash: objects[0].hash });
+      expect(objects[3]).toMatchObject({ name: "sum", axioms: expect.any(Array) });
+      const other = await run("prove", ...args, "--split", "train");
+      expect([other.code, other.err]).toEqual([1, expect.stringContaining("expected: test, valid")]);
     },
   );
 });

@@ -15,7 +15,8 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { endText, UnitProgress } from "../prove-progress.ts";
+import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
+import { endText, SearchProgress } from "../prove-progress.ts";
 import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   naturalNumber,
@@ -42,6 +43,8 @@ interface ProveFlags extends ModelFlags, LeanFlags {
   readonly topP: number;
   readonly maxTokens?: number;
   readonly seed: number;
+  readonly split?: string;
+  readonly trust?: boolean;
   readonly write?: boolean;
   readonly patch?: string;
   readonly store?: string;
@@ -56,10 +59,15 @@ Examples:
   deepseek-ts prove Foo.lean --theorem add_zero --samples 256 --write
   deepseek-ts prove Foo.lean --model deepseek-ai/DeepSeek-Prover-V1.5-RL --dtype q4 --search rmaxts --trees 4
   deepseek-ts prove src/Foo.lean --lean native --project . --patch foo.patch
+  deepseek-ts prove minif2f.jsonl --split test --samples 32 --project ~/mathlib-project --store minif2f.sqlite
   deepseek-ts prove Foo.lean --json | jq -r 'select(.type == "ended") | .title + ": " + .outcome'
 
 Without --write and --patch the changes are printed as a patch. Each proof has passed Lean's kernel as a proof of exactly the
 statement in the file, from propext, Classical.choice and Quot.sound alone; everything else in the file stays byte for byte.
+
+A benchmark (.jsonl, fields of miniF2F: name, split, header, formal_statement) is named by its hash. Statements that Lean does not
+accept, or whose hypotheses contradict each other, are named and left out. --search sample draws all samples and reports pass@k;
+the others report what is solved within k. With --store a run that was stopped goes on.
 
 Exit status: 0 everything is proved, 1 something is open, 2 usage error, 3 Lean cannot run, 130 interrupted.`;
 
@@ -80,7 +88,7 @@ async function proveFile(
   signal: AbortSignal,
 ): Promise<FilledFile> {
   const line = new ProgressLine(process.stderr, 0);
-  let progress: UnitProgress | null = null;
+  let progress: SearchProgress | null = null;
   const onEvent = (event: FillEvent) => {
     if (event.type === "plan") {
       const { units, left } = event.plan;
@@ -88,7 +96,7 @@ async function proveFile(
       for (const { title, reason } of left) line.note(`left    ${title}: ${reason}`);
       say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
     } else if (event.type === "unit") {
-      progress = new UnitProgress(event.unit, flags.samples * flags.trees);
+      progress = new SearchProgress(event.unit.title, flags.samples * flags.trees);
     } else if (event.type === "search") {
       progress?.take(event.event);
       if (progress !== null) line.tell(progress.text());
@@ -119,12 +127,12 @@ async function deliver(filled: FilledFile, flags: ProveFlags): Promise<void> {
 
 export function proveCommand(): Command {
   const command = new Command("prove")
-    .summary("fill the sorries of Lean files with verified proofs")
+    .summary("fill the sorries of Lean files with verified proofs, or run a benchmark")
     .description(
       "Searches proofs for the sorries of Lean 4 files with a prover model. Real Lean checks every proof: the one in the package " +
         "(Init and Std), or one of your own with Mathlib.",
     )
-    .argument("<file...>", "Lean files")
+    .argument("<file...>", "Lean files, or a benchmark (.jsonl)")
     .option(
       "--model <model>",
       "prover: a folder, a .gguf file, or a name on the hub (default: the small prover of the package)",
@@ -183,6 +191,11 @@ export function proveCommand(): Command {
       positiveInteger,
     )
     .option("--seed <n>", "seed of all random choices", naturalNumber, 0)
+    .option("--split <name>", "of a benchmark: only rows of this split")
+    .option(
+      "--trust",
+      "of a benchmark: its headers may hold macros and other code that runs while Lean reads it",
+    )
     .option("--write", "put the proofs into the files")
     .option("--patch <file>", "write the changes as a unified patch")
     .option(
@@ -197,11 +210,27 @@ export function proveCommand(): Command {
       if (flags.write && flags.patch !== undefined)
         usageError(command, "--write and --patch exclude each other");
       if (flags.patch !== undefined && paths.length > 1) usageError(command, "--patch takes one file");
+      checkKinds(command, paths, flags);
       const choice = chosenLean(command, flags);
       await orNoLean(async () => {
         process.exitCode = await proveAll(paths, choice, flags);
       });
     });
+}
+
+/** Ends with a usage error where flags do not belong to the kind of file. */
+function checkKinds(command: Command, paths: readonly string[], flags: ProveFlags): void {
+  const benchmark = isBenchmark(paths[0]);
+  if (paths.some((path) => isBenchmark(path) !== benchmark)) {
+    usageError(command, "Lean files and benchmarks are proved apart");
+  }
+  if (benchmark && paths.length > 1) usageError(command, "one benchmark at a time");
+  const name = (flag: string) => `--${flag}`;
+  const wrong = (benchmark ? (["write", "patch"] as const) : (["split", "trust"] as const)).filter(
+    (flag) => flags[flag] !== undefined,
+  );
+  if (wrong.length === 0) return;
+  usageError(command, `${wrong.map(name).join(", ")}: for ${benchmark ? "Lean files" : "benchmarks"} only`);
 }
 
 async function proveAll(
@@ -210,6 +239,7 @@ async function proveAll(
   flags: ProveFlags,
 ): Promise<number> {
   // Faults of the files are told before anything large is loaded.
+  const benchmark = isBenchmark(paths[0]) ? await openBenchmark(paths[0]) : null;
   for (const path of paths) await readTextFile(path);
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
@@ -225,28 +255,46 @@ async function proveAll(
     },
   };
   await using device = await openDevice(flags);
-  const path = flags.model ?? defaultProver();
-  const opened = await openModel(path, device, flags, signal);
+  const opened = await openModel(flags.model ?? defaultProver(), device, flags, signal);
   const lean = await starting;
   line.clear();
   await using prover = await createProver({
     ...{ model: opened, lean, store: flags.store, style: flags.style, parallel: flags.batch },
   });
-  let [proved, open] = [0, 0];
   try {
-    for (const file of paths) {
-      const filled = await proveFile(file, prover, flags, signal);
-      for (const { unit, end } of filled.units) {
-        end.outcome === "proved" ? proved++ : open++;
-        say(flags, { type: "ended", file, title: unit.title, ...end });
-      }
-      await deliver(filled, flags);
-    }
+    if (benchmark === null) return await proveFiles(paths, prover, opened.name, flags, signal);
+    const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
+    const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
+    const all = await proveBenchmark(paths[0], benchmark, prover, {
+      ...options,
+      json,
+      budget: samples * trees,
+    });
+    return all ? 0 : 1;
   } catch (error) {
     if (signal.aborted) return interrupt.exitCode;
     throw error;
   }
-  const summary = `${proved} of ${formatCount(proved + open)} ${proved + open === 1 ? "sorry" : "sorries"} proved by ${basename(opened.name)}, ${lean.version}`;
-  if (!flags.json) process.stderr.write(`${summary}\n`);
+}
+
+async function proveFiles(
+  paths: readonly string[],
+  prover: Prover,
+  model: string,
+  flags: ProveFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  let [proved, open] = [0, 0];
+  for (const file of paths) {
+    const filled = await proveFile(file, prover, flags, signal);
+    for (const { unit, end } of filled.units) {
+      end.outcome === "proved" ? proved++ : open++;
+      say(flags, { type: "ended", file, title: unit.title, ...end });
+    }
+    await deliver(filled, flags);
+  }
+  const all = proved + open;
+  const sorries = `${proved} of ${formatCount(all)} ${all === 1 ? "sorry" : "sorries"}`;
+  if (!flags.json) process.stderr.write(`${sorries} proved by ${basename(model)}, ${prover.lean.version}\n`);
   return open === 0 ? 0 : 1;
 }

@@ -25,6 +25,17 @@ export function taskHash({ header, informalPrefix, statement, problem }: ProofTa
   return sha256(JSON.stringify([header ?? null, informalPrefix ?? "", statement, ...verified]));
 }
 
+/** What is kept of the same search, in the order of its completion. @throws ConfigError as `storedSearch` */
+export function storedAttempts(
+  store: ProofStore,
+  task: ProofTask,
+  tools: SearchTools,
+  options: Omit<SearchOptions, "log"> = {},
+): readonly Attempt[] {
+  const { id } = store.beginSearch(taskHash(task), searchIdentity(tools, options), options.seed ?? 0);
+  return store.attempts(id).map(({ event }) => event as Attempt);
+}
+
 /**
  * Searches as `search` does, and keeps generations, proofs and answers of the verifier in the store. What is kept of the same
  * search is counted and not told again, except for its proofs. A search that has ended tells its end.
