@@ -286,8 +286,8 @@ describe("PolicyTrainer", () => {
         for (let i = 0; i < 4; i++) {
           const before = engine.metrics().cachedPromptTokens;
           made.push(figures(await trainer.step()));
-          // Of one prompt, read once: each of its samples starts from it, and it from nothing.
-          expect(engine.metrics().cachedPromptTokens - before).toBe(8 * 30);
+          // One of eight samples reads the prompt, from nothing; the others start from it.
+          expect(engine.metrics().cachedPromptTokens - before).toBe(7 * 30);
         }
         return made;
       },
@@ -357,9 +357,9 @@ describe("PolicyTrainer", () => {
       async (trainer, _, engine) => {
         await trainer.step();
         const { promptTokens, cachedPromptTokens } = engine.metrics();
-        // Two prompts of 21 tokens, read once and then eight times: all but the last token from the cache.
-        expect(promptTokens).toBe(2 * 9 * 21);
-        expect(cachedPromptTokens).toBe(2 * 8 * 20);
+        // Two prompts of 21 tokens, each read by one of its eight samples: the others have all but the last token from it.
+        expect(promptTokens).toBe(2 * 8 * 21);
+        expect(cachedPromptTokens).toBe(2 * 7 * 20);
         expect(engine.metrics().cacheTokens).toBe(0);
       },
       { groups: 2 },

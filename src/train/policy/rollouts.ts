@@ -1,13 +1,12 @@
 /**
- * Groups of completions from an engine. The prompts of a wave are read first, each once; its samples then start from their
- * prompt's cache. All requests of a wave are made before any of them ends, so that what an engine without other guests samples
- * depends on seeds alone, never on the time that rewards take.
+ * Groups of completions from an engine, which reads each prompt once for all its samples. All requests of a wave are made before
+ * any of them ends, so that what an engine without other guests samples depends on seeds alone, never on the time that rewards
+ * take.
  */
 import type { Engine } from "../../engine/engine.ts";
 import { QueueFullError } from "../../engine/engine-options.ts";
 import type { Generation } from "../../engine/generation.ts";
 import type { EngineRequest } from "../../engine/job.ts";
-import { SHORTEST_PREFIX } from "../../engine/prefix.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Random } from "../../tensor/random.ts";
 import type { PolicyPrompt } from "./prompts.ts";
@@ -61,7 +60,6 @@ export async function sampleGroups<Row, T>(
   const results: T[] = [];
   for (let begin = 0; begin < prompts.length; begin += wave) {
     const part = prompts.slice(begin, begin + wave);
-    await readPrompts(engine, part, stop);
     signal.throwIfAborted();
     const groups = part.map((prompt) => ({
       prompt,
@@ -86,22 +84,6 @@ export async function sampleGroups<Row, T>(
     for (const each of settled) if (each.status === "fulfilled") results.push(each.value);
   }
   return results;
-}
-
-/** Leaves the states of prompts in the engine, for all samples of a prompt to start from. */
-async function readPrompts(
-  engine: Engine,
-  prompts: readonly PolicyPrompt[],
-  signal: AbortSignal,
-): Promise<void> {
-  // The last token is read by each sample.
-  const long = prompts.map(({ ids }) => ids).filter(({ length }) => length > SHORTEST_PREFIX);
-  await Promise.all(
-    [...new Set(long)].map(async (ids) => {
-      const generation = await submit(engine, { prompt: ids, maxTokens: 1, signal });
-      await generation?.next();
-    }),
-  );
 }
 
 /** How long to wait for a place that others have in the queue. */
