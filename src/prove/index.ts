@@ -192,3 +192,4 @@ export {
   type ProofForm,
   proofExamples,
 } from "./train/forms.ts";
+export { proofReward, rowTask } from "./train/proof-reward.ts";
