@@ -50,12 +50,22 @@ export {
   processRuns,
   type RunJobs,
 } from "./runs/jobs.ts";
+export type { BaseModel } from "./runs/policy/base.ts";
+export type { PolicyRunConfig } from "./runs/policy/config.ts";
+export { type PolicyDraft, type PreparedPolicy, preparePolicy } from "./runs/policy/preparation.ts";
+export type { PromptSource } from "./runs/policy/prompts.ts";
 export {
   type OpenedReward,
   openRewards,
   type RewardPart,
   type RewardSettings,
 } from "./runs/policy/rewards.ts";
+export {
+  type OpenPolicyOptions,
+  PolicyRun,
+  type PolicyRunEvents,
+  type PolicyRunResult,
+} from "./runs/policy/run.ts";
 export {
   type PreparedRun,
   type Progress,

@@ -57,6 +57,16 @@ describe("MetricsLog", () => {
     expect(text()).toBe(step(1));
   });
 
+  it("says which step a kind reached, from 0 on", async () => {
+    expect(await log.lastStep("evaluation")).toBe(-1);
+    write(evaluation(0), step(1), step(2), evaluation(2), step(3), evaluation(4).slice(0, -1));
+    expect(await log.lastStep("evaluation")).toBe(2);
+    expect(await log.lastStep("step")).toBe(3);
+    expect(await log.lastStep("other")).toBe(-1);
+    expect(await log.trim(0)).toMatch(/line 6/);
+    expect(text()).toBe(evaluation(0));
+  });
+
   it("drops lines that repeat earlier steps", async () => {
     write(step(1), step(1), step(2), step(2), evaluation(2), evaluation(2), step(3));
     expect(await log.trim(3)).toMatch(/3 damaged or repeated lines are dropped \(lines 2, 4, 6\)$/);

@@ -77,7 +77,7 @@ async function* goodLines(
   for await (const line of linesOf(path)) {
     const record = recordOf(line);
     // A step comes again if two programs wrote at once.
-    if (record === null || record.step <= (reached.get(record.kind) ?? 0)) damaged.push(line.number);
+    if (record === null || record.step <= (reached.get(record.kind) ?? -1)) damaged.push(line.number);
     else if (record.step <= last) {
       reached.set(record.kind, record.step);
       yield { ...line, at };
@@ -95,6 +95,17 @@ export class MetricsLog {
 
   async append(record: object): Promise<void> {
     await appendToOwnFile(this.path, `${JSON.stringify(record)}\n`);
+  }
+
+  /** The last step that a line of this kind tells of; -1 if there is none. */
+  async lastStep(kind: string): Promise<number> {
+    if (!(await stat(this.path).catch(() => null))?.isFile()) return -1;
+    let last = -1;
+    for await (const line of goodLines(this.path, Number.MAX_SAFE_INTEGER)) {
+      const record = recordOf(line)!;
+      if (record.kind === kind) last = record.step;
+    }
+    return last;
   }
 
   /**

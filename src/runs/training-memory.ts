@@ -47,8 +47,15 @@ export function valuesOfLayer(config: LanguageConfig, layer: number): number {
   return 6 * hiddenSize + attention + feedForward;
 }
 
+/** What the estimate depends on. */
+export interface EstimatedRun extends Pick<RunConfig, "model" | "vocabSize"> {
+  readonly training: Pick<RunConfig["training"], "optimizer" | "sequenceLength" | "mtpWeight"> & {
+    readonly batch: { readonly size: number };
+  };
+}
+
 /** The memory of a run with these settings. @throws ConfigError if the model's settings are wrong */
-export function estimateTraining({ model, vocabSize, training }: RunConfig): TrainingEstimate {
+export function estimateTraining({ model, vocabSize, training }: EstimatedRun): TrainingEstimate {
   const config = parseConfig({ ...model, vocab_size: vocabSize });
   const { layers, mtpLayers, hiddenSize, moe } = config;
   const counts = countParameters(config);

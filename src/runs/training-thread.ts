@@ -54,7 +54,7 @@ export interface ToTraining {
 }
 
 /** An error of the thread as it would have been thrown here. */
-function errorOf(failed: Extract<FromTraining, { type: "failed" }>): Error {
+export function errorOf(failed: Extract<FromTraining, { type: "failed" }>): Error {
   const error = failed.foreseen ? new DeepseekError(failed.message) : new Error(failed.message);
   if (failed.stack !== undefined) error.stack = failed.stack;
   return failed.code === undefined ? error : Object.assign(error, { code: failed.code });

@@ -1,0 +1,96 @@
+/** What a run that learns from rewards needs of the machine's memory, estimated from its settings alone. */
+import { thisMachine } from "../../files/machine.ts";
+import { type LanguageConfig, toConfigJson } from "../../models/config.ts";
+import { describeDecoder } from "../../models/decoder.ts";
+import { cacheBytes, type Machine } from "../../models/memory-needs.ts";
+import {
+  groupBytes,
+  plannedGroups,
+  resolveStorage,
+  type StorageFormat,
+  storageRule,
+} from "../../nn/storage.ts";
+import { ConfigError } from "../../tensor/errors.ts";
+import { formatBytes } from "../../text/units.ts";
+import { estimateTraining } from "../training-memory.ts";
+import type { PolicyRunConfig } from "./config.ts";
+
+export interface PolicyEstimate {
+  readonly weights: number;
+  readonly moments: number;
+  /** Gradients with what the forward pass leaves for them. */
+  readonly activations: number;
+  /** The copy that samples and the reference. */
+  readonly others: number;
+  readonly caches: number;
+  readonly total: number;
+}
+
+function storedBytes(config: LanguageConfig, dtype: StorageFormat): number {
+  const groups = [...describeDecoder(config).parameters.groups()];
+  const plan = resolveStorage(groups, storageRule(dtype));
+  let bytes = 0;
+  for (const spec of plannedGroups(groups, plan)) bytes += groupBytes(spec, plan.format(spec));
+  return bytes;
+}
+
+/** @param longest tokens of the longest prompt */
+export function estimatePolicy(
+  { policy, sampling, reference }: Pick<PolicyRunConfig, "policy" | "sampling" | "reference">,
+  config: LanguageConfig,
+  longest: number,
+): PolicyEstimate {
+  // Padded to the longest row, and one row at least.
+  const tokens = Math.max(policy.passTokens ?? 4096, longest + policy.maxTokens);
+  const { weights, moments, activations } = estimateTraining({
+    model: toConfigJson(config),
+    vocabSize: config.vocabSize,
+    training: {
+      optimizer: policy.trainer?.optimizer ?? {},
+      batch: { size: 1 },
+      sequenceLength: tokens,
+      mtpWeight: 0,
+    },
+  });
+  const copy = sampling.dtype === "f32" ? 0 : storedBytes(config, sampling.dtype);
+  const penalized = (policy.objective?.beta ?? 0) > 0;
+  const near = penalized ? storedBytes(config, reference === "auto" ? "f32" : reference) : 0;
+  const together = Math.min(sampling.together, policy.groups * policy.samples);
+  const caches = together * (longest + policy.maxTokens) * cacheBytes(config);
+  const others = copy + near;
+  return {
+    weights,
+    moments,
+    activations,
+    others,
+    caches,
+    total: weights + moments + activations + others + caches,
+  };
+}
+
+/** The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force` */
+export function checkPolicyMemory(
+  run: Pick<PolicyRunConfig, "policy" | "sampling" | "reference">,
+  config: LanguageConfig,
+  longest: number,
+  force = false,
+  machine: Machine = thisMachine(),
+): string {
+  const { total, weights, moments, activations, others, caches } = estimatePolicy(run, config, longest);
+  const parts = [
+    `weights ${formatBytes(weights)}`,
+    `moments ${formatBytes(moments)}`,
+    `activations and gradients ${formatBytes(activations)}`,
+    ...(others > 0 ? [`copies of the weights ${formatBytes(others)}`] : []),
+    `caches ${formatBytes(caches)}`,
+  ];
+  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
+  const text =
+    `about ${formatBytes(total)} (${parts.join(", ")}); ` +
+    `${formatBytes(machine.free)} of ${formatBytes(machine.total)} are free${short}`;
+  if (total <= machine.total || force) return text;
+  throw new ConfigError("the run exceeds this machine's memory", {
+    ...{ where: "grpo", expected: `at most ${formatBytes(machine.total)}`, found: text },
+    hint: "Lower --together, --max-tokens or the tokens of a pass, or take a smaller model; --ignore-memory tries anyway.",
+  });
+}
