@@ -1,4 +1,5 @@
 /** Checkpoints without a file system: bytes, blobs and memory. Files on disk are in `deepseek-ts/node`. */
+export { openAdapters, type SaveAdaptersOptions, saveAdapters } from "./adapters.ts";
 export {
   type ByteSink,
   type ByteSource,

@@ -93,7 +93,7 @@ export function createAdapters(model: CausalLM, settings: LowRankSettings, seed:
   const place = { where: "createAdapters" };
   checkAdapterSettings(place, settings);
   const adapters = allocateAdapters(
-    model,
+    model.device,
     targetMatrices(model.mainParameters, settings.targets, place),
     settings,
   );
@@ -103,12 +103,12 @@ export function createAdapters(model: CausalLM, settings: LowRankSettings, seed:
 
 /** The same without values, which are to be loaded. */
 export function allocateAdapters(
-  model: CausalLM,
+  device: Device,
   matrices: readonly AdaptableMatrix[],
   settings: LowRankSettings,
 ): LowRankAdapters {
   const plan = { format: () => "f32" as const, usesPieces: () => false };
-  const scope = ParameterScope.allocate(model.device, plan, PEFT_PREFIX);
+  const scope = ParameterScope.allocate(device, plan, PEFT_PREFIX);
   return new LowRankAdapters(scope, matrices, settings);
 }
 
