@@ -1,4 +1,5 @@
 /** Weights with their low-rank adapters merged into them: W + factor B A. */
+import { FormatError } from "../tensor/errors.ts";
 import { matmul } from "../tensor/ops/matmul.ts";
 import { loadGroup } from "./loading.ts";
 import type { LowRankAdapters } from "./low-rank-adapters.ts";
@@ -15,10 +16,19 @@ export class MergedSource extends WrappedSource {
   readonly #adapters: LowRankAdapters;
   readonly #pairs: ReadonlyMap<string, { readonly a: string; readonly b: string }>;
 
+  /** @throws FormatError if the source holds an adapted matrix in another form, stacked with others */
   constructor(inner: WeightSource, adapters: LowRankAdapters) {
     super(inner);
     this.#adapters = adapters;
     this.#pairs = new Map([...adapters.pairs()].map((pair) => [pair.weight, pair]));
+    for (const name of this.#pairs.keys()) {
+      if (inner.has(name)) continue;
+      throw new FormatError("an adapted matrix is not stored by itself", {
+        where: inner.where ?? "MergedSource",
+        name,
+        hint: "Stacked experts cannot be merged while they stream: load the model with its adapter.",
+      });
+    }
   }
 
   override get tiles(): undefined {

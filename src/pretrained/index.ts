@@ -15,6 +15,7 @@ export {
   loadGguf,
   type ModelOrigin,
 } from "./load.ts";
+export type { LoadedAdapter } from "./load-adapter.ts";
 export {
   autoencoderOf,
   type LoadedDrawing,

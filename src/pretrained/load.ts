@@ -22,6 +22,7 @@ import { ggufTokenizer } from "../tokenizer/gguf-tokenizer.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplateSource, folderTemplate, ggufTemplate } from "./chat-template-source.ts";
 import { type GenerationConfig, readGenerationConfig } from "./generation-config.ts";
+import type { LoadedAdapter } from "./load-adapter.ts";
 import type { LoadedDrawing, VaeSource } from "./load-drawing.ts";
 import type { LoadedVision, ProcessorFiles } from "./load-vision.ts";
 
@@ -52,6 +53,11 @@ export interface LoadFilesOptions {
    * `deepseek_old` with those of Janus' first release, whose old files have the wrong name.
    */
   readonly sftFormat?: SftFormat;
+  /**
+   * A folder with a low-rank adapter of the language model (PEFT's layout). It is merged into weights that are floats, and
+   * kept beside quantized ones.
+   */
+  readonly adapter?: FileTree;
   /** Default: its own CPU device, which `dispose` closes. */
   readonly device?: Device;
   readonly signal?: AbortSignal;
@@ -68,6 +74,8 @@ export interface ModelOrigin {
   readonly repo?: string;
   readonly revision?: string;
   readonly commit?: string;
+  /** The folder of the adapter that was put to it. */
+  readonly adapter?: string;
 }
 
 export interface LoadedModel extends AsyncDisposable {
@@ -77,6 +85,8 @@ export interface LoadedModel extends AsyncDisposable {
   readonly vision: LoadedVision | null;
   /** What a model draws with; null for models that do not, and where `drawing` did not ask for it. */
   readonly drawing: LoadedDrawing | null;
+  /** Null if none was asked for. */
+  readonly adapter: LoadedAdapter | null;
   /** Null if the files hold none. */
   readonly tokenizer: Tokenizer | null;
   /** Jinja source of the chat template, several by name, or null. */
@@ -218,15 +228,29 @@ async function assemble(
       }
     };
     const { model, vision, drawing, whole } = await open();
+    let adapter: LoadedAdapter | null = null;
+    if (options.adapter) {
+      try {
+        signal?.throwIfAborted();
+        const { adapterText, loadAdapter } = await import("./load-adapter.ts");
+        adapter = await loadAdapter(options.adapter, model);
+        options.onNotice?.(adapterText(adapter));
+      } catch (error) {
+        whole[Symbol.dispose]();
+        throw error;
+      }
+    }
     let live = true;
     const dispose = async () => {
       if (!live) return;
       live = false;
+      adapter?.[Symbol.dispose]();
       whole[Symbol.dispose]();
       if (!options.device) await device[Symbol.asyncDispose]();
     };
     const rest = { tokenizer, chatTemplate, generationConfig, device, dispose };
-    return { ...identity, model, vision, drawing, ...rest, [Symbol.asyncDispose]: dispose };
+    const source = { ...identity.source, ...(adapter && { adapter: adapter.path }) };
+    return { ...identity, source, model, vision, drawing, adapter, ...rest, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     if (!options.device) await device[Symbol.asyncDispose]();
     throw error;

@@ -1,6 +1,7 @@
 /** From a name to a model: a path on this machine, or `org/name[@revision]` on the Hugging Face hub. Node only. */
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { ADAPTER_CONFIG } from "../checkpoint/adapter-config.ts";
 import type { FileTree } from "../checkpoint/byte-source.ts";
 import { weightLayouts } from "../checkpoint/folder.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
@@ -25,12 +26,14 @@ import { locateVae } from "./node-vae.ts";
 
 export interface LoadOptions
   extends Omit<DownloadOptions, "onProgress">,
-    Omit<LoadFilesOptions, "onProgress" | "vae"> {
+    Omit<LoadFilesOptions, "onProgress" | "vae" | "adapter"> {
   /**
    * With `drawing`: the autoencoder that JanusFlow draws with, a folder, a safetensors file or `org/name` on the hub. Default:
    * the folder `vae` beside the model, else what was downloaded of stabilityai/sdxl-vae.
    */
   readonly vae?: string;
+  /** A folder with a low-rank adapter of the language model, in PEFT's layout. */
+  readonly adapter?: string;
   /** Called during the download, then during loading. */
   readonly onProgress?: (progress: DownloadProgress | LoadProgress) => void;
 }
@@ -151,18 +154,31 @@ export async function locateModel(
   }
 }
 
+/** The folder of an adapter. @throws ConfigError */
+export async function adapterFolder(path: string): Promise<FileTree> {
+  const tree = nodeFolder(path);
+  if ((await kindOf(path)) === "folder" && (await tree.has(ADAPTER_CONFIG))) return tree;
+  throw new ConfigError("no adapter there", {
+    where: path,
+    expected: `a folder with ${ADAPTER_CONFIG} and adapter_model.safetensors, as PEFT saves it`,
+    hint: "Adapters on the hub are not downloaded: fetch the folder first.",
+  });
+}
+
 /**
  * Loads a model with its tokenizer and settings from a folder, a `.gguf` file, or `org/name[@revision]` on the Hugging
  * Face hub, which is downloaded into the shared cache first.
  * @throws ConfigError, FormatError, ShapeError, HubError, the signal's reason
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const { dtype, storage, drawing, sftFormat, vae: wanted, device, ...rest } = options;
+  const { dtype, storage, drawing, sftFormat, vae: wanted, adapter: beside, device, ...rest } = options;
+  // Before anything is downloaded.
+  const adapter = beside === undefined ? undefined : await adapterFolder(beside);
   const place = await locateModel(name, rest);
   const { signal, onProgress, onNotice } = options;
   const find = () => locateVae(place.tree, wanted, rest);
   const vae = wanted === undefined ? find : ((await find()) ?? undefined);
-  const files = { dtype, storage, drawing, sftFormat, vae, device, signal, onProgress, onNotice };
+  const files = { dtype, storage, drawing, sftFormat, vae, adapter, device, signal, onProgress, onNotice };
   return place.gguf === null
     ? loadFolder(place.tree, files, place)
     : loadGguf(place.tree, place.gguf, files, place);

@@ -15,4 +15,6 @@ export interface EngineSettings extends HostSettings {
   readonly drawing?: boolean;
   /** JanusFlow's autoencoder, as `load` takes it. */
   readonly vae?: string;
+  /** A folder with a low-rank adapter. */
+  readonly adapter?: string;
 }

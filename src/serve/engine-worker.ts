@@ -24,6 +24,7 @@ async function open(settings: EngineSettings, notice: (text: string) => void): P
       dtype: (settings.dtype ?? "auto") as LoadDtype,
       drawing: settings.drawing ?? true,
       vae: settings.vae,
+      adapter: settings.adapter,
       onNotice: notice,
       onProgress: (progress) => {
         if (performance.now() - told < TOLD_EVERY) return;

@@ -41,6 +41,7 @@ Examples:
   deepseek-ts chat ./DeepSeek-V2-Lite-Chat
   deepseek-ts chat ./DeepSeek-V3 --system "Answer in one sentence." --temperature 0.7 --top-p 0.95
   deepseek-ts chat ./DeepSeek-V2-Lite-Chat --prompt "What is a monad?" --stats
+  deepseek-ts chat ./DeepSeek-V2-Lite-Chat --dtype q4 --adapter ./my-adapter
   deepseek-ts chat deepseek-ai/deepseek-vl2-tiny --image page.png
   deepseek-ts chat deepseek-ai/Janus-Pro-1B                        sees pictures, and draws them on /draw
   git diff | deepseek-ts chat ./DeepSeek-Coder-V2-Lite-Instruct --system "Summarize this change." > summary.txt

@@ -4,6 +4,7 @@
  */
 
 import { Command, Option } from "commander";
+import { openAdapters } from "../../checkpoint/adapters.ts";
 import { companions } from "../../checkpoint/companions.ts";
 import {
   changedConfig,
@@ -26,10 +27,12 @@ import { nodeFileSink } from "../../files/file-sink.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFilePlace, checkFolderPlace, type FilePlaceOptions, realPlace } from "../../files/place.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
+import { describeDecoder } from "../../models/decoder.ts";
 import { isVisionConfig } from "../../models/vision-architectures.ts";
 import { VisionLanguageModel } from "../../models/vision-language.ts";
+import { MergedSource } from "../../nn/merged-source.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { adapterFolder, type ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
@@ -50,6 +53,8 @@ Examples:
   deepseek-ts convert ./deepseek-vl2-small vl2-small.gguf --part language --type q4_0
   deepseek-ts convert ./Janus-Pro-1B mmproj.gguf --part vision --type f16
   deepseek-ts convert ./vl2-tiny-q4 ./vl2-tiny-bf16 --type bf16              quantized weights back to floats
+  deepseek-ts convert ./model ./merged --adapter ./my-adapter                a LoRA adapter merged into the weights
+  deepseek-ts convert ./model merged.gguf --adapter ./my-adapter --type q4_0
   deepseek-ts convert pytorch_model.bin model.safetensors`;
 
 const TYPES: Readonly<Record<string, WritableType>> = {
@@ -65,6 +70,7 @@ const TORCH = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
 interface Flags extends Omit<ModelFlags, "dtype"> {
   readonly type?: string;
   readonly part?: "language" | "vision";
+  readonly adapter?: string;
   readonly keep: readonly NamedRule<WritableType>[];
   readonly force?: boolean;
 }
@@ -234,6 +240,37 @@ function floatEntries(model: CausalLM | VisionLanguageModel): Iterable<Safetenso
   );
 }
 
+/** A model with an adapter merged into its weights, as a folder or a GGUF file. */
+async function mergedModel(
+  model: ModelPlace,
+  out: string,
+  flags: Flags & { readonly adapter: string },
+  place: FilePlaceOptions,
+): Promise<number> {
+  const tree = await adapterFolder(flags.adapter);
+  const toFile = /\.gguf$/i.test(out);
+  const sources = [...(place.sources ?? []), flags.adapter];
+  await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), { ...place, sources });
+  const base = await (model.gguf === null ? openFolder(model, undefined) : openGgufPlace(model));
+  try {
+    await using device = await createCpuDevice();
+    using adapters = await openAdapters(tree, device, describeDecoder(base.language).mainParameters);
+    const source = {
+      ...base,
+      weights: new MergedSource(base.weights, adapters),
+      files: () => (model.gguf === null ? companions(model.tree) : base.files()),
+    };
+    const bytes = await (toFile
+      ? toGguf(source, out, model.name, flags, { ...place, sources })
+      : toFolder(source, out, flags, { ...place, sources }));
+    const lost = toFile ? lostInGguf(source) : null;
+    if (lost !== null) noticeOnStderr(lost);
+    return bytes;
+  } finally {
+    await base.close();
+  }
+}
+
 /** A folder of PyTorch files, or of quantized weights. @throws ConfigError for one that is safetensors already */
 async function folderToFolder(model: ModelPlace, out: string, flags: Flags): Promise<number> {
   const { tree, source } = model;
@@ -269,6 +306,11 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
   }
   const model = await openPlace(path, flags);
   const toFile = /\.gguf$/i.test(out);
+  const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
+  if (flags.adapter !== undefined) {
+    saved(await mergedModel(model, out, { ...flags, adapter: flags.adapter }, place));
+    return;
+  }
   if (flags.part !== undefined && model.gguf !== null) {
     throw new ConfigError("a GGUF file holds one part only", {
       where: path,
@@ -283,7 +325,6 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
   if (model.gguf !== null && toFile && flags.type === undefined) {
     throw new ConfigError("GGUF to GGUF requires --type", { where: out });
   }
-  const place = { force: flags.force, sources: [model.source.path], isOurs: isOwnExport };
   if (flags.part === "vision") {
     await checkFilePlace(await realPlace(out), place);
     saved(await toMmproj(model, out, flags, place));
@@ -333,6 +374,7 @@ export function convertCommand(): Command {
       namedRules("TYPE", TYPES),
       [],
     )
+    .option("--adapter <folder>", "low-rank adapter (LoRA, in PEFT's layout) to merge into the weights")
     .option("--force", "replace existing output, if this program wrote it");
   return withHub(command)
     .addHelpText("after", flowing(examples))
@@ -340,6 +382,12 @@ export function convertCommand(): Command {
       const toFile = /\.gguf$/i.test(out);
       if (flags.part !== undefined && /\.safetensors$/i.test(out)) {
         usageError(command, "--part needs a whole model: the output is a folder or a .gguf file");
+      }
+      if (flags.adapter !== undefined && (flags.part !== undefined || /\.safetensors$/i.test(out))) {
+        usageError(
+          command,
+          "--adapter merges into a whole language model: a folder or a .gguf file, without --part",
+        );
       }
       const block = flags.type === "q8_0" || flags.type === "q4_0";
       if (!toFile && (block || flags.keep.length > 0)) {

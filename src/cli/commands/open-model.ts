@@ -89,22 +89,28 @@ export type DtypeOption = LoadDtype;
 /** The options of commands that load a model. */
 export interface ModelFlags {
   readonly dtype: DtypeOption;
+  readonly adapter?: string;
   readonly revision?: string;
   readonly gguf?: string;
   readonly offline?: boolean;
 }
 
-/** Adds `--dtype`, `--revision`, `--gguf` and `--offline`. */
+/** Adds `--dtype`, `--adapter`, `--revision`, `--gguf` and `--offline`. */
 export function withModel(command: Command): Command {
   return withHub(
-    command.addOption(
-      new Option(
-        "--dtype <dtype>",
-        "weight format in memory; auto: as stored in the files; q8 and q4: quantize to 8 or 4 bits while loading",
+    command
+      .addOption(
+        new Option(
+          "--dtype <dtype>",
+          "weight format in memory; auto: as stored in the files; q8 and q4: quantize to 8 or 4 bits while loading",
+        )
+          .choices(["auto", "f32", "bf16", "f16", "q8", "q4"])
+          .default("auto"),
       )
-        .choices(["auto", "f32", "bf16", "f16", "q8", "q4"])
-        .default("auto"),
-    ),
+      .option(
+        "--adapter <folder>",
+        "low-rank adapter (LoRA, in PEFT's layout) of the language model: merged into floats, kept beside quantized weights",
+      ),
   );
 }
 
@@ -120,7 +126,7 @@ export function withHub(command: Command): Command {
 }
 
 /** The flags as options of loading; undefined if they were not given, so that the environment counts. */
-export function hubFlags({ revision, gguf, offline }: Omit<ModelFlags, "dtype">) {
+export function hubFlags({ revision, gguf, offline }: Omit<ModelFlags, "dtype" | "adapter">) {
   return { revision, file: gguf, offline };
 }
 
@@ -150,13 +156,14 @@ export async function openModel(
   signal?: AbortSignal,
   more: Pick<LoadOptions, "drawing" | "vae"> = {},
 ): Promise<OpenedModel> {
-  const { dtype, ...rest } = typeof flags === "string" ? { dtype: flags } : flags;
+  const { dtype, adapter, ...rest } =
+    typeof flags === "string" ? { dtype: flags, adapter: undefined } : flags;
   const line = new ProgressLine(process.stderr);
   const resolved = await modelPath(path);
   try {
     const loaded = await load(resolved, {
       ...hubFlags(rest),
-      ...{ dtype, device, signal, onProgress: line.update, onNotice: line.note, ...more },
+      ...{ dtype, adapter, device, signal, onProgress: line.update, onNotice: line.note, ...more },
     });
     const { tokenizer, source } = loaded;
     if (tokenizer === null) {

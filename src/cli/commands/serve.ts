@@ -50,6 +50,7 @@ Examples:
   deepseek-ts serve ./model --max-batch 32 --cache-tokens 100000 --allow-origin https://chat.example
   deepseek-ts serve deepseek-ai/deepseek-vl2-tiny --dtype q8 --allow-image-urls
   deepseek-ts serve deepseek-ai/Janus-Pro-1B --dtype q4
+  deepseek-ts serve ./model --adapter ./my-adapter                       a LoRA adapter beside the model
   deepseek-ts serve models/world-prover --lean wasm     also verifies Lean proofs
 
 Endpoints: /v1/chat/completions, /v1/responses, /v1/completions, /v1/images/generations, /v1/verify, /v1/models, /tokenize, /detokenize, /health, /metrics.
@@ -180,6 +181,7 @@ async function serve(argument: string, flags: ServeFlags, command: Command): Pro
       engine: {
         model,
         ...hubFlags(flags),
+        adapter: flags.adapter,
         ...{ maxBatch, maxQueue, context, dtype, threads, cacheTokens, cacheDtype, prefillChunk },
         ...{ speculative: flags.speculative, drawing: flags.drawing, vae: flags.vae },
       },
