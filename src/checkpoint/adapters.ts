@@ -99,15 +99,14 @@ function matricesOf(modules: ReadonlySet<string>, parameters: Pick<Parameters, "
   return chosenMatrices(all, (module) => modules.has(module));
 }
 
-/**
- * Reads the adapters in a folder, for matrices of `parameters`, which may be described only. The caller attaches or merges
- * them. @throws FormatError for what is not supported or of another model, ShapeError, ConfigError if the folder holds none
- */
-export async function openAdapters(
-  tree: FileTree,
-  device: Device,
-  parameters: Pick<Parameters, "groups">,
-): Promise<LowRankAdapters> {
+/** Settings and weights of the adapters in a folder. */
+interface OpenedFolder extends AsyncDisposable {
+  readonly settings: LowRankSettings;
+  readonly source: WeightSource;
+}
+
+/** @throws FormatError for what is not supported, ConfigError if the folder holds none */
+async function openFolder(tree: FileTree): Promise<OpenedFolder> {
   if (!(await tree.has(ADAPTER_CONFIG))) {
     throw new ConfigError("the folder holds no adapter", {
       where: tree.name,
@@ -125,23 +124,54 @@ export async function openAdapters(
     });
   }
   const file = await tree.open(ADAPTER_WEIGHTS);
+  const close = async () => file.close?.();
   try {
-    const where = `${tree.name}/${ADAPTER_WEIGHTS}`;
-    const source = fileWeights(await openSafetensors(file), where);
-    const matrices = matricesOf(modulesOf(source), parameters, where);
-    checkSizes(matrices, settings, source);
-    const adapters = allocateAdapters(device, matrices, settings);
-    try {
-      checkNames([adapters], source);
-      await adapters.parameters.load(source);
-    } catch (error) {
-      adapters[Symbol.dispose]();
-      throw error;
-    }
-    return adapters;
-  } finally {
-    await file.close?.();
+    const source = fileWeights(await openSafetensors(file), `${tree.name}/${ADAPTER_WEIGHTS}`);
+    return { settings, source, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
   }
+}
+
+/**
+ * Reads the adapters in a folder, for matrices of `parameters`, which may be described only. The caller attaches or merges
+ * them. @throws FormatError for what is not supported or of another model, ShapeError, ConfigError if the folder holds none
+ */
+export async function openAdapters(
+  tree: FileTree,
+  device: Device,
+  parameters: Pick<Parameters, "groups">,
+): Promise<LowRankAdapters> {
+  await using opened = await openFolder(tree);
+  const { settings, source } = opened;
+  const matrices = matricesOf(modulesOf(source), parameters, source.where!);
+  checkSizes(matrices, settings, source);
+  const adapters = allocateAdapters(device, matrices, settings);
+  try {
+    await fill(adapters, source);
+  } catch (error) {
+    adapters[Symbol.dispose]();
+    throw error;
+  }
+  return adapters;
+}
+
+async function fill(adapters: LowRankAdapters, source: WeightSource): Promise<void> {
+  checkNames([adapters], source);
+  await adapters.parameters.load(source);
+}
+
+/** Reads the weights of the same adapters, saved before. @throws FormatError if they are others, ShapeError, ConfigError */
+export async function readAdapters(tree: FileTree, adapters: LowRankAdapters): Promise<void> {
+  await using opened = await openFolder(tree);
+  const described = ({ rank, alpha, rankStabilized = false }: LowRankSettings) =>
+    `rank ${rank}, alpha ${alpha}${rankStabilized ? ", rank-stabilized" : ""}`;
+  const [expected, found] = [described(adapters.settings), described(opened.settings)];
+  if (expected !== found) {
+    throw new FormatError("the saved adapters have other settings", { where: tree.name, expected, found });
+  }
+  await fill(adapters, opened.source);
 }
 
 /** Before memory is taken: the configuration may name any rank. @throws FormatError, ShapeError */

@@ -132,7 +132,15 @@ export {
   type Piecewise,
   piecewiseAt,
 } from "./schedule.ts";
-export { loadTraining, type SavedParts, savedSteps, saveTraining, stepFolder } from "./state.ts";
+export {
+  loadAdapterTraining,
+  loadTraining,
+  type SavedParts,
+  saveAdapterTraining,
+  savedSteps,
+  saveTraining,
+  stepFolder,
+} from "./state.ts";
 export {
   type ObjectiveOf,
   type StepMetrics,

@@ -5,6 +5,7 @@
  *
  *     step-00000200/  config.json  model.safetensors  tokenizer.json  optimizer.safetensors  trainer.json
  */
+import { readAdapters, saveAdapters } from "../checkpoint/adapters.ts";
 import type { FileTree, FolderSink } from "../checkpoint/byte-source.ts";
 import { modelEntries, tensorEntry } from "../checkpoint/entries.ts";
 import { openCheckpoint } from "../checkpoint/folder.ts";
@@ -12,6 +13,7 @@ import { modelWeights } from "../checkpoint/model.ts";
 import { writeSafetensors } from "../checkpoint/safetensors-writer.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
+import type { AdaptedModel } from "../models/adapted-model.ts";
 import type { Json } from "../models/config-reader.ts";
 import { FormatError } from "../tensor/errors.ts";
 import type { Batch } from "./batches.ts";
@@ -46,13 +48,11 @@ export interface SavedParts {
   readonly files?: Readonly<Record<string, string>>;
 }
 
-/** Saves weights, moments and state into `sink` and commits it. */
-export async function saveTraining<M extends Trainable, B extends Batch>(
+/** Writes the moments; aborts the folder on an error. */
+async function saveMoments<M extends Trainable, B extends Batch>(
   trainer: Trainer<M, B>,
   sink: FolderSink,
-  { config, files = {} }: SavedParts,
 ): Promise<void> {
-  const state: SavedState = { format: FORMAT, ...trainer.state() };
   try {
     const moments = Array.from(trainer.tensors(), ({ name, tensor }) => tensorEntry(name, tensor));
     await writeSafetensors(await sink.file("optimizer.safetensors"), moments, {});
@@ -60,17 +60,43 @@ export async function saveTraining<M extends Trainable, B extends Batch>(
     await sink.abort();
     throw error;
   }
+}
+
+function stateText(trainer: { state(): TrainerState }): string {
+  const state: SavedState = { format: FORMAT, ...trainer.state() };
+  return `${JSON.stringify(state, null, 2)}\n`;
+}
+
+/** Saves weights, moments and state into `sink` and commits it. */
+export async function saveTraining<M extends Trainable, B extends Batch>(
+  trainer: Trainer<M, B>,
+  sink: FolderSink,
+  { config, files = {} }: SavedParts,
+): Promise<void> {
+  const state = stateText(trainer);
+  await saveMoments(trainer, sink);
   await saveCheckpoint(sink, modelEntries(trainer.model), {
     config,
-    files: { ...files, "trainer.json": `${JSON.stringify(state, null, 2)}\n` },
+    files: { ...files, "trainer.json": state },
   });
 }
 
-/** Puts a saved step back into `trainer`: weights, moments, data position. @throws FormatError, ConfigError */
-export async function loadTraining<M extends Trainable, B extends Batch>(
-  trainer: Trainer<M, B>,
-  tree: FileTree,
+/**
+ * The same of a model with adapters: the folder is an adapter in PEFT's layout, with moments and state beside it. The
+ * weights below are not saved. @param base name or path of the base model
+ */
+export async function saveAdapterTraining<B extends Batch>(
+  trainer: Trainer<AdaptedModel, B>,
+  sink: FolderSink,
+  base?: string,
 ): Promise<void> {
+  const state = stateText(trainer);
+  await saveMoments(trainer, sink);
+  await saveAdapters(sink, trainer.model.adapters, { base, files: { "trainer.json": state } });
+}
+
+/** The loop's state in a saved step. @throws FormatError */
+async function readState(tree: FileTree): Promise<SavedState> {
   const where = `${tree.name}/trainer.json`;
   const state = parseJsonObject(await tree.readText("trainer.json"), where) as unknown as SavedState;
   if (state.format !== FORMAT) {
@@ -87,12 +113,32 @@ export async function loadTraining<M extends Trainable, B extends Batch>(
       throw new FormatError("damaged state", { where, name, expected: "an integer, 0 or more", found });
     }
   }
+  return state;
+}
+
+/** Puts a saved step back into `trainer`: weights, moments, data position. @throws FormatError, ConfigError */
+export async function loadTraining<M extends Trainable, B extends Batch>(
+  trainer: Trainer<M, B>,
+  tree: FileTree,
+): Promise<void> {
+  const state = await readState(tree);
   const checkpoint = await openCheckpoint(tree);
   try {
     await trainer.model.parameters.load(modelWeights(checkpoint));
   } finally {
     await checkpoint.close();
   }
+  await readTensors(tree, "moments", trainer.tensors());
+  trainer.restore(state);
+}
+
+/** Puts a saved step of adapters back into `trainer`. @throws FormatError, also for adapters with other settings, ShapeError */
+export async function loadAdapterTraining<B extends Batch>(
+  trainer: Trainer<AdaptedModel, B>,
+  tree: FileTree,
+): Promise<void> {
+  const state = await readState(tree);
+  await readAdapters(tree, trainer.model.adapters);
   await readTensors(tree, "moments", trainer.tensors());
   trainer.restore(state);
 }
