@@ -1,5 +1,6 @@
 /** Chat: messages, templates, tool calls, reasoning. Conversations with a model are in `deepseek-ts/engine`. */
 
+export type { TextSpan } from "./answer-spans.ts";
 export {
   BUILTIN_TEMPLATES,
   type BuiltinName,
@@ -7,6 +8,7 @@ export {
   CODER_PREAMBLE,
   type TemplateHints,
 } from "./builtin.ts";
+export type { ChatLesson, LessonChoice } from "./chat-lesson.ts";
 export { groundingMessage } from "./grounding-message.ts";
 export {
   type ContentPart,
@@ -34,6 +36,7 @@ export {
   type ChatPrompt,
   type ChatTemplate,
   chatTemplate,
+  type LessonOptions,
   type ReaderOptions,
   type RenderOptions,
 } from "./template.ts";

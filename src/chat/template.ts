@@ -10,6 +10,7 @@ import { TOKEN } from "../tokenizer/families.ts";
 import { finish, Pace, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { BUILTIN_TEMPLATES, type BuiltinName, builtinFor, type TemplateHints } from "./builtin.ts";
+import { type ChatLesson, chatLesson, type LessonChoice } from "./chat-lesson.ts";
 import {
   DATA,
   Given,
@@ -56,6 +57,11 @@ export interface ChatPrompt {
   readonly opensReasoning: boolean;
 }
 
+export interface LessonOptions extends LessonChoice, Pick<RenderOptions, "tools" | "thinking" | "variables"> {
+  /** Further tokens that end answers, beside EOS and `<|EOT|>`: those of the model's configuration. */
+  readonly endIds?: readonly number[];
+}
+
 /** What a template does not know about a reply. */
 export type ReaderOptions = Pick<ReplyOptions, "stop" | "stopIds" | "tools" | "nextId">;
 
@@ -81,6 +87,11 @@ export interface ChatTemplate {
   prompt(messages: readonly Message[], options?: RenderOptions): ChatPrompt;
   /** The same with pauses, so that the caller can do other work in between. @throws ConfigError */
   promptSlices(messages: readonly Message[], options?: RenderOptions): Slices<ChatPrompt>;
+  /**
+   * A conversation that ends with an answer, and which of its tokens are learned. No token reaches over the border of a
+   * learned part: prompts are encoded as they are when a model answers them. @throws ConfigError
+   */
+  lesson(messages: readonly Message[], options?: LessonOptions): ChatLesson;
   /** Reads the reply to a prompt; generation has to end at `stopIds` and the configuration's EOS. @throws ConfigError */
   reader(prompt: Pick<ChatPrompt, "opensReasoning">, options?: ReaderOptions): ReplyReader;
 }
@@ -331,6 +342,24 @@ class JinjaTemplate implements ChatTemplate {
       if (pace.due(typeof piece === "number" ? 1 : piece.length)) yield;
     }
     return ids;
+  }
+
+  lesson(messages: readonly Message[], options: LessonOptions = {}): ChatLesson {
+    return finish(this.#for(options).#lesson(messages, options));
+  }
+
+  *#lesson(
+    messages: readonly Message[],
+    { learn, from, endIds, ...rest }: LessonOptions,
+  ): Slices<ChatLesson> {
+    const voice = {
+      name: this.name,
+      tokenizer: this.#tokenizer,
+      endIds: [...this.stopIds, ...(endIds ?? [])],
+      run: (read: readonly Message[], more: RenderOptions) => this.#run(read, { ...rest, ...more }),
+      ids: (rendered: Str) => this.#ids(rendered),
+    };
+    return yield* chatLesson(voice, messages, { learn, from });
   }
 
   /**

@@ -168,6 +168,13 @@ class VisionTemplate implements ChatTemplate {
     return { text: this.#tokenizer.decode(ids), ids, places, opensReasoning: false };
   }
 
+  lesson(): never {
+    throw new ConfigError("models that see are trained on conversations with images", {
+      where: `chat template "${this.name}"`,
+      hint: "Use deepseek-ts train --data.",
+    });
+  }
+
   reader(_: Pick<ChatPrompt, "opensReasoning">, options: ReaderOptions = {}): ReplyReader {
     const { stop = [], stopIds = [], ...rest } = options;
     return new ReplyReader(this.#tokenizer, {
