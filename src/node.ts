@@ -50,6 +50,7 @@ export {
   processRuns,
   type RunJobs,
 } from "./runs/jobs.ts";
+export type { RunEvents, RunLength } from "./runs/loop.ts";
 export type { BaseModel } from "./runs/policy/base.ts";
 export type { PolicyRunConfig } from "./runs/policy/config.ts";
 export { type PolicyDraft, type PreparedPolicy, preparePolicy } from "./runs/policy/preparation.ts";
@@ -80,8 +81,8 @@ export {
   type QuantizeTask,
   quantizeModel,
 } from "./runs/quantize.ts";
-export type { OpenOptions, RunLength } from "./runs/run.ts";
-export { Run, type RunEvents, type RunResult } from "./runs/run.ts";
+export type { OpenOptions } from "./runs/run.ts";
+export { Run, type RunResult } from "./runs/run.ts";
 export type { TrainingConfig } from "./runs/settings.ts";
 export type {
   LearnedText,
@@ -91,4 +92,20 @@ export type {
   StagedConfig,
 } from "./runs/staged/config.ts";
 export type { OpenedRun, TrainEvent, TrainedRun, TrainingTask } from "./runs/training-thread.ts";
+export {
+  type BaseFiles,
+  type BasePlace,
+  type DescribedBase,
+  describeBase,
+} from "./runs/tuned/base-model.ts";
+export type {
+  BaseModel,
+  DpoConfig,
+  SftConfig,
+  TunedConfig,
+  TunedData,
+  TunedTraining,
+} from "./runs/tuned/config.ts";
+export { prepareTuned, type TunedRows, type TunedTask } from "./runs/tuned/preparation.ts";
+export { TunedRun } from "./runs/tuned/run.ts";
 export type { TrainingMemory } from "./train/memory.ts";

@@ -3,7 +3,7 @@
  * then elsewhere.
  */
 
-import type { RunLength } from "../runs/run.ts";
+import type { RunLength } from "../runs/loop.ts";
 import { formatClock, formatCompact, formatCount, formatRate } from "../text/units.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
@@ -103,6 +103,8 @@ export class LiveView {
     lines.push(
       `  ${formatCompact(m.tokens)} tokens  learning rate ${m.learningRate.toExponential(1)}  gradient norm ${m.gradientNorm.toFixed(2)}${mtp}`,
     );
+    const terms = termsText(m.terms);
+    if (terms !== "") lines.push(`  ${terms}`);
     const history = condense(this.#losses, 48);
     const low = Math.min(...history);
     lines.push(
@@ -118,7 +120,16 @@ export class LiveView {
   }
 }
 
+/** "accuracy 0.750  margin 0.120". */
+function termsText(terms: Readonly<Record<string, number>> = {}, between = "  "): string {
+  return Object.entries(terms)
+    .map(([name, value]) => `${name} ${value.toFixed(3)}`)
+    .join(between);
+}
+
 /** "1.234 nats/token, 0.987 bits/byte". */
-export function evaluationText({ loss, bitsPerByte, unit = "nats/token" }: Evaluation): string {
-  return `${loss.toFixed(3)} ${unit}${bitsPerByte === null ? "" : `, ${bitsPerByte.toFixed(3)} bits/byte`}`;
+export function evaluationText({ loss, bitsPerByte, terms, unit = "nats/token" }: Evaluation): string {
+  const bits = bitsPerByte === null ? [] : [`${bitsPerByte.toFixed(3)} bits/byte`];
+  const more = terms === undefined ? [] : [termsText(terms, ", ")];
+  return [`${loss.toFixed(3)} ${unit}`, ...bits, ...more].join(", ");
 }

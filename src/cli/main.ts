@@ -13,6 +13,7 @@ import { completionCommand } from "./commands/completion.ts";
 import { convertCommand } from "./commands/convert.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
+import { dpoCommand } from "./commands/dpo.ts";
 import { drawCommand } from "./commands/draw.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
@@ -21,6 +22,7 @@ import { proveCommand } from "./commands/prove.ts";
 import { proverCommand } from "./commands/prover.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { sftCommand } from "./commands/sft.ts";
 import { trainCommand } from "./commands/train.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { flowing, helpWidth, optionText } from "./help.ts";
@@ -41,6 +43,7 @@ Examples:
   deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
   deepseek-ts demo                                                 train a small model in two minutes and try it
   deepseek-ts train src --seconds 600                              train on your own files
+  deepseek-ts sft my-model --data chats.jsonl                      fine-tune a model on conversations
   deepseek-ts complete runs/demo-1 "export "                       continue a text
   deepseek-ts verify Basic.lean                                    check Lean proofs
   deepseek-ts COMMAND --help                                       show the options and examples of a command
@@ -69,6 +72,8 @@ const commands = [
   convertCommand(),
   demoCommand(),
   trainCommand(),
+  sftCommand(),
+  dpoCommand(),
   verifyCommand(),
   proverCommand(),
   checkParityCommand(),

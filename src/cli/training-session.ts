@@ -5,9 +5,10 @@ import type { RunConfig } from "../runs/config.ts";
 import { addRunJob, type PrepareEvent, processRuns } from "../runs/jobs.ts";
 import type { StagedConfig } from "../runs/staged/config.ts";
 import type { TrainEvent, TrainedRun, TrainingTask } from "../runs/training-thread.ts";
+import type { TunedRows, TunedTask } from "../runs/tuned/preparation.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
 import type { TrainingMemory } from "../train/memory.ts";
-import { runJob } from "./job-session.ts";
+import { type JobEnd, runJob } from "./job-session.ts";
 import { LiveView, type Output } from "./live-view.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
@@ -41,29 +42,43 @@ export function progressLine(out: Output): {
  * Selects and prepares the text below `folder` as the run `out`, telling `output` about it. Gives what the process should
  * exit with: 0, or the status of the signal that canceled the work, which then leaves nothing.
  */
-export function prepare(folder: string, out: string, config: RunConfig, output: Output): Promise<number> {
-  return prepared((queue) => addRunJob(queue, "prepare", { folder, out, config }), output);
+export async function prepare(
+  folder: string,
+  out: string,
+  config: RunConfig,
+  output: Output,
+): Promise<number> {
+  const { exitCode } = await prepared(
+    (queue) => addRunJob(queue, "prepare", { folder, out, config }),
+    output,
+  );
+  return exitCode;
 }
 
 /** Checks model and data of a run in stages and makes its folder; otherwise as `prepare`. */
-export function prepareStages(out: string, config: StagedConfig, output: Output): Promise<number> {
-  return prepared((queue) => addRunJob(queue, "prepare-stages", { out, config }), output);
+export async function prepareStages(out: string, config: StagedConfig, output: Output): Promise<number> {
+  const { exitCode } = await prepared((queue) => addRunJob(queue, "prepare-stages", { out, config }), output);
+  return exitCode;
 }
 
-async function prepared(
-  add: (queue: JobQueue) => Promise<Job<PrepareEvent, unknown>>,
+/** Reads and tokenizes rows into a run's folder; `result` is null where it was canceled, which leaves nothing. */
+export function prepareRows(task: TunedTask, output: Output): Promise<JobEnd<TunedRows>> {
+  return prepared((queue) => addRunJob(queue, "prepare-tuned", task), output);
+}
+
+async function prepared<R>(
+  add: (queue: JobQueue) => Promise<Job<PrepareEvent, R>>,
   output: Output,
-): Promise<number> {
+): Promise<JobEnd<R>> {
   const line = progressLine(output);
   try {
-    const { exitCode } = await runJob(
+    return await runJob(
       (queue) => {
         processRuns(queue);
         return add(queue);
       },
       { onEvent: ({ stage, message }) => line.progress(stage, message) },
     );
-    return exitCode;
   } finally {
     line.end();
   }
@@ -97,8 +112,12 @@ function show(view: LiveView, event: TrainEvent): void {
   }
 }
 
-/** Trains the run in `task.folder` from where it stands, with the live view on `output`. */
-export async function trainWithView(task: TrainingTask, output: Output): Promise<SessionResult> {
+/** Trains the run in `task.folder` from where it stands, with the live view on `output`; `command` continues it. */
+export async function trainWithView(
+  task: TrainingTask,
+  output: Output,
+  command = "train",
+): Promise<SessionResult> {
   const view = new LiveView(output);
   const { result, exitCode } = await runJob(
     (queue) => {
@@ -120,7 +139,7 @@ export async function trainWithView(task: TrainingTask, output: Output): Promise
     return { ...result, exitCode: 0 };
   }
   view.note(`stopped and saved after step ${result.step}. Continue with:`);
-  output.write(`  npx deepseek-ts train --resume ${quote(task.folder)}\n`);
+  output.write(`  npx deepseek-ts ${command} --resume ${quote(task.folder)}\n`);
   return { ...result, exitCode };
 }
 

@@ -10,6 +10,7 @@ import { type QuantizeEvent, type QuantizeResult, type QuantizeTask, quantizeMod
 import type { StagedConfig } from "./staged/config.ts";
 import { prepareStaged } from "./staged/preparation.ts";
 import { type TrainEvent, type TrainedRun, type TrainingTask, trainInThread } from "./training-thread.ts";
+import { prepareTuned, type TunedRows, type TunedTask } from "./tuned/preparation.ts";
 
 export interface PrepareTask {
   /** The folder of text, or the file, to learn from. */
@@ -37,6 +38,8 @@ export interface RunJobs {
   readonly prepare: { task: PrepareTask; event: PrepareEvent; result: PreparedRun };
   /** Canceled, it leaves no folder. */
   readonly "prepare-stages": { task: PrepareStagesTask; event: PrepareEvent; result: null };
+  /** Rows to learn from; canceled, it leaves no folder. */
+  readonly "prepare-tuned": { task: TunedTask; event: PrepareEvent; result: TunedRows };
   /**
    * Canceled, it finishes the step in progress, saves, and gives what it has: a `TrainedRun` that is not finished, from
    * which another job continues with the same bits.
@@ -63,10 +66,15 @@ async function prepareStages(
   return null;
 }
 
+function prepareRows(task: TunedTask, { emit, signal }: JobContext<PrepareEvent>): Promise<TunedRows> {
+  return prepareTuned(task, (message) => emit({ stage: "data", message }), signal);
+}
+
 /** Lets `queue` do the work of this file, one job of a kind at a time: each uses all cores. */
 export function processRuns(queue: JobQueue): void {
   queue.process("prepare", prepare);
   queue.process("prepare-stages", prepareStages);
+  queue.process("prepare-tuned", prepareRows);
   queue.process("train", (task: TrainingTask, { emit, signal }: JobContext<TrainEvent>) =>
     trainInThread(task, emit, signal),
   );

@@ -27,29 +27,14 @@ import { type Evaluation, evaluate } from "../train/evaluate.ts";
 import { type TrainingMemory, trainingMemory } from "../train/memory.ts";
 import { stepsWithin } from "../train/run-length.ts";
 import { loadTraining, saveTraining } from "../train/state.ts";
-import { type StepMetrics, Trainer } from "../train/trainer.ts";
+import { Trainer } from "../train/trainer.ts";
 import { type RunConfig, savedConfig } from "./config.ts";
 import { readJson, writeJson } from "./json-file.ts";
 import { lockRun } from "./lock.ts";
+import { type Measured, type RunEvents, trainLoop } from "./loop.ts";
 import { MetricsLog } from "./metrics-log.ts";
 import { RunStates } from "./states.ts";
-
-/** How long the run is; null while a run limited by time has not measured its speed. */
-export interface RunLength {
-  /** Steps in total. */
-  readonly steps: number | null;
-  /** Seconds left. */
-  readonly seconds: number | null;
-}
-
-/** What a run tells while it trains. */
-export interface RunEvents {
-  onStep?(metrics: StepMetrics, length: RunLength): void;
-  onEvaluation?(step: number, result: Evaluation): void;
-  onSave?(step: number, folder: string): void;
-  /** Something that the user should know, in one line. */
-  onNotice?(text: string): void;
-}
+import { tokenBytes } from "./token-bytes.ts";
 
 export interface RunResult {
   readonly finished: boolean;
@@ -64,9 +49,6 @@ export interface OpenOptions {
   /** Called with what was damaged and how the run goes on, a line each. */
   readonly onNotice?: (text: string) => void;
 }
-
-/** Steps over which the speed is measured when `seconds` sets the length of the run. */
-const MEASURED_STEPS = 24;
 
 /** A run whose data are prepared: trains from its last saved state to the end. */
 export class Run {
@@ -202,42 +184,27 @@ export class Run {
     const folder = join(this.folder, "model");
     // What stands in its way is better known before the training than after.
     if (!trainer.done) await checkFolderPlace(await realPlace(folder), { force: true });
-    let evaluation: Evaluation | null = null;
-    let saved = trainer.step;
-    const begun = saved;
-    const began = performance.now();
-    const durations: number[] = [];
-    while (!trainer.done && !signal?.aborted) {
-      const stepBegan = performance.now();
-      const metrics = await trainer.trainStep();
-      durations.push((performance.now() - stepBegan) / 1000);
-      if (trainer.options.steps === null && durations.length === MEASURED_STEPS)
-        await this.#setLength(durations, began, metrics.step);
-      const perStep = (performance.now() - began) / 1000 / durations.length;
-      const { steps } = trainer.options;
-      events.onStep?.(metrics, { steps, seconds: steps === null ? null : (steps - metrics.step) * perStep });
-      await this.#log.append({ kind: "step", ...metrics });
-      const last = trainer.done;
-      if (last || metrics.step % evaluateEvery === 0) {
-        evaluation = await this.evaluate();
-        if (!Number.isFinite(evaluation.loss)) {
-          throw new NotFiniteError("the loss on held-out text is not finite", {
-            where: `after training step ${metrics.step}`,
-            found: evaluation.loss,
-            hint: "Try a lower learningRate.peak or a longer warm-up.",
-          });
-        }
-        events.onEvaluation?.(metrics.step, evaluation);
-        await this.#log.append({ kind: "evaluation", step: metrics.step, ...evaluation });
-      }
-      if (last || metrics.step % saveEvery === 0) {
-        await this.#save(events);
-        saved = trainer.step;
-      }
-      // Lets a pending Ctrl-C be handled.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    if (saved !== trainer.step) await this.#save(events);
+    const begun = trainer.step;
+    const evaluation = await trainLoop(
+      {
+        ...{ log: this.#log, evaluateEvery, saveEvery },
+        get step() {
+          return trainer.step;
+        },
+        get done() {
+          return trainer.done;
+        },
+        get steps() {
+          return trainer.options.steps;
+        },
+        trainStep: () => trainer.trainStep(),
+        evaluate: () => this.evaluate(),
+        save: () => this.#save(events),
+        setLength: (measured) => this.#setLength(measured),
+      },
+      events,
+      signal,
+    );
     let modelFolder: string | null = null;
     if (trainer.done) {
       modelFolder = folder;
@@ -248,12 +215,12 @@ export class Run {
   }
 
   /** Sets the number of steps from the speed of the first ones and writes it down for a later resume. */
-  async #setLength(durations: readonly number[], began: number, step: number): Promise<void> {
+  async #setLength(measured: Measured): Promise<void> {
     const { training } = this.config;
     const { seconds, batch, evaluateSequences, evaluateEvery } = training;
     const steps = stepsWithin(
       { seconds: seconds!, batchSize: batch.size, evaluateSequences, evaluateEvery },
-      { durations, elapsed: (performance.now() - began) / 1000, step },
+      { ...measured, step: this.trainer.step },
     );
     this.#config = { ...this.config, training: { ...training, steps } };
     this.trainer.setSteps(steps);
@@ -306,12 +273,7 @@ export class Run {
 
   /** Bytes of text that each token stands for; special tokens stand for none. */
   tokenBytes(): Uint16Array {
-    const { tokenizer } = this;
-    return Uint16Array.from({ length: tokenizer.vocabSize }, (_, id) =>
-      tokenizer.specialTokens.has(id) || tokenizer.tokenOf(id) === undefined
-        ? 0
-        : tokenizer.bytesOf(id).length,
-    );
+    return tokenBytes(this.tokenizer);
   }
 
   /**

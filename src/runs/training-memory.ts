@@ -102,7 +102,12 @@ const ADVICE = "Lower training.batch.size, training.sequenceLength, vocabSize or
  * The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force`; always
  * if a tensor is larger than any memory of the kernels
  */
-export function checkMemory(config: RunConfig, force = false, machine: Machine = thisMachine()): string {
+export function checkMemory(
+  config: EstimatedRun,
+  force = false,
+  machine: Machine = thisMachine(),
+  advice = ADVICE,
+): string {
   const estimate = estimateTraining(config);
   const { largest, total } = estimate;
   if (largest.bytes > ONE_MEMORY) {
@@ -111,7 +116,7 @@ export function checkMemory(config: RunConfig, force = false, machine: Machine =
       name: largest.what,
       expected: `at most ${formatBytes(ONE_MEMORY)}`,
       found: formatBytes(largest.bytes),
-      hint: ADVICE,
+      hint: advice,
     });
   }
   if (total > machine.total && !force) {
@@ -119,7 +124,7 @@ export function checkMemory(config: RunConfig, force = false, machine: Machine =
       where: "training",
       expected: `at most ${formatBytes(machine.total)}`,
       found: estimateText(estimate, machine),
-      hint: `${ADVICE} Use --ignore-memory to try anyway.`,
+      hint: `${advice} Use --ignore-memory to try anyway.`,
     });
   }
   return estimateText(estimate, machine);

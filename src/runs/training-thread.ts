@@ -8,7 +8,8 @@ import { DeepseekError } from "../tensor/errors.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { TrainingMemory } from "../train/memory.ts";
 import type { StepMetrics } from "../train/trainer.ts";
-import type { RunLength, RunResult } from "./run.ts";
+import type { RunLength } from "./loop.ts";
+import type { RunResult } from "./run.ts";
 
 export interface TrainingTask {
   readonly folder: string;

@@ -9,21 +9,24 @@ import { Run } from "./run.ts";
 import { isStaged } from "./staged/config.ts";
 import { StagedRun } from "./staged/run.ts";
 import type { FromTraining, ToTraining, TrainedRun, TrainingTask } from "./training-thread.ts";
+import { isTuned } from "./tuned/config.ts";
+import { TunedRun } from "./tuned/run.ts";
 
 const port = parentPort!;
 const send = (message: FromTraining) => port.postMessage(message);
 
-/** Parameters of a run's model. */
-function describe(run: Run | StagedRun) {
-  if (run instanceof Run) {
+/** Parameters of a run's model, and steps made. */
+function describe(run: Run | StagedRun | TunedRun) {
+  if (!(run instanceof StagedRun)) {
     const { config } = run.model;
-    return { modelType: config.modelType, ...countParameters(config) };
+    const step = run instanceof Run ? run.trainer.step : run.step;
+    return { modelType: config.modelType, step, ...countParameters(config) };
   }
   const { config, parameters } = run.model;
   const language = countParameters(config.language);
   const seeing = parameters.count - run.model.language.parameters.count;
   return {
-    modelType: config.modelType,
+    ...{ modelType: config.modelType, step: run.trainer.step },
     ...{ total: language.total + seeing, activated: language.activated + seeing, mtp: language.mtp },
   };
 }
@@ -35,11 +38,11 @@ async function train({ folder, threads }: TrainingTask): Promise<TrainedRun> {
   });
   await using device = await createCpuDevice({ threads });
   const onNotice = (text: string) => send({ type: "note", text });
-  const staged = isStaged(await readJson(join(folder, "run.json")));
-  await using run = await (staged ? StagedRun : Run).open(folder, device, { onNotice });
-  const { modelType, ...counted } = describe(run);
-  const { total, activated, mtp } = counted;
-  send({ type: "opened", run: { modelType, parameters: { total, activated, mtp }, step: run.trainer.step } });
+  const json = await readJson(join(folder, "run.json"));
+  const Kind = isTuned(json) ? TunedRun : isStaged(json) ? StagedRun : Run;
+  await using run = await Kind.open(folder, device, { onNotice });
+  const { modelType, step, total, activated, mtp } = describe(run);
+  send({ type: "opened", run: { modelType, parameters: { total, activated, mtp }, step } });
   const result = await run.train(
     {
       onStep: (metrics, length) => send({ type: "step", metrics, length }),

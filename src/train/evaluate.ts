@@ -14,6 +14,8 @@ export interface Evaluation {
   readonly bitsPerByte: number | null;
   /** What the loss is, where it is not nats per token. */
   readonly unit?: string;
+  /** Further figures by name. */
+  readonly terms?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -33,7 +35,7 @@ export async function evaluate(
     using scores = device.tidy(() => {
       const inputs = device.tensor(inputsOf(batch), [batch.batch, batch.length], "i32");
       const targets = device.tensor(batch.targets, [batch.targets.length], "i32");
-      const logits = model.logits(model.hidden(inputs));
+      const logits = model.logits(model.hidden(inputs, { documents: batch.documents }));
       return tokenLosses(logits.view([batch.targets.length, -1]), targets);
     });
     const losses = await scores.data();

@@ -83,6 +83,7 @@ export {
 export { AdamW, type AdamWOptions, type GroupRates } from "./optimizer.ts";
 export {
   type Lesson,
+  type LessonList,
   type PackedRow,
   type PackedRowOptions,
   PackedRows,

@@ -10,6 +10,7 @@ import { createReferenceDevice } from "../tensor/reference/backend.ts";
 import { differentiate } from "../tensor/tape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { cpuDevice, doubles } from "../tensor/testing.ts";
+import type { TokenBatch } from "./batches.ts";
 import { bestFitRows } from "./best-fit.ts";
 import { nextTokenLoss } from "./objectives/next-token.ts";
 import { tokenObjective } from "./objectives/objective.ts";
@@ -139,6 +140,34 @@ describe("PackedRows", () => {
     expect(await taken(again, 7)).toEqual(next);
     expect(() => new PackedRows(many, { length: 12, seed: 5 }).restore(saved)).toThrow(/seed 5.*seed 4/);
     expect(source.density).toBeGreaterThan(0.9);
+  });
+
+  it("takes lessons from a list by number, in parts of a few rows", async () => {
+    const many = Array.from({ length: 12 }, (_, i) => {
+      const ids = Array.from({ length: 2 + (i % 4) }, (_, t) => 10 * i + t);
+      return { ids, learned: ids.map((_, t) => (t > i % 2 ? 1 : 0)) };
+    });
+    const whole = new PackedRows(many, { length: 8, seed: 3 });
+    const list = new PackedRows(
+      {
+        lengths: Uint32Array.from(many, ({ ids }) => ids.length),
+        targets: many.map(({ learned }) => learned.slice(1).filter((mark) => mark === 1).length),
+        read: async (index) => many[index],
+      },
+      { length: 8, seed: 3 },
+    );
+    expect(list).toMatchObject({ rows: whole.rows, targets: whole.targets, dropped: whole.dropped });
+    expect(list.density).toBe(whole.density);
+    const parts = (await list.inParts(20).next(5)) as TokenBatch[];
+    expect(parts.map(({ batch }) => batch)).toEqual([2, 2, 1]);
+    const { tokens, targets, documents, weight } = await whole.next(5);
+    expect(parts.flatMap((part) => Array.from(part.tokens))).toEqual(Array.from(tokens));
+    expect(parts.flatMap((part) => Array.from(part.targets))).toEqual(Array.from(targets));
+    expect(parts.flatMap((part) => part.documents ?? [])).toEqual(documents);
+    expect(parts.reduce((sum, part) => sum + part.weight!, 0)).toBe(weight);
+    let seen = 0;
+    for await (const batch of list.once(2)) seen += batch.weight!;
+    expect(seen).toBe(list.targets);
   });
 
   it("cuts long lessons, leaves out what teaches nothing, and refuses what does not fit together", async () => {

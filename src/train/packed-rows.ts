@@ -16,6 +16,15 @@ export interface Lesson {
   readonly learned: ArrayLike<number>;
 }
 
+/** Lessons by number, wherever they lie; each fits into a row. */
+export interface LessonList {
+  /** Tokens of each. */
+  readonly lengths: ArrayLike<number>;
+  /** Learned tokens of each, but for its first, which nothing predicts. */
+  readonly targets: ArrayLike<number>;
+  read(index: number): Promise<Lesson>;
+}
+
 export interface PackedRowOptions {
   /** Tokens of a row. */
   readonly length: number;
@@ -60,10 +69,27 @@ export function packedRow(
   return { ids, targets, documents };
 }
 
-/** Whether a place after the first, among the first `length`, is learned. */
-function teaches({ learned }: Lesson, length: number): boolean {
-  for (let i = 1; i < Math.min(learned.length, length); i++) if (learned[i]) return true;
-  return false;
+/** Learned tokens after the first, among the first `length`. */
+function targetsOf({ learned }: Lesson, length: number): number {
+  let count = 0;
+  for (let i = 1; i < Math.min(learned.length, length); i++) if (learned[i]) count++;
+  return count;
+}
+
+/** @throws ConfigError for lessons whose ids and marks differ in number */
+function listOf(lessons: readonly Lesson[], length: number): LessonList {
+  const uneven = lessons.findIndex(({ ids, learned }) => ids.length !== learned.length);
+  if (uneven >= 0) {
+    const { ids, learned } = lessons[uneven];
+    throw new ConfigError("ids and marks of a lesson differ in number", {
+      ...{ where: "PackedRows", name: `lesson ${uneven}`, expected: ids.length, found: learned.length },
+    });
+  }
+  return {
+    lengths: lessons.map(({ ids }) => Math.min(ids.length, length)),
+    targets: lessons.map((lesson) => targetsOf(lesson, length)),
+    read: async (index) => lessons[index],
+  };
 }
 
 /** Batches of packed rows without end, every pass over them in another order. */
@@ -74,7 +100,9 @@ export class PackedRows implements BatchSource {
   readonly dropped: number;
   /** Tokens that are learned in a pass over all rows. */
   readonly targets: number;
-  readonly #lessons: readonly Lesson[];
+  readonly #list: LessonList;
+  /** Tokens of the lessons that rows hold. */
+  readonly #held: number;
   readonly #rows: readonly (readonly number[])[];
   readonly #length: number;
   readonly #padId: number;
@@ -83,41 +111,39 @@ export class PackedRows implements BatchSource {
   #pass = -1;
   #order: number[] = [];
 
-  /** @throws ConfigError for lessons whose ids and marks differ in number, or of which none teaches anything */
-  constructor(lessons: readonly Lesson[], { length, seed = 0, padId = 0 }: PackedRowOptions) {
+  /**
+   * @throws ConfigError for lessons whose ids and marks differ in number, those of a list that no row holds, or of which none
+   * teaches anything
+   */
+  constructor(lessons: readonly Lesson[] | LessonList, { length, seed = 0, padId = 0 }: PackedRowOptions) {
     const where = "PackedRows";
     checkNumber({ where }, "length", length, { integer: true, min: 2, max: 2 ** 24 });
-    const uneven = lessons.findIndex(({ ids, learned }) => ids.length !== learned.length);
-    if (uneven >= 0) {
-      const { ids, learned } = lessons[uneven];
-      throw new ConfigError("ids and marks of a lesson differ in number", {
-        ...{ where, name: `lesson ${uneven}`, expected: ids.length, found: learned.length },
-      });
-    }
-    const used = lessons.filter((lesson) => teaches(lesson, length));
-    this.dropped = lessons.length - used.length;
+    const given = "read" in lessons ? null : lessons;
+    const list = given === null ? (lessons as LessonList) : listOf(given, length);
+    const used: number[] = [];
+    for (let i = 0; i < list.lengths.length; i++) if (list.targets[i] > 0) used.push(i);
+    this.dropped = list.lengths.length - used.length;
     if (used.length === 0) {
       throw new ConfigError("no lesson teaches anything", {
         ...{
           where,
           expected: `learned tokens among the first ${length} of a lesson, not only the first of all`,
         },
-        found: `${lessons.length} lessons`,
+        found: `${list.lengths.length} lessons`,
       });
     }
-    this.truncated = used.filter(({ ids }) => ids.length > length).length;
-    this.#lessons = used;
-    this.#rows = bestFitRows(
-      used.map(({ ids }) => Math.min(ids.length, length)),
+    this.truncated = given === null ? 0 : used.filter((i) => given[i].ids.length > length).length;
+    this.#list = list;
+    const rows = bestFitRows(
+      used.map((i) => list.lengths[i]),
       length,
     );
+    this.#rows = rows.map((row) => row.map((i) => used[i]));
+    this.#held = used.reduce((sum, i) => sum + list.lengths[i], 0);
     this.#length = length;
     this.#padId = padId;
     this.#seed = seed;
-    this.targets = used.reduce((sum, { learned }) => {
-      for (let i = 1; i < Math.min(learned.length, length); i++) if (learned[i]) sum++;
-      return sum;
-    }, 0);
+    this.targets = used.reduce((sum, i) => sum + list.targets[i], 0);
   }
 
   /** Rows of a pass. */
@@ -127,18 +153,46 @@ export class PackedRows implements BatchSource {
 
   /** Share of all places that hold a lesson. */
   get density(): number {
-    const held = this.#lessons.reduce((sum, { ids }) => sum + Math.min(ids.length, this.#length), 0);
-    return held / (this.rows * this.#length);
+    return this.#held / (this.rows * this.#length);
+  }
+
+  /** The rows of one pass in their order of packing, `batch` together: to score them. */
+  async *once(batch: number): AsyncGenerator<TokenBatch> {
+    for (let at = 0; at < this.rows; at += batch) yield await this.#batch(this.#rows.slice(at, at + batch));
   }
 
   async next(batch: number): Promise<TokenBatch> {
-    const length = this.#length;
+    return this.#batch(Array.from({ length: batch }, () => this.#nextRow()));
+  }
+
+  /** The same rows as batches of at most `mostTokens` tokens, or of one row: their gradients add up to those of one. */
+  inParts(mostTokens: number): BatchSource {
+    const most = Math.max(1, Math.floor(mostTokens / this.#length));
+    return {
+      next: async (batch) => {
+        const batches: TokenBatch[] = [];
+        for (let left = batch; left > 0; left -= most) batches.push(await this.next(Math.min(left, most)));
+        return batches;
+      },
+      state: () => this.state(),
+      restore: (state) => this.restore(state),
+    };
+  }
+
+  async #batch(rows: readonly (readonly number[])[]): Promise<TokenBatch> {
+    const [batch, length] = [rows.length, this.#length];
     // A row has one more token, which is only ever a target: here it is padding.
     const tokens = new Int32Array(batch * (length + 1)).fill(this.#padId);
     const targets = new Int32Array(batch * length);
     const documents: number[] = [];
-    for (let b = 0; b < batch; b++) {
-      const row = packedRow(this.#lessons, this.#nextRow(), length, this.#padId);
+    for (const [b, indices] of rows.entries()) {
+      const lessons = await Promise.all(indices.map((index) => this.#list.read(index)));
+      const row = packedRow(
+        lessons,
+        lessons.map((_, i) => i),
+        length,
+        this.#padId,
+      );
       tokens.set(row.ids, b * (length + 1));
       targets.set(row.targets, b * length);
       documents.push(...row.documents);

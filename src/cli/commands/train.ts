@@ -15,6 +15,7 @@ import { folderConfig } from "../../runs/staged/model.ts";
 import { stagedMemory } from "../../runs/staged/preparation.ts";
 import { StagedRun } from "../../runs/staged/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
+import { isTuned } from "../../runs/tuned/config.ts";
 import { refuseValue } from "../../tensor/check-value.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -269,6 +270,10 @@ export function trainCommand(): Command {
         out = flags.resume;
         const path = join(out, "run.json");
         const json = await readJson(path);
+        if (isTuned(json)) {
+          const { kind } = json as { kind: string };
+          usageError(command, `the run is one of \`deepseek-ts ${kind}\`: continue it with that`);
+        }
         if (isStaged(json)) await stagedMemory(savedSettings(json, path), ignoreMemory);
         else checkMemory(savedConfig(json, path).config, ignoreMemory);
         if (writeModel !== undefined) {

@@ -140,7 +140,7 @@ export async function scorePairs<P extends PreferencePair>(
 
 /**
  * The objective of preferences; terms: `accuracy` (share of pairs whose preferred answer has the larger reward), `chosen` and
- * `rejected` (implicit rewards) and, with its weight, `sft`; means over pairs. @throws ConfigError
+ * `rejected` (implicit rewards), `margin` (their difference) and, with its weight, `sft`; means over pairs. @throws ConfigError
  */
 export function preferenceObjective(
   options: PreferenceOptions = {},
@@ -158,7 +158,12 @@ export function preferenceObjective(
         starts,
         terms,
       );
-      const figures = { accuracy: meanAll(correct), chosen: meanAll(preferred), rejected: meanAll(other) };
+      const [chosenReward, rejectedReward] = [meanAll(preferred), meanAll(other)];
+      const figures = {
+        accuracy: meanAll(correct),
+        margin: weightedSum([chosenReward, rejectedReward], [1, -1]),
+        ...{ chosen: chosenReward, rejected: rejectedReward },
+      };
       if (sftWeight === 0) return { loss, terms: figures };
       const weights = new Float32Array(logp.size);
       pairs.forEach(({ chosen }, p) => {

@@ -1,0 +1,70 @@
+/** What differs between kinds of post-training, as the run on disk sees it: batches, objective, and how held-out rows are scored. */
+import type { FileTree, FolderSink } from "../../checkpoint/byte-source.ts";
+import type { CausalLM } from "../../models/causal-lm.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { Batch } from "../../train/batches.ts";
+import type { Evaluation } from "../../train/evaluate.ts";
+import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
+import { loadTraining, type SavedParts, saveTraining } from "../../train/state.ts";
+import type { StepMetrics, Trainer } from "../../train/trainer.ts";
+import type { TunedConfig } from "./config.ts";
+
+/** What a learner is made of. */
+export interface LearnerParts<C extends TunedConfig = TunedConfig> {
+  /** The run's folder. */
+  readonly folder: string;
+  readonly config: C;
+  readonly model: CausalLM;
+  readonly tokenizer: Tokenizer;
+}
+
+/** A trainer with its batches, whatever they are. */
+export interface TrainerSide extends Disposable {
+  readonly step: number;
+  readonly tokens: number;
+  readonly done: boolean;
+  readonly steps: number | null;
+  setSteps(steps: number): void;
+  checkWeights(): Promise<void>;
+  save(sink: FolderSink, parts: SavedParts): Promise<void>;
+  /** Puts a saved step back. @throws FormatError, ConfigError */
+  load(tree: FileTree): Promise<void>;
+  memory(): TrainingMemory;
+}
+
+export interface Learner extends AsyncDisposable {
+  readonly trainer: TrainerSide;
+  /**
+   * What has to be done once before the first step and is kept in the run's folder, such as scores of a reference: goes on where
+   * it was stopped. @throws the signal's reason
+   */
+  begin?(onNotice: (text: string) => void, signal?: AbortSignal): Promise<void>;
+  /** One update; aborted before it, it throws the signal's reason. */
+  trainStep(signal?: AbortSignal): Promise<StepMetrics>;
+  /** Scores what is held out; null if nothing is. */
+  evaluate(): Promise<Evaluation | null>;
+}
+
+/** A trainer as a run on disk needs it. */
+export function trainerSide<B extends Batch>(trainer: Trainer<CausalLM, B>): TrainerSide {
+  return {
+    get step() {
+      return trainer.step;
+    },
+    get tokens() {
+      return trainer.tokens;
+    },
+    get done() {
+      return trainer.done;
+    },
+    get steps() {
+      return trainer.options.steps;
+    },
+    setSteps: (steps) => trainer.setSteps(steps),
+    checkWeights: () => trainer.checkWeights(),
+    save: (sink, parts) => saveTraining(trainer, sink, parts),
+    load: (tree) => loadTraining(trainer, tree),
+    memory: () => trainingMemory(trainer),
+    [Symbol.dispose]: () => trainer[Symbol.dispose](),
+  };
+}
