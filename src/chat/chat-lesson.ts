@@ -52,6 +52,8 @@ function thoughtOf(message: Message): { readonly reasoning: string; readonly con
   return split.reasoning === "" ? null : split;
 }
 
+const withoutBlanks = (text: string) => text.replace(/\s+/g, "");
+
 /** Texts of the tokens that end answers: a user's token stands before the next question and ends none. */
 function endTexts({ tokenizer, endIds }: Voice): string[] {
   const user = tokenizer.idOf(TOKEN.user);
@@ -79,14 +81,16 @@ export function* chatLesson(
   const firsts = messages.slice(0, from).filter(({ role }) => role === "assistant").length;
   const whole = yield* voice.run(messages, { addGenerationPrompt: false });
   const thought = thoughtOf(last);
-  if (thought === null || whole.text.includes(thought.reasoning.trim())) {
+  const { reasoning_content: _, ...bare } = last;
+  const read =
+    thought === null ? messages : [...messages.slice(0, -1), { ...bare, content: thought.content }];
+  const plain = thought === null ? whole : yield* voice.run(read, { addGenerationPrompt: false });
+  // Templates differ in the blanks between a thought that they cut off and the answer.
+  if (thought === null || withoutBlanks(plain.text) !== withoutBlanks(whole.text)) {
     const spans = answerSpans({ messages, whole, ends, name }, open);
     return yield* marked(voice, whole, spans.slice(firsts), learn);
   }
-  // Templates leave reasoning out: the answer stands behind the prompt that opens it, as a model writes it.
-  const { reasoning_content: _, ...bare } = last;
-  const read = [...messages.slice(0, -1), { ...bare, content: thought.content }];
-  const plain = yield* voice.run(read, { addGenerationPrompt: false });
+  // Most leave reasoning out: the answer stands behind the prompt that opens it, as a model writes it.
   const spans = answerSpans({ messages: read, whole: plain, ends, name }, open);
   const begun = yield* voice.run(messages.slice(0, -1), { addGenerationPrompt: true, thinking: true });
   const answer = spans.at(-1)!;

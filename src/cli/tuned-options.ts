@@ -110,7 +110,11 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
     .option("--epochs <n>", `passes over the data (default: ${epochs})`, positiveNumber)
     .option("--steps <n>", "number of optimizer steps, in place of --epochs", positiveInteger)
     .option("--seconds <s>", "training time, in place of --epochs", positiveNumber)
-    .option("--batch <n>", `${units} of a step (default: ${batch}, an eighth of the data at most)`, positiveInteger)
+    .option(
+      "--batch <n>",
+      `${units} of a step (default: ${batch}, an eighth of the data at most)`,
+      positiveInteger,
+    )
     .option(
       "--at-once <n>",
       `most tokens that run at once; larger batches run in parts (default: ${AT_ONCE})`,

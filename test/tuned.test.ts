@@ -1,0 +1,131 @@
+/** `sft` and `dpo` in processes of their own: what they say, killed at random moments, stopped, refused. */
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeModelFolder } from "../src/engine/testing-folder.ts";
+import { logOf, tensorsOf } from "../src/runs/staged/testing-runs.ts";
+import { writeSums } from "../src/runs/tuned/testing-runs.ts";
+import { commandsIn } from "./command-process.ts";
+
+/** Kills of each command; `KILLS=200` for a long look. */
+const KILLS = Number(process.env.KILLS ?? 2);
+
+let work: string;
+let commands: ReturnType<typeof commandsIn>;
+beforeAll(async () => {
+  work = mkdtempSync(join(tmpdir(), "tuned-cli-"));
+  commands = commandsIn(work);
+  await writeModelFolder(join(work, "model"));
+  writeSums(join(work, "data"), 60);
+});
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const common = ["--threads", "1", "--seed", "5", "--batch", "4", "--rate", "2e-3", "--save-every", "3"];
+const argsOf = {
+  sft: ["sft", "model", "--data", "data/chats.jsonl", "--length", "128", "--steps", "20", ...common],
+  dpo: [
+    "dpo",
+    "model",
+    "--data",
+    "data/pairs.jsonl",
+    "--steps",
+    "16",
+    ...common,
+    "--beta",
+    "0.3",
+    "--sft",
+    "0.2",
+  ],
+} as const;
+const weights = (run: string) => tensorsOf(join(work, run, "model"));
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe.each(["sft", "dpo"] as const)("%s", (kind) => {
+  const whole = `${kind}-whole`;
+
+  it("says what it reads, learns and leaves", async () => {
+    const { code, err, out } = await commands.run(...argsOf[kind], "--out", whole);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out).toMatch(/^memory {4}about/m);
+    expect(out).toMatch(/^rows {6}5\d rows to learn, \d held out; /m);
+    expect(out).toContain(kind === "sft" ? "bits/byte" : "accuracy");
+    expect(out).toContain(`npx deepseek-ts chat ${whole}`);
+    const reply = await commands.start(["chat", whole], { input: "add 2 and 3\n" }).ended();
+    expect({ code: reply.code, err: reply.err }).toEqual({ code: 0, err: "" });
+  });
+
+  it(`killed ${KILLS} times at random moments and resumed gives the same bits`, async () => {
+    const run = `${kind}-killed`;
+    const next = () =>
+      existsSync(join(work, run, "run.json"))
+        ? [kind, "--resume", run, "--threads", "1"]
+        : [...argsOf[kind], "--out", run];
+    for (let kill = 0; kill < KILLS; kill++) {
+      if (existsSync(join(work, run, "model"))) rmSync(join(work, run), { recursive: true });
+      const { child, ended } = commands.start(next());
+      // Until it has begun to work; then anywhere in preparation, scores of the reference, steps, or the writing of a state.
+      while (child.exitCode === null && !existsSync(join(work, run, "run.lock"))) {
+        if (Math.random() < 0.02) break;
+        await pause(5);
+      }
+      await pause(600 * Math.random());
+      child.kill("SIGKILL");
+      await ended();
+    }
+    const { code, err } = await commands.run(...next());
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(await weights(run)).toEqual(await weights(whole));
+    expect(logOf(join(work, run))).toEqual(logOf(join(work, whole)));
+    expect(readdirSync(join(work, run, "checkpoints")).every((name) => /^step-\d+$/.test(name))).toBe(true);
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("saves, says how to go on and exits with 130", async () => {
+    cpSync(join(work, "sft-whole"), join(work, "stopped"), { recursive: true });
+    for (const name of ["checkpoints", "model", "metrics.jsonl"])
+      rmSync(join(work, "stopped", name), { recursive: true });
+    const { child, ended } = commands.start(["sft", "--resume", "stopped", "--threads", "1"]);
+    while (child.exitCode === null && !existsSync(join(work, "stopped", "metrics.jsonl"))) await pause(5);
+    child.kill("SIGINT");
+    const { code, out } = await ended();
+    expect(code).toBe(130);
+    expect(out).toContain("npx deepseek-ts sft --resume stopped");
+    expect((await commands.run("sft", "--resume", "stopped")).code).toBe(0);
+    expect(await weights("stopped")).toEqual(await weights("sft-whole"));
+  });
+});
+
+describe("wrong usage", () => {
+  it.each([
+    [["sft"], 2, "no model given"],
+    [["sft", "model"], 1, "no data to learn from"],
+    [["sft", "model", "--data", "none.jsonl"], 1, "neither a file or folder here nor the name of a data set"],
+    [["sft", "model", "--data", "data/pairs.jsonl"], 1, "pairs.jsonl line 1: not a row of this kind of data"],
+    [
+      ["sft", "model", "--data", "data/chats.jsonl", "--steps", "2", "--epochs", "3"],
+      1,
+      "several lengths of the run",
+    ],
+    [["sft", "model", "--data", "data/chats.jsonl", "--length", "100000"], 1, "at most 512"],
+    [["dpo", "model", "--data", "data/pairs.jsonl", "--label-smoothing", "0.6"], 2, "below 0.5"],
+    [
+      ["dpo", "model", "--data", "data/pairs.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"],
+      1,
+      "only the sigmoid loss has label smoothing",
+    ],
+    [["dpo", "--resume", "sft-whole"], 2, "the run is one of `deepseek-ts sft`"],
+    [["train", "--resume", "sft-whole"], 2, "the run is one of `deepseek-ts sft`"],
+    [["sft", "--resume", "sft-whole", "--rate", "1"], 2, "remove rate"],
+    [
+      ["sft", "model", "--data", "data/chats.jsonl", "--out", "sft-whole"],
+      1,
+      "the run folder already exists",
+    ],
+  ])("%j", async (args, status, message) => {
+    const { code, err } = await commands.run(...args);
+    expect(err).toContain(message);
+    expect(code).toBe(status);
+  });
+});
