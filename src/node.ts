@@ -99,9 +99,9 @@ export {
   describeBase,
 } from "./runs/tuned/base-model.ts";
 export type {
-  BaseModel,
   DpoConfig,
   SftConfig,
+  TunedBase,
   TunedConfig,
   TunedData,
   TunedTraining,

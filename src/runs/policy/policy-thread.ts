@@ -10,7 +10,7 @@ import type { TrainingMemory } from "../../train/memory.ts";
 import type { PassAt } from "../../train/policy/evaluation.ts";
 import type { PolicyMetrics } from "../../train/policy/policy-trainer.ts";
 import type { Reward, RewardSample } from "../../train/policy/rewards.ts";
-import type { RunLength } from "../run.ts";
+import type { RunLength } from "../loop.ts";
 import { errorOf, type OpenedRun, type TrainingTask } from "../training-thread.ts";
 import type { PolicyRunResult } from "./run.ts";
 

@@ -22,10 +22,10 @@ import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { ggufTokenizerFiles } from "../../tokenizer/gguf-tokenizer.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
-import type { BaseModel, TunedConfig } from "./config.ts";
+import type { TunedBase, TunedConfig } from "./config.ts";
 
 /** Where a model's files are. */
-export type BasePlace = Pick<BaseModel, "name" | "folder" | "gguf">;
+export type BasePlace = Pick<TunedBase, "name" | "folder" | "gguf">;
 
 /** What a run keeps of its model beside the weights: the texts of its files, by name. */
 export type BaseFiles = Readonly<Record<string, string>>;
@@ -107,7 +107,7 @@ async function fingerprintOf(tree: FileTree, { gguf }: BasePlace): Promise<strin
 
 /** A model, described without its weights. */
 export interface DescribedBase {
-  readonly base: BaseModel;
+  readonly base: TunedBase;
   readonly json: JsonObject;
   readonly config: LanguageConfig;
   readonly files: BaseFiles;
@@ -180,7 +180,7 @@ export async function baseReader(folder: string, name: string): Promise<BaseRead
 
 /** The model as it is before the first step, in f32. @throws FormatError if its files are others than at preparation */
 export async function loadBase(
-  base: BaseModel,
+  base: TunedBase,
   device: Device,
   progress?: (done: number, total: number) => void,
 ): Promise<CausalLM> {
@@ -197,7 +197,7 @@ export async function loadBase(
 }
 
 /** The same model without weights, to be filled by a saved state. */
-export function emptyBase(files: BaseFiles, { mtpLayers }: BaseModel, device: Device): CausalLM {
+export function emptyBase(files: BaseFiles, { mtpLayers }: TunedBase, device: Device): CausalLM {
   return createModel(parseJsonObject(files["config.json"], "config.json"), device, {
     dtype: "f32",
     mtpLayers,

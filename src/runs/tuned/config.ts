@@ -17,7 +17,7 @@ import { type BatchSchedule, type LearningRateSchedule, MOST_STEPS } from "../..
 import { checkTrainOptions } from "../../train/trainer.ts";
 
 /** The model that a run begins with. */
-export interface BaseModel {
+export interface TunedBase {
   /** What the user called it. */
   readonly name: string;
   /** Its folder, or the folder of its GGUF file. */
@@ -59,7 +59,7 @@ export const RESULT_DTYPES = ["F32", "BF16", "F16"] as const;
 
 interface Common {
   readonly seed: number;
-  readonly model: BaseModel;
+  readonly model: TunedBase;
   readonly data: TunedData;
   /** Most tokens of a row. */
   readonly sequenceLength: number;
