@@ -20,7 +20,8 @@ const rules: readonly (readonly [RegExp, string])[] = [
   [/\b(?:[Hh]ears of|[Ww]hoever|had better|for want of)\b/, "say what the mechanism does"],
 ];
 /** Names that are others' to spell. */
-const theirs = /\b(?:toColourspace|pipelineColourspace|grey16|JobCancelledError)\b/g;
+const theirs =
+  /\b(?:toColourspace|pipelineColourspace|grey16|JobCancelledError)\b|\blearnt(?=: \[)|\.learnt\b/g;
 
 const files = execFileSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8" })
   .split("\0")
