@@ -42,50 +42,96 @@ function fillFunctionTable(exports) {
 }
 
 /**
- * System calls on files below /lib, answered on the thread that asks. Generated code sends each of them to the starting
+ * The files that Lean reads, without Emscripten's file system. In Node those below /lib, from the folder LEAN_LIBRARY; in
+ * a page those that page-worker.js was given: all in one buffer that the threads share. Null: not one of these; a missing one has
+ * no handle and no state.
+ */
+const ownFiles = (() => {
+  if (!globalThis.process?.versions?.node) {
+    const when = new Date(0);
+    const modes = { file: 0o100444, folder: 0o40555 };
+    const state = (mode, size) => ({
+      ...{ dev: 1, ino: 1, mode, size, blocks: Math.ceil(size / 512) },
+      ...{ atime: when, mtime: when, ctime: when },
+    });
+    return {
+      find: (path) => (/^\/(?:lib|srv)\//.test(path) && globalThis.leanFiles ? path : null),
+      state(path) {
+        const { places, folders } = globalThis.leanFiles;
+        if (places.has(path)) return state(modes.file, places.get(path).length);
+        return folders.has(path) ? state(modes.folder, 0) : undefined;
+      },
+      open: (path) => globalThis.leanFiles.places.get(path),
+      size: ({ length }) => length,
+      read({ offset, length }, target, start, wanted, at) {
+        const count = Math.max(0, Math.min(wanted, length - at));
+        target.set(globalThis.leanFiles.bytes.subarray(offset + at, offset + at + count), start);
+        return count;
+      },
+      close() {},
+    };
+  }
+  const fs = require("node:fs");
+  const root = process.env.LEAN_LIBRARY;
+  const unlessMissing = (get) => {
+    try {
+      return get();
+    } catch (error) {
+      if (error.code === "ENOENT" || error.code === "ENOTDIR") return;
+      throw error;
+    }
+  };
+  const reads = process.env.LEAN_READS;
+  return {
+    find: (path) => (root && path.startsWith("/lib/") ? root + path.slice(4) : null),
+    state: (path) => unlessMissing(() => fs.statSync(path)),
+    open(path) {
+      const handle = unlessMissing(() => fs.openSync(path, "r"));
+      if (reads && handle !== undefined) fs.appendFileSync(reads, `${path}\n`);
+      return handle;
+    },
+    size: (handle) => fs.fstatSync(handle).size,
+    read: (handle, target, start, wanted, at) => fs.readSync(handle, target, start, wanted, at),
+    close: (handle) => fs.closeSync(handle),
+  };
+})();
+
+/**
+ * System calls on these files, answered on the thread that asks. Generated code sends each of them to the starting
  * thread, which sits in a wait. Undefined: not ours, go on as generated.
  */
 const libraryCalls = (() => {
-  const fs = globalThis.process?.versions?.node ? require("node:fs") : null;
-  const root = process.env.LEAN_LIBRARY;
   const NO_ENTRY = -44;
   // Far from the descriptors that Emscripten gives.
   let next = 1_000_000;
   const open = new Map();
-  const realPath = (path) => (fs && root && path.startsWith("/lib/") ? root + path.slice(4) : null);
-  const missing = (error) => (error.code === "ENOENT" || error.code === "ENOTDIR" ? NO_ENTRY : undefined);
-  const writeStat = (target, get) => {
-    try {
-      const { dev, mode, size, blocks, atime, mtime, ctime, ino } = get();
-      return SYSCALLS.writeStat(target, {
-        ...{ dev, mode, size, blocks, atime, mtime, ctime, ino },
-        ...{ nlink: 1, uid: 0, gid: 0, rdev: 0 },
-      });
-    } catch (error) {
-      return missing(error);
-    }
+  const writeStat = (target, state) => {
+    if (state === undefined) return NO_ENTRY;
+    const { dev, mode, size, blocks, atime, mtime, ctime, ino } = state;
+    return SYSCALLS.writeStat(target, {
+      ...{ dev, mode, size, blocks, atime, mtime, ctime, ino },
+      ...{ nlink: 1, uid: 0, gid: 0, rdev: 0 },
+    });
   };
   const statOf = (pointer, target) => {
-    const path = realPath(UTF8ToString(pointer));
-    if (path) return writeStat(target, () => fs.statSync(path));
+    const path = ownFiles.find(UTF8ToString(pointer));
+    if (path !== null) return writeStat(target, ownFiles.state(path));
   };
   return {
     ___syscall_stat64: statOf,
     ___syscall_newfstatat: (_folder, pointer, target) => statOf(pointer, target),
     ___syscall_openat(_folder, pointer, flags) {
       if (flags & 3) return;
-      const path = realPath(UTF8ToString(pointer));
-      if (!path) return;
-      try {
-        open.set(next, { handle: fs.openSync(path, "r"), at: 0 });
-        return next++;
-      } catch (error) {
-        return missing(error);
-      }
+      const path = ownFiles.find(UTF8ToString(pointer));
+      if (path === null) return;
+      const handle = ownFiles.open(path);
+      if (handle === undefined) return NO_ENTRY;
+      open.set(next, { path, handle, at: 0 });
+      return next++;
     },
     ___syscall_fstat64(descriptor, target) {
       const file = open.get(descriptor);
-      if (file) return writeStat(target, () => fs.fstatSync(file.handle));
+      if (file) return writeStat(target, ownFiles.state(file.path));
     },
     ___syscall_fcntl64(descriptor) {
       if (open.has(descriptor)) return 0;
@@ -97,7 +143,7 @@ const libraryCalls = (() => {
       let total = 0;
       for (let i = 0; i < count; i++, vectors += 8) {
         const [start, length] = [HEAPU32[vectors >> 2], HEAPU32[(vectors + 4) >> 2]];
-        const read = fs.readSync(file.handle, HEAPU8, start, length, file.at);
+        const read = ownFiles.read(file.handle, HEAPU8, start, length, file.at);
         file.at += read;
         total += read;
         if (read < length) break;
@@ -108,7 +154,7 @@ const libraryCalls = (() => {
     _fd_seek(descriptor, offset, whence, result) {
       const file = open.get(descriptor);
       if (!file) return;
-      const from = [0, file.at, whence === 2 ? fs.fstatSync(file.handle).size : 0][whence];
+      const from = [0, file.at, whence === 2 ? ownFiles.size(file.handle) : 0][whence];
       file.at = from + Number(offset);
       growMemViews();
       HEAP64[result >> 3] = BigInt(file.at);
@@ -117,7 +163,7 @@ const libraryCalls = (() => {
     _fd_close(descriptor) {
       const file = open.get(descriptor);
       if (!file) return;
-      fs.closeSync(file.handle);
+      ownFiles.close(file.handle);
       open.delete(descriptor);
       return 0;
     },

@@ -19,7 +19,7 @@ function reached(entry: string): Map<string, string> {
 }
 
 describe("entries", () => {
-  // `prove` starts Lean in processes and keeps proofs in SQLite; its parts for pages need an entry of their own.
+  // `prove` starts Lean in processes and keeps proofs in SQLite; `prove/browser` is its part for pages.
   const forNode = ["node", "serve", "prove"];
   it.each(entries.filter(({ name }) => !forNode.includes(name)))(
     "$specifier can be imported by a browser",
@@ -38,6 +38,15 @@ describe("entries", () => {
     expect(Object.keys(node)).toEqual(
       expect.arrayContaining(["nodeFolder", "prepareRun", "Run", "checkParity"]),
     );
+  });
+
+  it("prove includes everything of its part for pages", async () => {
+    const [page, node] = [await import("./prove/browser.ts"), await import("./prove/index.ts")];
+    expect(Object.keys(node)).toEqual(expect.arrayContaining(Object.keys(page)));
+    expect(Object.keys(page)).toEqual(
+      expect.arrayContaining(["openPageLean", "search", "ProofTree", "EngineGenerator", "segment"]),
+    );
+    for (const name of ["openLean", "ProofStore", "writePageFolder"]) expect(page).not.toHaveProperty(name);
   });
 
   it("the package's exports are files of src", () => {

@@ -3,10 +3,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LeanSession } from "../../src/prove/lean/session.ts";
-import { openWasmLean, WasmLean, type WasmLeanOptions } from "../../src/prove/lean/wasm/open.ts";
+import { leanHost } from "../../src/prove/lean/wasm/node-hosts.ts";
+import { openWasmLean, type WasmLeanOptions } from "../../src/prove/lean/wasm/open.ts";
 import { findPackage } from "../../src/prove/lean/wasm/package.ts";
 import { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
 import { preparedLean, prepareLean } from "../../src/prove/lean/wasm/prepare.ts";
+import { WasmLean } from "../../src/prove/lean/wasm/wasm-lean.ts";
 
 export const cache = fileURLToPath(new URL("../../node_modules/.cache/deepseek-ts", import.meta.url));
 export const fixtures = fileURLToPath(new URL("../fixtures/lean", import.meta.url));
@@ -27,7 +29,7 @@ export function openLean(options: WasmLeanOptions = {}): Promise<LeanSession> {
 /** Two sessions over one server: with the rules of text, and without them; and what they ask. */
 export async function openStrictAndLoose(): Promise<{ strict: WasmLean; loose: WasmLean; pool: LeanPool }> {
   const prepared = await prepareLean({ cache });
-  const pool = new LeanPool(prepared, { size: 1, startLimit: 600_000, grace: 60_000 });
+  const pool = new LeanPool(leanHost(prepared, "process"), { size: 1, startLimit: 600_000, grace: 60_000 });
   return {
     ...{ strict: new WasmLean(prepared.version, pool), loose: new WasmLean(prepared.version, pool, false) },
     pool,

@@ -1,8 +1,8 @@
 /** What an accepted proof means: lists of cheats that must be refused, and of proofs that must not be. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LeanSession, Verdict } from "../../src/prove/lean/session.ts";
-import type { WasmLean } from "../../src/prove/lean/wasm/open.ts";
 import type { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
+import type { WasmLean } from "../../src/prove/lean/wasm/wasm-lean.ts";
 import { segment } from "../../src/prove/text/segments.ts";
 import { NO_GOALS, stateText } from "../../src/prove/text/states.ts";
 import { LIMIT, missing, openStrictAndLoose } from "./embedded-lean.ts";

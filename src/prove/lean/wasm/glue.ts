@@ -99,7 +99,7 @@ export function mendGlue(
     const at = glue.indexOf(`function ${name}(`);
     const hook = glue.indexOf("if(ENVIRONMENT_IS_PTHREAD)return", at);
     if (at < 0 || hook < 0 || hook - at > HEAD) throw unknown(`function ${name}(`);
-    const call = `if(ENVIRONMENT_IS_PTHREAD){var own=libraryCalls.${name}(${parameters});if(own!==undefined)return own}`;
+    const call = `{var own=libraryCalls.${name}(${parameters});if(own!==undefined)return own}`;
     glue = glue.slice(0, hook) + call + glue.slice(hook);
   }
   put(

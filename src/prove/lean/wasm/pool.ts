@@ -5,13 +5,11 @@
  */
 import { DisposedError } from "../../../tensor/errors.ts";
 import { LeanError } from "../lean-error.ts";
-import type { PreparedLean } from "./prepare.ts";
-import { type LeanHost, LeanServer, type ServerAnswer, type ServerEnd } from "./server.ts";
+import { type Connect, LeanServer, type ServerAnswer, type ServerEnd } from "./server.ts";
 
 export interface PoolOptions {
   /** Most servers at a time; each takes 1.1 GB. They start when they are needed. */
   readonly size: number;
-  readonly host?: LeanHost;
   /** Requests after which a server is replaced (2000). */
   readonly mostChecks?: number;
   /** Resident bytes above which a server is replaced (1.8e9; Lean's memory ends at 2 GiB). */
@@ -20,6 +18,9 @@ export interface PoolOptions {
   readonly grace?: number;
   /** Milliseconds that a server may take to start (300,000: other programs may keep the machine busy). */
   readonly startLimit?: number;
+  /** What errors say of a Lean that does not start: from where, and what may help. */
+  readonly where?: string;
+  readonly hint?: string;
 }
 
 /** An answer, or why there is none: nothing of this is an error of the program. */
@@ -62,7 +63,7 @@ const WARM_UP: readonly ServerAnswer[] = [
 
 export class LeanPool implements AsyncDisposable {
   readonly size: number;
-  readonly #lean: PreparedLean;
+  readonly #connect: Connect;
   readonly #options: Required<Omit<PoolOptions, "size">>;
   readonly #queue: Job[] = [];
   readonly #idle: LeanServer[] = [];
@@ -73,12 +74,15 @@ export class LeanPool implements AsyncDisposable {
   #closed = false;
   #whenReady: { resolve(): void; reject(error: unknown): void }[] = [];
 
-  constructor(lean: PreparedLean, { size, ...options }: PoolOptions) {
+  /** @param connect starts a Lean */
+  constructor(connect: Connect, { size, ...options }: PoolOptions) {
     this.size = size;
-    this.#lean = lean;
+    this.#connect = connect;
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#options = {
-      ...{ host: "process", mostChecks: 2000, mostMemory: 1.8e9, grace: 5000, startLimit: 300_000 },
-      ...options,
+      ...{ mostChecks: 2000, mostMemory: 1.8e9, grace: 5000, startLimit: 300_000, where: "Lean" },
+      ...{ hint: "Is there 1 GB of free memory?" },
+      ...Object.fromEntries(given),
     };
     this.#start();
   }
@@ -157,7 +161,7 @@ export class LeanPool implements AsyncDisposable {
 
   #start(): void {
     if (this.#closed) return;
-    const server = new LeanServer(this.#lean, this.#options.host);
+    const server = new LeanServer(this.#connect);
     this.#servers.add(server);
     this.#starting++;
     const limit = setTimeout(() => server.kill(), this.#options.startLimit);
@@ -205,9 +209,9 @@ export class LeanPool implements AsyncDisposable {
     // Those that live go on with what waits.
     if (this.#servers.size > this.#starting) return;
     const error = new LeanError("Lean does not start", {
-      where: this.#lean.base,
+      where: this.#options.where,
       found: cause instanceof Error ? cause.message : String(cause),
-      hint: "Is there 1 GB of free memory? If so, delete the folder, which is then made anew.",
+      hint: this.#options.hint,
       cause,
     });
     for (const job of this.#queue.splice(0)) job.fail(error);

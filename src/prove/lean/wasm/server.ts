@@ -1,18 +1,7 @@
 /**
- * One running Lean: a child process, or a thread of this process. It answers one request at a time; each has an id that
- * checked text cannot guess, so that nothing it might print passes for an answer.
+ * One running Lean, wherever it runs. It answers one request at a time; each has an id that checked text cannot guess, so
+ * that nothing it might print passes for an answer.
  */
-import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
-import { siblingModule, threadExecArgv } from "../../../tensor/cpu/thread-options.ts";
-import type { LeanLine, LeanThreadData } from "./lean-thread.ts";
-import { createMailbox, MailboxSender } from "./mailbox.ts";
-import type { PreparedLean } from "./prepare.ts";
-
-/** Where Lean runs: processes can be killed at any moment and take nothing else along, threads need less memory. */
-export type LeanHost = "process" | "thread";
 
 /** What the server of lean/ReplServer.lean answers; the fields depend on the request. */
 export type ServerAnswer = Readonly<Record<string, unknown>>;
@@ -27,13 +16,32 @@ export interface ServerEnd {
 /** What came of a request. */
 export type Reply = { readonly answer: ServerAnswer } | { readonly end: ServerEnd };
 
-/** Characters of last words. */
-const WORDS = 2000;
-const STACK_MEGABYTES = 16;
+/** What a running Lean tells. */
+export interface ServerEvents {
+  /** A line of its answers. */
+  receive(line: string): void;
+  /** What else it prints; the end of it are its last words. */
+  say(text: string): void;
+  over(by: "itself" | "signal", how: string): void;
+}
 
-interface Connection {
+/** A running Lean. */
+export interface Connection {
   send(line: string): void;
   kill(): void;
+}
+
+/** Starts one. */
+export type Connect = (events: ServerEvents) => Connection;
+
+/** Characters of last words. */
+const WORDS = 2000;
+
+/** 128 bits that nobody can guess. */
+function secret(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
 }
 
 export class LeanServer {
@@ -56,7 +64,7 @@ export class LeanServer {
   #killed = false;
   #end: ServerEnd | null = null;
 
-  constructor(lean: PreparedLean, host: LeanHost) {
+  constructor(connect: Connect) {
     this.ready = new Promise((resolve, reject) => {
       this.#becomeReady = resolve;
       this.#fail = reject;
@@ -65,13 +73,17 @@ export class LeanServer {
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
     });
-    this.#connection = host === "process" ? this.#startProcess(lean) : this.#startThread(lean);
+    this.#connection = connect({
+      receive: (line) => this.#receive(line),
+      say: (text) => this.#say(text),
+      over: (by, how) => this.#over(by, how),
+    });
   }
 
   /** Asks; never rejects. */
   ask(request: ServerAnswer): Promise<Reply> {
     if (this.#end !== null) return Promise.resolve({ end: this.#end });
-    const id = randomBytes(16).toString("hex");
+    const id = secret();
     return new Promise((resolve) => {
       this.#waiting = { id, resolve };
       this.#connection.send(`${JSON.stringify({ ...request, id })}\n`);
@@ -82,48 +94,6 @@ export class LeanServer {
     if (this.#end !== null) return;
     this.#killed = true;
     this.#connection.kill();
-  }
-
-  #startProcess({ base, server }: PreparedLean): Connection {
-    const file = fileURLToPath(siblingModule(import.meta.url, "lean-process"));
-    const child = spawn(process.execPath, [file, "serve", base, server], { stdio: ["pipe", "pipe", "pipe"] });
-    // What is written to a dead process.
-    child.stdin.on("error", () => {});
-    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#say(text));
-    let rest = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#receive(line);
-    });
-    child.on("error", (error) => this.#over("itself", error.message));
-    child.on("close", (code, signal) => {
-      this.#over(signal === null ? "itself" : "signal", `ended with ${signal ?? `status ${code}`}`);
-    });
-    return { send: (line) => child.stdin.write(line), kill: () => child.kill("SIGKILL") };
-  }
-
-  #startThread({ base, server }: PreparedLean): Connection {
-    const mailbox = createMailbox();
-    const data: LeanThreadData = { base, server, mailbox, args: ["-j1", "--run", "/srv/Main.lean"] };
-    const worker = new Worker(siblingModule(import.meta.url, "lean-thread"), {
-      workerData: data,
-      execArgv: threadExecArgv(),
-      resourceLimits: { stackSizeMb: STACK_MEGABYTES },
-    });
-    worker.on("message", ({ stream, line }: LeanLine) => {
-      if (stream === 1 && line.startsWith("{")) this.#receive(line);
-      else this.#say(`${line}\n`);
-    });
-    worker.on("error", (error: unknown) =>
-      this.#say(error instanceof Error ? error.message : JSON.stringify(error)),
-    );
-    worker.on("exit", (code) => this.#over("itself", `ended with status ${code}`));
-    const sender = new MailboxSender(mailbox);
-    return {
-      send: (line) => sender.send(new TextEncoder().encode(line)),
-      kill: () => void worker.terminate(),
-    };
   }
 
   #say(text: string): void {
