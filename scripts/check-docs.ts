@@ -47,6 +47,8 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   [/"grounding": true/, "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
   ["npx deepseek-ts verify", "starts Lean; test/lean/commands.test.ts does"],
+  ["npx deepseek-ts prover page", "prepares Lean; test/browser/lean.test.ts writes such a folder"],
+  ["cp -r models/world-prover examples/", "is for a page; test/browser opens it"],
   ["npx deepseek-ts prover doctor", "starts Lean, which may have to be downloaded"],
   [/serve .*--lean wasm/, "starts Lean; test/lean/served.test.ts does"],
   ["/v1/verify", "needs a Lean; test/lean/served.test.ts has one"],
@@ -58,6 +60,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
 
 /** Programs that cannot run here, by what they contain, and why. */
 const skippedPrograms: readonly (readonly [part: string, reason: string])[] = [
+  ["openPageLean(", "needs a page; test/browser/lean.test.ts has one"],
   ["openWasmLean(", "starts Lean; test/lean does"],
   ['kind: "native"', "needs a native Lean; test/lean has a stand-in"],
   ['kind: "kimina"', "needs a Kimina server; test/lean has a stand-in"],

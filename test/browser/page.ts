@@ -10,6 +10,15 @@ import {
   type VisionPackage,
 } from "./image-job.ts";
 import {
+  type CheckpointPackage,
+  type Judged,
+  type ProofReport,
+  type ProvePackage,
+  searchReport,
+  type VerdictReport,
+  verdictsOf,
+} from "./lean-job.ts";
+import {
   drawnHash,
   type HostedReport,
   hostedReport,
@@ -24,6 +33,8 @@ const engineEntry: string = "/dist/engine/index.js";
 const dataEntry: string = "/dist/data/index.js";
 const visionEntry: string = "/dist/vision/index.js";
 const modelsEntry: string = "/dist/models/index.js";
+const proveEntry: string = "/dist/prove/browser.js";
+const checkpointEntry: string = "/dist/checkpoint/index.js";
 const tensorEntry: string = "/dist/tensor/index.js";
 
 const readFile = async (path: string) => new Uint8Array(await (await fetch(`/${path}`)).arrayBuffer());
@@ -91,6 +102,23 @@ const onPage = {
       context.putImageData(new ImageData(rgba, width, height), 0, 0);
       return Uint8Array.from(context.getImageData(0, 0, width, height).data.filter((_, i) => i % 4 < 3));
     });
+  },
+  /** Verdicts of a Lean in this page, whose files are in a folder of the site. */
+  verdicts: async (url: string, proofs: readonly Judged[]): Promise<VerdictReport[]> => {
+    const { openPageLean } = (await import(proveEntry)) as ProvePackage;
+    await using lean = await openPageLean({ url });
+    return await verdictsOf(lean, proofs);
+  },
+  /** A search with Lean and the model of a folder in this page. */
+  proof: async (url: string, folder: string, statement: string): Promise<ProofReport> => {
+    const packages = {
+      deepseek: (await import(entry)) as DeepseekPackage,
+      checkpoint: (await import(checkpointEntry)) as CheckpointPackage,
+      engine: (await import(engineEntry)) as EnginePackage,
+      prove: (await import(proveEntry)) as ProvePackage,
+    };
+    await using lean = await packages.prove.openPageLean({ url });
+    return await searchReport(packages, lean, folder, statement, readFile);
   },
   /** The message with which a device refuses to start; null if it starts. */
   refusal: async (): Promise<string | null> => {

@@ -1,4 +1,7 @@
-/** `deepseek-ts prover doctor`: finds Lean, has it check a known proof, and says which limits fit this machine. */
+/**
+ * `deepseek-ts prover doctor`: finds Lean, has it check a known proof, and says which limits fit this machine.
+ * `deepseek-ts prover page`: writes what Lean needs in a web page.
+ */
 import { Argument, Command } from "commander";
 import { thisMachine } from "../../files/machine.ts";
 import { userCacheFolder } from "../../files/user-cache.ts";
@@ -7,27 +10,41 @@ import type { OpenLeanOptions } from "../../prove/lean/open.ts";
 import { readProject } from "../../prove/lean/repl/project.ts";
 import type { LeanSession } from "../../prove/lean/session.ts";
 import { DOWNLOAD_BYTES, findPackage, INSTALL_COMMAND } from "../../prove/lean/wasm/package.ts";
+import { writePageFolder } from "../../prove/lean/wasm/page-folder.ts";
 import { preparedLean } from "../../prove/lean/wasm/prepare.ts";
 import { formatBytes, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
-import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
+import {
+  chosenLean,
+  type LeanFlags,
+  openChosenLean,
+  orNoLean,
+  prepareEmbedded,
+  withLean,
+} from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
+import { usageError } from "./options.ts";
 
 const help = `
-Says what there is (Node, memory, the embedded Lean or the project's Lean with its libraries), starts Lean, has it accept a
+doctor says what there is (Node, memory, the embedded Lean or the project's Lean with its libraries), starts Lean, has it accept a
 proof and refuse a cheat, times checks on all its slots at once, and proposes a --timeout from that.
+
+page DIR writes the embedded Lean as files that a web server hands out to pages, 77 MB (docs/proving.md, "In a page"). --std
+adds Std, so that pages may import it.
 
 Examples:
   deepseek-ts prover doctor
   deepseek-ts prover doctor --no-download             say what is missing, download nothing
   deepseek-ts prover doctor --project ~/my-mathlib-project
   deepseek-ts prover doctor --json
+  deepseek-ts prover page public/lean
 
 Exit status: 0 Lean works, 1 error, 2 usage error, 3 no Lean can be had.`;
 
 interface Flags extends LeanFlags {
   readonly json?: boolean;
+  readonly std?: boolean;
 }
 
 /** Proofs of the core library that any Lean 4 accepts, one slow kind among them; and one that none may. */
@@ -144,22 +161,49 @@ async function examine(
   }
 }
 
+async function writePage(
+  folder: string,
+  flags: Flags,
+  line: ProgressLine,
+  signal: AbortSignal,
+): Promise<void> {
+  const prepared = await prepareEmbedded(flags, line, signal);
+  line.tell("packing Lean ..");
+  const { wasm, library } = await writePageFolder(folder, prepared, { std: flags.std, signal });
+  line.clear();
+  if (flags.json) {
+    const [download, unpacked] = [wasm.bytes + library.bytes, wasm.unpacked + library.unpacked];
+    process.stdout.write(`${JSON.stringify({ type: "page", folder, download, unpacked })}\n`);
+  } else {
+    const size = `${formatBytes(wasm.bytes + library.bytes)} to fetch once`;
+    process.stdout.write(`${folder}: ${size}; serve it beside the page, and open it with openPageLean\n`);
+  }
+}
+
 export function proverCommand(): Command {
   const command = new Command("prover")
-    .summary("find Lean and see whether it works")
-    .description("Examines the Lean that verify would use.")
-    .addArgument(new Argument("<action>", "what to do").choices(["doctor"]))
-    .option("--json", "print one JSON object");
+    .summary("find Lean and see whether it works, or write it for pages")
+    .description("Examines the Lean that verify would use, or writes the embedded one for web pages.")
+    .addArgument(new Argument("<action>", "what to do").choices(["doctor", "page"]))
+    .argument("[folder]", "where page writes its files")
+    .option("--json", "print one JSON object")
+    .option("--std", "page: with Std, 15 MB more");
   return withLean(command)
     .addHelpText("after", flowing(help))
-    .action(async (_action: string, flags: Flags) => {
+    .action(async (action: string, folder: string | undefined, flags: Flags) => {
       const choice = chosenLean(command, flags);
+      if (action === "page" && choice.kind !== "wasm")
+        usageError(command, "pages run the embedded Lean alone");
+      if (action === "page" && folder === undefined) usageError(command, "page needs a folder");
+      if (action === "doctor" && folder !== undefined) usageError(command, "doctor takes no folder");
+      if (action === "doctor" && flags.std) usageError(command, "--std goes with page");
       const line = new ProgressLine(process.stderr);
       using interrupt = listenForInterrupt(() => line.note("Stopping."));
       const { signal } = interrupt;
       await orNoLean(async () => {
         try {
-          await examine(choice, flags, line, signal);
+          if (folder === undefined) await examine(choice, flags, line, signal);
+          else await writePage(folder, flags, line, signal);
         } catch (error) {
           if (!signal.aborted) throw error;
           process.exitCode = interrupt.exitCode;
