@@ -139,6 +139,23 @@ describe.each(Object.keys(tinyConfigs) as Name[])("%s", (name) => {
     await check(all);
   });
 
+  it.each(["f32", "q4"] as const)("has the same bits over %s where blocks are recomputed", async (dtype) => {
+    using adapted = adaptedModel(name, dtype);
+    const { model } = adapted;
+    const found: number[][] = [];
+    for (const recompute of [false, true]) {
+      model.recompute = recompute;
+      const { buffers } = device.backend.memory();
+      using value = differentiate(device, () => lossOf(model));
+      const values = [await value.item()];
+      for (const { tensor } of model.parameters.groups()) values.push(...(await tensor.grad!.data()));
+      found.push(values);
+      model.parameters.clearGradients();
+      expect(device.backend.memory().buffers).toBeLessThanOrEqual(buffers + 8);
+    }
+    expect(found[1]).toEqual(found[0]);
+  });
+
   it("gives what merged weights give, in every form of attention", async () => {
     using adapted = adaptedModel(name, "f32", ["all-linear", "lm_head"]);
     const { base, model } = adapted;

@@ -115,6 +115,8 @@ export function allocateAdapters(
 export class AdaptedModel implements TrainableModel, Disposable {
   readonly base: CausalLM;
   readonly adapters: LowRankAdapters;
+  /** Whether the values inside blocks are made again in the backward pass: a fraction of the memory, a third more time. */
+  recompute = false;
 
   /**
    * Attaches the adapters to the model and freezes its own weights, until this is disposed, which frees the adapters and
@@ -148,7 +150,7 @@ export class AdaptedModel implements TrainableModel, Disposable {
   }
 
   hidden(input: Tensor, options?: ForwardOptions): Tensor {
-    return this.base.hidden(input, options);
+    return this.base.hidden(input, { ...options, recompute: options?.recompute ?? this.recompute });
   }
 
   hiddenByLayer(

@@ -20,6 +20,7 @@ import { checkIds } from "../tensor/ops/embedding.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { concat, reshape } from "../tensor/ops/reshape.ts";
 import { Random } from "../tensor/random.ts";
+import { recomputed } from "../tensor/recompute.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { type Block, routerTensors } from "./block.ts";
 import { type LanguageConfig, parseConfig } from "./config.ts";
@@ -185,8 +186,11 @@ export class CausalLM implements TrainableModel, Disposable {
       const collected: RouterOutput[] | null = routers && [];
       let x = input.dtype === "i32" ? this.embed(input) : input; // [B, T, d]
       captured(capture, "hidden.0", x);
+      const again = options.recompute === true && capture === null;
       for (const block of this.#decoder.blocks) {
-        const y = block.forward(x, context, block.layer, collected); // [B, T, d]
+        const y = again
+          ? recomputedBlock(block, x, context, collected)
+          : block.forward(x, context, block.layer, collected); // [B, T, d]
         if (x !== input) device.release(x);
         x = y;
         captured(capture, `hidden.${block.layer + 1}`, x);
@@ -322,6 +326,24 @@ export class CausalLM implements TrainableModel, Disposable {
     this.#tables?.[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
+}
+
+/** A block whose inner values are made again in the backward pass; the router's decisions are those of the first pass. */
+function recomputedBlock(
+  block: Block,
+  x: Tensor,
+  context: ForwardContext,
+  routers: RouterOutput[] | null,
+): Tensor {
+  let decided: RouterOutput[] | null = null;
+  const [y] = recomputed(x, (input) => {
+    const own: RouterOutput[] | null = routers && [];
+    const output = block.forward(input, context, block.layer, own); // [B, T, d]
+    decided ??= own;
+    return [output, ...(own ?? []).flatMap(routerTensors)];
+  });
+  routers?.push(...(decided ?? []));
+  return y;
 }
 
 /** Most tokens that positions may reach: rotary tables are made for all of them. */

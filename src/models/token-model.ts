@@ -29,6 +29,11 @@ export interface ForwardOptions {
   readonly documents?: readonly number[] | null;
   /** Also keeps the state after block `afterBlock` (from 1), before any norm, in `kept`; it lives as long as the result. */
   readonly states?: { readonly afterBlock: number; readonly kept: Tensor[] };
+  /**
+   * Keeps only the states between blocks for the backward pass and computes the rest again there; default false. Not while
+   * values are captured.
+   */
+  readonly recompute?: boolean;
   /** Which form of latent attention runs; default `auto`. */
   readonly mlaForm?: MlaForm;
   /** Which kernel routers use; default `each`. The training objective asks for `batched`. */

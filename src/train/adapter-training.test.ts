@@ -55,6 +55,7 @@ function training(dtype: StorageFormat, change: Partial<typeof settings> = {}) {
     learningRate: { peak: 0.02, warmupSteps: 2, shape: "cosine" },
     optimizer: { weightDecay: 0.01 },
     biasGamma: 0.01,
+    balanceAlpha: 0.01,
     averageDecay: 0.9,
   });
   return {
@@ -94,6 +95,22 @@ describe.each(["f32", "bf16", "q8", "q4"] as const)("over %s", (dtype) => {
     expect(weights).toBe(4 * model.parameters.count);
     // Two moments and an average of the adapters, and nothing of what is below.
     expect(moments).toBe(3 * weights);
+  });
+
+  it("has the bits of a run that recomputes nothing, with the experts' balance loss", async () => {
+    const runs: unknown[] = [];
+    for (const recompute of [false, true]) {
+      using run = training(dtype);
+      run.model.recompute = recompute;
+      const steps: unknown[] = [];
+      for (let i = 0; i < 3; i++) {
+        const { speed: _, ...metrics } = await run.trainer.trainStep();
+        expect(metrics.balanceLoss).toBeGreaterThan(0);
+        steps.push(metrics);
+      }
+      runs.push([steps, await valuesOf(run.model)]);
+    }
+    expect(runs[1]).toEqual(runs[0]);
   });
 
   it("goes on from a saved step with the bits of a run that was never stopped", async () => {
