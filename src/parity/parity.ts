@@ -11,6 +11,7 @@ import type { MlaForm } from "../nn/context.ts";
 import { differentiate } from "../tensor/tape.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { nextTokenLoss } from "../train/objectives/next-token.ts";
+import { compareAlign, isAlignCase } from "./align/align.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
 
 import { compareVision, isVisionCase } from "./vision.ts";
@@ -54,7 +55,8 @@ const mtpWeight = 0.3;
 /**
  * Runs a fixture folder on `device` and compares everything it holds: states, router decisions, logits, losses,
  * every gradient, caches, greedy continuations with and without a cache and in both forms of latent attention. Folders
- * of models that see are told by their config.json (`vision.ts`).
+ * of models that see are told by their config.json (`vision.ts`), those of fine-tuning, preferences and rewards by the name in
+ * meta.json (`align/`).
  * @throws FormatError, ConfigError if the folder is not a fixture
  */
 export async function checkParity(
@@ -62,6 +64,11 @@ export async function checkParity(
   device: Device,
   options: ParityOptions = {},
 ): Promise<ParityReport> {
+  if (await isAlignCase(tree)) {
+    const { name, outputs } = await compareAlign(tree, device);
+    const within = outputs.every((output) => output.within);
+    return { case: name, device: device.backend.name, outputs, within };
+  }
   if (await isVisionCase(tree)) {
     const outputs = await compareVision(tree, device);
     const within = outputs.every((output) => output.within);

@@ -1,0 +1,81 @@
+/** Fine-tuning, preferences and rewards against recorded losses, gradients, updates, rows and spans. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { memoryFolder } from "../../src/checkpoint/byte-source.ts";
+import { nodeFolder } from "../../src/checkpoint/node-files.ts";
+import { checkParity } from "../../src/parity/parity.ts";
+import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
+import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
+import type { Device } from "../../src/tensor/tensor.ts";
+
+const root = new URL("../fixtures/align/", import.meta.url).pathname;
+
+const cases: readonly [name: string, outputs: number][] = [
+  ["dpo", 60],
+  ["dpo-steps", 24],
+  ["grpo", 83],
+  ["sft-packed", 27],
+  ["advantages", 50],
+  ["kl-and-clip", 23],
+  ["packing", 12],
+  ["chat-spans", 27],
+];
+
+const backends: readonly [name: string, create: () => Promise<Device>][] = [
+  ["reference", async () => createReferenceDevice()],
+  ["cpu", () => createCpuDevice({ threads: 2 })],
+];
+
+describe.each(backends)("on %s", (_, create) => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await create();
+  });
+  afterAll(() => device[Symbol.asyncDispose]());
+
+  it.each(cases)("%s, %i outputs", async (name, count) => {
+    const { buffers } = device.backend.memory();
+    const { outputs, within, case: found } = await checkParity(nodeFolder(root + name), device);
+    expect(outputs.filter((output) => !output.within)).toEqual([]);
+    expect(within).toBe(true);
+    expect(found).toBe(`align/${name}`);
+    expect(outputs).toHaveLength(count);
+    expect(device.backend.memory().buffers).toBe(buffers);
+  });
+});
+
+describe("a comparison that can fail", () => {
+  /** A case with one text of it changed. */
+  async function changed(name: string, file: string, from: string, to: string) {
+    const tree = nodeFolder(root + name);
+    const files = new Map<string, Uint8Array>();
+    for (const path of await tree.list()) {
+      const source = await tree.open(path);
+      const bytes = await source.read(0, source.size);
+      await source.close?.();
+      const text = new TextDecoder().decode(bytes);
+      if (path === file) expect(text).toContain(from);
+      files.set(path, path === file ? new TextEncoder().encode(text.replace(from, to)) : bytes);
+    }
+    const { outputs } = await checkParity(memoryFolder(files, name), createReferenceDevice());
+    return outputs.filter(({ within }) => !within).map((output) => output.name);
+  }
+
+  it.each([
+    ["dpo", "inputs.json", '"beta": 0.1', '"beta": 0.11', "loss.sigmoid"],
+    ["dpo-steps", "inputs.json", '"beta": 0.1', '"beta": 0.2', "grad_norm"],
+    ["grpo", "inputs.json", '"epsilon": 0.2', '"epsilon": 0.25', "loss.grpo"],
+    ["sft-packed", "inputs.json", '"trained": [[0, 0,', '"trained": [[0, 1,', "targets"],
+    ["kl-and-clip", "inputs.json", '"dual_clip": 3.0', '"dual_clip": 2.0', "clip -1.objective_dual_clip_3"],
+    ["packing", "inputs.json", '"sequence_length": 16', '"sequence_length": 20', "1.truncate_first.rows"],
+    ["chat-spans", "inputs.json", '"content": "Hello."', '"content": "Hello!"', "1 llm-v2.text"],
+    ["advantages", "inputs.json", "[1, 0, 0, 1]", "[1, 0, 0, 2]", "groups.0.sample"],
+  ])("%s with another input", async (name, file, from, to, expected) => {
+    expect(await changed(name, file, from, to)).toContain(expected);
+  });
+
+  it("names a case that nobody knows", async () => {
+    await expect(changed("packing", "meta.json", "align/packing", "align/other")).rejects.toThrow(
+      /unknown case.*align\/other/,
+    );
+  });
+});
