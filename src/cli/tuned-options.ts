@@ -1,15 +1,16 @@
 /** What `deepseek-ts sft` and `dpo` share: options, settings that follow from them, and the way from a model's name to a run. */
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../chat/builtin.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { countParameters } from "../models/count.ts";
 import { locateModel } from "../pretrained/node-load.ts";
+import { checkAdapterMemory } from "../runs/adapter-memory.ts";
 import { readJson } from "../runs/json-file.ts";
 import type { RunResult } from "../runs/run.ts";
 import { checkMemory } from "../runs/training-memory.ts";
 import { type BasePlace, type DescribedBase, describeBase } from "../runs/tuned/base-model.ts";
-import { savedTuned, type TunedConfig } from "../runs/tuned/config.ts";
+import { savedTuned, type TunedAdapter, type TunedConfig } from "../runs/tuned/config.ts";
 import type { TunedRows } from "../runs/tuned/preparation.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { formatCompact, formatCount, plural } from "../text/units.ts";
@@ -25,6 +26,7 @@ import {
 } from "./commands/options.ts";
 import { suggesting } from "./completion.ts";
 import { evaluationText } from "./live-view.ts";
+import { loraSettings } from "./lora-option.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { quote } from "./training-session.ts";
 
@@ -49,6 +51,7 @@ export interface TunedFlags extends Omit<ModelFlags, "dtype"> {
   readonly saveEvery?: number;
   readonly seed?: number;
   readonly dtype?: "auto" | "f32" | "bf16" | "f16";
+  readonly lora?: TunedAdapter;
   readonly resume?: string;
   readonly ignoreMemory?: boolean;
   readonly threads?: number;
@@ -143,6 +146,12 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
         "format of the resulting weights (default: auto, as in the model's files); training itself holds f32",
       ).choices(["auto", "f32", "bf16", "f16"]),
     )
+    .option(
+      "--lora <settings>",
+      "train low-rank adapters in place of all weights: rank=16,alpha=32,targets=all-linear,base=q8 (f32, bf16, f16, q8 or q4); " +
+        "also rslora=true, recompute=false",
+      loraSettings,
+    )
     .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
     .option("--resume <folder>", "continue the run in this folder");
   return withThreads(withHub(command));
@@ -166,6 +175,9 @@ async function locate(name: string, flags: Omit<ModelFlags, "dtype">): Promise<B
     line.clear();
   }
 }
+
+/** Adapters learn at a higher rate than the weights that they stand for. */
+const ADAPTER_RATE = 10;
 
 /** 2e-5 for a billion parameters, as the field has it, and more for smaller models by the root of the ratio. */
 export function fineTuningRate(parameters: number): number {
@@ -192,9 +204,15 @@ function commonConfig(
       ...{ where: "--length", expected: `at most ${maxPositions}`, found: flags.length },
     });
   }
+  if (flags.lora !== undefined && flags.dtype !== undefined) {
+    throw new ConfigError("an adapter is saved in f32", {
+      ...{ where: "--dtype", found: flags.dtype, hint: "base=.. in --lora stores the weights below it." },
+    });
+  }
   const sequenceLength = flags.length ?? Math.min(LENGTH, maxPositions);
   const { total } = countParameters(config);
-  const peak = flags.rate ?? Number((defaults.rateFactor * fineTuningRate(total)).toPrecision(2));
+  const factor = defaults.rateFactor * (flags.lora === undefined ? 1 : ADAPTER_RATE);
+  const peak = flags.rate ?? Number((factor * fineTuningRate(total)).toPrecision(2));
   const shape = flags.schedule ?? "cosine";
   return {
     seed: flags.seed ?? 1,
@@ -224,6 +242,7 @@ function commonConfig(
     },
     dtype: flags.dtype === undefined || flags.dtype === "auto" ? dtype : (flags.dtype.toUpperCase() as "F32"),
     overlong: flags.overlong ?? "cut",
+    ...(flags.lora !== undefined && { lora: flags.lora }),
   };
 }
 
@@ -262,13 +281,19 @@ export async function askedRun(model: string, flags: TunedFlags, defaults: Tuned
 
 /** The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force` */
 export function tunedMemory(
-  { tokensAtOnce, sequenceLength, training, kind }: TunedConfig,
+  { tokensAtOnce, sequenceLength, training, kind, lora }: TunedConfig,
   { json, config }: Pick<DescribedBase, "json" | "config">,
   force = false,
 ): string {
   const rows = Math.min(training.batch.size, Math.floor(tokensAtOnce / sequenceLength));
   // A pair is two rows, which run together.
   const size = kind === "dpo" ? Math.max(2, rows) : Math.max(1, rows);
+  if (lora !== undefined) {
+    const tokens = size * sequenceLength;
+    const { base, recompute } = lora;
+    const { momentDType } = training.optimizer;
+    return checkAdapterMemory({ config, settings: lora, base, recompute, tokens, momentDType }, force);
+  }
   const settings = { optimizer: training.optimizer, batch: { size }, sequenceLength, mtpWeight: 0 };
   const advice = "Lower --length or --at-once, or use a smaller model.";
   const asked = { model: json, vocabSize: config.vocabSize, training: settings };
@@ -295,9 +320,12 @@ export function rowsText(
 export function tunedSteps(
   folder: string,
   { modelFolder, evaluation }: Pick<RunResult, "modelFolder" | "evaluation">,
+  { lora, model }: Pick<TunedConfig, "lora" | "model">,
 ): string {
   const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
-  return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts chat ${quote(folder)}\n`;
+  const base = model.name.includes("/") ? model.name : join(model.folder, model.gguf ?? "");
+  const tried = lora === undefined ? quote(folder) : `${quote(base)} --adapter ${quote(folder)}`;
+  return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts chat ${tried}\n`;
 }
 
 /** The settings of a run on disk. @throws FormatError */

@@ -59,6 +59,6 @@ export async function runTuned<F extends TunedFlags>(
     stdout.write(`run       ${out}\n`);
   }
   const result = await trainWithView({ folder: out, threads: flags.threads }, stdout, name);
-  if (result.finished) stdout.write(tunedSteps(out, result));
+  if (result.finished) stdout.write(tunedSteps(out, result, await tunedRunConfig(out)));
   process.exitCode = result.exitCode;
 }

@@ -11,7 +11,7 @@ import {
   PEFT_PREFIX,
 } from "../nn/low-rank-adapters.ts";
 import type { Parameters } from "../nn/parameters.ts";
-import { ParameterScope } from "../nn/scope.ts";
+import { describeModule, ParameterScope } from "../nn/scope.ts";
 import { checkNumber, nearestName, type Place, refuseValue } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
@@ -99,6 +99,15 @@ export function createAdapters(model: CausalLM, settings: LowRankSettings, seed:
   );
   adapters.parameters.initialize(new Random(seed));
   return adapters;
+}
+
+/** The parameters of adapters with these settings, without memory. @throws ConfigError for a target that is unknown */
+export function describeAdapters(
+  parameters: Pick<Parameters, "groups">,
+  settings: LowRankSettings,
+): Parameters {
+  const matrices = targetMatrices(parameters, settings.targets, { where: "adapters" });
+  return describeModule((scope) => new LowRankAdapters(scope, matrices, settings), PEFT_PREFIX).parameters;
 }
 
 /** The same without values, which are to be loaded. */

@@ -179,7 +179,9 @@ async function assemble(
   const { eosTokenIds } = sees ? parseVisionConfig(parts.config).language : parseConfig(parts.config);
   const generationConfig = readGenerationConfig(parts.generation, eosTokenIds);
   const tokenizer = await parts.tokenizer();
-  const chatTemplate = await parts.chatTemplate();
+  // An adapter was trained with a template, which may be another one.
+  const beside = options.adapter ? await folderTemplate(options.adapter) : null;
+  const chatTemplate = beside ?? (await parts.chatTemplate());
   // Generation ends where the configuration says, so it has to say all of it.
   const named = "model_type" in parts.config;
   const config = named ? { ...parts.config, eos_token_id: generationConfig.eosTokenIds } : parts.config;

@@ -154,10 +154,14 @@ export async function locateModel(
   }
 }
 
-/** The folder of an adapter. @throws ConfigError */
+/** The folder of an adapter: itself, or that in the folder of a run that trained one. @throws ConfigError */
 export async function adapterFolder(path: string): Promise<FileTree> {
-  const tree = nodeFolder(path);
-  if ((await kindOf(path)) === "folder" && (await tree.has(ADAPTER_CONFIG))) return tree;
+  if ((await kindOf(path)) === "folder") {
+    for (const folder of [path, join(path, "adapter")]) {
+      const tree = nodeFolder(folder);
+      if (await tree.has(ADAPTER_CONFIG)) return tree;
+    }
+  }
   throw new ConfigError("no adapter there", {
     where: path,
     expected: `a folder with ${ADAPTER_CONFIG} and adapter_model.safetensors, as PEFT saves it`,

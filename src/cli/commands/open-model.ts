@@ -40,6 +40,12 @@ export async function modelFolder(path: string): Promise<string> {
   if (await exists(join(path, "config.json"))) return path;
   await recoverFolder(join(path, "model"));
   if (await exists(join(path, "model", "config.json"))) return join(path, "model");
+  if (await exists(join(path, "adapter", "adapter_config.json"))) {
+    throw new ConfigError("the run trained an adapter, which needs the model below it", {
+      where: path,
+      hint: `Give that model and --adapter ${path}; run.json says which one it is.`,
+    });
+  }
   const step = savedSteps(await readdir(join(path, "checkpoints")).catch(() => [])).at(-1);
   if (step !== undefined) return join(path, "checkpoints", stepFolder(step));
   const isRun = await exists(join(path, "run.json"));

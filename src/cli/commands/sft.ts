@@ -22,14 +22,15 @@ Examples:
   deepseek-ts sft deepseek-ai/deepseek-coder-1.3b-base --data conversations.jsonl --template coder
   deepseek-ts sft runs/llm-small-1 --data my-folder --template llm --epochs 2 --out runs/chat
   deepseek-ts sft ./my-model --data HuggingFaceH4/ultrachat_200k --split train_sft --length 1024 --steps 500
+  deepseek-ts sft ./my-model --data chats.jsonl --lora rank=16,targets=q_proj,v_proj,base=q4     adapters over 4-bit weights
   deepseek-ts sft --resume runs/chat`;
 
 export function sftCommand(): Command {
   const command = new Command("sft")
     .summary("fine-tune a language model on conversations")
     .description(
-      "Fine-tunes all weights of a language model on conversations or on prompts with answers, and writes a model in the " +
-        "Hugging Face layout. Everything goes into one run folder: settings, tokens, metrics.jsonl, checkpoints, model/. Ctrl-C " +
+      "Fine-tunes a language model (all its weights, or adapters with --lora) on conversations or on prompts with answers, and writes a model in the " +
+        "Hugging Face layout, or an adapter in PEFT's. Everything goes into one run folder: settings, tokens, metrics.jsonl, checkpoints, model/. Ctrl-C " +
         "saves and exits with status 130; a run continued by --resume is bit-identical to one that was never interrupted.",
     )
     .argument("[model]", MODEL_ARGUMENT);

@@ -14,6 +14,7 @@ import { type CausalLM, createModel } from "../../models/causal-lm.ts";
 import { type LanguageConfig, parseConfig } from "../../models/config.ts";
 import { storedMtpLayers } from "../../models/load.ts";
 import { isVisionConfig } from "../../models/vision-architectures.ts";
+import type { StorageFormat } from "../../nn/storage.ts";
 import type { WeightSource } from "../../nn/weight-source.ts";
 import { folderTemplate, ggufTemplate } from "../../pretrained/chat-template-source.ts";
 import { readGenerationConfig } from "../../pretrained/generation-config.ts";
@@ -178,11 +179,11 @@ export async function baseReader(folder: string, name: string): Promise<BaseRead
   return { tokenizer, template, endIds };
 }
 
-/** The model as it is before the first step, in f32. @throws FormatError if its files are others than at preparation */
+/** The model as it is before the first step. @throws FormatError if its files are others than at preparation */
 export async function loadBase(
   base: TunedBase,
   device: Device,
-  progress?: (done: number, total: number) => void,
+  dtype: StorageFormat = "f32",
 ): Promise<CausalLM> {
   const found = await fingerprintOf(nodeFolder(base.folder), base);
   if (found !== base.fingerprint) {
@@ -193,7 +194,7 @@ export async function loadBase(
     });
   }
   await using opened = await openBase(base);
-  return await modelFrom(opened.json, opened.weights, device, { dtype: "f32", progress });
+  return await modelFrom(opened.json, opened.weights, device, { dtype });
 }
 
 /** The same model without weights, to be filled by a saved state. */

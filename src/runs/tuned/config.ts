@@ -2,6 +2,8 @@
  * Settings of a run that goes on with a language model: fine-tuning (`sft`) and preferences (`dpo`). `run.json` holds them all, so
  * that a resumed run has exactly the same.
  */
+import { checkAdapterSettings } from "../../models/adapted-model.ts";
+import type { LowRankSettings } from "../../nn/low-rank-adapters.ts";
 import {
   checkChoice,
   checkKeys,
@@ -57,6 +59,16 @@ export interface TunedTraining {
 /** Storage of the resulting model's floats. */
 export const RESULT_DTYPES = ["F32", "BF16", "F16"] as const;
 
+/** Storage of the weights below adapters. */
+export const ADAPTER_BASES = ["f32", "bf16", "f16", "q8", "q4"] as const;
+
+/** Adapters in place of all weights. */
+export interface TunedAdapter extends LowRankSettings {
+  readonly base: (typeof ADAPTER_BASES)[number];
+  /** Whether the values inside blocks are made again in the backward pass: less memory, a third more time. */
+  readonly recompute: boolean;
+}
+
 interface Common {
   readonly seed: number;
   readonly model: TunedBase;
@@ -67,6 +79,8 @@ interface Common {
   readonly tokensAtOnce: number;
   readonly training: TunedTraining;
   readonly dtype: (typeof RESULT_DTYPES)[number];
+  /** Absent: all weights are trained. */
+  readonly lora?: TunedAdapter;
 }
 
 export interface SftConfig extends Common {
@@ -87,7 +101,17 @@ export type TunedConfig = SftConfig | DpoConfig;
 /** Kinds of runs in `run.json`. */
 export const TUNED_KINDS = ["sft", "dpo"] as const;
 
-const COMMON = ["kind", "seed", "model", "data", "sequenceLength", "tokensAtOnce", "training", "dtype"];
+const COMMON = [
+  "kind",
+  "seed",
+  "model",
+  "data",
+  "sequenceLength",
+  "tokensAtOnce",
+  "training",
+  "dtype",
+  "lora",
+];
 
 function checkBase(place: Place, value: unknown): void {
   const { fields, at } = checkSection(place, "model", value);
@@ -131,6 +155,17 @@ function checkTraining(place: Place, value: unknown): void {
   checkTrainOptions(at, options);
 }
 
+function checkAdapter(place: Place, value: unknown): void {
+  const { fields, at } = checkSection(place, "lora", value);
+  checkKeys(at, fields, ["rank", "alpha", "targets", "rankStabilized", "base", "recompute"]);
+  checkAdapterSettings(at, fields as unknown as TunedAdapter);
+  checkChoice(at, "base", fields.base, ADAPTER_BASES);
+  for (const name of ["rankStabilized", "recompute"] as const) {
+    const found = fields[name];
+    if (found !== undefined && typeof found !== "boolean") refuseValue(at, name, "true or false", found);
+  }
+}
+
 /** @throws ConfigError naming the setting; `where` is the file or command that it is from */
 export function checkTuned(value: unknown, where: string): asserts value is TunedConfig {
   const place = { where };
@@ -146,6 +181,7 @@ export function checkTuned(value: unknown, where: string): asserts value is Tune
   checkChoice(place, "dtype", fields.dtype, RESULT_DTYPES);
   checkChoice(place, "overlong", fields.overlong, ["cut", "drop"]);
   checkTraining(place, fields.training);
+  if (fields.lora !== undefined) checkAdapter(place, fields.lora);
   if (fields.kind === "sft") checkChoice(place, "learn", fields.learn, ["answers", "all"]);
   else {
     const preference = checkSection(place, "preference", fields.preference);

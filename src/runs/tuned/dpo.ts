@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { heldOutBelow } from "../../data/rows/held-out.ts";
 import { appendToOwnFile } from "../../files/owned.ts";
 import { readTextIfThere } from "../../files/text-file.ts";
+import type { AdaptedModel } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { checkNumber } from "../../tensor/check-value.ts";
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
@@ -167,7 +168,7 @@ export async function dpoLearner({ folder, config, model }: LearnerParts<DpoConf
     const pairs = new Pairs(store.side(false, below), scored, { mostTokens, seed });
     const objective = preferenceObjective(preference);
     const { steps, batch, learningRate, optimizer } = training;
-    const trainer = new Trainer<CausalLM, PreferenceBatch>(
+    const trainer = new Trainer<CausalLM | AdaptedModel, PreferenceBatch>(
       model,
       pairs,
       { steps, batch, learningRate, optimizer },

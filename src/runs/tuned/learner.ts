@@ -1,11 +1,18 @@
 /** What differs between kinds of post-training, as the run on disk sees it: batches, objective, and how held-out rows are scored. */
 import type { FileTree, FolderSink } from "../../checkpoint/byte-source.ts";
+import { AdaptedModel } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { Batch } from "../../train/batches.ts";
 import type { Evaluation } from "../../train/evaluate.ts";
 import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
-import { loadTraining, type SavedParts, saveTraining } from "../../train/state.ts";
+import {
+  loadAdapterTraining,
+  loadTraining,
+  type SavedParts,
+  saveAdapterTraining,
+  saveTraining,
+} from "../../train/state.ts";
 import type { StepMetrics, Trainer } from "../../train/trainer.ts";
 import type { TunedConfig } from "./config.ts";
 
@@ -14,7 +21,8 @@ export interface LearnerParts<C extends TunedConfig = TunedConfig> {
   /** The run's folder. */
   readonly folder: string;
   readonly config: C;
-  readonly model: CausalLM;
+  /** The model, or with adapters what trains these alone. */
+  readonly model: CausalLM | AdaptedModel;
   readonly tokenizer: Tokenizer;
 }
 
@@ -45,8 +53,25 @@ export interface Learner extends AsyncDisposable {
   evaluate(): Promise<Evaluation | null>;
 }
 
+/** How a saved step is written and put back: all weights, or the adapters. */
+function statesOf<B extends Batch>(
+  trainer: Trainer<CausalLM | AdaptedModel, B>,
+): Pick<TrainerSide, "save" | "load"> {
+  if (!(trainer.model instanceof AdaptedModel)) {
+    return {
+      save: (sink, parts) => saveTraining(trainer, sink, parts),
+      load: (tree) => loadTraining(trainer, tree),
+    };
+  }
+  const adapted = trainer as Trainer<AdaptedModel, B>;
+  return {
+    save: (sink) => saveAdapterTraining(adapted, sink),
+    load: (tree) => loadAdapterTraining(adapted, tree),
+  };
+}
+
 /** A trainer as a run on disk needs it. */
-export function trainerSide<B extends Batch>(trainer: Trainer<CausalLM, B>): TrainerSide {
+export function trainerSide<B extends Batch>(trainer: Trainer<CausalLM | AdaptedModel, B>): TrainerSide {
   return {
     get step() {
       return trainer.step;
@@ -62,8 +87,7 @@ export function trainerSide<B extends Batch>(trainer: Trainer<CausalLM, B>): Tra
     },
     setSteps: (steps) => trainer.setSteps(steps),
     checkWeights: () => trainer.checkWeights(),
-    save: (sink, parts) => saveTraining(trainer, sink, parts),
-    load: (tree) => loadTraining(trainer, tree),
+    ...statesOf(trainer),
     memory: () => trainingMemory(trainer),
     [Symbol.dispose]: () => trainer[Symbol.dispose](),
   };

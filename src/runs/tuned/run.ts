@@ -4,9 +4,11 @@
  *
  *     run.json  base/{config.json, tokenizer.json, ..}  data/  reference.jsonl  metrics.jsonl  checkpoints/step-*  model/  run.lock
  *
- * Once a state is saved, nothing outside the folder is needed.
+ * Once a state is saved, nothing outside the folder is needed; with adapters the model below is, and `adapter/` takes the
+ * place of `model/`.
  */
 import { join } from "node:path";
+import { saveAdapters } from "../../checkpoint/adapters.ts";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
@@ -14,6 +16,7 @@ import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
+import { AdaptedModel, createAdapters } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { toConfigJson } from "../../models/config.ts";
 import { NotFiniteError } from "../../tensor/errors.ts";
@@ -48,6 +51,8 @@ function learnerOf({ config, ...parts }: LearnerParts): Promise<Learner> {
 export class TunedRun implements AsyncDisposable {
   readonly folder: string;
   readonly model: CausalLM;
+  /** What trains adapters of the model; null if all its weights are trained. */
+  readonly #adapted: AdaptedModel | null;
   readonly #learner: Learner;
   readonly #files: BaseFiles;
   readonly #log: MetricsLog;
@@ -59,6 +64,7 @@ export class TunedRun implements AsyncDisposable {
     folder: string;
     config: TunedConfig;
     model: CausalLM;
+    adapted: AdaptedModel | null;
     learner: Learner;
     files: BaseFiles;
     states: RunStates;
@@ -67,6 +73,7 @@ export class TunedRun implements AsyncDisposable {
     this.folder = parts.folder;
     this.#config = parts.config;
     this.model = parts.model;
+    this.#adapted = parts.adapted;
     this.#learner = parts.learner;
     this.#files = parts.files;
     this.#states = parts.states;
@@ -94,9 +101,19 @@ export class TunedRun implements AsyncDisposable {
       const { tokenizer } = await baseReader(base, config.model.name);
       const states = new RunStates(join(folder, "checkpoints"));
       const begun = (await states.steps()).length > 0;
-      const model = begun ? emptyBase(files, config.model, device) : await loadBase(config.model, device);
+      const { lora } = config;
+      const model =
+        begun && lora === undefined
+          ? emptyBase(files, config.model, device)
+          : await loadBase(config.model, device, lora?.base);
       opened.push(() => model[Symbol.dispose]());
-      const learner = await learnerOf({ folder, config, model, tokenizer });
+      const adapted =
+        lora === undefined ? null : new AdaptedModel(model, createAdapters(model, lora, config.seed));
+      if (adapted !== null) {
+        adapted.recompute = lora!.recompute;
+        opened.push(() => adapted[Symbol.dispose]());
+      }
+      const learner = await learnerOf({ folder, config, model: adapted ?? model, tokenizer });
       opened.push(() => learner[Symbol.asyncDispose]());
       const { trainer } = learner;
       const load = async (state: string) => {
@@ -104,7 +121,7 @@ export class TunedRun implements AsyncDisposable {
         await trainer.checkWeights();
       };
       await states.loadNewest(load, onNotice);
-      const run = new TunedRun({ folder, config, model, learner, files, states, lock });
+      const run = new TunedRun({ folder, config, model, adapted, learner, files, states, lock });
       const damage = await run.#log.trim(trainer.step);
       if (damage !== null) onNotice(damage);
       return run;
@@ -155,7 +172,7 @@ export class TunedRun implements AsyncDisposable {
   async #trainOn(events: RunEvents, signal?: AbortSignal): Promise<RunResult> {
     const { trainer } = this.#learner;
     const { evaluateEvery, saveEvery } = this.#config.training;
-    const out = join(this.folder, "model");
+    const out = join(this.folder, this.#adapted === null ? "model" : "adapter");
     if (!trainer.done) await checkFolderPlace(await realPlace(out), { force: true });
     const begun = trainer.step;
     let evaluation: Evaluation | null = null;
@@ -217,11 +234,17 @@ export class TunedRun implements AsyncDisposable {
   }
 
   /**
-   * Writes the model in the Hugging Face layout with the files of the one it began with; `force` replaces a model that this
-   * program wrote. @throws ConfigError if something else is there
+   * Writes the model in the Hugging Face layout with the files of the one it began with, or the adapter in PEFT's; `force`
+   * replaces what this program wrote. @throws ConfigError if something else is there
    */
   async saveModel(out: string, options: { readonly force?: boolean } = {}): Promise<void> {
     const { "config.json": _, ...files } = this.#files;
+    if (this.#adapted !== null) {
+      const { name, folder, gguf } = this.#config.model;
+      const base = name.includes("/") ? name : join(folder, gguf ?? "");
+      await saveAdapters(await nodeFolderSink(out, options), this.#adapted.adapters, { base, files });
+      return;
+    }
     await saveCheckpoint(await nodeFolderSink(out, options), modelEntries(this.model), {
       config: savedConfigText(this.#files, this.#config),
       dtype: this.#config.dtype,
@@ -236,6 +259,7 @@ export class TunedRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#learner[Symbol.asyncDispose]();
+    this.#adapted?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
     await this.#lock.release();
   }

@@ -1,6 +1,7 @@
 /** Supervised fine-tuning: packed rows, isolated from each other, of which marked tokens are learned. */
 import { join } from "node:path";
 import { heldOutBelow } from "../../data/rows/held-out.ts";
+import type { AdaptedModel } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import type { TokenBatch } from "../../train/batches.ts";
 import { evaluate } from "../../train/evaluate.ts";
@@ -28,7 +29,7 @@ export async function sftLearner({
     const held = store.side(true, below);
     const scored = held.length === 0 ? null : new PackedRows(store.list(held), { length, seed, padId });
     const { steps, batch, learningRate, optimizer, balanceAlpha } = training;
-    const trainer = new Trainer<CausalLM, TokenBatch>(
+    const trainer = new Trainer<CausalLM | AdaptedModel, TokenBatch>(
       model,
       rows.inParts(tokensAtOnce),
       { steps, batch, learningRate, optimizer, balanceAlpha },
