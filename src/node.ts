@@ -53,7 +53,12 @@ export {
 export type { RunEvents, RunLength } from "./runs/loop.ts";
 export type { BaseModel } from "./runs/policy/base.ts";
 export type { PolicyRunConfig } from "./runs/policy/config.ts";
-export { type PolicyDraft, type PreparedPolicy, preparePolicy } from "./runs/policy/preparation.ts";
+export {
+  type PolicyDraft,
+  type PreparedPolicy,
+  type PrepareOptions as PreparePolicyOptions,
+  preparePolicy,
+} from "./runs/policy/preparation.ts";
 export type { PromptSource } from "./runs/policy/prompts.ts";
 export {
   type OpenedReward,

@@ -7,6 +7,8 @@ import type { RunLength } from "../runs/loop.ts";
 import { formatClock, formatCompact, formatCount, formatRate } from "../text/units.ts";
 import type { Evaluation } from "../train/evaluate.ts";
 import type { StepMetrics } from "../train/trainer.ts";
+import type { Output } from "./output.ts";
+import { RedrawnBlock } from "./redrawn-block.ts";
 
 const BLOCKS = "▁▂▃▄▅▆▇█";
 
@@ -32,18 +34,12 @@ export function condense(history: readonly number[], count: number): number[] {
   });
 }
 
-export interface Output {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
-
 export class LiveView {
   readonly #out: Output;
   readonly #losses: number[] = [];
   #evaluation: Evaluation | null = null;
   #speed = 0;
-  #lines = 0;
+  readonly #block: RedrawnBlock;
   #lastPlain = 0;
   #began = performance.now();
   /** What the block shows. */
@@ -51,6 +47,7 @@ export class LiveView {
 
   constructor(out: Output) {
     this.#out = out;
+    this.#block = new RedrawnBlock(out);
   }
 
   step(metrics: StepMetrics, length: RunLength): void {
@@ -73,23 +70,17 @@ export class LiveView {
   /** Draws the block over the one before. */
   #draw(): void {
     if (this.#last === null) return;
-    const lines = this.#render(this.#last.metrics, this.#last.length);
-    if (this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
-    const width = (this.#out.columns ?? 80) - 1;
-    this.#out.write(`${lines.map((line) => [...line].slice(0, width).join("")).join("\n")}\n`);
-    this.#lines = lines.length;
+    this.#block.draw(this.#render(this.#last.metrics, this.#last.length));
   }
 
   /** Leaves the block as it stands: what is written next comes below it. */
   end(): void {
-    this.#lines = 0;
+    this.#block.end();
   }
 
   /** Writes a line above the block. */
   note(text: string): void {
-    if (this.#out.isTTY && this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[0J`);
-    this.#lines = 0;
-    this.#out.write(`${text}\n`);
+    this.#block.note(text);
   }
 
   #render(m: StepMetrics, { steps, seconds }: RunLength): string[] {

@@ -17,6 +17,7 @@ import { dpoCommand } from "./commands/dpo.ts";
 import { drawCommand } from "./commands/draw.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
+import { grpoCommand } from "./commands/grpo.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { proveCommand } from "./commands/prove.ts";
 import { proverCommand } from "./commands/prover.ts";
@@ -44,6 +45,7 @@ Examples:
   deepseek-ts demo                                                 train a small model in two minutes and try it
   deepseek-ts train src --seconds 600                              train on your own files
   deepseek-ts sft my-model --data chats.jsonl                      fine-tune a model on conversations
+  deepseek-ts grpo my-model --data sums.jsonl --reward answer      train by a reward that can be checked
   deepseek-ts complete runs/demo-1 "export "                       continue a text
   deepseek-ts verify Basic.lean                                    check Lean proofs
   deepseek-ts COMMAND --help                                       show the options and examples of a command
@@ -74,6 +76,7 @@ const commands = [
   trainCommand(),
   sftCommand(),
   dpoCommand(),
+  grpoCommand(),
   verifyCommand(),
   proverCommand(),
   checkParityCommand(),

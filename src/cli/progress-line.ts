@@ -2,7 +2,7 @@
 import type { DownloadProgress } from "../pretrained/hub.ts";
 import type { LoadProgress } from "../pretrained/load.ts";
 import { formatBytes, formatBytesOf, formatClock, plural } from "../text/units.ts";
-import type { Output } from "./live-view.ts";
+import type { Output } from "./output.ts";
 
 /** What the line says. */
 export function progressText(progress: DownloadProgress | LoadProgress): string {

@@ -9,7 +9,8 @@ import type { TunedRows, TunedTask } from "../runs/tuned/preparation.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
 import type { TrainingMemory } from "../train/memory.ts";
 import { type JobEnd, runJob } from "./job-session.ts";
-import { LiveView, type Output } from "./live-view.ts";
+import { LiveView } from "./live-view.ts";
+import type { Output } from "./output.ts";
 
 /** Progress of preparation, redrawn in one line on a terminal; elsewhere only what ends a stage. */
 export function progressLine(out: Output): {

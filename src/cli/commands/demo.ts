@@ -10,7 +10,7 @@ import { Run } from "../../runs/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
 import { flowing } from "../help.ts";
-import type { Output } from "../live-view.ts";
+import type { Output } from "../output.ts";
 import { prepare, trainWithView } from "../training-session.ts";
 import { nearestTypescript } from "../typescript-folder.ts";
 import { readAll, statsText } from "./generation.ts";

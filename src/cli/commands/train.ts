@@ -9,6 +9,7 @@ import { parseVisionConfig } from "../../models/vision-architectures.ts";
 import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../../runs/config.ts";
 import { type ExampleTexts, exampleTexts } from "../../runs/example-texts.ts";
 import { readJson } from "../../runs/json-file.ts";
+import { isPolicyRun } from "../../runs/policy/config.ts";
 import type { RunResult } from "../../runs/run.ts";
 import { FROZEN_FORMATS, isStaged, savedStaged } from "../../runs/staged/config.ts";
 import { folderConfig } from "../../runs/staged/model.ts";
@@ -274,6 +275,8 @@ export function trainCommand(): Command {
           const { kind } = json as { kind: string };
           usageError(command, `the run is one of \`deepseek-ts ${kind}\`: continue it with that`);
         }
+        if (isPolicyRun(json))
+          usageError(command, "the run is one of `deepseek-ts grpo`: continue it with that");
         if (isStaged(json)) await stagedMemory(savedSettings(json, path), ignoreMemory);
         else checkMemory(savedConfig(json, path).config, ignoreMemory);
         if (writeModel !== undefined) {

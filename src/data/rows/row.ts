@@ -50,11 +50,18 @@ export interface PromptRow {
   readonly fields: Json;
 }
 
+/** A row of any fields: what they mean is its reader's. */
+export interface FieldsRow {
+  readonly form: "fields";
+  readonly fields: Json;
+}
+
 /** What rows are read for, and what they are then. */
 export interface RowKinds {
   readonly supervised: ConversationRow | CompletionRow;
   readonly preference: PreferenceRow;
   readonly prompt: PromptRow;
+  readonly fields: FieldsRow;
 }
 
 export type RowKind = keyof RowKinds;
@@ -64,6 +71,7 @@ const EXPECTED: Readonly<Record<RowKind, string>> = {
   supervised: "messages, or prompt and completion",
   preference: "prompt, chosen and rejected",
   prompt: "prompt",
+  fields: "any fields",
 };
 
 /** Fields that would change what is learned, or how the prompt reads, and that nothing here obeys. */
@@ -216,6 +224,7 @@ function refuseForm(kind: RowKind, json: Json, fields: LineFields): never {
 export function parseRow<K extends RowKind>(kind: K, value: unknown, where: string): RowKinds[K] {
   const fields = new LineFields(where, {});
   const json = fields.object(value, "");
+  if (kind === "fields") return { form: "fields", fields: json } as RowKinds[K];
   if (kind !== "prompt") {
     for (const key of UNSUPPORTED) {
       if (given(json, key) && !(Array.isArray(json[key]) && json[key].length === 0)) {
@@ -223,7 +232,9 @@ export function parseRow<K extends RowKind>(kind: K, value: unknown, where: stri
       }
     }
   }
-  const make = { supervised: supervisedRow, preference: preferenceRow, prompt: promptRow }[kind];
+  const make = { supervised: supervisedRow, preference: preferenceRow, prompt: promptRow }[
+    kind as Exclude<RowKind, "fields">
+  ];
   const row = make(json, fields);
   const tools = given(json, "tools") ? parseTools(json.tools, fields) : [];
   return { ...row, ...(tools.length > 0 && { tools }) } as RowKinds[K];
@@ -231,6 +242,7 @@ export function parseRow<K extends RowKind>(kind: K, value: unknown, where: stri
 
 /** What decides on which side of a split a row is: its prompt, so that answers to one question are never torn apart. */
 export function splitText(row: Row): string {
+  if (row.form === "fields") return JSON.stringify(row.fields);
   if (row.form !== "conversation") return JSON.stringify(row.prompt);
   const first = row.messages.findIndex(({ role }) => role === "assistant");
   return JSON.stringify(row.messages.slice(0, first));

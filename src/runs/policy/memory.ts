@@ -15,6 +15,11 @@ import { formatBytes } from "../../text/units.ts";
 import { estimateTraining } from "../training-memory.ts";
 import type { PolicyRunConfig } from "./config.ts";
 
+/** What the estimate depends on. */
+export interface EstimatedPolicy extends Pick<PolicyRunConfig, "sampling" | "reference"> {
+  readonly policy: Omit<PolicyRunConfig["policy"], "stopIds">;
+}
+
 export interface PolicyEstimate {
   readonly weights: number;
   readonly moments: number;
@@ -36,7 +41,7 @@ function storedBytes(config: LanguageConfig, dtype: StorageFormat): number {
 
 /** @param longest tokens of the longest prompt */
 export function estimatePolicy(
-  { policy, sampling, reference }: Pick<PolicyRunConfig, "policy" | "sampling" | "reference">,
+  { policy, sampling, reference }: EstimatedPolicy,
   config: LanguageConfig,
   longest: number,
 ): PolicyEstimate {
@@ -70,7 +75,7 @@ export function estimatePolicy(
 
 /** The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force` */
 export function checkPolicyMemory(
-  run: Pick<PolicyRunConfig, "policy" | "sampling" | "reference">,
+  run: EstimatedPolicy,
   config: LanguageConfig,
   longest: number,
   force = false,

@@ -4,6 +4,7 @@
  * side.
  */
 import { Worker } from "node:worker_threads";
+import type { Job, JobContext, JobQueue } from "../../jobs/job.ts";
 import { siblingModule, threadExecArgv } from "../../tensor/cpu/thread-options.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import type { TrainingMemory } from "../../train/memory.ts";
@@ -115,4 +116,19 @@ export async function trainPolicyInThread(
     desk.dropAll();
     await worker.terminate();
   }
+}
+
+/**
+ * Training as a job of `queue`, of a kind of its own, since its reward is no data. Canceled, it saves and gives what it has.
+ * @throws ConfigError as `JobQueue.add`
+ */
+export function policyJob(
+  queue: JobQueue,
+  task: TrainingTask,
+  reward: Reward,
+): Promise<Job<PolicyEvent, TrainedPolicy>> {
+  queue.process("train-policy", (given: TrainingTask, { emit, signal }: JobContext<PolicyEvent>) =>
+    trainPolicyInThread(given, reward, emit, signal),
+  );
+  return queue.add("train-policy", task);
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type HeldOutOptions, heldOutBelow } from "../../data/rows/held-out.ts";
 import { stageFolder } from "../../files/folder-sink.ts";
 import { makeFolder } from "../../files/temporary.ts";
-import { toConfigJson } from "../../models/config.ts";
+import { type LanguageConfig, toConfigJson } from "../../models/config.ts";
 import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { PolicyPrompt } from "../../train/policy/prompts.ts";
@@ -23,6 +23,9 @@ import { builtInParts } from "./rewards.ts";
 /** The folder of a run with what its model is: `config.json`, tokenizer, template. */
 export const BASE = "base";
 
+/** Prompts between two calls of `onProgress`. */
+const PROGRESS = 1000;
+
 /** What is not known before model and data are read; `stopIds` are those that the template adds. */
 export type PolicyDraft = Omit<PolicyRunConfig, "policy"> & {
   readonly policy: Omit<PolicyRunConfig["policy"], "stopIds"> & { readonly stopIds?: readonly number[] };
@@ -35,6 +38,18 @@ export interface PreparedPolicy {
   readonly longest: number;
 }
 
+export interface PrepareOptions {
+  /** Which prompts are kept apart; default: a twentieth, 512 at most. */
+  readonly heldOut?: HeldOutOptions;
+  /** Further files that belong to the model, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Called when everything is read and before the folder is there, with the tokens of the longest prompt; it may refuse. */
+  readonly check?: (config: LanguageConfig, longest: number) => void;
+  /** Called now and then with the number of prompts read. */
+  readonly onProgress?: (prompts: number) => void;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Reads the model's files and all prompts, and makes the run's folder.
  * @throws ConfigError, FormatError naming the setting, or file, line and field; the signal's reason
@@ -44,7 +59,7 @@ export async function preparePolicy(
   place: ModelPlace,
   sources: AsyncIterable<PromptSource>,
   out: string,
-  { heldOut = {}, signal }: { readonly heldOut?: HeldOutOptions; readonly signal?: AbortSignal } = {},
+  { heldOut = {}, files = {}, check, onProgress, signal }: PrepareOptions = {},
 ): Promise<PreparedPolicy> {
   // Whatever else is wrong with the settings is found before the data is read.
   checkPolicyRun({ where: "settings" }, { ...draft, policy: { stopIds: [], ...draft.policy } });
@@ -55,7 +70,8 @@ export async function preparePolicy(
     await makeFolder(folder);
     const config = { ...toConfigJson(base.config), torch_dtype: "float32" };
     await writeJson(join(folder, "config.json"), config);
-    for (const [name, text] of Object.entries(base.files)) await writeText(join(folder, name), text);
+    for (const [name, text] of Object.entries({ ...base.files, ...files }))
+      await writeText(join(folder, name), text);
     const text = await baseText(folder, base);
     const { maxTokens } = draft.policy;
     const limits = { maxPositions: base.config.maxPositions, maxTokens };
@@ -74,6 +90,7 @@ export async function preparePolicy(
       chat ||= typeof source.prompt !== "string";
       prompts.push(encodePrompt(source, text, limits, rewards));
       hashes.push(source.hash);
+      if (prompts.length % PROGRESS === 0) onProgress?.(prompts.length);
     }
     const below = heldOutBelow(Float64Array.from(hashes), heldOut);
     const train = prompts.filter((_, i) => hashes[i] >= below);
@@ -81,6 +98,8 @@ export async function preparePolicy(
     if (train.length === 0) {
       throw new ConfigError("no prompts", { where: draft.data.join(", "), expected: "one or more" });
     }
+    const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+    check?.(base.config, longest);
     await writePrompts(staged.path, TRAIN_PROMPTS, train);
     await writePrompts(staged.path, HELD_OUT_PROMPTS, held);
     const ends = [...base.config.eosTokenIds, ...(chat ? text.template().stopIds : [])];
@@ -89,7 +108,6 @@ export async function preparePolicy(
     const settings: PolicyRunConfig = { ...draft, policy: { ...draft.policy, stopIds } };
     await writeJson(join(staged.path, "run.json"), settings);
     await staged.commit();
-    const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
     return { prompts: train.length, heldOut: held.length, longest };
   } catch (error) {
     await staged.abort();

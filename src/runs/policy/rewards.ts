@@ -28,6 +28,8 @@ export interface RewardSettings {
   readonly tags?: readonly string[];
   readonly lengthMargin?: number;
   readonly script?: string;
+  /** Settings of rewards that the program brings, by their names, as it reads them. */
+  readonly others?: Readonly<Record<string, unknown>>;
 }
 
 const MOST_PARTS = 16;
@@ -41,7 +43,7 @@ export const builtInParts = ({ parts }: RewardSettings): RewardName[] =>
 /** @param others names of rewards that the program brings @throws ConfigError */
 export function checkRewards(place: Place, value: unknown, others: readonly string[]): void {
   const { fields, at } = checkSection(place, "reward", value);
-  checkKeys(at, fields, ["parts", "answerIn", "tags", "lengthMargin", "script"]);
+  checkKeys(at, fields, ["parts", "answerIn", "tags", "lengthMargin", "script", "others"]);
   const { parts, answerIn, tags, lengthMargin, script } = fields;
   if (!Array.isArray(parts) || parts.length === 0 || parts.length > MOST_PARTS) {
     refuseValue(at, "parts", `a list of 1 to ${MOST_PARTS} parts`, parts);
@@ -67,6 +69,7 @@ export function checkRewards(place: Place, value: unknown, others: readonly stri
     refuseValue(at, "tags", "a list of names", tags);
   }
   if (lengthMargin !== undefined) checkNumber(at, "lengthMargin", lengthMargin, { integer: true, min: 1 });
+  if (fields.others !== undefined) checkSection(at, "others", fields.others);
   if (script !== undefined && typeof script !== "string") refuseValue(at, "script", "a text", script);
 }
 
@@ -78,7 +81,7 @@ export interface OpenedReward extends AsyncDisposable {
  * Loads the modules; close what it opens, or their threads stay. @throws ConfigError, DeepseekError for a module that cannot be used
  */
 export async function openRewards(
-  { parts, ...named }: RewardSettings,
+  { parts, others: _, ...named }: RewardSettings,
   {
     maxTokens,
     others = {},

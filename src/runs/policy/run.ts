@@ -8,7 +8,6 @@
  * their samples.
  */
 import { join } from "node:path";
-import { companions } from "../../checkpoint/companions.ts";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
@@ -168,7 +167,9 @@ export class PolicyRun implements AsyncDisposable {
       const log = new MetricsLog(join(folder, "metrics.jsonl"));
       const damage = await log.trim(policy.steps);
       if (damage !== null) onNotice(damage);
-      const files = await companions(base);
+      const files: Record<string, string> = {};
+      for (const name of await base.list())
+        if (name !== "config.json") files[name] = await base.readText(name);
       const all = {
         folder,
         config,

@@ -128,7 +128,8 @@ function tokenized(
       const pair = lessons.pair(row);
       return { lessons: pairLessons(pair), cut: (length) => pairLessons(cutPair(pair, length)) };
     }
-    if (row.form === "prompt") throw new ConfigError("a prompt teaches nothing by itself", { where: kind });
+    if (row.form === "prompt" || row.form === "fields")
+      throw new ConfigError("a row without an answer teaches nothing", { where: kind });
     const lesson = lessons.supervised(row);
     return { lessons: [lesson], cut: (length) => [cutLesson(lesson, length)] };
   } catch (error) {
