@@ -1,13 +1,17 @@
 /**
  * Composes the test set `mini-coreF2F` with real Lean, one family after the other, into the file beside this program, which is
- * written after each: `node recipes/prover/compose.ts`. Families that the file has are kept, so a stopped run goes on.
+ * written after each: `node recipes/prover/compose.ts`. Families that the file has are kept, and so are Lean's answers to each
+ * candidate (`--state`): a stopped run goes on.
  */
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type BenchmarkRow, benchmarkText } from "../../src/prove/corpus/benchmark.ts";
 import { BENCHMARK_FAMILIES, composeFamily } from "../../src/prove/corpus/compose.ts";
 import { openWasmLean } from "../../src/prove/lean/wasm/open.ts";
+import { CheckedLean } from "../../src/prove/store/checked-lean.ts";
+import { ProofStore } from "../../src/prove/store/store.ts";
 import { baselineTable } from "./table.ts";
 
 const { values } = parseArgs({
@@ -15,6 +19,7 @@ const { values } = parseArgs({
     families: { type: "string", default: BENCHMARK_FAMILIES.join(",") },
     seed: { type: "string", default: "1" },
     servers: { type: "string", default: "1" },
+    state: { type: "string", default: "runs/recipe-prover" },
   },
 });
 const file = fileURLToPath(new URL("mini-coref2f.jsonl", import.meta.url));
@@ -24,7 +29,10 @@ const left = values.families.split(",").filter((family) => !rows.some((row) => r
 
 const stopped = new AbortController();
 process.once("SIGINT", () => stopped.abort(new Error("stopped; the same command goes on")));
-await using lean = await openWasmLean({ size: Number(values.servers), signal: stopped.signal });
+mkdirSync(values.state, { recursive: true });
+using store = await ProofStore.open(join(values.state, "compose.sqlite"));
+const opened = await openWasmLean({ size: Number(values.servers), signal: stopped.signal });
+await using lean = new CheckedLean(opened, store);
 for (const family of left) {
   let seen = 0;
   const found = await composeFamily(lean, family, {

@@ -29,7 +29,7 @@ export const BENCHMARK_FAMILIES: readonly string[] = [
     "calc",
     "nested",
   ],
-  ...["induct", "list", "funval"],
+  ...["induct", "list"],
 ];
 
 export interface ComposeOptions {

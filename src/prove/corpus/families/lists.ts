@@ -36,13 +36,16 @@ function weight(random: WorldRandom, dials: Dials) {
 }
 
 const w = (of: Term) => apply("w", of);
+
+/** What a claim says of the rest as a rule for `simp`: in a turned claim it would apply again to what it gives. */
+const rule = (claim: Term, goal: Term, ih: string) => (claim === goal ? ih : `← ${ih}`);
 const app = (a: Term, b: Term) => apply("app", a, b);
 
 /** Laws of appending, by one induction. */
 function appended(random: WorldRandom, dials: Dials): Draft {
   const own = weight(random, dials);
   const zs = name("zs");
-  const laws: [string, string[], Term, ProofLine[]][] = [
+  const laws: [string, string[], Term, ProofLine[] | ((claim: Term, goal: Term) => ProofLine[])][] = [
     [
       own.definition,
       ["xs", "ys"],
@@ -57,7 +60,12 @@ function appended(random: WorldRandom, dials: Dials): Draft {
       equal(app(app(xs, ys), zs), app(xs, app(ys, zs))),
       listInduction("xs", "rfl", "simp [app, ih]"),
     ],
-    ["", ["xs"], equal(app(xs, name("[]")), xs), listInduction("xs", "rfl", "simp [app, ih]")],
+    [
+      "",
+      ["xs"],
+      equal(app(xs, name("[]")), xs),
+      (claim, goal) => listInduction("xs", "rfl", `simp [app, ${rule(claim, goal, "ih")}]`),
+    ],
     [
       "",
       ["xs", "ys"],
@@ -75,11 +83,13 @@ function appended(random: WorldRandom, dials: Dials): Draft {
     ],
   ];
   const [definition, of, goal, lines] = chance(random, 60) ? laws[0] : random.pick(laws.slice(1));
+  const claim = turned(random, goal);
+  const steps = typeof lines === "function" ? lines(claim, goal) : lines;
   return {
     preamble: [APPEND, definition].filter((each) => each !== "").join("\n\n"),
-    theorem: { binders: [variables(of, "List Nat")], goal: turned(random, goal) },
+    theorem: { binders: [variables(of, "List Nat")], goal: claim },
     truth: true,
-    script: script("Induction on the first list.", ...lines),
+    script: script("Induction on the first list.", ...steps),
   };
 }
 
@@ -146,6 +156,7 @@ function reversed(random: WorldRandom, dials: Dials): Draft {
     const lemma = c === 0 ? "w (app xs ys) = w xs + w ys" : `w (app xs ys) + ${c} = w xs + w ys`;
     const nested = chance(random, 30);
     const goal = equal(w(nested ? rev(app(xs, ys)) : rev(xs)), nested ? w(app(ys, xs)) : w(xs));
+    const claim = turned(random, goal);
     const lines = [
       line(`have key : ∀ xs ys, ${lemma} := by`, "first the weight of an appended list"),
       line("intro xs ys", undefined, 2),
@@ -168,12 +179,12 @@ function reversed(random: WorldRandom, dials: Dials): Draft {
           line("have e3 := key ys xs"),
           line("omega"),
         ]
-      : [line("exact back xs", "this is the claim")];
+      : [line(claim === goal ? "exact back xs" : "exact (back xs).symm", "this is the claim")];
     return {
       preamble: [APPEND, REVERSE, own.definition].join("\n\n"),
       theorem: {
         binders: [variables(nested ? ["xs", "ys"] : ["xs"], "List Nat")],
-        goal: turned(random, goal),
+        goal: claim,
       },
       truth: true,
       script: script("Lemmas about appending and reversing, each by induction.", ...lines, ...flip, ...end),
@@ -225,19 +236,20 @@ function mirrored(random: WorldRandom, dials: Dials): Draft {
     : chance(random, 50)
       ? equal(apply("s", mirror(t)), apply("s", t))
       : equal(linear([[k, apply("s", mirror(t))]], b), linear([[k, apply("s", t)]], b));
+  const claim = turned(random, goal);
   const lines = [
     line("induction t with", "induction on the tree"),
     line("| leaf => rfl", "a leaf"),
     line(
       twice
-        ? "| node l v r ihl ihr => simp [mirror, ihl, ihr]"
+        ? `| node l v r ihl ihr => simp [mirror, ${rule(claim, goal, "ihl")}, ${rule(claim, goal, "ihr")}]`
         : "| node l v r ihl ihr => simp only [mirror, s] at *; omega",
       "a node with two trees",
     ),
   ];
   return {
     preamble: twice ? TREE : `${TREE}\n\n${definition}`,
-    theorem: { binders: [variables(["t"], "Tree")], goal: turned(random, goal) },
+    theorem: { binders: [variables(["t"], "Tree")], goal: claim },
     truth: true,
     script: script("Induction on the tree.", ...lines),
   };
