@@ -31,6 +31,7 @@ export interface ArmOutcome {
   readonly scores: Scores;
   readonly stages: ArmResult["stages"];
   readonly figures?: ArmResult["figures"];
+  readonly items?: ArmResult["items"];
   /** Pictures by what they show. */
   readonly pictures?: Readonly<Record<string, RgbImage>>;
 }

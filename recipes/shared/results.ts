@@ -1,4 +1,5 @@
 /** Results of a recipe: one JSON line for each arm and seed, a Markdown table, and a picture. What was not run is not decided. */
+import { pairedText, pairsOf } from "./paired.ts";
 import { type Count, interval, type Scores } from "./score.ts";
 
 /** What one arm of one seed came to. */
@@ -6,6 +7,10 @@ export interface ArmResult {
   readonly arm: string;
   readonly seed: number;
   readonly scores: Scores;
+  /**
+   * Scores item by item, from 0 to 1, in the order of the test set: arms that answered the same items are compared item by item.
+   */
+  readonly items?: Readonly<Record<string, readonly number[]>>;
   /** What is no share of anything: decibels, counts. */
   readonly figures?: Readonly<Record<string, number>>;
   /** Pictures by what they show, as names of files beside the page. */
@@ -34,6 +39,8 @@ export interface RecipePage {
   readonly comparisons: readonly Comparison[];
   /** Columns of the table. */
   readonly measures: readonly string[];
+  /** Those that the picture shows (default: all). */
+  readonly pictured?: readonly string[];
   readonly seeds: readonly number[];
   /** What a reader must know besides, in Markdown. */
   readonly notes: string;
@@ -74,8 +81,11 @@ function verdict(
     const missing = [better, worse].filter((_, i) => [a, b][i] === null);
     return `not decided: ${missing.map((arm) => `\`${command} -- --arm ${arm}\``).join(", ")} goes on`;
   }
-  const [low, high] = difference(a, b);
-  const found = `difference ${percent(a.right / a.of - b.right / b.of)} points (${percent(low)} to ${percent(high)})`;
+  const pairs = pairsOf(results, better, worse, measure);
+  const [low, high] = pairs?.interval ?? difference(a, b);
+  const points = pairs?.difference ?? a.right / a.of - b.right / b.of;
+  const how = pairs === null ? "" : `, ${pairedText(pairs)}`;
+  const found = `difference ${percent(points)} points (${percent(low)} to ${percent(high)}${how})`;
   const seeds = new Set(results.filter(({ arm }) => arm === better || arm === worse).map(({ seed }) => seed))
     .size;
   const scope = seeds === 1 ? ", one seed: the interval is of the test samples only" : `, ${seeds} seeds`;
@@ -128,7 +138,7 @@ export function resultsPage(page: RecipePage, results: readonly ArmResult[], pic
   return `${[
     `# ${page.title}`,
     page.notes,
-    `Shares in percent with 95 % intervals (Wilson) over the world's test samples. Written by \`${command}\`.`,
+    `Shares in percent with 95 % intervals (Wilson) over the test samples. Written by \`${command}\`.`,
     results.length > 0 ? `![${page.title}](${picture})` : "",
     `## Claims\n\n| claim | arms | measure | verdict |\n|---|---|---|---|\n${page.comparisons
       .map((each) => {
@@ -158,16 +168,17 @@ const COLORS = ["#2f6fab", "#c8702a", "#3c8c4c", "#8c4f9f", "#777777", "#b03a48"
 /** Bars with their intervals: groups of measures, a bar for each arm that has them. */
 export function resultsPicture(page: RecipePage, results: readonly ArmResult[]): string {
   const arms = Object.keys(page.arms).filter((arm) => results.some((each) => each.arm === arm));
+  const measures = page.pictured ?? page.measures;
   const [left, top, height, bar, gap] = [44, 16, 220, 14, 18];
   const group = arms.length * bar + gap;
-  const width = left + page.measures.length * group + 12;
+  const width = left + measures.length * group + 12;
   const y = (value: number) => top + height * (1 - value);
   const parts: string[] = [];
   for (const value of [0, 0.25, 0.5, 0.75, 1]) {
     parts.push(`<line x1="${left}" x2="${width - 8}" y1="${y(value)}" y2="${y(value)}" stroke="#ccc"/>`);
     parts.push(`<text x="${left - 6}" y="${y(value) + 4}" text-anchor="end">${100 * value}</text>`);
   }
-  page.measures.forEach((measure, m) => {
+  measures.forEach((measure, m) => {
     const x0 = left + m * group + gap / 2;
     arms.forEach((arm, i) => {
       const count = pooled(results, arm, measure);
