@@ -24,6 +24,7 @@ import { proverCommand } from "./commands/prover.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sftCommand } from "./commands/sft.ts";
+import { synthesizeCommand } from "./commands/synthesize.ts";
 import { trainCommand } from "./commands/train.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { flowing, helpWidth, optionText } from "./help.ts";
@@ -77,6 +78,7 @@ const commands = [
   sftCommand(),
   dpoCommand(),
   grpoCommand(),
+  synthesizeCommand(),
   verifyCommand(),
   proverCommand(),
   checkParityCommand(),

@@ -20,6 +20,7 @@ export {
   fillFile,
   type UnitEnd,
 } from "./fill/fill.ts";
+export { type KnownTruth, readProblems, type WordProblem } from "./formats/problems.ts";
 export { type KiminaLeanOptions, openKimina } from "./lean/kimina.ts";
 export { type NativeLeanOptions, openNative } from "./lean/native.ts";
 export { leanChoice, type OpenLeanOptions, openLean } from "./lean/open.ts";
@@ -57,3 +58,5 @@ export {
   type StoredSearch,
 } from "./store/store.ts";
 export { type StoredSearchOptions, storedSearch, taskHash } from "./store/stored-search.ts";
+export type { FineTuneStep, FineTuning } from "./synthesis/fine-tune.ts";
+export { type SynthesisEvent, type SynthesisOptions, synthesize } from "./synthesis/synthesize.ts";

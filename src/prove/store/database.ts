@@ -9,7 +9,7 @@ import { ConfigError, FormatError } from "../../tensor/errors.ts";
 /** "DSPV" in ASCII: marks the files of this program. */
 const APPLICATION = 0x44535056;
 /** Of the tables below. A file of a newer program is refused, one of an older program brought up to date. */
-const VERSION = 1;
+const VERSION = 2;
 const BUSY_MS = 60_000;
 
 /** One entry a version: what brings a file of the version before up to it. */
@@ -41,6 +41,12 @@ CREATE TABLE checked (
   key TEXT PRIMARY KEY, verdict TEXT NOT NULL, answer TEXT NOT NULL, lean TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE job (
   id TEXT PRIMARY KEY, kind TEXT NOT NULL, data TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT);
+`,
+  `
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE question (key TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE written (
+  key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, tokens INTEGER NOT NULL, ended TEXT NOT NULL) WITHOUT ROWID;
 `,
 ];
 

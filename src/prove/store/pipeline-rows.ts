@@ -39,6 +39,14 @@ export interface PipelineProof {
   readonly side: NewProof["side"];
   readonly text: string;
   readonly tokens: number;
+  readonly axioms: readonly string[];
+  /** What wrote it and what checked it. */
+  readonly model: string;
+  readonly lean: string;
+  /** Stage and round that found it, the samples that it took, and the seed of them all. */
+  readonly stage: string;
+  readonly cost: number;
+  readonly seed: number | null;
 }
 
 const STATEMENT =
@@ -139,12 +147,16 @@ export class PipelineRows {
     const statements = new Map(this.statements().map((statement) => [statement.id, statement]));
     return this.#database
       .all(
-        "SELECT statement_id, side, text, tokens FROM proof WHERE statement_id IS NOT NULL " +
-          "ORDER BY statement_id, side, length(text), id",
+        "SELECT p.statement_id, p.side, p.text, p.tokens, p.axioms, p.model, p.lean, p.search, p.cost, s.seed FROM proof p " +
+          "LEFT JOIN search s ON s.id = p.search_id WHERE p.statement_id IS NOT NULL " +
+          "ORDER BY p.statement_id, p.side, length(p.text), p.id",
       )
       .map((row) => ({
         ...{ statement: statements.get(row.statement_id as number)!, side: row.side as NewProof["side"] },
         ...{ text: row.text as string, tokens: row.tokens as number },
+        ...{ axioms: JSON.parse(row.axioms as string) as string[], model: row.model as string },
+        ...{ lean: row.lean as string, stage: row.search as string, cost: row.cost as number },
+        seed: row.seed as number | null,
       }));
   }
 

@@ -63,6 +63,19 @@ export class ProofStore implements Disposable {
     return this.#database.transaction(work);
   }
 
+  /** What the file is kept for, by name, as JSON; null if it was not said. */
+  setting(name: string): unknown {
+    const row = this.#database.get("SELECT value FROM setting WHERE name = ?", name);
+    return row === null ? null : (JSON.parse(row.value as string) as unknown);
+  }
+
+  setSetting(name: string, value: unknown): void {
+    this.#database.run(
+      "INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+      ...[name, JSON.stringify(value)],
+    );
+  }
+
   /** The answer to a question that was asked before. */
   checked(key: string): CheckAnswer | null {
     const row = this.#database.get("SELECT answer FROM checked WHERE key = ?", key);

@@ -120,7 +120,7 @@ export interface LessonEncoding {
  * the border: a model that is asked begins there too.
  */
 export function exampleLesson(
-  { read, written }: ProofExample,
+  { read, written }: Omit<ProofExample, "form"> & Partial<ProofExample>,
   { encode, begin, end }: LessonEncoding,
 ): Lesson {
   const prompt = [...begin, ...encode(read)];
