@@ -102,7 +102,7 @@ describe.concurrent("usage", () => {
   it.each([
     ...["train", "complete", "fill", "check-parity", "inspect", "demo"],
     ...["chat", "ask", "ground", "draw", "serve", "download", "quantize", "convert", "bench", "completion"],
-    ...["prove", "synthesize"],
+    ...["prove", "synthesize", "prover-worker"],
   ])("%s has help with examples", async (name) => {
     const { code, out, err } = await run([name, "--help"], { env: { COLUMNS: "80" } });
     expect({ code, err }).toEqual({ code: 0, err: "" });

@@ -21,6 +21,7 @@ import { grpoCommand } from "./commands/grpo.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { proveCommand } from "./commands/prove.ts";
 import { proverCommand } from "./commands/prover.ts";
+import { proverWorkerCommand } from "./commands/prover-worker.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sftCommand } from "./commands/sft.ts";
@@ -81,6 +82,7 @@ const commands = [
   synthesizeCommand(),
   verifyCommand(),
   proverCommand(),
+  proverWorkerCommand(),
   checkParityCommand(),
   benchCommand(),
   completionCommand(() => program),

@@ -46,6 +46,10 @@ export async function proveBenchmark(
         case "search":
           progress?.take(event.event);
           if (progress !== null) line.tell(progress.text());
+          if (event.event.type === "sample") {
+            const { segments: _segments, ...rest } = event.event;
+            say({ file: path, name: event.problem.name, ...rest });
+          }
           break;
         case "ended": {
           const { name, right, samples, first } = event;

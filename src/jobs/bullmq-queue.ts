@@ -474,6 +474,11 @@ export class BullmqQueue implements JobQueue {
     return infos.filter((info) => info !== null);
   }
 
+  async waiting(kind: string): Promise<number> {
+    checkKind(kind);
+    return await this.#queue(kind).getWaitingCount();
+  }
+
   /** Stops the workers of this process; what they were doing goes back to those that wait, for other workers. */
   async close(): Promise<void> {
     if (this.#closed) return;

@@ -70,6 +70,8 @@ export interface JobQueue extends AsyncDisposable {
   get<E, R>(id: string): Promise<Job<E, R> | null>;
   /** Jobs that wait, run, or have ended and are still kept; oldest first. */
   list(): Promise<JobInfo[]>;
+  /** Jobs of a kind that wait for a free worker. */
+  waiting(kind: string): Promise<number>;
   /** Cancels everything and waits until it has stopped. */
   close(): Promise<void>;
 }

@@ -281,6 +281,10 @@ export class MemoryQueue implements JobQueue {
     return [...this.#jobs.values()].map((job) => job.info());
   }
 
+  async waiting(kind: string): Promise<number> {
+    return this.#queued.filter((job) => job.kind === kind && job.state === "queued").length;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#jobs.values()].map((job) => job.cancel("the queue was closed")));

@@ -44,6 +44,7 @@ export {
   Prover,
   type ProverModel,
   type ProverOptions,
+  type ProverParts,
   type ProveSettings,
 } from "./prover/prover.ts";
 export { defaultProver, type ProverSettings, proverSettings } from "./prover/settings.ts";
@@ -56,7 +57,34 @@ export {
   type StoredAttempt,
   type StoredProof,
   type StoredSearch,
+  type WrittenText,
 } from "./store/store.ts";
-export { type StoredSearchOptions, storedSearch, taskHash } from "./store/stored-search.ts";
+export {
+  SearchMeetingError,
+  type StoredSearchOptions,
+  storedAttempts,
+  storedSearch,
+  taskHash,
+} from "./store/stored-search.ts";
 export type { FineTuneStep, FineTuning } from "./synthesis/fine-tune.ts";
 export { type SynthesisEvent, type SynthesisOptions, synthesize } from "./synthesis/synthesize.ts";
+export {
+  type GenerateJob,
+  jobKind,
+  type LeanSays,
+  type ModelSays,
+  type SearchJob,
+  type VerifyDone,
+  type VerifyJob,
+  type WorkerKind,
+} from "./workers/jobs.ts";
+export { QueuedGenerator } from "./workers/queued-generator.ts";
+export { QueuedLean } from "./workers/queued-lean.ts";
+export { QueuedProver, queuedTools } from "./workers/queued-prover.ts";
+export {
+  type SearchQuestion,
+  type ServeGenerateOptions,
+  serveGenerate,
+  serveSearch,
+  serveVerify,
+} from "./workers/serve.ts";

@@ -1,5 +1,4 @@
 /** `deepseek-ts prove`: fills the `sorry`s of Lean files with proofs that Lean accepts. */
-import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { writeTextFile } from "../../files/file-sink.ts";
 import { readTextFile } from "../../files/text-file.ts";
@@ -17,6 +16,7 @@ import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "
 import { ProgressLine } from "../progress-line.ts";
 import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
 import { endText, SearchProgress } from "../prove-progress.ts";
+import { openQueuedProver } from "../prover-worker.ts";
 import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   naturalNumber,
@@ -48,6 +48,7 @@ interface ProveFlags extends ModelFlags, LeanFlags {
   readonly write?: boolean;
   readonly patch?: string;
   readonly store?: string;
+  readonly queue: string;
   readonly fresh?: boolean;
   readonly json?: boolean;
   readonly threads?: number;
@@ -202,6 +203,11 @@ export function proveCommand(): Command {
       "--store <file>",
       "SQLite file that keeps verdicts and searches: a search that was stopped goes on, and no question is asked twice",
     )
+    .option(
+      "--queue <queue>",
+      "of a benchmark: memory, this process alone; or redis://host:port, for workers (prover-worker) that share --store",
+      "memory",
+    )
     .option("--fresh", "begin searches anew that --store keeps")
     .option("--json", "one JSON object a line");
   return withThreads(withModel(withLean(command)))
@@ -225,6 +231,10 @@ function checkKinds(command: Command, paths: readonly string[], flags: ProveFlag
     usageError(command, "Lean files and benchmarks are proved apart");
   }
   if (benchmark && paths.length > 1) usageError(command, "one benchmark at a time");
+  if (flags.queue !== "memory") {
+    if (!benchmark) usageError(command, "--queue: for benchmarks only");
+    if (flags.store === undefined) usageError(command, "--queue needs --store, which workers share");
+  }
   const name = (flag: string) => `--${flag}`;
   const wrong = (benchmark ? (["write", "patch"] as const) : (["split", "trust"] as const)).filter(
     (flag) => flags[flag] !== undefined,
@@ -243,6 +253,44 @@ async function proveAll(
   for (const path of paths) await readTextFile(path);
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
+  try {
+    if (benchmark === null)
+      return await withProver(choice, flags, signal, (prover) => proveFiles(paths, prover, flags, signal));
+    const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
+    const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
+    const run = (prover: Prover) =>
+      proveBenchmark(paths[0], benchmark, prover, { ...options, json, budget: samples * trees });
+    const all = await (flags.queue === "memory"
+      ? withProver(choice, flags, signal, run)
+      : withWorkers({ ...flags, store: flags.store! }, signal, run));
+    return all ? 0 : 1;
+  } catch (error) {
+    if (signal.aborted) return interrupt.exitCode;
+    throw error;
+  }
+}
+
+/** Runs `work` with a prover whose model and Lean are workers. */
+async function withWorkers<R>(
+  flags: ProveFlags & { readonly store: string },
+  signal: AbortSignal,
+  work: (prover: Prover) => Promise<R>,
+): Promise<R> {
+  const { prover, close } = await openQueuedProver(flags, signal);
+  try {
+    return await work(prover);
+  } finally {
+    await close();
+  }
+}
+
+/** Runs `work` with a prover of this process. */
+async function withProver<R>(
+  choice: OpenLeanOptions,
+  flags: ProveFlags,
+  signal: AbortSignal,
+  work: (prover: Prover) => Promise<R>,
+): Promise<R> {
   // Lean starts while the model is loaded.
   const line = new ProgressLine(process.stderr);
   const starting = openChosenLean(choice, flags, line, signal);
@@ -261,26 +309,12 @@ async function proveAll(
   await using prover = await createProver({
     ...{ model: opened, lean, store: flags.store, style: flags.style, parallel: flags.batch },
   });
-  try {
-    if (benchmark === null) return await proveFiles(paths, prover, opened.name, flags, signal);
-    const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
-    const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
-    const all = await proveBenchmark(paths[0], benchmark, prover, {
-      ...options,
-      json,
-      budget: samples * trees,
-    });
-    return all ? 0 : 1;
-  } catch (error) {
-    if (signal.aborted) return interrupt.exitCode;
-    throw error;
-  }
+  return await work(prover);
 }
 
 async function proveFiles(
   paths: readonly string[],
   prover: Prover,
-  model: string,
   flags: ProveFlags,
   signal: AbortSignal,
 ): Promise<number> {
@@ -295,6 +329,9 @@ async function proveFiles(
   }
   const all = proved + open;
   const sorries = `${proved} of ${formatCount(all)} ${all === 1 ? "sorry" : "sorries"}`;
-  if (!flags.json) process.stderr.write(`${sorries} proved by ${basename(model)}, ${prover.lean.version}\n`);
+  if (!flags.json)
+    process.stderr.write(
+      `${sorries} proved by ${prover.generator.model.split(" ")[0]}, ${prover.lean.version}\n`,
+    );
   return open === 0 ? 0 : 1;
 }

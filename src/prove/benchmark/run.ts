@@ -73,6 +73,9 @@ export type BenchmarkEvent =
   | ({ readonly type: "ended" } & BenchmarkResult)
   | ({ readonly type: "report" } & BenchmarkReport);
 
+/** Statements that workers may have before their turn. */
+const AHEAD = 64;
+
 /**
  * @throws ConfigError for a split or a name that the file does not have, a search of the store with other settings
  * @throws the signal's reason
@@ -103,18 +106,23 @@ export async function* runBenchmark(
   const search = { ...settings, ...(sampled && { stop: "never" as const }) };
   const used = [...chosen.keys()].filter((at) => !unusable.has(at));
   const results: BenchmarkResult[] = [];
+  let announced = 0;
   for (const [number, at] of used.entries()) {
     signal?.throwIfAborted();
+    for (; announced < Math.min(used.length, number + AHEAD); announced++) {
+      await prover.announce(tasks[used[announced]], search);
+    }
     const problem = chosen[at];
     yield { type: "statement", problem, number: number + 1, of: used.length };
     const count = new Count();
-    if (prover.store !== null && !fresh) {
+    for await (const event of prover.proveTask(tasks[at], { ...search, fresh })) {
+      if (event.type === "sample" && prover.store === null) count.add(event);
+      yield { type: "search", problem, event };
+    }
+    if (prover.store !== null) {
+      // Earlier runs and other processes have their part in it.
       const kept = storedAttempts(prover.store, tasks[at], prover, prover.searchOptions(search));
       for (const attempt of kept) count.add(attempt);
-    }
-    for await (const event of prover.proveTask(tasks[at], { ...search, fresh })) {
-      if (event.type === "sample") count.add(event);
-      yield { type: "search", problem, event };
     }
     const result = count.result(problem);
     results.push(result);

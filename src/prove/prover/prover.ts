@@ -62,7 +62,7 @@ export interface FillFileOptions extends ProveSettings, Pick<FillOptions, "only"
 }
 
 /** What a prover is made of. */
-interface Parts {
+export interface ProverParts {
   readonly generator: TextGenerator;
   readonly lean: LeanSession;
   readonly store: ProofStore | null;
@@ -166,7 +166,7 @@ export class Prover implements AsyncDisposable {
   readonly #close: () => Promise<void>;
 
   /** Use `createProver`, or give the parts of a prover whose model is elsewhere. */
-  constructor({ generator, lean, store, settings, contextTokens, parallel, close }: Parts) {
+  constructor({ generator, lean, store, settings, contextTokens, parallel, close }: ProverParts) {
     this.generator = generator;
     this.lean = lean;
     this.store = store;
@@ -208,6 +208,9 @@ export class Prover implements AsyncDisposable {
       ? search(task, this, settings)
       : storedSearch(this.store, task, this, { ...settings, fresh });
   }
+
+  /** Says that a task will be asked soon: a prover of many processes begins it, others do nothing. */
+  async announce(_task: ProofTask, _options: ProveSettings = {}): Promise<void> {}
 
   /**
    * Fills the `sorry`s of a Lean file; nothing is written before `apply`.

@@ -25,6 +25,20 @@ function keyOf(lean: string, kind: "check" | "verify", parts: readonly unknown[]
   return sha256(JSON.stringify([lean, POLICY_VERSION, kind, ...parts]));
 }
 
+/** Names a question to a Lean of this version, and its answer in the store. */
+export function checkKey(lean: string, input: CheckInput, options: CheckOptions): string {
+  const { imports = ["Init"], preamble = "", trustedPreamble = false, code } = input;
+  const { heartbeats = null, steps = false } = options;
+  return keyOf(lean, "check", [imports, preamble, trustedPreamble, code, heartbeats, steps]);
+}
+
+/** As `checkKey`, for verdicts. */
+export function verifyKey(lean: string, problem: LeanProblem, code: string, options: CheckOptions): string {
+  const { imports = ["Init"], preamble = "", trustedPreamble = false, statement } = problem;
+  const { heartbeats = null, steps = false } = options;
+  return keyOf(lean, "verify", [imports, preamble, trustedPreamble, statement, code, heartbeats, steps]);
+}
+
 export class CheckedLean implements LeanSession {
   readonly #lean: LeanSession;
   readonly #store: ProofStore;
@@ -60,12 +74,8 @@ export class CheckedLean implements LeanSession {
   }
 
   check(input: CheckInput, options: CheckOptions = {}): Promise<CheckAnswer> {
-    const { imports = ["Init"], preamble = "", trustedPreamble = false, code } = input;
-    const { heartbeats = null, steps = false } = options;
-    const parts = [imports, preamble, trustedPreamble, code, heartbeats, steps];
     return this.#remembered(
-      "check",
-      parts,
+      checkKey(this.version, input, options),
       options.signal,
       (answer) => answer.failure === null && "checked",
       () => this.#lean.check(input, options),
@@ -73,25 +83,21 @@ export class CheckedLean implements LeanSession {
   }
 
   verify(problem: LeanProblem, code: string, options: CheckOptions = {}): Promise<VerifyAnswer> {
-    const { imports = ["Init"], preamble = "", trustedPreamble = false, statement } = problem;
-    const { heartbeats = null, steps = false } = options;
-    const parts = [imports, preamble, trustedPreamble, statement, code, heartbeats, steps];
     return this.#remembered(
-      ...(["verify", parts, options.signal] as const),
+      verifyKey(this.version, problem, code, options),
+      options.signal,
       ({ verdict }) => DETERMINISTIC.has(verdict) && verdict,
       () => this.#lean.verify(problem, code, options),
     );
   }
 
   async #remembered<A extends CheckAnswer>(
-    kind: "check" | "verify",
-    parts: readonly unknown[],
+    key: string,
     signal: AbortSignal | undefined,
     keep: (answer: A) => string | false,
     ask: () => Promise<A>,
   ): Promise<A> {
     signal?.throwIfAborted();
-    const key = keyOf(this.#lean.version, kind, parts);
     const known = this.#store.checked(key);
     if (known !== null) {
       this.#hits++;

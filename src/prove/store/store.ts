@@ -28,6 +28,13 @@ export interface StoredAttempt {
   readonly event: unknown;
 }
 
+/** A text that a worker's model wrote. */
+export interface WrittenText {
+  readonly text: string;
+  readonly tokens: number;
+  readonly end: "stop" | "length";
+}
+
 export interface StoredProof extends NewProof {
   readonly id: number;
 }
@@ -74,6 +81,41 @@ export class ProofStore implements Disposable {
       "INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
       ...[name, JSON.stringify(value)],
     );
+  }
+
+  /** Keeps what a job of another process is to answer, under the name that the job carries. */
+  ask(key: string, kind: string, body: unknown): void {
+    this.#database.run(
+      "INSERT INTO question (key, kind, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      ...[key, kind, JSON.stringify(body)],
+    );
+  }
+
+  /** @throws ConfigError for a question that another store has */
+  question(key: string, kind: string): unknown {
+    const row = this.#database.get("SELECT body FROM question WHERE key = ? AND kind = ?", key, kind);
+    if (row !== null) return JSON.parse(row.body as string) as unknown;
+    throw new ConfigError("a job asks for what this store does not have", {
+      ...{ where: this.path, name: kind, found: key },
+      hint: "Workers and those that ask must share one store: --store.",
+    });
+  }
+
+  /** What a model wrote for this question; null if it has not yet. */
+  written(key: string): WrittenText | null {
+    const row = this.#database.get("SELECT text, tokens, ended FROM written WHERE key = ?", key);
+    if (row === null) return null;
+    const { text, tokens, ended } = row;
+    return { text: text as string, tokens: tokens as number, end: ended as WrittenText["end"] };
+  }
+
+  /** @returns false if there is a text already, which stays */
+  keepWritten(key: string, model: string, { text, tokens, end }: WrittenText): boolean {
+    const { changes } = this.#database.run(
+      "INSERT INTO written (key, model, text, tokens, ended) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      ...[key, model, text, tokens, end],
+    );
+    return changes > 0;
   }
 
   /** The answer to a question that was asked before. */

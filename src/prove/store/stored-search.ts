@@ -11,6 +11,11 @@ import { CheckedLean, sha256 } from "./checked-lean.ts";
 import type { NewProof } from "./proof.ts";
 import type { ProofStore } from "./store.ts";
 
+/** Another process completes generations of the same search: what it kept is in the store, so that the search can go on behind it. */
+export class SearchMeetingError extends ConfigError {
+  override name = "SearchMeetingError";
+}
+
 export interface StoredSearchOptions extends Omit<SearchOptions, "log"> {
   /** Begins anew, whatever is kept of the same search. */
   readonly fresh?: boolean;
@@ -39,7 +44,8 @@ export function storedAttempts(
 /**
  * Searches as `search` does, and keeps generations, proofs and answers of the verifier in the store. What is kept of the same
  * search is counted and not told again, except for its proofs. A search that has ended tells its end.
- * @throws ConfigError if an unfinished search of this problem has other settings, or another process goes on with it as well
+ * @throws ConfigError if an unfinished search of this problem has other settings
+ * @throws SearchMeetingError if another process goes on with it as well
  * @throws as `search`
  */
 export async function* storedSearch(
@@ -72,7 +78,7 @@ export async function* storedSearch(
               },
             };
       if (!store.completeAttempt(id, { tree, seq, event: attempt }, found)) {
-        throw new ConfigError("another process goes on with this search", {
+        throw new SearchMeetingError("another process goes on with this search", {
           where: store.path,
           found: `tree ${tree}, generation ${seq} is kept already`,
           hint: "Wait for the other process, or search with another store.",
