@@ -91,10 +91,11 @@ describe.each(["f32", "bf16", "q8", "q4"] as const)("over %s", (dtype) => {
     while (!trainer.done) losses.push((await trainer.trainStep()).loss);
     expect(losses.at(-1)).toBeLessThan(losses[0] - 0.5);
     expect(await sumOf(weightsOf(base))).toBe(before);
-    const { weights, moments } = trainingMemory(trainer);
-    expect(weights).toBe(4 * model.parameters.count);
+    const { weights, gradients, moments } = trainingMemory(trainer);
+    expect(weights).toBe(base.parameters.bytes + 4 * model.parameters.count);
+    expect(gradients).toBe(4 * model.parameters.count);
     // Two moments and an average of the adapters, and nothing of what is below.
-    expect(moments).toBe(3 * weights);
+    expect(moments).toBe(3 * gradients);
   });
 
   it("has the bits of a run that recomputes nothing, with the experts' balance loss", async () => {

@@ -1,10 +1,12 @@
 /** What training takes on the device. */
+import { AdaptedModel } from "../models/adapted-model.ts";
 import type { Trainable } from "./objectives/objective.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** Bytes; `peak` is the sum of the others. */
 export interface TrainingMemory {
   readonly peak: number;
+  /** With those below adapters. */
   readonly weights: number;
   /** Of what is trained and not frozen. */
   readonly gradients: number;
@@ -20,7 +22,8 @@ export function trainingMemory({
   optimizer,
   average,
 }: Pick<Trainer<Trainable, never>, "model" | "optimizer" | "average">): TrainingMemory {
-  const weights = model.parameters.bytes;
+  const below = model instanceof AdaptedModel ? model.base.parameters.bytes : 0;
+  const weights = below + model.parameters.bytes;
   let gradients = 0;
   for (const { trained, frozen, shape } of model.parameters.groups()) {
     if (trained && !frozen) gradients += 4 * shape.reduce((a, b) => a * b, 1);

@@ -20,6 +20,8 @@ import { openModel } from "./open-model.ts";
 const device = await cpuDevice(1, true);
 afterAll(() => device[Symbol.asyncDispose]());
 
+/** The template that the adapter was trained with; the model has none. */
+const TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}";
 let folder: string;
 const at = (name: string) => join(folder, name);
 const config = {
@@ -69,7 +71,8 @@ beforeAll(async () => {
     if (!key.includes("lora_B")) continue;
     tensor.set(Float32Array.from({ length: tensor.size }, () => 0.1 * random.normal()));
   }
-  await saveAdapters(await nodeFolderSink(at("adapter")), adapters, { base: "model" });
+  const beside = { "chat_template.jinja": TEMPLATE };
+  await saveAdapters(await nodeFolderSink(at("adapter")), adapters, { base: "model", files: beside });
   plain = await logitsOf(base);
   using adapted = new AdaptedModel(base, adapters);
   expected = await logitsOf(adapted);
@@ -108,6 +111,7 @@ describe("load with an adapter", () => {
     await using opened = await load(at("model"), { device, adapter: adapter() });
     expect(opened.source).toMatchObject({ kind: "folder", adapter: adapter() });
     expect(opened.adapter).toMatchObject({ merged: true });
+    expect(opened.chatTemplate).toBe(TEMPLATE);
     await expect(load(at("model"), { device, adapter: at("nowhere") })).rejects.toThrow(/no adapter there/);
     await expect(load(at("model"), { device, adapter: at("model") })).rejects.toThrow(/adapter_config\.json/);
   });
@@ -127,12 +131,18 @@ describe("convert --adapter", () => {
     vi.spyOn(process.stderr, "write").mockImplementation(() => true);
     await convert(at("model"), at("merged"), "--adapter", at("adapter"));
     expect(relativeError(await loadedLogits("merged"), expected)).toBeLessThan(1e-5);
-    expect(JSON.parse(await readFile(join(at("merged"), "tokenizer.json"), "utf8"))).toBeTruthy();
-    await convert(at("model"), at("merged.gguf"), "--adapter", at("adapter"));
+    for (const merged of ["merged", "merged.gguf", "merged-2"]) {
+      if (merged === "merged.gguf") await convert(at("model"), at(merged), "--adapter", at("adapter"));
+      // From a GGUF file to a folder.
+      if (merged === "merged-2") {
+        await convert(at("model"), at("plain.gguf"));
+        await convert(at("plain.gguf"), at(merged), "--adapter", at("adapter"));
+      }
+      await using opened = await load(at(merged), { device });
+      expect(opened.chatTemplate, merged).toBe(TEMPLATE);
+      expect(opened.tokenizer?.vocabSize, merged).toBeGreaterThan(200);
+    }
     expect(relativeError(await loadedLogits("merged.gguf"), expected)).toBeLessThan(1e-5);
-    // From a GGUF file to a folder, and from 16 bits to 16 bits.
-    await convert(at("model"), at("plain.gguf"));
-    await convert(at("plain.gguf"), at("merged-2"), "--adapter", at("adapter"));
     expect(relativeError(await loadedLogits("merged-2"), expected)).toBeLessThan(1e-5);
     await convert(at("model-bf16"), at("merged-bf16"), "--adapter", at("adapter"));
     const text = await readFile(join(at("merged-bf16"), "config.json"), "utf8");

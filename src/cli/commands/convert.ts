@@ -5,6 +5,7 @@
 
 import { Command, Option } from "commander";
 import { openAdapters } from "../../checkpoint/adapters.ts";
+import type { FileTree } from "../../checkpoint/byte-source.ts";
 import { companions } from "../../checkpoint/companions.ts";
 import {
   changedConfig,
@@ -32,6 +33,7 @@ import { isVisionConfig } from "../../models/vision-architectures.ts";
 import { VisionLanguageModel } from "../../models/vision-language.ts";
 import { MergedSource } from "../../nn/merged-source.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
+import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import { adapterFolder, type ModelPlace } from "../../pretrained/node-load.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
@@ -240,6 +242,27 @@ function floatEntries(model: CausalLM | VisionLanguageModel): Iterable<Safetenso
   );
 }
 
+/** What goes with a merged model: the files of the model, with the template that the adapter was trained with. */
+async function templateOf(
+  adapter: FileTree,
+  model: ModelPlace,
+  base: ModelSource,
+): Promise<Pick<ModelSource, "tokenizer" | "files">> {
+  const found = await folderTemplate(adapter);
+  const template = typeof found === "string" ? found : null;
+  return {
+    async tokenizer() {
+      const metadata = await base.tokenizer();
+      if (template === null || metadata === undefined) return metadata;
+      return new Map(metadata).set("tokenizer.chat_template", { type: "string", value: template });
+    },
+    async files() {
+      const files = await (model.gguf === null ? companions(model.tree) : base.files());
+      return template === null ? files : { ...files, "chat_template.jinja": template };
+    },
+  };
+}
+
 /** A model with an adapter merged into its weights, as a folder or a GGUF file. */
 async function mergedModel(
   model: ModelPlace,
@@ -257,8 +280,8 @@ async function mergedModel(
     using adapters = await openAdapters(tree, device, describeDecoder(base.language).mainParameters);
     const source = {
       ...base,
+      ...(await templateOf(tree, model, base)),
       weights: new MergedSource(base.weights, adapters),
-      files: () => (model.gguf === null ? companions(model.tree) : base.files()),
     };
     const bytes = await (toFile
       ? toGguf(source, out, model.name, flags, { ...place, sources })
