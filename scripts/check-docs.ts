@@ -28,6 +28,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npm run check", "a step of CI of its own"],
   ["npm run format", "changes files"],
   ["npm run bench -- gemm", "a benchmark of minutes"],
+  ["npm run bench -- adapters", "a benchmark of minutes"],
   ["npm run bench -- train", "a benchmark of minutes, and needs PyTorch"],
   ["npm run bench -- vision", "a benchmark of minutes"],
   ["npm run bench -- peers/llama", "needs a build of llama.cpp"],
@@ -74,6 +75,7 @@ const stands: readonly (readonly [RegExp, string])[] = [
   [/\bMODEL\b/g, "./v2-lite"],
   [/~\/my-project --preset v3-small --seconds 600/, "texts --config tiny.json --steps 2"],
   [/^(.*\btrain --data .*) --steps \d+/, "$1 --steps 2"],
+  [/^(.*\b(?:sft|dpo) \.\/my-model .*)$/, "$1 --steps 2"],
   [/\bchat (\S+)/, "chat $1 --prompt Hello --max-tokens 4"],
   [/\bask (\S+)/, "ask $1 --max-tokens 4"],
   [/\bcomplete (\S+)/, "complete $1 --max-tokens 4"],
@@ -185,7 +187,7 @@ async function prepare(): Promise<void> {
     }),
   );
   must("deepseek-ts train texts --config tiny.json --steps 2 --out runs/v3-small-1");
-  for (const name of ["DeepSeek-V2-Lite", "DeepSeek-V2-Lite-Chat", "v2-lite"]) {
+  for (const name of ["DeepSeek-V2-Lite", "DeepSeek-V2-Lite-Chat", "v2-lite", "my-model"]) {
     cpSync(join(work, "runs/v3-small-1/model"), join(work, name), { recursive: true });
   }
   must("deepseek-ts convert ./v2-lite model.gguf --type q8_0");
@@ -207,6 +209,13 @@ async function prepare(): Promise<void> {
     captions.map((line) => `${JSON.stringify(line)}\n`.repeat(4)).join(""),
   );
   for (const name of ["models", "docs"]) symlinkSync(join(root, name), join(work, name));
+  const asked = { prompt: "2 + 2 =" };
+  for (const [name, row] of [
+    ["chats.jsonl", { ...asked, completion: " 4" }],
+    ["pairs.jsonl", { ...asked, chosen: " 4", rejected: " 5" }],
+  ] as const) {
+    writeFileSync(join(work, name), `${JSON.stringify(row)}\n`.repeat(20));
+  }
   mkdirSync(join(work, "photos"));
   cpSync(join(work, "page.png"), join(work, "photos/page.png"));
   const prompts = [

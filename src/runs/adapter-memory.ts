@@ -47,11 +47,12 @@ export function estimateAdapters(run: AdapterRun): AdapterEstimate {
   const parameters = describeAdapters(decoder.mainParameters, settings).count;
   const adapters = parameters * (momentDType === "bf16" ? 12 : 16);
   const inside = Array.from({ length: layers }, (_, layer) => UNCOUNTED * valuesOfLayer(config, layer));
-  const blocks = recompute
-    ? layers * hiddenSize + 2 * Math.max(...inside)
-    : inside.reduce((sum, each) => sum + each, 0);
+  // Recomputed, the values of one block exist at a time, and the logits are gone by then.
+  const values = recompute
+    ? layers * hiddenSize + Math.max(vocabSize, ...inside)
+    : vocabSize + inside.reduce((sum, each) => sum + each, 0);
   const pieces = base === "q4" || base === "q8" ? PIECES : 0;
-  const activations = 4 * tokens * (vocabSize + blocks) + pieces;
+  const activations = 4 * tokens * values + pieces;
   return { parameters, weights, adapters, activations, total: weights + adapters + activations };
 }
 
