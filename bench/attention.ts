@@ -254,12 +254,10 @@ export async function run(
     if (!label.includes(values.only)) continue;
     using _scope = new Scope(device);
     const keys = noise(device, S, D);
-    const caches = Array.from({ length: sequences }, () => ({
-      keys: copy(keys, device.empty([S, D], dtype)),
-      values: null,
-      rows: 1,
-      length: S,
-    }));
+    const caches = Array.from({ length: sequences }, () => {
+      const own = copy(keys, device.empty([S, D], dtype));
+      return { runs: [{ keys: own, values: null, row: 0, count: S }], rows: 1, length: S };
+    });
     const q = noise(device, sequences, H, D);
     const options = { scale: D ** -0.5, keyValueHeads: 1, valueWidth: Dv };
     const flops = 2 * sequences * H * S * (D + Dv);

@@ -5,8 +5,8 @@
  */
 import { expNegative4, hmax, hsum, loadBf16, loadBf16x4, madd } from "./math";
 
-/** Keys of a block, a multiple of four. */
-const KEYS: i32 = 64;
+/** Keys of a block, a multiple of four: as many as a page of a cache has, so that blocks do not depend on where pages lie. */
+const KEYS: i32 = 96;
 const LOWEST: f32 = -1e30;
 
 // Exact for all f16 but infinities and NaN: bits in the places of f32, then the difference of the exponents' biases.
@@ -260,8 +260,8 @@ function valuesF16(
 
 /**
  * Attention of the row q over `n` keys: out [valueWidth] without the division by the sum, and at `state` the
- * largest score and the sum, in natural units. `room` has 128 floats;
- * `dtype` is that of keys and values.
+ * largest score and the sum, in natural units; with `more` after the keys that both hold already, a multiple of a block's.
+ * `room` has 160 floats; `dtype` is that of keys and values.
  */
 export function decodeRow(
   q: usize,
@@ -277,14 +277,18 @@ export function decodeRow(
   out: usize,
   state: usize,
   room: usize,
+  more: bool,
 ): void {
   store<i32>(room, 0x8fffe000);
   // 2^112, what lies between the exponents of f16 and f32.
   store<f32>(room, 5.192296858534828e33, 4);
   const block = room + 256;
-  memory.fill(out, 0, (<usize>valueWidth) << 2);
   let largest = LOWEST;
   let sum: f32 = 0;
+  if (more) {
+    largest = load<f32>(state);
+    sum = load<f32>(state, 4);
+  } else memory.fill(out, 0, (<usize>valueWidth) << 2);
   for (let key = 0; key < n; key += KEYS) {
     const count = min(KEYS, n - key);
     const last = count - 1;

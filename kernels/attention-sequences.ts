@@ -1,17 +1,29 @@
 /**
- * Attention of the new tokens of up to eight sequences, each over its own cache, as one call: all threads share
- * the work of all of them. A sequence's results are those that attention_forward has for it alone, to the last bit.
+ * Attention of the new tokens of several sequences, each over its own cache, as one call: all threads share the work of
+ * all of them. A cache is a list of runs, keys that lie one after another in one of up to eight tensors; all runs but the last
+ * have a multiple of 96 keys, as blocks and parts do. So a sequence's results are those that attention_forward has for it
+ * alone, to the last bit, wherever its keys lie.
  */
 import { emitPart } from "./attention";
 import { combineRow, PART_EXTRA, partBegin, partsOf } from "./attention-parts";
 import { beginRows, emit, fewRows, foldKeys, isFew, prepareUnits, ROWS } from "./attention-unit";
 import { barrier, nextUnit } from "./runtime";
 
-/** Sequences of a call. */
+/** Tensors of a call, of keys and of values. */
 const MOST: i32 = 8;
 
-/** Integers per sequence: its rows, valid keys, parts, their base and count, rows of q and parts before it. */
-const FIELDS: usize = 7;
+/** Integers per sequence: its rows, valid keys, parts, their base and count, rows of q and parts before it, its first run. */
+const FIELDS: usize = 8;
+/** Integers per run: its first key, the tensor, that key's row in it. Behind the last one stands the largest integer. */
+const RUN_FIELDS: usize = 3;
+
+// What all units of a call have in common; every thread has its own.
+let keyTensors: usize = 0;
+let valueTensors: usize = 0;
+let keyRow: usize = 0;
+let valueRow: usize = 0;
+let keyHead: usize = 0;
+let valueHead: usize = 0;
 
 // @ts-ignore: decorator
 @inline
@@ -25,31 +37,69 @@ function blocksOf(tokens: i32, group: i32): i32 {
   return (tokens * group + ROWS - 1) / ROWS;
 }
 
+/** The rows of a unit against keys `begin` to `end` of key head `h`, run by run. */
+function overRuns(
+  run: usize,
+  h: usize,
+  few: bool,
+  qBase: usize,
+  first: i32,
+  n: i32,
+  begin: i32,
+  end: i32,
+  past: i32,
+): void {
+  if (!few) beginRows(qBase, first, n, 0, 0, 0);
+  else if (begin >= end) fewRows(qBase, first, n, 0, 0, begin, begin, past);
+  let more = false;
+  for (let key = begin; key < end; ) {
+    const next = load<i32>(run + (RUN_FIELDS << 2));
+    if (next > key) {
+      const to = min(end, next);
+      const at = (<usize>load<i32>(run, 4)) << 2;
+      // Where key 0 would be.
+      const row = <usize>(load<i32>(run, 8) - load<i32>(run));
+      const kBase = load<usize>(keyTensors + at) + row * keyRow + h * keyHead;
+      const values = load<usize>(valueTensors + at);
+      const vBase = values ? values + row * valueRow + h * valueHead : kBase;
+      if (few) fewRows(qBase, first, n, kBase, vBase, key, to, past, more);
+      else foldKeys(first, n, kBase, vBase, key, to, past);
+      more = true;
+      key = to;
+    }
+    run += RUN_FIELDS << 2;
+  }
+}
+
 /**
- * Arguments: q, eight k?, eight v?, partial?, y; sequences, heads, kvHeads, width, valueWidth, dtype of the caches,
- * seven integers for each of eight sequences (FIELDS); scale. q is [rows, heads, width] with the sequences' rows one
- * after another; `partial` has rows of [heads, valueWidth + 4], for a sequence with several parts as many as its rows
- * times its parts.
+ * Arguments: q, eight k?, eight v?, table, partial?, y; sequences, heads, kvHeads, width, valueWidth, dtype of the caches, a
+ * measure of the work; scale. q is [rows, heads, width] with the sequences' rows one after another; the table has the integers of
+ * all sequences (FIELDS), then those of the runs, which a sequence names by their place in the table; `partial` has rows of
+ * [heads, valueWidth + 4], for a sequence with several parts as many as its rows times its parts.
  */
 export function attention_sequences(a: usize): void {
   const q = load<usize>(a);
-  const kTable = a + 4;
-  const vTable = kTable + ((<usize>MOST) << 2);
-  const partial = load<usize>(vTable + ((<usize>MOST) << 2));
-  const y = load<usize>(vTable + ((<usize>MOST) << 2), 4);
-  const ints = vTable + ((<usize>MOST) << 2) + 8;
-  const sequences = load<i32>(ints);
-  const heads = load<i32>(ints, 4);
-  const kvHeads = load<i32>(ints, 8);
-  const width = load<i32>(ints, 12);
-  const valueWidth = load<i32>(ints, 16);
-  const dtype = load<i32>(ints, 20);
-  const table = ints + 24;
-  const scale = load<f32>(table + ((<usize>MOST * FIELDS) << 2));
-  prepareUnits(heads, kvHeads, width, valueWidth, load<usize>(vTable), dtype, scale);
+  keyTensors = a + 4;
+  valueTensors = keyTensors + ((<usize>MOST) << 2);
+  const rest = valueTensors + ((<usize>MOST) << 2);
+  const table = load<usize>(rest);
+  const partial = load<usize>(rest, 4);
+  const y = load<usize>(rest, 8);
+  const sequences = load<i32>(rest, 12);
+  const heads = load<i32>(rest, 16);
+  const kvHeads = load<i32>(rest, 20);
+  const width = load<i32>(rest, 24);
+  const valueWidth = load<i32>(rest, 28);
+  const dtype = load<i32>(rest, 32);
+  const scale = load<f32>(rest, 40);
+  prepareUnits(heads, kvHeads, width, valueWidth, load<usize>(valueTensors), dtype, scale);
 
   const group = heads / kvHeads;
   const shift: usize = dtype == 0 ? 2 : 1;
+  keyHead = (<usize>width) << shift;
+  keyRow = <usize>kvHeads * keyHead;
+  valueHead = (<usize>valueWidth) << shift;
+  valueRow = <usize>kvHeads * valueHead;
   const outBytes = (<usize>valueWidth) << 2;
   const partRow = outBytes + ((<usize>PART_EXTRA) << 2);
   let units = 0;
@@ -84,14 +134,8 @@ export function attention_sequences(a: usize): void {
     const end = part + 1 < parts ? min(limit, partBegin(part + 1, base, count)) : limit;
     const head = <usize>(field(table, s, 5) * heads + h * group);
     const qBase = q + ((head * <usize>width) << 2);
-    const kBase = load<usize>(kTable + ((<usize>s) << 2)) + ((<usize>h * <usize>width) << shift);
-    const v = load<usize>(vTable + ((<usize>s) << 2));
-    const vBase = v ? v + ((<usize>h * <usize>valueWidth) << shift) : kBase;
-    if (isFew(tokens)) fewRows(qBase, first, n, kBase, vBase, begin, end, past);
-    else {
-      beginRows(qBase, first, n, 0, 0, 0);
-      foldKeys(first, n, kBase, vBase, begin, end, past);
-    }
+    const run = table + ((<usize>field(table, s, 7)) << 2);
+    overRuns(run, <usize>h, isFew(tokens), qBase, first, n, begin, end, past);
     if (parts > 1) {
       const to = <usize>((field(table, s, 6) + part * tokens) * heads + h * group);
       emitPart(partial + to * partRow, first, n, valueWidth);

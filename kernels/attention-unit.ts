@@ -124,6 +124,7 @@ export function beginRows(
   largest: usize,
   total: usize,
 ): void {
+  byRow = false;
   packRows(qBase, first, n, width, qPanels, panelBytes, scale * LOG2E);
   const lanes = (n + 15) & ~15;
   if (output) {
@@ -152,7 +153,6 @@ export function foldKeys(
   end: i32,
   past: i32,
 ): void {
-  byRow = false;
   const rowBytes = (<usize>width) << 2;
   const outBytes = shared ? rowBytes : (<usize>valueWidth) << 2;
   const panels = (n + 15) >> 4;
@@ -215,7 +215,7 @@ export function isFew(tokens: i32): bool {
   return tokens <= FEW && group <= FEW;
 }
 
-/** What beginRows and foldKeys do, for the rows of a few queries. */
+/** What beginRows and foldKeys do, for the rows of a few queries; with `more` they go on after earlier keys. */
 export function fewRows(
   qBase: usize,
   first: i32,
@@ -225,6 +225,7 @@ export function fewRows(
   begin: i32,
   end: i32,
   past: i32,
+  more: bool = false,
 ): void {
   byRow = true;
   const kFrom = kBase + <usize>begin * kPitch;
@@ -233,9 +234,29 @@ export function fewRows(
     const seen = max(0, min(end, past + (first + i) / group + 1) - begin);
     const q = rowOf(qBase, first + i, (<usize>width) << 2);
     const out = outPanels + ((<usize>(i * valueWidth)) << 2);
-    decodeRow(q, kFrom, kPitch, vFrom, vPitch, seen, width, valueWidth, dtype, scale, out, factors, kCopy);
-    store<f32>(maxima + ((<usize>i) << 2), load<f32>(factors) * LOG2E);
-    store<f32>(sums + ((<usize>i) << 2), load<f32>(factors, 4));
+    const at = (<usize>i) << 2;
+    if (more) {
+      store<f32>(factors, load<f32>(maxima + at));
+      store<f32>(factors, load<f32>(sums + at), 4);
+    }
+    decodeRow(
+      q,
+      kFrom,
+      kPitch,
+      vFrom,
+      vPitch,
+      seen,
+      width,
+      valueWidth,
+      dtype,
+      scale,
+      out,
+      factors,
+      kCopy,
+      more,
+    );
+    store<f32>(maxima + at, load<f32>(factors));
+    store<f32>(sums + at, load<f32>(factors, 4));
   }
 }
 
@@ -243,7 +264,8 @@ export function fewRows(
 // @ts-ignore: decorator
 @inline
 export function largestOf(i: i32): f32 {
-  return load<f32>(maxima + ((<usize>i) << 2));
+  const largest = load<f32>(maxima + ((<usize>i) << 2));
+  return byRow ? largest * LOG2E : largest;
 }
 
 /** The sum of row i's weights. */

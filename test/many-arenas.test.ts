@@ -278,7 +278,9 @@ it("sequences whose caches lie in several memories are computed memory by memory
       3,
     );
     const q = device.tensor(normals(12 * heads * width, 51), [12, heads, width]);
-    const sequences = caches.map((keys, i) => ({ keys, values: null, rows: 1, length: 1 + 200 * i }));
+    const sequences = caches.map((keys, i) => {
+      return { runs: [{ keys, values: null, row: 0, count: capacity }], rows: 1, length: 1 + 200 * i };
+    });
     const y = attentionSequences(q, sequences, { scale: 0.2, keyValueHeads: 1 });
     const calls = run.mock.calls.filter(([{ name }]) => /store_rows|attention_sequences/.test(name));
     expect(calls.length).toBeGreaterThanOrEqual(4);

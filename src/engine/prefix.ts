@@ -3,6 +3,7 @@
  * nothing.
  */
 import type { TokenModel } from "../models/token-model.ts";
+import { PAGE } from "../nn/page-pool.ts";
 import { type PrefixStore, type StoredPrefix, usable } from "./prefix-store.ts";
 import { type Contents, commonPrefix } from "./prompt.ts";
 import {
@@ -89,6 +90,20 @@ export function findComing(
   return coming;
 }
 
+/** Tokens of `wanted` in pages that it can hold together with one of `readers`, once those have read them. */
+export function sharableTokens(wanted: Contents, drafts: boolean, readers: readonly Reader[]): number {
+  const common = readers.map((reader) =>
+    drafts && !reader.drafts ? 0 : commonTokens(reader.sequence, wanted, drafts),
+  );
+  const longest = Math.max(0, ...common);
+  return longest < SHORTEST_PREFIX ? 0 : inFullPages(longest);
+}
+
+/** Of `tokens` tokens, those in full pages: only these have several holders. */
+export function inFullPages(tokens: number): number {
+  return tokens - (tokens % PAGE);
+}
+
 /** Whether the wait is over: the beginning was read, or its reader has ended or lost its caches. */
 export function settled({ length, reader }: ComingPrefix, drafts: boolean): boolean {
   const { sequence, awaited } = reader;
@@ -96,8 +111,8 @@ export function settled({ length, reader }: ComingPrefix, drafts: boolean): bool
 }
 
 /**
- * Caches for a sequence that starts at `found`. A stored entry is taken over if that loses less than it saves to
- * copy, else it stays and is copied, as is the beginning of a running sequence.
+ * Caches for a sequence that starts at `found`. A stored entry is taken over if most of it is of use; else it stays and its pages
+ * are shared, as are those of a running sequence.
  */
 export function startCaches(
   model: TokenModel,
@@ -115,10 +130,11 @@ export function startCaches(
     else draftCache?.[Symbol.dispose]();
     return { cache, draftCache: drafts ? draftCache : null };
   }
-  const caches = createCaches(model, drafts, options);
+  const { dtype, capacity } = options;
+  const caches = createCaches(model, drafts, { dtype });
   try {
-    caches.cache.copyFrom(found.caches.cache, length);
-    if (drafts) caches.draftCache!.copyFrom(found.caches.draftCache!, length);
+    caches.cache.share(found.caches.cache, length, capacity);
+    if (drafts) caches.draftCache!.share(found.caches.draftCache!, length, capacity);
   } catch (error) {
     disposeCaches(caches);
     throw error;

@@ -4,8 +4,24 @@
  */
 import type { ForwardOptions, LayeredOptions, TokenModel } from "../models/token-model.ts";
 import { Cache } from "../nn/cache.ts";
+import { PagePool } from "../nn/page-pool.ts";
 import type { Device, Tensor } from "../tensor/tensor.ts";
 import { doubles } from "../tensor/testing.ts";
+
+function placeOf(cache: Cache, position: number) {
+  const [{ span, row }] = cache.rowsAt(position, 1);
+  return { held: doubles(span.slab.streams[0][0]), row };
+}
+
+function heldAt(cache: Cache, position: number): number {
+  const { held, row } = placeOf(cache, position);
+  return held[row];
+}
+
+function holdAt(cache: Cache, position: number, value: number): void {
+  const { held, row } = placeOf(cache, position);
+  held[row] = value;
+}
 
 export class FakeModel implements TokenModel {
   readonly device: Device;
@@ -19,9 +35,11 @@ export class FakeModel implements TokenModel {
   };
   /** Stands for the weights: another one gives other states. */
   weight = 7;
+  readonly #pool: PagePool;
 
   constructor(device: Device) {
     this.device = device;
+    this.#pool = new PagePool(device, [[1]]);
   }
 
   ids([row]: readonly ArrayLike<number>[]): Tensor {
@@ -34,7 +52,7 @@ export class FakeModel implements TokenModel {
   }
 
   createCache(capacity?: number): Cache {
-    return new Cache(this.device, [[1]], { capacity });
+    return new Cache(this.#pool, capacity);
   }
 
   createMtpCache(capacity?: number): Cache {
@@ -51,10 +69,11 @@ export class FakeModel implements TokenModel {
     for (const { cache, tokens } of segments!) {
       const { length } = cache;
       cache.reserve(length + tokens);
-      const held = doubles(cache.layers[0].streams[0]);
+      let state = length === 0 ? 0 : heldAt(cache, length - 1);
       for (let i = length; i < length + tokens; i++) {
-        held[i] = this.#after(i === 0 ? 0 : held[i - 1], embeddings[states.length]);
-        states.push(held[i]);
+        state = this.#after(state, embeddings[states.length]);
+        holdAt(cache, i, state);
+        states.push(state);
       }
       cache.advance(tokens);
     }
@@ -93,12 +112,12 @@ export class FakeModel implements TokenModel {
     for (const { cache, tokens } of segments!) {
       const { length } = cache;
       cache.reserve(length + tokens);
-      const held = doubles(cache.layers[0].streams[0]);
       for (let i = length; i < length + tokens; i++) {
         const row = guesses.length;
         const right = this.#after(states[row], embeddings[row]);
-        held[i] = i === 0 || held[i - 1] === states[row] ? right : -1;
-        guesses.push(held[i] < 0 || right % 3 === 0 ? right + 1 : right);
+        const known = i === 0 || heldAt(cache, i - 1) === states[row];
+        holdAt(cache, i, known ? right : -1);
+        guesses.push(!known || right % 3 === 0 ? right + 1 : right);
       }
       cache.advance(tokens);
     }

@@ -7,6 +7,7 @@ import { Cache, type CacheDtype } from "../nn/cache.ts";
 import { checkNames } from "../nn/check-names.ts";
 import { captured, type ForwardContext, type PlacedSegment, type Segment } from "../nn/context.ts";
 import type { RouterOutput } from "../nn/moe.ts";
+import { PagePool } from "../nn/page-pool.ts";
 import type { ParameterGroup } from "../nn/parameter-group.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { Rotary } from "../nn/rotary.ts";
@@ -45,6 +46,8 @@ export class CausalLM implements TrainableModel, Disposable {
   readonly #scope: ParameterScope;
   readonly #decoder: Decoder;
   #tables: Rotary | null = null;
+  /** Pages of caches, by their dtype and whose they are. */
+  readonly #pools = new Map<string, PagePool>();
 
   /**
    * Declares the parameters in `scope`, whose prefix precedes `model.` and `lm_head.`. `createModel` makes a model that
@@ -109,9 +112,12 @@ export class CausalLM implements TrainableModel, Disposable {
     return bytesPerElement[dtype] * width;
   }
 
-  #cache(blocks: readonly Block[], capacity: number | undefined, dtype: CacheDtype | undefined): Cache {
+  #cache(blocks: readonly Block[], capacity?: number, dtype: CacheDtype = "f32"): Cache {
     const widths = blocks.map(({ attention }) => attention.cacheWidths);
-    return new Cache(this.device, widths, { capacity, dtype });
+    const key = `${dtype} ${blocks === this.#decoder.blocks}`;
+    const pool = this.#pools.get(key) ?? new PagePool(this.device, widths, dtype);
+    this.#pools.set(key, pool);
+    return new Cache(pool, capacity);
   }
 
   get #rotary(): Rotary {

@@ -2,11 +2,12 @@
 
 export type { MhaConfig } from "../nn/attention/causal.ts";
 export type { MlaConfig } from "../nn/attention/mla/config.ts";
-export type { Cache, CacheDtype, CacheOptions, LayerCache } from "../nn/cache.ts";
+export type { Cache, CacheDtype } from "../nn/cache.ts";
 export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
 export { type AdaptableMatrix, LowRankAdapters, type LowRankSettings } from "../nn/low-rank-adapters.ts";
 export { mergeAdapters } from "../nn/merged-source.ts";
 export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
+export type { PagePool, Slab, Span } from "../nn/page-pool.ts";
 export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
 export type { NamedParameter, Parameters } from "../nn/parameters.ts";
 export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";

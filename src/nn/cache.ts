@@ -1,65 +1,19 @@
 /**
- * Memory of the past tokens of one sequence for incremental decoding: per layer one or two streams
- * `[capacity, width]`, the latent with its rotated key for MLA (one stream), keys and values otherwise. A pass over
- * several sequences takes one cache of each.
+ * Memory of the past tokens of one sequence for incremental decoding: per layer one or two streams of rows, one a token: the latent
+ * with its rotated key for MLA (one stream), keys and values otherwise. A pass over several sequences takes one cache of each.
+ *
+ * A cache is a list of pages (`page-pool.ts`). It grows by pages, without a copy; caches that begin alike hold the same pages. Who
+ * would write into a page that others hold gets a page of its own first (copy on write).
  */
-import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
-import { copyRows, fill } from "../tensor/ops/memory.ts";
-import { storeRows } from "../tensor/ops/store-rows.ts";
-import type { Device, Tensor } from "../tensor/tensor.ts";
+import type { KeyRun } from "../tensor/ops/attention-sequences.ts";
+import { copyRows } from "../tensor/ops/memory.ts";
+import { SLOTS } from "../tensor/ops/slots.ts";
+import { type RowTarget, storeRows } from "../tensor/ops/store-rows.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { hold, isShared, PAGE, type PagePool, pagesOf, type Span, splitSpans } from "./page-pool.ts";
 
-/** How the streams are stored; attention computes in f32 whatever it is. */
-export type CacheDtype = "f32" | "bf16" | "f16";
-
-/** The streams of one layer. */
-export class LayerCache implements Disposable {
-  readonly widths: readonly number[];
-  /** `[capacity, widths[i]]` each. */
-  readonly streams: Tensor[];
-  readonly #dtype: CacheDtype;
-  readonly #device: Device;
-
-  constructor(device: Device, capacity: number, widths: readonly number[], dtype: CacheDtype) {
-    this.#device = device;
-    this.#dtype = dtype;
-    this.widths = widths;
-    this.streams = widths.map((width) => this.#allocate(capacity, width));
-  }
-
-  #allocate(capacity: number, width: number): Tensor {
-    const device = this.#device;
-    // Zeros: what lies beyond the length must not turn a masked product into NaN.
-    return device.unscoped(() => fill(device.empty([capacity, width], this.#dtype), 0));
-  }
-
-  /**
-   * Copies `length` positions of a stream from position `from` on, of its channels `channel` to `channel + n`:
-   * `[1, length, n]` f32.
-   */
-  read(stream: number, length: number, channel: number, n: number, from = 0): Tensor {
-    const source = this.streams[stream];
-    const width = source.shape[1];
-    const y = source.device.empty([1, length, n]);
-    copyRows(source, y, length, n, width, n, from * width + channel);
-    return y;
-  }
-
-  /** Takes the first `length` positions of `other` into streams of `capacity`, in place of what was held. */
-  take(other: LayerCache, capacity: number, length: number): void {
-    this.streams.forEach((old, i) => {
-      const n = length * this.widths[i];
-      const next = capacity === old.shape[0] ? old : this.#allocate(capacity, this.widths[i]);
-      copyRows(other.streams[i], next, n === 0 ? 0 : 1, n, n, n);
-      if (next !== old) old.dispose();
-      this.streams[i] = next;
-    });
-  }
-
-  [Symbol.dispose](): void {
-    for (const stream of this.streams) stream.dispose();
-  }
-}
+export type { CacheDtype } from "./page-pool.ts";
 
 /** New tokens of one sequence among the rows of a pass, and where they go. */
 export interface CacheRows {
@@ -82,36 +36,40 @@ export function writeCaches(
   sequences: readonly CacheRows[],
   channel = 0,
 ): void {
-  const targets = sequences.map(({ cache, row, tokens, start }) => ({
-    tensor: cache.layers[layer].streams[stream],
-    ...{ from: row, rows: tokens, to: start },
-  }));
+  const targets = sequences.flatMap(({ cache, row, tokens, start }) =>
+    cache.rowsAt(start, tokens).map(({ span, at, row: to, rows }): RowTarget => {
+      return { tensor: span.slab.streams[layer][stream], from: row + at - start, rows, to };
+    }),
+  );
   x.device.unscoped(() => {
     using rows = x.view(x.shape.slice(1));
     storeRows(rows, targets, channel);
   });
 }
 
-export interface CacheOptions {
-  /** Tokens to make room for at the start; default 64. It grows by itself. */
-  readonly capacity?: number;
-  /** Default f32. */
-  readonly dtype?: CacheDtype;
+/** Tokens of a cache whose rows lie one after another. */
+interface CachedRows {
+  readonly span: Span;
+  /** Position of the first. */
+  readonly at: number;
+  /** Its row in the tensors of the slab. */
+  readonly row: number;
+  readonly rows: number;
 }
 
 /** The caches of all layers of a model for one sequence, with the number of tokens they hold. */
 export class Cache implements Disposable {
-  readonly layers: readonly LayerCache[];
-  readonly dtype: CacheDtype;
+  readonly pool: PagePool;
+  #spans: Span[] = [];
+  #pages = 0;
   #length = 0;
-  #capacity: number;
+  /** Where its first tokens lie, as it was last asked for: every layer asks for the same. */
+  #rows: { readonly tokens: number; readonly found: readonly CachedRows[] } | null = null;
 
-  /** @param widths stream widths of each layer */
-  constructor(device: Device, widths: readonly (readonly number[])[], options: CacheOptions = {}) {
-    const { capacity = 64, dtype = "f32" } = options;
-    this.#capacity = capacity;
-    this.dtype = dtype;
-    this.layers = widths.map((w) => new LayerCache(device, capacity, w, dtype));
+  /** @param capacity tokens to make room for at the start; it grows by itself */
+  constructor(pool: PagePool, capacity = 0) {
+    this.pool = pool;
+    this.reserve(capacity);
   }
 
   /** Tokens held. */
@@ -120,49 +78,179 @@ export class Cache implements Disposable {
   }
 
   get capacity(): number {
-    return this.#capacity;
+    return this.#pages * PAGE;
   }
 
+  /** Bytes of its pages; what others hold too is divided among all. */
   get bytes(): number {
-    let total = 0;
-    for (const { streams } of this.layers)
-      for (const s of streams) total += s.size * bytesPerElement[s.dtype];
-    return total;
+    return Math.round(this.#share(this.#pages) * this.pool.pageBytes);
   }
 
-  /** Makes room for `length` tokens in total, at least doubling the capacity if it grows. */
+  /** Tokens that others hold too and that are therefore not its own: of a page with n holders all but an nth. */
+  get sharedTokens(): number {
+    const full = Math.floor(this.#length / PAGE);
+    return Math.round((full - this.#share(full)) * PAGE);
+  }
+
+  /** The first `pages` pages, each divided by its holders. */
+  #share(pages: number): number {
+    let sum = 0;
+    let left = pages;
+    for (const { slab, first, pages: own } of this.#spans) {
+      const end = first + Math.min(own, left);
+      for (let page = first; page < end; page++) sum += 1 / slab.holders[page];
+      left -= end - first;
+    }
+    return sum;
+  }
+
+  /** Where `tokens` tokens from position `start` on lie. @throws ShapeError beyond the capacity */
+  rowsAt(start: number, tokens: number): readonly CachedRows[] {
+    const end = start + tokens;
+    if (start < 0 || end > this.capacity) {
+      throw new ShapeError("tokens outside the cache", {
+        where: "Cache",
+        expected: `0 to ${this.capacity}`,
+        found: `${start} to ${end}`,
+      });
+    }
+    const found: CachedRows[] = [];
+    let begin = 0;
+    for (const span of this.#spans) {
+      const next = begin + span.pages * PAGE;
+      const at = Math.max(start, begin);
+      const rows = Math.min(end, next) - at;
+      if (rows > 0) found.push({ span, at, row: span.first * PAGE + at - begin, rows });
+      begin = next;
+    }
+    return found;
+  }
+
+  /** Keys and values of the first `length` tokens in a layer: its first stream and, if it has one, its second. */
+  runs(layer: number, length: number): readonly KeyRun[] {
+    const tokens = pagesOf(length) * PAGE;
+    if (this.#rows?.tokens !== tokens) this.#rows = { tokens, found: this.rowsAt(0, tokens) };
+    return this.#rows.found.map(({ span, row, rows }) => {
+      const [keys, values = null] = span.slab.streams[layer];
+      return { keys, values, row, count: rows };
+    });
+  }
+
+  /**
+   * Copies `length` tokens of a stream from position `from` on, of its channels `channel` to `channel + n`:
+   * `[1, length, n]` f32.
+   */
+  read(layer: number, stream: number, from: number, length: number, channel: number, n: number): Tensor {
+    const width = this.pool.widths[layer][stream];
+    const y = this.pool.device.empty([1, length, n]);
+    for (const { span, at, row, rows } of this.rowsAt(from, length)) {
+      copyRows(
+        span.slab.streams[layer][stream],
+        y,
+        rows,
+        n,
+        width,
+        n,
+        row * width + channel,
+        (at - from) * n,
+      );
+    }
+    return y;
+  }
+
+  /** Makes room for `length` tokens in total, those beyond what is held in pages of its own. */
   reserve(length: number): void {
-    if (length <= this.#capacity) return;
-    const capacity = Math.max(length, 2 * this.#capacity);
-    for (const layer of this.layers) layer.take(layer, capacity, this.#length);
-    this.#capacity = capacity;
+    const pages = Math.max(pagesOf(length), this.#pages);
+    const [kept, rest] = splitSpans(this.#spans, Math.floor(this.#length / PAGE));
+    if (rest.some(isShared)) this.#replace(kept, rest, pages);
+    if (this.#pages < pages) this.#extend(pages);
   }
 
-  /** Holds the first `length` tokens of `other`, a cache of the same model, and nothing else. @throws ConfigError */
-  copyFrom(other: Cache, length: number): void {
-    const shape = (cache: Cache) => `${cache.dtype} ${cache.layers.map((l) => l.widths.join("+")).join(" ")}`;
+  #extend(pages: number): void {
+    const last = this.#spans.at(-1) ?? null;
+    const added = this.pool.take(pages - this.#pages, last, this.#pages);
+    this.#append(added);
+    this.#pages = pages;
+    this.#gather();
+  }
+
+  /** Brings all pages to one slab if they lie in several memories, or in more slabs than attention takes tensors. */
+  #gather(): void {
+    const slabs = new Set(this.#spans.map(({ slab }) => slab));
+    const places = new Set(this.#spans.map(({ slab }) => slab.place));
+    if (places.size > 1 || slabs.size > SLOTS) this.#replace([], this.#spans, this.#pages);
+  }
+
+  #append(spans: readonly Span[]): void {
+    this.#rows = null;
+    for (const span of spans) {
+      const last = this.#spans.at(-1);
+      if (last && last.slab === span.slab && last.first + last.pages === span.first) {
+        this.#spans[this.#spans.length - 1] = { ...last, pages: last.pages + span.pages };
+      } else this.#spans.push(span);
+    }
+  }
+
+  /** Copies what is held in `rest`, the pages behind `kept`, into new ones, so that there are `pages` in all. */
+  #replace(kept: Span[], rest: readonly Span[], pages: number): void {
+    const held = kept.reduce((sum, span) => sum + span.pages, 0);
+    const fresh = this.pool.take(pages - held, kept.at(-1) ?? null, pages);
+    const from = this.rowsAt(held * PAGE, Math.max(0, this.#length - held * PAGE));
+    this.#spans = kept;
+    this.#append(fresh);
+    this.#pages = pages;
+    for (const part of from) this.#copy(part);
+    this.pool.release(rest);
+    this.#gather();
+  }
+
+  /** Copies rows of another cache, or of pages that it no longer has, to their place. */
+  #copy({ span: source, at, row, rows }: CachedRows): void {
+    for (const target of this.rowsAt(at, rows)) {
+      source.slab.streams.forEach((layer, l) => {
+        for (const [i, stream] of layer.entries()) {
+          const width = this.pool.widths[l][i];
+          const n = target.rows * width;
+          const to = target.span.slab.streams[l][i];
+          copyRows(stream, to, 1, n, n, n, (row + target.at - at) * width, target.row * width);
+        }
+      });
+    }
+  }
+
+  /**
+   * Holds the first `length` tokens of `other`, a cache of the same model, and nothing else: full pages together with it, and of the
+   * last one, if it is not full, a copy. Makes room for `capacity` tokens. @throws ConfigError
+   */
+  share(other: Cache, length: number, capacity = length): void {
+    const shape = ({ pool }: Cache) => `${pool.dtype} ${pool.widths.map((w) => w.join("+")).join(" ")}`;
     if (other === this || shape(other) !== shape(this) || !(length >= 0 && length <= other.length)) {
       throw new ConfigError("the source cache has another layout or too few tokens", {
-        where: "Cache.copyFrom",
+        where: "Cache.share",
         expected: `${length} tokens of ${shape(this)}`,
         found: `${other.length} tokens of ${shape(other)}`,
       });
     }
-    const capacity = Math.max(length, this.#capacity);
-    this.layers.forEach((layer, i) => {
-      layer.take(other.layers[i], capacity, length);
-    });
-    this.#capacity = capacity;
+    const full = Math.floor(length / PAGE);
+    const [common] = splitSpans(other.#spans, full);
+    for (const span of common) hold(span);
+    this.pool.release(this.#spans);
+    this.#spans = common;
+    this.#rows = null;
+    this.#pages = full;
     this.#length = length;
+    const pages = pagesOf(Math.max(length, capacity));
+    if (pages > full) this.#extend(pages);
+    for (const part of other.rowsAt(full * PAGE, length - full * PAGE)) this.#copy(part);
   }
 
   /** Counts `tokens` as held, once every layer has written them. @throws ShapeError */
   advance(tokens: number): void {
     const length = this.#length + tokens;
-    if (length > this.#capacity) {
+    if (length > this.capacity) {
       throw new ShapeError("tokens exceed the capacity of the cache", {
         where: "Cache.advance",
-        expected: `at most ${this.#capacity}`,
+        expected: `at most ${this.capacity}`,
         found: length,
       });
     }
@@ -182,6 +270,10 @@ export class Cache implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const layer of this.layers) layer[Symbol.dispose]();
+    this.pool.release(this.#spans);
+    this.#spans = [];
+    this.#rows = null;
+    this.#pages = 0;
+    this.#length = 0;
   }
 }

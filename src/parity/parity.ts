@@ -300,7 +300,7 @@ async function compareInference(run: Run): Promise<void> {
     comparison.values(name, found, values, boundOf(name, tolerance), "absolute", places);
   };
   const held = async (channel: number, width: number) => {
-    const rows = caches.map((cache) => cache.layers[1].read(0, cache.length, channel, width));
+    const rows = caches.map((cache) => cache.read(1, 0, 0, cache.length, channel, width));
     const values = await Promise.all(rows.map((row) => row.data()));
     disposeAll(rows);
     return Float32Array.from(values.flatMap((row) => Array.from(row)));

@@ -171,8 +171,8 @@ describe.each(devices)("CodeSampler on %s", (name, create, bound) => {
       expect(await drawn(model, { guidance: 1, padId: null, seed: 4 })).toEqual(
         await drawn(model, { guidance: 1, seed: 4 }),
       );
-      // Two layers of 32 keys and as many values.
-      expect(codeCacheBytes(model, { ids, guidance: 1, cacheDtype: "bf16" })).toBe((7 + 15) * 2 * 64 * 2);
+      // A page, two layers of 32 keys and as many values.
+      expect(codeCacheBytes(model, { ids, guidance: 1, cacheDtype: "bf16" })).toBe(96 * 2 * 64 * 2);
     },
   );
 
@@ -180,8 +180,11 @@ describe.each(devices)("CodeSampler on %s", (name, create, bound) => {
     using sampler = open(model, { count: 3 });
     const { bytes } = device.backend.memory();
     while (sampler.done === 0) await step(model.language, [], { guests: [sampler] });
-    // Two of the three images' come with the first code.
-    expect(device.backend.memory().bytes - bytes).toBe(2 * codeCacheBytes(model, { ids }));
+    // Two of the three images' come with the first code; pages are allocated ahead while they are few.
+    const needed = 2 * codeCacheBytes(model, { ids });
+    const taken = device.backend.memory().bytes - bytes;
+    expect(taken).toBeGreaterThanOrEqual(needed);
+    expect(taken).toBeLessThan(2 * needed);
   });
 
   onCpu("takes the likeliest code at temperature 0, and of few codes one of them", async () => {

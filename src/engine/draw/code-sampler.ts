@@ -8,6 +8,7 @@ import { type CodeGeneration, drawId, guided, unconditionalIds } from "../../mod
 import type { VisionLanguageModel } from "../../models/vision-language.ts";
 import type { Cache, CacheDtype } from "../../nn/cache.ts";
 import { type Capture, captured } from "../../nn/context.ts";
+import { PAGE, pagesOf } from "../../nn/page-pool.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { Random } from "../../tensor/random.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
@@ -87,7 +88,8 @@ export function codeCacheBytes(
   model: VisionLanguageModel,
   settings: Pick<CodeSettings, "ids" | "guidance" | "cacheDtype">,
 ): number {
-  return codeRoom(model, settings).tokens * model.language.cacheTokenBytes(settings.cacheDtype);
+  const { rows, tokens } = codeRoom(model, settings);
+  return rows * pagesOf(tokens / rows) * PAGE * model.language.cacheTokenBytes(settings.cacheDtype);
 }
 
 function refuse(message: string, name: string, expected: string, found: unknown, hint?: string): never {
@@ -147,6 +149,8 @@ export class CodeSampler implements Guest, Disposable {
   readonly #generation: CodeGeneration;
   readonly #settings: CodeSettings;
   #streams: readonly CodeStream[];
+  /** Positions of an image. */
+  readonly #capacity: number;
   readonly #newCache: () => Cache;
   /** Those with the prompt first. */
   readonly #branches: readonly Branch[];
@@ -166,11 +170,15 @@ export class CodeSampler implements Guest, Disposable {
     this.#streams = streamsOf(settings);
     this.codes = this.#streams.map(() => []);
     this.length = codeGrid(model) ** 2;
-    const capacity = positionsOf(model, settings.ids);
-    this.#newCache = () => language.createCache(capacity, cacheDtype);
+    this.#capacity = positionsOf(model, settings.ids);
+    this.#newCache = () => language.createCache(0, cacheDtype);
     this.#branches = rows.map((ids) => ({ ids, caches: [] }));
     try {
-      for (const { caches } of this.#branches) caches.push(this.#newCache());
+      for (const { caches } of this.#branches) {
+        const cache = this.#newCache();
+        caches.push(cache);
+        cache.reserve(this.#capacity);
+      }
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -272,7 +280,7 @@ export class CodeSampler implements Guest, Disposable {
       while (caches.length < this.codes.length) {
         const cache = this.#newCache();
         caches.push(cache);
-        cache.copyFrom(caches[0], ids.length);
+        cache.share(caches[0], ids.length, this.#capacity);
       }
     }
   }

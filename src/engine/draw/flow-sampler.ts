@@ -360,9 +360,9 @@ export class FlowSampler implements Disposable {
   #segments(count: number, tokens: number) {
     for (const { prefix, caches } of this.#branches) {
       while (caches.length < count) {
-        const cache = this.#model.language.createCache(prefix + tokens);
+        const cache = this.#model.language.createCache();
         caches.push(cache);
-        cache.copyFrom(caches[0], prefix);
+        cache.share(caches[0], prefix, prefix + tokens);
       }
     }
     return this.#branches.flatMap(({ caches }) => caches.slice(0, count).map((cache) => ({ cache, tokens })));

@@ -76,8 +76,7 @@ export class MhaAttention {
     writeCaches(v, layer, 1, segments);
     const together = (rows: Tensor, run: readonly PlacedSegment[]) => {
       const caches = run.map(({ cache, tokens, length }) => {
-        const [keys, values] = cache.layers[layer].streams;
-        return { keys, values, rows: tokens, length };
+        return { runs: cache.runs(layer, length), rows: tokens, length };
       });
       const options = { scale, keyValueHeads: this.#config.keyValueHeads };
       return attentionSequences(rows.view(rows.shape.slice(1)), caches, options).view(rows.shape);

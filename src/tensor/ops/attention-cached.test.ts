@@ -7,7 +7,8 @@ import { type Device, Scope, type Tensor } from "../tensor.ts";
 import { checkBackends, cpuDevice, relativeError } from "../testing.ts";
 import { attention, keyParts } from "./attention.ts";
 import { AttentionState, finishAttention, foldAttention } from "./attention-fold.ts";
-import { attentionSequences, type SequenceCache } from "./attention-sequences.ts";
+import { attentionSequences, type KeyRun, RUN_KEYS, type SequenceCache } from "./attention-sequences.ts";
+import { copyRows } from "./memory.ts";
 
 type Narrow = "f32" | "f16" | "bf16";
 
@@ -241,7 +242,7 @@ describe("foldAttention", () => {
 });
 
 describe("attentionSequences", () => {
-  /** Sequences with [rows, length, room]. */
+  /** Sequences with [rows, length, room], each in one run. */
   const make = (
     device: Device,
     sizes: readonly (readonly [number, number, number])[],
@@ -258,7 +259,8 @@ describe("attentionSequences", () => {
         );
         return device.tensor(values, [room, width], dtype);
       };
-      return { keys: fill(G * D, 5), values: shared ? null : fill(G * Dv, 6), rows, length };
+      const run = { keys: fill(G * D, 5), values: shared ? null : fill(G * Dv, 6), row: 0, count: room };
+      return { runs: [run], rows, length };
     });
     const queries = sizes.map(([rows], i) => normals(device, [rows, H, D], 100 + i));
     return { sequences, queries };
@@ -296,7 +298,8 @@ describe("attentionSequences", () => {
         const { sequences, queries } = make(device, sizes, heads, dtype, shared);
         const options = { scale: 0.4, keyValueHeads: G, ...(shared ? { valueWidth: Dv } : {}) };
         const alone: number[] = [];
-        for (const [i, { keys, values, rows, length }] of sequences.entries()) {
+        for (const [i, { runs, rows, length }] of sequences.entries()) {
+          const [{ keys, values }] = runs;
           if (rows === 0) continue;
           const y = attention(
             queries[i].view([1, rows, H, D]),
@@ -322,6 +325,63 @@ describe("attentionSequences", () => {
         if (device.backend.name === "cpu") expect([...(await few.data())]).toEqual(picked);
       }
     });
+
+    it(`has the same bits wherever keys lie, ${dtype}, heads ${heads}`, async () => {
+      const [, G, , Dv] = heads;
+      for (const device of await allDevices()) {
+        using _scope = new Scope(device);
+        const { sequences, queries } = make(device, sizes, heads, dtype, shared);
+        const options = { scale: 0.4, keyValueHeads: G, ...(shared ? { valueWidth: Dv } : {}) };
+        const q = await join(queries);
+        const expected = await attentionSequences(q, sequences, options).data();
+        for (const tensors of [1, 3]) {
+          const scattered = scatter(sequences, tensors);
+          expect(await attentionSequences(q, scattered, options).data()).toEqual(expected);
+        }
+        // A beginning that several have in common.
+        const long = sequences[8];
+        const [{ keys, values }] = long.runs;
+        const common = { keys, values, row: 0, count: 2 * RUN_KEYS };
+        const forks = scatter([long, long, long], 1).map(({ runs, ...rest }) => {
+          return { ...rest, runs: [common, ...runs.slice(2)] };
+        });
+        const three = await join([queries[8], queries[8], queries[8]]);
+        const y = [...(await attentionSequences(three, forks, options).data())];
+        const one = [...(await attentionSequences(queries[8], [long], options).data())];
+        expect(y).toEqual([...one, ...one, ...one]);
+      }
+    });
+  }
+
+  /** The same keys in pages here and there in so many tensors, shared by all sequences. */
+  function scatter(sequences: readonly SequenceCache[], tensors: number): SequenceCache[] {
+    const [{ keys, values }] = sequences[0].runs;
+    const { device, dtype } = keys;
+    const pages = sequences.reduce((sum, { length }) => sum + Math.ceil(length / RUN_KEYS), 0);
+    const each = Math.ceil(pages / tensors);
+    const random = new Random(pages);
+    const order = random.shuffle(Array.from({ length: each * tensors }, (_, i) => i));
+    const pool = Array.from({ length: tensors }, () => ({
+      keys: device.zeros([each * RUN_KEYS, keys.shape[1]], dtype),
+      values: values && device.zeros([each * RUN_KEYS, values.shape[1]], dtype),
+    }));
+    const copyPage = (from: Tensor, at: number, n: number, to: Tensor, row: number) => {
+      const width = from.shape[1];
+      copyRows(from, to, 1, n * width, n * width, n * width, at * width, row * width);
+    };
+    return sequences.map(({ runs: [whole], rows, length }) => {
+      const runs: KeyRun[] = [];
+      for (let at = 0; at < length; at += RUN_KEYS) {
+        const page = order.pop()!;
+        const home = pool[Math.floor(page / each)];
+        const row = (page % each) * RUN_KEYS;
+        const n = Math.min(RUN_KEYS, length - at);
+        copyPage(whole.keys, at, n, home.keys, row);
+        if (home.values) copyPage(whole.values!, at, n, home.values, row);
+        runs.push({ ...home, row, count: RUN_KEYS });
+      }
+      return { runs, rows, length };
+    });
   }
 
   it("equals the reference", async () => {
@@ -341,7 +401,8 @@ describe("attentionSequences", () => {
     const z = (...shape: number[]) => device.zeros(shape);
     const options = { scale: 1, keyValueHeads: 2 };
     expect(attentionSequences(z(0, 4, 3), [], options).shape).toEqual([0, 4, 3]);
-    const cache = { keys: z(8, 6), values: z(8, 10), rows: 1, length: 3 };
+    const run = { keys: z(8, 6), values: z(8, 10) as Tensor | null, row: 0, count: 8 };
+    const cache = { runs: [run], rows: 1, length: 3 };
     expect(attentionSequences(z(1, 4, 3), [cache], options).shape).toEqual([1, 4, 5]);
     const refused = (change: Partial<SequenceCache>, q = z(1, 4, 3)) =>
       expect(() => attentionSequences(q, [{ ...cache, ...change }], options));
@@ -349,9 +410,14 @@ describe("attentionSequences", () => {
     refused({ rows: 2 }).toThrow(
       /q has a different number of rows than the sequences; expected: 1; found: 2/,
     );
-    refused({ values: device.zeros([8, 10], "f16") }).toThrow(/dtype or capacity/);
+    const only = (change: Partial<KeyRun>) => ({ runs: [{ ...run, ...change }] });
+    refused(only({ values: device.zeros([8, 10], "f16") })).toThrow(/dtype or capacity/);
+    refused(only({ row: 1 })).toThrow(/outside its tensor.*within 8; found: 1 to 9/);
+    refused({ runs: [run, run] }).toThrow(/ends within a block.*a multiple of 96; found: 8/);
+    const apart = Array.from({ length: 9 }, () => ({ ...run, keys: z(96, 6), values: z(96, 10), count: 96 }));
+    refused({ runs: apart }).toThrow(/too many tensors of keys; name: sequence 0; expected: 8; found: 9/);
     refused({}, z(1, 3, 4)).toThrow(/a divisor of 3; found: 2/);
-    const second = { ...cache, values: null };
+    const second = { ...cache, ...only({ values: null }) };
     expect(() => attentionSequences(z(2, 4, 3), [cache, second], options)).toThrow(
       /caches differ in dtype or layout/,
     );

@@ -12,7 +12,7 @@ import type { Tensor } from "../tensor.ts";
 /** Rows (query, head of a group) of a unit, as in kernels/attention-unit.ts. */
 const UNIT_ROWS = 64;
 /** Keys of the parts next to the first key. */
-const PART_KEYS = 96;
+export const PART_KEYS = 96;
 /** Floats of a row of a part's results in addition to its outputs, as in kernels/attention-parts.ts. */
 const PART_EXTRA = 4;
 /**

@@ -14,7 +14,7 @@ import { mlaExpand } from "../../../tensor/ops/mla.ts";
 import { reshape, split } from "../../../tensor/ops/reshape.ts";
 import { rotary } from "../../../tensor/ops/rotary.ts";
 import type { Tensor } from "../../../tensor/tensor.ts";
-import { type LayerCache, writeCaches } from "../../cache.ts";
+import { writeCaches } from "../../cache.ts";
 import type { ForwardContext, MlaForm, PlacedSegment } from "../../context.ts";
 import { Linear } from "../../linear.ts";
 import { RmsNorm } from "../../norm.ts";
@@ -137,7 +137,6 @@ export class MlaAttention {
     form: MlaForm,
   ): Tensor {
     const { latentRank: C } = this.#config;
-    const held = ({ cache }: PlacedSegment): LayerCache => cache.layers[layer];
     writeCaches(latent, layer, 0, segments);
     writeCaches(kRope, layer, 0, segments, C);
     const scale = this.#scale;
@@ -145,9 +144,8 @@ export class MlaAttention {
       form === "absorbed" || (form === "auto" && absorbs(this.#config, tokens, length));
     const together = (rows: Tensor, run: readonly PlacedSegment[]) =>
       this.#absorb(rows, (query) => {
-        const caches = run.map((segment) => {
-          const [keys] = held(segment).streams;
-          return { keys, values: null, rows: segment.tokens, length: segment.length };
+        const caches = run.map(({ cache, tokens, length }) => {
+          return { runs: cache.runs(layer, length), rows: tokens, length };
         });
         const options = { scale, keyValueHeads: 1, valueWidth: C };
         const mixed = attentionSequences(query.view(query.shape.slice(1)), caches, options); // [n, H, C]
@@ -157,16 +155,18 @@ export class MlaAttention {
       const { row, start, length } = segment;
       if (start === 0)
         return this.#expanded(rows, rowsOf(latent, row, row + length), rowsOf(kRope, row, row + length));
-      return this.#overPast(rows, held(segment), segment);
+      return this.#overPast(rows, layer, segment);
     };
     return attendSegments(q, segments, inLatents, together, each);
   }
 
   /** The expanded form over a cache, whose keys and values are rebuilt a block at a time. */
-  #overPast(q: Tensor, held: LayerCache, { start, length }: PlacedSegment): Tensor {
+  #overPast(q: Tensor, layer: number, { cache, start, length }: PlacedSegment): Tensor {
     const { heads: H, latentRank: C, nopeDim: N, ropeDim: R, valueDim: V } = this.#config;
-    const block = (begin: number, end: number) =>
-      [held.read(0, end - begin, 0, C, begin), held.read(0, end - begin, C, R, begin)] as const;
+    const block = (begin: number, end: number) => {
+      const part = (channel: number, n: number) => cache.read(layer, 0, begin, end - begin, channel, n);
+      return [part(0, C), part(C, R)] as const;
+    };
     if (length <= foldedKeys) return this.#expanded(q, ...block(0, length));
     using state = new AttentionState(q.device, 1, q.shape[1], H, V);
     for (let begin = 0; begin < length; begin += foldedKeys) {
