@@ -6,8 +6,8 @@
  *
  * Others than sequences of text join the same passes as guests (`guests.ts`).
  *
- * Cached tokens have a budget. Where it runs out, stored prefixes go first; then the youngest sequence gives its cache
- * up, waits, and reads its tokens again. Left out: swapping caches to other memory, sharing pages between caches.
+ * Cached tokens have a budget, in which pages that several sequences hold count once. Where it runs out, stored prefixes go
+ * first; then the youngest sequence gives its cache up, waits, and reads its tokens again. Left out: swapping caches to other memory.
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { CacheDtype } from "../nn/cache.ts";
@@ -21,10 +21,10 @@ import {
 import { Generation } from "./generation.ts";
 import { deskPlace, GuestDesk } from "./guest-desk.ts";
 import type { GuestPlace } from "./guests.ts";
-import { due, type EngineRequest, type Job, statsOf } from "./job.ts";
+import { due, type EngineRequest, type Job, reuses, statsOf } from "./job.ts";
 import { LongPasses } from "./long-passes.ts";
-import { findComing, findPrefix, settled, startCaches } from "./prefix.ts";
-import { PrefixStore } from "./prefix-store.ts";
+import { findComing, findPrefix, inFullPages, settled, sharableTokens, startCaches } from "./prefix.ts";
+import { PrefixStore, type StoredPrefix } from "./prefix-store.ts";
 import { contentsOf } from "./prompt.ts";
 import { checkRequest, inRange, refuseExperts, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
@@ -221,7 +221,7 @@ export class Engine implements AsyncDisposable {
       waiting: this.#waiting.length + this.#guestsWaiting,
       guests: this.#desk.present,
       cacheTokens: reading.reduce(
-        (sum, { cache }) => sum + cache.length,
+        (sum, { cache }) => sum + cache.length - cache.sharedTokens,
         this.#store.tokens + this.#desk.tokens,
       ),
       cacheBytes: held.reduce((sum, cache) => sum + (cache?.bytes ?? 0), 0),
@@ -257,7 +257,7 @@ export class Engine implements AsyncDisposable {
   async #changeWeights({ change, resolve, reject }: WeightChange): Promise<void> {
     this.#waiting = [...this.#running.map((job) => this.#giveUp(job)), ...this.#waiting];
     this.#running = [];
-    this.#store.shrink(0);
+    this.#store.clear();
     this.#desk.restartAll();
     this.#long.restartAll();
     try {
@@ -312,9 +312,22 @@ export class Engine implements AsyncDisposable {
     return this.#running.length + this.#desk.present > 0;
   }
 
-  /** Tokens that the running sequences hold or are about to read, and those of guests. */
+  /** Tokens that the running sequences hold or are about to read, those of shared pages once, and those of guests. */
   #committed(): number {
-    return this.#running.reduce((sum, { sequence }) => sum + sequence.tokens.length, this.#desk.tokens);
+    return this.#running.reduce((sum, { sequence, awaited }) => {
+      const shared = awaited
+        ? inFullPages(awaited.length)
+        : sequence.attached
+          ? sequence.cache.sharedTokens
+          : 0;
+      return sum + sequence.tokens.length - shared;
+    }, this.#desk.tokens);
+  }
+
+  /** Frees stored prefixes but `spared` until `tokens` more than those of the running sequences have room. */
+  #clearRoom(tokens: number, spared: StoredPrefix | null = null): void {
+    const fits = () => this.#committed() + tokens + this.#store.tokens <= this.cacheTokens;
+    this.#store.shrink(fits, spared);
   }
 
   /** Starts requests and guests, oldest first, while there is room in the batch and for their tokens. */
@@ -326,15 +339,16 @@ export class Engine implements AsyncDisposable {
         if (this.#rows() > 0 && this.#rows() + guest.rows > this.maxBatch) return;
         const room = this.cacheTokens - this.#committed() - guest.tokens;
         if (room < 0 && this.#busy) return;
-        this.#store.shrink(Math.max(0, room));
+        this.#clearRoom(guest.tokens);
         this.#desk.admit();
         continue;
       }
       if (job === undefined || this.#rows() >= this.maxBatch) return;
-      const { sequence } = job;
+      const { sequence, drafts } = job;
       const need = sequence.tokens.length + Math.min(sequence.remaining, HEADROOM);
       const room = this.cacheTokens - this.#committed() - need;
-      if (room < 0 && this.#busy) return;
+      const sharable = () => (reuses(job) ? sharableTokens(sequence, drafts, this.#running) : 0);
+      if (room < 0 && this.#busy && room + sharable() < 0) return;
       this.#waiting.shift();
       this.#running.push(job);
       this.#begin(job, this.#running.slice(0, -1));
@@ -353,18 +367,18 @@ export class Engine implements AsyncDisposable {
   /** Lets a job start from what was read already, or wait for what one of the `older` is about to read. */
   #begin(job: Job, older: readonly Job[]): void {
     const { sequence, drafts } = job;
-    const reuse = (job.request.reusePrefix ?? true) && sequence.promptReported;
+    const reuse = reuses(job);
     const others = older.map((other) => other.sequence);
     const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
     job.awaited = reuse ? findComing(sequence, drafts, found, older) : null;
     if (job.awaited !== null) return;
-    const room = Math.max(0, this.cacheTokens - this.#committed() - Math.min(sequence.remaining, HEADROOM));
-    this.#store.shrink(room, found?.stored);
+    const headroom = Math.min(sequence.remaining, HEADROOM);
+    this.#clearRoom(headroom - inFullPages(found?.length ?? 0), found?.stored);
     const capacity = sequence.tokens.length + Math.min(sequence.remaining, 256);
     sequence.attach(
       startCaches(this.model, drafts, found, this.#store, { capacity, dtype: this.#cacheDtype }),
     );
-    this.#store.shrink(room);
+    this.#clearRoom(headroom);
     if (job.started !== null) return;
     job.started = performance.now();
     job.cachedTokens = sequence.cache.length;
@@ -391,7 +405,7 @@ export class Engine implements AsyncDisposable {
       job.preemptions++;
       this.#counts.preemptions++;
     }
-    this.#store.shrink(Math.max(0, this.cacheTokens - needed()));
+    this.#clearRoom(this.#running.length);
   }
 
   /** Takes a request out, whatever it is doing, and tells its reader. */
@@ -411,7 +425,7 @@ export class Engine implements AsyncDisposable {
     if (failure) disposeCaches(caches);
     else if (caches) {
       this.#store.add(sequence, caches);
-      this.#store.shrink(Math.max(0, this.cacheTokens - this.#committed()));
+      this.#clearRoom(0);
     }
     sequence[Symbol.dispose]();
     job.generation.end(failure);

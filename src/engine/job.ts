@@ -41,6 +41,11 @@ export function due({ sequence, awaited }: Job): number {
   return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
 }
 
+/** Whether it may start from what others read. */
+export function reuses({ request, sequence }: Job): boolean {
+  return (request.reusePrefix ?? true) && sequence.promptReported;
+}
+
 /** What a request has done so far. */
 export function statsOf(job: Job): EngineStats {
   const { sequence, request, submitted, started, first, ended, cachedTokens, stopReason } = job;

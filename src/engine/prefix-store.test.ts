@@ -33,7 +33,7 @@ describe("PrefixStore", () => {
     store.add(contentsOf(counting(200, 10)), caches(10));
     expect(store.tokens).toBe(60);
     store.touch(store.entries[0]);
-    store.shrink(45);
+    store.shrink(() => store.tokens <= 45);
     expect(store.entries.map(({ tokens }) => tokens[0])).toEqual([200, 0]);
     // A longer one takes the place of its beginning; the beginning again adds nothing.
     store.add(contentsOf(counting(200, 25)), caches(25));
@@ -42,7 +42,7 @@ describe("PrefixStore", () => {
     // With drafts it is worth keeping beside one without.
     store.add(contentsOf(counting(200, 12)), caches(12, 11));
     expect(store.tokens).toBe(67);
-    store.shrink(12, store.entries[0]);
+    store.shrink(() => store.tokens <= 12, store.entries[0]);
     expect(store.entries.map(({ tokens }) => tokens.length)).toEqual([30]);
     store.add(contentsOf([]), caches(0));
     // A token in the cache that was never decided on.

@@ -19,9 +19,12 @@ export class PrefixStore implements Disposable {
   /** Longest unused first. */
   readonly #entries: StoredPrefix[] = [];
 
-  /** Tokens held. */
+  /** Tokens held; what running sequences hold too is divided among all. */
   get tokens(): number {
-    return this.#entries.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    return this.#entries.reduce(
+      (sum, { tokens, caches }) => sum + tokens.length - caches.cache.sharedTokens,
+      0,
+    );
   }
 
   get entries(): readonly StoredPrefix[] {
@@ -64,12 +67,16 @@ export class PrefixStore implements Disposable {
     return entry.caches;
   }
 
-  /** Frees the longest unused entries but `spared` until at most `tokens` are held. */
-  shrink(tokens: number, spared: StoredPrefix | null = null): void {
+  /** Frees the longest unused entries but `spared` until what is held `fits`. */
+  shrink(fits: () => boolean, spared: StoredPrefix | null = null): void {
     for (const entry of [...this.#entries]) {
-      if (this.tokens <= tokens) return;
+      if (fits()) return;
       if (entry !== spared) this.#drop(entry);
     }
+  }
+
+  clear(): void {
+    this.shrink(() => false);
   }
 
   #remove(entry: StoredPrefix): void {

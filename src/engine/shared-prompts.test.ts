@@ -126,6 +126,37 @@ describe("requests that begin alike", () => {
     expect(generations.map(({ stats }) => stats.cachedTokens)).toEqual([0, 0, 0, 0, 0]);
   });
 
+  it("hold pages together, which count once", async () => {
+    const before = device.backend.memory().buffers;
+    const prompt = promptOf(new Random(11), 400, 61);
+    for (const [reusePrefix, together] of [
+      [true, 6],
+      [false, 2],
+    ] as const) {
+      await using engine = new Engine(model, { cacheTokens: 1000 });
+      const wanted = [1, 2, 3, 4, 5, 6].map((seed) => {
+        return { prompt, maxTokens: 40, stopIds: [], temperature: 1, seed, reusePrefix };
+      });
+      const seen = { running: 0, tokens: 0 };
+      const outputs = wanted.map(async (request) => {
+        const ids: number[] = [];
+        for await (const { id } of engine.submit(request)) {
+          const { running, cacheTokens } = engine.metrics();
+          seen.running = Math.max(seen.running, running);
+          seen.tokens = Math.max(seen.tokens, cacheTokens);
+          ids.push(id);
+        }
+        return ids;
+      });
+      for (const [i, output] of outputs.entries())
+        expect(await output).toEqual(await alone(model, wanted[i], 512));
+      expect(seen.running).toBe(together);
+      expect(seen.tokens).toBeLessThanOrEqual(1000);
+      expect(engine.metrics().preemptions).toBe(0);
+    }
+    expect(device.backend.memory().buffers).toBe(before);
+  });
+
   it("read on where the one that they wait for is canceled", async () => {
     const prompt = promptOf(new Random(10), 100, 61);
     await using engine = new Engine(model, { prefillChunk: 8 });
@@ -147,7 +178,7 @@ describe("requests that begin alike", () => {
     let preemptions = 0;
     for (const seed of [1, 2, 3, 4]) {
       const random = new Random(seed, 3);
-      const stems: number[][] = [promptOf(random, 20, 61)];
+      const stems: number[][] = [promptOf(random, 200, 61)];
       // Each goes on from the beginning of an earlier one.
       for (let i = 0; i < 5; i++) {
         const stem = stems[random.int(stems.length)];
@@ -163,7 +194,7 @@ describe("requests that begin alike", () => {
         reusePrefix: random.int(5) > 0,
       }));
       {
-        await using engine = new Engine(model, { prefillChunk: 8, maxBatch: 8, cacheTokens: 190 });
+        await using engine = new Engine(model, { prefillChunk: 8, maxBatch: 8, cacheTokens: 400 });
         const outputs: Promise<number[] | null>[] = [];
         for (const request of wanted) {
           const generation = engine.submit(request);
@@ -179,6 +210,7 @@ describe("requests that begin alike", () => {
         }
         const metrics = engine.metrics();
         expect(metrics).toMatchObject({ running: 0, waiting: 0 });
+        expect(metrics.cacheTokens).toBeLessThanOrEqual(engine.cacheTokens);
         expect(metrics.cachedPromptTokens).toBeGreaterThan(200);
         preemptions += metrics.preemptions;
       }
