@@ -1,5 +1,5 @@
 /** `sft` and `dpo` in processes of their own: what they say, killed at random moments, stopped, refused. */
-import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -38,31 +38,43 @@ const argsOf = {
     "0.2",
   ],
 } as const;
-const weights = (run: string) => tensorsOf(join(work, run, "model"));
+const casesOf = {
+  ...argsOf,
+  lora: [...argsOf.sft, "--lora", "rank=4,alpha=8,base=q4"],
+};
+type Case = keyof typeof casesOf;
+const commandOf = (kind: Case) => (kind === "lora" ? "sft" : kind);
+const weights = async (run: string): Promise<unknown> => {
+  const adapter = join(work, run, "adapter", "adapter_model.safetensors");
+  return existsSync(adapter) ? readFileSync(adapter) : tensorsOf(join(work, run, "model"));
+};
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-describe.each(["sft", "dpo"] as const)("%s", (kind) => {
+describe.each(["sft", "dpo", "lora"] as const)("%s", (kind) => {
   const whole = `${kind}-whole`;
 
   it("says what it reads, learns and leaves", async () => {
-    const { code, err, out } = await commands.run(...argsOf[kind], "--out", whole);
+    const { code, err, out } = await commands.run(...casesOf[kind], "--out", whole);
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(out).toMatch(/^memory {4}about/m);
     expect(out).toMatch(/^rows {6}5\d rows to learn, \d held out; /m);
-    expect(out).toContain(kind === "sft" ? "bits/byte" : "accuracy");
-    expect(out).toContain(`npx deepseek-ts chat ${whole}`);
-    const reply = await commands.start(["chat", whole], { input: "add 2 and 3\n" }).ended();
-    expect({ code: reply.code, err: reply.err }).toEqual({ code: 0, err: "" });
+    expect(out).toContain(kind === "dpo" ? "accuracy" : "bits/byte");
+    const chat = kind === "lora" ? [join(work, "model"), "--adapter", whole] : [whole];
+    expect(out).toContain(`npx deepseek-ts chat ${chat.join(" ")}`);
+    const reply = await commands.start(["chat", ...chat], { input: "add 2 and 3\n" }).ended();
+    expect(reply.code).toBe(0);
+    expect(reply.err).toMatch(kind === "lora" ? /^adapter .* merged into the weights\n$/ : /^$/);
   });
 
   it(`killed ${KILLS} times at random moments and resumed gives the same bits`, async () => {
     const run = `${kind}-killed`;
     const next = () =>
       existsSync(join(work, run, "run.json"))
-        ? [kind, "--resume", run, "--threads", "1"]
-        : [...argsOf[kind], "--out", run];
+        ? [commandOf(kind), "--resume", run, "--threads", "1"]
+        : [...casesOf[kind], "--out", run];
     for (let kill = 0; kill < KILLS; kill++) {
-      if (existsSync(join(work, run, "model"))) rmSync(join(work, run), { recursive: true });
+      if (["model", "adapter"].some((out) => existsSync(join(work, run, out))))
+        rmSync(join(work, run), { recursive: true });
       const { child, ended } = commands.start(next());
       // Until it has begun to work; then anywhere in preparation, scores of the reference, steps, or the writing of a state.
       while (child.exitCode === null && !existsSync(join(work, run, "run.lock"))) {
@@ -118,6 +130,15 @@ describe("wrong usage", () => {
     [["dpo", "--resume", "sft-whole"], 2, "the run is one of `deepseek-ts sft`"],
     [["train", "--resume", "sft-whole"], 2, "the run is one of `deepseek-ts sft`"],
     [["sft", "--resume", "sft-whole", "--rate", "1"], 2, "remove rate"],
+    [["sft", "model", "--data", "data/chats.jsonl", "--lora", "rank=4,dropout=0.1"], 2, "without dropout"],
+    [["sft", "model", "--data", "data/chats.jsonl", "--lora", "targets=qproj"], 1, "Did you mean"],
+    [
+      ["sft", "model", "--data", "data/chats.jsonl", "--lora", "rank=4", "--dtype", "bf16"],
+      1,
+      "saved in f32",
+    ],
+    [["complete", "lora-whole", "hi"], 1, "this is an adapter"],
+    [["complete", "model", "hi", "--adapter", "data"], 1, "no adapter there"],
     [
       ["sft", "model", "--data", "data/chats.jsonl", "--out", "sft-whole"],
       1,

@@ -180,6 +180,9 @@ describe("openAdapters", () => {
     await expect(open(peftTensors().slice(1))).rejects.toThrow(/lacks a tensor.*lora_A/s);
     await expect(open(peftTensors(3))).rejects.toThrow(/wrong shape/);
     await expect(open(peftTensors(), { ...PEFT_CONFIG, r: 4096 })).rejects.toThrow(/wrong shape/);
+    const broken = peftTensors();
+    broken[1].values[5] = Number.NaN;
+    await expect(open(broken)).rejects.toThrow(/not a number.*lora_B/s);
     expect(device.backend.memory().buffers).toBe(buffers);
   });
 

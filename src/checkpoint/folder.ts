@@ -247,7 +247,7 @@ async function openFiles(tree: FileTree, files: Files, options: OpenOptions): Pr
     expected: weightLayouts.flatMap(({ single, index }) => [single, index]).join(" | "),
     found: names.length > 0 ? names.slice(0, 8) : "an empty folder",
     hint: names.includes("adapter_config.json")
-      ? "This is an adapter: merge it into its base model, as peft's merge_and_unload does, and save that."
+      ? "This is an adapter: open its base model with --adapter, or merge both with deepseek-ts convert."
       : undefined,
   });
 }

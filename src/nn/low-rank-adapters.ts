@@ -112,7 +112,13 @@ export class LowRankAdapters implements Disposable {
           };
         });
         const stacked = experts === null ? shape : [experts, ...shape];
-        return scope.declare({ key: `${stackName(modules[0])}.${name}`, shape: stacked, parts, initial });
+        return scope.declare({
+          key: `${stackName(modules[0])}.${name}`,
+          shape: stacked,
+          parts,
+          initial,
+          alwaysF32: true,
+        });
       };
       return {
         matrix,

@@ -41,7 +41,14 @@ import { formatBytes } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { lostInGguf, type ModelSource, openFolder, openGgufPlace, openSeeingPart } from "./model-source.ts";
-import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
+import {
+  givenAdapter,
+  MODEL_ARGUMENT,
+  type ModelFlags,
+  noticeOnStderr,
+  openPlace,
+  withHub,
+} from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
 
@@ -270,7 +277,7 @@ async function mergedModel(
   flags: Flags & { readonly adapter: string },
   place: FilePlaceOptions,
 ): Promise<number> {
-  const tree = await adapterFolder(flags.adapter);
+  const tree = await adapterFolder((await givenAdapter(flags)) ?? flags.adapter);
   const toFile = /\.gguf$/i.test(out);
   const sources = [...(place.sources ?? []), flags.adapter];
   await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), { ...place, sources });
@@ -397,7 +404,10 @@ export function convertCommand(): Command {
       namedRules("TYPE", TYPES),
       [],
     )
-    .option("--adapter <folder>", "low-rank adapter (LoRA, in PEFT's layout) to merge into the weights")
+    .option(
+      "--adapter <folder>",
+      "low-rank adapter (LoRA) to merge into the weights: a folder in PEFT's layout, or a run that trains one",
+    )
     .option("--force", "replace existing output, if this program wrote it");
   return withHub(command)
     .addHelpText("after", flowing(examples))

@@ -5,6 +5,7 @@
 import { access, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { ADAPTER_CONFIG } from "../../checkpoint/adapter-config.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { recoverFolder } from "../../files/folder-sink.ts";
 import { folderTokenizer, type LoadDtype, type LoadedModel } from "../../pretrained/load.ts";
@@ -40,14 +41,14 @@ export async function modelFolder(path: string): Promise<string> {
   if (await exists(join(path, "config.json"))) return path;
   await recoverFolder(join(path, "model"));
   if (await exists(join(path, "model", "config.json"))) return join(path, "model");
-  if (await exists(join(path, "adapter", "adapter_config.json"))) {
-    throw new ConfigError("the run trained an adapter, which needs the model below it", {
+  if ((await adapterPath(path)) !== null) {
+    throw new ConfigError("this is an adapter, which needs the model below it", {
       where: path,
-      hint: `Give that model and --adapter ${path}; run.json says which one it is.`,
+      hint: `Give that model and --adapter ${path}, or merge both: deepseek-ts convert MODEL FOLDER --adapter ${path}`,
     });
   }
-  const step = savedSteps(await readdir(join(path, "checkpoints")).catch(() => [])).at(-1);
-  if (step !== undefined) return join(path, "checkpoints", stepFolder(step));
+  const state = await newestState(path);
+  if (state !== null) return state;
   const isRun = await exists(join(path, "run.json"));
   if (savedSteps(await readdir(join(path, "states")).catch(() => [])).length > 0) {
     throw new ConfigError("the run is not over, and its states hold only what is trained", {
@@ -59,6 +60,28 @@ export async function modelFolder(path: string): Promise<string> {
     where: path,
     hint: isRun ? "Wait for its first saved state." : "A model folder contains a config.json.",
   });
+}
+
+/** The newest saved state of a training run; null if there is none. */
+async function newestState(path: string): Promise<string | null> {
+  const step = savedSteps(await readdir(join(path, "checkpoints")).catch(() => [])).at(-1);
+  return step === undefined ? null : join(path, "checkpoints", stepFolder(step));
+}
+
+/**
+ * The folder of an adapter: `path` itself, or of a training run that one which it trains, or while it still trains its newest
+ * saved state; null if there is none.
+ */
+async function adapterPath(path: string): Promise<string | null> {
+  for (const folder of [path, join(path, "adapter"), await newestState(path)]) {
+    if (folder !== null && (await exists(join(folder, ADAPTER_CONFIG)))) return folder;
+  }
+  return null;
+}
+
+/** What `--adapter` names, where it is the folder of a training run that in it. */
+export async function givenAdapter({ adapter }: Pick<ModelFlags, "adapter">): Promise<string | undefined> {
+  return adapter === undefined ? undefined : ((await adapterPath(adapter)) ?? adapter);
 }
 
 /** `path` with the folder of a training run replaced by the model in it; other paths and names as they are. */
@@ -115,7 +138,8 @@ export function withModel(command: Command): Command {
       )
       .option(
         "--adapter <folder>",
-        "low-rank adapter (LoRA, in PEFT's layout) of the language model: merged into floats, kept beside quantized weights",
+        "low-rank adapter (LoRA) of the language model, a folder in PEFT's layout or a run that trains one: merged into floats, " +
+          "kept beside quantized weights",
       ),
   );
 }
@@ -162,8 +186,9 @@ export async function openModel(
   signal?: AbortSignal,
   more: Pick<LoadOptions, "drawing" | "vae"> = {},
 ): Promise<OpenedModel> {
-  const { dtype, adapter, ...rest } =
-    typeof flags === "string" ? { dtype: flags, adapter: undefined } : flags;
+  const given: ModelFlags = typeof flags === "string" ? { dtype: flags } : flags;
+  const { dtype, adapter: _, ...rest } = given;
+  const adapter = await givenAdapter(given);
   const line = new ProgressLine(process.stderr);
   const resolved = await modelPath(path);
   try {

@@ -14,7 +14,14 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withModel } from "./open-model.ts";
+import {
+  givenAdapter,
+  hubFlags,
+  MODEL_ARGUMENT,
+  type ModelFlags,
+  modelPath,
+  withModel,
+} from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, usageError, withThreads } from "./options.ts";
 
 interface ServeFlags extends ModelFlags, LeanFlags {
@@ -181,7 +188,7 @@ async function serve(argument: string, flags: ServeFlags, command: Command): Pro
       engine: {
         model,
         ...hubFlags(flags),
-        adapter: flags.adapter,
+        adapter: await givenAdapter(flags),
         ...{ maxBatch, maxQueue, context, dtype, threads, cacheTokens, cacheDtype, prefillChunk },
         ...{ speculative: flags.speculative, drawing: flags.drawing, vae: flags.vae },
       },
