@@ -8,6 +8,9 @@ import { writeAdder, writeSums } from "../src/runs/policy/testing-adder.ts";
 import { Random } from "../src/tensor/random.ts";
 import { commandsIn } from "./command-process.ts";
 
+/** Kills of a run; `KILLS=100` for a long look. */
+const KILLS = Number(process.env.KILLS ?? 4);
+
 const work = mkdtempSync(join(tmpdir(), "grpo-"));
 const { run, start } = commandsIn(work);
 beforeAll(async () => {
@@ -74,7 +77,9 @@ describe("deepseek-ts grpo", () => {
     expect(whole.out).toMatch(/saved {5}whole\/model, pass@1/);
     const random = new Random(Number(process.env.PROPERTY_SEED) || 11);
     let args = grpo("killed", ...options);
-    for (const least of [0, 3, 5, 8]) {
+    for (let kill = 0; kill < KILLS; kill++) {
+      // All over the run: each kill waits for so many steps, and comes somewhere in the next ones.
+      const least = Math.floor((9 * kill) / KILLS);
       const { child, ended } = start(args);
       const over = ended();
       await until(() => steps("killed") > least, over);
