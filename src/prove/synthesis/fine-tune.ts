@@ -2,22 +2,19 @@
  * Fine-tunes the start model on what was proved, in this process: always from the start, so that faults of one round's model do
  * not live on in the next. A training that was killed goes on behind its last saved state; the model appears when it is whole.
  */
-import { join } from "node:path";
 import { companions } from "../../checkpoint/companions.ts";
 import { changedConfig, setDtype } from "../../checkpoint/config-text.ts";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { removeOwnFolder } from "../../files/owned.ts";
-import { readTextIfThere } from "../../files/text-file.ts";
 import { type LoadOptions, load, locateModel } from "../../pretrained/node-load.ts";
 import { RunStates } from "../../runs/states.ts";
-import { ConfigError } from "../../tensor/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { PackedRows } from "../../train/packed-rows.ts";
 import { loadTraining, saveTraining } from "../../train/state.ts";
 import { Trainer } from "../../train/trainer.ts";
-import { PROVER_FILE } from "../prover/settings.ts";
+import { PROVER_FILE, type ProverSettings } from "../prover/settings.ts";
 import { encodeLessons, type LessonText } from "./lessons.ts";
 
 export interface FineTuning {
@@ -36,6 +33,8 @@ export interface FineTuneJob {
   readonly start: string;
   readonly load: LoadOptions;
   readonly texts: readonly LessonText[];
+  /** How the model was asked, and is to be asked from now on. */
+  readonly settings: ProverSettings;
   readonly contextTokens: number;
   readonly seed: number;
   /** Where the model goes, and where the states of its training are until then. */
@@ -54,18 +53,23 @@ export interface FineTuneStep {
 
 const SAVE_MS = 120_000;
 
-/** @throws ConfigError for a start model in GGUF, NotFiniteError, the signal's reason */
+/** @throws ConfigError, NotFiniteError, the signal's reason */
 export async function* fineTune(
-  { start, load: options, texts, contextTokens, seed, folder, states: place, signal, onNotice }: FineTuneJob,
+  {
+    start,
+    load: options,
+    texts,
+    settings,
+    contextTokens,
+    seed,
+    folder,
+    states: place,
+    signal,
+    onNotice,
+  }: FineTuneJob,
   { epochs = 3, learningRate = 1e-4, batchRows = 8, rowTokens }: FineTuning,
 ): AsyncGenerator<FineTuneStep> {
   const found = await locateModel(start, options);
-  if (found.gguf !== null) {
-    throw new ConfigError("a GGUF file cannot be fine-tuned", {
-      where: start,
-      expected: "a folder with config.json and safetensors, or a name on the hub",
-    });
-  }
   await using loaded = await load(start, { ...options, dtype: "f32", signal });
   const { model, tokenizer } = loaded as typeof loaded & { readonly tokenizer: Tokenizer };
   const length = rowTokens ?? Math.min(contextTokens, 2048);
@@ -79,10 +83,9 @@ export async function* fineTune(
     setDtype(json, "float32");
     json.delete("quantization_config");
   });
-  const settings = await readTextIfThere(join(loaded.source.path, PROVER_FILE));
   const files = {
     ...(await companions(found.tree)),
-    ...(settings !== null && { [PROVER_FILE]: settings }),
+    [PROVER_FILE]: `${JSON.stringify(settings, null, 1)}\n`,
   };
   const states = new RunStates(place);
   await states.loadNewest((path) => loadTraining(trainer, nodeFolder(path)), onNotice ?? (() => {}));

@@ -12,7 +12,7 @@ import { clearAbandonedIn, replaceOwnFile } from "../../files/owned.ts";
 import { someOf } from "../../files/place.ts";
 import { tryLock } from "../../files/process-lock.ts";
 import { makeFolders } from "../../files/temporary.ts";
-import type { LoadOptions } from "../../pretrained/node-load.ts";
+import { type LoadOptions, locateModel } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { WordProblem } from "../formats/problems.ts";
 import type { CheckOptions, LeanSession } from "../lean/session.ts";
@@ -20,6 +20,7 @@ import { type Funnel, funnelOf } from "../pipeline/funnel.ts";
 import { type RoundEvent, runRound } from "../pipeline/round.ts";
 import type { Sampling } from "../pipeline/sides.ts";
 import { createProver, type Prover } from "../prover/prover.ts";
+import type { ProverSettings } from "../prover/settings.ts";
 import { CheckedLean, sha256 } from "../store/checked-lean.ts";
 import { ProofStore } from "../store/store.ts";
 import type { PromptStyle, ProofMode } from "../text/prompts.ts";
@@ -93,6 +94,7 @@ const roundName = (round: number) => `round-${round}`;
 export async function* synthesize(options: SynthesisOptions): AsyncGenerator<SynthesisEvent> {
   const { out, problems, rounds, signal } = options;
   checkOptions(options);
+  await checkModel(options);
   const before = (await namesIn(out)).filter((name) => name !== LOCK);
   if (before.length > 0 && !before.includes(STORE)) {
     throw new ConfigError("the folder holds something else than a synthesis", {
@@ -147,14 +149,14 @@ async function* oneRound(
 ): AsyncGenerator<SynthesisEvent> {
   const { out, load = {}, batch = 16, style, signal, onNotice } = options;
   let contextTokens: number;
-  let asked: PromptStyle;
+  let settings: ProverSettings;
   {
     await using prover = await createProver({
       ...{ model, lean, store, style, parallel: batch },
       load: { ...load, signal },
     });
     contextTokens = prover.contextTokens;
-    asked = prover.settings.style;
+    ({ settings } = prover);
     for await (const event of runRound(
       { generator: prover.generator, lean, store },
       roundOptions(prover, round, options),
@@ -164,7 +166,7 @@ async function* oneRound(
   await writeOutputs(store, options);
   yield { type: "funnel", round, funnel: funnelOf(store) };
   const texts = await lessonTexts(store, lean, {
-    ...{ prompt: { mode: options.mode, style: asked }, negation: formOf(options), signal },
+    ...{ prompt: { mode: options.mode, style: settings.style }, negation: formOf(options), signal },
     ...{ forms: options.forms ?? ["whole"], perStatement: options.proofsPerStatement ?? 4 },
   });
   yield { type: "lessons", round, texts: texts.length };
@@ -175,7 +177,7 @@ async function* oneRound(
     });
   }
   const job = {
-    ...{ start: options.model, load, texts, contextTokens, seed: options.seed ?? 0, folder },
+    ...{ start: options.model, load, texts, settings, contextTokens, seed: options.seed ?? 0, folder },
     ...{ states: join(out, `training-${round}`), signal, onNotice },
   };
   for await (const step of fineTune(job, options)) yield { type: "step", round, ...step };
@@ -236,6 +238,16 @@ function begin(store: ProofStore, options: SynthesisOptions): void {
       ...{ where: options.out, expected: list(kept), found: list(wanted) },
       hint: "Go on with the settings that are expected, or choose another folder.",
     });
+  });
+}
+
+/** Faults of the model are told before anything is written and anything large is read. @throws ConfigError, HubError */
+async function checkModel({ model, load = {} }: SynthesisOptions): Promise<void> {
+  const { gguf } = await locateModel(model, { ...load, download: false });
+  if (gguf === null) return;
+  throw new ConfigError("a GGUF file cannot be fine-tuned", {
+    where: model,
+    expected: "a folder with config.json and safetensors, or a name on the hub",
   });
 }
 
