@@ -5,6 +5,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), "..", "examples");
+/** Lean as tests have prepared it, so that it is not prepared again. */
+const cache = join(folder, "..", "node_modules", ".cache", "deepseek-ts");
 const names = readdirSync(folder).filter((name) => name.endsWith(".ts"));
 for (const name of names.sort()) {
   console.log(`\n== examples/${name}`);
@@ -12,6 +14,7 @@ for (const name of names.sort()) {
   const { status } = spawnSync(process.execPath, [join(folder, name)], {
     stdio: "inherit",
     timeout: 120_000,
+    env: { DEEPSEEK_TS_CACHE: cache, ...process.env },
   });
   if (status !== 0) {
     console.error(`examples/${name} ended with status ${status}`);
