@@ -77,7 +77,7 @@ function overRuns(
  * all sequences (FIELDS), then those of the runs, which a sequence names by their place in the table; `partial` has rows of
  * [heads, valueWidth + 4], for a sequence with several parts as many as its rows times its parts.
  */
-export function attention_sequences(a: usize): void {
+export function attention_runs(a: usize): void {
   const q = load<usize>(a);
   keyTensors = a + 4;
   valueTensors = keyTensors + ((<usize>MOST) << 2);

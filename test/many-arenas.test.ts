@@ -282,7 +282,7 @@ it("sequences whose caches lie in several memories are computed memory by memory
       return { runs: [{ keys, values: null, row: 0, count: capacity }], rows: 1, length: 1 + 200 * i };
     });
     const y = attentionSequences(q, sequences, { scale: 0.2, keyValueHeads: 1 });
-    const calls = run.mock.calls.filter(([{ name }]) => /store_rows|attention_sequences/.test(name));
+    const calls = run.mock.calls.filter(([{ name }]) => /store_rows|attention_runs/.test(name));
     expect(calls.length).toBeGreaterThanOrEqual(4);
     const held = new Set(caches.map((tensor) => tensor.operand().buffer));
     for (const [, operands] of calls) {

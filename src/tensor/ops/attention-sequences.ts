@@ -21,7 +21,7 @@ const NO_RUN = 2 ** 31 - 1;
 const namesAt = slotNames(["k", "v"]);
 
 const kernel = defineKernel({
-  name: "attention_sequences",
+  name: "attention_runs",
   operands: {
     q: "in f32",
     ...slotKinds("k", "in float?"),
