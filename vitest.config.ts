@@ -17,8 +17,11 @@ const long = [
   "src/train/trainer.test.ts",
 ];
 
-/** Every list of proofs through every protocol, every family of the corpus, commands killed again and again: minutes of Lean. */
-const longLean = ["test/lean/{corpus,kills,own-lean}.test.ts"];
+/**
+ * Every list of proofs through every protocol, every family of the corpus, commands killed again and again, training by verdicts:
+ * minutes of Lean.
+ */
+const longLean = ["test/lean/{corpus,grpo,kills,own-lean}.test.ts"];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,
