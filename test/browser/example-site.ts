@@ -1,14 +1,20 @@
-/** The page of examples/browser, built by Vite from this package's sources. */
+/** A page of examples/, built by Vite from this package's sources. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "vite";
 import { entries } from "../../scripts/support/entries.ts";
 import { buildSite } from "./chromium.ts";
 
-const root = join(import.meta.dirname, "../../examples/browser");
-
-/** @param name of the folder to build in @returns the folder to serve, and the text of its page */
-export async function buildExample(name: string): Promise<{ folder: string; page: string }> {
+/**
+ * @param name of the folder to build in
+ * @param example folder of examples/
+ * @returns the folder to serve, and the text of its page
+ */
+export async function buildExample(
+  name: string,
+  example = "browser",
+): Promise<{ folder: string; page: string }> {
+  const root = join(import.meta.dirname, "../../examples", example);
   const site = buildSite(name);
   const folder = join(site, "page");
   const alias = entries.map(({ specifier, types }) => ({
