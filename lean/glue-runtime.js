@@ -170,6 +170,15 @@ const libraryCalls = (() => {
   };
 })();
 
+/**
+ * Tells of a memory that cannot grow: what comes of it, a C++ exception or the end of the program, does not say so. Over a channel,
+ * since the thread that started this one sits in a wait.
+ */
+function outOfMemory(bytes) {
+  const { LEAN_CHANNEL: channel } = process.env;
+  if (channel) new BroadcastChannel(channel).postMessage(`out of memory: Lean needs ${bytes} bytes`);
+}
+
 /** Says what a C++ exception says: one that leaves a thread ends the process with a bare number. */
 function showException(pointer) {
   if (!process.env.LEAN_VERBOSE) return;

@@ -21,7 +21,9 @@
       if (event.data?.lean === undefined) return;
       event.stopImmediatePropagation();
       self.removeEventListener("message", listen);
-      const { bytes, places } = event.data.lean.files;
+      const { channel, files } = event.data.lean;
+      self.process.env.LEAN_CHANNEL = channel;
+      const { bytes, places } = files;
       const folders = new Set();
       for (const path of places.keys()) {
         for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1)) {

@@ -110,5 +110,9 @@ export function mendGlue(
     "uncaughtExceptionCount++;throw exceptionLast",
     "uncaughtExceptionCount++;showException(ptr);throw exceptionLast",
   );
+  put(
+    "if(requestedSize>maxHeapSize){return false}",
+    "if(requestedSize>maxHeapSize){outOfMemory(requestedSize);return false}",
+  );
   return glue.replaceAll('console.log("[DEBUG', 'void("[DEBUG');
 }

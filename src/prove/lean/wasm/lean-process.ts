@@ -3,7 +3,8 @@
  * `lean-process run BASE SERVER ARGS..` is plain `lean`. It ends with its standard input, whatever Lean is doing then, so
  * that nothing is left of it when the program that started it is gone.
  */
-import { Worker } from "node:worker_threads";
+import { randomUUID } from "node:crypto";
+import { BroadcastChannel, Worker } from "node:worker_threads";
 import { siblingModule } from "../../../tensor/cpu/thread-options.ts";
 import type { LeanLine, LeanThreadData } from "./lean-thread.ts";
 import { createMailbox, MailboxSender } from "./mailbox.ts";
@@ -16,8 +17,9 @@ const CHATTER = /^\[DEBUG|^ {2}(- |mainModule\?)/;
 const [mode, base, server, ...args] = process.argv.slice(2);
 const serves = mode === "serve";
 const mailbox = createMailbox();
+const channel = `lean-${randomUUID()}`;
 const data: LeanThreadData = {
-  ...{ base, server, mailbox, writable: !serves },
+  ...{ base, server, mailbox, channel, writable: !serves },
   args: serves ? ["-j1", "--run", "/srv/Main.lean"] : args,
 };
 const lean = new Worker(siblingModule(import.meta.url, "lean-thread"), {
@@ -35,11 +37,11 @@ lean.on("message", ({ stream, line }: LeanLine) => {
     process.stderr.write(`${line}\n`);
   }
 });
-lean.on("error", (error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : JSON.stringify(error)}\n`, () =>
-    process.exit(1),
-  );
-});
+const fail = (words: string) => process.stderr.write(`${words}\n`, () => process.exit(1));
+lean.on("error", (error: unknown) => fail(error instanceof Error ? error.message : JSON.stringify(error)));
+const ends = new BroadcastChannel(channel);
+ends.onmessage = (event) => fail((event as MessageEvent<string>).data);
+ends.unref();
 lean.on("exit", (code) => process.exit(code));
 
 // A thread deep in a computation may not end when it is asked to.

@@ -16,6 +16,8 @@ export interface LeanThreadData {
   readonly args: readonly string[];
   /** Where its standard input comes from; empty without. */
   readonly mailbox?: SharedArrayBuffer;
+  /** Name of the channel on which a thread says that its memory is full. */
+  readonly channel?: string;
   /** Whether Lean may write below `/srv`. */
   readonly writable?: boolean;
 }
@@ -93,9 +95,10 @@ function lineOutput(stream: 1 | 2): (byte: number | null) => void {
   };
 }
 
-const { base, server, args, mailbox, writable = false } = workerData as LeanThreadData;
+const { base, server, args, mailbox, channel, writable = false } = workerData as LeanThreadData;
 process.env.LEAN_LIBRARY = join(base, "lib");
 process.env.LEAN_WASM = join(base, "lean.wasm");
+if (channel !== undefined) process.env.LEAN_CHANNEL = channel;
 process.argv = [process.argv[0], "lean", ...args];
 // The module starts by itself once it is compiled, which is after this turn of the event loop.
 const lean = createRequire(import.meta.url)(join(base, "lean.cjs")) as EmscriptenModule;

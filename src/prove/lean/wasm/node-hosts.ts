@@ -1,7 +1,8 @@
 /** Where Lean runs in Node: a child process, or a thread of this process. */
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
+import { BroadcastChannel, Worker } from "node:worker_threads";
 import { siblingModule, threadExecArgv } from "../../../tensor/cpu/thread-options.ts";
 import type { LeanLine, LeanThreadData } from "./lean-thread.ts";
 import { createMailbox, MailboxSender } from "./mailbox.ts";
@@ -49,7 +50,9 @@ const inThread =
   ({ base, server }: PreparedLean): Connect =>
   (events) => {
     const mailbox = createMailbox();
-    const data: LeanThreadData = { base, server, mailbox, args: ["-j1", "--run", "/srv/Main.lean"] };
+    const ends = new BroadcastChannel(`lean-${randomUUID()}`);
+    const args = ["-j1", "--run", "/srv/Main.lean"];
+    const data: LeanThreadData = { base, server, mailbox, channel: ends.name, args };
     const worker = new Worker(siblingModule(import.meta.url, "lean-thread"), {
       workerData: data,
       execArgv: threadExecArgv(),
@@ -62,7 +65,15 @@ const inThread =
     worker.on("error", (error: unknown) =>
       events.say(error instanceof Error ? error.message : JSON.stringify(error)),
     );
-    worker.on("exit", (code) => events.over("itself", `ended with status ${code}`));
+    worker.on("exit", (code) => {
+      ends.close();
+      events.over("itself", `ended with status ${code}`);
+    });
+    ends.onmessage = (event) => {
+      events.say(`${(event as MessageEvent<string>).data}\n`);
+      void worker.terminate();
+    };
+    ends.unref();
     const sender = new MailboxSender(mailbox);
     return {
       send: (line) => sender.send(new TextEncoder().encode(line)),

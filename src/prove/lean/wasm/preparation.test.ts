@@ -155,7 +155,7 @@ describe("the names that the inserted code defines", () => {
       fileURLToPath(new URL("../../../../lean/glue-runtime.js", import.meta.url)),
       "utf8",
     );
-    for (const name of ["mergeMainExports", "fillFunctionTable", "showException"]) {
+    for (const name of ["mergeMainExports", "fillFunctionTable", "outOfMemory", "showException"]) {
       expect(runtime).toContain(`function ${name}(`);
     }
     expect(runtime).toContain("const libraryCalls =");
