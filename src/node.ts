@@ -51,7 +51,6 @@ export {
   type RunJobs,
 } from "./runs/jobs.ts";
 export type { RunEvents, RunLength } from "./runs/loop.ts";
-export type { BaseModel } from "./runs/policy/base.ts";
 export type { PolicyRunConfig } from "./runs/policy/config.ts";
 export {
   type PolicyDraft,

@@ -1,8 +1,8 @@
 /** The settings of a run that learns from rewards, from the options of `deepseek-ts grpo`. */
 import { type Command, Option } from "commander";
-import type { BaseModel } from "../runs/policy/base.ts";
 import { REFERENCE_FORMATS, SAMPLE_FORMATS } from "../runs/policy/config.ts";
 import type { PolicyDraft } from "../runs/policy/preparation.ts";
+import type { TunedBase } from "../runs/tuned/config.ts";
 import { ADVANTAGES } from "../train/advantages.ts";
 import { AVERAGES, type PolicyOptions } from "../train/objectives/policy.ts";
 import type { PolicySettings } from "../train/policy/settings.ts";
@@ -208,7 +208,7 @@ export function withPolicy(command: Command): Command {
 }
 
 /** The settings that the options ask for. @throws ConfigError */
-export function policyDraft(model: BaseModel, data: readonly string[], flags: PolicyFlags): PolicyDraft {
+export function policyDraft(model: TunedBase, data: readonly string[], flags: PolicyFlags): PolicyDraft {
   const reward = rewardSettings(flags);
   const form: Form = FORMS[flags.form ?? "deepseekmath"];
   const { steps = DEFAULTS.steps, groups = DEFAULTS.groups, samples = DEFAULTS.samples } = flags;

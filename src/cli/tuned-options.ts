@@ -79,6 +79,25 @@ const share = numberThat("a number from 0 to below 1", (n) => n >= 0 && n < 1);
 const notNegative = numberThat("a number, 0 or more", (n) => n >= 0);
 const collect = (name: string, before: readonly string[] = []) => [...before, name];
 
+/** Adds `--template`. */
+export function withTemplateOption(command: Command): Command {
+  return command.addOption(
+    suggesting(
+      new Option(
+        "--template <name>",
+        `chat template: ${Object.keys(BUILTIN_TEMPLATES).join(", ")}, or a Jinja file (default: the model's own)`,
+      ),
+      Object.keys(BUILTIN_TEMPLATES),
+    ),
+  );
+}
+
+/** What `--template` names: a built-in one by its name, or the Jinja source of a file. */
+export async function templateSource(template: string | undefined): Promise<string | undefined> {
+  const known = template === undefined || Object.hasOwn(BUILTIN_TEMPLATES, template);
+  return known ? template : await readTextFile(template);
+}
+
 /** Adds the options that both commands have. */
 export function withTuned(command: Command, { epochs, batch, units }: TunedDefaults): Command {
   command
@@ -92,16 +111,8 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
       "split to read where file names tell: train (default), test, validation, train_sft, ..",
     )
     .option("--subset <folder>", "folder of the one configuration to read of a data set that has several")
-    .option("--out <folder>", `run folder (default: runs/${command.name()}-<n>)`)
-    .addOption(
-      suggesting(
-        new Option(
-          "--template <name>",
-          `chat template: ${Object.keys(BUILTIN_TEMPLATES).join(", ")}, or a Jinja file (default: the model's own)`,
-        ),
-        Object.keys(BUILTIN_TEMPLATES),
-      ),
-    )
+    .option("--out <folder>", `run folder (default: runs/${command.name()}-<n>)`);
+  withTemplateOption(command)
     .option(
       "--length <n>",
       `most tokens of a row (default: ${LENGTH}, the model's positions at most)`,
@@ -158,7 +169,7 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
 }
 
 /** Finds a model's files, which are downloaded where they lie on the hub. @throws ConfigError, FormatError, HubError */
-async function locate(name: string, flags: Omit<ModelFlags, "dtype">): Promise<BasePlace> {
+export async function locateBase(name: string, flags: Omit<ModelFlags, "dtype">): Promise<BasePlace> {
   const line = new ProgressLine(process.stderr);
   const path = await modelPath(name);
   try {
@@ -266,11 +277,8 @@ export async function askedRun(model: string, flags: TunedFlags, defaults: Tuned
       expected: "one of them",
     });
   }
-  const described = await describeBase(await locate(model, flags));
-  const source =
-    template === undefined || Object.hasOwn(BUILTIN_TEMPLATES, template)
-      ? template
-      : await readTextFile(template);
+  const described = await describeBase(await locateBase(model, flags));
+  const source = await templateSource(template);
   return {
     described,
     common: commonConfig(described, flags, defaults),

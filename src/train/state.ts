@@ -42,8 +42,8 @@ export function savedSteps(names: Iterable<string>): number[] {
 }
 
 export interface SavedParts {
-  /** The model's official `config.json`. */
-  readonly config: Json;
+  /** The model's official `config.json`, or its text. */
+  readonly config: Json | string;
   /** Further files by name, added as they are. */
   readonly files?: Readonly<Record<string, string>>;
 }

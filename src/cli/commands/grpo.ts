@@ -3,35 +3,27 @@ import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { openRows } from "../../data/rows/node-rows.ts";
 import { readTextIfThere } from "../../files/text-file.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
-import { locateModel } from "../../pretrained/node-load.ts";
 import { PROVER_FILE, proverSettings } from "../../prove/prover/settings.ts";
 import type { PromptStyle } from "../../prove/text/prompts.ts";
 import { proofReward } from "../../prove/train/proof-reward.ts";
 import { readJson } from "../../runs/json-file.ts";
-import type { BaseModel } from "../../runs/policy/base.ts";
 import { savedPolicyRun } from "../../runs/policy/config.ts";
 import { checkPolicyMemory } from "../../runs/policy/memory.ts";
 import { type PolicyDraft, preparePolicy } from "../../runs/policy/preparation.ts";
 import { openRewards, type RewardSettings } from "../../runs/policy/rewards.ts";
+import { type DescribedBase, describeBase } from "../../runs/tuned/base-model.ts";
 import { formatCount, plural } from "../../text/units.ts";
 import type { Reward } from "../../train/policy/rewards.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { type PolicyFlags, policyDraft, withPolicy } from "../policy-options.ts";
-import { needsLean } from "../policy-rewards.ts";
+import { needsLean, rewardSettings } from "../policy-rewards.ts";
 import { questions, theorems } from "../policy-rows.ts";
 import { trainPolicyWithView } from "../policy-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import {
-  hubFlags,
-  MODEL_ARGUMENT,
-  type ModelFlags,
-  modelPath,
-  noticeOnStderr,
-  withHub,
-} from "./open-model.ts";
+import { locateBase, templateSource, withTemplateOption } from "../tuned-options.ts";
+import { MODEL_ARGUMENT, type ModelFlags, withHub } from "./open-model.ts";
 import { numberThat, positiveInteger, usageError, withThreads } from "./options.ts";
 import { checkFree, freeRunFolder } from "./train.ts";
 
@@ -40,6 +32,7 @@ interface GrpoFlags extends PolicyFlags, LeanFlags, Omit<ModelFlags, "dtype"> {
   readonly split?: string;
   readonly subset?: string;
   readonly key?: string;
+  readonly template?: string;
   readonly heldOut?: number;
   readonly style?: PromptStyle;
   readonly heartbeats?: number;
@@ -75,12 +68,6 @@ Prompts that are never or always solved teach nothing: watch the share of groups
 tells how to choose rewards and settings.`;
 
 const collect = (name: string, before: readonly string[] = []) => [...before, name];
-
-/** What the run keeps of where its model is: nothing that another folder or a later commit would change. */
-function baseModel({ source }: ModelPlace, gguf: string | undefined): BaseModel {
-  if (source.kind !== "hub") return { path: resolve(source.path) };
-  return { path: `${source.repo}@${source.commit}`, ...(gguf !== undefined && { gguf }) };
-}
 
 /** Refuses settings that contradict each other, before anything is read. */
 function checkUse(command: Command, flags: GrpoFlags, reward: RewardSettings): void {
@@ -131,38 +118,29 @@ async function withReward<T>(
   return await body(opened.reward);
 }
 
-/** The settings of a new run, and where its model is. @throws ConfigError, FormatError, HubError */
-async function draftRun(
-  command: Command,
-  model: string,
-  flags: GrpoFlags,
-): Promise<{ readonly draft: PolicyDraft; readonly place: ModelPlace }> {
-  const { data = [], gguf, lean, project, heartbeats } = flags;
+interface DraftedRun {
+  readonly draft: PolicyDraft;
+  readonly described: DescribedBase;
+}
+
+/** The settings of a new run, and what its model is. @throws ConfigError, FormatError, HubError */
+async function draftRun(command: Command, model: string, flags: GrpoFlags): Promise<DraftedRun> {
+  const { data = [], lean, project, heartbeats } = flags;
   if (data.length === 0) usageError(command, "no prompts given: --data names a file, a folder or a data set");
-  const line = new ProgressLine(process.stderr);
-  try {
-    const options = { ...hubFlags(flags), onNotice: noticeOnStderr, onProgress: line.update };
-    const place = await locateModel(await modelPath(model), options);
-    const draft = policyDraft(baseModel(place, gguf), data, flags);
-    checkUse(command, flags, draft.reward);
-    if (!needsLean(draft.reward)) return { draft, place };
-    const own: LeanSettings = {
-      ...(lean !== undefined && { lean }),
-      ...(project !== undefined && { project: resolve(project) }),
-      ...(heartbeats !== undefined && { heartbeats }),
-    };
-    return { draft: { ...draft, reward: { ...draft.reward, others: { lean: own } } }, place };
-  } finally {
-    line.clear();
-  }
+  checkUse(command, flags, rewardSettings(flags));
+  const described = await describeBase(await locateBase(model, flags));
+  const draft = policyDraft(described.base, data, flags);
+  if (!needsLean(draft.reward)) return { draft, described };
+  const own: LeanSettings = {
+    ...(lean !== undefined && { lean }),
+    ...(project !== undefined && { project: resolve(project) }),
+    ...(heartbeats !== undefined && { heartbeats }),
+  };
+  return { draft: { ...draft, reward: { ...draft.reward, others: { lean: own } } }, described };
 }
 
 /** Reads the prompts into a new run. @returns the status of a signal that stopped it, which leaves nothing, else 0 */
-async function prepareRun(
-  { draft, place }: Awaited<ReturnType<typeof draftRun>>,
-  out: string,
-  flags: GrpoFlags,
-): Promise<number> {
+async function prepareRun({ draft, described }: DraftedRun, out: string, flags: GrpoFlags): Promise<number> {
   const { stdout } = process;
   const { split, subset, offline, heldOut = MOST_HELD_OUT } = flags;
   const line = new ProgressLine(process.stderr);
@@ -172,16 +150,18 @@ async function prepareRun(
     const filter = { ...(split !== undefined && { split }), ...(subset !== undefined && { subset }) };
     const rows = await openRows(draft.data, { ...filter, ...(offline !== undefined && { offline }), signal });
     const proofs = needsLean(draft.reward);
-    const prover = place.gguf === null ? await readTextIfThere(join(place.source.path, PROVER_FILE)) : null;
-    const style =
-      flags.style ?? (prover === null ? "official" : (await proverSettings(place.source.path)).style);
+    const { folder, gguf } = described.base;
+    const prover = gguf === null ? await readTextIfThere(join(folder, PROVER_FILE)) : null;
+    const style = flags.style ?? (prover === null ? "official" : (await proverSettings(folder)).style);
+    const template = await templateSource(flags.template);
     const { prompts, longest, ...prepared } = await preparePolicy(
       draft,
-      place,
+      described,
       proofs ? theorems(rows, style, signal) : questions(rows, flags.key, signal),
       out,
       {
         heldOut: { most: heldOut },
+        ...(template !== undefined && { template }),
         // The model stays one that proves.
         ...(prover !== null && { files: { [PROVER_FILE]: prover } }),
         check(config, longest) {
@@ -243,7 +223,7 @@ export function grpoCommand(): Command {
       ]),
     )
     .option("--heartbeats <n>", "Lean's limit of a check (default: 200000)", positiveInteger);
-  return withThreads(withLean(withHub(withPolicy(command))))
+  return withThreads(withLean(withHub(withPolicy(withTemplateOption(command)))))
     .addHelpText("after", flowing(examples))
     .action(async (model: string | undefined, flags: GrpoFlags) => {
       await orNoLean(async () => {

@@ -9,18 +9,18 @@ import {
 } from "../../tensor/check-value.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { checkPolicySettings, type PolicySettings } from "../../train/policy/settings.ts";
-import type { BaseModel } from "./base.ts";
+import { checkBase, type TunedBase } from "../tuned/config.ts";
 import { checkRewards, type RewardSettings } from "./rewards.ts";
 
 /** Storage of weights that sample: those of training themselves, or a copy that takes them over before each rollout. */
 export const SAMPLE_FORMATS = ["f32", "bf16", "q8"] as const;
-/** Storage of the reference's weights; `auto`: as in its files. */
-export const REFERENCE_FORMATS = ["f32", "bf16", "q8", "auto"] as const;
+/** Storage of the reference's weights. */
+export const REFERENCE_FORMATS = ["f32", "bf16", "q8"] as const;
 
 export interface PolicyRunConfig {
   /** Tells the run from others. */
   readonly kind: "policy";
-  readonly model: BaseModel;
+  readonly model: TunedBase;
   /** What the prompts came from, for people: the run has a copy of its own. */
   readonly data: readonly string[];
   readonly policy: Omit<PolicySettings, "vocabularySize"> & {
@@ -69,14 +69,7 @@ export function checkPolicyRun(place: Place, config: object): asserts config is 
     ],
   ]);
   checkChoice(place, "kind", fields.kind, ["policy"]);
-  const model = checkSection(place, "model", fields.model);
-  checkKeys(model.at, model.fields, ["path", "gguf"]);
-  for (const name of ["path", "gguf"]) {
-    const value = model.fields[name];
-    if (typeof value !== "string" && !(name === "gguf" && value === undefined)) {
-      refuseValue(model.at, name, "a text", value);
-    }
-  }
+  checkBase(place, fields.model);
   if (!Array.isArray(fields.data) || fields.data.some((each) => typeof each !== "string")) {
     refuseValue(place, "data", "a list of names", fields.data);
   }

@@ -59,7 +59,7 @@ export function estimatePolicy(
   });
   const copy = sampling.dtype === "f32" ? 0 : storedBytes(config, sampling.dtype);
   const penalized = (policy.objective?.beta ?? 0) > 0;
-  const near = penalized ? storedBytes(config, reference === "auto" ? "f32" : reference) : 0;
+  const near = penalized ? storedBytes(config, reference) : 0;
   const together = Math.min(sampling.together, policy.groups * policy.samples);
   const caches = together * (longest + policy.maxTokens) * cacheBytes(config);
   const others = copy + near;

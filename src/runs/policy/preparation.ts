@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { type HeldOutOptions, heldOutBelow } from "../../data/rows/held-out.ts";
 import { stageFolder } from "../../files/folder-sink.ts";
 import { makeFolder } from "../../files/temporary.ts";
-import { type LanguageConfig, toConfigJson } from "../../models/config.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
+import type { LanguageConfig } from "../../models/config.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { PolicyPrompt } from "../../train/policy/prompts.ts";
-import { writeJson, writeText } from "../json-file.ts";
-import { baseText, readBase } from "./base.ts";
+import { writeJson } from "../json-file.ts";
+import { baseReader, type DescribedBase } from "../tuned/base-model.ts";
+import { withTemplate } from "../tuned/preparation.ts";
 import { checkPolicyRun, type PolicyRunConfig } from "./config.ts";
 import {
   encodePrompt,
@@ -43,6 +43,8 @@ export interface PrepareOptions {
   readonly heldOut?: HeldOutOptions;
   /** Further files that belong to the model, by name. */
   readonly files?: Readonly<Record<string, string>>;
+  /** A chat template in place of the model's own: the name of a built-in one, or a Jinja source. */
+  readonly template?: string;
   /** Called when everything is read and before the folder is there, with the tokens of the longest prompt; it may refuse. */
   readonly check?: (config: LanguageConfig, longest: number) => void;
   /** Called now and then with the number of prompts read. */
@@ -51,28 +53,25 @@ export interface PrepareOptions {
 }
 
 /**
- * Reads the model's files and all prompts, and makes the run's folder.
+ * Encodes all prompts for a model that was described, and makes the run's folder.
  * @throws ConfigError, FormatError naming the setting, or file, line and field; the signal's reason
  */
 export async function preparePolicy(
   draft: PolicyDraft,
-  place: ModelPlace,
+  base: Pick<DescribedBase, "base" | "config" | "files">,
   sources: AsyncIterable<PromptSource>,
   out: string,
-  { heldOut = {}, files = {}, check, onProgress, signal }: PrepareOptions = {},
+  { heldOut = {}, files = {}, template, check, onProgress, signal }: PrepareOptions = {},
 ): Promise<PreparedPolicy> {
   // Whatever else is wrong with the settings is found before the data is read.
   checkPolicyRun({ where: "settings" }, { ...draft, policy: { stopIds: [], ...draft.policy } });
-  const base = await readBase(place);
   const staged = await stageFolder(out, { kind: "run" });
   try {
     const folder = join(staged.path, BASE);
     await makeFolder(folder);
-    const config = { ...toConfigJson(base.config), torch_dtype: "float32" };
-    await writeJson(join(folder, "config.json"), config);
-    for (const [name, text] of Object.entries({ ...base.files, ...files }))
-      await writeText(join(folder, name), text);
-    const text = await baseText(folder, base);
+    const { name } = base.base;
+    await withTemplate({ ...base.files, ...files }, folder, name, template);
+    const text = await baseReader(folder, name);
     const { maxTokens } = draft.policy;
     const limits = { maxPositions: base.config.maxPositions, maxTokens };
     const rewards = builtInParts(draft.reward);
@@ -102,7 +101,7 @@ export async function preparePolicy(
     check?.(base.config, longest);
     await writePrompts(staged.path, TRAIN_PROMPTS, train);
     await writePrompts(staged.path, HELD_OUT_PROMPTS, held);
-    const ends = [...base.config.eosTokenIds, ...(chat ? text.template().stopIds : [])];
+    const ends = [...text.endIds, ...(chat ? text.template!.stopIds : [])];
     const { eos } = text.tokenizer.specialIds;
     const stopIds = draft.policy.stopIds ?? [...new Set([...ends, ...(eos === undefined ? [] : [eos])])];
     const settings: PolicyRunConfig = { ...draft, policy: { ...draft.policy, stopIds } };

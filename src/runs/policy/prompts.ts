@@ -1,14 +1,16 @@
 /** Prompts of a run: rows as the model reads them, on disk in the run's folder. */
 import { join } from "node:path";
 import type { Message, Tool } from "../../chat/messages.ts";
+import type { ChatTemplate } from "../../chat/template.ts";
 import { nodeFileSource } from "../../checkpoint/node-files.ts";
 import { lineJson, lineName, linesOf, lineText } from "../../data/conversations/json-lines.ts";
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
 import { withOpening } from "../../tokenizer/opening.ts";
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { checkRow, type RewardName } from "../../train/policy/named-rewards.ts";
 import type { PolicyPrompt } from "../../train/policy/prompts.ts";
 import { writeText } from "../json-file.ts";
-import type { BaseText } from "./base.ts";
+import type { BaseReader } from "../tuned/base-model.ts";
 
 /** A prompt as its data has it. */
 export interface PromptSource {
@@ -40,13 +42,15 @@ export interface EncodeLimits {
 /** Encodes a prompt. @throws ConfigError naming its place: for one that leaves no room, or lacks what the rewards need */
 export function encodePrompt(
   { prompt, tools, plain = false, key, row, where }: PromptSource,
-  { tokenizer, template }: BaseText,
+  { tokenizer, template }: Pick<BaseReader, "tokenizer" | "template">,
   { maxPositions, maxTokens }: EncodeLimits,
   rewards: readonly RewardName[],
 ): PolicyPrompt {
   for (const name of rewards) checkRow(name, where, { key, row });
   const encoded =
-    typeof prompt === "string" ? textPrompt(prompt, tokenizer, plain) : template().prompt(prompt, { tools });
+    typeof prompt === "string"
+      ? textPrompt(prompt, tokenizer, plain)
+      : messagesPrompt(prompt, template, tools, where);
   if (encoded.ids.length + maxTokens > maxPositions) {
     throw new ConfigError("a prompt leaves no room for its completion", {
       ...{ where, expected: `at most ${maxPositions - maxTokens} tokens`, found: encoded.ids.length },
@@ -56,7 +60,20 @@ export function encodePrompt(
   return { ids: encoded.ids, prompt: encoded.text, row, ...(key !== null && { key }) };
 }
 
-function textPrompt(text: string, tokenizer: BaseText["tokenizer"], plain: boolean) {
+function messagesPrompt(
+  messages: readonly Message[],
+  template: ChatTemplate | null,
+  tools: readonly Tool[] | undefined,
+  where: string,
+) {
+  if (template !== null) return template.prompt(messages, { ...(tools && { tools }) });
+  throw new ConfigError("the model has no chat template, and none that is built in fits", {
+    ...{ where, name: "prompt", expected: "a text", found: "messages" },
+    hint: "Choose one with --template: llm, coder, v3, .., or a Jinja file.",
+  });
+}
+
+function textPrompt(text: string, tokenizer: Tokenizer, plain: boolean) {
   const ids = tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: !plain });
   const { bos } = tokenizer.specialIds;
   return { text, ids: withOpening(tokenizer, ids, plain && bos !== undefined ? [bos] : undefined) };

@@ -3,14 +3,16 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { chatTemplate } from "../../chat/template.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { folderTokenizer } from "../../pretrained/load.ts";
-import { load, locateModel } from "../../pretrained/node-load.ts";
+import { load } from "../../pretrained/node-load.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { answerReward } from "../../train/policy/checked-rewards.ts";
 import type { PolicyMetrics } from "../../train/policy/policy-trainer.ts";
 import type { Reward } from "../../train/policy/rewards.ts";
+import { type DescribedBase, describeBase } from "../tuned/base-model.ts";
 import { type PolicyDraft, preparePolicy } from "./preparation.ts";
 import { encodePrompt, keyOf, type PromptSource } from "./prompts.ts";
 import { PolicyRun, type PolicyRunResult } from "./run.ts";
@@ -18,9 +20,11 @@ import { sums, writeAdder } from "./testing-adder.ts";
 
 let root: string;
 let device: Device;
+let described: DescribedBase;
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), "policy-run-"));
   await writeAdder(join(root, "adder"));
+  described = await describeBase({ name: "adder", folder: join(root, "adder"), gguf: null });
   device = await cpuDevice(1, true);
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -28,7 +32,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 const draft = (over: Partial<PolicyDraft["policy"]> = {}, more: Partial<PolicyDraft> = {}): PolicyDraft => ({
   ...{
     kind: "policy",
-    model: { path: join(root, "adder") },
+    model: described.base,
     data: ["sums"],
     reference: "f32",
     saveEvery: 2,
@@ -52,7 +56,7 @@ async function* sources(): AsyncGenerator<PromptSource> {
 }
 
 const prepare = async (name: string, settings: PolicyDraft) =>
-  preparePolicy(settings, await locateModel(settings.model.path), sources(), join(root, name), {
+  preparePolicy(settings, described, sources(), join(root, name), {
     heldOut: { share: 0.2 },
   });
 
@@ -193,7 +197,7 @@ describe("PolicyRun", () => {
 describe("prompts", () => {
   it("are read as a text is completed, or as a prover is asked", async () => {
     const tokenizer = (await folderTokenizer(nodeFolder(join(root, "adder"))))!;
-    const text = { tokenizer, template: () => expect.unreachable() };
+    const text = { tokenizer, template: null };
     const bos = tokenizer.tokenOf(tokenizer.specialIds.bos!)!;
     const limits = { maxPositions: 64, maxTokens: 4 };
     const source = { prompt: `1${bos}`, key: null, row: null, where: "", hash: 0 };
@@ -201,6 +205,35 @@ describe("prompts", () => {
     expect(ids(false)).toEqual([...tokenizer.prefixIds, ...tokenizer.encode("1"), tokenizer.specialIds.bos]);
     expect(ids(true)[0]).toBe(tokenizer.specialIds.bos);
     expect(ids(true).length).toBe(2 + Buffer.byteLength(bos));
+  });
+
+  it("are put into the chat template, and refused without one", async () => {
+    const tokenizer = (await folderTokenizer(nodeFolder(join(root, "adder"))))!;
+    const limits = { maxPositions: 64, maxTokens: 4 };
+    const source = {
+      prompt: [{ role: "user", content: "1+2" }] as const,
+      key: null,
+      row: null,
+      where: "row 7",
+      hash: 0,
+    };
+    expect(() => encodePrompt(source, { tokenizer, template: null }, limits, [])).toThrow(
+      /row 7.*no chat template/,
+    );
+    const template = chatTemplate(tokenizer, null, { modelType: "deepseek_v3", name: "adder" });
+    const { ids, prompt } = encodePrompt(source, { tokenizer, template }, limits, []);
+    expect(ids).toEqual(template.encode(source.prompt));
+    expect(prompt).toMatch(/<\uff5cUser\uff5c>1\+2<\uff5cAssistant\uff5c>/);
+  });
+
+  it("refuses to begin with another model than it was prepared for", async () => {
+    cpSync(join(root, "adder"), join(root, "other-adder"), { recursive: true });
+    const other = await describeBase({ name: "other", folder: join(root, "other-adder"), gguf: null });
+    const settings = draft({}, { model: other.base });
+    await preparePolicy(settings, other, sources(), join(root, "changed"));
+    rmSync(join(root, "other-adder"), { recursive: true });
+    await writeAdder(join(root, "other-adder"), { seed: 2 });
+    await expect(train("changed")).rejects.toThrow(/model changed since the run was prepared/);
   });
 
   it("take their key from what data sets have", () => {

@@ -11,14 +11,13 @@ import { join } from "node:path";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
-import { parseJsonObject } from "../../checkpoint/strict-json.ts";
 import { Engine } from "../../engine/engine.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
 import { type CausalLM, createModel } from "../../models/causal-lm.ts";
-import { parseConfig, toConfigJson } from "../../models/config.ts";
+import { toConfigJson } from "../../models/config.ts";
 import { DeepseekError, NotFiniteError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { type TrainingMemory, trainingMemory } from "../../train/memory.ts";
@@ -33,7 +32,7 @@ import type { RunLength } from "../loop.ts";
 import { MetricsLog } from "../metrics-log.ts";
 import type { OpenOptions } from "../run.ts";
 import { RunStates } from "../states.ts";
-import { baseText, loadBase } from "./base.ts";
+import { baseReader, emptyBase, loadBase, savedConfigText } from "../tuned/base-model.ts";
 import { type PolicyRunConfig, savedPolicyRun } from "./config.ts";
 import { BASE } from "./preparation.ts";
 import { HELD_OUT_PROMPTS, readPrompts, TRAIN_PROMPTS } from "./prompts.ts";
@@ -78,20 +77,6 @@ interface Opened {
   readonly vocabularySize: number;
 }
 
-/** The configuration that the newest readable state was saved with; null without one. */
-async function savedModel(states: RunStates): Promise<Record<string, unknown> | null> {
-  for (const step of (await states.steps()).toReversed()) {
-    const tree = nodeFolder(states.path(step));
-    try {
-      return parseJsonObject(await tree.readText("config.json"), `${tree.name}/config.json`);
-    } catch (error) {
-      // A damaged state is set aside when it is loaded.
-      if (!(error instanceof DeepseekError)) throw error;
-    }
-  }
-  return null;
-}
-
 export class PolicyRun implements AsyncDisposable {
   readonly #opened: Opened;
   readonly #log: MetricsLog;
@@ -121,37 +106,30 @@ export class PolicyRun implements AsyncDisposable {
       const config = savedPolicyRun(await readJson(path), path);
       const { policy: settings, sampling } = config;
       const states = new RunStates(join(folder, "checkpoints"));
-      const saved = await savedModel(states);
-      let model: CausalLM;
-      if (saved === null) {
-        const base = await loadBase(config.model, device, "f32", { signal, onNotice });
-        ({ model } = base);
-        opened.push(() => base.dispose());
-      } else {
-        const made = createModel(saved, device);
-        model = made;
-        opened.push(() => made[Symbol.dispose]());
-      }
+      const base = nodeFolder(join(folder, BASE));
+      const files: Record<string, string> = {};
+      for (const name of await base.list()) files[name] = await base.readText(name);
+      const begun = (await states.steps()).length > 0;
+      const model = begun ? emptyBase(files, config.model, device) : await loadBase(config.model, device);
+      opened.push(() => model[Symbol.dispose]());
       const modelJson = toConfigJson(model.config);
       const copy =
         sampling.dtype === "f32" ? null : createModel(modelJson, device, { dtype: sampling.dtype });
       if (copy !== null) opened.push(() => copy[Symbol.dispose]());
       const penalized = (settings.objective?.beta ?? 0) > 0;
-      const reference = penalized
-        ? await loadBase(config.model, device, config.reference, { signal, onNotice })
-        : null;
-      if (reference !== null) opened.push(() => reference.dispose());
+      const reference = penalized ? await loadBase(config.model, device, config.reference) : null;
+      if (reference !== null) opened.push(() => reference[Symbol.dispose]());
+      signal?.throwIfAborted();
       const prompts = await readPrompts(folder, TRAIN_PROMPTS);
       const heldOut = await readPrompts(folder, HELD_OUT_PROMPTS);
-      const base = nodeFolder(join(folder, BASE));
-      const { tokenizer } = await baseText(join(folder, BASE), { name: folder, config: model.config });
+      const { tokenizer } = await baseReader(join(folder, BASE), config.model.name);
       const engine = new Engine(copy ?? model, engineOptions(config, [...prompts, ...heldOut]));
       opened.push(() => engine[Symbol.asyncDispose]());
       const decode = (ids: readonly number[]) => tokenizer.decode(ids);
       const vocabularySize = Math.min(tokenizer.vocabSize, model.config.vocabSize);
       const parts = { model, engine, prompts, reward, decode };
       const policy = new PolicyTrainer(
-        { ...parts, ...(copy && { copy }), ...(reference && { reference: reference.model }) },
+        { ...parts, ...(copy && { copy }), ...(reference && { reference }) },
         { ...settings, vocabularySize },
       );
       opened.push(() => policy[Symbol.dispose]());
@@ -159,7 +137,7 @@ export class PolicyRun implements AsyncDisposable {
         await loadTraining(policy.trainer, nodeFolder(state));
         await policy.trainer.checkWeights();
       };
-      if (!(await states.loadNewest(load, onNotice)) && saved !== null) {
+      if (!(await states.loadNewest(load, onNotice)) && begun) {
         throw new DeepseekError("the saved states vanished while the run was opened", {
           where: states.folder,
         });
@@ -167,9 +145,6 @@ export class PolicyRun implements AsyncDisposable {
       const log = new MetricsLog(join(folder, "metrics.jsonl"));
       const damage = await log.trim(policy.steps);
       if (damage !== null) onNotice(damage);
-      const files: Record<string, string> = {};
-      for (const name of await base.list())
-        if (name !== "config.json") files[name] = await base.readText(name);
       const all = {
         folder,
         config,
@@ -283,26 +258,27 @@ export class PolicyRun implements AsyncDisposable {
   }
 
   async #save(events: PolicyRunEvents): Promise<void> {
-    const { policy, states, files, config } = this.#opened;
+    const { policy, states, config } = this.#opened;
     await policy.trainer.checkWeights();
     const folder = states.path(policy.steps);
     const sink = await nodeFolderSink(folder, { kind: "state", force: true });
-    await saveTraining(policy.trainer, sink, { config: this.#configJson(), files });
+    await saveTraining(policy.trainer, sink, this.#beside());
     events.onSave?.(policy.steps, folder);
     await states.removeOld(config.keep, events.onNotice);
   }
 
-  #configJson() {
-    const json = { ...toConfigJson(this.model.config), torch_dtype: "float32" };
-    // What is saved must be readable again.
-    parseConfig(json);
-    return json;
+  /** What is saved beside weights, which are f32. */
+  #beside() {
+    const { files: all, config } = this.#opened;
+    const { "config.json": _, ...files } = all;
+    return { config: savedConfigText(all, { dtype: "F32", model: config.model }), files };
   }
 
   /** Writes the model as it stands in the Hugging Face layout, with the tokenizer. @throws ConfigError if something else is there */
   async saveModel(out: string): Promise<void> {
     await saveCheckpoint(await nodeFolderSink(out, { force: true }), modelEntries(this.model), {
-      ...{ config: this.#configJson(), files: this.#opened.files, dtype: "F32" },
+      ...this.#beside(),
+      dtype: "F32",
     });
   }
 

@@ -113,7 +113,8 @@ const COMMON = [
   "lora",
 ];
 
-function checkBase(place: Place, value: unknown): void {
+/** @throws ConfigError */
+export function checkBase(place: Place, value: unknown): void {
   const { fields, at } = checkSection(place, "model", value);
   checkKeys(at, fields, ["name", "folder", "gguf", "mtpLayers", "fingerprint"]);
   for (const name of ["name", "folder", "fingerprint"] as const) {

@@ -139,7 +139,7 @@ function tokenized(
 }
 
 /** The model's files with the template that its users need: one that was chosen, or the built-in one that fits. */
-async function withTemplate(
+export async function withTemplate(
   files: BaseFiles,
   folder: string,
   name: string,
