@@ -105,6 +105,7 @@ export {
 export type {
   DpoConfig,
   SftConfig,
+  TunedAdapter,
   TunedBase,
   TunedConfig,
   TunedData,
