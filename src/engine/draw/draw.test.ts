@@ -94,8 +94,8 @@ describe("draw", () => {
   it("draws few at a time where memory allows no more, and the same", () => {
     const whole = model.drawing!.model;
     const bytes = whole.language.cacheTokenBytes();
-    // Two rows of 7 + 15 positions.
-    expect(codesTogether(whole, { ids: new Array(7).fill(3) })).toBe(Math.floor(2 ** 31 / (2 * 22 * bytes)));
+    // Two rows of 7 + 15 positions, a page of 96 each.
+    expect(codesTogether(whole, { ids: new Array(7).fill(3) })).toBe(Math.floor(2 ** 31 / (2 * 96 * bytes)));
   });
 
   it("obeys every setting", async () => {
