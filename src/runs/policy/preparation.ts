@@ -4,6 +4,7 @@ import { type HeldOutOptions, heldOutBelow } from "../../data/rows/held-out.ts";
 import { stageFolder } from "../../files/folder-sink.ts";
 import { makeFolder } from "../../files/temporary.ts";
 import type { LanguageConfig } from "../../models/config.ts";
+import { checkNumber } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { PolicyPrompt } from "../../train/policy/prompts.ts";
 import { writeJson } from "../json-file.ts";
@@ -73,6 +74,9 @@ export async function preparePolicy(
     await withTemplate({ ...base.files, ...files }, folder, name, template);
     const text = await baseReader(folder, name);
     const { maxTokens } = draft.policy;
+    checkNumber({ where: "settings", prefix: "policy." }, "maxTokens", maxTokens, {
+      ...{ integer: true, min: 1, max: base.config.maxPositions - 1 },
+    });
     const limits = { maxPositions: base.config.maxPositions, maxTokens };
     const rewards = builtInParts(draft.reward);
     const prompts: PolicyPrompt[] = [];

@@ -178,6 +178,7 @@ describe("PolicyRun", () => {
   });
 
   it("refuses what does not fit before it makes a folder", async () => {
+    await expect(prepare("long", draft({ maxTokens: 64 }))).rejects.toThrow(/policy.maxTokens.*1 to 63/);
     await expect(prepare("long", draft({ maxTokens: 62 }))).rejects.toThrow(
       /row 0.*at most 2 tokens.*found: 4/,
     );
