@@ -18,7 +18,7 @@ import { runKilled } from "./killed-commands.ts";
 
 const KILLS = Number(process.env.KILLS ?? 3);
 /** Samples enough for so many kills. */
-const SAMPLES = Math.max(8, KILLS);
+const SAMPLES = Math.max(8, 4 * KILLS);
 const HOURS = 3 * 3_600_000;
 
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-kills-"));

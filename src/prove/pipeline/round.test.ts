@@ -191,3 +191,24 @@ it("keeps what was found first where both sides of one wave are proved, and coun
   expect(events.at(-1)).toMatchObject({ outcome: "proved", spent: 1 });
   expect(store.pipeline.proofs().map(({ side }) => side)).toEqual(["statement"]);
 });
+
+it("goes on where it was killed, in the middle of a wave too, and spends the same", async () => {
+  using whole = await filled();
+  await read(runRound({ ...world(), store: whole }, options));
+  const proofs = (store: ProofStore) =>
+    store.pipeline.proofs().map(({ statement, side, text, cost }) => [statement.id, side, text, cost]);
+  for (let killAt = 1; killAt <= 24; killAt++) {
+    using store = await filled();
+    const parts = world();
+    const complete = store.completeAttempt.bind(store);
+    let attempts = 0;
+    store.completeAttempt = (...args) => {
+      if (++attempts === killAt) throw new Error("killed");
+      return complete(...args);
+    };
+    await expect(read(runRound({ ...parts, store }, options))).rejects.toThrow("killed");
+    store.completeAttempt = complete;
+    await read(runRound({ ...parts, store }, options));
+    expect([outcomes(store), proofs(store)]).toEqual([outcomes(whole), proofs(whole)]);
+  }
+});

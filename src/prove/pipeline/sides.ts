@@ -105,10 +105,12 @@ export async function* sampleSides(
   }
   while (active.length > 0) {
     signal?.throwIfAborted();
-    // One sample of each side that has some left: a proof found spares the others.
+    // One sample of each side that has some left: a proof found spares the others. A run that was killed in the middle of a wave has
+    // more samples of one side than of the other, which then catches up first, so that the end is that of a run that was not.
     const wave: { readonly one: Active; readonly side: number }[] = [];
     for (const one of active) {
-      const sides = one.done.flatMap((count, side) => (count < samples ? [{ one, side }] : []));
+      const least = Math.min(...one.done);
+      const sides = one.done.flatMap((count, side) => (count === least ? [{ one, side }] : []));
       if (wave.length > 0 && wave.length + sides.length > batch) break;
       wave.push(...sides);
     }
@@ -168,7 +170,6 @@ export async function* sampleSides(
   }
 }
 
-/** Runs `work` over items, `slots` at a time; results in the order of the items. */
 /** The texts for all prompts, in the order of the prompts. */
 export async function writtenAll(
   generator: TextGenerator,
@@ -180,6 +181,7 @@ export async function writtenAll(
   return texts;
 }
 
+/** Runs `work` over items, `slots` at a time; results in the order of the items. */
 export async function concurrently<T, R>(
   slots: number,
   items: readonly T[],
