@@ -2,7 +2,7 @@
 
 export type { MhaConfig } from "../nn/attention/causal.ts";
 export type { MlaConfig } from "../nn/attention/mla/config.ts";
-export type { Cache, CacheDtype } from "../nn/cache.ts";
+export type { Cache, CacheDtype, CachedRows } from "../nn/cache.ts";
 export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
 export { type AdaptableMatrix, LowRankAdapters, type LowRankSettings } from "../nn/low-rank-adapters.ts";
 export { mergeAdapters } from "../nn/merged-source.ts";
@@ -22,6 +22,7 @@ export {
 } from "../nn/scope.ts";
 export type { StorageFormat, StoragePlan, StorageRule } from "../nn/storage.ts";
 export type { BlockSource, RowReader, TileSource, WeightSource } from "../nn/weight-source.ts";
+export type { KeyRun } from "../tensor/ops/attention-sequences.ts";
 export { AdaptedModel, createAdapters } from "./adapted-model.ts";
 export { CausalLM, type CreateOptions, createModel, type MtpOutput } from "./causal-lm.ts";
 export {

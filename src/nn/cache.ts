@@ -48,7 +48,7 @@ export function writeCaches(
 }
 
 /** Tokens of a cache whose rows lie one after another. */
-interface CachedRows {
+export interface CachedRows {
   readonly span: Span;
   /** Position of the first. */
   readonly at: number;
