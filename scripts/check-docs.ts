@@ -47,6 +47,9 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npx deepseek-ts ground", "the tiny model's vocabulary has no tags of boxes"],
   [/"grounding": true/, "the tiny model's vocabulary has no tags of boxes"],
   ["npm run test:clients", "downloads SDKs"],
+  ["npx deepseek-ts grpo runs/sft-1", "needs the hub"],
+  ["npx deepseek-ts grpo models/world-prover", "starts Lean; test/lean/grpo.test.ts does"],
+  [/grpo .*--reward-command/, "needs a judge of one's own; test/grpo.test.ts has one"],
   ["npx deepseek-ts verify", "starts Lean; test/lean/commands.test.ts does"],
   ["npx deepseek-ts prover page", "prepares Lean; test/browser/lean.test.ts writes such a folder"],
   ["cp -r models/world-prover examples/", "is for a page; test/browser opens it"],
@@ -76,6 +79,7 @@ const stands: readonly (readonly [RegExp, string])[] = [
   [/~\/my-project --preset v3-small --seconds 600/, "texts --config tiny.json --steps 2"],
   [/^(.*\btrain --data .*) --steps \d+/, "$1 --steps 2"],
   [/^(.*\b(?:sft|dpo) \.\/my-model .*)$/, "$1 --steps 2"],
+  [/^(.*\bgrpo my-model .*)$/, "$1 --steps 2 --groups 2 --samples 2 --max-tokens 4"],
   [/\bchat (\S+)/, "chat $1 --prompt Hello --max-tokens 4"],
   [/\bask (\S+)/, "ask $1 --max-tokens 4"],
   [/\bcomplete (\S+)/, "complete $1 --max-tokens 4"],
@@ -222,6 +226,8 @@ async function prepare(): Promise<void> {
     { prompt: "a red cube", count: 2 },
     { prompt: "a blue sphere", seed: 3, guidance: 7 },
   ];
+  const sums = Array.from({ length: 8 }, (_, i) => ({ prompt: `${i}+1=`, answer: i + 1 }));
+  writeFileSync(join(work, "sums.jsonl"), sums.map((line) => `${JSON.stringify(line)}\n`).join(""));
   writeFileSync(join(work, "prompts.jsonl"), prompts.map((line) => `${JSON.stringify(line)}\n`).join(""));
   await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));
   await writeTinyDrawingModels(work, join(work, "v2-lite"));

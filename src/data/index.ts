@@ -51,6 +51,7 @@ export { type HeldOutOptions, heldOutBelow } from "./rows/held-out.ts";
 export {
   type CompletionRow,
   type ConversationRow,
+  type FieldsRow,
   type PreferenceRow,
   type PromptRow,
   parseRow,
