@@ -149,16 +149,18 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
   // Starts the other servers, and has tactics compiled.
   await verifyAll();
   const verify = await measure(rounds, lines.length, threads, verifyAll);
-  const withStates = await measure(rounds, lines.length, threads, () =>
-    Promise.all(
-      lines.map(({ problem, code }) => lean.check({ ...problem, code }, { ...limits, steps: true })),
-    ),
-  );
+  const checkAll = (steps: boolean) => () =>
+    Promise.all(lines.map(({ problem, code }) => lean.check({ ...problem, code }, { ...limits, steps })));
+  const checks = await measure(rounds, lines.length, threads, checkAll(false));
+  const withStates = await measure(rounds, lines.length, threads, checkAll(true));
   const hits = await cacheHits(lean, lines.slice(0, 20));
   const { memory } = usage(threads);
   const speedup = (median(plain) * median(verify.rates)) / 1000;
   log(
     `verdicts           ${round(median(verify.rates))} a second, ${round(median(verify.cpu))} ms of CPU each`,
+  );
+  log(
+    `checks             ${round(median(checks.rates))} a second, ${round(median(checks.cpu))} ms of CPU each`,
   );
   log(
     `checks with states ${round(median(withStates.rates))} a second, ${round(median(withStates.cpu))} ms of CPU each`,
@@ -171,6 +173,7 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
       ...{ servers: size, start: round(start, 2), startCpu: round(started.cpu - before.cpu, 2) },
       ...{ verdictsPerSecond: round(median(verify.rates)), verdictSpread: round(spread(verify.rates), 2) },
       ...{ verdictCpuMs: round(median(verify.cpu)), verdictsPerCpuSecond: round(1000 / median(verify.cpu)) },
+      ...{ checksPerSecond: round(median(checks.rates)), checkCpuMs: round(median(checks.cpu)) },
       ...{ statesPerSecond: round(median(withStates.rates)), statesCpuMs: round(median(withStates.cpu)) },
       ...{
         cacheHitMs: round(median(hits), 3),
