@@ -43,7 +43,7 @@ export {
 } from "./formats/verifier-answer.ts";
 export { LeanError } from "./lean/lean-error.ts";
 export { type LeanFile, readLeanFile } from "./lean/lean-file.ts";
-export type { PageProgress } from "./lean/page/files.ts";
+export type { FetchOptions as PageFetchOptions, PageProgress } from "./lean/page/files.ts";
 export { openPageLean, type PageLeanOptions } from "./lean/page/open.ts";
 export { type ProofLine, readProofLines } from "./lean/proof-lines.ts";
 export type * from "./lean/session.ts";

@@ -56,8 +56,6 @@ export interface AppOptions {
   readonly bodyLimit: number;
   /** What gets the images that requests name. */
   readonly images: ImageLoader;
-  /** What judges proofs; null without a Lean. */
-  readonly verifier: Verifier | null;
   readonly log: (line: string) => void;
 }
 
@@ -98,8 +96,8 @@ function working(state: ServerState): EngineClient {
   return state.engine;
 }
 
-/** Builds the routes over `state`. */
-export function createApp(state: ServerState, options: AppOptions): Hono {
+/** Builds the routes over `state`. @param verifier judges proofs; null without a Lean */
+export function createApp(state: ServerState, options: AppOptions, verifier: Verifier | null): Hono {
   const app = new Hono({ getPath: (request) => normalized(getPath(request)) });
   const requests = new Counter();
   const started = Math.floor(Date.now() / 1000);
@@ -333,7 +331,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   });
 
   app.post("/v1/verify", async (c) => {
-    if (options.verifier === null) throw withoutLean();
+    if (verifier === null) throw withoutLean();
     const { proofs, many, stream } = parseProofs(await json(c));
     const stop = new AbortController();
     const leave = () => stop.abort(new Error("the client left"));
@@ -342,7 +340,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
     state.stop.addEventListener("abort", end, { once: true, signal: stop.signal });
     if (c.req.raw.signal.aborted) leave();
     if (state.stop.aborted) end();
-    const verdicts = options.verifier.verdicts(proofs, stop.signal);
+    const verdicts = verifier.verdicts(proofs, stop.signal);
     async function* told() {
       try {
         yield* verdicts;
@@ -407,7 +405,7 @@ export function createApp(state: ServerState, options: AppOptions): Hono {
   });
   app.get("/metrics", async (c) => {
     const engine = working(state);
-    const text = metricsText(requests, engine.active, await engine.figures(), options.verifier);
+    const text = metricsText(requests, engine.active, await engine.figures(), verifier);
     return c.body(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
   });
   app.get("/", (c) => {

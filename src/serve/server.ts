@@ -14,7 +14,7 @@ import { imageLoader } from "./request-images.ts";
 import { Verifier } from "./verify-answer.ts";
 import { startEngineThread } from "./worker-channel.ts";
 
-export interface ServerOptions extends Partial<Omit<AppOptions, "verifier">> {
+export interface ServerOptions extends Partial<AppOptions> {
   /** 0: any free one. */
   readonly port: number;
   /** Default 127.0.0.1. */
@@ -57,7 +57,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const keyed = apiKeys.length > 0;
   const stop = new AbortController();
   const state: ServerState = { phase: "loading", reason: "", engine: null, stop: stop.signal };
-  const app = createApp(state, {
+  const verifier = options.lean === undefined ? null : new Verifier(options.lean);
+  const settings: AppOptions = {
     servedName: options.servedName,
     apiKeys,
     allowOrigins: options.allowOrigins ?? [],
@@ -65,9 +66,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     allowHosts: keyed ? allowHosts : [host, ...allowHosts],
     bodyLimit: options.bodyLimit ?? BODY_LIMIT,
     images: options.images ?? imageLoader({ allowUrls: false }),
-    verifier: options.lean === undefined ? null : new Verifier(options.lean),
     log,
-  });
+  };
+  const app = createApp(state, settings, verifier);
   const server = createHttpServer(app.fetch, log);
   await listen(server, port, host);
   const channel = "post" in options.engine ? options.engine : startEngineThread(options.engine);
