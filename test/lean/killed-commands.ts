@@ -59,6 +59,6 @@ function arm(child: ChildProcess, random: Random, lines: number): void {
     left -= text.split("\n").length - 1;
     if (left > 0) return;
     left = Number.POSITIVE_INFINITY;
-    setTimeout(kill, random.uniform() * 60);
+    setTimeout(kill, random.uniform() * 20);
   });
 }

@@ -132,7 +132,7 @@ describe.skipIf(missing !== null)(`killed ${KILLS} times`, () => {
     expect([plain.code, plain.err]).toEqual([0, expect.stringContaining("round-1")]);
     const look = growing(join(work, "killed", "synthesis.sqlite"));
     const killed = await runKilled(commands, into("killed"), env, {
-      ...{ kills: KILLS, random: new Random(22), lines: 4, look },
+      ...{ kills: KILLS, random: new Random(22), lines: 2, look },
     });
     await look();
     console.log(
