@@ -13,6 +13,11 @@ export interface TextSpan {
   readonly to: number;
 }
 
+/** An answer, and whether it stands behind all of the generation prompt that a model gets. */
+export interface AnswerSpan extends TextSpan {
+  readonly prompted: boolean;
+}
+
 export interface RenderedConversation {
   readonly messages: readonly Message[];
   /** All messages, rendered without a generation prompt. */
@@ -55,9 +60,9 @@ function endAfter(whole: Str, from: number, ends: readonly string[]): number {
 export function answerSpans(
   { messages, whole, ends, name }: RenderedConversation,
   open: (before: readonly Message[]) => Str,
-): TextSpan[] {
+): AnswerSpan[] {
   const where = `chat template "${name}"`;
-  const spans: TextSpan[] = [];
+  const spans: AnswerSpan[] = [];
   for (const [index, { role }] of messages.entries()) {
     if (role !== "assistant") continue;
     const begun = open(messages.slice(0, index));
@@ -81,7 +86,7 @@ export function answerSpans(
         hint: "A model that never learns it never stops. Use a template that ends answers, or the right eos_token.",
       });
     }
-    spans.push({ from, to });
+    spans.push({ from, to, prompted: from === begun.text.length });
   }
   return spans;
 }

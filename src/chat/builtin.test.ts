@@ -159,6 +159,9 @@ describe("the choice", () => {
     ["v3", { ...ends, ...users }, { modelType: "deepseek_v2", name: "run-r12" }],
     ["r1", { ...ends, ...users }, { name: "deepseek-ai/DeepSeek-R1-0528" }],
     ["v3.1", { ...ends, ...users, "<think>": 8, "</think>": 9 }, { name: "DeepSeek-R1" }],
+    ["r1", { ...ends, ...users, "<think>": 8, "</think>": 9 }, { modelType: "qwen2" }],
+    // Trained here: its prompts must not open a thought that it was never taught.
+    ["v3", { ...ends, ...users }, { modelType: "llama" }],
     ["llm", ends, { modelType: "deepseek" }],
   ] as const)("%s", (expected, tokens, hints) => {
     expect(builtinFor(holding(tokens), hints)).toBe(expected);

@@ -162,7 +162,7 @@ const BOS_100K = 100_000;
 /**
  * The built-in template for a model without one. `<|EOT|>` without `<｜User｜>` means Coder v1 (v1.5 too). The shared
  * 100K vocabulary means plain User/Assistant, or V2.5 if the name says so (its tokens exist in Coder-V2 as well).
- * Otherwise `<｜User｜>` and `<｜Assistant｜>` mean R1 in a `llama` or `qwen2`, V3.1 where `<think>` is a token, R1 if
+ * Otherwise `<｜User｜>` and `<｜Assistant｜>` mean, where `<think>` is a token, R1 in a `llama` or `qwen2` and else V3.1; R1 if
  * the name says so, and V3.
  * Without those tokens, a `llama`, `deepseek` or `deepseek_v2` with the family's BOS and EOS is plain again.
  * @throws ConfigError if nothing fits
@@ -176,9 +176,9 @@ export function builtinFor(tokenizer: Tokenizer, hints: TemplateHints = {}): Bui
     return users && named(/(?:^|[^a-z0-9])v2\.5(?![0-9])/i) ? "v2.5" : "llm";
   }
   if (users) {
-    // Distilled models have thinking tokens too, and were trained on R1's answers.
-    if (hints.modelType === "llama" || hints.modelType === "qwen2") return "r1";
-    if (has("<think>") && has("</think>")) return "v3.1";
+    // Distilled models were trained on R1's answers.
+    const distilled = hints.modelType === "llama" || hints.modelType === "qwen2";
+    if (has("<think>") && has("</think>")) return distilled ? "r1" : "v3.1";
     return named(/(?:^|[^a-z0-9])r1(?![a-z0-9])/i) ? "r1" : "v3";
   }
   const plain = hints.modelType !== undefined && hints.modelType !== "deepseek_v3";

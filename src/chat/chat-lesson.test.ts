@@ -123,6 +123,20 @@ describe("reasoning", () => {
     expect(builtinTemplate(tokenizers["v3.1"], "r1").lesson(inline).ids).toEqual(r1.ids);
   });
 
+  it("that a prompt opens and an answer lacks is told", () => {
+    const messages = [user("2+3"), assistant("5")];
+    const { text, prompted } = builtinTemplate(tokenizers["v3.1"], "r1").lesson(messages);
+    expect(text.endsWith("<｜Assistant｜>5<｜end▁of▁sentence｜>")).toBe(true);
+    expect(prompted).toBe(false);
+    expect(builtinTemplate(tokenizers["v3.1"], "r1").lesson([user("2+3"), thinking]).prompted).toBe(true);
+    expect(builtinTemplate(tokenizers["v3.1"], "r1").lesson(messages, { thinking: false }).prompted).toBe(
+      true,
+    );
+    for (const name of ["v3", "v3.1"]) {
+      expect(builtinTemplate(tokenizers["v3.1"], name).lesson(messages).prompted).toBe(true);
+    }
+  });
+
   it("is refused where the template has no place for it", () => {
     const lesson = () => builtinTemplate(tokenizers.v3, "v3").lesson([user("2+3"), thinking]);
     expect(lesson).toThrow(/no place for reasoning; name: messages\[1\]/);

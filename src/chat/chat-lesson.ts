@@ -7,7 +7,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import { TOKEN } from "../tokenizer/families.ts";
 import { finish, type Slices } from "../tokenizer/slices.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { answerSpans, type TextSpan } from "./answer-spans.ts";
+import { type AnswerSpan, answerSpans, type TextSpan } from "./answer-spans.ts";
 import { data, join, literal, type Str } from "./jinja/index.ts";
 import { contentOf, type Message } from "./messages.ts";
 import { THINK_CLOSE, THINK_OPEN } from "./provenance.ts";
@@ -28,6 +28,11 @@ export interface ChatLesson {
   readonly learned: readonly number[];
   /** The answers in `text` that are learned. */
   readonly spans: readonly TextSpan[];
+  /**
+   * Whether the last answer stands behind the prompt that a model gets to answer; not where that opens a thought and the answer
+   * has none.
+   */
+  readonly prompted: boolean;
 }
 
 /** A template, as far as a lesson needs it. */
@@ -110,14 +115,14 @@ export function* chatLesson(
     literal(THINK_CLOSE + (lines ? "\n\n" : "")),
     plain.slice(answer.from, answer.to),
   ]);
-  const written = { from: begun.text.length, to: rendered.text.length };
+  const written = { from: begun.text.length, to: rendered.text.length, prompted: true };
   return yield* marked(voice, rendered, [...spans.slice(firsts, -1), written], learn);
 }
 
 function* marked(
   { tokenizer, ids: encode }: Voice,
   rendered: Str,
-  spans: readonly TextSpan[],
+  answers: readonly AnswerSpan[],
   learn: "answers" | "all",
 ): Slices<ChatLesson> {
   const ids: number[] = [];
@@ -131,12 +136,13 @@ function* marked(
   const other = learn === "all" ? 1 : 0;
   let at = 0;
   // Each part by itself, so that no token reaches over a border.
-  for (const { from, to } of spans) {
+  for (const { from, to } of answers) {
     add(yield* encode(rendered.slice(at, from)), other);
     add(yield* encode(rendered.slice(from, to)), 1);
     at = to;
   }
   if (at < rendered.text.length) add(yield* encode(rendered.slice(at)), other);
   if (ids.length > 0 && ids[0] === tokenizer.specialIds.bos) learned[0] = 0;
-  return { text: rendered.text, ids, learned, spans };
+  const spans = answers.map(({ from, to }) => ({ from, to }));
+  return { text: rendered.text, ids, learned, spans, prompted: answers.at(-1)!.prompted };
 }

@@ -310,7 +310,7 @@ export function tunedMemory(
 
 /** What became of the rows, a line for each kind of loss. */
 export function rowsText(
-  { rows, heldOut, cut, dropped, empty, tokens, learned }: TunedRows,
+  { rows, heldOut, cut, dropped, empty, unprompted, tokens, learned }: TunedRows,
   length: number,
 ): string {
   const lines = [
@@ -321,6 +321,12 @@ export function rowsText(
   if (cut > 0) lines.push(`cut       ${plural(cut, "row")} ${longer}`);
   if (dropped > 0) lines.push(`left out  ${plural(dropped, "row")} ${longer}`);
   if (empty > 0) lines.push(`left out  ${plural(empty, "row")} in which nothing is left to learn`);
+  if (unprompted > 0) {
+    lines.push(
+      `note      ${plural(unprompted, "answer")} without reasoning, which the prompts of the chat template open: chat with ` +
+        "--no-thinking, or choose another --template",
+    );
+  }
   return `${lines.join("\n")}\n`;
 }
 

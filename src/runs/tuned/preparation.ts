@@ -55,6 +55,8 @@ export interface TunedRows {
   readonly dropped: number;
   /** Rows in which nothing is left to learn. */
   readonly empty: number;
+  /** Answers without reasoning, where the prompts of the chat template open it: such a model has to be asked without. */
+  readonly unprompted: number;
   readonly tokens: number;
   readonly learned: number;
 }
@@ -218,7 +220,17 @@ export async function prepareTuned(
     const settled = settledTraining({ ...training, batch: { ...training.batch, size } }, steps, asked);
     await writeJson(join(staged.path, "run.json"), { ...config, sequenceLength: length, training: settled });
     await staged.commit();
-    return { rows: index.rows, heldOut: held, cut, dropped, empty, tokens: index.tokens, learned };
+    const { unprompted } = lessons;
+    return {
+      rows: index.rows,
+      heldOut: held,
+      cut,
+      dropped,
+      empty,
+      unprompted,
+      tokens: index.tokens,
+      learned,
+    };
   } catch (error) {
     await staged.abort();
     throw error;

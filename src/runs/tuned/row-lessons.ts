@@ -20,6 +20,8 @@ export interface LessonSettings {
 const isText = (value: string | readonly Message[]): value is string => typeof value === "string";
 
 export class RowLessons {
+  /** Rows so far whose answer does not stand behind the prompt that a model gets: it opens a thought, and they have none. */
+  unprompted = 0;
   readonly #settings: LessonSettings;
 
   constructor(settings: LessonSettings) {
@@ -93,7 +95,9 @@ export class RowLessons {
     options: { readonly learn?: "answers" | "all"; readonly from?: number },
   ): { readonly ids: readonly number[]; readonly learned: readonly number[] } {
     const { endIds } = this.#settings;
-    return this.#template().lesson(messages, { ...options, endIds, ...(tools && { tools }) });
+    const lesson = this.#template().lesson(messages, { ...options, endIds, ...(tools && { tools }) });
+    if (!lesson.prompted) this.unprompted++;
+    return lesson;
   }
 
   /** A text as it is, as `complete` reads it. */

@@ -164,6 +164,13 @@ describe("a run refuses", () => {
   });
 });
 
+it("counts answers without the reasoning that prompts open", async () => {
+  const task = await shortRun(model, data.chats, "sft");
+  const { unprompted } = await prepareTuned({ ...task, template: "r1", out: join(root, "thoughtless") });
+  expect(unprompted).toBe(40);
+  expect(await prepareTuned({ ...task, out: join(root, "prompted") })).toMatchObject({ unprompted: 0 });
+});
+
 describe("rows that are too long", () => {
   it("are cut at their ends or left out, and counted", async () => {
     const path = join(root, "long.jsonl");
