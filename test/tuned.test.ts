@@ -56,7 +56,7 @@ describe.each(["sft", "dpo", "lora"] as const)("%s", (kind) => {
   it("says what it reads, learns and leaves", async () => {
     const { code, err, out } = await commands.run(...casesOf[kind], "--out", whole);
     expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(out).toMatch(/^memory {4}about/m);
+    expect(out).toMatch(/^memory {4}at most about/m);
     expect(out).toMatch(/^rows {6}5\d rows to learn, \d held out; /m);
     expect(out).toContain(kind === "dpo" ? "accuracy" : "bits/byte");
     const chat = kind === "lora" ? [join(work, "model"), "--adapter", whole] : [whole];

@@ -42,7 +42,7 @@ export async function runTuned<F extends TunedFlags>(
     const config = settings(asked, flags);
     out = flags.out ?? (await freeRunFolder(name));
     await checkFree(out);
-    stdout.write(`memory    ${tunedMemory(config, asked.described, flags.ignoreMemory)}\n`);
+    stdout.write(`memory    at most ${tunedMemory(config, asked.described, flags.ignoreMemory)}\n`);
     const { epochs, template, described } = asked;
     const { batch, warmup: warmupSteps, saveEvery } = flags;
     const task = {
