@@ -52,6 +52,18 @@ describe("files and folders", () => {
     await expect(prompts(put("long.jsonl", line(1)), { maxRowBytes: 10 })).rejects.toThrow(/too long/);
   });
 
+  it("have the hash of their prompt, wherever they stand", async () => {
+    const other = (n: number) => JSON.stringify({ id: n, prompt: `p${n}`, completion: "another" });
+    const paths = [
+      put("hash-a.jsonl", `${line(1)}\n${line(2)}`),
+      put("hash-b.jsonl", `${other(2)}\n${other(1)}`),
+    ];
+    const hashes: number[] = [];
+    for await (const { hash } of (await openRows(paths)).read("supervised")) hashes.push(hash);
+    expect(hashes).toEqual([hashes[0], hashes[1], hashes[1], hashes[0]]);
+    expect(hashes[0]).not.toBe(hashes[1]);
+  });
+
   it("are stopped by a signal", async () => {
     const source = await openRows([put("stop.jsonl", `${line(1)}\n${line(2)}`)]);
     const controller = new AbortController();
