@@ -109,6 +109,7 @@ export type {
   TunedBase,
   TunedConfig,
   TunedData,
+  TunedSettings,
   TunedTraining,
 } from "./runs/tuned/config.ts";
 export { prepareTuned, type TunedRows, type TunedTask } from "./runs/tuned/preparation.ts";

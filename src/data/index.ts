@@ -1,6 +1,6 @@
 /** From texts to training batches, without a file system. Folders on disk are in `deepseek-ts/node`. */
 
-export type { ConversationRules } from "./conversations/fields.ts";
+export type { ConversationRules, JsonFields } from "./conversations/fields.ts";
 export {
   type ConversationMessage,
   type ConversationPart,

@@ -10,7 +10,7 @@ export interface ConversationRules {
   readonly maxImages?: number;
 }
 
-export type Json = Readonly<Record<string, unknown>>;
+export type JsonFields = Readonly<Record<string, unknown>>;
 
 const SHOWN = 60;
 const LONGEST_PATH = 4096;
@@ -37,8 +37,8 @@ export class LineFields {
     throw new FormatError(message, { where: this.#where, ...(field !== "" && { name: field }), ...detail });
   }
 
-  object(value: unknown, field: string): Json {
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
+  object(value: unknown, field: string): JsonFields {
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as JsonFields;
     return this.refuse(field, "must be an object", { found: shown(value) });
   }
 
@@ -58,7 +58,7 @@ export class LineFields {
   }
 
   /** Fields that would change what is learned, and that nothing here obeys. */
-  only(json: Json, known: readonly string[], field: string): void {
+  only(json: JsonFields, known: readonly string[], field: string): void {
     const other = Object.keys(json).find((key) => !known.includes(key) && json[key] !== null);
     if (other === undefined) return;
     const name = field === "" ? other : `${field}.${other}`;

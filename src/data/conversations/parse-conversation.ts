@@ -11,7 +11,7 @@
  * text. White space around a mark is dropped, since templates set images off themselves. A conversation without images is
  * text alone. Fields of a line that say where it is from (`id`, `source`) are passed over.
  */
-import { type ConversationRules, type Json, LineFields, shown } from "./fields.ts";
+import { type ConversationRules, type JsonFields, LineFields, shown } from "./fields.ts";
 import type {
   ConversationMessage,
   ConversationPart,
@@ -48,7 +48,7 @@ class Supply {
   #used = 0;
   #marks = 0;
 
-  constructor(fields: LineFields, json: Json) {
+  constructor(fields: LineFields, json: JsonFields) {
     this.#fields = fields;
     const given = (["image", "images"] as const).filter(
       (key) => json[key] !== undefined && json[key] !== null,
@@ -90,7 +90,7 @@ class Supply {
 /** Hugging Face writes images as objects with a path too. */
 function imageText(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
-  const { path, url } = value as Json;
+  const { path, url } = value as JsonFields;
   return path ?? url ?? value;
 }
 
@@ -162,7 +162,7 @@ function checkOrder(messages: readonly ConversationMessage<ImageSource>[], list:
 }
 
 function parseTurns(
-  json: Json,
+  json: JsonFields,
   fields: LineFields,
   supply: Supply,
   [list, roleKey, textKey]: readonly [list: string, role: string, text: string],
@@ -184,7 +184,7 @@ function parseTurns(
   });
 }
 
-function parseCaptioned(json: Json, fields: LineFields): ImageConversation<ImageSource> {
+function parseCaptioned(json: JsonFields, fields: LineFields): ImageConversation<ImageSource> {
   const caption = fields.text(json.caption, "caption");
   if (caption.trim() === "") fields.refuse("caption", "empty", { found: shown(json.caption) });
   if (json.image === undefined || json.image === null) {

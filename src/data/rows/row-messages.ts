@@ -1,6 +1,6 @@
 /** Messages and tools of a row, in the forms in which files and Parquet columns hold them. */
 import type { Message, Role, Tool, ToolCall } from "../../chat/messages.ts";
-import { type Json, type LineFields, shown } from "../conversations/fields.ts";
+import { type JsonFields, type LineFields, shown } from "../conversations/fields.ts";
 
 const ROLES: ReadonlyMap<string, Role> = new Map([
   ["system", "system"],
@@ -20,7 +20,7 @@ const KEYS = ["role", "content", "reasoning_content", "tool_calls", "tool_call_i
 const MOST_MESSAGES = 10_000;
 
 /** Parquet columns of lists that differ hold null where a value has no such field. */
-function withoutNulls(json: Json): Json {
+function withoutNulls(json: JsonFields): JsonFields {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 }
 

@@ -11,7 +11,7 @@
  * say where it is from and are passed over, except those that would change what is learned; rows of prompts keep them.
  */
 import type { Message, Tool } from "../../chat/messages.ts";
-import { type Json, LineFields, shown } from "../conversations/fields.ts";
+import { type JsonFields, LineFields, shown } from "../conversations/fields.ts";
 import { parseMessages, parseTools, parseTurns } from "./row-messages.ts";
 
 /** A text as it is, or messages that the chat template puts into one. */
@@ -47,13 +47,13 @@ export interface PromptRow {
   readonly prompt: TextOrMessages;
   readonly tools?: readonly Tool[];
   /** All fields but `prompt` and `tools`, such as `answer`. */
-  readonly fields: Json;
+  readonly fields: JsonFields;
 }
 
 /** A row of any fields: what they mean is its reader's. */
 export interface FieldsRow {
   readonly form: "fields";
-  readonly fields: Json;
+  readonly fields: JsonFields;
 }
 
 /** What rows are read for, and what they are then. */
@@ -80,7 +80,7 @@ const UNSUPPORTED = [
   ...["functions", "weight", "chat_template_kwargs"],
 ];
 
-const given = (json: Json, key: string) => json[key] !== undefined && json[key] !== null;
+const given = (json: JsonFields, key: string) => json[key] !== undefined && json[key] !== null;
 
 function side(value: unknown, field: string, fields: LineFields): TextOrMessages {
   if (typeof value === "string") return value;
@@ -137,7 +137,7 @@ function checkConversation(messages: readonly Message[], field: string, fields: 
 /** A row before its tools are read. */
 type Bare<R> = R extends unknown ? Omit<R, "tools"> : never;
 
-function supervisedRow(json: Json, fields: LineFields): Bare<ConversationRow | CompletionRow> {
+function supervisedRow(json: JsonFields, fields: LineFields): Bare<ConversationRow | CompletionRow> {
   const turns = (["messages", "conversations"] as const).filter((key) => given(json, key));
   if (turns.length === 0 && given(json, "prompt") && given(json, "completion")) {
     const prompt = side(json.prompt, "prompt", fields);
@@ -160,7 +160,7 @@ function supervisedRow(json: Json, fields: LineFields): Bare<ConversationRow | C
 const same = (a: Message | undefined, b: Message | undefined) =>
   a !== undefined && b !== undefined && JSON.stringify(a) === JSON.stringify(b);
 
-function preferenceRow(json: Json, fields: LineFields): Bare<PreferenceRow> {
+function preferenceRow(json: JsonFields, fields: LineFields): Bare<PreferenceRow> {
   if (!given(json, "chosen") || !given(json, "rejected")) refuseForm("preference", json, fields);
   let chosen = side(json.chosen, "chosen", fields);
   let rejected = side(json.rejected, "rejected", fields);
@@ -201,7 +201,7 @@ function preferenceRow(json: Json, fields: LineFields): Bare<PreferenceRow> {
   return { form: "preference", prompt, chosen, rejected };
 }
 
-function promptRow(json: Json, fields: LineFields): Bare<PromptRow> {
+function promptRow(json: JsonFields, fields: LineFields): Bare<PromptRow> {
   if (!given(json, "prompt")) refuseForm("prompt", json, fields);
   const { prompt: value, tools: _, ...rest } = json;
   const prompt = side(value, "prompt", fields);
@@ -209,7 +209,7 @@ function promptRow(json: Json, fields: LineFields): Bare<PromptRow> {
   return { form: "prompt", prompt, fields: rest };
 }
 
-function refuseForm(kind: RowKind, json: Json, fields: LineFields): never {
+function refuseForm(kind: RowKind, json: JsonFields, fields: LineFields): never {
   fields.refuse("", "not a row of this kind of data", {
     expected: EXPECTED[kind],
     found: Object.keys(json).slice(0, 8),

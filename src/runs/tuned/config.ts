@@ -69,7 +69,8 @@ export interface TunedAdapter extends LowRankSettings {
   readonly recompute: boolean;
 }
 
-interface Common {
+/** What all kinds of fine-tuning have. */
+export interface TunedSettings {
   readonly seed: number;
   readonly model: TunedBase;
   readonly data: TunedData;
@@ -83,14 +84,14 @@ interface Common {
   readonly lora?: TunedAdapter;
 }
 
-export interface SftConfig extends Common {
+export interface SftConfig extends TunedSettings {
   readonly kind: "sft";
   readonly learn: "answers" | "all";
   /** What becomes of a row that is longer than `sequenceLength`. */
   readonly overlong: "cut" | "drop";
 }
 
-export interface DpoConfig extends Common {
+export interface DpoConfig extends TunedSettings {
   readonly kind: "dpo";
   readonly preference: PreferenceOptions;
   readonly overlong: "cut" | "drop";
