@@ -21,7 +21,7 @@ const long = [
  * Every list of proofs through every protocol, every family of the corpus, commands killed again and again, training by verdicts:
  * minutes of Lean.
  */
-const longLean = ["test/lean/{corpus,grpo,kills,own-lean,preparing}.test.ts"];
+const longLean = ["test/lean/{corpus,grpo,kills,layers,own-lean,preparing}.test.ts"];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,

@@ -8,7 +8,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 export interface Entry {
   /** As a program imports it. */
   readonly specifier: string;
-  /** The part behind the slash; `index` for the package itself. */
+  /** The part behind the slash, with `_` for further ones: a name in programs; `index` for the package itself. */
   readonly name: string;
   /** Absolute paths: the declarations that are built, and the source they come from. */
   readonly types: string;
@@ -32,7 +32,7 @@ export const entries: readonly Entry[] = Object.entries(exports).flatMap(([key, 
   return [
     {
       specifier: join(name, key).replaceAll("\\", "/"),
-      name: key === "." ? "index" : key.slice(2),
+      name: key === "." ? "index" : key.slice(2).replaceAll("/", "_"),
       types: join(root, target.types),
       source: join(root, "src", `${built}.ts`),
     },

@@ -2,13 +2,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { LeanSession } from "../../src/prove/lean/session.ts";
+import type { LeanSession, Verdict } from "../../src/prove/lean/session.ts";
 import { leanHost } from "../../src/prove/lean/wasm/node-hosts.ts";
 import { openWasmLean, type WasmLeanOptions } from "../../src/prove/lean/wasm/open.ts";
 import { findPackage } from "../../src/prove/lean/wasm/package.ts";
 import { LeanPool } from "../../src/prove/lean/wasm/pool.ts";
 import { preparedLean, prepareLean } from "../../src/prove/lean/wasm/prepare.ts";
 import { WasmLean } from "../../src/prove/lean/wasm/wasm-lean.ts";
+import type { Listed } from "./lists.ts";
 
 export const cache = fileURLToPath(new URL("../../node_modules/.cache/deepseek-ts", import.meta.url));
 export const fixtures = fileURLToPath(new URL("../fixtures/lean", import.meta.url));
@@ -34,6 +35,25 @@ export async function openStrictAndLoose(): Promise<{ strict: WasmLean; loose: W
     ...{ strict: new WasmLean(prepared.version, pool), loose: new WasmLean(prepared.version, pool, false) },
     pool,
   };
+}
+
+/** What a session says of a line of the lists. */
+export function ask(session: LeanSession, { preamble, statement, proof, options = {} }: Listed) {
+  const { trustedPreamble, maxHeartbeats, timeoutMs = LIMIT } = options;
+  const limits = { timeout: timeoutMs, heartbeats: maxHeartbeats };
+  return session.verify({ preamble, statement, trustedPreamble }, proof, limits);
+}
+
+/** The cheats that a session without rules of text accepts, and all verdicts that it gave. */
+export async function askLoosely(loose: LeanSession, cheats: readonly Listed[]) {
+  const accepted: string[] = [];
+  const verdicts = new Set<Verdict>();
+  for (const item of cheats) {
+    const { verdict } = await ask(loose, item);
+    verdicts.add(verdict);
+    if (verdict === "proved") accepted.push(item.name);
+  }
+  return { accepted, verdicts };
 }
 
 /** Processes of this machine that run `lean-process` and that this one, or another, started. */

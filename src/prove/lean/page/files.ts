@@ -21,7 +21,8 @@ export interface PageFiles {
   readonly version: string;
   /** Address of the worker's script. */
   readonly worker: string;
-  readonly module: WebAssembly.Module;
+  /** A `WebAssembly.Module`; programs that have no such type, as those for Node alone, can still name this one. */
+  readonly module: object;
   /** All files that Lean reads, in a shared buffer, and where each lies. */
   readonly files: {
     readonly bytes: Uint8Array;
