@@ -12,6 +12,8 @@
   const glue = self.location.href.replace(/worker(\.[^/]*)$/, "lean$1");
   const NEWLINE = 10;
   const COUNTERS = 8;
+  /** Longest line that is passed on, as in a thread of Node (src/prove/lean/wasm/lean-thread.ts). */
+  const LONGEST = 64 * 1024 * 1024;
   /** What this build of Lean says about itself. */
   const CHATTER = /^\[DEBUG|^ {2}(- |mainModule\?)/;
 
@@ -72,6 +74,7 @@
     return (byte) => {
       if (byte === null) return;
       if (byte !== NEWLINE) {
+        if (length === LONGEST) return;
         if (length === bytes.length) {
           const larger = new Uint8Array(2 * length);
           larger.set(bytes);
