@@ -7,7 +7,14 @@ import { ADVANTAGES } from "../train/advantages.ts";
 import { AVERAGES, type PolicyOptions } from "../train/objectives/policy.ts";
 import type { PolicySettings } from "../train/policy/settings.ts";
 import { SHAPES } from "../train/schedule.ts";
-import { naturalNumber, numberThat, positiveInteger, positiveNumber } from "./commands/options.ts";
+import {
+  fraction,
+  naturalNumber,
+  notNegative,
+  numberThat,
+  positiveInteger,
+  positiveNumber,
+} from "./commands/options.ts";
 import { REWARD_NAMES, type RewardFlags, rewardSettings } from "./policy-rewards.ts";
 
 type Form = Pick<PolicySettings, "advantage" | "equalGroups"> & {
@@ -88,7 +95,6 @@ const SAVE_EVERY = 20;
 const EVALUATE_EVERY = 20;
 const EVALUATE_SAMPLES = 8;
 
-const notNegative = numberThat("a number, 0 or more", (n) => n >= 0);
 const aboveOne = numberThat("a number above 1", (n) => n > 1);
 const anyNumber = numberThat("a number", () => true);
 const counts = (text: string) => text.split(",").map(positiveInteger);
@@ -145,11 +151,7 @@ export function withPolicy(command: Command): Command {
     )
     .addOption(new Option("--average <what>", "what the loss is averaged over").choices(AVERAGES))
     .addOption(new Option("--advantage <form>", "how rewards become advantages").choices(ADVANTAGES))
-    .option(
-      "--clip-low <e>",
-      "how far below 1 ratios count",
-      numberThat("a number from 0 to 1", (n) => n >= 0 && n <= 1),
-    )
+    .option("--clip-low <e>", "how far below 1 ratios count", fraction)
     .option("--clip-high <e>", "how far above 1 ratios count", notNegative)
     .option("--dual-clip <c>", "bound of terms with negative advantages (verl: 3)", aboveOne)
     .option(

@@ -18,7 +18,9 @@ import type { LearningRateSchedule } from "../train/schedule.ts";
 import { SHAPES } from "../train/schedule.ts";
 import { hubFlags, type ModelFlags, modelPath, noticeOnStderr, withHub } from "./commands/open-model.ts";
 import {
+  collect,
   naturalNumber,
+  notNegative,
   numberThat,
   positiveInteger,
   positiveNumber,
@@ -76,8 +78,6 @@ const SAVE_EVERY = 200;
 const MOST_HELD_OUT = 512;
 
 const share = numberThat("a number from 0 to below 1", (n) => n >= 0 && n < 1);
-const notNegative = numberThat("a number, 0 or more", (n) => n >= 0);
-const collect = (name: string, before: readonly string[] = []) => [...before, name];
 
 /** Adds `--template`. */
 export function withTemplateOption(command: Command): Command {

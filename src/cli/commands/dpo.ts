@@ -6,7 +6,7 @@ import { flowing } from "../help.ts";
 import { type TunedDefaults, type TunedFlags, withTuned } from "../tuned-options.ts";
 import { runTuned } from "../tuned-session.ts";
 import { MODEL_ARGUMENT } from "./open-model.ts";
-import { numberThat, positiveNumber } from "./options.ts";
+import { notNegative, numberThat, positiveNumber } from "./options.ts";
 
 interface DpoFlags extends TunedFlags {
   readonly loss?: PreferenceOptions["loss"];
@@ -33,14 +33,13 @@ Examples:
   deepseek-ts dpo --resume runs/preferred`;
 
 const smoothing = numberThat("a number from 0 to below 0.5", (n) => n >= 0 && n < 0.5);
-const weight = numberThat("a number, 0 or more", (n) => n >= 0);
 
 export function dpoCommand(): Command {
   const command = new Command("dpo")
     .summary("teach a language model which of two answers is preferred")
     .description(
-      "Trains all weights of a language model on pairs of answers (direct preference optimization) and writes a model in the " +
-        "Hugging Face layout. Run folder, Ctrl-C and --resume are as for `deepseek-ts sft`.",
+      "Trains a language model (all its weights, or adapters with --lora) on pairs of answers (direct preference optimization) and writes a model in the " +
+        "Hugging Face layout, or an adapter in PEFT's. Run folder, Ctrl-C and --resume are as for `deepseek-ts sft`.",
     )
     .argument("[model]", MODEL_ARGUMENT);
   return withTuned(command, defaults)
@@ -62,7 +61,7 @@ export function dpoCommand(): Command {
     .option(
       "--sft <w>",
       "weight of the likelihood of preferred answers, which keeps them probable (default: 0)",
-      weight,
+      notNegative,
     )
     .addOption(
       new Option(

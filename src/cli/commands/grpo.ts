@@ -24,7 +24,7 @@ import { trainPolicyWithView } from "../policy-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { locateBase, templateSource, withTemplateOption } from "../tuned-options.ts";
 import { MODEL_ARGUMENT, type ModelFlags, withHub } from "./open-model.ts";
-import { numberThat, positiveInteger, usageError, withThreads } from "./options.ts";
+import { collect, naturalNumber, positiveInteger, usageError, withThreads } from "./options.ts";
 import { checkFree, freeRunFolder } from "./train.ts";
 
 interface GrpoFlags extends PolicyFlags, LeanFlags, Omit<ModelFlags, "dtype"> {
@@ -66,8 +66,6 @@ Examples:
 
 Prompts that are never or always solved teach nothing: watch the share of groups that are alike. docs/post-training.md
 tells how to choose rewards and settings.`;
-
-const collect = (name: string, before: readonly string[] = []) => [...before, name];
 
 /** Refuses settings that contradict each other, before anything is read. */
 function checkUse(command: Command, flags: GrpoFlags, reward: RewardSettings): void {
@@ -211,7 +209,7 @@ export function grpoCommand(): Command {
     .option(
       "--held-out <n>",
       `prompts that are evaluated, not learned from, a twentieth at most (default: ${MOST_HELD_OUT})`,
-      numberThat("an integer, 0 or more", (n) => Number.isSafeInteger(n) && n >= 0),
+      naturalNumber,
     )
     .option("--out <folder>", "run folder (default: runs/grpo-<n>)")
     .option("--resume <folder>", "continue the run in this folder")

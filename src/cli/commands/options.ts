@@ -16,6 +16,11 @@ export function numberThat(expected: string, valid: (n: number) => boolean): (te
 export const positiveInteger = numberThat("an integer, 1 or more", (n) => Number.isSafeInteger(n) && n >= 1);
 export const naturalNumber = numberThat("an integer, 0 or more", (n) => Number.isSafeInteger(n) && n >= 0);
 export const positiveNumber = numberThat("a number above 0", (n) => n > 0);
+export const notNegative = numberThat("a number, 0 or more", (n) => n >= 0);
+export const fraction = numberThat("a number from 0 to 1", (n) => n >= 0 && n <= 1);
+
+/** Reads an option that may be given several times. */
+export const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 /** Ends with a usage error: message, hint to the help, exit status 2. */
 export function usageError(command: Command, message: string): never {

@@ -8,7 +8,6 @@ import type { FilledFile } from "../../prove/prover/filled-file.ts";
 import { createProver, type Prover, type ProveSettings } from "../../prove/prover/prover.ts";
 import { defaultProver } from "../../prove/prover/settings.ts";
 import type { SearchKind } from "../../prove/search/search-options.ts";
-import type { PromptStyle } from "../../prove/text/prompts.ts";
 import { formatCount } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
@@ -19,16 +18,17 @@ import { endText, SearchProgress } from "../prove-progress.ts";
 import { openQueuedProver } from "../prover-worker.ts";
 import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
+  collect,
   naturalNumber,
-  numberThat,
   openDevice,
   positiveInteger,
   positiveNumber,
   usageError,
   withThreads,
 } from "./options.ts";
+import { type SamplingFlags, withSampling } from "./prover-sampling.ts";
 
-interface ProveFlags extends ModelFlags, LeanFlags {
+interface ProveFlags extends ModelFlags, LeanFlags, SamplingFlags {
   readonly model?: string;
   readonly theorem?: readonly string[];
   readonly search?: SearchKind;
@@ -38,10 +38,6 @@ interface ProveFlags extends ModelFlags, LeanFlags {
   readonly timeout: number;
   readonly heartbeats: number;
   readonly mode: "cot" | "non-cot" | "mix";
-  readonly style?: PromptStyle;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly maxTokens?: number;
   readonly seed: number;
   readonly split?: string;
   readonly trust?: boolean;
@@ -138,11 +134,7 @@ export function proveCommand(): Command {
       "--model <model>",
       "prover: a folder, a .gguf file, or a name on the hub (default: the small prover of the package)",
     )
-    .option(
-      "--theorem <name>",
-      "work on this theorem only; may be repeated",
-      (name: string, all: string[] = []) => [...all, name],
-    )
+    .option("--theorem <name>", "work on this theorem only; may be repeated", collect)
     .addOption(
       new Option(
         "--search <kind>",
@@ -167,30 +159,8 @@ export function proveCommand(): Command {
       new Option("--mode <mode>", "proofs with explanations, without, or both")
         .choices(["cot", "non-cot", "mix"])
         .default("non-cot"),
-    )
-    .addOption(
-      new Option(
-        "--style <style>",
-        "prompts of the released provers, or of small ones (default: the model's)",
-      ).choices(["official", "short"]),
-    )
-    .option(
-      "--temperature <t>",
-      "sampling temperature",
-      numberThat("a number, 0 or more", (n) => n >= 0),
-      1,
-    )
-    .option(
-      "--top-p <p>",
-      "nucleus sampling",
-      numberThat("a number above 0, at most 1", (n) => n > 0 && n <= 1),
-      0.95,
-    )
-    .option(
-      "--max-tokens <n>",
-      "most tokens of one generation (default: 2048, or the model's)",
-      positiveInteger,
-    )
+    );
+  withSampling(command)
     .option("--seed <n>", "seed of all random choices", naturalNumber, 0)
     .option("--split <name>", "of a benchmark: only rows of this split")
     .option(

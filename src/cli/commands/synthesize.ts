@@ -6,7 +6,7 @@ import type { OpenLeanOptions } from "../../prove/lean/open.ts";
 import { funnelText } from "../../prove/pipeline/funnel.ts";
 import { defaultProver } from "../../prove/prover/settings.ts";
 import { type SynthesisEvent, synthesize } from "../../prove/synthesis/synthesize.ts";
-import type { PromptStyle, ProofMode } from "../../prove/text/prompts.ts";
+import type { ProofMode } from "../../prove/text/prompts.ts";
 import { PROOF_FORMS, type ProofForm } from "../../prove/train/forms.ts";
 import { plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
@@ -14,16 +14,10 @@ import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, type ModelFlags, modelPath, noticeOnStderr, withModel } from "./open-model.ts";
-import {
-  naturalNumber,
-  numberThat,
-  openDevice,
-  positiveInteger,
-  positiveNumber,
-  withThreads,
-} from "./options.ts";
+import { naturalNumber, openDevice, positiveInteger, positiveNumber, withThreads } from "./options.ts";
+import { type SamplingFlags, withSampling } from "./prover-sampling.ts";
 
-interface Flags extends ModelFlags, LeanFlags {
+interface Flags extends ModelFlags, LeanFlags, SamplingFlags {
   readonly out: string;
   readonly model?: string;
   readonly rounds: number;
@@ -33,10 +27,6 @@ interface Flags extends ModelFlags, LeanFlags {
   readonly negation: "universal" | "same-context" | "off";
   readonly grading: boolean;
   readonly mode: ProofMode;
-  readonly style?: PromptStyle;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly maxTokens?: number;
   readonly batch: number;
   readonly timeout: number;
   readonly heartbeats: number;
@@ -109,30 +99,8 @@ export function synthesizeCommand(): Command {
       new Option("--mode <mode>", "proofs with explanations, or without")
         .choices(["cot", "non-cot"])
         .default("non-cot"),
-    )
-    .addOption(
-      new Option(
-        "--style <style>",
-        "prompts of the released provers, or of small ones (default: the model's)",
-      ).choices(["official", "short"]),
-    )
-    .option(
-      "--temperature <t>",
-      "sampling temperature",
-      numberThat("a number, 0 or more", (n) => n >= 0),
-      1,
-    )
-    .option(
-      "--top-p <p>",
-      "nucleus sampling",
-      numberThat("a number above 0, at most 1", (n) => n > 0 && n <= 1),
-      0.95,
-    )
-    .option(
-      "--max-tokens <n>",
-      "most tokens of one generation (default: 2048, or the model's)",
-      positiveInteger,
-    )
+    );
+  withSampling(command)
     .option("--batch <n>", "generations at the same time", positiveInteger, 16)
     .option("--timeout <seconds>", "wall-clock limit of a check", positiveNumber, 60)
     .option("--heartbeats <n>", "Lean's own limit of a check", positiveInteger, 200_000)

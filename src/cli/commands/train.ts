@@ -26,8 +26,9 @@ import { evaluationText } from "../live-view.ts";
 import { type StagesFlags, stagedConfig } from "../stages-options.ts";
 import { prepare, prepareStages, quote, trainWithView } from "../training-session.ts";
 import {
+  collect,
+  fraction,
   naturalNumber,
-  numberThat,
   positiveInteger,
   positiveNumber,
   usageError,
@@ -165,8 +166,6 @@ function savedSettings(json: unknown, path: string) {
 const asksForStages = ({ data, stages, model, init }: StagesFlags) =>
   [data, stages, model, init].some((flag) => flag !== undefined);
 
-const collect = (file: string, before: readonly string[] = []) => [...before, file];
-
 /** The options of models that see. */
 function withStages(command: Command): void {
   command
@@ -210,8 +209,6 @@ function withStages(command: Command): void {
     .option("--save-every <n>", "steps between saved states (default: 200)", positiveInteger)
     .option("--text-share <f>", "share of steps of text alone, 0 to 1 (default: as in the data)", fraction);
 }
-
-const fraction = numberThat("a number from 0 to 1", (n) => n >= 0 && n <= 1);
 
 export function trainCommand(): Command {
   const command = new Command("train")
