@@ -9,7 +9,7 @@ import type { LowRankSettings } from "../nn/low-rank-adapters.ts";
 import { type StorageFormat, storageRule } from "../nn/storage.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { formatBytes, formatCompact } from "../text/units.ts";
-import { ONE_MEMORY, UNCOUNTED, valuesOfLayer } from "./training-memory.ts";
+import { needText, ONE_MEMORY, UNCOUNTED, valuesOfLayer } from "./training-memory.ts";
 
 export interface AdapterRun {
   readonly config: LanguageConfig;
@@ -62,12 +62,8 @@ export function adapterEstimateText(
   { base }: Pick<AdapterRun, "base">,
   machine: Machine,
 ): string {
-  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
-  return (
-    `about ${formatBytes(total)} (weights in ${base} ${formatBytes(weights)}, ${formatCompact(parameters)} parameters of adapters ` +
-    `with gradients and moments ${formatBytes(adapters)}, activations ${formatBytes(activations)}); ` +
-    `${formatBytes(machine.free)} of ${formatBytes(machine.total)} are free${short}`
-  );
+  const trained = `${formatCompact(parameters)} parameters of adapters with gradients and moments`;
+  return needText(total, { [`weights in ${base}`]: weights, [trained]: adapters, activations }, machine);
 }
 
 /**

@@ -86,14 +86,22 @@ export function estimateTraining({ model, vocabSize, training }: EstimatedRun): 
   return { weights, moments, activations, total: weights + moments + activations, largest };
 }
 
+/** "about 1.2 GB (weights 0.3 GB, ..); 8 GB of 16 GB are free". @param whole what stands before the parts */
+export function needText(
+  total: number,
+  parts: Readonly<Record<string, number>>,
+  { free, total: all }: Machine,
+  whole = `about ${formatBytes(total)}`,
+): string {
+  const named = Object.entries(parts).map(([part, bytes]) => `${part} ${formatBytes(bytes)}`);
+  const short = total > free ? ": close other programs, or it will be slow" : "";
+  return `${whole} (${named.join(", ")}); ${formatBytes(free)} of ${formatBytes(all)} are free${short}`;
+}
+
 /** One line about what the run needs and what there is. */
 export function estimateText(estimate: TrainingEstimate, machine: Machine): string {
   const { total, weights, moments, activations } = estimate;
-  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
-  return (
-    `about ${formatBytes(total)} (weights ${formatBytes(weights)}, moments ${formatBytes(moments)}, activations and gradients ` +
-    `${formatBytes(activations)}); ${formatBytes(machine.free)} of ${formatBytes(machine.total)} are free${short}`
-  );
+  return needText(total, { weights, moments, "activations and gradients": activations }, machine);
 }
 
 const ADVICE = "Lower training.batch.size, training.sequenceLength, vocabSize or the model's sizes.";

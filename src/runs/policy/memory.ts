@@ -12,7 +12,7 @@ import {
 } from "../../nn/storage.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
-import { estimateTraining } from "../training-memory.ts";
+import { estimateTraining, needText } from "../training-memory.ts";
 import type { PolicyRunConfig } from "./config.ts";
 
 /** What the estimate depends on. */
@@ -82,17 +82,12 @@ export function checkPolicyMemory(
   machine: Machine = thisMachine(),
 ): string {
   const { total, weights, moments, activations, others, caches } = estimatePolicy(run, config, longest);
-  const parts = [
-    `weights ${formatBytes(weights)}`,
-    `moments ${formatBytes(moments)}`,
-    `activations and gradients ${formatBytes(activations)}`,
-    ...(others > 0 ? [`copies of the weights ${formatBytes(others)}`] : []),
-    `caches ${formatBytes(caches)}`,
-  ];
-  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
-  const text =
-    `about ${formatBytes(total)} (${parts.join(", ")}); ` +
-    `${formatBytes(machine.free)} of ${formatBytes(machine.total)} are free${short}`;
+  const parts = {
+    ...{ weights, moments, "activations and gradients": activations },
+    ...(others > 0 && { "copies of the weights": others }),
+    caches,
+  };
+  const text = needText(total, parts, machine);
   if (total <= machine.total || force) return text;
   throw new ConfigError("the run exceeds this machine's memory", {
     ...{ where: "grpo", expected: `at most ${formatBytes(machine.total)}`, found: text },

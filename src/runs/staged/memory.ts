@@ -8,7 +8,7 @@ import { sizeOf } from "../../tensor/tensor.ts";
 import { formatBytes } from "../../text/units.ts";
 import { groupRates } from "../../train/rates.ts";
 import type { SiglipConfig } from "../../vision/tower-config.ts";
-import { ONE_MEMORY, UNCOUNTED, valuesOfLayer } from "../training-memory.ts";
+import { needText, ONE_MEMORY, UNCOUNTED, valuesOfLayer } from "../training-memory.ts";
 import type { StageConfig, StagedConfig } from "./config.ts";
 
 /** Bytes of a run at its most expensive stage. */
@@ -84,12 +84,8 @@ export function estimateStaged(
 /** One line about what the run needs and what there is. */
 export function stagedMemoryText(estimate: StagedEstimate, machine: Machine): string {
   const { total, weights, gradients, moments, activations, stage } = estimate;
-  const short = total > machine.free ? ": close other programs, or it will be slow" : "";
-  return (
-    `at most about ${formatBytes(total)} in stage ${stage} (weights ${formatBytes(weights)}, gradients ${formatBytes(gradients)}, ` +
-    `moments ${formatBytes(moments)}, activations ${formatBytes(activations)}); ${formatBytes(machine.free)} of ` +
-    `${formatBytes(machine.total)} are free${short}`
-  );
+  const whole = `at most about ${formatBytes(total)} in stage ${stage}`;
+  return needText(total, { weights, gradients, moments, activations }, machine, whole);
 }
 
 /** The line about a run's memory. @throws ConfigError if the machine does not have that much, unless `force` */
