@@ -37,10 +37,9 @@ export type TrainEvent =
   | { readonly type: "step"; readonly metrics: StepMetrics; readonly length: RunLength }
   | { readonly type: "evaluation"; readonly step: number; readonly evaluation: Evaluation };
 
-/** From the thread. */
-export type FromTraining =
-  | TrainEvent
-  | { readonly type: "ended"; readonly run: TrainedRun }
+/** The last that a thread tells: what its run left, or why it failed. */
+export type ThreadEnd<R> =
+  | { readonly type: "ended"; readonly run: R }
   | {
       readonly type: "failed";
       readonly message: string;
@@ -49,16 +48,56 @@ export type FromTraining =
       readonly code?: string;
     };
 
+/** From the thread. */
+export type FromTraining = TrainEvent | ThreadEnd<TrainedRun>;
+
 /** To the thread: finish the step, save and end. */
 export interface ToTraining {
   readonly type: "stop";
 }
 
 /** An error of the thread as it would have been thrown here. */
-export function errorOf(failed: Extract<FromTraining, { type: "failed" }>): Error {
+function errorOf(failed: Extract<ThreadEnd<never>, { type: "failed" }>): Error {
   const error = failed.foreseen ? new DeepseekError(failed.message) : new Error(failed.message);
   if (failed.stack !== undefined) error.stack = failed.stack;
   return failed.code === undefined ? error : Object.assign(error, { code: failed.code });
+}
+
+/** Starts the thread of a task; `script` is its module, without an ending, beside that of `base`. */
+export function startThread(base: string, script: string, task: TrainingTask): Worker {
+  return new Worker(siblingModule(base, script), {
+    name: "deepseek-ts training",
+    workerData: task,
+    execArgv: threadExecArgv(),
+  });
+}
+
+/**
+ * Waits for the end of a thread, which it is then freed of; all that it tells before goes to `onMessage`. Told to stop when `signal`
+ * aborts. @throws DeepseekError and what the thread threw
+ */
+export async function endOf<M extends { readonly type: string }, R>(
+  worker: Worker,
+  onMessage: (message: M) => void,
+  signal?: AbortSignal,
+): Promise<R> {
+  const stop = () => worker.postMessage({ type: "stop" } satisfies ToTraining);
+  signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
+  try {
+    return await new Promise<R>((resolve, reject) => {
+      worker.on("message", (message: M | ThreadEnd<R>) => {
+        if (message.type === "ended") resolve((message as ThreadEnd<R> & { type: "ended" }).run);
+        else if (message.type === "failed") reject(errorOf(message as ThreadEnd<R> & { type: "failed" }));
+        else onMessage(message as M);
+      });
+      worker.on("error", reject);
+      worker.on("exit", (code) => reject(new Error(`the training thread ended with code ${code}`)));
+    });
+  } finally {
+    signal?.removeEventListener("abort", stop);
+    await worker.terminate();
+  }
 }
 
 /**
@@ -70,26 +109,5 @@ export async function trainInThread(
   onEvent: (event: TrainEvent) => void,
   signal?: AbortSignal,
 ): Promise<TrainedRun> {
-  const worker = new Worker(siblingModule(import.meta.url, "training-worker"), {
-    name: "deepseek-ts training",
-    workerData: task,
-    execArgv: threadExecArgv(),
-  });
-  const stop = () => worker.postMessage({ type: "stop" } satisfies ToTraining);
-  signal?.addEventListener("abort", stop, { once: true });
-  if (signal?.aborted) stop();
-  try {
-    return await new Promise<TrainedRun>((resolve, reject) => {
-      worker.on("message", (message: FromTraining) => {
-        if (message.type === "ended") resolve(message.run);
-        else if (message.type === "failed") reject(errorOf(message));
-        else onEvent(message);
-      });
-      worker.on("error", reject);
-      worker.on("exit", (code) => reject(new Error(`the training thread ended with code ${code}`)));
-    });
-  } finally {
-    signal?.removeEventListener("abort", stop);
-    await worker.terminate();
-  }
+  return await endOf(startThread(import.meta.url, "training-worker", task), onEvent, signal);
 }

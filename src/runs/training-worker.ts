@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { countParameters } from "../models/count.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
-import { DeepseekError } from "../tensor/errors.ts";
 import { readJson } from "./json-file.ts";
 import { Run } from "./run.ts";
 import { isStaged } from "./staged/config.ts";
 import { StagedRun } from "./staged/run.ts";
+import { tellEnd } from "./thread-end.ts";
 import type { FromTraining, ToTraining, TrainedRun, TrainingTask } from "./training-thread.ts";
 import { isTuned } from "./tuned/config.ts";
 import { TunedRun } from "./tuned/run.ts";
@@ -54,13 +54,4 @@ async function train({ folder, threads }: TrainingTask): Promise<TrainedRun> {
   return { ...result, memory: run.memory() };
 }
 
-try {
-  // Told only once the run is closed and its lock is free.
-  const run = await train(workerData as TrainingTask);
-  send({ type: "ended", run });
-} catch (error) {
-  const { message, stack, code }: NodeJS.ErrnoException =
-    error instanceof Error ? error : new Error(String(error));
-  send({ type: "failed", message, stack, code, foreseen: error instanceof DeepseekError });
-}
-port.close();
+await tellEnd(port, () => train(workerData as TrainingTask));

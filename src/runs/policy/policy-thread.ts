@@ -3,16 +3,14 @@
  * thread asks it for the rewards of each group, since commands, modules and verifiers are the program's. This file is the program's
  * side.
  */
-import { Worker } from "node:worker_threads";
 import type { Job, JobContext, JobQueue } from "../../jobs/job.ts";
-import { siblingModule, threadExecArgv } from "../../tensor/cpu/thread-options.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import type { TrainingMemory } from "../../train/memory.ts";
 import type { PassAt } from "../../train/policy/evaluation.ts";
 import type { PolicyMetrics } from "../../train/policy/policy-trainer.ts";
 import type { Reward, RewardSample } from "../../train/policy/rewards.ts";
 import type { RunLength } from "../loop.ts";
-import { errorOf, type OpenedRun, type TrainingTask } from "../training-thread.ts";
+import { endOf, type OpenedRun, startThread, type ThreadEnd, type TrainingTask } from "../training-thread.ts";
 import type { PolicyRunResult } from "./run.ts";
 
 export interface TrainedPolicy extends PolicyRunResult {
@@ -27,10 +25,10 @@ export type PolicyEvent =
   | { readonly type: "evaluation"; readonly step: number; readonly evaluation: PassAt };
 
 /** From the thread: events, its end, groups to judge, and that nobody waits for one any more. */
-export type FromPolicy =
-  | PolicyEvent
-  | { readonly type: "ended"; readonly run: TrainedPolicy }
-  | Parameters<typeof errorOf>[0]
+export type FromPolicy = PolicyEvent | ThreadEnd<TrainedPolicy> | JudgeRequest;
+
+/** A group to judge, or that nobody waits for one any more. */
+type JudgeRequest =
   | { readonly type: "judge"; readonly id: number; readonly samples: readonly RewardSample[] }
   | { readonly type: "drop"; readonly id: number };
 
@@ -89,32 +87,17 @@ export async function trainPolicyInThread(
   onEvent: (event: PolicyEvent) => void,
   signal?: AbortSignal,
 ): Promise<TrainedPolicy> {
-  const worker = new Worker(siblingModule(import.meta.url, "policy-worker"), {
-    name: "deepseek-ts training",
-    workerData: task,
-    execArgv: threadExecArgv(),
-  });
-  const send = (message: ToPolicy) => worker.postMessage(message);
-  const desk = new Desk(reward, send);
-  const stop = () => send({ type: "stop" });
-  signal?.addEventListener("abort", stop, { once: true });
-  if (signal?.aborted) stop();
+  const worker = startThread(import.meta.url, "policy-worker", task);
+  const desk = new Desk(reward, (message) => worker.postMessage(message));
+  const take = (message: PolicyEvent | JudgeRequest) => {
+    if (message.type === "judge") void desk.judge(message.id, message.samples);
+    else if (message.type === "drop") desk.drop(message.id);
+    else onEvent(message);
+  };
   try {
-    return await new Promise<TrainedPolicy>((resolve, reject) => {
-      worker.on("message", (message: FromPolicy) => {
-        if (message.type === "judge") void desk.judge(message.id, message.samples);
-        else if (message.type === "drop") desk.drop(message.id);
-        else if (message.type === "ended") resolve(message.run);
-        else if (message.type === "failed") reject(errorOf(message));
-        else onEvent(message);
-      });
-      worker.on("error", reject);
-      worker.on("exit", (code) => reject(new Error(`the training thread ended with code ${code}`)));
-    });
+    return await endOf(worker, take, signal);
   } finally {
-    signal?.removeEventListener("abort", stop);
     desk.dropAll();
-    await worker.terminate();
   }
 }
 

@@ -4,6 +4,7 @@ import { countParameters } from "../../models/count.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import type { Reward } from "../../train/policy/rewards.ts";
+import { tellEnd } from "../thread-end.ts";
 import type { TrainingTask } from "../training-thread.ts";
 import type { FromPolicy, ToPolicy, TrainedPolicy } from "./policy-thread.ts";
 import { PolicyRun } from "./run.ts";
@@ -57,13 +58,4 @@ async function train({ folder, threads }: TrainingTask): Promise<TrainedPolicy> 
   return { ...result, memory: run.memory() };
 }
 
-try {
-  // Told only once the run is closed and its lock is free.
-  const run = await train(workerData as TrainingTask);
-  send({ type: "ended", run });
-} catch (error) {
-  const { message, stack, code }: NodeJS.ErrnoException =
-    error instanceof Error ? error : new Error(String(error));
-  send({ type: "failed", message, stack, code, foreseen: error instanceof DeepseekError });
-}
-port.close();
+await tellEnd(port, () => train(workerData as TrainingTask));
