@@ -27,19 +27,22 @@ export interface Measured {
   readonly elapsed: number;
 }
 
-/** A run, as its loop sees it. */
-export interface LoopedRun {
-  readonly log: MetricsLog;
+/** What makes the updates. */
+export interface LoopedTrainer {
   /** Updates made in the whole run. */
   readonly step: number;
   readonly done: boolean;
   /** Steps of the whole run; null until they are measured. */
   readonly steps: number | null;
+}
+
+/** A run, as its loop sees it. */
+export interface LoopedRun {
+  readonly log: MetricsLog;
+  readonly trainer: LoopedTrainer;
   /** Steps between two evaluations and two saved states; the last step has both. */
   readonly evaluateEvery: number;
   readonly saveEvery: number;
-  /** Fields of every line in the log beside its figures. */
-  readonly labels?: Readonly<Record<string, unknown>>;
   /** One update; aborted before it, it throws the signal's reason and has changed nothing. */
   trainStep(signal?: AbortSignal): Promise<StepMetrics>;
   /** Null if nothing is held out. */
@@ -61,16 +64,16 @@ export async function trainLoop(
   events: RunEvents = {},
   signal?: AbortSignal,
 ): Promise<Evaluation | null> {
-  const { log, labels = {} } = run;
+  const { log, trainer } = run;
   let evaluation: Evaluation | null = null;
-  let saved = run.step;
+  let saved = trainer.step;
   const began = performance.now();
   const durations: number[] = [];
   const save = async () => {
     await run.save();
-    saved = run.step;
+    saved = trainer.step;
   };
-  while (!run.done && !signal?.aborted) {
+  while (!trainer.done && !signal?.aborted) {
     const stepBegan = performance.now();
     let metrics: StepMetrics;
     try {
@@ -81,13 +84,13 @@ export async function trainLoop(
     }
     durations.push((performance.now() - stepBegan) / 1000);
     const elapsed = (performance.now() - began) / 1000;
-    if (run.steps === null && durations.length === MEASURED_STEPS)
+    if (trainer.steps === null && durations.length === MEASURED_STEPS)
       await run.setLength({ durations, elapsed });
-    const { steps } = run;
+    const { steps } = trainer;
     const left = steps === null ? null : ((steps - metrics.step) * elapsed) / durations.length;
     events.onStep?.(metrics, { steps, seconds: left });
-    await log.append({ kind: "step", ...labels, ...metrics });
-    const last = run.done;
+    await log.append({ kind: "step", ...metrics });
+    const last = trainer.done;
     if (last || metrics.step % run.evaluateEvery === 0) {
       const found = await run.evaluate();
       if (found !== null) {
@@ -100,13 +103,13 @@ export async function trainLoop(
         }
         evaluation = found;
         events.onEvaluation?.(metrics.step, found);
-        await log.append({ kind: "evaluation", step: metrics.step, ...labels, ...found });
+        await log.append({ kind: "evaluation", step: metrics.step, ...found });
       }
     }
     if (last || metrics.step % run.saveEvery === 0) await save();
     // Lets a pending Ctrl-C be handled.
     await new Promise((resolve) => setImmediate(resolve));
   }
-  if (saved !== run.step) await save();
+  if (saved !== trainer.step) await save();
   return evaluation;
 }

@@ -171,8 +171,7 @@ export class Run {
       return await this.#trainOn(events, signal);
     } catch (error) {
       if (!(error instanceof NotFiniteError)) throw error;
-      const last = (await this.savedSteps()).at(-1);
-      const kept = last === undefined ? "Nothing was saved before." : `The state after step ${last} is kept.`;
+      const kept = await this.#states.keptText();
       const next = `Change ${join(this.folder, "run.json")} and continue with --resume, or start a new run.`;
       throw new NotFiniteError(`${error.message} ${kept} ${next}`, { cause: error });
     }
@@ -187,16 +186,7 @@ export class Run {
     const begun = trainer.step;
     const evaluation = await trainLoop(
       {
-        ...{ log: this.#log, evaluateEvery, saveEvery },
-        get step() {
-          return trainer.step;
-        },
-        get done() {
-          return trainer.done;
-        },
-        get steps() {
-          return trainer.options.steps;
-        },
+        ...{ log: this.#log, trainer, evaluateEvery, saveEvery },
         trainStep: () => trainer.trainStep(),
         evaluate: () => this.evaluate(),
         save: () => this.#save(events),

@@ -28,6 +28,12 @@ export class RunStates {
     return savedSteps(await readdir(this.folder).catch(() => []));
   }
 
+  /** What is left after a figure that was not finite, in one sentence. */
+  async keptText(): Promise<string> {
+    const last = (await this.steps()).at(-1);
+    return last === undefined ? "Nothing was saved before." : `The state after step ${last} is kept.`;
+  }
+
   /**
    * Gives the states to `load`, the newest first, until one loads without a `DeepseekError`; those that did not are set aside
    * under another name, so that they do not count as states to keep.

@@ -237,6 +237,11 @@ export class Trainer<M extends Trainable = TrainableModel, B extends Batch = Tok
     this.#options = { ...this.#options, steps };
   }
 
+  /** Steps of the stage; null until they are known. */
+  get steps(): number | null {
+    return this.options.steps;
+  }
+
   get done(): boolean {
     const { steps } = this.options;
     return steps !== null && this.stageStep >= steps;

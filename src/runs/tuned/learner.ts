@@ -14,6 +14,7 @@ import {
   saveTraining,
 } from "../../train/state.ts";
 import type { StepMetrics, Trainer } from "../../train/trainer.ts";
+import type { LoopedTrainer } from "../loop.ts";
 import type { TunedConfig } from "./config.ts";
 
 /** What a learner is made of. */
@@ -27,11 +28,8 @@ export interface LearnerParts<C extends TunedConfig = TunedConfig> {
 }
 
 /** A trainer with its batches, whatever they are. */
-export interface TrainerSide extends Disposable {
-  readonly step: number;
+export interface TrainerSide extends LoopedTrainer, Disposable {
   readonly tokens: number;
-  readonly done: boolean;
-  readonly steps: number | null;
   setSteps(steps: number): void;
   checkWeights(): Promise<void>;
   save(sink: FolderSink, parts: SavedParts): Promise<void>;
@@ -83,7 +81,7 @@ export function trainerSide<B extends Batch>(trainer: Trainer<CausalLM | Adapted
       return trainer.done;
     },
     get steps() {
-      return trainer.options.steps;
+      return trainer.steps;
     },
     setSteps: (steps) => trainer.setSteps(steps),
     checkWeights: () => trainer.checkWeights(),

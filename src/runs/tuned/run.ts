@@ -161,8 +161,7 @@ export class TunedRun implements AsyncDisposable {
       return await this.#trainOn(events, signal);
     } catch (error) {
       if (!(error instanceof NotFiniteError)) throw error;
-      const last = (await this.savedSteps()).at(-1);
-      const kept = last === undefined ? "Nothing was saved before." : `The state after step ${last} is kept.`;
+      const kept = await this.#states.keptText();
       throw new NotFiniteError(`${error.message} ${kept} Begin a new run with a lower --rate.`, {
         cause: error,
       });
@@ -180,16 +179,7 @@ export class TunedRun implements AsyncDisposable {
       if (!trainer.done) await this.#learner.begin?.((text) => events.onNotice?.(text), signal);
       evaluation = await trainLoop(
         {
-          ...{ log: this.#log, evaluateEvery, saveEvery },
-          get step() {
-            return trainer.step;
-          },
-          get done() {
-            return trainer.done;
-          },
-          get steps() {
-            return trainer.steps;
-          },
+          ...{ log: this.#log, trainer, evaluateEvery, saveEvery },
           trainStep: (stop) => this.#learner.trainStep(stop),
           evaluate: () => this.#learner.evaluate(),
           save: () => this.#save(events),
