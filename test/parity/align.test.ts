@@ -1,15 +1,14 @@
 /** Fine-tuning, preferences and rewards against recorded losses, gradients, updates, rows and spans. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { memoryFolder } from "../../src/checkpoint/byte-source.ts";
 import { nodeFolder } from "../../src/checkpoint/node-files.ts";
 import { checkParity } from "../../src/parity/parity.ts";
-import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
-import type { Device } from "../../src/tensor/tensor.ts";
+import { describeCases, type ParityCase } from "./checked-cases.ts";
 
 const root = new URL("../fixtures/align/", import.meta.url).pathname;
 
-const cases: readonly [name: string, outputs: number][] = [
+const cases: readonly ParityCase[] = [
   ["dpo", 60],
   ["dpo-steps", 24],
   ["grpo", 83],
@@ -20,28 +19,11 @@ const cases: readonly [name: string, outputs: number][] = [
   ["chat-spans", 27],
 ];
 
-const backends: readonly [name: string, create: () => Promise<Device>][] = [
-  ["reference", async () => createReferenceDevice()],
-  ["cpu", () => createCpuDevice({ threads: 2 })],
-];
-
-describe.each(backends)("on %s", (_, create) => {
-  let device: Device;
-  beforeAll(async () => {
-    device = await create();
-  });
-  afterAll(() => device[Symbol.asyncDispose]());
-
-  it.each(cases)("%s, %i outputs", async (name, count) => {
-    const { buffers } = device.backend.memory();
-    const { outputs, within, case: found } = await checkParity(nodeFolder(root + name), device);
-    expect(outputs.filter((output) => !output.within)).toEqual([]);
-    expect(within).toBe(true);
-    expect(found).toBe(`align/${name}`);
-    expect(outputs).toHaveLength(count);
-    expect(device.backend.memory().buffers).toBe(buffers);
-  });
-});
+describeCases(
+  cases,
+  (name) => nodeFolder(root + name),
+  (name) => `align/${name}`,
+);
 
 describe("a comparison that can fail", () => {
   /** A case with one text of it changed. */

@@ -10,9 +10,8 @@ import { parseConfig } from "../../src/models/config.ts";
 import { checkStored } from "../../src/models/load.ts";
 import { allocateModule } from "../../src/nn/scope.ts";
 import { storageRule } from "../../src/nn/storage.ts";
-import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
-import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
+import { backends } from "./checked-cases.ts";
 
 const root = new URL("../fixtures/", import.meta.url).pathname;
 
@@ -33,11 +32,6 @@ async function readTensors(path: string): Promise<Map<string, Values>> {
   await source.close?.();
   return found;
 }
-
-const backends: readonly [name: string, create: () => Promise<Device>][] = [
-  ["reference", async () => createReferenceDevice()],
-  ["cpu", () => createCpuDevice({ threads: 2 })],
-];
 
 describe.each(backends)("language parts on %s", (_, create) => {
   let device: Device;

@@ -15,10 +15,9 @@ import { Linear } from "../../src/nn/linear.ts";
 import { LayerNorm } from "../../src/nn/norm.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import { allocateModule, type ParameterScope } from "../../src/nn/scope.ts";
-import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { add } from "../../src/tensor/ops/elementwise.ts";
-import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
 import type { Device, Tensor } from "../../src/tensor/tensor.ts";
+import { backends } from "./checked-cases.ts";
 
 const root = new URL("../fixtures/vl/", import.meta.url).pathname;
 
@@ -77,11 +76,6 @@ function expectClose(
   }
   expect(worst).toBeLessThanOrEqual(abs);
 }
-
-const backends: readonly [name: string, create: () => Promise<Device>][] = [
-  ["reference", async () => createReferenceDevice()],
-  ["cpu", () => createCpuDevice({ threads: 2 })],
-];
 
 describe.each(backends)("attention of vision towers on %s", (_, create) => {
   let device: Device;
