@@ -1,5 +1,6 @@
 /** The stages of DeepSeek-VL and DeepSeek-VL2 on the picture world, and the exams at their end. */
 import { join } from "node:path";
+import { worldIndex } from "../../src/data/world/generator.ts";
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { imageObjective } from "../../src/train/objectives/images.ts";
 import { ImageBatches, type See, type Share } from "./image-batches.ts";
@@ -7,8 +8,8 @@ import { NamingBatches, namingObjective } from "./naming.ts";
 import { VIEW } from "./pages.ts";
 import type { ArmContext } from "./program.ts";
 import { newestStep, once } from "./ready.ts";
-import type { SampleOptions } from "./samples.ts";
-import { type Exam, examine, type Scores } from "./score.ts";
+import { type SampleOptions, shortSample } from "./samples.ts";
+import { type Exam, examine, type Scores, scoresOf } from "./score.ts";
 import { runStage, type StageContext } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
 import { scoredSystem } from "./systems.ts";
@@ -74,15 +75,22 @@ const views = (batch: number, faint: number, growth: Growth): Share[] => [
   { kind: "questions", weight: 1, batch },
 ];
 
-/** Kinds of samples with a picture, by weight: questions, text, charts and tables as 2 : 1 : 0.5 : 0.5, lines by themselves beside. */
+/** Pages in a step. */
+const PAGES = 8;
+
+/**
+ * Kinds of samples with a picture, by weight. Short strings on pages come most: whole pages, of which there are as many texts,
+ * charts and tables as 1 : 0.5 : 0.5, are not read in these minutes, while where to look on a page is learned.
+ */
 function pictures(batch: number, faint: number): Share[] {
-  const half = Math.max(2, batch >> 1);
+  const pages = Math.min(batch, PAGES);
   return [
-    { kind: "questions", weight: 2, batch },
-    { kind: "lines", weight: 1, batch, faint },
-    { kind: "text", weight: 1, batch: half, faint },
-    { kind: "charts", weight: 0.5, batch: half, faint },
-    { kind: "tables", weight: 0.5, batch: half, faint },
+    { kind: "short", weight: 4, batch: pages, faint },
+    { kind: "questions", weight: 1.5, batch: Math.max(2, batch >> 1) },
+    { kind: "lines", weight: 0.5, batch: Math.max(2, batch >> 1), faint },
+    { kind: "text", weight: 0.5, batch: pages, faint },
+    { kind: "charts", weight: 0.25, batch: pages, faint },
+    { kind: "tables", weight: 0.25, batch: pages, faint },
   ];
 }
 
@@ -258,15 +266,23 @@ export async function takeExams(
   const count = (n: number) => (small ? 8 : n);
   const exams: readonly (Exam & { readonly mark: string })[] = [
     { stream: "questions", count: count(400), mark: "" },
-    { stream: "text", count: count(300), mark: " clean" },
-    { stream: "text", count: count(300), options: { faint: true }, mark: " faint" },
-    { stream: "charts", count: count(150), mark: " clean" },
-    { stream: "charts", count: count(150), options: { faint: true }, mark: " faint" },
-    { stream: "tables", count: count(150), mark: " clean" },
-    { stream: "tables", count: count(150), options: { faint: true }, mark: " faint" },
+    { stream: "text", count: count(150), mark: " clean" },
+    { stream: "text", count: count(150), options: { faint: true }, mark: " faint" },
+    { stream: "charts", count: count(100), mark: " clean" },
+    { stream: "charts", count: count(100), options: { faint: true }, mark: " faint" },
+    { stream: "tables", count: count(100), mark: " clean" },
+    { stream: "tables", count: count(100), options: { faint: true }, mark: " faint" },
     { stream: "language", count: count(300), mark: "" },
   ];
   const scores: Record<string, Scores[string]> = {};
+  for (const faint of [false, true]) {
+    const samples = Array.from({ length: count(400) }, (_, i) =>
+      shortSample(1, worldIndex("test", i), faint),
+    );
+    const mark = faint ? " faint" : " clean";
+    Object.assign(scores, await scoresOf(system, samples, () => `short${mark}`));
+    print(`examined short${mark}`);
+  }
   for (const exam of exams) {
     Object.assign(scores, await examine(system, exam, exam.mark));
     print(`examined ${exam.stream}${exam.mark}`);

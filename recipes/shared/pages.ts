@@ -22,7 +22,7 @@ export interface PageView {
 }
 
 export const VIEW = 64;
-const PAGE = 192;
+export const PAGE = 192;
 
 /** Stream of the numbers that views are drawn from; the world has 1 to 6, and 19 to 21 for noise. */
 const VIEW_STREAM = 64;

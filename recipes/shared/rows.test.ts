@@ -21,7 +21,7 @@ import {
   promptRow,
   stackRows,
 } from "./rows.ts";
-import { askedSample, type SampleKind } from "./samples.ts";
+import { askedSample, type SampleKind, shortSample } from "./samples.ts";
 import { NAMES, TowerBatches } from "./tower-data.ts";
 
 const kinds: readonly SampleKind[] = ["questions", "text", "charts", "tables", "language"];
@@ -202,6 +202,35 @@ describe("views of lines", () => {
       const asked = turns.map(({ question }) => question).sort();
       expect(asked).toEqual(turns.map((_, i) => `read line ${i + 1} .`));
     }
+  });
+});
+
+describe("short pages", () => {
+  it("are pages with one string of one or two glyphs, everywhere and in all sizes", () => {
+    const samples = Array.from({ length: 80 }, (_, i) => shortSample(1, i, false));
+    expect(new Set(samples.map(({ answer }) => answer.length))).toEqual(new Set([1, 2]));
+    expect(new Set(samples.map(({ glyphScale }) => glyphScale))).toEqual(new Set([1, 2, 3]));
+    const thirds = new Set<number>();
+    for (const { image, answer, glyphScale } of samples) {
+      const { width, height, rgb } = image!;
+      expect([width, height]).toEqual([192, 192]);
+      const counts = new Map<number, number>();
+      for (let at = 0; at < rgb.length; at += 3) counts.set(rgb[at], (counts.get(rgb[at]) ?? 0) + 1);
+      const [paper] = [...counts].sort((a, b) => b[1] - a[1])[0];
+      const ink = Array.from({ length: width * height }, (_, at) => at).filter((at) => rgb[3 * at] !== paper);
+      expect(ink.length).toBe(
+        glyphScale! ** 2 * [...answer].reduce((sum, glyph) => sum + glyphOf(glyph).length, 0),
+      );
+      thirds.add(3 * Math.floor(ink[0] / width / 64) + Math.floor((ink[0] % width) / 64));
+    }
+    expect(thirds.size).toBe(9);
+  });
+
+  it("are asked as they are learned", () => {
+    const { image, turns } = askedSample("short", 1, 7, { faint: 10 });
+    const { question, answer, ...asked } = shortSample(1, 7, true);
+    expect(turns).toEqual([{ question, answer }]);
+    expect(asked.image).toEqual(image);
   });
 });
 

@@ -5,13 +5,13 @@
 import { ADVANCE, ALPHABET, GLYPH_HEIGHT, textWidth } from "../../src/data/world/font.ts";
 import { WorldRandom } from "../../src/data/world/generator.ts";
 import { COLOR_VALUES } from "../../src/data/world/names.ts";
-import { addNoise, FAINT_GRAY, INKS, type PageText } from "../../src/data/world/pages.ts";
+import { addNoise, FAINT_GRAY, type GlyphScale, INKS, type PageText } from "../../src/data/world/pages.ts";
 import { describeObjects } from "../../src/data/world/questions.ts";
 import { Canvas } from "../../src/data/world/raster.ts";
 import { type WorldSample, worldSample } from "../../src/data/world/sample.ts";
 import { drawBackground } from "../../src/data/world/scene.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
-import { VIEW } from "./pages.ts";
+import { PAGE, VIEW } from "./pages.ts";
 
 export type Turn = Pick<WorldSample, "question" | "answer">;
 
@@ -23,6 +23,7 @@ export interface Asked {
 /** Kinds of samples; each step of training takes one kind. */
 export type SampleKind =
   | "lines"
+  | "short"
   | "describe"
   | "text-128"
   | "text"
@@ -33,8 +34,9 @@ export type SampleKind =
 
 /** Stream of the numbers that further questions are drawn from. */
 const TURN_STREAM = 65;
-/** Of views of lines. */
+/** Of views of lines, and of pages with a short one. */
 const LINES_STREAM = 68;
+const SHORT_STREAM = 69;
 
 const shuffled = <T>(list: readonly T[], random: WorldRandom): T[] =>
   random.distinct(list.length, list.length).map((i) => list[i]);
@@ -78,32 +80,55 @@ function readCells(texts: readonly PageText[], random: WorldRandom): Turn[] {
 /** Least length of a string in `linesView`; those of pages have 3 to 6 glyphs. */
 const SHORTEST = 1;
 
+interface Drawn {
+  readonly image: RgbImage;
+  readonly turns: readonly Turn[];
+  /** Of the last line. */
+  readonly scale: GlyphScale;
+}
+
 /**
- * A view of 64 x 64 pixels with up to three lines, each of which is asked: of a view of a page one line could be asked, and most
- * of what a step costs is seeing. Strings begin with single glyphs, of which there is no order to learn.
+ * A picture with up to three lines, each of which is asked: of a view of a page one line could be asked, and most of what a step
+ * costs is seeing. Strings begin with single glyphs, of which there is no order to learn.
  */
 function linesView(
-  seed: number,
-  index: number,
+  random: WorldRandom,
+  side: number,
   { faint, lines, glyphs }: { readonly faint: boolean; readonly lines: number; readonly glyphs: number },
-): Asked {
-  const random = new WorldRandom(seed, LINES_STREAM, index);
-  const canvas = new Canvas(VIEW, drawBackground(random));
+): Drawn {
+  const canvas = new Canvas(side, drawBackground(random));
   const count = 1 + random.int(lines);
-  const band = Math.floor(VIEW / count);
+  const band = Math.floor(side / count);
+  let scale: GlyphScale = 1;
   const turns = Array.from({ length: count }, (_, i): Turn => {
-    const scale = 1 + random.int(Math.min(3, Math.floor(band / GLYPH_HEIGHT)));
-    const most = Math.min(glyphs, Math.floor((VIEW / scale + 1) / ADVANCE));
+    scale = (1 + random.int(Math.min(3, Math.floor(band / GLYPH_HEIGHT)))) as GlyphScale;
+    const most = Math.min(glyphs, Math.floor((side / scale + 1) / ADVANCE));
     const length = SHORTEST + random.int(most - SHORTEST + 1);
     const text = Array.from({ length }, () => ALPHABET[random.int(ALPHABET.length)]).join("");
     const ink = faint ? FAINT_GRAY : COLOR_VALUES[random.pick(INKS)];
-    const x = random.int(VIEW - textWidth(length, scale) + 1);
+    const x = random.int(side - textWidth(length, scale) + 1);
     canvas.text(text, x, band * i + random.int(band - GLYPH_HEIGHT * scale + 1), scale, ink);
     return { question: count === 1 ? "read the text ." : `read line ${i + 1} .`, answer: text };
   });
   if (faint) addNoise(canvas, random);
   const { width, height, rgb } = canvas;
-  return { image: { width, height, rgb }, turns: shuffled(turns, random) };
+  return { image: { width, height, rgb }, turns: shuffled(turns, random), scale };
+}
+
+/** Most glyphs of a short string. */
+const SHORT = 2;
+
+/**
+ * A page with one string of one or two glyphs: what can be read of a page is decided on it long before a small model reads lines
+ * of six.
+ */
+const shortPage = (seed: number, index: number, faint: boolean): Drawn =>
+  linesView(new WorldRandom(seed, SHORT_STREAM, index), PAGE, { faint, lines: 1, glyphs: SHORT });
+
+/** A short page as an exam asks it. */
+export function shortSample(seed: number, index: number, faint: boolean): WorldSample {
+  const { image, turns, scale } = shortPage(seed, index, faint);
+  return { stream: "text", task: "text", image, ...turns[0], glyphScale: scale };
 }
 
 export interface SampleOptions {
@@ -125,7 +150,9 @@ export function askedSample(
   const faint = random.int(10) < share;
   switch (kind) {
     case "lines":
-      return linesView(seed, index, { faint, lines, glyphs });
+      return linesView(new WorldRandom(seed, LINES_STREAM, index), VIEW, { faint, lines, glyphs });
+    case "short":
+      return shortPage(seed, index, faint);
     case "describe": {
       const { image, objects } = worldSample("questions", seed, index);
       return { image, turns: [{ question: "describe the image .", answer: describeObjects(objects!) }] };

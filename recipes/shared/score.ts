@@ -105,24 +105,35 @@ function glyphsRight(expected: string, given: string): number {
 }
 
 /** Scores of one exam, with `mark` after the task's name. */
-export async function examine(
+export const examine = (
   system: ScoredSystem,
   { stream, count, options }: Exam,
   mark = "",
   onAnswer?: (done: number) => void,
-): Promise<Scores> {
-  const samples = Array.from({ length: count }, (_, i) =>
-    worldSample(stream, 1, worldIndex("test", i), options),
+): Promise<Scores> =>
+  scoresOf(
+    system,
+    Array.from({ length: count }, (_, i) => worldSample(stream, 1, worldIndex("test", i), options)),
+    (task) => `${task}${mark}`,
+    onAnswer,
   );
+
+/** @param nameOf scores by their samples' tasks; text has scores by size of its glyphs too */
+export async function scoresOf(
+  system: ScoredSystem,
+  samples: readonly WorldSample[],
+  nameOf: (task: string) => string,
+  onAnswer?: (done: number) => void,
+): Promise<Scores> {
   const answers = await answersTo(system, samples, onAnswer);
   const sums = new Sums();
   const described: DescribeScore[] = [];
   samples.forEach((sample, i) => {
     const score = scoreAnswer(sample, answers[i]);
     if (score.kind === "describe") described.push(score);
-    const name = `${sample.task}${mark}`;
+    const name = nameOf(sample.task);
     sums.add(name, score.correct ? 1 : 0);
-    if (stream !== "text") return;
+    if (sample.stream !== "text") return;
     const sized = `${name} z=${sample.glyphScale}`;
     sums.add(sized, score.correct ? 1 : 0);
     sums.add(`${sized} glyphs`, glyphsRight(sample.answer, answers[i]), sample.answer.length);
@@ -130,7 +141,7 @@ export async function examine(
   if (described.length > 0) {
     const { matched, named, present } = describeTotals(described);
     // F1 = 2 matched / (named + present), as a share of what both lists hold.
-    sums.add(`describe F1${mark}`, 2 * matched, named + present);
+    sums.add(nameOf("describe F1"), 2 * matched, named + present);
   }
   return sums.counts;
 }
