@@ -57,9 +57,9 @@ const short: JanusOptions = {
   short: true,
   stages: [
     { ...JANUS_STAGES[0], share: 1, easy: 1 },
-    { ...JANUS_STAGES[1], share: 4, easy: 1, mixture: () => ({ understanding: 2, language: 1, drawing: 7 }) },
+    { ...JANUS_STAGES[1], share: 9, easy: 1, mixture: () => ({ understanding: 2, language: 1, drawing: 7 }) },
   ],
-  exam: { captions: 12, options: { count: 1, guidance: 5 }, categories: ["single", "color"] },
+  exam: { captions: 12, options: { count: 1, guidance: 2 }, categories: ["single", "color"] },
 };
 
 process.exitCode = await runProgram(
@@ -71,8 +71,8 @@ process.exitCode = await runProgram(
     arms,
     small: {
       name: "small",
-      text: "10 minutes of captions of one thing, from the tower, language model and tokenizer of the repository",
-      minutes: 10,
+      text: "15 minutes of captions of one thing, from the tower, language model and tokenizer of the repository",
+      minutes: 15,
       run: (context) => runJanus({ ...context, small: false }, short),
     },
     measures: [

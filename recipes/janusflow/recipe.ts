@@ -28,6 +28,7 @@ const arms: readonly Arm[] = [
 /** Captions of one thing from the beginning, and the language model from the first minute. */
 const short: FlowOptions = {
   short: true,
+  alignment: null,
   stages: [
     {
       ...{ ...FLOW_STAGES[1], easy: 1 },
@@ -46,8 +47,8 @@ process.exitCode = await runProgram(
     arms,
     small: {
       name: "small",
-      text: "10 minutes of captions of one thing, from the tower, language model and autoencoder of the repository",
-      minutes: 10,
+      text: "15 minutes of captions of one thing, from the tower, language model and autoencoder of the repository",
+      minutes: 15,
       run: (context) => runJanusFlow({ ...context, small: false }, short),
     },
     measures: [

@@ -35,9 +35,11 @@ if (!Object.hasOwn(worldPresets, preset ?? "") || out === undefined || (vae !== 
 }
 await using device = await createCpuDevice();
 const config = worldConfig(preset);
+/** In 8 bits all of Janus would be 11 MB, more than a model of the repository may have. */
+const inFour = (key: string) => preset === "world-janus" && /^language_model\..*\.mlp\./.test(key);
 // No kernel reads convolutions in 8 bits.
-const storage: StorageRule = ({ role, unquantizable }) =>
-  role === "filter" || unquantizable ? "bf16" : "q8";
+const storage: StorageRule = ({ key, role, unquantizable }) =>
+  role === "filter" || unquantizable ? "bf16" : inFour(key) ? "q4" : "q8";
 using model = allocateModule(device, storage, (scope) => new VisionLanguageModel(scope, config));
 await loadPart(weights, "", model.parameters, "");
 const json = visionConfigJson(config, "bfloat16");
