@@ -103,6 +103,9 @@ async function writePictures(
 const minutesText = ({ minutes, arms }: Recipe) =>
   [`${minutes}`, ...arms.flatMap((arm) => (arm.minutes ? [`${arm.name}: ${arm.minutes}`] : []))].join(", ");
 
+const MOST_THREADS = 64;
+const threadsByDefault = () => Math.min(2, cpus().length);
+
 function numbers(text: string): number[] {
   return text.split(",").map((part) => {
     const value = Number(part);
@@ -117,6 +120,7 @@ interface Flags {
   readonly arm?: string;
   readonly seed?: string;
   readonly state?: string;
+  readonly threads?: string;
   readonly list?: boolean;
   readonly report?: boolean;
 }
@@ -136,6 +140,10 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     .option("--arm <names>", "arms, separated by commas (default: all)")
     .option("--seed <numbers>", "seeds, separated by commas (default 1)")
     .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
+    .option(
+      "--threads <n>",
+      `threads of a run (default ${threadsByDefault()}); with 1 another recipe has the other core`,
+    )
     .option("--list", "show arms and which runs are finished")
     .option("--report", "write the table and the picture of the results that are there, and run nothing")
     .addHelpText(
@@ -148,6 +156,10 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   const asked = flags.minutes === undefined ? null : Number(flags.minutes);
   if (asked !== null && !(asked > 0 && asked <= 10_000)) {
     throw new Error(`--minutes: expected more than 0, at most 10000, found ${JSON.stringify(flags.minutes)}`);
+  }
+  const threads = flags.threads === undefined ? threadsByDefault() : Number(flags.threads);
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
+    throw new Error(`--threads: expected 1 to ${MOST_THREADS}, found ${JSON.stringify(flags.threads)}`);
   }
   const seeds = numbers(flags.seed ?? "1");
   const short = small && flags.arm === undefined ? recipe.small : undefined;
@@ -201,7 +213,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, onSignal);
   const machine = `${cpus()[0]?.model.trim() ?? "unknown processor"}, Node ${process.versions.node}`;
   const print = (line: string) => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
-  await using device = await createCpuDevice({ threads: Math.min(2, cpus().length) });
+  await using device = await createCpuDevice({ threads });
   for (const seed of seeds) {
     for (const arm of arms) {
       if (finished(arm.name, seed)) {
