@@ -33,6 +33,7 @@ const group = (name: string, include: readonly string[], exclude: readonly strin
 
 export default defineConfig({
   test: {
+    globalSetup: ["./test/built-kernels.ts"],
     setupFiles: ["./test/property-seed.ts"],
     pool: "forks",
     // Far more than any test takes alone: other programs may keep the machine busy.
