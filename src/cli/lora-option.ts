@@ -76,7 +76,9 @@ export function loraSettings(text: string): TunedAdapter {
     checkAdapterSettings({ where: "--lora" }, settings);
   } catch (error) {
     if (!(error instanceof DeepseekError)) throw error;
-    throw new InvalidArgumentError(error.message);
+    // The option stands before the message already.
+    const { name, expected, found } = error.detail;
+    throw new InvalidArgumentError(`${name}: expected ${expected}, found ${found}.`);
   }
   return settings;
 }
