@@ -29,21 +29,29 @@ export const lineName = (file: string, number: number) => `${file} line ${number
 
 const isBlank = (bytes: Uint8Array) => bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
 
-function refuseLong(source: ByteSource, number: number, maxBytes: number): never {
+function refuseLong(source: ByteSource, number: number, maxBytes: number, hint: string): never {
   throw new FormatError("the line is too long", {
     where: lineName(source.name, number),
     expected: `at most ${maxBytes} bytes`,
-    hint: "Put images into files and name them, or raise maxLineBytes.",
+    hint,
   });
 }
 
-/** The lines that are not blank. @throws FormatError for one longer than `maxBytes` */
-export async function* linesOf(source: ByteSource, maxBytes: number): AsyncGenerator<Line> {
+/**
+ * The lines that are not blank.
+ * @param tooLong what to do about a line that is longer than `maxBytes`
+ * @throws FormatError for such a line
+ */
+export async function* linesOf(
+  source: ByteSource,
+  maxBytes: number,
+  tooLong = "Each line is one JSON value. A file that is one JSON array has to be written as lines.",
+): AsyncGenerator<Line> {
   // What is left of the pieces read so far, and where it begins in the file.
   let held: Uint8Array = new Uint8Array(0);
   let [start, number, end] = [0, 1, 0];
   const line = (bytes: Uint8Array, offset: number): Line | null => {
-    if (bytes.length > maxBytes) refuseLong(source, number, maxBytes);
+    if (bytes.length > maxBytes) refuseLong(source, number, maxBytes, tooLong);
     const place = { number, offset, length: bytes.length };
     number++;
     return isBlank(bytes) ? null : { ...place, bytes };
@@ -60,7 +68,7 @@ export async function* linesOf(source: ByteSource, maxBytes: number): AsyncGener
       from = at + 1;
       if (found !== null) yield found;
     }
-    if (held.length + piece.length - from > maxBytes) refuseLong(source, number, maxBytes);
+    if (held.length + piece.length - from > maxBytes) refuseLong(source, number, maxBytes, tooLong);
     held = joined(held, piece.subarray(from));
   }
   const last = held.length > 0 ? line(held, start) : null;

@@ -21,6 +21,7 @@ export interface ConversationOptions extends ConversationRules {
 }
 
 const MAX_LINE_BYTES = 16 << 20;
+const TOO_LONG = "Put images into files and name them, or raise maxLineBytes.";
 /** Lines between two calls of `onProgress`. */
 const PROGRESS_LINES = 1000;
 
@@ -118,7 +119,7 @@ export async function readConversations(
   const counts: number[] = [];
   const captioned: boolean[] = [];
   let fingerprint = "";
-  for await (const line of linesOf(source, maxLineBytes)) {
+  for await (const line of linesOf(source, maxLineBytes, TOO_LONG)) {
     signal?.throwIfAborted();
     const { number, offset, length } = line;
     const where = lineName(source.name, number);
