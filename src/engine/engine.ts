@@ -21,7 +21,7 @@ import {
 import { Generation } from "./generation.ts";
 import { deskPlace, GuestDesk } from "./guest-desk.ts";
 import type { GuestPlace } from "./guests.ts";
-import { due, type EngineRequest, type Job, reuses, statsOf } from "./job.ts";
+import { due, type EngineRequest, type Job, reusable, statsOf } from "./job.ts";
 import { LongPasses } from "./long-passes.ts";
 import { findComing, findPrefix, inFullPages, settled, sharableTokens, startCaches } from "./prefix.ts";
 import { PrefixStore, type StoredPrefix } from "./prefix-store.ts";
@@ -29,7 +29,7 @@ import { contentsOf } from "./prompt.ts";
 import { checkRequest, inRange, refuseExperts, type StopReason } from "./request.ts";
 import { SamplingBuffers } from "./sampling.ts";
 import { schedule } from "./scheduler.ts";
-import { disposeCaches, Sequence } from "./sequence.ts";
+import { checkContinuation, disposeCaches, Sequence } from "./sequence.ts";
 import { type Outcome, step } from "./step.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
@@ -110,11 +110,12 @@ export class Engine implements AsyncDisposable {
    */
   submit(request: EngineRequest): Generation {
     this.#checkUsable("Engine.submit");
-    const { vocabularySize = this.#vocabularySize, maxTokens, signal } = request;
+    const { vocabularySize = this.#vocabularySize, maxTokens, signal, continuation = [] } = request;
     const options = { ...request, vocabularySize };
     const prompt = contentsOf(request.prompt);
-    const { length } = prompt.tokens;
     checkRequest("Engine.submit", this.model, prompt, options, 0);
+    if (continuation.length > 0) checkContinuation("Engine.submit", this.model, prompt, request);
+    const length = prompt.tokens.length + Math.max(0, continuation.length - 1);
     if (request.promptExperts && this.model.config.moe === null) {
       refuseExperts("Engine.submit", "promptExperts");
     }
@@ -345,10 +346,10 @@ export class Engine implements AsyncDisposable {
       }
       if (job === undefined || this.#rows() >= this.maxBatch) return;
       const { sequence, drafts } = job;
+      const wanted = { sequence, drafts, most: reusable(job) };
       const need = sequence.tokens.length + Math.min(sequence.remaining, HEADROOM);
       const room = this.cacheTokens - this.#committed() - need;
-      const sharable = () => (reuses(job) ? sharableTokens(sequence, drafts, this.#running) : 0);
-      if (room < 0 && this.#busy && room + sharable() < 0) return;
+      if (room < 0 && this.#busy && room + sharableTokens(wanted, this.#running) < 0) return;
       this.#waiting.shift();
       this.#running.push(job);
       this.#begin(job, this.#running.slice(0, -1));
@@ -367,10 +368,10 @@ export class Engine implements AsyncDisposable {
   /** Lets a job start from what was read already, or wait for what one of the `older` is about to read. */
   #begin(job: Job, older: readonly Job[]): void {
     const { sequence, drafts } = job;
-    const reuse = reuses(job);
+    const wanted = { sequence, drafts, most: reusable(job) };
     const others = older.map((other) => other.sequence);
-    const found = reuse ? findPrefix(sequence, drafts, this.#store, others) : null;
-    job.awaited = reuse ? findComing(sequence, drafts, found, older) : null;
+    const found = findPrefix(wanted, this.#store, others);
+    job.awaited = findComing(wanted, found, older);
     if (job.awaited !== null) return;
     const headroom = Math.min(sequence.remaining, HEADROOM);
     this.#clearRoom(headroom - inFullPages(found?.length ?? 0), found?.stored);

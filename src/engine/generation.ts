@@ -38,7 +38,8 @@ export class Generation implements AsyncIterableIterator<GeneratedToken, undefin
   }
 
   /**
-   * Where `promptLogprobs` was asked for: the prompt's tokens from the second on, with their log-probabilities.
+   * Where `promptLogprobs` was asked for: the prompt's tokens from the second on, with their log-probabilities; those of
+   * `continuation` where one was given.
    * Complete once the first token is there, or the end.
    */
   get promptScores(): readonly GeneratedToken[] {

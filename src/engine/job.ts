@@ -9,8 +9,8 @@ import type { SequenceOptions } from "./sequence.ts";
 export interface EngineRequest extends SequenceOptions {
   readonly prompt: Prompt;
   /**
-   * Whether the prompt may start from what other requests left in caches or are reading now; default true. Never if its
-   * own tokens are scored or their experts reported.
+   * Whether the prompt may start from what other requests left in caches or are reading now; default true. Never beyond
+   * its first token that is scored or whose experts are reported.
    */
   readonly reusePrefix?: boolean;
 }
@@ -41,9 +41,9 @@ export function due({ sequence, awaited }: Job): number {
   return generatedTokens > 0 && unread > 1 ? unread - 1 : unread;
 }
 
-/** Whether it may start from what others read. */
-export function reuses({ request, sequence }: Job): boolean {
-  return (request.reusePrefix ?? true) && sequence.promptReported;
+/** Tokens that it may have from what others read, at most. */
+export function reusable({ request, sequence }: Job): number {
+  return (request.reusePrefix ?? true) ? sequence.reported : 0;
 }
 
 /** What a request has done so far. */

@@ -25,6 +25,11 @@ function caches(length: number, drafted: number | null = null): SequenceCaches {
 
 const counting = (from: number, length: number) => Array.from({ length }, (_, i) => from + i);
 
+/** A beginner that may have all. */
+const wanted = (tokens: number[], drafts: boolean, most = tokens.length) => ({
+  ...{ sequence: contentsOf(tokens), drafts, most },
+});
+
 describe("PrefixStore", () => {
   it("frees the longest unused first, and what another entry covers", () => {
     const store = new PrefixStore();
@@ -59,7 +64,7 @@ describe("PrefixStore", () => {
     store.add(contentsOf(counting(0, 40)), caches(40));
     store.add(contentsOf([...counting(0, 20), 99, 98]), caches(22, 18));
     const find = (tokens: number[], drafts = false) =>
-      findPrefix(contentsOf(tokens), drafts, store, [])?.length ?? null;
+      findPrefix(wanted(tokens, drafts), store, [])?.length ?? null;
     expect(find(counting(0, 50))).toBe(40);
     expect(find(counting(0, 40))).toBe(39);
     expect(find([...counting(0, 20), 99, 98, 97])).toBe(22);
@@ -67,13 +72,14 @@ describe("PrefixStore", () => {
     expect(find(counting(0, 16))).toBe(null);
     expect(find(counting(0, 17))).toBe(16);
     expect(find(counting(1, 30))).toBe(null);
+    expect(findPrefix(wanted(counting(0, 50), false, 30), store, [])?.length).toBe(30);
   });
 
   it("gives an entry away where most of it is of use, and a copy otherwise", () => {
     const store = new PrefixStore();
     store.add(contentsOf(counting(0, 40)), caches(40, 39));
     const start = (tokens: number[], drafts: boolean) =>
-      startCaches(model, drafts, findPrefix(contentsOf(tokens), drafts, store, []), store, { capacity: 64 });
+      startCaches(model, drafts, findPrefix(wanted(tokens, drafts), store, []), store, { capacity: 64 });
     const copied = start(counting(0, 19), true);
     expect([copied.cache.length, copied.draftCache?.length]).toEqual([18, 18]);
     expect(store.tokens).toBe(40);

@@ -42,10 +42,20 @@ export interface ComingPrefix {
   readonly reader: Reader;
 }
 
+/** A sequence that may start from what others hold. */
+export interface Beginner {
+  readonly sequence: Contents;
+  /** Whether the drafting module reads its tokens too. */
+  readonly drafts: boolean;
+  /** Tokens that it may have from others, at most. */
+  readonly most: number;
+}
+
 /** Tokens of `wanted`, its last one excepted, that it can have from the states of all of `held`. */
-function commonTokens(held: Contents, wanted: Contents, drafts: boolean): number {
+function commonTokens(held: Contents, { sequence, drafts, most }: Beginner): number {
   // The module's state at a position depends on the token after it, which must be common too.
-  return Math.min(commonPrefix(held, wanted) - (drafts ? 1 : 0), wanted.tokens.length - 1);
+  const common = commonPrefix(held, sequence) - (drafts ? 1 : 0);
+  return Math.min(common, sequence.tokens.length - 1, most);
 }
 
 /**
@@ -53,14 +63,13 @@ function commonTokens(held: Contents, wanted: Contents, drafts: boolean): number
  * tokens. With `drafts` the drafting module must hold it too, made of the same tokens.
  */
 export function findPrefix(
-  wanted: Contents,
-  drafts: boolean,
+  wanted: Beginner,
   store: PrefixStore,
   running: readonly Sequence[],
 ): FoundPrefix | null {
   let found: FoundPrefix | null = null;
   const consider = (held: Contents, caches: SequenceCaches, stored: StoredPrefix | null) => {
-    const length = Math.min(commonTokens(held, wanted, drafts), usable(caches, drafts));
+    const length = Math.min(commonTokens(held, wanted), usable(caches, wanted.drafts));
     if (length > (found?.length ?? SHORTEST_PREFIX - 1)) found = { length, caches, stored };
   };
   for (const entry of store.entries) consider(entry, entry.caches, entry);
@@ -73,16 +82,15 @@ export function findPrefix(
  * 16 tokens longer than what was `found`; else null. It may wait for another itself.
  */
 export function findComing(
-  wanted: Contents,
-  drafts: boolean,
+  wanted: Beginner,
   found: FoundPrefix | null,
   readers: readonly Reader[],
 ): ComingPrefix | null {
   let coming: ComingPrefix | null = null;
   let least = (found?.length ?? 0) + SHORTEST_PREFIX;
   for (const reader of readers) {
-    if (drafts && !reader.drafts) continue;
-    const length = commonTokens(reader.sequence, wanted, drafts);
+    if (wanted.drafts && !reader.drafts) continue;
+    const length = commonTokens(reader.sequence, wanted);
     if (length < least) continue;
     coming = { length, reader };
     least = length + 1;
@@ -91,9 +99,9 @@ export function findComing(
 }
 
 /** Tokens of `wanted` in pages that it can hold together with one of `readers`, once those have read them. */
-export function sharableTokens(wanted: Contents, drafts: boolean, readers: readonly Reader[]): number {
+export function sharableTokens(wanted: Beginner, readers: readonly Reader[]): number {
   const common = readers.map((reader) =>
-    drafts && !reader.drafts ? 0 : commonTokens(reader.sequence, wanted, drafts),
+    wanted.drafts && !reader.drafts ? 0 : commonTokens(reader.sequence, wanted),
   );
   const longest = Math.max(0, ...common);
   return longest < SHORTEST_PREFIX ? 0 : inFullPages(longest);

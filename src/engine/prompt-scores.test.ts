@@ -112,6 +112,52 @@ describe("scores of prompts", () => {
     expect((await run(engine, { prompt: [3, 4], maxTokens: 0 })).stats.stopReason).toBe("length");
   });
 
+  it("of continuations are the model's, and what continuations follow is read once", async () => {
+    const context = promptOf(50);
+    const continuations = [promptOf(1), promptOf(7), promptOf(2), promptOf(1), promptOf(30)];
+    for (const prefillChunk of [8, 512]) {
+      await using engine = new Engine(model, { prefillChunk, vocabularySize: 30 });
+      const runs = continuations.map((continuation) =>
+        run(engine, { prompt: context, continuation, maxTokens: 0, promptLogprobs: 1 }),
+      );
+      for (const [i, { ids, scores, stats }] of (await Promise.all(runs)).entries()) {
+        const continuation = continuations[i];
+        const expected = (await wanted([...context, ...continuation])).slice(context.length - 1);
+        expect(ids).toEqual([]);
+        expect(scores.map(({ id }) => id)).toEqual(continuation);
+        scores.forEach(({ logprob, top }, j) => {
+          expect(logprob).toBeCloseTo(expected[j], 5);
+          expect(top![0].logprob).toBeGreaterThanOrEqual(logprob!);
+        });
+        // The last token of the context is read for each: its row scores the first one of the continuation.
+        expect(stats.cachedTokens).toBe(i === 0 ? 0 : context.length - 1);
+      }
+      const all = continuations.reduce((sum, { length }) => sum + length, 0);
+      expect(engine.metrics().batchRows).toBe(context.length - 1 + all);
+    }
+  });
+
+  it("of continuations fill the context to its last token, after a loss of the cache too", async () => {
+    using short = smallV3(device, { maxPositions: 40 });
+    await using engine = new Engine(short, { prefillChunk: 8, cacheTokens: 70, vocabularySize: 30 });
+    const prompts = Array.from({ length: 4 }, () => promptOf(41));
+    const runs = prompts.map((tokens) =>
+      run(engine, { prompt: tokens.slice(0, 20), continuation: tokens.slice(20), maxTokens: 0 }),
+    );
+    for (const { scores, stats } of await Promise.all(runs)) {
+      expect(scores).toHaveLength(21);
+      expect(scores.every(({ top }) => top === undefined)).toBe(true);
+      expect(stats.stopReason).toBe("length");
+    }
+    const ask = (more: Partial<EngineRequest>) =>
+      engine.submit({ prompt: promptOf(20), continuation: promptOf(21), maxTokens: 0, ...more });
+    expect(() => ask({ continuation: promptOf(22) })).toThrow(/exceed the model's context.*20 \+ 22/s);
+    expect(() => ask({ continuation: [32] })).toThrow(/vocabulary.*32/s);
+    expect(() => ask({ maxTokens: 1 })).toThrow(/nothing else.*maxTokens/s);
+    expect(() => ask({ speculative: true })).toThrow(/speculative/);
+    expect(() => ask({ promptExperts: true })).toThrow(/promptExperts/);
+  });
+
   it("are refused where the model gives no numbers, without harm to others", async () => {
     using damaged = smallV3(device, { seed: 2 });
     const { hiddenSize } = damaged.config;

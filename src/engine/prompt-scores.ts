@@ -1,6 +1,7 @@
 /**
- * Log-probabilities of a prompt's own tokens, each given those before it, for evaluations that compare texts. The head
- * runs over every row of the prompt, a slice at a time: the logits of a long prompt would fill the memory.
+ * Log-probabilities of given tokens, a prompt's own or those of its continuation, each given those before it, for
+ * evaluations that compare texts. The head runs over every row that scores one, a slice at a time: the logits of a long
+ * prompt would fill the memory.
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -11,28 +12,43 @@ import { type GeneratedToken, scoredToken } from "./token-sampler.ts";
 const SLICE = 64;
 
 export class PromptScores {
-  /** Of the prompt's second token, the third, and so on: nothing comes before the first. Embeddings have none. */
+  /** Of the token at `first`, the one after it, and so on. Embeddings have none. */
   readonly scores: GeneratedToken[] = [];
   readonly #prompt: Contents;
   readonly #alternatives: boolean | number;
   readonly #count: number;
+  readonly #first: number;
 
-  /** @param count tokens that exist: rows of a padded head beyond it count for nothing */
-  constructor(prompt: Contents, alternatives: boolean | number, count: number) {
+  /**
+   * @param count tokens that exist: rows of a padded head beyond it count for nothing
+   * @param first the first token that is scored; nothing comes before that at 0
+   */
+  constructor(prompt: Contents, alternatives: boolean | number, count: number, first = 1) {
     this.#prompt = prompt;
     this.#alternatives = alternatives;
     this.#count = count;
+    this.#first = first;
+  }
+
+  /** The token that is scored next. */
+  get #next(): number {
+    return this.#first + this.scores.length;
+  }
+
+  /** Tokens at the beginning whose rows score nothing that is still missing. */
+  get unneeded(): number {
+    return this.#next - 1;
   }
 
   /** Whether all tokens have their score. */
   get complete(): boolean {
-    return this.scores.length >= this.#prompt.tokens.length - 1;
+    return this.#next >= this.#prompt.tokens.length;
   }
 
   /** Of a pass over `tokens` tokens from position `start` on: the first row whose logits score a token, and their number. */
   due(start: number, tokens: number): { first: number; rows: number } {
     // The row at a position scores the token after it; what was scored before the cache was lost stays.
-    const from = Math.max(start, this.scores.length);
+    const from = Math.max(start, this.#next - 1);
     const to = Math.min(start + tokens, this.#prompt.tokens.length - 1);
     return { first: from - start, rows: Math.max(0, to - from) };
   }
@@ -42,11 +58,11 @@ export class PromptScores {
     const [, total] = states.shape;
     const { tokens, spans } = this.#prompt;
     for (let begin = 0, end = 0; begin < total; begin = end) {
-      const position = this.scores.length + 1;
+      const position = this.#next;
       const span = spanAt(this.#prompt, position);
       if (span !== null) {
         end = Math.min(total, begin + span.start + span.length - position);
-        for (let i = begin; i < end; i++) this.scores.push({ id: tokens[this.scores.length + 1] });
+        for (let i = begin; i < end; i++) this.scores.push({ id: tokens[this.#next] });
         continue;
       }
       const next = spans.find(({ start }) => start > position)?.start ?? Number.POSITIVE_INFINITY;
@@ -54,7 +70,7 @@ export class PromptScores {
       const rows = Array.from({ length: end - begin }, (_, i) => begin + i);
       using output = model.device.inference(() => model.logits(model.rows(states, rows))); // [n, V]
       for (const logits of await rowsOfLogits(output)) {
-        const id = tokens[this.scores.length + 1];
+        const id = tokens[this.#next];
         this.scores.push(scoredToken(logits, id, this.#alternatives, this.#count));
       }
     }

@@ -83,6 +83,18 @@ export function refuseExperts(where: string, name: string): never {
   });
 }
 
+/** @throws ConfigError for an id that is none of the model's */
+export function checkIds(where: string, { config }: TokenModel, name: string, ids: readonly number[]): void {
+  const outside = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < config.vocabSize));
+  if (outside === undefined) return;
+  throw new ConfigError("token id outside the model's vocabulary", {
+    where,
+    name,
+    expected: `0 to ${config.vocabSize - 1}`,
+    found: outside,
+  });
+}
+
 /** Refuses what cannot be generated, fewer than `least` tokens among it, with the numbers. @throws ConfigError */
 export function checkRequest(
   where: string,
@@ -124,22 +136,14 @@ export function checkRequest(
       hint: "Start with the BOS token.",
     });
   }
-  const known = (id: number) => Number.isInteger(id) && id >= 0 && id < config.vocabSize;
-  const given: [string, readonly number[]][] = [
-    ["prompt", prompt.tokens],
-    ["logitBias", logitBias.map(([id]) => id)],
-    ...(minTokens > 0 ? [["stopIds", stopIds] as [string, readonly number[]]] : []),
-  ];
-  for (const [name, ids] of given) {
-    const outside = ids.find((id) => !known(id));
-    if (outside === undefined) continue;
-    throw new ConfigError("token id outside the model's vocabulary", {
-      where,
-      name,
-      expected: `0 to ${config.vocabSize - 1}`,
-      found: outside,
-    });
-  }
+  checkIds(where, model, "prompt", prompt.tokens);
+  checkIds(
+    where,
+    model,
+    "logitBias",
+    logitBias.map(([id]) => id),
+  );
+  if (minTokens > 0) checkIds(where, model, "stopIds", stopIds);
   if (length + maxTokens > config.maxPositions) {
     throw new ConfigError("prompt and new tokens exceed the model's context", {
       where,

@@ -4,12 +4,13 @@
  */
 import type { TokenModel } from "../models/token-model.ts";
 import type { Cache, CacheDtype } from "../nn/cache.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ExpertReport, TokenExperts } from "./expert-report.ts";
 import { beginningOf, type Contents, type EmbeddingSpan, idsIn, type PromptContents } from "./prompt.ts";
 import { PromptScores } from "./prompt-scores.ts";
-import type { DraftCounts, RequestOptions, StopReason } from "./request.ts";
+import { checkIds, type DraftCounts, type RequestOptions, type StopReason } from "./request.ts";
 import { type GeneratedToken, TokenSampler } from "./token-sampler.ts";
 
 export interface SequenceCaches {
@@ -22,8 +23,38 @@ export interface SequenceCaches {
 export interface SequenceOptions extends RequestOptions {
   /** Whether the prompt's own tokens are scored; a number: with so many alternatives. */
   readonly promptLogprobs?: boolean | number;
+  /**
+   * Tokens that are scored in place of the prompt's own, as what follows it; nothing is generated. The prompt may start
+   * from what others have read.
+   */
+  readonly continuation?: readonly number[];
   /** Whether the experts of the prompt's tokens are reported. */
   readonly promptExperts?: boolean;
+}
+
+/** Refuses a continuation that cannot be scored. @throws ConfigError */
+export function checkContinuation(
+  where: string,
+  model: TokenModel,
+  prompt: Contents,
+  { continuation = [], maxTokens, speculative, promptExperts }: SequenceOptions,
+): void {
+  checkIds(where, model, "continuation", continuation);
+  const others = { maxTokens: maxTokens > 0, speculative: speculative ?? false, promptExperts };
+  const [other] = Object.entries(others).find(([, given]) => given) ?? [];
+  if (other !== undefined) {
+    throw new ConfigError("a continuation is scored, and nothing else", {
+      ...{ where, name: other, expected: "maxTokens 0, and neither drafts nor experts of the prompt" },
+    });
+  }
+  const { maxPositions } = model.config;
+  const read = prompt.tokens.length + continuation.length - 1;
+  if (read <= maxPositions) return;
+  throw new ConfigError("prompt and continuation exceed the model's context", {
+    where,
+    expected: `at most max_position_embeddings = ${maxPositions} tokens, and one that is only scored`,
+    found: `${prompt.tokens.length} + ${continuation.length}`,
+  });
 }
 
 /** Embeddings that a pass reads. */
@@ -58,13 +89,16 @@ export class Sequence implements Contents, Disposable {
   /** Of each span, `[length, d]`: kept for a sequence that has to read its prompt again. */
   readonly #embeddings: readonly Tensor[];
 
-  /** Goes on in the tokens of `prompt`, and takes views of its embeddings. */
+  /** Takes views of the prompt's embeddings. */
   constructor(model: TokenModel, prompt: PromptContents, options: SequenceOptions) {
     const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0 } = options;
-    const { promptLogprobs = false, experts = false, promptExperts = false } = options;
+    const { continuation = [], experts = false, promptExperts = false } = options;
+    const { promptLogprobs = continuation.length > 0 } = options;
+    const first = continuation.length > 0 ? prompt.tokens.length : 1;
     this.model = model;
-    this.tokens = prompt.tokens;
-    this.promptTokens = prompt.tokens.length;
+    // Nothing follows the last one, so that it need not be read.
+    this.tokens = [...prompt.tokens, ...continuation.slice(0, -1)];
+    this.promptTokens = this.tokens.length;
     const contents = beginningOf(prompt, this.promptTokens);
     this.spans = contents.spans;
     const views = () => prompt.spans.map(({ embeddings }) => embeddings.view(embeddings.shape));
@@ -75,7 +109,8 @@ export class Sequence implements Contents, Disposable {
     this.sampler = new TokenSampler({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
     this.reportsExperts = experts;
     this.promptExperts = promptExperts ? [] : null;
-    this.scoring = promptLogprobs === false ? null : new PromptScores(contents, promptLogprobs, count);
+    const scored = first === 1 ? contents : { ...contents, tokens: [...prompt.tokens, ...continuation] };
+    this.scoring = promptLogprobs === false ? null : new PromptScores(scored, promptLogprobs, count, first);
   }
 
   /** Whether its next pass has to say which experts its tokens take. */
@@ -84,10 +119,12 @@ export class Sequence implements Contents, Disposable {
     return this.reportsExperts || (promptExperts !== null && promptExperts.length < this.promptTokens);
   }
 
-  /** Whether all that is asked about the prompt's tokens is known: until then a pass has to read each of them. */
-  get promptReported(): boolean {
+  /** Tokens at the beginning of which nothing more is asked: a pass has to read all others, whatever caches hold. */
+  get reported(): number {
     const { promptExperts, scoring } = this;
-    return (scoring?.complete ?? true) && (promptExperts?.length ?? this.promptTokens) >= this.promptTokens;
+    const all = this.tokens.length;
+    const experts = promptExperts && promptExperts.length < this.promptTokens ? promptExperts.length : all;
+    return Math.min(experts, scoring === null || scoring.complete ? all : scoring.unneeded);
   }
 
   /**
