@@ -33,6 +33,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npm run bench -- vision", "a benchmark of minutes"],
   ["npm run bench -- peers/llama", "needs a build of llama.cpp"],
   ["npm run bench -- peers/vision", "needs PyTorch"],
+  ["npm run bench -- peers/draw", "needs PyTorch"],
   [/^npm run recipe:\w+ -- (?!--list)/, "trains for minutes or hours; test/recipes runs the small ones"],
   ["npm install --prefix bench/peers", "downloads 725 MB"],
   ["python3 -m venv peer", "downloads PyTorch"],

@@ -7,7 +7,7 @@
  * Options: --python FILE (or DEEPSEEK_TS_PEER_PYTHON), --only TEXT, --rounds N, --threads N, --formats q8,q4 (besides f32 and
  * bf16), --no-onnx.
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -29,15 +29,9 @@ import {
   writeTower,
 } from "../support/towers.ts";
 import { type Child, startChild } from "./child.ts";
+import { distance, floatsOf, KEEPS_MEMORY } from "./outputs.ts";
 
 export const name = "peers/vision";
-
-/** glibc keeps freed memory: fresh pages for SAM's 805 MB of scores would cost PyTorch a multiple of its arithmetic. */
-const KEEPS_MEMORY = {
-  MALLOC_MMAP_MAX_: "0",
-  MALLOC_TRIM_THRESHOLD_: "100000000000",
-  MALLOC_TOP_PAD_: "100000000",
-};
 
 interface Tower extends Disposable {
   readonly parameters: Parameters;
@@ -64,23 +58,6 @@ interface Runner {
   readonly wall: number[];
   readonly cpu: number[];
 }
-
-/** The root of the mean squared difference over that of `expected`, and the largest difference over the same. */
-function distance(
-  found: Float32Array,
-  expected: Float32Array,
-): { readonly rms: number; readonly most: number } {
-  let [difference, size, most] = [0, 0, 0];
-  expected.forEach((value, i) => {
-    difference += (found[i] - value) ** 2;
-    size += value ** 2;
-    most = Math.max(most, Math.abs(found[i] - value));
-  });
-  return { rms: Math.sqrt(difference / size), most: most / Math.sqrt(size / expected.length) };
-}
-
-const floats = async (path: string): Promise<Float32Array> =>
-  new Float32Array(Uint8Array.from(await readFile(path)).buffer);
 
 /** Starts onnxruntime-node; null, with the reason logged, where it is not installed. */
 async function startOnnx(threads: number, log: (line: string) => void): Promise<Child<object> | null> {
@@ -113,7 +90,7 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
     allowNegative: true,
   });
   if (values.python === undefined) {
-    throw new Error("peers/vision needs a Python with torch and safetensors: --python FILE");
+    throw new Error("peers/vision needs a Python with torch: --python FILE");
   }
   const threads = Number(values.threads);
   const rounds = Number(values.rounds);
@@ -228,7 +205,7 @@ async function compare(
     }
     await child.ask(JSON.stringify({ run: 1 }));
     await child.ask(JSON.stringify({ output }));
-    agree(name, await floats(output), most);
+    agree(name, await floatsOf(output), most);
     add(name, () => child.ask<Times>(JSON.stringify({ run: 1 })));
   }
   if (onnx !== null) {
@@ -240,7 +217,7 @@ async function compare(
       await onnx.ask(JSON.stringify({ load: graph, pixels: planar, shape }));
       await onnx.ask(JSON.stringify({ run: 1 }));
       await onnx.ask(JSON.stringify({ output }));
-      agree("onnxruntime-node", await floats(output), 1e-4);
+      agree("onnxruntime-node", await floatsOf(output), 1e-4);
       add("onnxruntime-node f32", () => onnx.ask<Times>(JSON.stringify({ run: 1 })));
     } catch (error) {
       log(`${label}: without onnxruntime-node: ${error}`);

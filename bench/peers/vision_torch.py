@@ -1,6 +1,6 @@
 """SigLIP and SAM-B with DeepSeek-VL's necks in plain PyTorch, on weights in timm's and SAM's names from a safetensors file.
 
-Attention is `scaled_dot_product_attention`; SAM's windows are partitioned and padded and its relative positions are an additive
+Attention is `scaled_dot_product_attention` where PyTorch has it; SAM's windows are partitioned and padded and its relative positions are an additive
 mask, as in deepseek-ai/DeepSeek-VL `sam.py`, or are added to the scores in place: what is faster on this machine. Each line on standard input is a JSON command, answered by one line:
 {"load": path, "config": {...}, "dtype": "float32", "pixels": path} -> {"parameters": n, "attention": form}, {"run": n} -> {"ms": [...], "cpuMs": t},
 {"output": path} writes the result as f32, {"export": path} an ONNX file. Threads: --threads.
@@ -20,7 +20,7 @@ import numpy  # noqa: E402
 import torch  # noqa: E402
 import torch.nn as nn  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from torch_weights import attention, description, load_file  # noqa: E402
 
 EPSILON = 1e-6
 
@@ -48,10 +48,10 @@ class Attention(nn.Module):
     def attend(self, q, k, v):
         b, h, n, d = q.shape
         if self.size is None:
-            return F.scaled_dot_product_attention(q, k, v)
+            return attention(q, k, v)
         rows, columns = self.positions(q)
         if Attention.form == "sdpa":
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=(rows + columns).reshape(b, h, n, n))
+            return attention(q, k, v, attn_mask=(rows + columns).reshape(b, h, n, n))
         scores = (q * d**-0.5) @ k.transpose(-2, -1)
         scores.view(-1, self.size, self.size, self.size, self.size).add_(rows).add_(columns)
         return scores.softmax(-1) @ v
@@ -185,7 +185,7 @@ def main():
     # What exporters print is no answer.
     sys.stdout = sys.stderr
     say = lambda value: print(json.dumps(value), file=answer, flush=True)  # noqa: E731
-    say({"torch": torch.__version__, "threads": threads, "capability": torch.backends.cpu.get_cpu_capability()})
+    say(description(threads))
     model = pixels = result = None
     for line in sys.stdin:
         command = json.loads(line)
