@@ -26,6 +26,7 @@ const layers = [
   "data",
   "train",
   "runs",
+  "scaling",
   "parity",
   "prove",
   "serve",

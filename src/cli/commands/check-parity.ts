@@ -16,7 +16,8 @@ interface ParityFlags {
 const examples = `
 The folder holds config.json, model.safetensors (or its index with shards), inputs.json, expected.safetensors,
 meta.json with the tolerances, and optionally grads.safetensors. Cases of post-training (test/fixtures/align: losses, gradients,
-updates, packing, spans that are learned) are told by their name in meta.json; some hold no model.
+updates, packing, spans that are learned) and of scaling laws (test/fixtures/scaling: fits) are told by their name in meta.json; some
+hold no model.
 
 Exit status: 0 where every output is within its tolerance, 1 otherwise.
 
@@ -27,6 +28,7 @@ size) is null.
 Examples:
   deepseek-ts check-parity fixtures/v3/mtp
   deepseek-ts check-parity fixtures/align/dpo
+  deepseek-ts check-parity fixtures/scaling/isoflop-noise
   deepseek-ts check-parity fixtures/v2/lite --all-devices --json`;
 
 const devices = {
