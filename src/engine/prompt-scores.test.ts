@@ -137,6 +137,16 @@ describe("scores of prompts", () => {
     }
   });
 
+  it("of continuations come behind a single token too", async () => {
+    await using engine = new Engine(model, { vocabularySize: 30 });
+    for (const continuation of [promptOf(1), promptOf(9)]) {
+      const { scores } = await run(engine, { prompt: [3], continuation, maxTokens: 0 });
+      const expected = await wanted([3, ...continuation]);
+      expect(scores.map(({ id }) => id)).toEqual(continuation);
+      scores.forEach(({ logprob }, i) => expect(logprob).toBeCloseTo(expected[i], 5));
+    }
+  });
+
   it("of continuations fill the context to its last token, after a loss of the cache too", async () => {
     using short = smallV3(device, { maxPositions: 40 });
     await using engine = new Engine(short, { prefillChunk: 8, cacheTokens: 70, vocabularySize: 30 });

@@ -109,7 +109,7 @@ export class Sequence implements Contents, Disposable {
     this.sampler = new TokenSampler({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
     this.reportsExperts = experts;
     this.promptExperts = promptExperts ? [] : null;
-    const scored = first === 1 ? contents : { ...contents, tokens: [...prompt.tokens, ...continuation] };
+    const scored = { ...contents, tokens: [...prompt.tokens, ...continuation] };
     this.scoring = promptLogprobs === false ? null : new PromptScores(scored, promptLogprobs, count, first);
   }
 
