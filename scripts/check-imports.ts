@@ -28,6 +28,7 @@ const layers = [
   "runs",
   "scaling",
   "parity",
+  "evaluate",
   "prove",
   "serve",
   "cli",

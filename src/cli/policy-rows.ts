@@ -3,11 +3,9 @@ import { hashUnit } from "../data/hash.ts";
 import type { RowSource } from "../data/rows/node-rows.ts";
 import { type PromptStyle, proofPrompt } from "../prove/text/prompts.ts";
 import { rowTask } from "../prove/train/proof-reward.ts";
-import { keyOf, type PromptSource } from "../runs/policy/prompts.ts";
+import type { PromptSource } from "../runs/policy/prompts.ts";
 import { FormatError } from "../tensor/errors.ts";
-
-/** Fields that hold what is right where `--key` names none. */
-const KEYS = ["key", "answer"];
+import { rowKey } from "../train/policy/key.ts";
 
 /** @param key the field with the right answer @throws FormatError naming file, line and field */
 export async function* questions(
@@ -17,8 +15,7 @@ export async function* questions(
 ): AsyncGenerator<PromptSource> {
   for await (const { row, where, hash } of rows.read("prompt", { signal })) {
     const { prompt, tools, fields } = row;
-    const name = key ?? KEYS.find((each) => keyOf(fields[each]) !== null);
-    const found = name === undefined ? null : keyOf(fields[name]);
+    const found = rowKey(fields, key);
     if (key !== undefined && found === null) {
       throw new FormatError("the field of the key is no text and no number", {
         ...{ where, name: key, expected: "what is right", found: JSON.stringify(fields[key]) ?? "nothing" },

@@ -143,7 +143,7 @@ describe("scores of prompts", () => {
       const { scores } = await run(engine, { prompt: [3], continuation, maxTokens: 0 });
       const expected = await wanted([3, ...continuation]);
       expect(scores.map(({ id }) => id)).toEqual(continuation);
-      scores.forEach(({ logprob }, i) => expect(logprob).toBeCloseTo(expected[i], 5));
+      for (const [i, { logprob }] of scores.entries()) expect(logprob).toBeCloseTo(expected[i], 5);
     }
   });
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { shareInterval } from "../../evaluate/share-interval.ts";
 import { readBenchmark } from "../formats/benchmark.ts";
 import type { CheckInput, CheckOptions, LeanProblem } from "../lean/session.ts";
 import { Prover } from "../prover/prover.ts";
@@ -14,7 +15,6 @@ import { ProofStore } from "../store/store.ts";
 import { proofPrompt } from "../text/prompts.ts";
 import { type BenchmarkEvent, type BenchmarkOptions, benchmarkRow, reportText, runBenchmark } from "./run.ts";
 import { budgets, scores } from "./score.ts";
-import { shareInterval } from "./share-interval.ts";
 
 /** Takes the contradiction of a hypothesis that is called `absurd` for proved, and no statement that says `unknown`. */
 class WorldLean extends ToyLean {

@@ -1,6 +1,7 @@
 /** Scores of a benchmark: shares of its statements that are proved within k generations, with intervals. */
+
+import { shareInterval } from "../../evaluate/share-interval.ts";
 import { passAtK } from "../../train/policy/pass-at-k.ts";
-import { shareInterval } from "./share-interval.ts";
 
 /** What came of one statement. */
 export interface BenchmarkResult {

@@ -79,14 +79,6 @@ function textPrompt(text: string, tokenizer: Tokenizer, plain: boolean) {
   return { text, ids: withOpening(tokenizer, ids, plain && bos !== undefined ? [bos] : undefined) };
 }
 
-/** What a field of the data says is right; of GSM8K's answers what stands behind the last `####`. */
-export function keyOf(value: unknown): string | null {
-  if (typeof value === "number") return String(value);
-  if (typeof value !== "string") return null;
-  const mark = value.lastIndexOf("####");
-  return (mark < 0 ? value : value.slice(mark + 4)).trim();
-}
-
 export const TRAIN_PROMPTS = "prompts.jsonl";
 export const HELD_OUT_PROMPTS = "held-out.jsonl";
 

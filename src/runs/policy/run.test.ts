@@ -10,11 +10,12 @@ import { load } from "../../pretrained/node-load.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
 import { answerReward } from "../../train/policy/checked-rewards.ts";
+import { keyOf } from "../../train/policy/key.ts";
 import type { PolicyMetrics } from "../../train/policy/policy-trainer.ts";
 import type { Reward } from "../../train/policy/rewards.ts";
 import { type DescribedBase, describeBase } from "../tuned/base-model.ts";
 import { type PolicyDraft, preparePolicy } from "./preparation.ts";
-import { encodePrompt, keyOf, type PromptSource } from "./prompts.ts";
+import { encodePrompt, type PromptSource } from "./prompts.ts";
 import { PolicyRun, type PolicyRunResult } from "./run.ts";
 import { sums, writeAdder } from "./testing-adder.ts";
 
