@@ -11,6 +11,7 @@ import { columnSums } from "./column-sums.ts";
 import { linear } from "./linear.ts";
 import { checkBias, chunksOf } from "./matmul.ts";
 import { reshape } from "./reshape.ts";
+import { suitsTiles, tiledConvolution, type WinogradShape } from "./winograd.ts";
 
 /** Zeros around an image, in pixels. */
 export interface Padding {
@@ -142,6 +143,15 @@ function shapeOf(x: Tensor, weight: Tensor, { stride = 1, padding = 0 }: ConvOpt
   return { batch, height, width, channels, outputs, kh, kw, stride, top, left, outHeight, outWidth };
 }
 
+/** The convolution of dy that gives dx, with weights turned by half a turn; null where its tiles do not fit. */
+function turnedShape(s: ConvShape): WinogradShape | null {
+  if (s.kh !== 3 || s.kw !== 3 || s.stride !== 1 || s.top > 2 || s.left > 2) return null;
+  return {
+    ...{ batch: s.batch, channels: s.outputs, outputs: s.channels, top: 2 - s.top, left: 2 - s.left },
+    ...{ height: s.outHeight, width: s.outWidth, outHeight: s.height, outWidth: s.width },
+  };
+}
+
 /**
  * Cross-correlation as in torch's conv2d, channels last: x [batch, height, width, in] f32, weight [out, kh, kw, in] float,
  * bias [out] f32 or none -> [batch, outHeight, outWidth, out] with outHeight = floor((height + top + bottom - kh) /
@@ -173,11 +183,16 @@ export function conv2d(
   const { device } = x;
   const dtype = dtypeCode(weight.dtype);
   const y = device.empty([batch, outHeight, outWidth, outputs]);
-  if (y.size > 0) convKernel.run(device, { x, w: weight, y, bias }, { ...shape, dtype });
+  if (shape.kh === 3 && kw === 3 && shape.stride === 1 && suitsTiles(shape)) {
+    tiledConvolution({ x, w: weight, y, bias }, shape);
+  } else if (y.size > 0) convKernel.run(device, { x, w: weight, y, bias }, { ...shape, dtype });
   record([y], bias ? [x, weight, bias] : [x, weight], ([dy], grads) => {
     if (grads.wants(0)) {
       const { tensor: dx, accumulate } = grads.target(0);
-      inputGradKernel.run(device, { dy: dy!, w: weight, dx }, { ...shape, dtype, accumulate });
+      const back = turnedShape(shape);
+      if (back !== null && suitsTiles(back)) {
+        tiledConvolution({ x: dy!, w: weight, y: dx, bias: null }, back, { turned: true, accumulate });
+      } else inputGradKernel.run(device, { dy: dy!, w: weight, dx }, { ...shape, dtype, accumulate });
     }
     if (grads.wants(1)) {
       const { tensor: dw, accumulate } = grads.target(1);
