@@ -199,7 +199,9 @@ describe("savedConfig", () => {
 
   it("reads what was written, also with a length that the speed set", () => {
     const config = preset("v3-small");
-    expect(savedConfig(saved(), "run.json")).toEqual({ config, folder: "src" });
+    expect(savedConfig(saved(), "run.json")).toEqual({ config, folder: "src", links: {} });
+    const links = { prepared: "../tokens", start: "../trunk/checkpoints/step-00000080" };
+    expect(savedConfig({ ...saved(), ...links }, "run.json")).toEqual({ config, folder: "src", links });
     const measured = { ...saved(), training: { ...config.training, steps: 77, seconds: 60 } };
     expect(savedConfig(measured, "run.json").config.training.steps).toBe(77);
   });
@@ -213,6 +215,7 @@ describe("savedConfig", () => {
     [[], "run.json: not the settings of a run; found: []"],
     [{ ...saved(), seed: undefined }, "run.json: a setting is missing; name: seed"],
     [{ ...saved(), data: "x" }, "name: data; expected: an object"],
+    [{ ...saved(), start: 3 }, "name: start; expected: a path; found: 3"],
     [{ ...saved(), training: { ...preset("v3-small").training, keep: "two" } }, "name: training.keep"],
   ])("refuses %j with its place", (json, text) => {
     expect(() => savedConfig(json, "run.json")).toThrow(text);

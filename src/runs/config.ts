@@ -289,13 +289,27 @@ function checkUse(given: Json, { mtpLayers, moe }: LanguageConfig, where: string
   }
 }
 
+/** Parts of a run that lie in other folders, as paths from its own: runs of a sweep share them. */
+export interface RunLinks {
+  /** The prepared run whose tokenizer and tokens it reads; absent: its own. */
+  readonly prepared?: string;
+  /** The saved state that it begins with; absent: fresh weights. */
+  readonly start?: string;
+}
+
 /**
  * A configuration as `run.json` holds it; what an earlier version did not write yet is as in the presets.
  * @throws ConfigError, FormatError naming what is damaged
  */
-export function savedConfig(json: unknown, where: string): { config: RunConfig; folder: string } {
+export function savedConfig(
+  json: unknown,
+  where: string,
+): { config: RunConfig; folder: string; links: RunLinks } {
   if (!isObject(json)) throw new FormatError("not the settings of a run", { where, found: shownValue(json) });
-  const { folder, ...saved } = json;
+  const { folder, prepared, start, ...saved } = json;
+  for (const [name, link] of Object.entries({ prepared, start })) {
+    if (link !== undefined && typeof link !== "string") refuseValue({ where }, name, "a path", link);
+  }
   const hint = "Was the file edited or damaged? Its settings stand in docs/training.md.";
   for (const key of ["seed", "vocabSize", "model", "data", "training"]) {
     if (saved[key] === undefined) throw new FormatError("a setting is missing", { where, name: key, hint });
@@ -306,7 +320,11 @@ export function savedConfig(json: unknown, where: string): { config: RunConfig; 
     training: isObject(saved.training) ? { ...baseTraining, ...saved.training } : saved.training,
   } as unknown as RunConfig;
   checkRunConfig(config, where);
-  return { config, folder: typeof folder === "string" ? folder : "" };
+  const links = {
+    ...(prepared !== undefined && { prepared }),
+    ...(start !== undefined && { start }),
+  } as RunLinks;
+  return { config, folder: typeof folder === "string" ? folder : "", links };
 }
 
 function merge(base: Json, over: Json, where: string, path: string): Json {

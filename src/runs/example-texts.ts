@@ -2,7 +2,7 @@
  * Examples of what to ask a trained model, taken from the text that was held out from it: how its lines usually begin,
  * and a line with a word left out that the text often has.
  */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { openDataset } from "../data/node-dataset.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { loadTokenizer } from "../tokenizer/tokenizer.ts";
@@ -86,13 +86,16 @@ const TOKENS = 16_384;
 
 /** Examples for the run in `folder`; no text to fill in if it did not learn that. @throws FormatError, FileError */
 export async function exampleTexts(folder: string): Promise<ExampleTexts> {
+  const path = join(folder, "run.json");
+  const { config, links } = savedConfig(await readJson(path), path);
+  const prepared = resolve(folder, links.prepared ?? ".");
   const [tokenizerJson, settings] = await Promise.all(
-    ["tokenizer.json", "tokenizer_config.json"].map((name) => readTextFile(join(folder, "tokenizer", name))),
+    ["tokenizer.json", "tokenizer_config.json"].map((name) =>
+      readTextFile(join(prepared, "tokenizer", name)),
+    ),
   );
   const tokenizer = loadTokenizer(tokenizerJson, settings);
-  const path = join(folder, "run.json");
-  const { config } = savedConfig(await readJson(path), path);
-  const heldOut = await openDataset(join(folder, "data", "held-out"));
+  const heldOut = await openDataset(join(prepared, "data", "held-out"));
   const ids = new Int32Array(Math.min(TOKENS, heldOut.tokenCount));
   try {
     await heldOut.readInto(0, ids.length - 1, ids, 0);

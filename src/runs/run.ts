@@ -4,9 +4,10 @@
  *
  *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/  run.lock
  *
- * One process at a time writes to it. A run that was killed or damaged goes on from its newest whole state.
+ * One process at a time writes to it. A run that was killed or damaged goes on from its newest whole state. Runs of a sweep share the
+ * tokenizer, the data and a state to begin with, which lie in other folders then.
  */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { modelEntries } from "../checkpoint/entries.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../checkpoint/save.ts";
@@ -28,7 +29,7 @@ import { type TrainingMemory, trainingMemory } from "../train/memory.ts";
 import { stepsWithin } from "../train/run-length.ts";
 import { loadTraining, saveTraining } from "../train/state.ts";
 import { Trainer } from "../train/trainer.ts";
-import { type RunConfig, savedConfig } from "./config.ts";
+import { type RunConfig, type RunLinks, savedConfig } from "./config.ts";
 import { readJson, writeJson } from "./json-file.ts";
 import { lockRun } from "./lock.ts";
 import { type Measured, type RunEvents, trainLoop } from "./loop.ts";
@@ -63,6 +64,7 @@ export class Run {
   readonly #lock: HeldLock;
   /** The folder of text that the run learns from. */
   readonly #source: string;
+  readonly #links: RunLinks;
   #config: RunConfig;
   readonly #states: RunStates;
 
@@ -70,6 +72,7 @@ export class Run {
     folder: string;
     config: RunConfig;
     source: string;
+    links: RunLinks;
     lock: HeldLock;
     model: CausalLM;
     tokenizer: Tokenizer;
@@ -80,6 +83,7 @@ export class Run {
     this.folder = parts.folder;
     this.#config = parts.config;
     this.#source = parts.source;
+    this.#links = parts.links;
     this.#lock = parts.lock;
     this.model = parts.model;
     this.tokenizer = parts.tokenizer;
@@ -118,19 +122,20 @@ export class Run {
     const lock = await lockRun(folder);
     const opened: (() => unknown)[] = [() => lock.release()];
     try {
-      const { config, folder: source } = savedConfig(await readJson(path), path);
+      const { config, folder: source, links } = savedConfig(await readJson(path), path);
+      const prepared = resolve(folder, links.prepared ?? ".");
       const names = ["tokenizer.json", "tokenizer_config.json"];
-      const texts = await Promise.all(names.map((name) => readTextFile(join(folder, "tokenizer", name))));
+      const texts = await Promise.all(names.map((name) => readTextFile(join(prepared, "tokenizer", name))));
       const files = Object.fromEntries(names.map((name, i) => [name, texts[i]]));
       const tokenizer = loadTokenizer(texts[0], texts[1]);
-      const train = await openDataset(join(folder, "data", "train"));
+      const train = await openDataset(join(prepared, "data", "train"));
       opened.push(() => train.close());
-      const heldOut = await openDataset(join(folder, "data", "held-out"));
+      const heldOut = await openDataset(join(prepared, "data", "held-out"));
       opened.push(() => heldOut.close());
       const vocabulary = { vocab_size: tokenizer.vocabSize, bos_token_id: 0, eos_token_id: 1 };
       const model = createModel({ ...config.model, ...vocabulary }, device, { dtype: "f32" });
       opened.push(() => model[Symbol.dispose]());
-      const run = new Run({ folder, config, source, lock, model, tokenizer, train, heldOut, files });
+      const run = new Run({ folder, config, source, links, lock, model, tokenizer, train, heldOut, files });
       opened.push(() => run.trainer[Symbol.dispose]());
       await run.#loadNewest(onNotice);
       const damage = await run.#log.trim(run.trainer.step);
@@ -159,6 +164,7 @@ export class Run {
       await trainer.checkWeights();
     };
     if (await this.#states.loadNewest(load, onNotice)) return;
+    if (this.#links.start !== undefined) return load(resolve(this.folder, this.#links.start));
     model.parameters.initialize(new Random(config.seed, 1), config.training.initStd);
   }
 
@@ -214,7 +220,7 @@ export class Run {
     );
     this.#config = { ...this.config, training: { ...training, steps } };
     this.trainer.setSteps(steps);
-    await writeJson(join(this.folder, "run.json"), { folder: this.#source, ...this.#config });
+    await writeJson(join(this.folder, "run.json"), { folder: this.#source, ...this.#links, ...this.#config });
   }
 
   async #save(events: RunEvents): Promise<void> {
