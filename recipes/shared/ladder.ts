@@ -9,7 +9,15 @@ import { VIEW } from "./pages.ts";
 import type { ArmContext } from "./program.ts";
 import { newestStep, once } from "./ready.ts";
 import { type SampleOptions, shortSample } from "./samples.ts";
-import { type Exam, examine, type Scores, scoresOf } from "./score.ts";
+import {
+  type Exam,
+  examine,
+  LANGUAGE_TASKS,
+  QUESTION_TASKS,
+  type Scores,
+  scoresOf,
+  together,
+} from "./score.ts";
 import { runStage, type StageContext } from "./stage.ts";
 import { lengthOf, schedule } from "./start.ts";
 import { scoredSystem } from "./systems.ts";
@@ -223,7 +231,7 @@ export const startReading = (
   name: string,
   make: () => Promise<VisionLanguageModel>,
   see: See,
-  reader: Pick<Reader, "parts" | "language" | "faint">,
+  reader: Omit<Reader, "prefix" | "folder">,
 ): Promise<string> =>
   once(context, name, async () => {
     using model = await make();
@@ -287,7 +295,9 @@ export async function takeExams(
     Object.assign(scores, await examine(system, exam, exam.mark));
     print(`examined ${exam.stream}${exam.mark}`);
   }
-  const languages = ["add", "reverse", "order"].flatMap((task) => scores[task] ?? []);
-  const sum = (key: "right" | "of") => languages.reduce((total, each) => total + each[key], 0);
-  return { ...scores, language: { right: sum("right"), of: sum("of") } };
+  return {
+    ...scores,
+    questions: together(scores, QUESTION_TASKS),
+    language: together(scores, LANGUAGE_TASKS),
+  };
 }

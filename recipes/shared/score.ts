@@ -104,6 +104,17 @@ function glyphsRight(expected: string, given: string): number {
   return worldPieces(expected).filter((piece, i) => piece === pieces[i]).length;
 }
 
+/** All answers to these tasks as one count. */
+export function together(scores: Scores, tasks: readonly string[]): Count {
+  const counts = tasks.flatMap((task) => scores[task] ?? []);
+  const total = (key: keyof Count) => counts.reduce((sum, count) => sum + count[key], 0);
+  return { right: total("right"), of: total("of") };
+}
+
+/** The tasks of questions about scenes, and of language. */
+export const QUESTION_TASKS = ["count", "color", "exists", "relation", "find", "describe"];
+export const LANGUAGE_TASKS = ["add", "reverse", "order"];
+
 /** Scores of one exam, with `mark` after the task's name. */
 export const examine = (
   system: ScoredSystem,

@@ -7,7 +7,7 @@ import { contactSheet } from "./contact-sheet.ts";
 import type { Draw, DrawOptions } from "./draw.ts";
 import type { ArmContext } from "./program.ts";
 import type { Around } from "./rows.ts";
-import { examine, type Scores } from "./score.ts";
+import { examine, LANGUAGE_TASKS, QUESTION_TASKS, type Scores, together } from "./score.ts";
 import { type AskedModel, scoredSystem } from "./systems.ts";
 import { seeScenes } from "./unified-ladder.ts";
 
@@ -83,16 +83,10 @@ export async function examineUnderstanding(
   const system = scoredSystem(model, seeScenes, around);
   const questions = await examine(system, { stream: "questions", count: small ? 8 : 400 });
   const language = await examine(system, { stream: "language", count: small ? 8 : 300 });
-  const together = (scores: Scores, tasks: readonly string[]) => {
-    const counts = tasks.flatMap((task) => scores[task] ?? []);
-    const total = (key: "right" | "of") => counts.reduce((sum, count) => sum + count[key], 0);
-    return { right: total("right"), of: total("of") };
-  };
-  const asked = ["count", "color", "exists", "relation", "find", "describe"];
   print("examined questions and language");
   return {
     ...questions,
-    questions: together(questions, asked),
-    language: together(language, ["add", "reverse", "order"]),
+    questions: together(questions, QUESTION_TASKS),
+    language: together(language, LANGUAGE_TASKS),
   };
 }

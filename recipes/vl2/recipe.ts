@@ -124,7 +124,8 @@ process.exitCode = await runProgram(
     notes:
       "Glyphs are 5z x 7z pixels on pages of 192; `short` pages have one string of one or two of them, `text` is the world's own exam " +
       "with strings of three to six. On faint pages an ideal reader names 94 to 100 % of glyphs of z = 1 at full " +
-      "size and 22 to 30 % at 64 pixels, which bounds strings near 1 %; z = 2 and 3 can be read at both. `table shuffled` is the " +
+      "size and 22 to 30 % at 64 pixels, which bounds short strings near 16 % and those of text near 1 %; z = 2 and 3 " +
+      "can be read at both. `table shuffled` is the " +
       "exam `table clean` with the tiles of each page in a random order: a model that minds where tiles lie does worse. `find` " +
       "counts boxes that overlap by half or more.",
   },

@@ -50,7 +50,8 @@ describe.each(["vl", "vl2"])("recipe %s", (recipe) => {
     const lines = (await readFile(join(folder, recipe, "results.jsonl"), "utf8")).trim().split("\n");
     for (const line of lines) {
       const { scores, stages } = JSON.parse(line);
-      expect(Object.keys(stages)).toEqual(["stage-1", "stage-2", "stage-3"]);
+      // Arms that share what reads single views have no stages before these.
+      expect(Object.keys(stages).slice(-2)).toEqual(["stage-2", "stage-3"]);
       for (const { right, of } of Object.values<{ right: number; of: number }>(scores)) {
         expect(of).toBeGreaterThan(0);
         expect(right).toBeLessThanOrEqual(of);
