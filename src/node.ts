@@ -114,4 +114,26 @@ export type {
 } from "./runs/tuned/config.ts";
 export { prepareTuned, type TunedRows, type TunedTask } from "./runs/tuned/preparation.ts";
 export { TunedRun } from "./runs/tuned/run.ts";
+export type { Chain, ChainRun, Stage } from "./scaling/chains.ts";
+export type { FitOptions, ProfilesFit } from "./scaling/fit-profiles.ts";
+export { fitSweep, readProfiles, type SweepFit } from "./scaling/fit-sweep.ts";
+export type { ModelMeasures } from "./scaling/flops.ts";
+export type { LeftOut, Rung, RunLaws, ScalePlan } from "./scaling/plan.ts";
+export {
+  type Prediction,
+  type PredictionOutcome,
+  predict,
+  predictionOutcome,
+  startPredicted,
+} from "./scaling/predict.ts";
+export type { RunOutcome, RunSettings } from "./scaling/results.ts";
+export {
+  type GridSettings,
+  type Law,
+  type RungSettings,
+  type ScaleSettings,
+  scaleSettings,
+} from "./scaling/settings.ts";
+export { createSweep, readPlan, runChains, runSweep, type SweepOptions } from "./scaling/sweep.ts";
+export type { ChainEvent } from "./scaling/train-chain.ts";
 export type { TrainingMemory } from "./train/memory.ts";

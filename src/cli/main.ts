@@ -23,6 +23,7 @@ import { proveCommand } from "./commands/prove.ts";
 import { proverCommand } from "./commands/prover.ts";
 import { proverWorkerCommand } from "./commands/prover-worker.ts";
 import { quantizeCommand } from "./commands/quantize.ts";
+import { scaleCommand } from "./commands/scale.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sftCommand } from "./commands/sft.ts";
 import { synthesizeCommand } from "./commands/synthesize.ts";
@@ -79,6 +80,7 @@ const commands = [
   sftCommand(),
   dpoCommand(),
   grpoCommand(),
+  scaleCommand(),
   synthesizeCommand(),
   verifyCommand(),
   proverCommand(),

@@ -1,5 +1,6 @@
 /** The cases of `test/fixtures/scaling`: fits of scaling laws and small statistics against numpy and scipy. They hold no model. */
 import type { FileTree } from "../checkpoint/byte-source.ts";
+import { shareInterval } from "../evaluate/share-interval.ts";
 import { denseFlopsPerToken } from "../scaling/flops.ts";
 import { fitHyperparameters } from "../scaling/hyperparameters.ts";
 import { fitAllocation, fitProfile, optimaOf } from "../scaling/isoflop.ts";
@@ -167,6 +168,11 @@ function compareSmall({ expected, comparison, meta }: ScalingCase): void {
   for (const [i, each] of (expected.pass_at_k as FixtureJson[]).entries()) {
     const found = passAtK(each.samples, each.correct, each.k);
     relative(comparison, `pass_at_k.${i}`, found, each.pass_at_k, rel);
+  }
+  for (const [i, { successes, trials, wilson_95 }] of (expected.proportions as FixtureJson[]).entries()) {
+    const found = shareInterval(successes / trials, trials);
+    // Bounds that are zero come out as rounding.
+    comparison.values(`proportions.${i}`, found, wilson_95, rel);
   }
 }
 

@@ -44,7 +44,8 @@ export interface Chain {
   readonly runs: readonly ChainRun[];
 }
 
-const computeName = (compute: number) => compute.toExponential().replace("+", "");
+/** "3e12", as names of runs have it. */
+export const computeName = (compute: number) => compute.toExponential().replace("+", "");
 
 /** Steps of a run before its first drop, which longer runs of its chain share. */
 export function trunkSteps({ steps }: Pick<ChainRun, "steps">): number {

@@ -21,6 +21,19 @@ export function quantile(sorted: ArrayLike<number>, share: number): number {
   return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
 }
 
+/** Student's 95 % interval of a mean. @throws ConfigError for fewer than two values */
+export function meanInterval(values: readonly number[]): Interval {
+  const center = mean(values);
+  const reach = studentQuantile(0.95, values.length - 1) * standardErrorOf(values);
+  return [center - reach, center + reach];
+}
+
+function standardErrorOf(values: readonly number[]): number {
+  const center = mean(values);
+  const variance = values.reduce((sum, each) => sum + (each - center) ** 2, 0) / (values.length - 1);
+  return Math.sqrt(variance / values.length);
+}
+
 export interface PairedDifference {
   readonly meanDifference: number;
   readonly standardError: number;
@@ -41,14 +54,12 @@ export function pairedDifference(a: readonly number[], b: readonly number[]): Pa
   const differences = b.map((value, i) => value - a[i]);
   const meanDifference = mean(differences);
   const degrees = differences.length - 1;
-  const variance = differences.reduce((sum, each) => sum + (each - meanDifference) ** 2, 0) / degrees;
-  const standardError = Math.sqrt(variance / differences.length);
-  const reach = studentQuantile(0.95, degrees) * standardError;
+  const standardError = standardErrorOf(differences);
   const t = meanDifference === 0 ? 0 : meanDifference / standardError;
   return {
     meanDifference,
     standardError,
-    interval95: [meanDifference - reach, meanDifference + reach],
+    interval95: meanInterval(differences),
     pTwoSided: studentTwoSided(t, degrees),
   };
 }

@@ -15,7 +15,7 @@ it.each([
   ["parametric", 5],
   ["hyperparameters", 28],
   ["parabola", 24],
-  ["small", 35],
+  ["small", 39],
 ])("scaling/%s, %i outputs", async (name, count) => {
   const { outputs, case: found } = await checkParity(nodeFolder(root + name), createReferenceDevice());
   expect(outputs.filter(({ within }) => !within)).toEqual([]);
