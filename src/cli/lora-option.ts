@@ -54,6 +54,9 @@ function truth(name: string, text: string | undefined, otherwise: boolean): bool
   return text === "true";
 }
 
+/** Adapters learn at a higher rate than the weights that they stand for. */
+export const ADAPTER_RATE = 10;
+
 /** The settings that the text stands for, with what it leaves out. @throws InvalidArgumentError */
 export function loraSettings(text: string): TunedAdapter {
   const fields = fieldsOf(text);

@@ -2,7 +2,8 @@
 import { type Command, Option } from "commander";
 import { REFERENCE_FORMATS, SAMPLE_FORMATS } from "../runs/policy/config.ts";
 import type { PolicyDraft } from "../runs/policy/preparation.ts";
-import type { TunedBase } from "../runs/tuned/config.ts";
+import type { TunedAdapter, TunedBase } from "../runs/tuned/config.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { ADVANTAGES } from "../train/advantages.ts";
 import { AVERAGES, type PolicyOptions } from "../train/objectives/policy.ts";
 import type { PolicySettings } from "../train/policy/settings.ts";
@@ -15,6 +16,7 @@ import {
   positiveInteger,
   positiveNumber,
 } from "./commands/options.ts";
+import { ADAPTER_RATE, loraSettings } from "./lora-option.ts";
 import { REWARD_NAMES, type RewardFlags, rewardSettings } from "./policy-rewards.ts";
 
 type Form = Pick<PolicySettings, "advantage" | "equalGroups"> & {
@@ -70,6 +72,7 @@ export interface PolicyFlags extends RewardFlags {
   readonly rewardSeconds?: number;
   readonly rewardParallel?: number;
   readonly passReward?: number;
+  readonly lora?: TunedAdapter;
   readonly sampleDtype?: (typeof SAMPLE_FORMATS)[number];
   readonly referenceDtype?: (typeof REFERENCE_FORMATS)[number];
   readonly together?: number;
@@ -137,7 +140,7 @@ export function withPolicy(command: Command): Command {
     .option("--temperature <t>", "of sampling, and of all probabilities (default: 1)", positiveNumber)
     .option(
       "--rate <r>",
-      `peak learning rate (default: ${d.rate}; small models take 1e-4 and more)`,
+      `peak learning rate (default: ${d.rate}, with --lora ten times; small models take 1e-4 and more)`,
       positiveNumber,
     )
     .addOption(new Option("--schedule <shape>", "of the learning rate (default: constant)").choices(SHAPES))
@@ -180,6 +183,12 @@ export function withPolicy(command: Command): Command {
         "leave-out",
       ]),
     )
+    .option(
+      "--lora <settings>",
+      "train low-rank adapters in place of all weights, and sample with the same: rank=16,alpha=32,targets=all-linear,base=q8 " +
+        "(f32, bf16, f16, q8 or q4); also rslora=true, recompute=false",
+      loraSettings,
+    )
     .option("--updates <n>", "updates of a rollout (default: 1)", positiveInteger)
     .addOption(
       new Option(
@@ -211,6 +220,12 @@ export function withPolicy(command: Command): Command {
 
 /** The settings that the options ask for. @throws ConfigError */
 export function policyDraft(model: TunedBase, data: readonly string[], flags: PolicyFlags): PolicyDraft {
+  const { lora, sampleDtype } = flags;
+  if (lora !== undefined && sampleDtype !== undefined) {
+    throw new ConfigError("adapters sample over the weights that they are trained over", {
+      ...{ where: "--sample-dtype", found: sampleDtype, hint: "base=.. in --lora stores these weights." },
+    });
+  }
   const reward = rewardSettings(flags);
   const form: Form = FORMS[flags.form ?? "deepseekmath"];
   const { steps = DEFAULTS.steps, groups = DEFAULTS.groups, samples = DEFAULTS.samples } = flags;
@@ -224,6 +239,7 @@ export function policyDraft(model: TunedBase, data: readonly string[], flags: Po
   const { equalGroups, mostRefills, truncated, updates, rewardSeconds, passReward, advantage } = flags;
   return {
     ...{ kind: "policy", model, data, reward, reference: flags.referenceDtype ?? "f32" },
+    ...(lora !== undefined && { lora }),
     policy: {
       ...{ steps, groups, samples, maxTokens, seed, passTokens: flags.atOnce ?? DEFAULTS.atOnce },
       ...{ advantage: form.advantage, equalGroups: form.equalGroups },
@@ -238,7 +254,7 @@ export function policyDraft(model: TunedBase, data: readonly string[], flags: Po
         rewardParallel,
       }),
       learningRate: {
-        peak: flags.rate ?? DEFAULTS.rate,
+        peak: flags.rate ?? (lora === undefined ? 1 : ADAPTER_RATE) * DEFAULTS.rate,
         warmupSteps: Math.min(flags.warmup ?? 5, Math.floor(steps / 2)),
         shape: schedule,
       },
@@ -248,7 +264,7 @@ export function policyDraft(model: TunedBase, data: readonly string[], flags: Po
       },
       trainer: { optimizer: { weightDecay: flags.weightDecay ?? 0, clipNorm: 1 } },
     },
-    sampling: { dtype: flags.sampleDtype ?? "f32", together: flags.together ?? DEFAULTS.together },
+    sampling: { dtype: sampleDtype ?? "f32", together: flags.together ?? DEFAULTS.together },
     evaluation: {
       every: flags.evaluateEvery ?? EVALUATE_EVERY,
       samples: evaluateSamples,

@@ -1,6 +1,10 @@
 /** Learning from rewards as a person at a terminal sees it: the rewards that judge, the live view, Ctrl-C, what it all took. */
+import { join } from "node:path";
+import { readJson } from "../runs/json-file.ts";
+import { savedPolicyRun } from "../runs/policy/config.ts";
 import { type PolicyEvent, policyJob, type TrainedPolicy } from "../runs/policy/policy-thread.ts";
 import type { TrainingTask } from "../runs/training-thread.ts";
+import { basePath } from "../runs/tuned/base-model.ts";
 import { formatCompact } from "../text/units.ts";
 import type { Reward } from "../train/policy/rewards.ts";
 import { runJob } from "./job-session.ts";
@@ -23,9 +27,11 @@ function show(view: PolicyView, event: PolicyEvent): void {
 }
 
 /** Where the model is, how good it is, and commands to try it. */
-function nextSteps(folder: string, { modelFolder, evaluation }: TrainedPolicy): string {
+async function nextSteps(folder: string, { modelFolder, evaluation }: TrainedPolicy): Promise<string> {
   const held = evaluation === null ? "" : `, ${passText(evaluation)}`;
-  const run = quote(folder);
+  const path = join(folder, "run.json");
+  const { lora, model } = savedPolicyRun(await readJson(path), path);
+  const run = lora === undefined ? quote(folder) : `${quote(basePath(model))} --adapter ${quote(folder)}`;
   return [
     `saved     ${modelFolder}${held}`,
     "Try:",
@@ -51,7 +57,7 @@ export async function trainPolicyWithView(
   if (result === null) throw new Error("a canceled training returned nothing");
   if (result.finished) {
     view.end();
-    output.write(`${memoryText(result.memory)}\n${nextSteps(task.folder, result)}`);
+    output.write(`${memoryText(result.memory)}\n${await nextSteps(task.folder, result)}`);
     return 0;
   }
   view.note(`stopped and saved after step ${result.step}. Continue with:`);

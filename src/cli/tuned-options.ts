@@ -1,5 +1,5 @@
 /** What `deepseek-ts sft` and `dpo` share: options, settings that follow from them, and the way from a model's name to a run. */
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { BUILTIN_TEMPLATES } from "../chat/builtin.ts";
 import { readTextFile } from "../files/text-file.ts";
@@ -9,7 +9,7 @@ import { checkAdapterMemory } from "../runs/adapter-memory.ts";
 import { readJson } from "../runs/json-file.ts";
 import type { RunResult } from "../runs/run.ts";
 import { checkMemory } from "../runs/training-memory.ts";
-import { type BasePlace, type DescribedBase, describeBase } from "../runs/tuned/base-model.ts";
+import { type BasePlace, basePath, type DescribedBase, describeBase } from "../runs/tuned/base-model.ts";
 import { savedTuned, type TunedAdapter, type TunedConfig } from "../runs/tuned/config.ts";
 import type { TunedRows } from "../runs/tuned/preparation.ts";
 import { ConfigError } from "../tensor/errors.ts";
@@ -28,7 +28,7 @@ import {
 } from "./commands/options.ts";
 import { suggesting } from "./completion.ts";
 import { evaluationText } from "./live-view.ts";
-import { loraSettings } from "./lora-option.ts";
+import { ADAPTER_RATE, loraSettings } from "./lora-option.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { quote } from "./training-session.ts";
 
@@ -187,9 +187,6 @@ export async function locateBase(name: string, flags: Omit<ModelFlags, "dtype">)
   }
 }
 
-/** Adapters learn at a higher rate than the weights that they stand for. */
-const ADAPTER_RATE = 10;
-
 /** 2e-5 for a billion parameters, as the field has it, and more for smaller models by the root of the ratio. */
 export function fineTuningRate(parameters: number): number {
   const rate = 2e-5 * Math.sqrt(1e9 / parameters);
@@ -337,7 +334,7 @@ export function tunedSteps(
   { lora, model }: Pick<TunedConfig, "lora" | "model">,
 ): string {
   const held = evaluation ? `, held-out loss ${evaluationText(evaluation)}` : "";
-  const base = model.name.includes("/") ? model.name : join(model.folder, model.gguf ?? "");
+  const base = basePath(model);
   const tried = lora === undefined ? quote(folder) : `${quote(base)} --adapter ${quote(folder)}`;
   return `saved     ${modelFolder}${held}\nTry:\n  npx deepseek-ts chat ${tried}\n`;
 }

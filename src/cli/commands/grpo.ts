@@ -60,6 +60,7 @@ Examples:
   deepseek-ts grpo my-model --data prompts.jsonl --reward ./reward.ts
   deepseek-ts grpo my-model --data prompts.jsonl --reward-command "python3 judge.py" --reward-seconds 60
   deepseek-ts grpo models/world-prover --data theorems.jsonl --reward lean --form prover --rate 2e-5
+  deepseek-ts grpo my-model --data prompts.jsonl --reward answer --lora rank=16,base=q4     adapters over 4-bit weights
   deepseek-ts grpo --resume runs/grpo-1
 
   reward.ts: export default (samples: {prompt, completion, key, row}[]) => samples.map(({completion, key}) => ..)
@@ -191,7 +192,7 @@ export function grpoCommand(): Command {
     .description(
       "Trains a language model by group relative policy optimization (GRPO): samples several completions of each prompt, judges " +
         "them, and makes those better than their group's mean more likely. Everything goes into one run folder: settings, prompts, " +
-        "metrics.jsonl, checkpoints, model/. Ctrl-C saves and exits with status 130; a run continued by --resume is bit-identical to " +
+        "metrics.jsonl, checkpoints, model/ (with --lora adapter/). Ctrl-C saves and exits with status 130; a run continued by --resume is bit-identical to " +
         "one that was never interrupted, if its rewards depend on nothing but their samples.",
     )
     .argument("[model]", MODEL_ARGUMENT)

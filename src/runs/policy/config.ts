@@ -9,7 +9,7 @@ import {
 } from "../../tensor/check-value.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { checkPolicySettings, type PolicySettings } from "../../train/policy/settings.ts";
-import { checkBase, type TunedBase } from "../tuned/config.ts";
+import { checkAdapter, checkBase, type TunedAdapter, type TunedBase } from "../tuned/config.ts";
 import { checkRewards, type RewardSettings } from "./rewards.ts";
 
 /** Storage of weights that sample: those of training themselves, or a copy that takes them over before each rollout. */
@@ -29,6 +29,8 @@ export interface PolicyRunConfig {
     readonly stopIds: readonly number[];
   };
   readonly reward: RewardSettings;
+  /** Adapters in place of all weights; what they sample with are the weights that they are trained over. */
+  readonly lora?: TunedAdapter;
   readonly sampling: {
     readonly dtype: (typeof SAMPLE_FORMATS)[number];
     /** Most completions that are sampled at a time. */
@@ -66,6 +68,7 @@ export function checkPolicyRun(place: Place, config: object): asserts config is 
       "evaluation",
       "saveEvery",
       "keep",
+      "lora",
     ],
   ]);
   checkChoice(place, "kind", fields.kind, ["policy"]);
@@ -85,6 +88,17 @@ export function checkPolicyRun(place: Place, config: object): asserts config is 
   const sampling = checkSection(place, "sampling", fields.sampling);
   checkKeys(sampling.at, sampling.fields, ["dtype", "together"]);
   checkChoice(sampling.at, "dtype", sampling.fields.dtype, SAMPLE_FORMATS);
+  if (fields.lora !== undefined) {
+    checkAdapter(place, fields.lora);
+    if (sampling.fields.dtype !== "f32") {
+      refuseValue(
+        sampling.at,
+        "dtype",
+        "f32 with lora: adapters sample over the weights below",
+        sampling.fields.dtype,
+      );
+    }
+  }
   checkNumber(sampling.at, "together", sampling.fields.together, {
     integer: true,
     min: 1,

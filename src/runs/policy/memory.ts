@@ -12,16 +12,18 @@ import {
 } from "../../nn/storage.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
+import { estimateAdapters } from "../adapter-memory.ts";
 import { estimateTraining, needText } from "../training-memory.ts";
 import type { PolicyRunConfig } from "./config.ts";
 
 /** What the estimate depends on. */
-export interface EstimatedPolicy extends Pick<PolicyRunConfig, "sampling" | "reference"> {
+export interface EstimatedPolicy extends Pick<PolicyRunConfig, "sampling" | "reference" | "lora"> {
   readonly policy: Omit<PolicyRunConfig["policy"], "stopIds">;
 }
 
 export interface PolicyEstimate {
   readonly weights: number;
+  /** Of all weights; of adapters with these themselves and their gradients. */
   readonly moments: number;
   /** Gradients with what the forward pass leaves for them. */
   readonly activations: number;
@@ -39,24 +41,38 @@ function storedBytes(config: LanguageConfig, dtype: StorageFormat): number {
   return bytes;
 }
 
+/** What an update of `tokens` takes. */
+function learningNeeds(
+  { trainer }: EstimatedPolicy["policy"],
+  lora: EstimatedPolicy["lora"],
+  config: LanguageConfig,
+  tokens: number,
+): Pick<PolicyEstimate, "weights" | "moments" | "activations"> {
+  const optimizer = trainer?.optimizer ?? {};
+  if (lora === undefined) {
+    return estimateTraining({
+      ...{ model: toConfigJson(config), vocabSize: config.vocabSize },
+      training: { optimizer, batch: { size: 1 }, sequenceLength: tokens, mtpWeight: 0 },
+    });
+  }
+  const { base, recompute } = lora;
+  const { momentDType } = optimizer;
+  const { weights, adapters, activations } = estimateAdapters({
+    ...{ config, settings: lora, base, recompute, tokens },
+    ...(momentDType !== undefined && { momentDType }),
+  });
+  return { weights, moments: adapters, activations };
+}
+
 /** @param longest tokens of the longest prompt */
 export function estimatePolicy(
-  { policy, sampling, reference }: EstimatedPolicy,
+  { policy, sampling, reference, lora }: EstimatedPolicy,
   config: LanguageConfig,
   longest: number,
 ): PolicyEstimate {
   // Padded to the longest row, and one row at least.
   const tokens = Math.max(policy.passTokens ?? 4096, longest + policy.maxTokens);
-  const { weights, moments, activations } = estimateTraining({
-    model: toConfigJson(config),
-    vocabSize: config.vocabSize,
-    training: {
-      optimizer: policy.trainer?.optimizer ?? {},
-      batch: { size: 1 },
-      sequenceLength: tokens,
-      mtpWeight: 0,
-    },
-  });
+  const { weights, moments, activations } = learningNeeds(policy, lora, config, tokens);
   const copy = sampling.dtype === "f32" ? 0 : storedBytes(config, sampling.dtype);
   const penalized = (policy.objective?.beta ?? 0) > 0;
   const near = penalized ? storedBytes(config, reference) : 0;
@@ -82,8 +98,15 @@ export function checkPolicyMemory(
   machine: Machine = thisMachine(),
 ): string {
   const { total, weights, moments, activations, others, caches } = estimatePolicy(run, config, longest);
+  const { lora } = run;
   const parts = {
-    ...{ weights, moments, "activations and gradients": activations },
+    ...(lora === undefined
+      ? { weights, moments, "activations and gradients": activations }
+      : {
+          [`weights in ${lora.base}`]: weights,
+          "adapters with gradients and moments": moments,
+          activations,
+        }),
     ...(others > 0 && { "copies of the weights": others }),
     caches,
   };

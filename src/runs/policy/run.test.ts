@@ -178,6 +178,39 @@ describe("PolicyRun", () => {
     expect(whole.metrics[0].update!.kl).toBe(null);
   });
 
+  it("learns adapters over 8 bits, samples with them, and goes on with the same bits", async () => {
+    const lora = { rank: 4, alpha: 16, targets: ["all-linear"], base: "q8", recompute: true } as const;
+    const settings = draft({ learningRate: { peak: 2e-2, warmupSteps: 2, shape: "constant" } }, { lora });
+    const adapter = (name: string) => readFileSync(join(root, name, "adapter", "adapter_model.safetensors"));
+    await prepare("adapted", settings);
+    const whole = await train("adapted");
+    expect(whole).toMatchObject({ finished: true, modelFolder: join(root, "adapted", "adapter") });
+    expect(readdirSync(join(root, "adapted"))).not.toContain("model");
+    // Ratios are to what the same weights sampled: without a step between there is nothing to clip.
+    expect(whole.metrics.map(({ update }) => update!.clipped)).toEqual([0, 0, 0, 0, 0]);
+    expect(whole.metrics[0].update!.kl).toBeLessThan(0.01);
+    expect(whole.metrics[4].update!.kl).toBeGreaterThan(whole.metrics[0].update!.kl!);
+    for (const stopAfter of [1, 3]) {
+      const name = `adapted-${stopAfter}`;
+      await prepare(name, settings);
+      await train(name, { stopAfter });
+      await train(name);
+      expect(logged(name)).toEqual(logged("adapted"));
+      expect(adapter(name).equals(adapter("adapted"))).toBe(true);
+    }
+    // What the run sampled with is what anybody gets who puts the adapter over the model.
+    await using run = await PolicyRun.open(join(root, "adapted"), device, { reward });
+    await using served = await load(join(root, "adder"), {
+      ...{ device, dtype: "q8", adapter: join(root, "adapted") },
+    });
+    const ids = served.tokenizer!.encode("1+2=");
+    const logitsOf = async (model: typeof served.model) => {
+      using logits = device.inference(() => model.logits(model.hidden(model.ids([ids]))));
+      return await logits.data();
+    };
+    expect(await logitsOf(served.model)).toEqual(await logitsOf(run.model));
+  });
+
   it("refuses what does not fit before it makes a folder", async () => {
     await expect(prepare("long", draft({ maxTokens: 64 }))).rejects.toThrow(/policy.maxTokens.*1 to 63/);
     await expect(prepare("long", draft({ maxTokens: 62 }))).rejects.toThrow(
@@ -187,6 +220,11 @@ describe("PolicyRun", () => {
     await expect(prepare("rows", draft({}, { reward: rewards }))).rejects.toThrow(/row 0.*numbers/);
     await expect(prepare("bad", draft({ samples: 1 }))).rejects.toThrow(/policy.samples/);
     await expect(prepare("bad", draft({}, { saveEvery: 0 }))).rejects.toThrow(/saveEvery/);
+    const lora = { rank: 4, alpha: 8, targets: ["all-linear"], base: "q8", recompute: true } as const;
+    await expect(prepare("bad", draft({}, { lora: { ...lora, rank: 0 } }))).rejects.toThrow(/lora.rank/);
+    await expect(prepare("bad", draft({}, { lora, sampling: { dtype: "q8", together: 4 } }))).rejects.toThrow(
+      /sampling.dtype.*f32 with lora/,
+    );
     const evaluation = { every: 1, samples: 2, ks: [3] };
     await expect(prepare("bad", draft({}, { evaluation }))).rejects.toThrow(/evaluation.ks\[0\]/);
     expect(readdirSync(root).filter((name) => ["long", "rows", "bad"].includes(name))).toEqual([]);

@@ -4,10 +4,13 @@
  *
  *     run.json  base/{config.json, tokenizer.json, ..}  prompts.jsonl  held-out.jsonl  metrics.jsonl  checkpoints/step-*  model/
  *
+ * With adapters `adapter/` takes the place of `model/`, and the model below is needed until the end.
+ *
  * One process at a time writes to it. A run that was killed goes on with the same bits, if its rewards depend on nothing but
  * their samples.
  */
 import { join } from "node:path";
+import { saveAdapters } from "../../checkpoint/adapters.ts";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
@@ -16,6 +19,7 @@ import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
+import { AdaptedModel, createAdapters } from "../../models/adapted-model.ts";
 import { type CausalLM, createModel } from "../../models/causal-lm.ts";
 import { toConfigJson } from "../../models/config.ts";
 import { DeepseekError, NotFiniteError } from "../../tensor/errors.ts";
@@ -25,14 +29,14 @@ import { type PassAt, passAt } from "../../train/policy/evaluation.ts";
 import { type PolicyMetrics, PolicyTrainer } from "../../train/policy/policy-trainer.ts";
 import type { PolicyPrompt } from "../../train/policy/prompts.ts";
 import type { Reward } from "../../train/policy/rewards.ts";
-import { loadTraining, saveTraining } from "../../train/state.ts";
 import { readJson } from "../json-file.ts";
 import { lockRun } from "../lock.ts";
 import type { RunLength } from "../loop.ts";
 import { MetricsLog } from "../metrics-log.ts";
 import type { OpenOptions } from "../run.ts";
 import { RunStates } from "../states.ts";
-import { baseReader, emptyBase, loadBase, savedConfigText } from "../tuned/base-model.ts";
+import { basePath, baseReader, emptyBase, loadBase, savedConfigText } from "../tuned/base-model.ts";
+import { statesOf } from "../tuned/learner.ts";
 import { type PolicyRunConfig, savedPolicyRun } from "./config.ts";
 import { BASE } from "./preparation.ts";
 import { HELD_OUT_PROMPTS, readPrompts, TRAIN_PROMPTS } from "./prompts.ts";
@@ -68,6 +72,8 @@ interface Opened {
   readonly config: PolicyRunConfig;
   readonly states: RunStates;
   readonly model: CausalLM;
+  /** What trains adapters of the model; null if all its weights are trained. */
+  readonly adapted: AdaptedModel | null;
   readonly engine: Engine;
   readonly policy: PolicyTrainer;
   readonly heldOut: readonly PolicyPrompt[];
@@ -110,8 +116,19 @@ export class PolicyRun implements AsyncDisposable {
       const files: Record<string, string> = {};
       for (const name of await base.list()) files[name] = await base.readText(name);
       const begun = (await states.steps()).length > 0;
-      const model = begun ? emptyBase(files, config.model, device) : await loadBase(config.model, device);
+      const { lora } = config;
+      const model =
+        begun && lora === undefined
+          ? emptyBase(files, config.model, device)
+          : await loadBase(config.model, device, lora?.base);
       opened.push(() => model[Symbol.dispose]());
+      const adapted =
+        lora === undefined ? null : new AdaptedModel(model, createAdapters(model, lora, settings.seed));
+      if (adapted !== null) {
+        adapted.recompute = lora!.recompute;
+        opened.push(() => adapted[Symbol.dispose]());
+      }
+      const trained = adapted ?? model;
       const modelJson = toConfigJson(model.config);
       const copy =
         sampling.dtype === "f32" ? null : createModel(modelJson, device, { dtype: sampling.dtype });
@@ -123,18 +140,18 @@ export class PolicyRun implements AsyncDisposable {
       const prompts = await readPrompts(folder, TRAIN_PROMPTS);
       const heldOut = await readPrompts(folder, HELD_OUT_PROMPTS);
       const { tokenizer } = await baseReader(join(folder, BASE), config.model.name);
-      const engine = new Engine(copy ?? model, engineOptions(config, [...prompts, ...heldOut]));
+      const engine = new Engine(copy ?? trained, engineOptions(config, [...prompts, ...heldOut]));
       opened.push(() => engine[Symbol.asyncDispose]());
       const decode = (ids: readonly number[]) => tokenizer.decode(ids);
       const vocabularySize = Math.min(tokenizer.vocabSize, model.config.vocabSize);
-      const parts = { model, engine, prompts, reward, decode };
+      const parts = { model: trained, engine, prompts, reward, decode };
       const policy = new PolicyTrainer(
         { ...parts, ...(copy && { copy }), ...(reference && { reference }) },
         { ...settings, vocabularySize },
       );
       opened.push(() => policy[Symbol.dispose]());
       const load = async (state: string) => {
-        await loadTraining(policy.trainer, nodeFolder(state));
+        await statesOf(policy.trainer).load(nodeFolder(state));
         await policy.trainer.checkWeights();
       };
       if (!(await states.loadNewest(load, onNotice)) && begun) {
@@ -150,6 +167,7 @@ export class PolicyRun implements AsyncDisposable {
         config,
         states,
         model,
+        adapted,
         engine,
         policy,
         heldOut,
@@ -187,8 +205,8 @@ export class PolicyRun implements AsyncDisposable {
    * @throws NotFiniteError if a loss, gradient or weight is not finite: nothing is saved then; DeepseekError of the reward
    */
   async train(events: PolicyRunEvents = {}, signal?: AbortSignal): Promise<PolicyRunResult> {
-    const { policy, folder, config } = this.#opened;
-    const out = join(folder, "model");
+    const { policy, folder, config, adapted } = this.#opened;
+    const out = join(folder, adapted === null ? "model" : "adapter");
     // What stands in its way is better known before the training than after.
     if (!policy.done) await checkFolderPlace(await realPlace(out), { force: true });
     const begun = policy.steps;
@@ -262,7 +280,7 @@ export class PolicyRun implements AsyncDisposable {
     await policy.trainer.checkWeights();
     const folder = states.path(policy.steps);
     const sink = await nodeFolderSink(folder, { kind: "state", force: true });
-    await saveTraining(policy.trainer, sink, this.#beside());
+    await statesOf(policy.trainer).save(sink, this.#beside());
     events.onSave?.(policy.steps, folder);
     await states.removeOld(config.keep, events.onNotice);
   }
@@ -274,8 +292,18 @@ export class PolicyRun implements AsyncDisposable {
     return { config: savedConfigText(all, { dtype: "F32", model: config.model }), files };
   }
 
-  /** Writes the model as it stands in the Hugging Face layout, with the tokenizer. @throws ConfigError if something else is there */
+  /**
+   * Writes the model as it stands in the Hugging Face layout with the tokenizer, or the adapter in PEFT's.
+   * @throws ConfigError if something else is there
+   */
   async saveModel(out: string): Promise<void> {
+    const { adapted, config } = this.#opened;
+    if (adapted !== null) {
+      const { files } = this.#beside();
+      const sink = await nodeFolderSink(out, { force: true });
+      await saveAdapters(sink, adapted.adapters, { base: basePath(config.model), files });
+      return;
+    }
     await saveCheckpoint(await nodeFolderSink(out, { force: true }), modelEntries(this.model), {
       ...this.#beside(),
       dtype: "F32",

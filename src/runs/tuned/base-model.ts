@@ -179,6 +179,10 @@ export async function baseReader(folder: string, name: string): Promise<BaseRead
   return { tokenizer, template, endIds };
 }
 
+/** What names the model in an adapter's file: its name on the hub, or where it lies. */
+export const basePath = ({ name, folder, gguf }: BasePlace): string =>
+  name.includes("/") ? name : join(folder, gguf ?? "");
+
 /** The model as it is before the first step. @throws FormatError if its files are others than at preparation */
 export async function loadBase(
   base: TunedBase,

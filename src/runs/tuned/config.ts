@@ -157,7 +157,8 @@ function checkTraining(place: Place, value: unknown): void {
   checkTrainOptions(at, options);
 }
 
-function checkAdapter(place: Place, value: unknown): void {
+/** @throws ConfigError */
+export function checkAdapter(place: Place, value: unknown): void {
   const { fields, at } = checkSection(place, "lora", value);
   checkKeys(at, fields, ["rank", "alpha", "targets", "rankStabilized", "base", "recompute"]);
   checkAdapterSettings(at, fields as unknown as TunedAdapter);

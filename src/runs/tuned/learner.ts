@@ -2,6 +2,7 @@
 import type { FileTree, FolderSink } from "../../checkpoint/byte-source.ts";
 import { AdaptedModel } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
+import type { TrainableModel } from "../../models/token-model.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import type { Batch } from "../../train/batches.ts";
 import type { Evaluation } from "../../train/evaluate.ts";
@@ -52,8 +53,8 @@ export interface Learner extends AsyncDisposable {
 }
 
 /** How a saved step is written and put back: all weights, or the adapters. */
-function statesOf<B extends Batch>(
-  trainer: Trainer<CausalLM | AdaptedModel, B>,
+export function statesOf<M extends TrainableModel, B extends Batch>(
+  trainer: Trainer<M, B>,
 ): Pick<TrainerSide, "save" | "load"> {
   if (!(trainer.model instanceof AdaptedModel)) {
     return {
@@ -61,7 +62,7 @@ function statesOf<B extends Batch>(
       load: (tree) => loadTraining(trainer, tree),
     };
   }
-  const adapted = trainer as Trainer<AdaptedModel, B>;
+  const adapted = trainer as unknown as Trainer<AdaptedModel, B>;
   return {
     save: (sink) => saveAdapterTraining(adapted, sink),
     load: (tree) => loadAdapterTraining(adapted, tree),

@@ -32,6 +32,7 @@ import type { OpenOptions, RunResult } from "../run.ts";
 import { RunStates } from "../states.ts";
 import {
   type BaseFiles,
+  basePath,
   baseReader,
   emptyBase,
   loadBase,
@@ -230,8 +231,7 @@ export class TunedRun implements AsyncDisposable {
   async saveModel(out: string, options: { readonly force?: boolean } = {}): Promise<void> {
     const { "config.json": _, ...files } = this.#files;
     if (this.#adapted !== null) {
-      const { name, folder, gguf } = this.#config.model;
-      const base = name.includes("/") ? name : join(folder, gguf ?? "");
+      const base = basePath(this.#config.model);
       await saveAdapters(await nodeFolderSink(out, options), this.#adapted.adapters, { base, files });
       return;
     }
