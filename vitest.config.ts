@@ -11,7 +11,7 @@ const long = [
   "test/*.test.ts",
   "test/{faults,parity}/**/*.test.ts",
   "src/checkpoint/gguf/models.test.ts",
-  "src/scaling/{predict,train-chain}.test.ts",
+  "src/scaling/{plots,predict,train-chain}.test.ts",
   "src/serve/server-limits.test.ts",
   "src/serve/worker-channel.test.ts",
   "src/tensor/ops/{attention,attention-cached,quantized-experts}.test.ts",

@@ -119,6 +119,7 @@ export type { FitOptions, ProfilesFit } from "./scaling/fit-profiles.ts";
 export { fitSweep, readProfiles, type SweepFit } from "./scaling/fit-sweep.ts";
 export type { ModelMeasures } from "./scaling/flops.ts";
 export type { LeftOut, Rung, RunLaws, ScalePlan } from "./scaling/plan.ts";
+export { type PlotSpec, plotsOf } from "./scaling/plots.ts";
 export {
   type Prediction,
   type PredictionOutcome,
@@ -126,6 +127,7 @@ export {
   predictionOutcome,
   startPredicted,
 } from "./scaling/predict.ts";
+export { type WrittenPlots, writePlots } from "./scaling/render.ts";
 export type { RunOutcome, RunSettings } from "./scaling/results.ts";
 export {
   type GridSettings,

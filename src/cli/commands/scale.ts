@@ -8,7 +8,9 @@ import { readJson, writeJson } from "../../runs/json-file.ts";
 import { chainCost } from "../../scaling/chains.ts";
 import { fitProfiles } from "../../scaling/fit-profiles.ts";
 import { fitPath, fitSweep, readProfiles } from "../../scaling/fit-sweep.ts";
+import { plotsOf } from "../../scaling/plots.ts";
 import { predict, predictionOutcome, startPredicted } from "../../scaling/predict.ts";
+import { writePlots } from "../../scaling/render.ts";
 import { scaleSettings } from "../../scaling/settings.ts";
 import { createSweep, readPlan, runChains, runSweep, type SweepOptions } from "../../scaling/sweep.ts";
 import { flowing } from "../help.ts";
@@ -21,7 +23,8 @@ import { positiveInteger, positiveNumber, usageError, withThreads } from "./opti
 const help = `
 plan FOLDER      reads a folder of text, prepares its tokens and writes the plan of a sweep to --out
 run SWEEP        trains what is left of it: grids of learning rate and batch, then sizes at equal compute; goes on after any end
-fit SWEEP        fits the laws to what there is; also a JSON file of runs made elsewhere (docs/scaling.md)
+fit SWEEP        fits the laws to what there is and draws them (npm install vega vega-lite sharp); also a JSON file of runs
+                 made elsewhere (docs/scaling.md)
 predict SWEEP    writes the size, tokens and loss of a larger run down, which run --target then makes
 
 scale.json, of which only ladder and budgets are needed:
@@ -144,8 +147,11 @@ async function fitRuns(path: string, { json }: ScaleFlags): Promise<void> {
   const found = await fitSweep(path, plan, { at: budgets });
   const predictions = await Promise.all(budgets.map((budget) => predictionOutcome(path, plan, budget)));
   await writeJson(fitPath(path), { ...found, predictions });
+  const { folder, names, missing } = await writePlots(join(path, "plots"), plotsOf(found, predictions));
   if (json) print({ ...found, predictions });
   else process.stdout.write([sweepFitText(found), ...predictions.map(predictionText)].join("\n"));
+  if (names.length > 0) process.stderr.write(`plots in ${folder}: ${names.join(", ")}\n`);
+  if (missing !== null) process.stderr.write(`for pictures as SVG and PNG: npm install ${missing}\n`);
   process.exitCode = found.lossLaw === null ? 1 : 0;
 }
 
