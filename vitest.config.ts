@@ -24,7 +24,7 @@ const long = [
  */
 const longLean = [
   "test/lean/{corpus,grpo,kills,layers,own-lean,preparing}.test.ts",
-  "test/browser/prove-page.test.ts",
+  "test/browser/{prove-page,lean-search}.test.ts",
 ];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
