@@ -28,7 +28,7 @@ const FAINT = 5;
 /** Of an arm that shares nothing with others. */
 const TOWER_MINUTES = READING_MINUTES + MINUTES;
 /** Of arms about the mixture, which need not read lines: of what they share, and of their own. */
-const MIXTURE_MINUTES = { reading: 8, own: 5 };
+const MIXTURE_MINUTES = { reading: 5, own: 3 };
 const LOW = "vision_model.vision_tower_low.vision_tower.";
 const UP = ["high_up_proj", "low_up_proj"].map((name) => `aligner.${name}`);
 
