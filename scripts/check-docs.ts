@@ -90,6 +90,7 @@ const stands: readonly (readonly [RegExp, string])[] = [
   [/\bask (\S+)/, "ask $1 --max-tokens 4"],
   [/\bcomplete (\S+)/, "complete $1 --max-tokens 4"],
   [/\bfill (\S+)/, "fill $1 --max-tokens 4"],
+  [/--tasks quiz\.jsonl,docs/, "--tasks quiz.jsonl,texts"],
   [/--port 8080/, ""],
   [/^(.*\bserve .*)$/, "$1 --port 0"],
   [/--context 8192/, "--context 128"],
@@ -234,6 +235,10 @@ async function prepare(): Promise<void> {
   ];
   const sums = Array.from({ length: 8 }, (_, i) => ({ prompt: `${i}+1=`, answer: i + 1 }));
   writeFileSync(join(work, "sums.jsonl"), sums.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const quiz = sums.map(({ prompt, answer }) => ({
+    ...{ context: prompt, choices: ["more", String(answer)], gold: 1 },
+  }));
+  writeFileSync(join(work, "quiz.jsonl"), quiz.map((line) => `${JSON.stringify(line)}\n`).join(""));
   writeFileSync(join(work, "prompts.jsonl"), prompts.map((line) => `${JSON.stringify(line)}\n`).join(""));
   await writeTinyVisionModel(join(work, "deepseek-vl2-tiny"), join(work, "v2-lite"));
   await writeTinyDrawingModels(work, join(work, "v2-lite"));

@@ -28,6 +28,14 @@ export {
 } from "./data/rows/node-rows.ts";
 export type { FileFilter } from "./data/rows/row-files.ts";
 export { Conversation, type Reply } from "./engine/index.ts";
+export { compareResults, type TaskComparison } from "./evaluate/node-compare.ts";
+export {
+  type OpenedTask,
+  type OpenTaskOptions,
+  openTask,
+  type TaskSource,
+  taskSource,
+} from "./evaluate/node-tasks.ts";
 export type { FolderOptions } from "./files/folder-sink.ts";
 export type { FolderKind } from "./files/manifest.ts";
 export type { FilePlaceOptions, PlaceOptions } from "./files/place.ts";

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** The command line: one file per command in commands/. Exit status 0, 1 for an error, 2 for wrong usage. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { watchUnsettled } from "../files/temporary.ts";
 import { checkArguments } from "./arguments.ts";
@@ -15,6 +14,7 @@ import { demoCommand } from "./commands/demo.ts";
 import { downloadCommand } from "./commands/download.ts";
 import { dpoCommand } from "./commands/dpo.ts";
 import { drawCommand } from "./commands/draw.ts";
+import { evaluateCommand } from "./commands/evaluate.ts";
 import { fillCommand } from "./commands/fill.ts";
 import { groundCommand } from "./commands/ground.ts";
 import { grpoCommand } from "./commands/grpo.ts";
@@ -32,10 +32,7 @@ import { verifyCommand } from "./commands/verify.ts";
 import { flowing, helpWidth, optionText } from "./help.ts";
 import { endOnSignalWhile } from "./interrupt.ts";
 import { endWithReader, errorText } from "./report-error.ts";
-
-const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
+import { version } from "./version.ts";
 
 const examples = `
 Examples:
@@ -49,6 +46,7 @@ Examples:
   deepseek-ts train src --seconds 600                              train on your own files
   deepseek-ts sft my-model --data chats.jsonl                      fine-tune a model on conversations
   deepseek-ts grpo my-model --data sums.jsonl --reward answer      train by a reward that can be checked
+  deepseek-ts evaluate my-model --tasks quiz.jsonl                 judge a model by tasks of one's own
   deepseek-ts complete runs/demo-1 "export "                       continue a text
   deepseek-ts verify Basic.lean                                    check Lean proofs
   deepseek-ts COMMAND --help                                       show the options and examples of a command
@@ -81,6 +79,7 @@ const commands = [
   dpoCommand(),
   grpoCommand(),
   scaleCommand(),
+  evaluateCommand(),
   synthesizeCommand(),
   verifyCommand(),
   proverCommand(),

@@ -17,7 +17,14 @@ import {
   positiveNumber,
 } from "./commands/options.ts";
 import { ADAPTER_RATE, loraSettings } from "./lora-option.ts";
-import { REWARD_NAMES, type RewardFlags, rewardSettings } from "./policy-rewards.ts";
+import {
+  COMMANDS_AT_ONCE,
+  counts,
+  REWARD_NAMES,
+  type RewardFlags,
+  rewardSettings,
+  withRewards,
+} from "./policy-rewards.ts";
 
 type Form = Pick<PolicySettings, "advantage" | "equalGroups"> & {
   readonly objective: Pick<PolicyOptions, "average" | "clipLow" | "clipHigh" | "beta">;
@@ -69,9 +76,6 @@ export interface PolicyFlags extends RewardFlags {
   readonly mostRefills?: number;
   readonly truncated?: NonNullable<PolicySettings["truncated"]>;
   readonly updates?: number;
-  readonly rewardSeconds?: number;
-  readonly rewardParallel?: number;
-  readonly passReward?: number;
   readonly lora?: TunedAdapter;
   readonly sampleDtype?: (typeof SAMPLE_FORMATS)[number];
   readonly referenceDtype?: (typeof REFERENCE_FORMATS)[number];
@@ -93,46 +97,16 @@ const DEFAULTS = {
   together: 64,
   atOnce: 4096,
 };
-const COMMANDS_AT_ONCE = 4;
 const SAVE_EVERY = 20;
 const EVALUATE_EVERY = 20;
 const EVALUATE_SAMPLES = 8;
 
 const aboveOne = numberThat("a number above 1", (n) => n > 1);
-const anyNumber = numberThat("a number", () => true);
-const counts = (text: string) => text.split(",").map(positiveInteger);
 
 /** Adds the options of rewards, sampling, loss and evaluation. */
 export function withPolicy(command: Command): Command {
   const d = DEFAULTS;
-  return command
-    .option(
-      "--reward <list>",
-      `what is rewarded: ${REWARD_NAMES.join(", ")}, or a module such as ./reward.ts; several with commas, each with =WEIGHT (default weight: 1)`,
-    )
-    .option(
-      "--reward-command <command>",
-      "a shell command that gets the samples of a group as JSON lines and prints one number for each",
-    )
-    .option("--answer-in <place>", "where answers stand: boxed (default), whole, tag:NAME, after:TEXT")
-    .option("--tags <list>", "tags of format and tags (default: think,answer)")
-    .option(
-      "--length-margin <n>",
-      "tokens before the limit from which length counts (default: a quarter)",
-      positiveInteger,
-    )
-    .option("--script <name>", "script of language: Latin (default), Han, Cyrillic, ..")
-    .option(
-      "--reward-seconds <s>",
-      "time for the rewards of a group, which are 0 after it (default: 300)",
-      positiveNumber,
-    )
-    .option(
-      "--reward-parallel <n>",
-      `groups that are judged at a time (default: ${COMMANDS_AT_ONCE} with a command or a module, else all)`,
-      positiveInteger,
-    )
-    .option("--pass-reward <r>", "rewards from here on count as passed (default: 1)", anyNumber)
+  return withRewards(command, REWARD_NAMES)
     .option("--steps <n>", `rollouts with their updates (default: ${d.steps})`, positiveInteger)
     .option("--groups <n>", `prompts of a step (default: ${d.groups})`, positiveInteger)
     .option("--samples <n>", `completions of a prompt (default: ${d.samples})`, positiveInteger)

@@ -1,11 +1,13 @@
 /** Rewards from the words of a command line: `answer,format=0.1,./reward.ts`. */
 import { resolve } from "node:path";
+import type { Command } from "commander";
 import { OTHER_REWARDS } from "../runs/policy/config.ts";
 import type { RewardPart, RewardSettings } from "../runs/policy/rewards.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { AnswerPlace } from "../train/policy/checked-rewards.ts";
 import { NAMED_REWARDS } from "../train/policy/named-rewards.ts";
+import { numberThat, positiveInteger, positiveNumber, usageError } from "./commands/options.ts";
 
 export const REWARD_NAMES: readonly string[] = [...NAMED_REWARDS, ...OTHER_REWARDS];
 
@@ -51,6 +53,69 @@ export interface RewardFlags {
   readonly tags?: string;
   readonly lengthMargin?: number;
   readonly script?: string;
+  readonly rewardSeconds?: number;
+  readonly rewardParallel?: number;
+  readonly passReward?: number;
+}
+
+/** Groups that a command or a module judges at a time. */
+export const COMMANDS_AT_ONCE = 4;
+
+const anyNumber = numberThat("a number", () => true);
+export const counts = (text: string) => text.split(",").map(positiveInteger);
+
+/** Adds the options of rewards; `names` are those that there are by name. */
+export function withRewards(command: Command, names: readonly string[]): Command {
+  return command
+    .option(
+      "--reward <list>",
+      `what is rewarded: ${names.join(", ")}, or a module such as ./reward.ts; several with commas, each with =WEIGHT (default weight: 1)`,
+    )
+    .option(
+      "--reward-command <command>",
+      "a shell command that gets the samples of a group as JSON lines and prints one number for each",
+    )
+    .option("--answer-in <place>", "where answers stand: boxed (default), whole, tag:NAME, after:TEXT")
+    .option("--tags <list>", "tags of format and tags (default: think,answer)")
+    .option(
+      "--length-margin <n>",
+      "tokens before the limit from which length counts (default: a quarter)",
+      positiveInteger,
+    )
+    .option("--script <name>", "script of language: Latin (default), Han, Cyrillic, ..")
+    .option(
+      "--reward-seconds <s>",
+      "time for the rewards of a group, which are 0 after it (default: 300)",
+      positiveNumber,
+    )
+    .option(
+      "--reward-parallel <n>",
+      `groups that are judged at a time (default: ${COMMANDS_AT_ONCE} with a command or a module, else all)`,
+      positiveInteger,
+    )
+    .option("--pass-reward <r>", "rewards from here on count as passed (default: 1)", anyNumber);
+}
+
+/** Options that say something about rewards by name, and about which. */
+export const REWARD_USES = [
+  ["answerIn", "--answer-in", ["answer", "countdown"]],
+  ["tags", "--tags", ["format", "tags"]],
+  ["lengthMargin", "--length-margin", ["length"]],
+  ["script", "--script", ["language"]],
+] as const;
+
+/** Refuses an option about a reward that is not among those of `reward`. */
+export function checkRewardUses<F extends object>(
+  command: Command,
+  flags: F,
+  reward: RewardSettings | null,
+  uses: readonly (readonly [keyof F, string, readonly string[]])[],
+): void {
+  const named = new Set(reward?.parts.flatMap((part) => ("name" in part ? [part.name] : [])));
+  for (const [name, option, rewards] of uses) {
+    if (flags[name] === undefined || rewards.some((each) => named.has(each))) continue;
+    usageError(command, `${option} needs --reward ${rewards.join(" or ")}`);
+  }
 }
 
 /** @throws ConfigError */

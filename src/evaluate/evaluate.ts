@@ -74,8 +74,8 @@ export async function evaluate(
   const { judge = null, log = false, done = [], onWave, onProgress } = options;
   const { signal = new AbortController().signal } = options;
   const extent = extentOf(options);
+  checkEvaluation(subject, tasks, options);
   const settings = workSettings(subject, options, judge, log);
-  checkTasks(tasks, options);
   const found = new Map(
     tasks.map(({ name, form }) => [name, new TaskValues(name, metricsOf(form, settings))]),
   );
@@ -129,7 +129,20 @@ export async function evaluate(
   };
 }
 
-/** @throws ConfigError for no tasks, names that repeat, or settings that no task obeys */
+/**
+ * Refuses what `evaluate` would refuse before it asks anything.
+ * @throws ConfigError for no tasks, names that repeat, settings that no task obeys, or that contradict each other or the model
+ */
+export function checkEvaluation(
+  subject: EvaluatedModel,
+  tasks: readonly EvaluationTask[],
+  options: Pick<EvaluateOptions, keyof EvaluationSettings | "judge">,
+): void {
+  extentOf(options);
+  workSettings(subject, options, options.judge ?? null, false);
+  checkTasks(tasks, options);
+}
+
 function checkTasks(tasks: readonly EvaluationTask[], options: EvaluateOptions): void {
   const where = "evaluate";
   checkNumber({ where }, "number of tasks", tasks.length, { min: 1 });

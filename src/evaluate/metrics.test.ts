@@ -26,6 +26,8 @@ describe("estimate", () => {
     expect(interval![1]).toBeCloseTo(0.8632, 3);
     expect(estimate(ACCURACY, [1])).toMatchObject({ value: 1, standardError: null });
     expect(estimate(ACCURACY, [1]).interval![0]).toBeGreaterThan(0.2);
+    expect(estimate(ACCURACY, [0, 0, 0]).interval![0]).toBe(0);
+    expect(estimate(ACCURACY, [1, 1, 1]).interval![1]).toBe(1);
   });
 
   it("covers shares as often as it says", () => {

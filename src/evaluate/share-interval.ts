@@ -9,5 +9,6 @@ export function shareInterval(share: number, count: number): readonly [low: numb
   if (count === 0) return [0, 1];
   const spread = Z * Math.sqrt((share * (1 - share)) / count + (Z * Z) / (4 * count * count));
   const [middle, scale] = [share + (Z * Z) / (2 * count), 1 + (Z * Z) / count];
-  return [Math.max(0, (middle - spread) / scale), Math.min(1, (middle + spread) / scale)];
+  // At the ends both terms are equal, but for rounding.
+  return [share === 0 ? 0 : (middle - spread) / scale, share === 1 ? 1 : (middle + spread) / scale];
 }

@@ -18,7 +18,7 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { type PolicyFlags, policyDraft, withPolicy } from "../policy-options.ts";
-import { needsLean, rewardSettings } from "../policy-rewards.ts";
+import { checkRewardUses, needsLean, REWARD_USES, rewardSettings } from "../policy-rewards.ts";
 import { questions, theorems } from "../policy-rows.ts";
 import { trainPolicyWithView } from "../policy-session.ts";
 import { ProgressLine } from "../progress-line.ts";
@@ -70,22 +70,14 @@ tells how to choose rewards and settings.`;
 
 /** Refuses settings that contradict each other, before anything is read. */
 function checkUse(command: Command, flags: GrpoFlags, reward: RewardSettings): void {
-  const named = new Set(reward.parts.flatMap((part) => ("name" in part ? [part.name] : [])));
-  const uses: readonly (readonly [keyof GrpoFlags, string, readonly string[]])[] = [
-    ["answerIn", "--answer-in", ["answer", "countdown"]],
-    ["tags", "--tags", ["format", "tags"]],
-    ["lengthMargin", "--length-margin", ["length"]],
-    ["script", "--script", ["language"]],
+  checkRewardUses(command, flags, reward, [
+    ...REWARD_USES,
     ["lean", "--lean", ["lean"]],
     ["project", "--project", ["lean"]],
     ["parallel", "--parallel", ["lean"]],
     ["style", "--style", ["lean"]],
     ["heartbeats", "--heartbeats", ["lean"]],
-  ];
-  for (const [name, option, rewards] of uses) {
-    if (flags[name] === undefined || rewards.some((each) => named.has(each))) continue;
-    usageError(command, `${option} needs --reward ${rewards.join(" or ")}`);
-  }
+  ]);
 }
 
 /** How Lean judges, as the run keeps it for a later resume. */

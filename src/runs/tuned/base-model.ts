@@ -89,11 +89,15 @@ async function sampled(source: ByteSource, hash: ReturnType<typeof createHash>):
   }
 }
 
-/** A hash of a model's configuration and of samples all over its weight files. */
-async function fingerprintOf(tree: FileTree, { gguf }: BasePlace): Promise<string> {
+/** A hash of a model's configuration, in the file `config`, and of samples all over its weight files. */
+export async function fingerprintOf(
+  tree: FileTree,
+  { gguf }: Pick<BasePlace, "gguf">,
+  config = "config.json",
+): Promise<string> {
   const hash = createHash("sha256");
   const weights = gguf === null ? /\.(safetensors|bin|pth?)$/ : /\.gguf$/i;
-  if (gguf === null) hash.update(await tree.readText("config.json"));
+  if (gguf === null) hash.update(await tree.readText(config));
   for (const name of (await tree.list()).filter((file) => weights.test(file))) {
     hash.update(`${name}\n`);
     const source = await tree.open(name);
