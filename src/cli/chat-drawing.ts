@@ -41,7 +41,8 @@ export function chatDrawing(
       });
     }
     const { kind } = drawing.generation;
-    const made: DrawnWith = { model: opened.source.repo ?? name, dtype, kind };
+    const guidance = opened.generationConfig.guidanceScale;
+    const made: DrawnWith = { model: opened.source.repo ?? name, dtype, kind, guidance };
     const task = { prompt, seed: seed(), count: 1, line: null };
     const { missing } = await surveyPrompt(plannedPictures(folder, [task]), made);
     const quiet: Screen = {

@@ -22,6 +22,8 @@ export interface DrawnWith {
   readonly model: string;
   readonly dtype: string;
   readonly kind: "codes" | "flow";
+  /** What the model's makers advise; null or absent: the usual one. */
+  readonly guidance?: number | null;
   /** Name of the autoencoder, where one was asked for. */
   readonly vae?: string;
 }
@@ -29,15 +31,15 @@ export interface DrawnWith {
 /** All settings of a task, those that it leaves out as the models have them. */
 export function fullSettings(
   task: DrawTask,
-  kind: DrawnWith["kind"],
+  { kind, guidance: advised }: Pick<DrawnWith, "kind" | "guidance">,
 ): Readonly<Record<string, number | string>> {
   if (kind === "flow") {
-    const { guidance = FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = task;
+    const { guidance = advised ?? FLOW_DEFAULTS.guidance, solver = FLOW_DEFAULTS.solver } = task;
     return { guidance, solver, steps: task.steps ?? defaultFlowSteps(solver) };
   }
   const own = (name: keyof typeof CODE_DEFAULTS) => task[name] ?? CODE_DEFAULTS[name];
   return {
-    ...{ guidance: own("guidance"), temperature: own("temperature") },
+    ...{ guidance: task.guidance ?? advised ?? CODE_DEFAULTS.guidance, temperature: own("temperature") },
     ...{ topK: own("topK"), topP: own("topP") },
   };
 }
@@ -49,7 +51,7 @@ export function pictureTexts({ task, image }: PlannedPicture, made: DrawnWith): 
     model: made.model,
     seed: task.seed,
     image: image + 1,
-    ...fullSettings(task, made.kind),
+    ...fullSettings(task, made),
     dtype: made.dtype,
     ...(made.vae !== undefined && { vae: made.vae }),
   };

@@ -92,7 +92,7 @@ export function drawHandler(draw: Draw, preview: Preview, rows: number) {
     let imageTokens = 0;
     try {
       for (const { task, first, pictures: own } of runsOf(pictures)) {
-        const all = made.kind === "flow" ? Number(fullSettings(task, made.kind).steps) : rows;
+        const all = made.kind === "flow" ? Number(fullSettings(task, made).steps) : rows;
         const previews = preview.grows ? previewEvery(made.kind, all) : 0;
         let prompt = 0;
         for await (const event of draw({ ...requestOf(task), first, count: own.length, previews, signal })) {

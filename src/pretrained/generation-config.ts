@@ -11,6 +11,8 @@ export interface GenerationConfig {
   readonly minP: number | null;
   readonly repetitionPenalty: number | null;
   readonly maxNewTokens: number | null;
+  /** Weight of the prompt in drawing, as transformers' Janus has it. */
+  readonly guidanceScale: number | null;
   /**
    * Tokens that end a text: those of this file, or those of `config.json` where it names none. As in transformers the
    * two are not joined: `config.json` of the DeepSeek LLM base models says 2, which is `#` in their vocabulary.
@@ -30,6 +32,7 @@ export function readGenerationConfig(json: unknown, configEos: readonly number[]
     topK: number("top_k"),
     minP: number("min_p"),
     repetitionPenalty: number("repetition_penalty"),
+    guidanceScale: number("guidance_scale"),
     maxNewTokens: reader.optionalInteger("max_new_tokens", 1),
     eosTokenIds: [...new Set(named.length > 0 ? named : configEos)],
   };

@@ -289,7 +289,7 @@ describe("readGenerationConfig", () => {
   it("takes the end tokens of its file, else those of config.json; refuses what is malformed, by name", () => {
     expect(readGenerationConfig(null, [4])).toEqual({
       ...{ doSample: null, temperature: null, topP: null, topK: null, minP: null },
-      ...{ repetitionPenalty: null, maxNewTokens: null, eosTokenIds: [4] },
+      ...{ repetitionPenalty: null, maxNewTokens: null, guidanceScale: null, eosTokenIds: [4] },
     });
     expect(readGenerationConfig({ eos_token_id: 5, top_k: 50 }, [4])).toMatchObject({
       topK: 50,

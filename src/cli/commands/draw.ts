@@ -209,7 +209,7 @@ function withSettings(command: Command): Command {
     )
     .option(
       "--guidance <w>",
-      "weight of the prompt; 1 is fastest and follows it least (default: 5, JanusFlow 2)",
+      "weight of the prompt; 1 is fastest and follows it least (default: the model's, else 5, JanusFlow 2)",
       numberThat("a number", () => true),
     )
     .option(
@@ -295,6 +295,7 @@ export function drawCommand(): Command {
       const { vae, generation } = opened.drawing!;
       const made: DrawnWith = {
         ...{ model: opened.source.repo ?? opened.name, dtype: flags.dtype, kind: generation.kind },
+        guidance: opened.generationConfig.guidanceScale,
         // By name only: where it lies on this machine is nobody's business.
         ...(flags.vae !== undefined && {
           vae: existsSync(flags.vae) ? basename(resolve(flags.vae)) : flags.vae,

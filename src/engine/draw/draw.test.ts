@@ -116,6 +116,19 @@ describe("draw", () => {
     expect(new Set(pictures).size).toBe(pictures.length);
   });
 
+  it("takes the guidance that the model's makers advise, where none is asked for", async () => {
+    const advice = { "generation_config.json": { guidance_scale: 1.5 } };
+    await using advised = await loadFolder(memoryFolder(await files(advice), "janus"), {
+      ...{ device, drawing: true },
+    });
+    expect(advised.generationConfig.guidanceScale).toBe(1.5);
+    const drawn = async (from: LoadedModel, guidance?: number) =>
+      imagesIn(await allEvents(draw(from, { prompt, seed: 4, ...(guidance !== undefined && { guidance }) })));
+    expect(await drawn(advised)).toEqual(await drawn(model, 1.5));
+    expect(await drawn(advised, 4)).toEqual(await drawn(model, 4));
+    expect(await drawn(advised)).not.toEqual(await drawn(model));
+  });
+
   it("ends at once where the signal says so, and where nobody listens any more", async () => {
     const controller = new AbortController();
     const reason = new Error("enough");

@@ -64,8 +64,9 @@ export function checkDrawRequest(request: DrawRequest, kind: Kind): void {
   checkSampling(request);
 }
 
-/** What drawing needs of a loaded model. */
-export type DrawingModel = Pick<LoadedModel, "drawing" | "vision" | "tokenizer" | "name">;
+/** What drawing needs of a loaded model; the guidance that its makers advise is taken where a request names none. */
+export type DrawingModel = Pick<LoadedModel, "drawing" | "vision" | "tokenizer" | "name"> &
+  Partial<Pick<LoadedModel, "generationConfig">>;
 
 /** @throws ConfigError */
 function drawingOf({ drawing, vision, name }: DrawingModel): LoadedDrawing {
@@ -108,7 +109,9 @@ export function draw(
       expected: "tokenizer.json",
     });
   }
-  const { prompt, ...rest } = request;
+  const { prompt, ...given } = request;
+  const guidance = given.guidance ?? model.generationConfig?.guidanceScale ?? undefined;
+  const rest = { ...given, ...(guidance !== undefined && { guidance }) };
   const ids = drawingPrompt(prompt, model.tokenizer, family);
   if (engine !== undefined && engine.model !== whole.language) {
     throw new ConfigError("the engine runs another model", { where: model.name, name: "engine" });
