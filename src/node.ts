@@ -123,6 +123,7 @@ export type {
 export { prepareTuned, type TunedRows, type TunedTask } from "./runs/tuned/preparation.ts";
 export { TunedRun } from "./runs/tuned/run.ts";
 export type { Chain, ChainRun, Stage } from "./scaling/chains.ts";
+export { type ExtendedPlan, extendSweep } from "./scaling/extend.ts";
 export type { FitOptions, ProfilesFit } from "./scaling/fit-profiles.ts";
 export { fitSweep, readProfiles, type SweepFit } from "./scaling/fit-sweep.ts";
 export type { ModelMeasures } from "./scaling/flops.ts";

@@ -38,7 +38,11 @@ function results(folder: string): Record<string, unknown> {
   const names = readdirSync(join(work, folder, "results")).sort();
   return Object.fromEntries(
     names.map((name) => {
-      const { seconds: _, ...rest } = JSON.parse(readFileSync(join(work, folder, "results", name), "utf8"));
+      const {
+        seconds: _,
+        sha256: __,
+        ...rest
+      } = JSON.parse(readFileSync(join(work, folder, "results", name), "utf8"));
       return [name, rest];
     }),
   );

@@ -1,5 +1,6 @@
 /** What `deepseek-ts scale` prints: plans, outcomes, fits and predictions as tables of plain text. */
 import { chainCost, gridChains, isoflopChains } from "../scaling/chains.ts";
+import type { ExtendedPlan } from "../scaling/extend.ts";
 import type { ProfilesFit } from "../scaling/fit-profiles.ts";
 import type { SweepFit } from "../scaling/fit-sweep.ts";
 import { PUBLISHED } from "../scaling/hyperparameters.ts";
@@ -55,6 +56,19 @@ export function planText(plan: ScalePlan): string {
     `data: ${formatCount(trainTokens)} tokens, ${formatCount(heldOutTokens)} held out`,
     `in all: ${plural(runs, "run")}, C ${computeText(sum(costs.map(({ shared }) => shared)))}` +
       (settings.reuse ? `; without shared steps ${computeText(sum(costs.map(({ alone }) => alone)))}` : ""),
+    "",
+  ].join("\n");
+}
+
+export function extendedText({ plan, added, leftOut }: ExtendedPlan): string {
+  const budgets = [...new Set(added.map(({ compute }) => compute))];
+  const names = (compute: number) => added.filter((each) => each.compute === compute).map(({ rung }) => rung);
+  return [
+    ...budgets.map((compute) => `added to C ${computeText(compute)}: ${names(compute).join(" ")}`),
+    ...leftOut.map(
+      ({ rung, compute, reason }) => `left out: ${rung} at C ${computeText(compute)}: ${reason}`,
+    ),
+    `${plural(added.length * plan.settings.seeds.length, "run")} more`,
     "",
   ].join("\n");
 }

@@ -77,6 +77,25 @@ export function faultOf(steps: number, batchTokens: number, trainTokens: number)
     : null;
 }
 
+/** Whether a ladder is of dense models that `denseModel` makes: then any shape may join it. */
+export function isDenseRung({ settings }: Pick<ScalePlan, "settings">): boolean {
+  return settings.rungs.every(({ name }) => /^d\d+-l\d+$/.test(name));
+}
+
+/** Why a model must not run at a budget; null if it may. */
+export function faultOfRun(
+  { settings, trainTokens }: Pick<ScalePlan, "settings" | "trainTokens">,
+  rung: Rung,
+  compute: number,
+  laws: RunLaws,
+): string | null {
+  const { expected, reuse, run } = settings;
+  const { sequenceLength } = run.training;
+  const tokens = powerLawAt(laws.batchTokens, reuse ? ownCompute(rung, expected) : compute);
+  const batch = batchSequences(tokens, sequenceLength) * sequenceLength;
+  return faultOf(stepsFor(compute, rung, batch), batch, trainTokens);
+}
+
 /** The `config.json` of a model of the ladder: taken whole if it is of another architecture than the run's. */
 export function rungModel(run: RunConfig, { model }: RungSettings): Record<string, unknown> {
   const other = model.model_type !== undefined && model.model_type !== run.model.model_type;
@@ -109,18 +128,15 @@ export function planSweep(
   where: string,
 ): ScalePlan {
   const rungs = measuredRungs(settings, where);
-  const { budgets, sizesPerBudget, expected, hyperparameters, run, reuse } = settings;
+  const { budgets, sizesPerBudget, expected, hyperparameters } = settings;
   const laws = hyperparameters === "fit" ? PUBLISHED : hyperparameters;
-  const { sequenceLength } = run.training;
   const leftOut: LeftOut[] = [];
   const isoflop = budgets.map((compute) => {
     const center = powerLawAt(expected, compute);
     const distance = (rung: Rung) => Math.abs(Math.log(rung.flopsPerToken / center));
     const near = rungs.toSorted((a, b) => distance(a) - distance(b)).slice(0, sizesPerBudget);
     const kept = near.filter((rung) => {
-      const tokens = powerLawAt(laws.batchTokens, reuse ? ownCompute(rung, expected) : compute);
-      const batch = batchSequences(tokens, sequenceLength) * sequenceLength;
-      const reason = faultOf(stepsFor(compute, rung, batch), batch, data.trainTokens);
+      const reason = faultOfRun({ settings, trainTokens: data.trainTokens }, rung, compute, laws);
       if (reason !== null) leftOut.push({ rung: rung.name, compute, reason });
       return reason === null;
     });

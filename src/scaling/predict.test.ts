@@ -4,11 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Chain, gridChains, isoflopChains } from "./chains.ts";
+import { extendPlan } from "./extend.ts";
 import { fitSweep, readProfiles } from "./fit-sweep.ts";
 import { PUBLISHED } from "./hyperparameters.ts";
 import type { ScalePlan } from "./plan.ts";
 import { predict, predictionOutcome, startPredicted } from "./predict.ts";
 import { divergedOutcome, settingsOf, writeOutcome } from "./results.ts";
+import { sealedText } from "./sealed.ts";
 import { createSweep, readPlan } from "./sweep.ts";
 import { tinySettings, writeTexts } from "./testing-sweep.ts";
 
@@ -72,6 +74,25 @@ describe("a fit", () => {
     await expect(predict(folder, target)).rejects.toThrow(/the fit gives no law/);
   });
 
+  it("gets sizes on the side of the minimum, and keeps the runs that are done", async () => {
+    const isoflop = plan.isoflop.map(({ compute, rungs }) => ({ compute, rungs: rungs.slice(0, 3) }));
+    const small = { ...plan, isoflop };
+    const sides = [
+      { compute: 8e7, side: "smaller models" },
+      { compute: 1.6e8, side: "larger models" },
+    ] as const;
+    const { plan: extended, added } = extendPlan(small, sides, PUBLISHED);
+    // No model is smaller; above the ladder the next shape is made.
+    expect(added).toEqual(["d16-l2", "d24-l1"].map((rung) => ({ compute: 1.6e8, rung })));
+    const runsOf = (each: ScalePlan) =>
+      isoflopChains(each, PUBLISHED).flatMap(({ runs, ...chain }) =>
+        runs.map((run) => ({ ...chain, ...run })),
+      );
+    expect(runsOf(extended)).toEqual(expect.arrayContaining(runsOf(small)));
+    expect(runsOf(extended)).toHaveLength(runsOf(small).length + 4);
+    expect(() => extendPlan(small, [], PUBLISHED)).toThrow(/no budget can be extended/);
+  });
+
   it("passes over what diverged and names it", async () => {
     await write(isoflopChains(plan, PUBLISHED), (chain, compute) =>
       chain.rung.name === "d8-l2" && chain.seed === 2 ? null : lossOf(chain, compute),
@@ -114,14 +135,18 @@ describe("a prediction", () => {
     expect(Date.parse(prediction.date)).toBeLessThanOrEqual(Date.now());
     await expect(predict(folder, target)).rejects.toThrow(/a prediction is not changed afterwards/);
 
+    const path = join(folder, "predictions", "3e8.json");
+    const written = readFileSync(path, "utf8");
+    writeFileSync(path, written.replace('"loss": ', '"loss": 1'));
+    await expect(startPredicted(folder, target)).rejects.toThrow(/3e8\.json: edited or damaged/);
+    writeFileSync(path, written);
     expect(await startPredicted(folder, target)).toEqual(prediction);
     await write(prediction.chains, (_, compute) => 1.01 * lowest(compute));
     const outcome = await predictionOutcome(folder, await readPlan(folder), target);
     expect(outcome.missing).toBe(0);
     expect(outcome.error).toBeCloseTo(0.01, 2);
 
-    const path = join(folder, "predictions", "3e8.json");
-    writeFileSync(path, readFileSync(path, "utf8").replace('"loss": ', '"loss": 1'));
+    writeFileSync(path, sealedText({ ...prediction, loss: 1 }));
     await expect(startPredicted(folder, target)).rejects.toThrow(/was changed after its run had started/);
     await expect(predictionOutcome(folder, plan, target)).rejects.toThrow(/was changed/);
     // Nor does it help to delete it.

@@ -10,13 +10,22 @@ import { writeTextFile } from "../files/file-sink.ts";
 import { isTaken, makeFolders } from "../files/temporary.ts";
 import { readTextFile, readTextIfThere } from "../files/text-file.ts";
 import { writeText } from "../runs/json-file.ts";
-import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { type Chain, computeName } from "./chains.ts";
 import { fitSweep, type SweepFit } from "./fit-sweep.ts";
 import { denseModel, ladder } from "./ladder.ts";
 import { powerLawAt } from "./least-squares.ts";
 import { lossAt } from "./loss-law.ts";
-import { batchSequences, faultOf, measuredRungs, type Rung, type ScalePlan, stepsFor } from "./plan.ts";
+import {
+  batchSequences,
+  faultOf,
+  isDenseRung,
+  measuredRungs,
+  type Rung,
+  type ScalePlan,
+  stepsFor,
+} from "./plan.ts";
+import { openSealed, sealedText } from "./sealed.ts";
 import { type Interval, mean, meanInterval } from "./statistics.ts";
 import { outcomesOf, readPlan } from "./sweep.ts";
 
@@ -69,8 +78,7 @@ async function commitOf(): Promise<string | null> {
 function nearestRung(plan: ScalePlan, model: number): Rung {
   const { run, rungs } = plan.settings;
   const { sequenceLength } = run.training;
-  const dense = rungs.every(({ name }) => /^d\d+-l\d+$/.test(name));
-  const shapes = dense ? ladder({ from: model, to: model, length: sequenceLength }) : [];
+  const shapes = isDenseRung(plan) ? ladder({ from: model, to: model, length: sequenceLength }) : [];
   const made = shapes.map((shape) => ({
     name: `d${shape.width}-l${shape.layers}`,
     model: denseModel(shape),
@@ -167,7 +175,7 @@ export async function predict(folder: string, compute: number): Promise<Predicti
   }
   const prediction = { ...drawn, date: new Date().toISOString(), commit: await commitOf() };
   await makeFolders(join(folder, "predictions"));
-  await writeTextFile(path, `${JSON.stringify(prediction, null, 2)}\n`);
+  await writeTextFile(path, sealedText(prediction));
   return prediction;
 }
 
@@ -184,11 +192,7 @@ async function readPrediction(
       ...{ where: path, expected: `sha256 ${started.trim()}`, found: `sha256 ${hash}` },
     });
   }
-  try {
-    return { prediction: JSON.parse(text), hash };
-  } catch (cause) {
-    throw new FormatError("not JSON", { where: path, cause });
-  }
+  return { prediction: openSealed(text, path, "Take it from where it was published."), hash };
 }
 
 /** The runs of a prediction, which from now on may not change. @throws ConfigError if nothing was predicted, or it was changed */

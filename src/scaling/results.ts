@@ -2,9 +2,10 @@
 import { join } from "node:path";
 import { makeFolders } from "../files/temporary.ts";
 import { readTextFile, readTextIfThere } from "../files/text-file.ts";
-import { writeJson } from "../runs/json-file.ts";
+import { writeText } from "../runs/json-file.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import type { Chain, ChainRun, Stage } from "./chains.ts";
+import { openSealed, sealedText } from "./sealed.ts";
 
 /** The settings that a result stands for. */
 export interface RunSettings {
@@ -55,12 +56,7 @@ export async function readOutcome(
   const path = pathOf(folder, name);
   const text = await readTextIfThere(path);
   if (text === null) return null;
-  let outcome: RunOutcome;
-  try {
-    outcome = JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError("not JSON", { where: path, hint: "Delete it: the run gives it again.", cause });
-  }
+  const outcome = openSealed<RunOutcome>(text, path, "Delete it: the run gives it again.");
   for (const key of Object.keys(settings) as (keyof RunSettings)[]) {
     if (outcome[key] === settings[key]) continue;
     throw new ConfigError("the plan has changed since this run", {
@@ -73,7 +69,7 @@ export async function readOutcome(
 
 export async function writeOutcome(folder: string, name: string, outcome: RunOutcome): Promise<void> {
   await makeFolders(join(folder, "results"));
-  await writeJson(pathOf(folder, name), outcome);
+  await writeText(pathOf(folder, name), sealedText(outcome));
 }
 
 /** The last evaluation of a finished run and the seconds of its steps, from its log. @throws FormatError */

@@ -8,8 +8,9 @@ import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
 import { stageFolder } from "../files/folder-sink.ts";
 import { isTaken } from "../files/temporary.ts";
+import { readTextFile, readTextIfThere } from "../files/text-file.ts";
 import type { Job, JobContext, JobQueue } from "../jobs/job.ts";
-import { readJson, writeJson } from "../runs/json-file.ts";
+import { writeText } from "../runs/json-file.ts";
 import { type Progress, prepareRun, selectTexts } from "../runs/preparation.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 import { ChainThreads } from "./chain-threads.ts";
@@ -17,9 +18,11 @@ import { type Chain, gridChains, isoflopChains } from "./chains.ts";
 import { fitHyperparameters, type Grid, type HyperparameterFit } from "./hyperparameters.ts";
 import { planSweep, type RunLaws, type ScalePlan } from "./plan.ts";
 import { type RunOutcome, readOutcome, settingsOf } from "./results.ts";
+import { openSealed, sealedText } from "./sealed.ts";
 import type { ScaleSettings } from "./settings.ts";
 import type { ChainEvent } from "./train-chain.ts";
 
+const PLAN = "plan.json";
 const LAWS = "laws.json";
 
 /** Chains that wait in the queue at a time. */
@@ -41,7 +44,7 @@ export async function createSweep(
   const data = { id, source: resolve(source) };
   // What is wrong whatever the data are is better known before they are read.
   planSweep(settings, { ...data, trainTokens: Number.POSITIVE_INFINITY, heldOutTokens: 0 }, where);
-  if (await isTaken(join(out, "plan.json"))) {
+  if (await isTaken(join(out, PLAN))) {
     throw new ConfigError("there is a sweep already", { where: out, hint: "Choose another folder." });
   }
   const staged = await stageFolder(out, { kind: "run" });
@@ -57,7 +60,7 @@ export async function createSweep(
     );
     const measured = { ...settings, run: { ...settings.run, vocabSize } };
     const plan = planSweep(measured, { ...data, trainTokens, heldOutTokens }, where);
-    await writeJson(join(staged.path, "plan.json"), plan);
+    await writeText(join(staged.path, PLAN), sealedText(plan));
     await staged.commit();
     return plan;
   } catch (error) {
@@ -66,20 +69,26 @@ export async function createSweep(
   }
 }
 
-/** @throws FormatError if the folder holds no sweep */
+const NO_PLAN = "Is this the folder of a sweep? deepseek-ts scale plan makes one.";
+
+/** @throws FormatError if the folder holds no sweep, or its plan was edited */
 export async function readPlan(folder: string): Promise<ScalePlan> {
-  const where = join(folder, "plan.json");
-  const plan = (await readJson(
-    where,
-    "Is this the folder of a sweep? deepseek-ts scale plan makes one.",
-  )) as ScalePlan;
-  if (plan?.format === 1 && typeof plan.id === "string") return plan;
-  throw new FormatError("not the plan of a sweep", {
+  const where = join(folder, PLAN);
+  const text = await readTextIfThere(where);
+  if (text === null) throw new FormatError("no such file", { where, hint: NO_PLAN });
+  const plan = openSealed<ScalePlan>(text, where, "Plan another sweep with other settings.");
+  if (plan.format === 1) return plan;
+  throw new FormatError("saved by another version", {
     where,
     name: "format",
     expected: 1,
-    found: plan?.format,
+    found: plan.format,
   });
+}
+
+/** Writes the plan of a sweep's folder anew. */
+export async function replacePlan(folder: string, plan: ScalePlan): Promise<void> {
+  await writeText(join(folder, PLAN), sealedText(plan));
 }
 
 /** The laws that runs follow; null while the grids that decide them are not done. */
@@ -87,7 +96,8 @@ export async function lawsOf(folder: string, plan: ScalePlan): Promise<RunLaws |
   const { hyperparameters } = plan.settings;
   if (hyperparameters !== "fit") return hyperparameters;
   if (!(await isTaken(join(folder, LAWS)))) return null;
-  return (await readJson(join(folder, LAWS))) as RunLaws;
+  const where = join(folder, LAWS);
+  return openSealed(await readTextFile(where), where, "Delete it: the grids give it again.");
 }
 
 /** Outcomes of the runs of chains that are there, in the order of the chains. @throws ConfigError, FormatError */
@@ -149,7 +159,7 @@ export async function runSweep(folder: string, options: SweepOptions): Promise<v
     if (laws === null) {
       const { outcomes } = await outcomesOf(folder, plan, chains);
       laws = fitGrids(outcomes);
-      await writeJson(join(folder, LAWS), laws);
+      await writeText(join(folder, LAWS), sealedText(laws));
     }
     const sweep = isoflopChains(plan, laws);
     options.onStage?.("isoflop", sweep);

@@ -1,11 +1,13 @@
 /** `deepseek-ts scale`: plans a sweep of models and budgets, runs it, fits scaling laws, and predicts a larger run before it is made. */
 import { readdir, stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Argument, Command } from "commander";
 import { BullmqQueue } from "../../jobs/bullmq-queue.ts";
 import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { readJson, writeJson } from "../../runs/json-file.ts";
 import { chainCost } from "../../scaling/chains.ts";
+import { extendSweep } from "../../scaling/extend.ts";
 import { fitProfiles } from "../../scaling/fit-profiles.ts";
 import { fitPath, fitSweep, readProfiles } from "../../scaling/fit-sweep.ts";
 import { plotsOf } from "../../scaling/plots.ts";
@@ -16,20 +18,30 @@ import { createSweep, readPlan, runChains, runSweep, type SweepOptions } from ".
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { computeText, fitText, outcomeText, planText, predictionText, sweepFitText } from "../scale-text.ts";
+import {
+  computeText,
+  extendedText,
+  fitText,
+  outcomeText,
+  planText,
+  predictionText,
+  sweepFitText,
+} from "../scale-text.ts";
 import { progressLine, quote } from "../training-session.ts";
-import { positiveInteger, positiveNumber, usageError, withThreads } from "./options.ts";
+import { positiveInteger, positiveNumber, usageError } from "./options.ts";
 
 const help = `
-plan FOLDER      reads a folder of text, prepares its tokens and writes the plan of a sweep to --out
-run SWEEP        trains what is left of it: grids of learning rate and batch, then sizes at equal compute; goes on after any end
-fit SWEEP        fits the laws to what there is and draws them (npm install vega vega-lite sharp); also a JSON file of runs
-                 made elsewhere (docs/scaling.md)
-predict SWEEP    writes the size, tokens and loss of a larger run down, which run --target then makes
+Actions:
+  plan FOLDER    reads a folder of text, prepares its tokens, and writes the plan of a sweep to --out
+  run SWEEP      trains what is left of it: grids of learning rate and batch, then sizes at equal compute
+  fit SWEEP      fits the laws to what there is, and draws them with npm install vega vega-lite sharp
+  fit FILE       the same of runs made elsewhere, as JSON (docs/scaling.md)
+  predict SWEEP  writes size, tokens and loss of a larger run down, which run --target then makes
 
 scale.json, of which only ladder and budgets are needed:
-  {"ladder": {"from": 2.5e5, "to": 3.2e7}, "budgets": [3e11, 1e12, 3e12, 1e13, 3e13],
-   "grid": {"budgets": [1e12, 1e13]}, "seeds": [1, 2, 3],
+  {"ladder": {"from": 2.5e5, "to": 3.2e7}, "seeds": [1, 2, 3],
+   "budgets": [3e11, 1e12, 3e12, 1e13, 3e13],
+   "grid": {"budgets": [1e12, 1e13]},
    "run": {"vocabSize": 512, "training": {"sequenceLength": 128}}}
 
 Examples:
@@ -37,6 +49,7 @@ Examples:
   deepseek-ts scale run runs/scale --parallel 2
   deepseek-ts scale run runs/scale --queue redis://127.0.0.1:6379      in as many processes as you like
   deepseek-ts scale fit runs/scale --json
+  deepseek-ts scale plan runs/scale --extend                           more sizes where fit finds the minimum outside
   deepseek-ts scale predict runs/scale --compute 3e14
   deepseek-ts scale run runs/scale --target 3e14
 
@@ -50,12 +63,13 @@ interface ScaleFlags {
   readonly threads?: number;
   readonly compute?: number;
   readonly target?: number;
+  readonly extend?: boolean;
   readonly json?: boolean;
 }
 
 /** Options that each action takes. */
 const taken: Readonly<Record<string, readonly (keyof ScaleFlags)[]>> = {
-  plan: ["config", "out", "json"],
+  plan: ["config", "out", "extend", "json"],
   run: ["queue", "parallel", "threads", "target"],
   fit: ["json"],
   predict: ["compute", "json"],
@@ -64,7 +78,18 @@ const taken: Readonly<Record<string, readonly (keyof ScaleFlags)[]>> = {
 const print = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
 
 async function plan(command: Command, folder: string, flags: ScaleFlags): Promise<void> {
-  const { config, out, json } = flags;
+  const { config, out, json, extend } = flags;
+  if (extend) {
+    if (config !== undefined || out !== undefined)
+      usageError(command, "plan --extend takes no --config and no --out");
+    const extended = await extendSweep(folder);
+    if (json) print(extended);
+    else
+      process.stdout.write(
+        `${extendedText(extended)}Continue with:\n  npx deepseek-ts scale run ${quote(folder)}\n`,
+      );
+    return;
+  }
   if (config === undefined || out === undefined) return usageError(command, "plan needs --config and --out");
   const settings = scaleSettings(await readJson(config, "--config takes a JSON file."), config);
   using interrupt = listenForInterrupt(() => {});
@@ -82,7 +107,7 @@ async function plan(command: Command, folder: string, flags: ScaleFlags): Promis
 }
 
 async function run(folder: string, flags: ScaleFlags): Promise<void> {
-  const { queue: url, parallel = 1, threads, target } = flags;
+  const { queue: url, parallel = availableParallelism(), threads, target } = flags;
   const { sequenceLength } = (await readPlan(folder)).settings.run.training;
   const predicted = target === undefined ? null : await startPredicted(folder, target);
   const line = new ProgressLine(process.stderr);
@@ -180,14 +205,19 @@ export function scaleCommand(): Command {
     .option("--config <file>", "plan: JSON file with the ladder, budgets and settings of the runs")
     .option("--out <folder>", "plan: new folder of the sweep")
     .option(
+      "--extend",
+      "plan: add sizes to budgets of a sweep whose minimum lies outside those that were run",
+    )
+    .option(
       "--queue <url>",
       "run: redis://host:port of a Redis or Valkey that processes share, with the folder",
     )
-    .option("--parallel <n>", "run: runs at a time in this process (default: 1)", positiveInteger)
+    .option("--parallel <n>", "run: runs at a time in this process (default: one per core)", positiveInteger)
     .option("--target <compute>", "run: make the runs that were predicted for this budget", positiveNumber)
     .option("--compute <flops>", "predict: budget of the larger run", positiveNumber)
     .option("--json", "plan, fit, predict: print one JSON object");
-  return withThreads(command)
+  return command
+    .option("--threads <n>", "run: threads of each of them (default: 1)", positiveInteger)
     .addHelpText("after", flowing(help))
     .action(async (action: string, folder: string, flags: ScaleFlags) => {
       const other = (Object.keys(flags) as (keyof ScaleFlags)[]).find(
