@@ -167,6 +167,15 @@ describe("surface", () => {
     expect(found.alpha).toBeCloseTo(truth.alpha, 3);
     expect(found.beta).toBeCloseTo(truth.beta, 3);
     expect(() => fitSurface(runs.slice(0, 5))).toThrow(/found: 5 runs/);
+    // Large models that learn nothing in their few steps.
+    const worse = [1e4, 3e4, 1e5, 3e5].flatMap((size) =>
+      [1e6, 1e7, 1e8].map((tokens) => ({
+        size,
+        tokens,
+        loss: 2 + (size / 1e5) ** 0.3 + (1e8 / tokens) ** 0.3,
+      })),
+    );
+    expect(() => fitSurface(worse)).toThrow(/on no such surface.*found: a fall of \S+ of the loss with size/);
   });
 });
 

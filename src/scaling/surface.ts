@@ -145,7 +145,7 @@ function startAt(alpha: number, beta: number, runs: readonly SurfaceRun[]): Poin
   return [a + alpha * Math.log(size), alpha, b + beta * Math.log(tokens), beta, e];
 }
 
-/** @throws ConfigError for fewer than six runs, or values that are not positive */
+/** @throws ConfigError for fewer than six runs, values that are not positive, or losses that do not fall with size or with tokens */
 export function fitSurface(runs: readonly SurfaceRun[]): Surface {
   const positive = runs.every((run) => [run.size, run.tokens, run.loss].every((value) => value > 0));
   const sizes = new Set(runs.map(({ size }) => size)).size;
@@ -173,6 +173,19 @@ export function fitSurface(runs: readonly SurfaceRun[]): Surface {
     .map(({ point }) => improve(point, logs))
     .sort((a, b) => a.objective - b.objective);
   const [a, alpha, b, beta, e] = best.point;
+  // How far a term falls over the runs, as a part of the loss.
+  const falls = (values: readonly number[], coefficient: number, exponent: number) =>
+    (Math.exp(coefficient - exponent * Math.min(...values)) -
+      Math.exp(coefficient - exponent * Math.max(...values))) /
+    Math.min(...runs.map(({ loss }) => loss));
+  const [bySize, byTokens] = [falls(logs.size, a, alpha), falls(logs.tokens, b, beta)];
+  if (!(bySize > DELTA && byTokens > DELTA)) {
+    throw new ConfigError("the losses are on no such surface", {
+      ...{ where: "surface", expected: "losses that fall with size and with tokens" },
+      found: `a fall of ${bySize.toPrecision(3)} of the loss with size and ${byTokens.toPrecision(3)} with tokens`,
+      hint: "Runs of few steps are all warm-up: leave the largest sizes of the smallest budgets out.",
+    });
+  }
   return {
     ...{ E: Math.exp(e), A: Math.exp(a), alpha, B: Math.exp(b), beta, objective: best.objective },
     modelExponent: beta / (alpha + beta),
