@@ -52,15 +52,15 @@ export async function trainChain(
 ): Promise<RunOutcome[]> {
   const { sequenceLength } = plan.settings.run.training;
   const outcomes: RunOutcome[] = [];
-  let diverged = false;
   for (const run of chain.runs) {
     signal?.throwIfAborted();
     const settings = settingsOf(chain, run, sequenceLength);
     let outcome = await readOutcome(folder, run.name, settings);
     const fresh = outcome === null;
     if (outcome === null) {
-      if (!diverged) diverged = !(await trainRun(device, plan, folder, chain, run, emit, signal));
-      outcome = diverged ? divergedOutcome(settings) : await outcomeOf(runFolder(folder, run.name), settings);
+      // Where the trunk diverged, each longer run finds that from its last saved state; one that diverged behind it ends alone.
+      const ended = await trainRun(device, plan, folder, chain, run, emit, signal);
+      outcome = ended ? await outcomeOf(runFolder(folder, run.name), settings) : divergedOutcome(settings);
       await writeOutcome(folder, run.name, outcome);
       // Nothing continues from a finished run; its model stays.
       const states = statesOf(runFolder(folder, run.name));
