@@ -51,6 +51,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["npx deepseek-ts grpo runs/sft-1", "needs the hub"],
   ["npx deepseek-ts grpo ./my-model", "needs prompts of one's own; test/grpo.test.ts has some"],
   ["npx deepseek-ts sft deepseek-ai/", "needs the hub"],
+  ["npx deepseek-ts scale", "trains a sweep; test/scale.test.ts does"],
   ["npm run bench -- post-training", "a benchmark of minutes"],
   ["npx deepseek-ts grpo models/world-prover", "starts Lean; test/lean/grpo.test.ts does"],
   [/grpo .*--reward-command/, "needs a judge of one's own; test/grpo.test.ts has one"],
