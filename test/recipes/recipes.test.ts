@@ -98,3 +98,20 @@ describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
     expect(page).toContain(`](${pictures.drawn})`);
   });
 });
+
+describe("recipe scaling", () => {
+  it("stops when asked, goes on, and gives a verdict on each claim", { timeout: 30 * MINUTE }, async () => {
+    const args = ["--small", "--state", join(folder, "scaling")];
+    const first = await run("scaling", args, /grid-\S+: \d/);
+    expect(first).toMatchObject({ status: 130, output: expect.stringMatching(/stopped and saved/) });
+    const second = await run("scaling", args);
+    expect(second.status).toBe(0);
+    const { fit, verdicts } = JSON.parse(await readFile(join(folder, "scaling", "results.json"), "utf8"));
+    expect(fit.missing).toBe(0);
+    expect(fit.diverged).toEqual([]);
+    // Each budget has its minimum or says why not.
+    for (const { verdict } of fit.budgets) expect(["ok", "outside", "not convex"]).toContain(verdict);
+    expect(verdicts).toHaveLength(2);
+    for (const { verdict } of verdicts) expect(second.output).toContain(verdict);
+  });
+});
