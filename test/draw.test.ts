@@ -14,7 +14,10 @@ import {
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseCaption } from "../src/data/world/captions.ts";
+import { readScene } from "../src/data/world/checker.ts";
 import { worldCheckpoint } from "../src/data/world/testing-checkpoints.ts";
+import { judge } from "../src/data/world/verdict.ts";
 import { draw } from "../src/engine/draw/draw.ts";
 import type { DrawRequest } from "../src/engine/draw/events.ts";
 import { pixelsOf } from "../src/engine/draw/testing.ts";
@@ -285,5 +288,28 @@ describe("draw --from", () => {
       err: expect.stringMatching(/mixed.jsonl: line 2: .*JanusFlow draws without this.*topK/),
     });
     expect(files("mixed")).toEqual([]);
+  });
+});
+
+describe("models/world-janus", () => {
+  it("draws triangles", { timeout: 300_000 }, async () => {
+    const model = join(import.meta.dirname, "../models/world-janus");
+    const { code, out, err } = await run(
+      ...["draw", model, "a triangle", "--count", "8", "--seed", "1", "--out", "triangles"],
+    );
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    const files = out.trimEnd().split("\n");
+    expect(files).toHaveLength(8);
+    const caption = parseCaption("a triangle");
+    const right: boolean[] = [];
+    for (const file of files) {
+      const { loose } = judge(
+        readScene(await decodeImage(readFileSync(path(file)), { name: file })),
+        caption,
+      );
+      right.push(loose);
+    }
+    // Five of six shapes are others: by chance one or two of eight would be triangles.
+    expect(right.filter(Boolean).length).toBeGreaterThan(4);
   });
 });
