@@ -2,8 +2,8 @@
  * The plan of a sweep: which model runs at which budget, and with which rate, batch and number of steps. A run that would be too short
  * to mean anything, or read its data twice, is left out by name.
  */
-import { parseOwnConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
+import { checkRunConfig } from "../runs/checks.ts";
 import type { RunConfig } from "../runs/settings.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { type ModelMeasures, measureModel } from "./flops.ts";
@@ -105,8 +105,11 @@ export function rungModel(run: RunConfig, { model }: RungSettings): Record<strin
 /** The ladder with what its models cost, the smallest first. @throws ConfigError for a model that cannot be */
 export function measuredRungs({ run, rungs }: Pick<ScaleSettings, "run" | "rungs">, where: string): Rung[] {
   const measured = rungs.map(({ name, model }): Rung => {
-    const whole = { ...rungModel(run, { name, model }), vocab_size: run.vocabSize };
-    const config = parseOwnConfig(whole, where, `ladder.${name}.`);
+    // Also bounds what is described: a model of a billion layers would never be.
+    const config = checkRunConfig(
+      { ...run, model: rungModel(run, { name, model }) },
+      `${where}: ladder.${name}`,
+    );
     const { total, mtp } = countParameters(config);
     return { name, model, ...measureModel(config, run.training.sequenceLength), parameters: total + mtp };
   });

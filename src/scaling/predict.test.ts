@@ -156,6 +156,7 @@ describe("a prediction", () => {
   });
 
   it("refuses a run that its data does not suffice for, and a size that no model has", async () => {
+    await write(isoflopChains(plan, PUBLISHED), lossOf);
     await expect(predict(folder, 1e12)).rejects.toThrow(/cannot be made.*read twice|no model of the ladder/);
   });
 });
@@ -168,6 +169,17 @@ describe("grids", () => {
     expect(new Set(chains.map(({ name }) => name)).size).toBe(chains.length);
     expect(leftOut.map(({ reason }) => reason).join()).toMatch(/fewer than 10/);
     expect(settings.hyperparameters).toBe("fit");
+  });
+
+  it("refuse a model that cannot be described before anything is read", async () => {
+    const ladder = [{ name: "deep", model: { num_hidden_layers: 1e12 } }];
+    const made = createSweep(
+      join(root, "nowhere"),
+      join(root, "deep"),
+      tinySettings({ ladder }),
+      "scale.json",
+    );
+    await expect(made).rejects.toThrow(/ladder\.deep.*name: model\.num_hidden_layers/);
   });
 
   it.each([
