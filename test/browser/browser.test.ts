@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../src/engine/testing-folder.ts";
 import { chatReport, type EnginePackage, FILES, LENGTH } from "./chat-request.ts";
 import { buildSite, findChromium, openPage, type Site, serveSite, startChromium } from "./chromium.ts";
+import { type EvaluatePackage, evaluationReport } from "./evaluation-job.ts";
 import { type ImageCase, imageReport } from "./image-job.ts";
 import type { OnPage } from "./page.ts";
 import {
@@ -25,6 +26,14 @@ import { type DataPackage, type WorldCase, worldReport } from "./world-job.ts";
 declare const onPage: OnPage;
 
 const executablePath = findChromium();
+
+/** A value with room for logarithms and exponentials in doubles, whose last bits differ between engines. */
+function near(value: unknown): unknown {
+  if (typeof value === "number") return expect.closeTo(value, 8);
+  if (Array.isArray(value)) return value.map(near);
+  const entries = Object.entries(value as object);
+  return Object.fromEntries(entries.map(([key, each]) => [key, near(each)]));
+}
 
 /** A module that is valid if the engine has relaxed SIMD: it swizzles. */
 // biome-ignore format: one module
@@ -133,6 +142,24 @@ describe.skipIf(executablePath === null)("in Chromium (skipped where none is ins
       );
       expect(told).toMatch(/config\.json/);
     });
+  });
+
+  it("judges a model by tasks as Node does", async () => {
+    const folder = join(site, "judged");
+    await writeModelFolder(folder, { maxPositions: 256 });
+    const judging: EvaluatePackage = await import(
+      /* @vite-ignore */ pathToFileURL(join(site, "dist/evaluate/index.js")).href
+    );
+    const files = new Map(FILES.map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]));
+    const expected = await evaluationReport(deepseek, judging, files);
+    expect(expected).toHaveLength(3);
+    expect(expected[1]).toMatchObject({
+      bits_per_byte: [
+        [expect.any(Number), 800],
+        [expect.any(Number), 16],
+      ],
+    });
+    expect(await page.evaluate(() => onPage.evaluation("judged"))).toEqual(near(expected));
   });
 
   it("draws the picture world with the golden hashes and reads it as Node does", async () => {

@@ -1,6 +1,7 @@
 /** Loaded by the page itself: what runs on its own thread, without a worker in between. */
-import { type ChatReport, chatReport, type EnginePackage } from "./chat-request.ts";
+import { type ChatReport, chatReport, type EnginePackage, FILES } from "./chat-request.ts";
 import type { DrawingReport } from "./drawing-job.ts";
+import { type EvaluatePackage, evaluationReport } from "./evaluation-job.ts";
 import {
   type ImageCase,
   type ImageReport,
@@ -31,6 +32,7 @@ import { type DataPackage, type WorldCase, type WorldReport, worldReport } from 
 const entry: string = "/dist/index.js";
 const engineEntry: string = "/dist/engine/index.js";
 const dataEntry: string = "/dist/data/index.js";
+const evaluateEntry: string = "/dist/evaluate/index.js";
 const visionEntry: string = "/dist/vision/index.js";
 const modelsEntry: string = "/dist/models/index.js";
 const proveEntry: string = "/dist/prove/browser.js";
@@ -47,6 +49,15 @@ const onPage = {
   },
   /** Logits of a small forward pass, as in `oneForward`. */
   forward: async (threads: number) => oneForward((await import(entry)) as DeepseekPackage, threads),
+  /** Values of an evaluation of the model in a folder of the site. */
+  evaluation: async (folder: string): Promise<readonly unknown[]> => {
+    const read = FILES.map(async (name) => [name, await readFile(`${folder}/${name}`)] as const);
+    return evaluationReport(
+      (await import(entry)) as DeepseekPackage,
+      (await import(evaluateEntry)) as EvaluatePackage,
+      new Map(await Promise.all(read)),
+    );
+  },
   /** Images, decoded and cut into tiles on this page. */
   images: async (cases: readonly ImageCase[], processor: unknown): Promise<ImageReport> =>
     imageReport(
