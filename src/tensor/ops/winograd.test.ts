@@ -118,6 +118,7 @@ describe("convolution by tiles", () => {
       { outputs: 3 },
       { outHeight: 4 },
       { outputs: 8192 },
+      { channels: 1024, outputs: 1028 },
     ]) {
       expect(suitsTiles({ ...shape, ...other })).toBe(false);
     }

@@ -16,8 +16,9 @@ const PLACES = SEEN ** 2;
 /** Tiles of an image and channels from which on transforms cost less than products save; fewer rows have another product, of other bits. */
 const LEAST_TILES = 16;
 const LEAST_CHANNELS = 16;
-/** A thread keeps a tile at the edge with all its channels. */
+/** A thread keeps a tile at the edge with all its channels; transformed weights take four times the memory of plain ones. */
 const MOST_CHANNELS = 4096;
+const MOST_WEIGHTS = 1 << 20;
 /** Elements of transformed tiles and results at a time, so that they stay in the last cache; and the fewest tiles worth packing weights for. */
 const BLOCK_ELEMENTS = 2 << 20;
 const BLOCK_TILES = 192;
@@ -162,6 +163,7 @@ const tilesOf = (size: number): number => Math.ceil(size / SIDE);
  */
 export function suitsTiles({ channels, outputs, outHeight, outWidth }: WinogradShape): boolean {
   const fits = (n: number) => n % 4 === 0 && n >= LEAST_CHANNELS && n <= MOST_CHANNELS;
+  if (channels * outputs > MOST_WEIGHTS) return false;
   return fits(channels) && fits(outputs) && tilesOf(outHeight) * tilesOf(outWidth) >= LEAST_TILES;
 }
 
