@@ -1,9 +1,10 @@
 /** The pre-norm block that all families share: `x + attention(norm x)`, then `x + feedForward(norm x)`. */
 import { MhaAttention } from "../nn/attention/causal.ts";
 import { MlaAttention } from "../nn/attention/mla/attention.ts";
+import { BaselineMoe } from "../nn/baseline-moe.ts";
 import { captured, type ForwardContext } from "../nn/context.ts";
 import { GatedMlp } from "../nn/mlp.ts";
-import { Moe, type RouterOutput } from "../nn/moe.ts";
+import { Moe, type MoeConfig, type RouterOutput } from "../nn/moe.ts";
 import { RmsNorm } from "../nn/norm.ts";
 import type { ParameterScope } from "../nn/scope.ts";
 import { add } from "../tensor/ops/elementwise.ts";
@@ -18,10 +19,24 @@ export function layerAttention(scope: ParameterScope, config: LanguageConfig): M
     : new MhaAttention(scope, attention, hiddenSize);
 }
 
+type FeedForwardOfExperts = Moe | BaselineMoe;
+
+function layerExperts(
+  scope: ParameterScope,
+  moe: MoeConfig,
+  hidden: number,
+  layer: number,
+): FeedForwardOfExperts {
+  const { baseline } = moe;
+  return baseline === undefined
+    ? new Moe(scope, moe, hidden, layer)
+    : new BaselineMoe(scope, { ...moe, baseline }, hidden, layer);
+}
+
 export class Block {
   readonly layer: number;
   readonly attention: MhaAttention | MlaAttention;
-  readonly #feedForward: GatedMlp | Moe;
+  readonly #feedForward: GatedMlp | FeedForwardOfExperts;
   readonly #inputNorm: RmsNorm;
   readonly #postNorm: RmsNorm;
 
@@ -33,7 +48,7 @@ export class Block {
     this.attention = layerAttention(scope.child("self_attn"), config);
     this.#feedForward =
       moe !== null && isMoeLayer(config, layer)
-        ? new Moe(mlp, moe, hiddenSize, layer)
+        ? layerExperts(mlp, moe, hiddenSize, layer)
         : new GatedMlp(mlp, hiddenSize, intermediateSize);
     this.#inputNorm = new RmsNorm(scope.child("input_layernorm"), hiddenSize, normEpsilon);
     this.#postNorm = new RmsNorm(scope.child("post_attention_layernorm"), hiddenSize, normEpsilon);
@@ -52,7 +67,7 @@ export class Block {
     const [y] = device.tidy(() => {
       const normed = this.#postNorm.forward(middle); // [B, T, d]
       if (this.#feedForward instanceof GatedMlp) return [add(middle, this.#feedForward.forward(normed))]; // [B, T, d]
-      const { output, router } = this.#feedForward.forward(normed, context.routing);
+      const { output, router } = this.#feedForward.forward(normed, context);
       captured(context.capture, `router.${this.layer}.topk_ids`, router.ids);
       captured(context.capture, `router.${this.layer}.topk_weights`, router.weights);
       routers?.push(router);
@@ -65,6 +80,6 @@ export class Block {
 }
 
 /** The tensors of a router's output that were made in the forward pass. */
-export function routerTensors({ ids, weights, scores, counts }: RouterOutput): Tensor[] {
-  return [ids, weights, scores, counts];
+export function routerTensors({ ids, weights, scores, counts, firstChoice }: RouterOutput): Tensor[] {
+  return [ids, weights, scores, counts, ...(firstChoice ? [firstChoice] : [])];
 }

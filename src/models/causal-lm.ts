@@ -3,6 +3,7 @@
  * modules (arXiv 2412.19437 section 2.2) are wired as the released weights expect: `eh_proj` on
  * `[enorm(embedding); hnorm(hidden)]`, the hidden state taken after the final norm.
  */
+import { hashLogits } from "../nn/baseline-moe.ts";
 import { Cache, type CacheDtype } from "../nn/cache.ts";
 import { checkNames } from "../nn/check-names.ts";
 import { captured, type ForwardContext, type PlacedSegment, type Segment } from "../nn/context.ts";
@@ -17,7 +18,7 @@ import type { WeightSource } from "../nn/weight-source.ts";
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError, ShapeError } from "../tensor/errors.ts";
 import { checkDocuments } from "../tensor/ops/attention-isolated.ts";
-import { checkIds } from "../tensor/ops/embedding.ts";
+import { checkIds, embedding } from "../tensor/ops/embedding.ts";
 import { copyRows } from "../tensor/ops/memory.ts";
 import { concat, reshape } from "../tensor/ops/reshape.ts";
 import { Random } from "../tensor/random.ts";
@@ -46,6 +47,8 @@ export class CausalLM implements TrainableModel, Disposable {
   readonly #scope: ParameterScope;
   readonly #decoder: Decoder;
   #tables: Rotary | null = null;
+  /** What hash layers choose by for each token id, `[V, E]`. */
+  #hashTable: Tensor | null = null;
   /** Pages of caches, by their dtype and whose they are. */
   readonly #pools = new Map<string, PagePool>();
 
@@ -127,6 +130,25 @@ export class CausalLM implements TrainableModel, Disposable {
     return this.#tables;
   }
 
+  /** What hash layers choose by, `[B, T, E]`; null without them. @throws ConfigError */
+  #hashed(x: Tensor): Tensor | null {
+    const { moe, vocabSize } = this.config;
+    if (moe?.baseline?.kind !== "hash") return null;
+    if (x.dtype !== "i32") {
+      throw new ConfigError("hash layers choose by token ids", {
+        where: "CausalLM",
+        expected: "ids",
+        found: "embeddings",
+      });
+    }
+    const { table } = moe.baseline;
+    const { device } = this;
+    this.#hashTable ??= device.unscoped(() =>
+      device.tensor(hashLogits(table, moe.experts), [vocabSize, moe.experts]),
+    );
+    return embedding(this.#hashTable, x);
+  }
+
   #context(x: Tensor, options: ForwardOptions): ForwardContext {
     const { cache, mlaForm = "auto", routing = "each", capture = null, documents = null } = options;
     const { device } = this;
@@ -174,6 +196,7 @@ export class CausalLM implements TrainableModel, Disposable {
       tables: this.#rotary.tables(longest),
       mlaForm,
       routing,
+      hashed: this.#hashed(x),
       capture,
     };
   }
@@ -251,6 +274,7 @@ export class CausalLM implements TrainableModel, Disposable {
       if (x !== input) x.dispose();
       disposeAll(collected.map(routerTensors));
       context.positions.dispose();
+      context.hashed?.dispose();
     }
   }
 
@@ -330,6 +354,7 @@ export class CausalLM implements TrainableModel, Disposable {
 
   [Symbol.dispose](): void {
     this.#tables?.[Symbol.dispose]();
+    this.#hashTable?.dispose();
     this.parameters[Symbol.dispose]();
   }
 }

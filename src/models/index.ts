@@ -6,7 +6,7 @@ export type { Cache, CacheDtype, CachedRows } from "../nn/cache.ts";
 export type { Capture, MlaForm, Routing, Segment } from "../nn/context.ts";
 export { type AdaptableMatrix, LowRankAdapters, type LowRankSettings } from "../nn/low-rank-adapters.ts";
 export { mergeAdapters } from "../nn/merged-source.ts";
-export type { MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
+export type { BaselineRule, MoeConfig, RouterConfig, RouterOutput } from "../nn/moe.ts";
 export type { PagePool, Slab, Span } from "../nn/page-pool.ts";
 export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
 export type { NamedParameter, Parameters } from "../nn/parameters.ts";

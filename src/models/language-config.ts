@@ -5,7 +5,7 @@ import type { MoeConfig } from "../nn/moe.ts";
 import type { RopeConfig } from "../nn/rotary.ts";
 import type { ConfigReader, Json } from "./config-reader.ts";
 
-export type ModelType = "llama" | "qwen2" | "deepseek" | "deepseek_v2" | "deepseek_v3";
+export type ModelType = "llama" | "qwen2" | "deepseek" | "deepseek_v2" | "deepseek_v3" | "moe_baseline";
 
 export interface LanguageConfig {
   readonly modelType: ModelType;

@@ -9,7 +9,7 @@ import { reshape } from "../tensor/ops/reshape.ts";
 import { route } from "../tensor/ops/routing.ts";
 import { TILE_ROWS } from "../tensor/quantized.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
-import type { Routing } from "./context.ts";
+import type { ForwardContext } from "./context.ts";
 import { GatedMlp } from "./mlp.ts";
 import type { ParameterGroup, PartSpec } from "./parameter-group.ts";
 import { routerLogits } from "./router-logits.ts";
@@ -30,6 +30,14 @@ export interface RouterConfig {
   readonly scale: number;
 }
 
+/**
+ * Rules of other papers that DeepSeekMoE was compared with (`baseline-moe.ts`). GShard counts its balance on first
+ * choices; a hash layer takes the expert of a token's id from a table, `[V]`, and has no router.
+ */
+export type BaselineRule =
+  | { readonly kind: "gshard" }
+  | { readonly kind: "hash"; readonly table: readonly number[] };
+
 export interface MoeConfig {
   readonly experts: number;
   readonly sharedExperts: number;
@@ -40,6 +48,8 @@ export interface MoeConfig {
   /** Weight of the balance loss and whether it is taken per sequence. */
   readonly balanceAlpha: number;
   readonly balancePerSequence: boolean;
+  /** Absent for the models of the family. */
+  readonly baseline?: BaselineRule;
 }
 
 /** What the router of one layer decided, for losses and bookkeeping. */
@@ -56,10 +66,12 @@ export interface RouterOutput {
   readonly counts: Tensor;
   /** The correction bias, `[E]`, or null. */
   readonly bias: Tensor | null;
+  /** What the balance loss counts instead of `ids`, `[B T, 1]` i32: first choices (GShard). */
+  readonly firstChoice?: Tensor;
 }
 
 /** Declares the stacked matrices of all experts, `[E, 2 f, hidden]` and `[E, hidden, f]`. */
-function stackedExperts(scope: ParameterScope, config: MoeConfig, hidden: number) {
+export function stackedExperts(scope: ParameterScope, config: MoeConfig, hidden: number) {
   const { experts: E, expertWidth: f, router } = config;
   const gateUp: PartSpec[] = [];
   const down: PartSpec[] = [];
@@ -110,7 +122,7 @@ export class Moe {
   }
 
   /** `x: [B, T, d]` (already normed) to the layer's output `[B, T, d]` and the router's decisions. */
-  forward(x: Tensor, routing: Routing): { output: Tensor; router: RouterOutput } {
+  forward(x: Tensor, { routing }: Pick<ForwardContext, "routing">): { output: Tensor; router: RouterOutput } {
     const d = x.shape.at(-1)!;
     const flat = reshape(x, [sizeOf(x.shape) / d, d]); // [N, d]
     const { gateUp, down } = this.#experts;

@@ -13,6 +13,7 @@ import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { nextTokenLoss } from "../train/objectives/next-token.ts";
 import { compareAlign, isAlignCase } from "./align/align.ts";
 import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
+import { compareBaseline, isBaselineCase } from "./moe-baselines.ts";
 import { compareScaling, isScalingCase } from "./scaling.ts";
 import { compareVision, isVisionCase } from "./vision.ts";
 
@@ -55,8 +56,8 @@ const mtpWeight = 0.3;
 /**
  * Runs a fixture folder on `device` and compares everything it holds: states, router decisions, logits, losses,
  * every gradient, caches, greedy continuations with and without a cache and in both forms of latent attention. Folders
- * of models that see are told by their config.json (`vision.ts`), those of fine-tuning, preferences and rewards (`align/`) and of
- * scaling laws (`scaling.ts`, no model, the same on every device) by the name in meta.json.
+ * of models that see are told by their config.json (`vision.ts`), those of fine-tuning, preferences and rewards (`align/`), of the
+ * baselines of mixtures (`moe-baselines.ts`) and of scaling laws (`scaling.ts`, no model, the same on every device) by the name in meta.json.
  * @throws FormatError, ConfigError if the folder is not a fixture
  */
 export async function checkParity(
@@ -66,6 +67,11 @@ export async function checkParity(
 ): Promise<ParityReport> {
   if (await isAlignCase(tree)) {
     const { name, outputs } = await compareAlign(tree, device);
+    const within = outputs.every((output) => output.within);
+    return { case: name, device: device.backend.name, outputs, within };
+  }
+  if (await isBaselineCase(tree)) {
+    const { name, outputs } = await compareBaseline(tree, device);
     const within = outputs.every((output) => output.within);
     return { case: name, device: device.backend.name, outputs, within };
   }

@@ -278,7 +278,9 @@ function checkUse(given: Json, { mtpLayers, moe }: LanguageConfig, where: string
     mtpWeight:
       mtpLayers === 0 &&
       "model.num_nextn_predict_layers is 0: the model has no multi-token-prediction module",
-    balanceAlpha: moe === null && "the model has no experts to balance",
+    balanceAlpha:
+      (moe === null && "the model has no experts to balance") ||
+      (moe?.baseline?.kind === "hash" && "hash layers have no router to balance"),
     biasGamma: !moe?.router.bias && "the model's router has no bias",
   };
   for (const [name, reason] of Object.entries(without)) {

@@ -30,6 +30,9 @@ export function ggufArchitecture(config: LanguageConfig): GgufArchitecture {
   const { modelType, attention, moe } = config;
   if (attention.kind === "mla") return "deepseek2";
   if (moe === null) return attention.queryKeyValueBias ? "qwen2" : "llama";
+  if (moe.baseline !== undefined || modelType === "moe_baseline") {
+    refuse("model_type", "an official model; baselines are for research", modelType);
+  }
   const { scoring, bias, groups, normalize, scale } = moe.router;
   // Plain attention in a V2 file is the first generation's model if its router is, too.
   if (scoring !== "softmax") refuse("scoring_func", `softmax with plain attention (${modelType})`, scoring);

@@ -207,9 +207,9 @@ function balanceOf({ config }: TrainableModel, router: RouterOutput, sequences: 
   const sigmoid = scoring === "sigmoid";
   const loss = sequenceBalanceLoss(router.scores, {
     sequences: moe.balancePerSequence ? sequences : 1,
-    topK,
+    topK: router.firstChoice ? 1 : topK,
     normalizeScores: sigmoid,
-    ...(sigmoid ? {} : { ids: router.ids }),
+    ...(sigmoid ? {} : { ids: router.firstChoice ?? router.ids }),
   });
   return { layer: router.layer, loss };
 }
