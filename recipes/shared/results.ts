@@ -169,7 +169,7 @@ const COLORS = ["#2f6fab", "#c8702a", "#3c8c4c", "#8c4f9f", "#777777", "#b03a48"
 export function resultsPicture(page: RecipePage, results: readonly ArmResult[]): string {
   const arms = Object.keys(page.arms).filter((arm) => results.some((each) => each.arm === arm));
   const measures = page.pictured ?? page.measures;
-  const [left, top, height, bar, gap] = [44, 16, 220, 14, 18];
+  const [left, top, height, bar, gap] = [72, 16, 220, 14, 18];
   const group = arms.length * bar + gap;
   const width = left + measures.length * group + 12;
   const y = (value: number) => top + height * (1 - value);

@@ -142,6 +142,7 @@ process.exitCode = await runProgram(
       ...["questions", "count", "color", "exists", "relation", "find", "describe F1"],
       ...["add", "reverse", "order", "language"],
     ],
+    pictured: ["short clean z=3", ...[1, 2, 3].map(short), "questions", "count", "language"],
     comparisons: [
       { claim: "the hybrid tower reads small text", better: "hybrid", worse: "low", measure: short(1) },
       { claim: "beside SAM, SigLIP still helps", better: "hybrid", worse: "high", measure: "questions" },

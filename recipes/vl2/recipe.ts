@@ -111,6 +111,7 @@ process.exitCode = await runProgram(
       ...["chart-value faint", "table clean", "table faint", "table shuffled"],
       ...["count", "color", "exists", "relation", "find", "describe F1", "language"],
     ],
+    pictured: [...[1, 2, 3].map((z) => `short clean z=${z}`), ...[1, 2, 3].map(short), "count", "language"],
     comparisons: [
       {
         claim: "tiling reads what a fixed size cannot",
