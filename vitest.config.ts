@@ -23,9 +23,12 @@ const long = [
  * minutes of Lean.
  */
 const longLean = [
-  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing}.test.ts",
+  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing,synthesize-command}.test.ts",
   "test/browser/{prove-page,lean-search}.test.ts",
 ];
+
+/** Recipes, and sweeps for scaling laws: many trainings each. */
+const recipes = ["test/recipes/**/*.test.ts", "test/scale.test.ts"];
 
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,
@@ -45,12 +48,12 @@ export default defineConfig({
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
     projects: [
       group("unit", ["src/**/*.test.ts", "recipes/**/*.test.ts"], long),
-      group("long", long),
+      group("long", long, recipes),
       group("browser", ["test/browser/**/*.test.ts"], longLean),
       group("peers", ["test/peers/**/*.test.ts"]),
       group("lean", ["test/lean/**/*.test.ts"], longLean),
       group("lean-long", longLean),
-      group("recipes", ["test/recipes/**/*.test.ts"]),
+      group("recipes", recipes),
     ],
   },
 });

@@ -30,7 +30,7 @@ const pages: readonly Page[] = [
         const { model, tokenizer } = await loadFolder(memoryFolder(files, "model"));
         for await (const { text } of completeText(model, tokenizer, "export ", { maxTokens: 64 })) console.log(text);
       };`,
-    most: 113_000,
+    most: 125_000,
   },
   {
     name: "answers about pictures",
