@@ -23,6 +23,25 @@ export interface ParityOutput {
 
 export type Values = Float32Array | Int32Array | Uint8Array;
 
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** Runs `body`, and closes at its end whatever it passed to `opened`, which gives it back. */
+export async function withOpened<T>(
+  body: (opened: <F extends Closable>(file: F) => F) => Promise<T>,
+): Promise<T> {
+  const files: Closable[] = [];
+  try {
+    return await body((file) => {
+      files.push(file);
+      return file;
+    });
+  } finally {
+    await Promise.all(files.map((file) => file.close()));
+  }
+}
+
 /** Reads whole tensors of one safetensors file by name. */
 export class Expected {
   readonly #file: SafetensorsFile;

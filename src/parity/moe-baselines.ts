@@ -8,7 +8,7 @@ import { checkpointConfig, modelFrom, modelWeights } from "../checkpoint/model.t
 import { differentiate } from "../tensor/tape.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { nextTokenLoss } from "../train/objectives/next-token.ts";
-import { Captured, Comparison, Expected, type ParityOutput } from "./comparison.ts";
+import { Captured, Comparison, Expected, type ParityOutput, withOpened } from "./comparison.ts";
 
 const PREFIX = "moe-baselines/";
 
@@ -52,12 +52,7 @@ export async function compareBaseline(
 ): Promise<{ readonly name: string; readonly outputs: readonly ParityOutput[] }> {
   const { case: name, tolerance } = JSON.parse(await tree.readText("meta.json")) as Meta;
   const inputs = JSON.parse(await tree.readText("inputs.json")) as Inputs;
-  const open: { close(): Promise<void> }[] = [];
-  const opened = <T extends { close(): Promise<void> }>(file: T): T => {
-    open.push(file);
-    return file;
-  };
-  try {
+  return await withOpened(async (opened) => {
     const checkpoint = opened(await openCheckpoint(tree));
     const expected = opened(await Expected.open(tree, "expected.safetensors"));
     const gradients = opened(await Expected.open(tree, "grads.safetensors"));
@@ -131,7 +126,5 @@ export async function compareBaseline(
     }
     model.parameters.clearGradients();
     return { name, outputs: comparison.outputs };
-  } finally {
-    await Promise.all(open.map((file) => file.close()));
-  }
+  });
 }

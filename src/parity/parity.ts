@@ -12,7 +12,7 @@ import { differentiate } from "../tensor/tape.ts";
 import { type Device, disposeAll, type Tensor } from "../tensor/tensor.ts";
 import { nextTokenLoss } from "../train/objectives/next-token.ts";
 import { compareAlign, isAlignCase } from "./align/align.ts";
-import { Captured, Comparison, Expected, type ParityOutput, type Values } from "./comparison.ts";
+import { Captured, Comparison, Expected, type ParityOutput, type Values, withOpened } from "./comparison.ts";
 import { compareBaseline, isBaselineCase } from "./moe-baselines.ts";
 import { compareScaling, isScalingCase } from "./scaling.ts";
 import { compareVision, isVisionCase } from "./vision.ts";
@@ -87,12 +87,7 @@ export async function checkParity(
   }
   const meta = JSON.parse(await tree.readText("meta.json")) as { case: string; tolerance: Tolerance };
   const inputs = JSON.parse(await tree.readText("inputs.json")) as Inputs;
-  const open: { close(): Promise<void> }[] = [];
-  const opened = <T extends { close(): Promise<void> }>(file: T): T => {
-    open.push(file);
-    return file;
-  };
-  try {
+  return await withOpened(async (opened) => {
     const checkpoint = opened(await openCheckpoint(tree));
     const expected = opened(await Expected.open(tree, "expected.safetensors"));
     const gradients = (await tree.has("grads.safetensors"))
@@ -109,9 +104,7 @@ export async function checkParity(
     reportMissing(run);
     const { outputs } = comparison;
     return { case: meta.case, device: device.backend.name, outputs, within: outputs.every((o) => o.within) };
-  } finally {
-    await Promise.all(open.map((file) => file.close()));
-  }
+  });
 }
 
 interface Run {

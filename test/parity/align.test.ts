@@ -1,10 +1,7 @@
 /** Fine-tuning, preferences and rewards against recorded losses, gradients, updates, rows and spans. */
 import { describe, expect, it } from "vitest";
-import { memoryFolder } from "../../src/checkpoint/byte-source.ts";
 import { nodeFolder } from "../../src/checkpoint/node-files.ts";
-import { checkParity } from "../../src/parity/parity.ts";
-import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
-import { describeCases, type ParityCase } from "./checked-cases.ts";
+import { describeCases, failingOutputs, type ParityCase } from "./checked-cases.ts";
 
 const root = new URL("../fixtures/align/", import.meta.url).pathname;
 
@@ -26,21 +23,8 @@ describeCases(
 );
 
 describe("a comparison that can fail", () => {
-  /** A case with one text of it changed. */
-  async function changed(name: string, file: string, from: string, to: string) {
-    const tree = nodeFolder(root + name);
-    const files = new Map<string, Uint8Array>();
-    for (const path of await tree.list()) {
-      const source = await tree.open(path);
-      const bytes = await source.read(0, source.size);
-      await source.close?.();
-      const text = new TextDecoder().decode(bytes);
-      if (path === file) expect(text).toContain(from);
-      files.set(path, path === file ? new TextEncoder().encode(text.replace(from, to)) : bytes);
-    }
-    const { outputs } = await checkParity(memoryFolder(files, name), createReferenceDevice());
-    return outputs.filter(({ within }) => !within).map((output) => output.name);
-  }
+  const changed = (name: string, file: string, from: string, to: string) =>
+    failingOutputs(nodeFolder(root + name), file, from, to);
 
   it.each([
     ["dpo", "inputs.json", '"beta": 0.1', '"beta": 0.11', "loss.sigmoid"],

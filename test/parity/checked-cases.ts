@@ -1,6 +1,6 @@
 /** What tests of recorded cases share: the backends, folders with other files, and what a case has to give. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { FileTree } from "../../src/checkpoint/byte-source.ts";
+import { type FileTree, memoryFolder } from "../../src/checkpoint/byte-source.ts";
 import { checkParity } from "../../src/parity/parity.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
@@ -21,6 +21,26 @@ export function withFiles(tree: FileTree, files: Readonly<Record<string, string>
     open: (path) => tree.open(actual(path)),
     readText: (path) => tree.readText(actual(path)),
   };
+}
+
+/** Names of the outputs of a case that leave their tolerance when one text of one of its files is another. */
+export async function failingOutputs(
+  tree: FileTree,
+  file: string,
+  from: string,
+  to: string,
+): Promise<string[]> {
+  const files = new Map<string, Uint8Array>();
+  for (const path of await tree.list()) {
+    const source = await tree.open(path);
+    const bytes = await source.read(0, source.size);
+    await source.close?.();
+    const text = new TextDecoder().decode(bytes);
+    if (path === file) expect(text).toContain(from);
+    files.set(path, path === file ? new TextEncoder().encode(text.replace(from, to)) : bytes);
+  }
+  const { outputs } = await checkParity(memoryFolder(files, tree.name), createReferenceDevice());
+  return outputs.filter(({ within }) => !within).map((output) => output.name);
 }
 
 /** A case, and how many outputs it compares; the third is for what `open` makes of it. */

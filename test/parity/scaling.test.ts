@@ -1,13 +1,11 @@
 /** Fits of scaling laws against numpy and scipy; no device computes anything in them. */
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { memoryFolder } from "../../src/checkpoint/byte-source.ts";
 import { nodeFolder } from "../../src/checkpoint/node-files.ts";
 import { checkParity } from "../../src/parity/parity.ts";
 import { createReferenceDevice } from "../../src/tensor/reference/backend.ts";
+import { failingOutputs } from "./checked-cases.ts";
 
 const root = new URL("../fixtures/scaling/", import.meta.url).pathname;
-const files = ["meta.json", "inputs.json", "expected.json"];
 
 it.each([
   ["isoflop-exact", 42],
@@ -24,16 +22,8 @@ it.each([
 });
 
 describe("a comparison that can fail", () => {
-  async function changed(name: string, file: string, from: string, to: string) {
-    const texts = files.map((each) => [each, readFileSync(`${root}${name}/${each}`, "utf8")] as const);
-    expect(texts.find(([each]) => each === file)![1]).toContain(from);
-    const bytes = texts.map(
-      ([each, text]) =>
-        [each, new TextEncoder().encode(each === file ? text.replace(from, to) : text)] as const,
-    );
-    const { outputs } = await checkParity(memoryFolder(new Map(bytes), name), createReferenceDevice());
-    return outputs.filter(({ within }) => !within).map((output) => output.name);
-  }
+  const changed = (name: string, file: string, from: string, to: string) =>
+    failingOutputs(nodeFolder(root + name), file, from, to);
 
   it.each([
     ["isoflop-exact", "inputs.json", "5.44688193588126", "5.44688293588126", "per_budget.0.model_optimum"],
