@@ -1,5 +1,5 @@
 /** `--lora`: settings of low-rank adapters as they are typed, such as `rank=16,alpha=32,targets=q_proj,v_proj`. */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { ALL_LINEAR, checkAdapterSettings } from "../models/adapted-model.ts";
 import { ADAPTER_BASES, type TunedAdapter } from "../runs/tuned/config.ts";
 import { nearestName } from "../tensor/check-value.ts";
@@ -53,6 +53,14 @@ function truth(name: string, text: string | undefined, otherwise: boolean): bool
   }
   return text === "true";
 }
+
+/** The option; `beside` is what else the adapters are for. */
+export const loraOption = (beside = ""): Option =>
+  new Option(
+    "--lora <settings>",
+    `train low-rank adapters in place of all weights${beside}: rank=16,alpha=32,targets=all-linear,base=q8 ` +
+      "(f32, bf16, f16, q8 or q4); also rslora=true, recompute=false",
+  ).argParser(loraSettings);
 
 /** Adapters learn at a higher rate than the weights that they stand for. */
 export const ADAPTER_RATE = 10;

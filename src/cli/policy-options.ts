@@ -16,7 +16,7 @@ import {
   positiveInteger,
   positiveNumber,
 } from "./commands/options.ts";
-import { ADAPTER_RATE, loraSettings } from "./lora-option.ts";
+import { ADAPTER_RATE, loraOption } from "./lora-option.ts";
 import {
   COMMANDS_AT_ONCE,
   counts,
@@ -157,12 +157,7 @@ export function withPolicy(command: Command): Command {
         "leave-out",
       ]),
     )
-    .option(
-      "--lora <settings>",
-      "train low-rank adapters in place of all weights, and sample with the same: rank=16,alpha=32,targets=all-linear,base=q8 " +
-        "(f32, bf16, f16, q8 or q4); also rslora=true, recompute=false",
-      loraSettings,
-    )
+    .addOption(loraOption(", and sample with the same"))
     .option("--updates <n>", "updates of a rollout (default: 1)", positiveInteger)
     .addOption(
       new Option(

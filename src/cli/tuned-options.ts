@@ -28,7 +28,7 @@ import {
 } from "./commands/options.ts";
 import { suggesting } from "./completion.ts";
 import { evaluationText } from "./live-view.ts";
-import { ADAPTER_RATE, loraSettings } from "./lora-option.ts";
+import { ADAPTER_RATE, loraOption } from "./lora-option.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { quote } from "./training-session.ts";
 
@@ -157,12 +157,7 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
         "format of the resulting weights (default: auto, as in the model's files); training itself holds f32",
       ).choices(["auto", "f32", "bf16", "f16"]),
     )
-    .option(
-      "--lora <settings>",
-      "train low-rank adapters in place of all weights: rank=16,alpha=32,targets=all-linear,base=q8 (f32, bf16, f16, q8 or q4); " +
-        "also rslora=true, recompute=false",
-      loraSettings,
-    )
+    .addOption(loraOption())
     .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
     .option("--resume <folder>", "continue the run in this folder");
   return withThreads(withHub(command));

@@ -10,16 +10,12 @@
  * their samples.
  */
 import { join } from "node:path";
-import { saveAdapters } from "../../checkpoint/adapters.ts";
-import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
-import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { Engine } from "../../engine/engine.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
-import { AdaptedModel, createAdapters } from "../../models/adapted-model.ts";
 import { type CausalLM, createModel } from "../../models/causal-lm.ts";
 import { toConfigJson } from "../../models/config.ts";
 import { DeepseekError, NotFiniteError } from "../../tensor/errors.ts";
@@ -35,8 +31,9 @@ import type { RunLength } from "../loop.ts";
 import { MetricsLog } from "../metrics-log.ts";
 import type { OpenOptions } from "../run.ts";
 import { RunStates } from "../states.ts";
-import { basePath, baseReader, emptyBase, loadBase, savedConfigText } from "../tuned/base-model.ts";
+import { baseReader, loadBase, savedConfigText } from "../tuned/base-model.ts";
 import { statesOf } from "../tuned/learner.ts";
+import { TrainedModel } from "../tuned/trained-model.ts";
 import { type PolicyRunConfig, savedPolicyRun } from "./config.ts";
 import { BASE } from "./preparation.ts";
 import { HELD_OUT_PROMPTS, readPrompts, TRAIN_PROMPTS } from "./prompts.ts";
@@ -71,9 +68,7 @@ interface Opened {
   readonly folder: string;
   readonly config: PolicyRunConfig;
   readonly states: RunStates;
-  readonly model: CausalLM;
-  /** What trains adapters of the model; null if all its weights are trained. */
-  readonly adapted: AdaptedModel | null;
+  readonly trained: TrainedModel;
   readonly engine: Engine;
   readonly policy: PolicyTrainer;
   readonly heldOut: readonly PolicyPrompt[];
@@ -116,19 +111,9 @@ export class PolicyRun implements AsyncDisposable {
       const files: Record<string, string> = {};
       for (const name of await base.list()) files[name] = await base.readText(name);
       const begun = (await states.steps()).length > 0;
-      const { lora } = config;
-      const model =
-        begun && lora === undefined
-          ? emptyBase(files, config.model, device)
-          : await loadBase(config.model, device, lora?.base);
-      opened.push(() => model[Symbol.dispose]());
-      const adapted =
-        lora === undefined ? null : new AdaptedModel(model, createAdapters(model, lora, settings.seed));
-      if (adapted !== null) {
-        adapted.recompute = lora!.recompute;
-        opened.push(() => adapted[Symbol.dispose]());
-      }
-      const trained = adapted ?? model;
+      const trained = await TrainedModel.open({ ...config, seed: settings.seed }, { files, begun }, device);
+      opened.push(() => trained[Symbol.dispose]());
+      const { model } = trained;
       const modelJson = toConfigJson(model.config);
       const copy =
         sampling.dtype === "f32" ? null : createModel(modelJson, device, { dtype: sampling.dtype });
@@ -140,11 +125,11 @@ export class PolicyRun implements AsyncDisposable {
       const prompts = await readPrompts(folder, TRAIN_PROMPTS);
       const heldOut = await readPrompts(folder, HELD_OUT_PROMPTS);
       const { tokenizer } = await baseReader(join(folder, BASE), config.model.name);
-      const engine = new Engine(copy ?? trained, engineOptions(config, [...prompts, ...heldOut]));
+      const engine = new Engine(copy ?? trained.trained, engineOptions(config, [...prompts, ...heldOut]));
       opened.push(() => engine[Symbol.asyncDispose]());
       const decode = (ids: readonly number[]) => tokenizer.decode(ids);
       const vocabularySize = Math.min(tokenizer.vocabSize, model.config.vocabSize);
-      const parts = { model: trained, engine, prompts, reward, decode };
+      const parts = { model: trained.trained, engine, prompts, reward, decode };
       const policy = new PolicyTrainer(
         { ...parts, ...(copy && { copy }), ...(reference && { reference }) },
         { ...settings, vocabularySize },
@@ -166,8 +151,7 @@ export class PolicyRun implements AsyncDisposable {
         folder,
         config,
         states,
-        model,
-        adapted,
+        trained,
         engine,
         policy,
         heldOut,
@@ -192,7 +176,7 @@ export class PolicyRun implements AsyncDisposable {
   }
 
   get model(): CausalLM {
-    return this.#opened.model;
+    return this.#opened.trained.model;
   }
 
   get policy(): PolicyTrainer {
@@ -205,8 +189,8 @@ export class PolicyRun implements AsyncDisposable {
    * @throws NotFiniteError if a loss, gradient or weight is not finite: nothing is saved then; DeepseekError of the reward
    */
   async train(events: PolicyRunEvents = {}, signal?: AbortSignal): Promise<PolicyRunResult> {
-    const { policy, folder, config, adapted } = this.#opened;
-    const out = join(folder, adapted === null ? "model" : "adapter");
+    const { policy, folder, config, trained } = this.#opened;
+    const out = join(folder, trained.folderName);
     // What stands in its way is better known before the training than after.
     if (!policy.done) await checkFolderPlace(await realPlace(out), { force: true });
     const begun = policy.steps;
@@ -297,14 +281,7 @@ export class PolicyRun implements AsyncDisposable {
    * @throws ConfigError if something else is there
    */
   async saveModel(out: string): Promise<void> {
-    const { adapted, config } = this.#opened;
-    if (adapted !== null) {
-      const { files } = this.#beside();
-      const sink = await nodeFolderSink(out, { force: true });
-      await saveAdapters(sink, adapted.adapters, { base: basePath(config.model), files });
-      return;
-    }
-    await saveCheckpoint(await nodeFolderSink(out, { force: true }), modelEntries(this.model), {
+    await this.#opened.trained.save(await nodeFolderSink(out, { force: true }), {
       ...this.#beside(),
       dtype: "F32",
     });

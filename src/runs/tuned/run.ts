@@ -8,15 +8,11 @@
  * place of `model/`.
  */
 import { join } from "node:path";
-import { saveAdapters } from "../../checkpoint/adapters.ts";
-import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder } from "../../checkpoint/node-files.ts";
-import { saveCheckpoint } from "../../checkpoint/save.ts";
 import { nodeFolderSink } from "../../files/folder-sink.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import type { HeldLock } from "../../files/process-lock.ts";
 import { isTaken } from "../../files/temporary.ts";
-import { AdaptedModel, createAdapters } from "../../models/adapted-model.ts";
 import type { CausalLM } from "../../models/causal-lm.ts";
 import { toConfigJson } from "../../models/config.ts";
 import { NotFiniteError } from "../../tensor/errors.ts";
@@ -30,19 +26,12 @@ import { type Measured, type RunEvents, trainLoop } from "../loop.ts";
 import { MetricsLog } from "../metrics-log.ts";
 import type { OpenOptions, RunResult } from "../run.ts";
 import { RunStates } from "../states.ts";
-import {
-  type BaseFiles,
-  basePath,
-  baseReader,
-  emptyBase,
-  loadBase,
-  readBaseFiles,
-  savedConfigText,
-} from "./base-model.ts";
+import { type BaseFiles, baseReader, readBaseFiles, savedConfigText } from "./base-model.ts";
 import { savedTuned, type TunedConfig } from "./config.ts";
 import { dpoLearner } from "./dpo.ts";
 import type { Learner, LearnerParts } from "./learner.ts";
 import { sftLearner } from "./sft.ts";
+import { TrainedModel } from "./trained-model.ts";
 
 function learnerOf({ config, ...parts }: LearnerParts): Promise<Learner> {
   if (config.kind === "sft") return sftLearner({ ...parts, config });
@@ -51,9 +40,7 @@ function learnerOf({ config, ...parts }: LearnerParts): Promise<Learner> {
 
 export class TunedRun implements AsyncDisposable {
   readonly folder: string;
-  readonly model: CausalLM;
-  /** What trains adapters of the model; null if all its weights are trained. */
-  readonly #adapted: AdaptedModel | null;
+  readonly #trained: TrainedModel;
   readonly #learner: Learner;
   readonly #files: BaseFiles;
   readonly #log: MetricsLog;
@@ -64,8 +51,7 @@ export class TunedRun implements AsyncDisposable {
   private constructor(parts: {
     folder: string;
     config: TunedConfig;
-    model: CausalLM;
-    adapted: AdaptedModel | null;
+    trained: TrainedModel;
     learner: Learner;
     files: BaseFiles;
     states: RunStates;
@@ -73,8 +59,7 @@ export class TunedRun implements AsyncDisposable {
   }) {
     this.folder = parts.folder;
     this.#config = parts.config;
-    this.model = parts.model;
-    this.#adapted = parts.adapted;
+    this.#trained = parts.trained;
     this.#learner = parts.learner;
     this.#files = parts.files;
     this.#states = parts.states;
@@ -102,19 +87,9 @@ export class TunedRun implements AsyncDisposable {
       const { tokenizer } = await baseReader(base, config.model.name);
       const states = new RunStates(join(folder, "checkpoints"));
       const begun = (await states.steps()).length > 0;
-      const { lora } = config;
-      const model =
-        begun && lora === undefined
-          ? emptyBase(files, config.model, device)
-          : await loadBase(config.model, device, lora?.base);
-      opened.push(() => model[Symbol.dispose]());
-      const adapted =
-        lora === undefined ? null : new AdaptedModel(model, createAdapters(model, lora, config.seed));
-      if (adapted !== null) {
-        adapted.recompute = lora!.recompute;
-        opened.push(() => adapted[Symbol.dispose]());
-      }
-      const learner = await learnerOf({ folder, config, model: adapted ?? model, tokenizer });
+      const trained = await TrainedModel.open(config, { files, begun }, device);
+      opened.push(() => trained[Symbol.dispose]());
+      const learner = await learnerOf({ folder, config, model: trained.trained, tokenizer });
       opened.push(() => learner[Symbol.asyncDispose]());
       const { trainer } = learner;
       const load = async (state: string) => {
@@ -122,7 +97,7 @@ export class TunedRun implements AsyncDisposable {
         await trainer.checkWeights();
       };
       await states.loadNewest(load, onNotice);
-      const run = new TunedRun({ folder, config, model, adapted, learner, files, states, lock });
+      const run = new TunedRun({ folder, config, trained, learner, files, states, lock });
       const damage = await run.#log.trim(trainer.step);
       if (damage !== null) onNotice(damage);
       return run;
@@ -130,6 +105,10 @@ export class TunedRun implements AsyncDisposable {
       for (const close of opened.toReversed()) await close();
       throw error;
     }
+  }
+
+  get model(): CausalLM {
+    return this.#trained.model;
   }
 
   /** Every setting; a run limited by time learns its number of steps from the first ones. */
@@ -172,7 +151,7 @@ export class TunedRun implements AsyncDisposable {
   async #trainOn(events: RunEvents, signal?: AbortSignal): Promise<RunResult> {
     const { trainer } = this.#learner;
     const { evaluateEvery, saveEvery } = this.#config.training;
-    const out = join(this.folder, this.#adapted === null ? "model" : "adapter");
+    const out = join(this.folder, this.#trained.folderName);
     if (!trainer.done) await checkFolderPlace(await realPlace(out), { force: true });
     const begun = trainer.step;
     let evaluation: Evaluation | null = null;
@@ -230,12 +209,7 @@ export class TunedRun implements AsyncDisposable {
    */
   async saveModel(out: string, options: { readonly force?: boolean } = {}): Promise<void> {
     const { "config.json": _, ...files } = this.#files;
-    if (this.#adapted !== null) {
-      const base = basePath(this.#config.model);
-      await saveAdapters(await nodeFolderSink(out, options), this.#adapted.adapters, { base, files });
-      return;
-    }
-    await saveCheckpoint(await nodeFolderSink(out, options), modelEntries(this.model), {
+    await this.#trained.save(await nodeFolderSink(out, options), {
       config: savedConfigText(this.#files, this.#config),
       dtype: this.#config.dtype,
       keepF32: (name) => name.endsWith("e_score_correction_bias"),
@@ -249,8 +223,7 @@ export class TunedRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#learner[Symbol.asyncDispose]();
-    this.#adapted?.[Symbol.dispose]();
-    this.model[Symbol.dispose]();
+    this.#trained[Symbol.dispose]();
     await this.#lock.release();
   }
 }
