@@ -143,19 +143,22 @@ describe("deepseek-ts grpo", () => {
     });
     expect(weights("by-command").equals(weights("by-module"))).toBe(true);
 
-    const pid = join(work, "pid");
+    // Several groups are judged at a time: each judge adds a line.
+    const pids = join(work, "pids");
     const { child, ended } = start(
-      grpo("stuck", "--reward-command", `echo $$ > ${pid}; sleep 300`, ...steady),
+      grpo("stuck", "--reward-command", `echo $$ >> ${pids}; sleep 300`, ...steady),
     );
     const over = ended();
-    await until(() => existsSync(pid) && readFileSync(pid, "utf8").endsWith("\n"), over);
+    await until(() => existsSync(pids) && readFileSync(pids, "utf8").endsWith("\n"), over);
     child.kill("SIGINT");
     const stopped = await over;
     expect(stopped).toMatchObject({ code: 130 });
     expect(stopped.out).toMatch(/stopped and saved after step 0.*\n.*grpo --resume stuck/);
-    const left = Number(readFileSync(pid, "utf8"));
-    for (let i = 0; i < 200 && lives(left); i++) await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(lives(left)).toBe(false);
+    const judges = readFileSync(pids, "utf8").trim().split("\n").map(Number);
+    expect(judges.every((judge) => judge > 1)).toBe(true);
+    for (let i = 0; i < 200 && judges.some(lives); i++)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(judges.filter(lives)).toEqual([]);
   });
 
   it("tells a reward's fault with its sample, and keeps what it has", async () => {
