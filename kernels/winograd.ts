@@ -84,26 +84,22 @@ export function winograd_weights(a: usize): void {
   }
 }
 
-/** Six places of six pixels, `step` bytes apart at `to`. */
+/** Six places of six pixels, `line` bytes apart at `from`, `step` bytes apart at `to`. */
 // @ts-ignore: decorator
 @inline
-function spreadPixels(
-  d0: v128,
-  d1: v128,
-  d2: v128,
-  d3: v128,
-  d4: v128,
-  d5: v128,
-  to: usize,
-  step: usize,
-): void {
+function spreadPixels(from: usize, line: usize, to: usize, step: usize): void {
+  const d0 = v128.load(from);
+  const d1 = v128.load(from + line);
+  const d2 = v128.load(from + line * 2);
+  const d3 = v128.load(from + line * 3);
+  const d4 = v128.load(from + line * 4);
+  const d5 = v128.load(from + line * 5);
   const four = f32x4.splat(4);
   const five = f32x4.splat(5);
-  const two = f32x4.splat(2);
   const even = nmadd(d2, four, d4);
   const odd = nmadd(d1, four, d3);
   const outer = f32x4.sub(d4, d2);
-  const inner = f32x4.mul(f32x4.sub(d3, d1), two);
+  const inner = f32x4.mul(f32x4.sub(d3, d1), f32x4.splat(2));
   v128.store(to, nmadd(d2, five, madd(d0, four, d4)));
   v128.store(to + step, f32x4.add(even, odd));
   v128.store(to + step * 2, f32x4.sub(even, odd));
@@ -159,31 +155,9 @@ export function winograd_input(a: usize): void {
       }
       let to = v + <usize>t * pixel;
       for (let c = 0; c < channels; c += 4) {
-        // Along columns: [6][6].
-        let at = from;
-        for (let i: usize = 0; i < 6; i++) {
-          const d0 = v128.load(at);
-          const d1 = v128.load(at + line);
-          const d2 = v128.load(at + line * 2);
-          const d3 = v128.load(at + line * 3);
-          const d4 = v128.load(at + line * 4);
-          const d5 = v128.load(at + line * 5);
-          spreadPixels(d0, d1, d2, d3, d4, d5, half + (i << 4), 96);
-          at += pixel;
-        }
-        for (let i: usize = 0; i < 6; i++) {
-          const row = half + i * 96;
-          spreadPixels(
-            v128.load(row),
-            v128.load(row, 16),
-            v128.load(row, 32),
-            v128.load(row, 48),
-            v128.load(row, 64),
-            v128.load(row, 80),
-            to + i * 6 * place,
-            place,
-          );
-        }
+        // Along columns to [6][6], then along rows.
+        for (let i: usize = 0; i < 6; i++) spreadPixels(from + i * pixel, line, half + (i << 4), 96);
+        for (let i: usize = 0; i < 6; i++) spreadPixels(half + i * 96, 16, to + i * 6 * place, place);
         from += 16;
         to += 16;
       }
@@ -191,27 +165,22 @@ export function winograd_input(a: usize): void {
   }
 }
 
-/** Four results of six places, `step` bytes apart at `to`. */
+/** Four results of six places, `line` bytes apart at `from`, `step` bytes apart at `to`. */
 // @ts-ignore: decorator
 @inline
-function gatherPlaces(
-  m0: v128,
-  m1: v128,
-  m2: v128,
-  m3: v128,
-  m4: v128,
-  m5: v128,
-  to: usize,
-  step: usize,
-): void {
+function gatherPlaces(from: usize, line: usize, to: usize, step: usize): void {
+  const m1 = v128.load(from + line);
+  const m2 = v128.load(from + line * 2);
+  const m3 = v128.load(from + line * 3);
+  const m4 = v128.load(from + line * 4);
   const s1 = f32x4.add(m1, m2);
   const d1 = f32x4.sub(m1, m2);
   const s2 = f32x4.add(m3, m4);
   const d2 = f32x4.sub(m3, m4);
-  v128.store(to, f32x4.add(f32x4.add(m0, s1), s2));
+  v128.store(to, f32x4.add(f32x4.add(v128.load(from), s1), s2));
   v128.store(to + step, madd(d2, f32x4.splat(2), d1));
   v128.store(to + step * 2, madd(s2, f32x4.splat(4), s1));
-  v128.store(to + step * 3, madd(d2, f32x4.splat(8), f32x4.add(d1, m5)));
+  v128.store(to + step * 3, madd(d2, f32x4.splat(8), f32x4.add(d1, v128.load(from + line * 5))));
 }
 
 /**
@@ -246,31 +215,11 @@ export function winograd_output(a: usize): void {
       let to = y + <usize>((rest / tilesHigh) * outHeight + oy) * <usize>outWidth * pixel + <usize>ox * pixel;
       let from = m + <usize>t * pixel;
       for (let c = 0; c < outputs; c += 4) {
-        // Along columns: [4][6].
-        let at = from;
-        for (let i: usize = 0; i < 6; i++) {
-          const m0 = v128.load(at);
-          const m1 = v128.load(at + place * 6);
-          const m2 = v128.load(at + place * 12);
-          const m3 = v128.load(at + place * 18);
-          const m4 = v128.load(at + place * 24);
-          const m5 = v128.load(at + place * 30);
-          gatherPlaces(m0, m1, m2, m3, m4, m5, half + (i << 4), 96);
-          at += place;
-        }
+        // Along columns to [4][6], then along rows.
+        for (let i: usize = 0; i < 6; i++) gatherPlaces(from + i * place, place * 6, half + (i << 4), 96);
         const shift = bias != 0 ? v128.load(bias + ((<usize>c) << 2)) : f32x4.splat(0);
         for (let i = 0; i < high; i++) {
-          const row = half + <usize>i * 96;
-          gatherPlaces(
-            v128.load(row),
-            v128.load(row, 16),
-            v128.load(row, 32),
-            v128.load(row, 48),
-            v128.load(row, 64),
-            v128.load(row, 80),
-            done,
-            16,
-          );
+          gatherPlaces(half + <usize>i * 96, 16, done, 16);
           const line = to + <usize>i * <usize>outWidth * pixel;
           for (let j = 0; j < wide; j++) {
             const result = line + <usize>j * pixel;
