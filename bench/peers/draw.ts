@@ -30,24 +30,9 @@ import { round, table } from "../support/numbers.ts";
 import { fillRandomly, writeTower } from "../support/towers.ts";
 import { type Child, startChild } from "./child.ts";
 import { distance, floatsOf, KEEPS_MEMORY } from "./outputs.ts";
+import { least, type Runner, runner, type Times, takeTurns, timed } from "./runners.ts";
 
 export const name = "peers/draw";
-
-interface Times {
-  readonly ms: readonly number[];
-  /** Processor time of all threads and runs together. */
-  readonly cpuMs: number;
-  /** Most memory beyond what weights take. */
-  readonly peakMb?: number;
-}
-
-interface Runner {
-  readonly label: string;
-  run(): Promise<Times>;
-  readonly wall: number[];
-  readonly cpu: number[];
-  peakMb: number;
-}
 
 /** Works with what they are called in the table. */
 const WORKS = {
@@ -70,27 +55,6 @@ interface Bench {
   readonly steps: number;
   readonly log: (line: string) => void;
 }
-
-/** What runs in this program, `count` times in a row. */
-async function timed(work: () => unknown, count: number): Promise<Times> {
-  const used = process.cpuUsage();
-  const ms: number[] = [];
-  for (let i = 0; i < count; i++) {
-    const start = performance.now();
-    await work();
-    ms.push(performance.now() - start);
-  }
-  const { user, system } = process.cpuUsage(used);
-  return { ms, cpuMs: (user + system) / 1e3 };
-}
-
-const runner = (label: string, run: () => Promise<Times>): Runner => ({
-  label,
-  run,
-  wall: [],
-  cpu: [],
-  peakMb: 0,
-});
 
 /** One of the two decoders: ours in f32, PyTorch's in f32 and bf16. */
 async function decoders(
@@ -190,17 +154,6 @@ async function drawing(
   return runner(format, () => timed(async () => (await sampler.velocity(latents, 15)).dispose(), 1));
 }
 
-async function rounds(runners: readonly Runner[], count: number): Promise<void> {
-  for (let i = 0; i < count; i++) {
-    for (const each of runners) {
-      const { ms, cpuMs, peakMb = 0 } = await each.run();
-      each.wall.push(Math.min(...ms));
-      each.cpu.push(cpuMs / ms.length);
-      each.peakMb = Math.max(each.peakMb, peakMb);
-    }
-  }
-}
-
 export async function run(log: (line: string) => void, args: string[] = []): Promise<BenchmarkResult> {
   const { values } = parseArgs({
     args,
@@ -254,8 +207,7 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
           runners.push(runner(label, () => child.ask<Times>(JSON.stringify({ run: count }))));
         }
       }
-      await rounds(runners, Number(values.rounds));
-      const least = (each: readonly number[]) => Math.min(...each);
+      await takeTurns(runners, Number(values.rounds));
       const [f32, bf16] = ["PyTorch f32", "PyTorch bf16"].map(
         (label) => runners.find((each) => each.label === label)!,
       );

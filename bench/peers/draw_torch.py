@@ -9,31 +9,48 @@ Each line on standard input is a JSON command, answered by one line:
 Threads: --threads.
 """
 
-import argparse
-import json
-import os
-import sys
 import time
 
-for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(name, None)
+from torch_peer import attention, load_file, serve, timed  # first: it clears the environment
 
-import numpy  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch_weights import attention, description, load_file  # noqa: E402
+import numpy
+import torch
+import torch.nn.functional as F
 
 GROUPS, EPSILON = 32, 1e-6
 WIDTH, INNER, LAYERS, HEADS, CODES = 2048, 5632, 24, 16, 16384
 
 
-class Decoder:
-    """`Decoder` of both autoencoders: names tell which of its parts a file has."""
+# What both autoencoders call the parts of their decoders.
+NAMES = {
+    "vq": {
+        "levels": 5, "middle": ("mid.0", "mid.1", "mid.2"), "block": "conv_blocks.{}.res.{}", "attention": "conv_blocks.{}.attn.{}",
+        "upsample": "conv_blocks.{}.upsample.conv", "norm": "norm_out", "shortcut": "nin_shortcut",
+        "parts": ("norm", "q", "k", "v", "proj_out"),
+    },
+    "vae": {
+        "levels": 4, "middle": ("mid_block.resnets.0", "mid_block.attentions.0", "mid_block.resnets.1"),
+        "block": "up_blocks.{}.resnets.{}", "attention": "up_blocks.{}.attentions.{}", "upsample": "up_blocks.{}.upsamplers.0.conv",
+        "norm": "conv_norm_out", "shortcut": "conv_shortcut", "parts": ("group_norm", "to_q", "to_k", "to_v", "to_out.0"),
+    },
+}
 
-    def __init__(self, weights, dtype):
-        self.w = {name: values.to(dtype) for name, values in weights.items()}
-        # Convolutions of channels-last pictures are faster here than of planar ones, or not: both are tried.
+
+class Decoder:
+    """The decoder of one of both: pixels of codes or of latents."""
+
+    def __init__(self, kind, weights, dtype, values):
+        self.w = {name: each.to(dtype) for name, each in weights.items()}
+        self.names = NAMES[kind]
+        # Convolutions of channels-last pictures are faster than of planar ones, or not: both are tried.
         self.last = False
+        if kind == "vq":
+            book = F.normalize(weights["quantize.embedding.weight"], dim=-1)
+            codes = torch.from_numpy(values.view(numpy.int32).astype(numpy.int64))
+            latents = book[codes].reshape(1, 24, 24, -1)
+        else:
+            latents = torch.from_numpy(values).reshape(1, 48, 48, 4)
+        self.latents = latents.permute(0, 3, 1, 2).contiguous().to(dtype)
 
     def conv(self, x, name):
         weight = self.w[f"{name}.weight"]
@@ -44,69 +61,39 @@ class Decoder:
     def norm(self, x, name):
         return F.group_norm(x, GROUPS, self.w[f"{name}.weight"], self.w[f"{name}.bias"], EPSILON)
 
-    def block(self, x, name, shortcut):
+    def block(self, x, name):
         y = self.conv(F.silu(self.norm(x, f"{name}.norm1")), f"{name}.conv1")
         y = self.conv(F.silu(self.norm(y, f"{name}.norm2")), f"{name}.conv2")
-        return y + (self.conv(x, f"{name}.{shortcut}") if f"{name}.{shortcut}.weight" in self.w else x)
+        shortcut = f"{name}.{self.names['shortcut']}"
+        return y + (self.conv(x, shortcut) if f"{shortcut}.weight" in self.w else x)
 
-    def attend(self, x, name, parts):
-        norm, q, k, v, out = (f"{name}.{part}" for part in parts)
+    def attend(self, x, name):
+        norm, q, k, v, out = (f"{name}.{part}" for part in self.names["parts"])
         y = self.norm(x, norm)
         b, c, h, w = x.shape
         rows = lambda part: self.conv(y, part).flatten(2).transpose(1, 2)[:, None]  # noqa: E731
         z = attention(rows(q), rows(k), rows(v))[:, 0].transpose(1, 2).reshape(b, c, h, w)
         return x + self.conv(z, out)
 
-
-class Vq(Decoder):
-    PARTS = ("norm", "q", "k", "v", "proj_out")
-
-    def __init__(self, weights, dtype, values):
-        super().__init__(weights, dtype)
-        self.codes = torch.from_numpy(values.view(numpy.int32).astype(numpy.int64))
-        self.book = F.normalize(weights["quantize.embedding.weight"], dim=-1).to(dtype)
-
     def __call__(self):
-        x = self.book[self.codes].reshape(1, 24, 24, -1).permute(0, 3, 1, 2)
-        if self.last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.conv(self.conv(x, "post_quant_conv"), "decoder.conv_in")
-        x = self.block(x, "decoder.mid.0", "nin_shortcut")
-        x = self.attend(x, "decoder.mid.1", self.PARTS)
-        x = self.block(x, "decoder.mid.2", "nin_shortcut")
-        for level in range(5):
-            at = f"decoder.conv_blocks.{level}"
-            for i in range(3):
-                x = self.block(x, f"{at}.res.{i}", "nin_shortcut")
-                if f"{at}.attn.{i}.norm.weight" in self.w:
-                    x = self.attend(x, f"{at}.attn.{i}", self.PARTS)
-            if f"{at}.upsample.conv.weight" in self.w:
-                x = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"), f"{at}.upsample.conv")
-        return self.conv(F.silu(self.norm(x, "decoder.norm_out")), "decoder.conv_out").permute(0, 2, 3, 1)
-
-
-class Vae(Decoder):
-    PARTS = ("group_norm", "to_q", "to_k", "to_v", "to_out.0")
-
-    def __init__(self, weights, dtype, values):
-        super().__init__(weights, dtype)
-        self.latents = torch.from_numpy(values).reshape(1, 48, 48, 4).permute(0, 3, 1, 2).contiguous().to(dtype)
-
-    def __call__(self):
+        names = self.names
+        first, middle, second = (f"decoder.{name}" for name in names["middle"])
         x = self.latents
         if self.last:
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.conv(self.conv(x, "post_quant_conv"), "decoder.conv_in")
-        x = self.block(x, "decoder.mid_block.resnets.0", "conv_shortcut")
-        x = self.attend(x, "decoder.mid_block.attentions.0", self.PARTS)
-        x = self.block(x, "decoder.mid_block.resnets.1", "conv_shortcut")
-        for level in range(4):
-            at = f"decoder.up_blocks.{level}"
+        x = self.block(self.attend(self.block(x, first), middle), second)
+        for level in range(names["levels"]):
             for i in range(3):
-                x = self.block(x, f"{at}.resnets.{i}", "conv_shortcut")
-            if f"{at}.upsamplers.0.conv.weight" in self.w:
-                x = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"), f"{at}.upsamplers.0.conv")
-        return self.conv(F.silu(self.norm(x, "decoder.conv_norm_out")), "decoder.conv_out").permute(0, 2, 3, 1)
+                x = self.block(x, "decoder." + names["block"].format(level, i))
+                name = "decoder." + names["attention"].format(level, i)
+                if f"{name}.{names['parts'][0]}.weight" in self.w:
+                    x = self.attend(x, name)
+            name = "decoder." + names["upsample"].format(level)
+            if f"{name}.weight" in self.w:
+                x = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"), name)
+        x = F.silu(self.norm(x, f"decoder.{names['norm']}"))
+        return self.conv(x, "decoder.conv_out").permute(0, 2, 3, 1)
 
 
 class Drawn:
@@ -255,51 +242,38 @@ def load(command):
     if kind in ("step", "velocity"):
         return (Step if kind == "step" else Velocity)(Drawn(dtype), command["positions"])
     values = numpy.fromfile(command["input"], dtype=numpy.float32)
-    return (Vq if kind == "vq" else Vae)(load_file(command["weights"]), dtype, values)
+    return Decoder(kind, load_file(command["weights"]), dtype, values)
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    threads = options.parse_args().threads
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
-    answer = sys.stdout
-    sys.stdout = sys.stderr
-    say = lambda value: print(json.dumps(value), file=answer, flush=True)  # noqa: E731
-    say(description(threads))
+class Peer:
     model = result = None
     before = 0
-    for line in sys.stdin:
-        command = json.loads(line)
+
+    def load(self, command):
+        self.model = self.result = None
+        self.model = load(command)
+        forget_peak()
+        self.before = memory("VmRSS")
+        trials = {}
+        for last in [False, True] if isinstance(self.model, Decoder) else []:
+            self.model.last = last
+            self.model()
+            start = time.process_time()
+            self.model()
+            trials["channels last" if last else "planar"] = round(1000 * (time.process_time() - start))
+        if trials:
+            self.model.last = trials["channels last"] < trials["planar"]
+        return {"trials": trials}
+
+    def __call__(self, command):
         if "load" in command:
-            model = result = None
-            model = load(command)
-            forget_peak()
-            before = memory("VmRSS")
-            trials = {}
-            for last in [False, True] if isinstance(model, Decoder) else []:
-                model.last = last
-                model()
-                start = time.process_time()
-                model()
-                trials["channels last" if last else "planar"] = round(1000 * (time.process_time() - start))
-            if trials:
-                model.last = trials["channels last"] < trials["planar"]
-            say({"trials": trials})
-        elif "run" in command:
-            ms = []
-            cpu = time.process_time()
-            for _ in range(command["run"]):
-                start = time.perf_counter()
-                result = model()
-                ms.append(1000 * (time.perf_counter() - start))
-            cpu_ms = 1000 * (time.process_time() - cpu)
-            say({"ms": ms, "cpuMs": cpu_ms, "peakMb": memory("VmHWM") - before})
-        elif "output" in command:
-            result.float().contiguous().numpy().tofile(command["output"])
-            say({"shape": list(result.shape)})
+            return self.load(command)
+        if "run" in command:
+            self.result, times = timed(self.model, command["run"])
+            return {**times, "peakMb": memory("VmHWM") - self.before}
+        self.result.float().contiguous().numpy().tofile(command["output"])
+        return {"shape": list(self.result.shape)}
 
 
 if __name__ == "__main__":
-    main()
+    serve(Peer())

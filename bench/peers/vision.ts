@@ -30,6 +30,7 @@ import {
 } from "../support/towers.ts";
 import { type Child, startChild } from "./child.ts";
 import { distance, floatsOf, KEEPS_MEMORY } from "./outputs.ts";
+import { least, type Runner, runner, type Times, takeTurns, timed } from "./runners.ts";
 
 export const name = "peers/vision";
 
@@ -43,20 +44,6 @@ interface Work {
   readonly config: SiglipConfig | SamConfig;
   readonly operations: number;
   make(device: Device, format: StorageFormat): Tower;
-}
-
-interface Times {
-  readonly ms: readonly number[];
-  /** Processor time of all threads and runs together. */
-  readonly cpuMs: number;
-}
-
-/** A program that computes one output per run. */
-interface Runner {
-  readonly label: string;
-  run(): Promise<Times>;
-  readonly wall: number[];
-  readonly cpu: number[];
 }
 
 /** Starts onnxruntime-node; null, with the reason logged, where it is not installed. */
@@ -162,17 +149,11 @@ async function compare(
   await writeTower(tower, weights);
   await writeFile(picture, (await pixels.data()) as Float32Array);
   const runners: Runner[] = [];
-  const add = (name: string, once: () => Promise<Times>) =>
-    runners.push({ label: name, run: once, wall: [], cpu: [] });
+  const add = (name: string, once: () => Promise<Times>) => runners.push(runner(name, once));
   const ours = (name: string, module: Tower) =>
     add(name, async () => {
       using _scope = new Scope(device);
-      const used = process.cpuUsage();
-      const start = performance.now();
-      device.noGrad(() => module.forward(pixels));
-      const ms = [performance.now() - start];
-      const { user, system } = process.cpuUsage(used);
-      return { ms, cpuMs: (user + system) / 1e3 };
+      return await timed(() => device.noGrad(() => module.forward(pixels)));
     });
   const outputOf = async (module: Tower): Promise<Float32Array> => {
     const y = device.inference(() => module.forward(pixels));
@@ -230,15 +211,8 @@ async function compare(
     ours(format, other);
     await runners.at(-1)!.run();
   }
-  for (let i = 0; i < rounds; i++) {
-    for (const runner of runners) {
-      const { ms, cpuMs } = await runner.run();
-      runner.wall.push(ms[0]);
-      runner.cpu.push(cpuMs);
-    }
-  }
+  await takeTurns(runners, rounds);
   for (const other of others) other[Symbol.dispose]();
-  const least = (values: readonly number[]) => Math.min(...values);
   const reference = runners.find((each) => each.label === "PyTorch f32")!;
   const rows = runners.map(({ label: program, wall, cpu }) => {
     const ratio = least(reference.wall) / least(wall);

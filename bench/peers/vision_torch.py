@@ -6,21 +6,15 @@ mask, as in deepseek-ai/DeepSeek-VL `sam.py`, or are added to the scores in plac
 {"output": path} writes the result as f32, {"export": path} an ONNX file. Threads: --threads.
 """
 
-import argparse
-import json
 import os
-import sys
 import time
 
-# Settings for other libraries' products must not slow this program down.
-for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(name, None)
+from torch_peer import attention, load_file, serve, timed  # first: it clears the environment
 
-import numpy  # noqa: E402
-import torch  # noqa: E402
-import torch.nn as nn  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch_weights import attention, description, load_file  # noqa: E402
+import numpy
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 
 EPSILON = 1e-6
 
@@ -175,58 +169,46 @@ class Sam(nn.Module):
         return self.finish(self.neck, x) + self.finish(self.neck_hd, detail) * self.hd_alpha_downsamples
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    threads = options.parse_args().threads
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
-    answer = sys.stdout
-    # What exporters print is no answer.
-    sys.stdout = sys.stderr
-    say = lambda value: print(json.dumps(value), file=answer, flush=True)  # noqa: E731
-    say(description(threads))
+class Peer:
     model = pixels = result = None
-    for line in sys.stdin:
-        command = json.loads(line)
-        if "load" in command:
-            model = result = None
-            config = command["config"]
-            model = (Siglip if "activation" in config else Sam)(config).eval()
-            weights = load_file(command["load"])
-            model.load_state_dict({name: weights[name].reshape(p.shape) for name, p in model.state_dict().items()})
-            dtype = getattr(torch, command["dtype"])
-            model = model.to(dtype)
-            size = config["imageSize"]
-            values = torch.from_numpy(numpy.fromfile(command["pixels"], dtype=numpy.float32))
-            pixels = values.reshape(-1, size, size, 3).permute(0, 3, 1, 2).contiguous().to(dtype)
-            trials = {}
-            for form in ["sdpa", "in place"] if isinstance(model, Sam) else []:
-                Attention.form = form
-                for _ in range(2):
-                    start = time.perf_counter()
-                    model(pixels)
-                    trials[form] = round(1000 * (time.perf_counter() - start))
-            Attention.form = min(trials, key=trials.get, default="sdpa")
-            say({"parameters": sum(p.numel() for p in model.parameters()), "attention": Attention.form, "trials": trials})
-        elif "run" in command:
-            ms = []
-            cpu = time.process_time()
-            for _ in range(command["run"]):
+
+    def load(self, command):
+        self.model = self.result = None
+        config = command["config"]
+        model = (Siglip if "activation" in config else Sam)(config).eval()
+        weights = load_file(command["load"])
+        model.load_state_dict({name: weights[name].reshape(p.shape) for name, p in model.state_dict().items()})
+        dtype = getattr(torch, command["dtype"])
+        self.model = model = model.to(dtype)
+        size = config["imageSize"]
+        values = torch.from_numpy(numpy.fromfile(command["pixels"], dtype=numpy.float32))
+        self.pixels = values.reshape(-1, size, size, 3).permute(0, 3, 1, 2).contiguous().to(dtype)
+        trials = {}
+        for form in ["sdpa", "in place"] if isinstance(model, Sam) else []:
+            Attention.form = form
+            for _ in range(2):
                 start = time.perf_counter()
-                result = model(pixels)
-                ms.append(1000 * (time.perf_counter() - start))
-            say({"ms": ms, "cpuMs": 1000 * (time.process_time() - cpu)})
-        elif "output" in command:
-            result.float().numpy().tofile(command["output"])
-            say({"shape": list(result.shape)})
-        elif "export" in command:
-            torch.onnx.export(
-                *(model, (pixels,), command["export"]),
-                input_names=["x"], output_names=["y"], opset_version=18, external_data=False, dynamo=True,
-            )
-            say({"bytes": os.path.getsize(command["export"])})
+                model(self.pixels)
+                trials[form] = round(1000 * (time.perf_counter() - start))
+        Attention.form = min(trials, key=trials.get, default="sdpa")
+        parameters = sum(p.numel() for p in model.parameters())
+        return {"parameters": parameters, "attention": Attention.form, "trials": trials}
+
+    def __call__(self, command):
+        if "load" in command:
+            return self.load(command)
+        if "run" in command:
+            self.result, times = timed(lambda: self.model(self.pixels), command["run"])
+            return times
+        if "output" in command:
+            self.result.float().numpy().tofile(command["output"])
+            return {"shape": list(self.result.shape)}
+        torch.onnx.export(
+            *(self.model, (self.pixels,), command["export"]),
+            input_names=["x"], output_names=["y"], opset_version=18, external_data=False, dynamo=True,
+        )
+        return {"bytes": os.path.getsize(command["export"])}
 
 
 if __name__ == "__main__":
-    main()
+    serve(Peer())
