@@ -13,6 +13,7 @@ const layers = [
   "text",
   "json",
   "tensor",
+  "statistics",
   "files",
   "nn",
   "vision",

@@ -2,7 +2,7 @@
 import { fitText, predictionText } from "../../src/cli/scale-text.ts";
 import type { SweepFit } from "../../src/scaling/fit-sweep.ts";
 import type { PredictionOutcome } from "../../src/scaling/predict.ts";
-import type { Interval } from "../../src/scaling/statistics.ts";
+import type { Interval } from "../../src/statistics/sample.ts";
 
 export interface ClaimVerdict {
   readonly claim: string;

@@ -7,6 +7,8 @@ import { type WorldOptions, type WorldSample, worldSample } from "../../src/data
 import { type DescribeScore, describeTotals, scoreAnswer } from "../../src/data/world/score.ts";
 import { worldPieces } from "../../src/data/world/vocabulary.ts";
 import { Engine } from "../../src/engine/engine.ts";
+import type { Interval } from "../../src/statistics/sample.ts";
+import { shareInterval } from "../../src/statistics/share-interval.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import type { TrainableImageModel } from "../../src/train/objectives/images.ts";
 
@@ -38,13 +40,7 @@ export interface Exam {
 }
 
 /** Half the width of a share's interval is at most about 1/sqrt(n): 400 samples tell 5 points apart. */
-export function interval({ right, of }: Count): readonly [number, number] {
-  if (of === 0) return [0, 1];
-  const [z, p] = [1.959964, right / of];
-  const center = (p + (z * z) / (2 * of)) / (1 + (z * z) / of);
-  const half = (z / (1 + (z * z) / of)) * Math.sqrt((p * (1 - p)) / of + (z * z) / (4 * of * of));
-  return [Math.max(0, center - half), Math.min(1, center + half)];
-}
+export const interval = ({ right, of }: Count): Interval => shareInterval(of === 0 ? 0 : right / of, of);
 
 const MOST_TOKENS = 150;
 /** Pictures seen at once, and answers under way. */

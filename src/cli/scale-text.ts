@@ -9,7 +9,7 @@ import type { ScalePlan } from "../scaling/plan.ts";
 import type { PredictionOutcome } from "../scaling/predict.ts";
 import type { RunOutcome } from "../scaling/results.ts";
 import type { Law } from "../scaling/settings.ts";
-import type { Interval } from "../scaling/statistics.ts";
+import type { Interval } from "../statistics/sample.ts";
 import { formatCompact, formatCount, formatDuration, formatPercent, plural } from "../text/units.ts";
 
 export const computeText = (compute: number) => compute.toExponential(2).replace("+", "");

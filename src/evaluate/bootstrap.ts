@@ -1,4 +1,5 @@
 /** How sure a figure over rows is, by drawing rows again (Efron 1979): seeded, so that the same rows give the same interval. */
+import { type Interval, quantile } from "../statistics/sample.ts";
 import { Random } from "../tensor/random.ts";
 
 /** Replicates: the ends of an interval of 95 % then vary by a few hundredths of its width. */
@@ -19,23 +20,8 @@ export function bootstrap(rows: number, figure: (places: Uint32Array) => number)
   });
 }
 
-/** Value below which a share of sorted values lies, between two of them in proportion. */
-function quantile(sorted: Float64Array, share: number): number {
-  const at = share * (sorted.length - 1);
-  const below = Math.floor(at);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
-}
-
 /** What the middle 95 % of replicates lie between. */
-export function percentileInterval(replicates: Float64Array): readonly [low: number, high: number] {
+export function percentileInterval(replicates: Float64Array): Interval {
   const sorted = replicates.slice().sort();
   return [quantile(sorted, 0.025), quantile(sorted, 0.975)];
-}
-
-/** Of a sample: over n - 1. */
-export function standardDeviation(values: readonly number[]): number {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1));
 }

@@ -2,6 +2,8 @@
  * Judging language models by tasks: choices by their likelihood, answers and infills that they write, texts in rolling windows;
  * figures with standard errors and intervals, and the comparison of two models on the same rows. Nothing here needs files.
  */
+
+export { shareInterval } from "../statistics/share-interval.ts";
 export {
   type EvaluateOptions,
   type Evaluation,
@@ -32,6 +34,5 @@ export {
   taskRow,
 } from "./rows.ts";
 export type { EvaluatedModel, EvaluationSettings } from "./settings.ts";
-export { shareInterval } from "./share-interval.ts";
 export type { DoneWave, DoneWork, EvaluationTask } from "./waves.ts";
 export type { EvaluationJudge, WorkCounts, WorkLog, WorkResult } from "./work.ts";

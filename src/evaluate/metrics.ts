@@ -1,6 +1,7 @@
 /** What tasks are judged by: names as lm-evaluation-harness has them, how values of rows become one, and how sure it is. */
-import { bootstrap, percentileInterval, standardDeviation } from "./bootstrap.ts";
-import { shareInterval } from "./share-interval.ts";
+import { standardDeviation } from "../statistics/sample.ts";
+import { shareInterval } from "../statistics/share-interval.ts";
+import { bootstrap, percentileInterval } from "./bootstrap.ts";
 
 /** Of a row: a number, or the log-likelihood of a text and how many words or bytes it has. */
 export type MetricValue = number | readonly [logLikelihood: number, weight: number];

@@ -1,6 +1,5 @@
 /** The cases of `test/fixtures/scaling`: fits of scaling laws and small statistics against numpy and scipy. They hold no model. */
 import type { FileTree } from "../checkpoint/byte-source.ts";
-import { shareInterval } from "../evaluate/share-interval.ts";
 import { denseFlopsPerToken } from "../scaling/flops.ts";
 import { fitHyperparameters } from "../scaling/hyperparameters.ts";
 import { fitAllocation, fitProfile, optimaOf } from "../scaling/isoflop.ts";
@@ -8,6 +7,7 @@ import { fitParabola, type PowerLaw, powerLawAt, type Verdict } from "../scaling
 import { fitLossLaw, lossAt } from "../scaling/loss-law.ts";
 import { bitsPerByte, pairedDifference } from "../scaling/statistics.ts";
 import { fitSurface, surfaceOptimum } from "../scaling/surface.ts";
+import { shareInterval } from "../statistics/share-interval.ts";
 import { FormatError } from "../tensor/errors.ts";
 import { passAtK } from "../train/policy/pass-at-k.ts";
 import type { FixtureJson } from "./align/align-case.ts";

@@ -3,12 +3,13 @@
  * the deviation between seeds, and everything is fitted again. With one seed the deviation is that of the losses from their
  * parabolas. Sizes and budgets are drawn independently, though runs of one seed share its data order.
  */
+
+import { type Interval, mean, quantile } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import { fitAllocation, fitProfile, type IsoflopProfile, optimaOf } from "./isoflop.ts";
 import { fitParabola, powerLawAt } from "./least-squares.ts";
 import { fitLossLaw, lossAt } from "./loss-law.ts";
-import { type Interval, mean, quantile } from "./statistics.ts";
 
 export interface BootstrapOptions {
   /** Default 1000. */

@@ -1,4 +1,6 @@
 /** Everything that is fitted to IsoFLOP runs; what cannot be fitted is said, and the rest is given all the same. */
+
+import { mean } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { type Bootstrap, bootstrapIsoflop } from "./bootstrap.ts";
 import {
@@ -10,7 +12,6 @@ import {
   optimaOf,
 } from "./isoflop.ts";
 import { fitLossLaw, type LossLaw } from "./loss-law.ts";
-import { mean } from "./statistics.ts";
 import { fitSurface, type Surface } from "./surface.ts";
 
 export interface ProfilesFit {

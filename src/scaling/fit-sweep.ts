@@ -1,6 +1,7 @@
 /** The fit of a sweep's folder, and profiles of runs that were made elsewhere. */
 import { join } from "node:path";
 import { readJson } from "../runs/json-file.ts";
+import { geometricMean } from "../statistics/sample.ts";
 import { checkKeys, checkNumber, checkSection, type Place, refuseValue } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { gridChains, isoflopChains } from "./chains.ts";
@@ -9,7 +10,6 @@ import type { HyperparameterFit } from "./hyperparameters.ts";
 import type { IsoflopProfile, IsoflopRun } from "./isoflop.ts";
 import type { RunLaws, ScalePlan } from "./plan.ts";
 import type { RunOutcome } from "./results.ts";
-import { geometricMean } from "./statistics.ts";
 import { fitGrids, lawsOf, outcomesOf } from "./sweep.ts";
 
 export interface SweepFit extends ProfilesFit {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseConfig } from "../models/config.ts";
 import { presets } from "../models/presets.ts";
+import { studentQuantile, studentTwoSided } from "../statistics/student.ts";
 import { Random } from "../tensor/random.ts";
 import { bootstrapIsoflop } from "./bootstrap.ts";
 import { denseFlopsPerToken, measureModel } from "./flops.ts";
@@ -10,7 +11,6 @@ import { fitAllocation, fitProfile, type IsoflopProfile, optimaOf } from "./isof
 import { denseModel, denseShapeFlops, ladder } from "./ladder.ts";
 import { fitLine, fitParabola, fitPowerLaw } from "./least-squares.ts";
 import { fitLossLaw, lossAt } from "./loss-law.ts";
-import { studentQuantile, studentTwoSided } from "./student.ts";
 import { fitSurface, surfaceOptimum } from "./surface.ts";
 
 const truth = { E: 1.4, A: 90, alpha: 0.33, B: 500, beta: 0.31 };

@@ -2,9 +2,10 @@
  * Laws of learning rate and batch over compute (DeepSeek LLM, arXiv 2401.02954, section 3.1): of each budget's grid the runs whose
  * loss is at most 1.0025 times the lowest, and one line through all of them in log-log, each run one point.
  */
+
+import { geometricMean } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { fitPowerLaw, type PowerLaw } from "./least-squares.ts";
-import { geometricMean } from "./statistics.ts";
 
 export interface GridRun {
   readonly learningRate: number;

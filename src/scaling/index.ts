@@ -1,4 +1,7 @@
 /** Scaling laws: ladders of models by FLOPs a token, fits with intervals, and statistics over seeds. */
+
+export type { Interval } from "../statistics/sample.ts";
+export { studentQuantile, studentTwoSided } from "../statistics/student.ts";
 export { type Bootstrap, type BootstrapOptions, bootstrapIsoflop } from "./bootstrap.ts";
 export { type FitOptions, fitProfiles, type ProfilesFit } from "./fit-profiles.ts";
 export { denseFlopsPerToken, type ModelMeasures, measureModel } from "./flops.ts";
@@ -33,12 +36,5 @@ export {
   type Verdict,
 } from "./least-squares.ts";
 export { fitLossLaw, type LossLaw, lossAt } from "./loss-law.ts";
-export {
-  bitsPerByte,
-  type Interval,
-  meanInterval,
-  type PairedDifference,
-  pairedDifference,
-} from "./statistics.ts";
-export { studentQuantile, studentTwoSided } from "./student.ts";
+export { bitsPerByte, meanInterval, type PairedDifference, pairedDifference } from "./statistics.ts";
 export { fitSurface, type Surface, type SurfaceRun, surfaceOptimum } from "./surface.ts";

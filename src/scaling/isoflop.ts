@@ -2,9 +2,10 @@
  * IsoFLOP fits (DeepSeek LLM, arXiv 2401.02954, section 3.2; Chinchilla, arXiv 2203.15556, approach 2): of each budget a parabola of
  * loss on ln M, its vertex, then power laws of the optima over compute. A budget without a minimum among its runs gives none.
  */
+
+import { mean } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { fitParabola, fitPowerLaw, type Parabola, type PowerLaw, type Verdict } from "./least-squares.ts";
-import { mean } from "./statistics.ts";
 
 /** One size at one budget. */
 export interface IsoflopRun {

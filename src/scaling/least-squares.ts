@@ -1,7 +1,8 @@
 /** Least squares: lines, power laws as lines of logarithms, and parabolas with a verdict about their minimum. */
+
+import { type Interval, mean } from "../statistics/sample.ts";
+import { studentQuantile } from "../statistics/student.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { type Interval, mean } from "./statistics.ts";
-import { studentQuantile } from "./student.ts";
 
 export interface Line {
   readonly slope: number;

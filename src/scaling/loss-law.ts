@@ -2,8 +2,9 @@
  * Loss against compute: L(C) = e + k (C / C0)^-g with C0 the smallest budget. For a given g the rest is a line in (C / C0)^-g, so
  * only g is searched for; e is not negative, since no loss is.
  */
+
+import { mean } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { mean } from "./statistics.ts";
 
 export interface LossLaw {
   /** What no compute removes. */

@@ -2,12 +2,13 @@
  * Pictures of a fit as Vega-Lite specifications, which hold their numbers: IsoFLOP curves, laws with their 95 % bands, the loss over compute
  * with predictions and outcomes, and the grids of learning rate and batch.
  */
+
+import { mean } from "../statistics/sample.ts";
 import { bootstrapIsoflop } from "./bootstrap.ts";
 import type { SweepFit } from "./fit-sweep.ts";
 import { powerLawAt } from "./least-squares.ts";
 import { lossAt } from "./loss-law.ts";
 import type { PredictionOutcome } from "./predict.ts";
-import { mean } from "./statistics.ts";
 
 /** A specification of Vega-Lite 6, plain JSON. */
 export type PlotSpec = Readonly<Record<string, unknown>>;

@@ -10,6 +10,7 @@ import { writeTextFile } from "../files/file-sink.ts";
 import { isTaken, makeFolders } from "../files/temporary.ts";
 import { readTextFile, readTextIfThere } from "../files/text-file.ts";
 import { writeText } from "../runs/json-file.ts";
+import { type Interval, mean } from "../statistics/sample.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { type Chain, computeName } from "./chains.ts";
 import { fitSweep, type SweepFit } from "./fit-sweep.ts";
@@ -26,7 +27,7 @@ import {
   stepsFor,
 } from "./plan.ts";
 import { openSealed, sealedText } from "./sealed.ts";
-import { type Interval, mean, meanInterval } from "./statistics.ts";
+import { meanInterval } from "./statistics.ts";
 import { outcomesOf, readPlan } from "./sweep.ts";
 
 export interface Prediction {

@@ -1,37 +1,14 @@
-/** Means and intervals over seeds (Student's t), and bits per byte. */
+/** Intervals over seeds (Student's t), and bits per byte. */
+
+import { type Interval, mean, standardError } from "../statistics/sample.ts";
+import { studentQuantile, studentTwoSided } from "../statistics/student.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { studentQuantile, studentTwoSided } from "./student.ts";
-
-export type Interval = readonly [low: number, high: number];
-
-export function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** Geometric mean of positive values. */
-export function geometricMean(values: readonly number[]): number {
-  return Math.exp(mean(values.map(Math.log)));
-}
-
-/** The part `share` of sorted values lies below it, linear between two of them. */
-export function quantile(sorted: ArrayLike<number>, share: number): number {
-  const at = share * (sorted.length - 1);
-  const below = Math.floor(at);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
-}
 
 /** Student's 95 % interval of a mean. @throws ConfigError for fewer than two values */
 export function meanInterval(values: readonly number[]): Interval {
   const center = mean(values);
-  const reach = studentQuantile(0.95, values.length - 1) * standardErrorOf(values);
+  const reach = studentQuantile(0.95, values.length - 1) * standardError(values);
   return [center - reach, center + reach];
-}
-
-function standardErrorOf(values: readonly number[]): number {
-  const center = mean(values);
-  const variance = values.reduce((sum, each) => sum + (each - center) ** 2, 0) / (values.length - 1);
-  return Math.sqrt(variance / values.length);
 }
 
 export interface PairedDifference {
@@ -54,11 +31,11 @@ export function pairedDifference(a: readonly number[], b: readonly number[]): Pa
   const differences = b.map((value, i) => value - a[i]);
   const meanDifference = mean(differences);
   const degrees = differences.length - 1;
-  const standardError = standardErrorOf(differences);
-  const t = meanDifference === 0 ? 0 : meanDifference / standardError;
+  const error = standardError(differences);
+  const t = meanDifference === 0 ? 0 : meanDifference / error;
   return {
     meanDifference,
-    standardError,
+    standardError: error,
     interval95: meanInterval(differences),
     pTwoSided: studentTwoSided(t, degrees),
   };

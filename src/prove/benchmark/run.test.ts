@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { shareInterval } from "../../evaluate/share-interval.ts";
+import { shareInterval } from "../../statistics/share-interval.ts";
 import { readBenchmark } from "../formats/benchmark.ts";
 import type { CheckInput, CheckOptions, LeanProblem } from "../lean/session.ts";
 import { Prover } from "../prover/prover.ts";

@@ -1,6 +1,6 @@
 /** Scores of a benchmark: shares of its statements that are proved within k generations, with intervals. */
 
-import { shareInterval } from "../../evaluate/share-interval.ts";
+import { shareInterval } from "../../statistics/share-interval.ts";
 import { passAtK } from "../../train/policy/pass-at-k.ts";
 
 /** What came of one statement. */
