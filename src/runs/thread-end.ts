@@ -1,7 +1,17 @@
 /** The end of a thread that trains, as the thread tells it. */
 import type { MessagePort } from "node:worker_threads";
 import { DeepseekError } from "../tensor/errors.ts";
-import type { ThreadEnd } from "./training-thread.ts";
+import type { ThreadEnd, ThreadFailure } from "./training-thread.ts";
+
+export function failureOf(error: unknown): ThreadFailure {
+  const { message, stack, code }: NodeJS.ErrnoException =
+    error instanceof Error ? error : new Error(String(error));
+  return {
+    ...{ type: "failed", message, foreseen: error instanceof DeepseekError },
+    ...(stack !== undefined && { stack }),
+    ...(code !== undefined && { code }),
+  };
+}
 
 /** Runs `train` and tells what it left or threw, when everything is closed and the run's lock is free. */
 export async function tellEnd<R>(port: MessagePort, train: () => Promise<R>): Promise<void> {
@@ -10,9 +20,7 @@ export async function tellEnd<R>(port: MessagePort, train: () => Promise<R>): Pr
     const run = await train();
     send({ type: "ended", run });
   } catch (error) {
-    const { message, stack, code }: NodeJS.ErrnoException =
-      error instanceof Error ? error : new Error(String(error));
-    send({ type: "failed", message, stack, code, foreseen: error instanceof DeepseekError });
+    send(failureOf(error));
   }
   port.close();
 }

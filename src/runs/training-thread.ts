@@ -37,16 +37,18 @@ export type TrainEvent =
   | { readonly type: "step"; readonly metrics: StepMetrics; readonly length: RunLength }
   | { readonly type: "evaluation"; readonly step: number; readonly evaluation: Evaluation };
 
+/** Why a thread failed: an error as plain data. */
+export interface ThreadFailure {
+  readonly type: "failed";
+  readonly message: string;
+  /** Whether it was thrown on purpose. */
+  readonly foreseen: boolean;
+  readonly stack?: string;
+  readonly code?: string;
+}
+
 /** The last that a thread tells: what its run left, or why it failed. */
-export type ThreadEnd<R> =
-  | { readonly type: "ended"; readonly run: R }
-  | {
-      readonly type: "failed";
-      readonly message: string;
-      readonly foreseen: boolean;
-      readonly stack?: string;
-      readonly code?: string;
-    };
+export type ThreadEnd<R> = { readonly type: "ended"; readonly run: R } | ThreadFailure;
 
 /** From the thread. */
 export type FromTraining = TrainEvent | ThreadEnd<TrainedRun>;
@@ -57,7 +59,7 @@ export interface ToTraining {
 }
 
 /** An error of the thread as it would have been thrown here. */
-function errorOf(failed: Extract<ThreadEnd<never>, { type: "failed" }>): Error {
+export function errorOf(failed: ThreadFailure): Error {
   const error = failed.foreseen ? new DeepseekError(failed.message) : new Error(failed.message);
   if (failed.stack !== undefined) error.stack = failed.stack;
   return failed.code === undefined ? error : Object.assign(error, { code: failed.code });
@@ -88,7 +90,7 @@ export async function endOf<M extends { readonly type: string }, R>(
     return await new Promise<R>((resolve, reject) => {
       worker.on("message", (message: M | ThreadEnd<R>) => {
         if (message.type === "ended") resolve((message as ThreadEnd<R> & { type: "ended" }).run);
-        else if (message.type === "failed") reject(errorOf(message as ThreadEnd<R> & { type: "failed" }));
+        else if (message.type === "failed") reject(errorOf(message as ThreadFailure));
         else onMessage(message as M);
       });
       worker.on("error", reject);

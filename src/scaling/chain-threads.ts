@@ -1,7 +1,7 @@
 /** Threads that train chains, so that the program's own thread is free to answer; each is started when it is first needed. */
 import { Worker } from "node:worker_threads";
+import { errorOf, type ThreadFailure } from "../runs/training-thread.ts";
 import { siblingModule, threadExecArgv } from "../tensor/cpu/thread-options.ts";
-import { DeepseekError } from "../tensor/errors.ts";
 import type { Chain } from "./chains.ts";
 import type { ScalePlan } from "./plan.ts";
 import type { ChainEvent } from "./train-chain.ts";
@@ -22,12 +22,7 @@ export type ToChainThread =
 export type FromChainThread =
   | { readonly type: "event"; readonly event: ChainEvent }
   | { readonly type: "done" }
-  | {
-      readonly type: "failed";
-      readonly message: string;
-      readonly stack?: string;
-      readonly foreseen: boolean;
-    };
+  | ThreadFailure;
 
 export class ChainThreads implements AsyncDisposable {
   readonly #data: ChainThreadData;
@@ -50,11 +45,7 @@ export class ChainThreads implements AsyncDisposable {
         const onMessage = (message: FromChainThread) => {
           if (message.type === "event") emit(message.event);
           else if (message.type === "done") resolve();
-          else {
-            const error = message.foreseen ? new DeepseekError(message.message) : new Error(message.message);
-            if (message.stack !== undefined) error.stack = message.stack;
-            reject(error);
-          }
+          else reject(errorOf(message));
         };
         const onEnd = (cause: unknown) => {
           this.#all.delete(worker);

@@ -1,7 +1,7 @@
 /** A thread that trains chains of a sweep, one after the other on one device: opening one costs more than a small run. */
 import { parentPort, workerData } from "node:worker_threads";
+import { failureOf } from "../runs/thread-end.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
-import { DeepseekError } from "../tensor/errors.ts";
 import type { ChainThreadData, FromChainThread, ToChainThread } from "./chain-threads.ts";
 import { trainChain } from "./train-chain.ts";
 
@@ -24,8 +24,7 @@ async function train(chain: Extract<ToChainThread, { type: "chain" }>["chain"]):
     );
     send({ type: "done" });
   } catch (error) {
-    const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    send({ type: "failed", message, stack, foreseen: error instanceof DeepseekError });
+    send(failureOf(error));
   }
 }
 
