@@ -47,8 +47,9 @@ export async function* linesOf(
   maxBytes: number,
   tooLong = "Each line is one JSON value. A file that is one JSON array has to be written as lines.",
 ): AsyncGenerator<Line> {
-  // What is left of the pieces read so far, and where it begins in the file.
-  let held: Uint8Array = new Uint8Array(0);
+  // What is left of the pieces read so far, put together once when its line ends, and where it begins in the file.
+  let held: Uint8Array[] = [];
+  let length = 0;
   let [start, number, end] = [0, 1, 0];
   const line = (bytes: Uint8Array, offset: number): Line | null => {
     if (bytes.length > maxBytes) refuseLong(source, number, maxBytes, tooLong);
@@ -62,24 +63,28 @@ export async function* linesOf(
     let from = 0;
     for (let at = piece.indexOf(LINE_FEED); at >= 0; at = piece.indexOf(LINE_FEED, from)) {
       const rest = piece.subarray(from, at);
-      const found = line(held.length > 0 ? joined(held, rest) : rest, start);
-      start += held.length + rest.length + 1;
-      held = held.subarray(0, 0);
+      const found = line(length > 0 ? joined([...held, rest]) : rest, start);
+      start += length + rest.length + 1;
+      [held, length] = [[], 0];
       from = at + 1;
       if (found !== null) yield found;
     }
-    if (held.length + piece.length - from > maxBytes) refuseLong(source, number, maxBytes, tooLong);
-    held = joined(held, piece.subarray(from));
+    length += piece.length - from;
+    if (length > maxBytes) refuseLong(source, number, maxBytes, tooLong);
+    held.push(piece.subarray(from));
   }
-  const last = held.length > 0 ? line(held, start) : null;
+  const last = length > 0 ? line(joined(held), start) : null;
   if (last !== null) yield last;
 }
 
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 /** The text of a line. @throws FormatError naming the first byte that is no UTF-8 */
