@@ -10,6 +10,7 @@ import type { PolicySettings } from "../train/policy/settings.ts";
 import { SHAPES } from "../train/schedule.ts";
 import {
   fraction,
+  given,
   naturalNumber,
   notNegative,
   numberThat,
@@ -202,8 +203,6 @@ export function policyDraft(model: TunedBase, data: readonly string[], flags: Po
   const { evaluateSamples = EVALUATE_SAMPLES } = flags;
   const own = reward.parts.some((part) => "command" in part || "module" in part);
   const rewardParallel = flags.rewardParallel ?? (own ? COMMANDS_AT_ONCE : undefined);
-  const given = <T extends object>(values: T) =>
-    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
   const { average, clipLow, clipHigh, dualClip, beta, ratio, temperature } = flags;
   const { equalGroups, mostRefills, truncated, updates, rewardSeconds, passReward, advantage } = flags;
   return {

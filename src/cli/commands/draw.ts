@@ -44,7 +44,15 @@ import {
   openPlace,
   withModel,
 } from "./open-model.ts";
-import { naturalNumber, numberThat, openDevice, readStdin, usageError, withThreads } from "./options.ts";
+import {
+  given,
+  naturalNumber,
+  numberThat,
+  openDevice,
+  readStdin,
+  usageError,
+  withThreads,
+} from "./options.ts";
 
 interface DrawFlags extends ModelFlags, DrawSettings {
   readonly from?: string;
@@ -188,11 +196,7 @@ async function drawAll({ opened, made, surveyed, again }: Drawing, flags: DrawFl
 }
 
 const settingsOf = ({ guidance, temperature, topK, topP, steps, solver }: DrawFlags): DrawSettings =>
-  Object.fromEntries(
-    Object.entries({ guidance, temperature, topK, topP, steps, solver }).filter(
-      ([, value]) => value !== undefined,
-    ),
-  );
+  given({ guidance, temperature, topK, topP, steps, solver });
 
 function withSettings(command: Command): Command {
   return command

@@ -26,6 +26,7 @@ import { templateSource, withTemplateOption } from "../tuned-options.ts";
 import { MODEL_ARGUMENT, type ModelFlags, withModel } from "./open-model.ts";
 import {
   collect,
+  given,
   naturalNumber,
   notNegative,
   numberThat,
@@ -129,8 +130,6 @@ async function askedOf(command: Command, model: string, flags: EvaluateFlags): P
   const { shots, limit, batchSize, maxLength, maxTokens, stop, samples, passAt: ks, temperature } = flags;
   const { topP, seed, bos, system, dtype, adapter, revision, gguf, offline } = flags;
   const { split, subset, extensions, shotsFrom } = flags;
-  const given = <T extends object>(values: T) =>
-    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
   const settings: EvaluationSettings = given({
     ...{ shots, limit, batchSize, maxLength, maxTokens, stop, samples, ks, temperature, topP, seed, bos },
     ...{ system, chat: flags.applyChatTemplate },

@@ -4,6 +4,10 @@ import { strictText, withoutMark } from "../../files/utf8.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import type { Device } from "../../tensor/tensor.ts";
 
+/** The fields that have a value: options that are not given leave settings out. */
+export const given = <T extends object>(values: T): Partial<T> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
+
 /** A number in decimal notation that satisfies `valid`. */
 export function numberThat(expected: string, valid: (n: number) => boolean): (text: string) => number {
   return (text) => {
