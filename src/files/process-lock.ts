@@ -29,8 +29,11 @@ export type LockOwner = Partial<ProcessIdentity>;
 async function create(path: string, owner: Owner): Promise<boolean> {
   try {
     const handle = await open(path, "wx");
-    await handle.writeFile(JSON.stringify(owner));
-    await handle.close();
+    try {
+      await handle.writeFile(JSON.stringify(owner));
+    } finally {
+      await handle.close();
+    }
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;

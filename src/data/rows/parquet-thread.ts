@@ -2,6 +2,7 @@
  * The thread that decodes a Parquet file, rows a few at a time as JSON texts. A damaged or hostile file can make its decoder
  * repeat values without end: the thread's heap is limited, and it can be ended at once. See `parquet.ts`.
  */
+import type { FileHandle } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import * as zlib from "node:zlib";
 import {
@@ -75,6 +76,15 @@ function plain(_: string, value: unknown): unknown {
 
 async function read({ path, limits }: ParquetTask): Promise<void> {
   const handle = await openForReading(path);
+  try {
+    await readRows(handle, limits);
+  } finally {
+    // Left to the garbage collector it would end the thread with an error that says nothing of the file.
+    await handle.close();
+  }
+}
+
+async function readRows(handle: FileHandle, limits: ParquetTask["limits"]): Promise<void> {
   const { size } = await handle.stat();
   const file: AsyncBuffer = {
     byteLength: size,
@@ -127,7 +137,6 @@ async function read({ path, limits }: ParquetTask): Promise<void> {
       await new Promise<void>((resolve) => port.once("message", () => resolve()));
     }
   }
-  await handle.close();
 }
 
 try {
