@@ -151,7 +151,7 @@ describe("mergeConfig", () => {
     [training({ mtpWeight: [] }), "training.mtpWeight"],
     [training({ mtpWeight: "0.3" }), "training.mtpWeight"],
     [training({ biasGamma: [0, 1] }), "training.biasGamma[0]; expected: [from, value]"],
-    [rate({ shape: "cosin" }), "training.learningRate.shape; expected: constant | cosine | step"],
+    [rate({ shape: "cosin" }), "training.learningRate.shape; expected: constant | cosine | linear | step"],
     [rate({ peak: 1e30 }), "training.learningRate.peak; expected: a number above 0 and at most 1"],
     [rate({ peak: 0 }), "training.learningRate.peak"],
     [rate({ warmupSteps: -1 }), "training.learningRate.warmupSteps"],

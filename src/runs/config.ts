@@ -56,6 +56,7 @@ const baseData: DataConfig = {
   maxBytes: null,
   nearDuplicates: 0.85,
   heldOut: 0.02,
+  splitSeed: null,
   fimRate: 0.1,
   tokenizerBytes: 200_000_000,
 };

@@ -29,6 +29,11 @@ export interface DataConfig {
   readonly nearDuplicates: number | null;
   /** Share of the text that is held out for evaluation. */
   readonly heldOut: number;
+  /**
+   * Seed of the choice of files, of what is held out and of the tokenizer's sample; null: the run's seed. One value for runs of
+   * several seeds gives them the same tokenizer and the same held-out text, so that their losses can be compared.
+   */
+  readonly splitSeed: number | null;
   /** Share of documents turned into fill-in-the-middle examples. */
   readonly fimRate: number;
   /** The tokenizer learns from at most this many bytes of the training part, an even sample of its files. */
@@ -72,6 +77,7 @@ export function checkData(place: Place, value: unknown): asserts value is DataCo
   }
   if (nearDuplicates !== null) checkNumber(at, "nearDuplicates", nearDuplicates, { above: 0, max: 1 });
   checkNumber(at, "heldOut", fields.heldOut, { above: 0, below: 1 });
+  if (fields.splitSeed !== null) checkNumber(at, "splitSeed", fields.splitSeed, { integer: true });
   checkNumber(at, "fimRate", fields.fimRate, { min: 0, max: 1 });
   checkNumber(at, "tokenizerBytes", fields.tokenizerBytes, { integer: true, min: 1 });
 }

@@ -137,6 +137,23 @@ describe("the preparation of a run", () => {
     expect(() => mergeConfig(config, { data: { tokenizerBytes: 0 } })).toThrow(/tokenizerBytes/);
   });
 
+  it("takes the same files, held-out text and tokenizer's sample for two seeds with one splitSeed", async () => {
+    const folder = await fill();
+    const limits = { maxBytes: 9000, heldOut: 0.3, tokenizerBytes: 3000 };
+    const of = async (seed: number, splitSeed: number | null) => {
+      const own = mergeConfig(config, { seed, data: { ...limits, splitSeed } });
+      const texts = await selectTexts(folder, own);
+      const out = join(root, `run-${seed}-${splitSeed}`);
+      await prepareRun(texts, out, own);
+      const tokenizer = await readFile(join(out, "tokenizer", "tokenizer.json"), "utf8");
+      return { train: await collect(texts.train), heldOut: await collect(texts.heldOut), tokenizer };
+    };
+    const fixed = await of(2, 9);
+    expect(await of(3, 9)).toEqual(fixed);
+    expect((await of(2, null)).heldOut).not.toEqual(fixed.heldOut);
+    expect(() => mergeConfig(config, { data: { splitSeed: 0.5 } })).toThrow(/data.splitSeed/);
+  });
+
   it("learns from one short text, and leaves no run where it is too short", async () => {
     const lines = Array.from(
       { length: 300 },

@@ -58,6 +58,8 @@ export interface RunTexts {
   readonly skipped: number;
 }
 
+const splitSeedOf = ({ data, seed }: RunConfig): number => data.splitSeed ?? seed;
+
 /**
  * Selects the text below `folder`, removes duplicates and sets a part aside; the same every time for the same files.
  * @throws ConfigError if the folder holds too little text, the signal's reason
@@ -68,7 +70,8 @@ export async function selectTexts(
   progress: Progress = () => {},
   signal?: AbortSignal,
 ): Promise<RunTexts> {
-  const { data, seed } = config;
+  const { data } = config;
+  const seed = splitSeedOf(config);
   progress("select", `listing ${folder}`);
   const corpus = await folderCorpus(folder, {
     extensions: data.extensions,
@@ -161,7 +164,7 @@ async function writeRun(
 ): Promise<PreparedRun> {
   const { folder, train, heldOut } = texts;
   const { data, seed, vocabSize } = config;
-  const sample = train.sample(data.tokenizerBytes, seed);
+  const sample = train.sample(data.tokenizerBytes, splitSeedOf(config));
   const of = sample.files < train.files ? `a sample of ${formatBytes(sample.bytes)}, ` : "";
   const json = await trainBpe(textsOf(sample), {
     vocabSize,

@@ -15,11 +15,17 @@ describe("learning rate", () => {
     expect(learningRateAt(cosine, 10, 100)).toBe(1);
     expect(learningRateAt(cosine, 55, 100)).toBeCloseTo(0.55);
     expect(learningRateAt(cosine, 100, 100)).toBeCloseTo(0.1);
+    const linear = { ...warm, shape: "linear", finalFraction: 0 } as const;
+    expect([10, 28, 55, 91, 100].map((step) => learningRateAt(linear, step, 100))).toEqual(
+      [1, 0.8, 0.5, 0.1, 0].map((rate) => expect.closeTo(rate, 12)),
+    );
   });
 
   it("refuses unknown shapes by name", () => {
-    const bad = { peak: 1, warmupSteps: 0, shape: "linear" as "cosine" };
-    expect(() => learningRateAt(bad, 1, 2)).toThrow(/learningRate.shape.*linear/);
+    const bad = { peak: 1, warmupSteps: 0, shape: "square" as "cosine" };
+    expect(() => learningRateAt(bad, 1, 2)).toThrow(/learningRate.shape.*square/);
+    const misplaced = { peak: 1, warmupSteps: 0, shape: "step", finalFraction: 0.5 } as const;
+    expect(() => learningRateAt(misplaced, 1, 2)).toThrow(/only the shape "cosine" or "linear" has it/);
   });
 });
 

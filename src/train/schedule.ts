@@ -1,5 +1,5 @@
 /**
- * Schedules as plain functions of the step: learning rate with warm-up (DeepSeek's multi-step drops, cosine,
+ * Schedules as plain functions of the step: learning rate with warm-up (DeepSeek's multi-step drops, cosine, linear,
  * constant), batch size ramp, and piecewise constants such as gamma and the MTP weight (DeepSeek-V3 report 4.2).
  */
 import {
@@ -24,8 +24,8 @@ export interface LearningRateSchedule {
   readonly peak: number;
   /** Steps of linear warm-up from 0. */
   readonly warmupSteps: number;
-  readonly shape: "constant" | "step" | "cosine";
-  /** For `cosine`: what is left of the peak at the end (0.1). */
+  readonly shape: "constant" | "step" | "cosine" | "linear";
+  /** For `cosine` and `linear`: what is left of the peak at the end (0.1). */
   readonly finalFraction?: number;
   /** For `step`: fractions of the run at which the rate is multiplied by `dropFactor` (0.8 and 0.9). */
   readonly dropsAt?: readonly number[];
@@ -33,18 +33,26 @@ export interface LearningRateSchedule {
   readonly dropFactor?: number;
 }
 
-/** Keys of a learning rate schedule that only one shape has. */
-const SHAPE_KEYS = { constant: [], cosine: ["finalFraction"], step: ["dropsAt", "dropFactor"] } as const;
+/** Keys of a learning rate schedule that not every shape has. */
+const SHAPE_KEYS = {
+  ...{ constant: [], cosine: ["finalFraction"], linear: ["finalFraction"] },
+  step: ["dropsAt", "dropFactor"],
+} as const;
 
 /** The shapes of learning rate schedules. */
 export const SHAPES = Object.keys(SHAPE_KEYS) as (keyof typeof SHAPE_KEYS)[];
 
 /** `schedule` without the keys that belong to other shapes than its own. */
 export function withoutOtherShapes(schedule: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const others = SHAPES.filter((shape) => shape !== schedule.shape).flatMap(
-    (shape): readonly string[] => SHAPE_KEYS[shape],
-  );
+  const others = foreignKeys(schedule.shape as LearningRateSchedule["shape"]);
   return Object.fromEntries(Object.entries(schedule).filter(([key]) => !others.includes(key)));
+}
+
+/** Keys of other shapes that `shape` does not have. */
+function foreignKeys(shape: LearningRateSchedule["shape"]): string[] {
+  const own: readonly string[] = SHAPE_KEYS[shape] ?? [];
+  const all = SHAPES.flatMap((each): readonly string[] => SHAPE_KEYS[each]);
+  return [...new Set(all)].filter((key) => !own.includes(key));
 }
 
 /** @throws ConfigError */
@@ -56,9 +64,11 @@ export function checkLearningRate(
   const { fields, at } = checkSection(place, name, value);
   const { shape, dropsAt } = fields;
   checkChoice(at, "shape", shape, SHAPES);
-  for (const other of SHAPES) {
-    const misplaced = SHAPE_KEYS[other].find((key) => other !== shape && fields[key] !== undefined);
-    if (misplaced) refuseValue(at, misplaced, `nothing: only the shape "${other}" has it`, fields[misplaced]);
+  const misplaced = foreignKeys(shape).find((key) => fields[key] !== undefined);
+  if (misplaced !== undefined) {
+    const owners = SHAPES.filter((each) => (SHAPE_KEYS[each] as readonly string[]).includes(misplaced));
+    const expected = `nothing: only the shape ${owners.map((each) => `"${each}"`).join(" or ")} has it`;
+    refuseValue(at, misplaced, expected, fields[misplaced]);
   }
   checkKeys(at, fields, ["peak", "warmupSteps", "shape", ...SHAPE_KEYS[shape]]);
   checkNumber(at, "peak", fields.peak, { above: 0, max: 1 });
@@ -84,11 +94,13 @@ export function learningRateAt(schedule: LearningRateSchedule, step: number, tot
       const passed = drops.filter((at) => step >= Math.floor(at * totalSteps)).length;
       return peak * (schedule.dropFactor ?? 1 / Math.sqrt(10)) ** passed;
     }
-    case "cosine": {
+    case "cosine":
+    case "linear": {
       const final = schedule.finalFraction ?? 0.1;
       const span = Math.max(1, totalSteps - warmupSteps);
       const progress = Math.min(1, (step - warmupSteps) / span);
-      return peak * (final + (1 - final) * 0.5 * (1 + Math.cos(Math.PI * progress)));
+      const left = shape === "linear" ? 1 - progress : 0.5 * (1 + Math.cos(Math.PI * progress));
+      return peak * (final + (1 - final) * left);
     }
   }
 }
