@@ -419,3 +419,58 @@ export function combine_backward(a: usize): void {
     }
   }
 }
+
+/** Whether score `a` at place `i` comes before `b` at place `j`: NaN first, then the larger, ties by place. */
+function precedes(a: f32, i: i32, b: f32, j: i32): bool {
+  const first = F32.isNaN(a);
+  const second = F32.isNaN(b);
+  if (first != second) return first;
+  return first || a == b ? i < j : a > b;
+}
+
+/**
+ * Which choices find room at their experts: all first choices take places in the order of the rows, then all second
+ * ones. One thread: a place depends on all before it. Traps on an id outside [0, experts).
+ * Arguments: ids, scores, kept, taken; rows, experts, topK, capacity.
+ */
+export function expert_capacity(a: usize): void {
+  if (nextUnit() != 0) return;
+  const ids = load<usize>(a);
+  const scores = load<usize>(a, 4);
+  const kept = load<usize>(a, 8);
+  const taken = load<usize>(a, 12);
+  const rows = load<i32>(a, 16);
+  const experts = load<i32>(a, 20);
+  const k = load<i32>(a, 24);
+  const capacity = load<i32>(a, 28);
+  memory.fill(taken, 0, (<usize>experts) << 2);
+  // Until its turn a choice holds minus its rank, from 1.
+  for (let r = 0; r < rows; r++) {
+    const own = ids + ((<usize>(r * k)) << 2);
+    const row = scores + ((<usize>(r * experts)) << 2);
+    for (let j = 0; j < k; j++) {
+      const id = load<u32>(own + ((<usize>j) << 2));
+      if (id >= <u32>experts) unreachable();
+      const score = load<f32>(row + ((<usize>id) << 2));
+      let rank = 1;
+      for (let i = 0; i < k; i++) {
+        const other = load<u32>(own + ((<usize>i) << 2));
+        if (other >= <u32>experts) unreachable();
+        if (precedes(load<f32>(row + ((<usize>other) << 2)), i, score, j)) rank++;
+      }
+      store<f32>(kept + ((<usize>(r * k + j)) << 2), <f32>-rank);
+    }
+  }
+  for (let turn = 1; turn <= k; turn++) {
+    const wanted = <f32>-turn;
+    for (let i = 0, n = rows * k; i < n; i++) {
+      const at = (<usize>i) << 2;
+      if (load<f32>(kept + at) != wanted) continue;
+      const places = taken + ((<usize>load<i32>(ids + at)) << 2);
+      const place = load<i32>(places);
+      const fits = place < capacity;
+      if (fits) store<i32>(places, place + 1);
+      store<f32>(kept + at, fits ? 1 : 0);
+    }
+  }
+}

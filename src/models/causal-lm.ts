@@ -150,7 +150,8 @@ export class CausalLM implements TrainableModel, Disposable {
   }
 
   #context(x: Tensor, options: ForwardOptions): ForwardContext {
-    const { cache, mlaForm = "auto", routing = "each", capture = null, documents = null } = options;
+    const { cache, mlaForm = "auto", routing = "each", training = false } = options;
+    const { capture = null, documents = null } = options;
     const { device } = this;
     const [batch, tokens] = x.shape;
     const given = options.segments ?? (cache ? [{ cache, tokens }] : null);
@@ -196,6 +197,7 @@ export class CausalLM implements TrainableModel, Disposable {
       tables: this.#rotary.tables(longest),
       mlaForm,
       routing,
+      training,
       hashed: this.#hashed(x),
       capture,
     };

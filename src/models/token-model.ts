@@ -38,6 +38,8 @@ export interface ForwardOptions {
   readonly mlaForm?: MlaForm;
   /** Which kernel routers use; default `each`. The training objective asks for `batched`. */
   readonly routing?: Routing;
+  /** Whether research models with a capacity drop what exceeds it, as the training objective does; default false. */
+  readonly training?: boolean;
   /** Receives intermediate values under their fixture names (`hidden.0`, `router.1.topk_ids`, ..). */
   readonly capture?: Capture | null;
   /** Collects the routers' decisions; their tensors then live as long as the result. */

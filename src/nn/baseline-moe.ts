@@ -1,13 +1,15 @@
 /**
  * Mixtures of experts that DeepSeekMoE was compared with (arXiv 2401.06066 section 4), for research: GShard's top 2
- * (arXiv 2006.16668), without random dispatch or capacity as that paper has it, and hash layers (arXiv 2106.04426).
- * Switch's top 1 (arXiv 2101.03961) is the family's own layer with one expert a token.
+ * (arXiv 2006.16668) without random dispatch, Switch's top 1 (arXiv 2101.03961), and hash layers (arXiv 2106.04426). That
+ * comparison drops no tokens; with a factor of capacity the first two drop in training what those papers drop.
  */
+import { expertCapacity, keptChoices } from "../tensor/ops/expert-capacity.ts";
 import { experts } from "../tensor/ops/experts.ts";
+import { multiply } from "../tensor/ops/multiply.ts";
 import { reshape } from "../tensor/ops/reshape.ts";
-import { route } from "../tensor/ops/routing.ts";
+import { type Routing, route } from "../tensor/ops/routing.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
-import type { ForwardContext } from "./context.ts";
+import { captured, type ForwardContext } from "./context.ts";
 import { type BaselineRule, type MoeConfig, type RouterOutput, stackedExperts } from "./moe.ts";
 import type { ParameterGroup } from "./parameter-group.ts";
 import { routerLogits } from "./router-logits.ts";
@@ -27,6 +29,7 @@ export function hashLogits(table: readonly number[], experts: number): Float32Ar
 
 export class BaselineMoe {
   readonly #config: MoeConfig;
+  readonly #capacityFactor: number | null;
   readonly #layer: number;
   /** Null in a hash layer. */
   readonly #gate: ParameterGroup | null;
@@ -39,10 +42,12 @@ export class BaselineMoe {
     hidden: number,
     layer: number,
   ) {
+    const { baseline } = config;
     this.#config = config;
+    this.#capacityFactor = baseline.kind === "hash" ? null : baseline.capacityFactor;
     this.#layer = layer;
     this.#gate =
-      config.baseline.kind === "hash"
+      baseline.kind === "hash"
         ? null
         : scope.matrix("gate.weight", config.experts, hidden, { alwaysF32: true });
     this.#experts = stackedExperts(scope, config, hidden);
@@ -60,13 +65,25 @@ export class BaselineMoe {
     const routed = route(logits, null, options); // [N, K]
     const { gateUp, down } = this.#experts;
     const adapters = { gateUp: gateUp.adapter, down: down.adapter };
-    const { output, plan } = experts(flat, routed, gateUp.weight, down.weight, adapters); // [N, d]
+    const kept = this.#kept(routed, context); // [N, K]
+    const { output, plan } = experts(flat, kept, gateUp.weight, down.weight, adapters); // [N, d]
     const decided = { layer: this.#layer, ...routed, counts: plan.counts, bias: null };
     const { device } = x;
     const router =
-      this.#gate === null
+      options.topK === 1
         ? decided
         : { ...decided, firstChoice: device.noGrad(() => route(logits, null, { ...options, topK: 1 }).ids) }; // [N, 1]
     return { output: reshape(output, x.shape), router };
+  }
+
+  /** The choices with weight 0 where a training pass drops them; the other weights of a token stay as they are. */
+  #kept({ ids, weights, scores }: Routing, { training, capture }: ForwardContext) {
+    if (this.#capacityFactor === null || !training) return { ids, weights };
+    const [tokens, experts] = scores.shape;
+    const capacity = expertCapacity(this.#capacityFactor, this.#config.router.topK, tokens, experts);
+    const { kept, taken } = keptChoices(ids, scores, capacity); // [N, K], [E]
+    captured(capture, `router.${this.#layer}.kept`, kept);
+    captured(capture, `router.${this.#layer}.taken`, taken);
+    return { ids, weights: multiply(weights, kept) };
   }
 }

@@ -49,6 +49,8 @@ export interface ForwardContext {
   readonly tables: RotaryTables;
   readonly mlaForm: MlaForm;
   readonly routing: Routing;
+  /** Whether the pass trains: research models drop choices only then. */
+  readonly training: boolean;
   /** What hash layers choose by, `[B, T, E]`; null in every other model. */
   readonly hashed: Tensor | null;
   readonly capture: Capture | null;

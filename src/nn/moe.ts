@@ -32,10 +32,11 @@ export interface RouterConfig {
 
 /**
  * Rules of other papers that DeepSeekMoE was compared with (`baseline-moe.ts`). GShard counts its balance on first
- * choices; a hash layer takes the expert of a token's id from a table, `[V]`, and has no router.
+ * choices; with a factor of capacity, training drops the choices that exceed it. A hash layer takes the expert of a
+ * token's id from a table, `[V]`, and has no router.
  */
 export type BaselineRule =
-  | { readonly kind: "gshard" }
+  | { readonly kind: "gshard" | "switch"; readonly capacityFactor: number | null }
   | { readonly kind: "hash"; readonly table: readonly number[] };
 
 export interface MoeConfig {

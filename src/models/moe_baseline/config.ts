@@ -33,8 +33,8 @@ export function parse(reader: ConfigReader): LanguageConfig {
       "Official checkpoints are no baselines: open them with their own model_type. Baselines say experts, top_k, shared.";
     reader.refuse(key, "nothing in a moe_baseline", reader.raw(key), hint);
   }
-  if (reader.raw("capacity_factor") !== undefined) {
-    const hint = "Baselines drop no token, as in the paper that compared them.";
+  if (kind !== "gshard" && kind !== "switch" && reader.raw("capacity_factor") !== undefined) {
+    const hint = `Experts of ${kind} have no capacity; those of switch and gshard may.`;
     reader.refuse("capacity_factor", "none", reader.raw("capacity_factor"), hint);
   }
   const experts = reader.integer("experts", 1);
@@ -76,8 +76,8 @@ function mixture(
   reader.only("normalize", kind === "gshard", `The rule of ${kind}.`);
   if (kind === "hash") reader.only("alpha", 0, "A hash layer has no router to balance.");
   const baseline: BaselineRule | null =
-    kind === "gshard"
-      ? { kind }
+    kind === "gshard" || kind === "switch"
+      ? { kind, capacityFactor: capacityFactor(reader) }
       : kind === "hash"
         ? { kind, table: hashTable(reader, experts, vocabSize) }
         : null;
@@ -95,6 +95,11 @@ function mixture(
     balancePerSequence: ours,
     ...(baseline && { baseline }),
   };
+}
+
+/** Null: nothing is dropped. */
+function capacityFactor(reader: ConfigReader): number | null {
+  return reader.raw("capacity_factor") === undefined ? null : reader.number("capacity_factor", undefined, 0);
 }
 
 /** The expert of each token id: as the file lists them, or dealt out evenly in an order drawn from `hash_seed`. */
@@ -127,13 +132,15 @@ export function write(config: LanguageConfig): Json {
   const { moe } = config;
   if (moe === null) return { ...attention, kind: "dense", experts: 1, expert_width: config.intermediateSize };
   const { baseline, router, sharedExperts } = moe;
-  const kind = baseline?.kind ?? (moe.balancePerSequence ? "deepseekmoe" : "switch");
+  const kind = baseline?.kind ?? "deepseekmoe";
+  const factor = baseline === undefined || baseline.kind === "hash" ? null : baseline.capacityFactor;
   return {
     ...attention,
     kind,
     experts: moe.experts,
     expert_width: moe.expertWidth,
     alpha: moe.balanceAlpha,
+    ...(factor !== null && { capacity_factor: factor }),
     ...(kind === "deepseekmoe" && { top_k: router.topK, shared: sharedExperts }),
     ...(baseline?.kind === "hash" && { hash_table: [...baseline.table] }),
   };

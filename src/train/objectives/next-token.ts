@@ -128,7 +128,8 @@ function compute(model: TrainableModel, batch: LossBatch, options: LossOptions):
   };
 
   const input = batch.inputs?.() ?? device.tensor(ids, shape, "i32");
-  const hidden = model.hidden(input, { routing, capture, routers, documents }); // [B, T, d]
+  const training = device.tape !== null;
+  const hidden = model.hidden(input, { routing, training, capture, routers, documents }); // [B, T, d]
   const main = score(hidden, targets, "logits");
   const terms = [main];
   const weights = [1];
