@@ -13,6 +13,7 @@ const PAGES = [
   ["vl2", "RESULTS.md"],
   ["janus", "RESULTS.md"],
   ["janusflow", "RESULTS.md"],
+  ["prover", "RESULTS.md"],
 ] as const;
 
 const [BEGIN, END] = ["<!-- claims -->", "<!-- end of claims -->"];

@@ -1,4 +1,4 @@
-/** The exam of a prover: how many statements of mini-coreF2F it proves with so many samples each, family by family, in real Lean. */
+/** The exam of a prover: how many statements of mini-coreF2F it proves with so many samples each, in real Lean. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { BenchmarkRow } from "../../src/prove/corpus/benchmark.ts";
@@ -7,29 +7,30 @@ import { concurrently, writtenAll } from "../../src/prove/pipeline/sides.ts";
 import { verifyProof } from "../../src/prove/pipeline/stages.ts";
 import { attemptSeed } from "../../src/prove/search/attempt.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
-import { type PromptOptions, proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
+import { proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
+import { mean } from "../../src/statistics/sample.ts";
 import { passAtK } from "../../src/train/policy/pass-at-k.ts";
+import type { ArmOutcome } from "../shared/program.ts";
+import type { Count } from "../shared/score.ts";
+import type { StageContext } from "../shared/stage.ts";
+import { keptLines } from "./kept-lines.ts";
+import { SAMPLING, SHORT, stoppable, TOGETHER } from "./parts.ts";
+import { scripted } from "./table.ts";
 
 export interface ExamOptions {
   readonly samples: number;
+  readonly seed: number;
   /** Statements of each family (default: all). */
   readonly perFamily?: number;
-  readonly seed: number;
-  readonly maxTokens: number;
-  readonly prompt: PromptOptions;
-  readonly stopped?: () => boolean;
-  readonly print: (line: string) => void;
 }
 
 export interface ExamRow {
-  readonly name: string;
-  readonly family: string;
-  readonly level: number;
-  /** Whether a fixed script proves it. */
-  readonly automated: boolean;
+  readonly row: BenchmarkRow;
   /** Samples that prove it. */
   readonly right: number;
   readonly samples: number;
+  /** Of all samples. */
+  readonly tokens: number;
 }
 
 export const benchmarkRows = (): BenchmarkRow[] =>
@@ -38,8 +39,8 @@ export const benchmarkRows = (): BenchmarkRow[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as BenchmarkRow);
 
-/** Of each family as many statements of every level as there are. */
-function chosen(rows: readonly BenchmarkRow[], perFamily: number): BenchmarkRow[] {
+/** Of each family so many statements, of every level. */
+export function chosen(rows: readonly BenchmarkRow[], perFamily: number): BenchmarkRow[] {
   const taken = new Map<string, number>();
   const byLevel = [...rows].sort(
     (a, b) => (Number(a.name.split("_").at(-1)) % 7) - (Number(b.name.split("_").at(-1)) % 7),
@@ -51,52 +52,74 @@ function chosen(rows: readonly BenchmarkRow[], perFamily: number): BenchmarkRow[
   });
 }
 
+/** @throws StageStopped */
 export async function examine(
   { generator, lean }: { readonly generator: TextGenerator; readonly lean: LeanSession },
-  { samples, perFamily = Number.POSITIVE_INFINITY, seed, maxTokens, prompt, stopped, print }: ExamOptions,
-): Promise<readonly ExamRow[]> {
-  const rows = chosen(benchmarkRows(), perFamily);
-  const found: ExamRow[] = [];
-  for (const [i, row] of rows.entries()) {
-    if (stopped?.()) break;
-    const { preamble, formal_statement: statement, name, family, level, automation } = row;
-    const header = preamble === "" ? "" : `${preamble.trimEnd()}\n\n`;
-    const written = await writtenAll(
-      generator,
-      new Array<string>(samples).fill(proofPrompt({ header, statement }, prompt)),
-      {
-        seeds: Array.from({ length: samples }, (_, k) => attemptSeed(seed, i, k)),
-        ...{ maxTokens, temperature: 1, topP: 0.95, stop: [STOP] },
-      },
-    );
-    const seen = new Map<string, Promise<boolean>>();
-    const verdicts = await concurrently(lean.slots, written, ({ text }) => {
-      const known = seen.get(text);
-      if (known !== undefined) return known;
-      const asked = verifyProof(lean, preamble, statement, text, {}).then(
-        ({ answer }) => answer?.verdict === "proved",
-      );
-      seen.set(text, asked);
-      return asked;
-    });
-    const right = verdicts.filter(Boolean).length;
-    found.push({ name, family, level, automated: automation.length > 0, right, samples });
-    if ((i + 1) % 20 === 0 || i + 1 === rows.length) {
-      print(`exam: ${i + 1} of ${rows.length}, ${found.filter((each) => each.right > 0).length} proved`);
-    }
+  place: StageContext,
+  { samples, seed, perFamily = Number.POSITIVE_INFINITY }: ExamOptions,
+): Promise<ExamRow[]> {
+  const name = "exam";
+  using stop = stoppable(place, name);
+  const items = chosen(benchmarkRows(), perFamily);
+  const results = await keptLines(place, {
+    ...{ name, items, identity: [generator.model, lean.version, samples, seed, perFamily] },
+    // While Lean checks the samples of one statement, those of others are written.
+    atOnce: 1 + Math.ceil(TOGETHER / samples),
+    solved: ({ right }: Omit<ExamRow, "row">) => right > 0,
+    async work({ preamble, formal_statement: statement }, index) {
+      const header = preamble === "" ? "" : `${preamble.trimEnd()}\n\n`;
+      const prompt = proofPrompt({ header, statement }, SHORT);
+      const written = await writtenAll(generator, new Array<string>(samples).fill(prompt), {
+        ...{ ...SAMPLING, stop: [STOP], signal: stop.signal },
+        seeds: Array.from({ length: samples }, (_, k) => attemptSeed(seed, index, k)),
+      });
+      const proved = await concurrently(lean.slots, written, async ({ text }) => {
+        const { answer } = await verifyProof(lean, preamble, statement, text, { signal: stop.signal });
+        return answer?.verdict === "proved";
+      });
+      const tokens = written.reduce((sum, each) => sum + each.tokens, 0);
+      return { right: proved.filter(Boolean).length, samples, tokens };
+    },
+  });
+  return results.map((result, i) => ({ row: items[i], ...result }));
+}
+
+/** Values of items, each from 0 to 1, as a share. */
+export const shareOf = (values: readonly number[]): Count => ({
+  right: values.reduce((a, b) => a + b, 0),
+  of: values.length,
+});
+
+const scriptless = ({ row }: ExamRow) => row.automation.length === 0;
+
+/** pass@k by the unbiased estimator: of all statements, and of those that no fixed script proves. */
+export function examScores(results: readonly ExamRow[]): Pick<ArmOutcome, "scores" | "items" | "figures"> {
+  const { samples } = results[0];
+  const items: Record<string, number[]> = {};
+  for (const k of [1, 8, 16, 32].filter((each) => each <= samples)) {
+    const pass = ({ right }: ExamRow) => passAtK(samples, right, k);
+    items[`pass@${k}`] = results.map(pass);
+    items[`pass@${k}, no script`] = results.filter(scriptless).map(pass);
   }
-  return found;
+  const beyond = results.filter(({ row, right }) => right > 0 && !scripted(row)).length;
+  return {
+    scores: Object.fromEntries(Object.entries(items).map(([measure, each]) => [measure, shareOf(each)])),
+    items,
+    figures: {
+      "statements beyond the scripts that were shown": beyond,
+      "tokens a sample": mean(results.map(({ tokens }) => tokens / samples)),
+    },
+  };
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** A table by family: statements, those that fixed scripts prove, pass@1 and pass@samples of the prover. */
-export function examTable(rows: readonly ExamRow[]): string {
-  const families = [...new Set(rows.map(({ family }) => family))].sort();
-  const samples = rows[0]?.samples ?? 1;
+export function examTable(results: readonly ExamRow[]): string {
+  const families = [...new Set(results.map(({ row }) => row.family))].sort();
+  const samples = results[0]?.samples ?? 1;
   const line = (name: string, of: readonly ExamRow[]) => {
-    const hard = of.filter(({ automated }) => !automated);
+    const hard = of.filter(scriptless);
     const pass = (k: number, some: readonly ExamRow[]) =>
       some.length === 0 ? "–" : percent(mean(some.map(({ right }) => passAtK(samples, right, k))));
     const scripts = of.length - hard.length;
@@ -108,9 +131,9 @@ export function examTable(rows: readonly ExamRow[]): string {
     ...families.map((family) =>
       line(
         family,
-        rows.filter((row) => row.family === family),
+        results.filter(({ row }) => row.family === family),
       ),
     ),
-    line("**all**", rows),
+    line("**all**", results),
   ].join("\n");
 }

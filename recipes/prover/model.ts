@@ -1,11 +1,19 @@
 /** The small prover: a dense model of the shape of LLaMA with a vocabulary of 1,024 entries. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { loadModel } from "../../src/checkpoint/model.ts";
+import { nodeFolder } from "../../src/checkpoint/node-files.ts";
 import { type CausalLM, createModel } from "../../src/models/causal-lm.ts";
 import type { Json } from "../../src/models/config-reader.ts";
-import { PROVER_VOCABULARY, trainProverTokenizer } from "../../src/prove/corpus/vocabulary.ts";
+import { weightsOf } from "../../src/nn/model-weights.ts";
+import { WithoutTiles } from "../../src/nn/weight-source.ts";
+import { PROVER_VOCABULARY } from "../../src/prove/corpus/vocabulary.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import type { TokenizerJson } from "../../src/tokenizer/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { trainedTokenizerConfig } from "../../src/tokenizer/train-bpe.ts";
+import { loadPart } from "../shared/weights.ts";
 
 /** Tokens that a prompt and its answer may have together. */
 export const CONTEXT = 1024;
@@ -21,19 +29,30 @@ export const PROVER_CONFIG: Json = {
 };
 
 const STD = 0.04;
-/** Items of the corpus that the vocabulary is trained on. */
-const TOKENIZER_ITEMS = 6000;
+
+/** The prover that comes with the repository, from whose weights others go on. */
+export const WORLD_PROVER = fileURLToPath(new URL("../../models/world-prover", import.meta.url));
 
 export const proverModel = (device: Device, seed: number): CausalLM =>
   createModel(PROVER_CONFIG, device, { seed, std: STD });
+
+/** Fills a model with the weights of a folder: of a stage's step, or of that prover, which lie there in 8 bits. */
+export async function loadProver(model: CausalLM, folder: string): Promise<void> {
+  if (folder !== WORLD_PROVER) {
+    await loadPart(folder, "", model.parameters, "");
+    return;
+  }
+  using stored = await loadModel(nodeFolder(folder), model.device);
+  await model.parameters.load(new WithoutTiles(weightsOf(stored)));
+}
 
 export interface ProverTokenizer {
   readonly tokenizer: Tokenizer;
   readonly json: TokenizerJson;
 }
 
-/** The vocabulary: the same for every seed, so that runs can be compared. */
-export async function proverTokenizer(): Promise<ProverTokenizer> {
-  const json = await trainProverTokenizer(1, TOKENIZER_ITEMS);
+/** The vocabulary that comes with that prover (`trainProverTokenizer(1, 6000)` gives it): runs of all seeds can be compared. */
+export function proverTokenizer(): ProverTokenizer {
+  const json = JSON.parse(readFileSync(join(WORLD_PROVER, "tokenizer.json"), "utf8")) as TokenizerJson;
   return { json, tokenizer: loadTokenizer(json, trainedTokenizerConfig(CONTEXT)) };
 }

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { missing } from "../lean/embedded-lean.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const MINUTE = 60_000;
@@ -96,6 +97,30 @@ describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
     expect(sheet.subarray(1, 4).toString()).toBe("PNG");
     const page = await readFile(join(folder, recipe, "RESULTS.md"), "utf8");
     expect(page).toContain(`](${pictures.drawn})`);
+  });
+});
+
+describe.skipIf(missing !== null)(`recipe prover ${missing ?? ""}`, () => {
+  it("stops when asked in training and in searches, and goes on", { timeout: 20 * MINUTE }, async () => {
+    const args = ["--small", "--arm", "sample-16,rmaxts-16", "--state", join(folder, "prover")];
+    const first = await run("prover", args, /taught-\d+: step 1 /);
+    expect(first).toMatchObject({ status: 130, output: expect.stringMatching(/stopped and saved at step/) });
+    const second = await run("prover", args, /sample: 14 of 14/);
+    expect(second).toMatchObject({
+      status: 130,
+      output: expect.stringMatching(/what was found out is kept/),
+    });
+    expect((await run("prover", args)).status).toBe(0);
+    const lines = (await readFile(join(folder, "prover", "results.jsonl"), "utf8")).trim().split("\n");
+    const results = lines.map((line) => JSON.parse(line));
+    expect(results.map(({ arm }) => arm)).toEqual(["sample-16", "rmaxts-16"]);
+    // The first generation is the same in all searches.
+    expect(results[0].items["solved@1"]).toEqual(results[1].items["solved@1"]);
+    for (const { scores, figures } of results) {
+      expect(Object.keys(scores).sort()).toEqual(["solved@1", "solved@4"]);
+      expect(scores["solved@4"].of).toBe(14);
+      expect(figures.generations).toBeLessThanOrEqual(4 * 14);
+    }
   });
 });
 
