@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../src/tensor/random.ts";
-import { type CommandInput, commandsIn, main } from "./command-process.ts";
+import { type CommandInput, commandsIn, type EndedCommand, main } from "./command-process.ts";
 
 const fixtures = fileURLToPath(new URL("./fixtures/", import.meta.url));
 const work = mkdtempSync(join(tmpdir(), "deepseek-ts-cli-"));
@@ -98,76 +98,109 @@ beforeAll(async () => {
   expect({ code, err }).toEqual({ code: 0, err: "" });
 });
 
-describe.concurrent("usage", () => {
-  it.each([
-    ...["train", "complete", "fill", "check-parity", "inspect", "demo"],
-    ...["chat", "ask", "ground", "draw", "serve", "download", "quantize", "convert", "bench", "completion"],
-    ...["prove", "synthesize", "prover-worker"],
-  ])("%s has help with examples", async (name) => {
-    const { code, out, err } = await run([name, "--help"], { env: { COLUMNS: "80" } });
-    expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(out.split("\n").filter((line) => line.length > 80)).toEqual([]);
-    expect(out).toContain(`Usage: deepseek-ts ${name}`);
-    expect(out).toMatch(new RegExp(`Examples:\\n  .*deepseek-ts ${name}`));
+/** Command lines that load no model, one after the other in one process: what they say does not depend on how they start. */
+async function inOneProcess(lines: readonly (readonly string[])[]): Promise<EndedCommand[]> {
+  const program = commandsIn(work, { DEBUG: "", COLUMNS: "80" }, [
+    fileURLToPath(new URL("command-lines.ts", import.meta.url)),
+  ]);
+  const { code, out, err } = await program.start([], { input: JSON.stringify(lines) }).ended();
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  return JSON.parse(out);
+}
+
+describe("usage", () => {
+  it("has help with examples for every command", async () => {
+    const names = [
+      ...["train", "complete", "fill", "check-parity", "inspect", "demo", "sft", "dpo", "grpo", "evaluate"],
+      ...["chat", "ask", "ground", "draw", "serve", "download", "quantize", "convert", "bench", "completion"],
+      ...["prove", "synthesize", "prover-worker"],
+    ];
+    const ended = await inOneProcess(names.map((name) => [name, "--help"]));
+    for (const [i, { code, out, err }] of ended.entries()) {
+      expect({ code, err }, names[i]).toEqual({ code: 0, err: "" });
+      expect(
+        out.split("\n").filter((line) => line.length > 80),
+        names[i],
+      ).toEqual([]);
+      expect(out).toContain(`Usage: deepseek-ts ${names[i]}`);
+      expect(out).toMatch(new RegExp(`Examples:\\n  .*deepseek-ts ${names[i]}`));
+    }
   });
 
-  it("says its version, the package's", async () => {
+  it("says its version, the package's, and shows help, in a process of its own", async () => {
     const { out } = await run(["--version"]);
     expect(out.trim()).toBe(
       JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")).version,
     );
+    const { code, out: help, err } = await run(["prove", "--help"], { env: { COLUMNS: "80" } });
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(help).toContain("Usage: deepseek-ts prove");
   });
 
-  it.each([
-    [["complete", "x", "y", "--tempreature", "1"], "unknown option '--tempreature'"],
-    [["complete", "x", "y", "--max-tokens", "0"], "Expected an integer, 1 or more"],
-    [["finish"], "unknown command 'finish'"],
-    [["train"], "no folder given"],
-    [["train", "texts", "--steps", "2", "--seconds", "2"], "mutually exclusive"],
-    [["train", "--resume", "whole", "--seed", "2"], "remove seed"],
-    [["fill", "whole"], "--prefix and --suffix, or --file and --at"],
-  ])("%j is wrong usage", async (args, message) => {
-    const { code, out, err } = await run(args);
-    expect({ code, out }).toEqual({ code: 2, out: "" });
-    expect(err).toContain(message);
+  it("ends with exit status 2 where it is wrong", async () => {
+    const cases = [
+      [["complete", "x", "y", "--tempreature", "1"], "unknown option '--tempreature'"],
+      [["complete", "x", "y", "--max-tokens", "0"], "Expected an integer, 1 or more"],
+      [["finish"], "unknown command 'finish'"],
+      [["train"], "no folder given"],
+      [["train", "texts", "--steps", "2", "--seconds", "2"], "mutually exclusive"],
+      [["train", "--resume", "whole", "--seed", "2"], "remove seed"],
+      [["fill", "whole"], "--prefix and --suffix, or --file and --at"],
+    ] as const;
+    const ended = await inOneProcess(cases.map(([args]) => args));
+    for (const [i, [args, message]] of cases.entries()) {
+      const { code, out, err } = ended[i];
+      expect({ code, out }, args.join(" ")).toEqual({ code: 2, out: "" });
+      expect(err).toContain(message);
+    }
+    // As a process, too.
+    expect(await run(["finish"])).toMatchObject({ code: 2, out: "" });
   });
 
-  it.each([
-    [["complete", "nowhere", "x"], "nowhere: neither an existing file or folder"],
-    [["train", "texts", "--preset", "huge"], "no such preset"],
-    [["train", "texts", "--config", "tiny.json", "--out", "whole"], "the run folder already exists"],
-    [["train", "nowhere"], "no such folder or file"],
-    [["train", "--resume", "texts"], "Is this the folder of a training run?"],
-    [["complete", "whole", ""], "the prompt is empty"],
-    [["fill", "whole", "--file", "texts/file-0.ts", "--at", "99:1"], "the file has fewer lines"],
-  ])("%j fails in one line", async (args, message) => {
-    const { code, err } = await run(args);
-    expect(code).toBe(1);
-    expect(err).toContain(message);
-    expect(err.trimEnd().split("\n")).toHaveLength(1);
+  it("fails in one line", async () => {
+    const cases = [
+      [["complete", "nowhere", "x"], "nowhere: neither an existing file or folder"],
+      [["train", "texts", "--preset", "huge"], "no such preset"],
+      [["train", "texts", "--config", "tiny.json", "--out", "whole"], "the run folder already exists"],
+      [["train", "nowhere"], "no such folder or file"],
+      [["train", "--resume", "texts"], "Is this the folder of a training run?"],
+      [["fill", "whole", "--file", "texts/file-0.ts", "--at", "99:1"], "the file has fewer lines"],
+    ] as const;
+    const ended = await inOneProcess(cases.map(([args]) => args));
+    ended.push(await run(["complete", "whole", ""]));
+    for (const [i, message] of [...cases.map(([, each]) => each), "the prompt is empty"].entries()) {
+      const { code, err } = ended[i];
+      expect(err).toContain(message);
+      expect(err.trimEnd().split("\n")).toHaveLength(1);
+      expect(code, message).toBe(1);
+    }
   });
 
-  it.each([
-    [["train", "nowhere"], /^error: nowhere: no such folder or file\. Pass/],
-    [["train", "texts", "--config", "list.json"], /^error: list\.json: .*object/],
-    [["train", "texts", "--config", "ext.json"], /^error: ext\.json: .*name: data\.extensions/],
-    [["train", "texts", "--config", "none.json"], /^error: none\.json: /],
-    [["bench", "--shape", "list.json"], /^error: list\.json: not a model configuration/],
-    [
-      ["bench", "--shape", "latin.json"],
-      /^error: latin\.json: not UTF-8 text; found: 0xE9 at byte 2 \(line 1/,
-    ],
-    [["bench", "--shape", "none.json"], /^error: none\.json: no such file or folder\. Check the path\.\n$/],
-    [["fill", "nowhere", "--prefix", "@latin.json", "--suffix", "x"], /^error: latin\.json: not UTF-8/],
-    [["convert", "nowhere", "x.gguf"], /^error: nowhere: neither/],
-  ])("%j names the file and the next step", async (args, message) => {
+  it("names the file and the next step", async () => {
     writeFileSync(join(work, "list.json"), "[1]");
     writeFileSync(join(work, "ext.json"), '{"data": {"extensions": [1]}}');
     writeFileSync(join(work, "latin.json"), Buffer.from('{"\xe9": 1}', "latin1"));
-    const { code, err } = await run(args);
-    expect(err).toMatch(message);
-    expect(err).not.toContain("not foreseen");
-    expect(code).toBe(1);
+    const cases = [
+      [["train", "nowhere"], /^error: nowhere: no such folder or file\. Pass/],
+      [["train", "texts", "--config", "list.json"], /^error: list\.json: .*object/],
+      [["train", "texts", "--config", "ext.json"], /^error: ext\.json: .*name: data\.extensions/],
+      [["train", "texts", "--config", "none.json"], /^error: none\.json: /],
+      [["bench", "--shape", "list.json"], /^error: list\.json: not a model configuration/],
+      [
+        ["bench", "--shape", "latin.json"],
+        /^error: latin\.json: not UTF-8 text; found: 0xE9 at byte 2 \(line 1/,
+      ],
+      [["bench", "--shape", "none.json"], /^error: none\.json: no such file or folder\. Check the path\.\n$/],
+      [["fill", "nowhere", "--prefix", "@latin.json", "--suffix", "x"], /^error: latin\.json: not UTF-8/],
+      [["convert", "nowhere", "x.gguf"], /^error: nowhere: neither/],
+    ] as const;
+    const ended = await inOneProcess(cases.map(([args]) => args));
+    for (const [i, [, message]] of cases.entries()) {
+      const { code, err } = ended[i];
+      expect(err).toMatch(message);
+      expect(err).not.toContain("not foreseen");
+      expect(code).toBe(1);
+    }
   });
 
   it("shows the stack with DEBUG=1", async () => {
@@ -307,6 +340,10 @@ describe("train", () => {
 describe.concurrent("generation", () => {
   const prompt = "export const alpha_1 = ";
   const complete = (...more: string[]) => run(["complete", "whole", prompt, "--max-tokens", "24", ...more]);
+  let greedy: Promise<EndedCommand>;
+  beforeAll(() => {
+    greedy = complete();
+  });
 
   it("completes, the same with the same seed, from an argument or standard input", async () => {
     const sampled = ["--temperature", "1", "--seed", "3"];
@@ -320,7 +357,7 @@ describe.concurrent("generation", () => {
   });
 
   it("speculative decoding writes what plain greedy decoding writes", async () => {
-    const plain = await complete();
+    const plain = await greedy;
     const drafted = await complete("--speculative", "--stats");
     expect(drafted.out).toBe(plain.out);
     expect(drafted.err).toMatch(/drafts accepted: \d+ of \d+ \(\d+\.\d%\)/);
@@ -329,12 +366,12 @@ describe.concurrent("generation", () => {
   it("--json writes one object", async () => {
     const { out } = await complete("--json");
     const result = JSON.parse(out);
-    expect(result.text).toBe((await complete()).out);
+    expect(result.text).toBe((await greedy).out);
     expect(result.stats.generatedTokens).toBeLessThanOrEqual(24);
   });
 
   it("--stop ends before the text", async () => {
-    const { out } = await complete();
+    const { out } = await greedy;
     const stop = out.slice(3, 5);
     expect((await complete("--stop", stop)).out).toBe(out.slice(0, out.indexOf(stop)));
   });
