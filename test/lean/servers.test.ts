@@ -73,30 +73,6 @@ describe.skipIf(missing !== null)(`a session of the embedded Lean ${missing ?? "
   );
 });
 
-describe.skipIf(missing !== null)(`more memory than Lean may have ${missing ?? ""}`, () => {
-  it.each(["process", "thread"] as const)(
-    "is the verdict of that proof alone, in a %s",
-    { timeout: 10 * LIMIT },
-    async (host) => {
-      await using lean = await openLean({ host });
-      // Each number is 2 MB longer than the one before, and the kernel keeps all of them.
-      const statement = `theorem t : (1${" <<< 16777000".repeat(80)}) % 2 = 0`;
-      const options = { timeout: LIMIT, heartbeats: 10_000_000 };
-      const large = lean.verify(
-        { statement: `${statement} := sorry` },
-        `${statement} := by decide +kernel`,
-        options,
-      );
-      const next = lean.verify(sum, proof, { timeout: LIMIT });
-      expect(await large).toMatchObject({
-        ...{ verdict: "memory", failure: "memory" },
-        detail: expect.stringContaining("out of memory: Lean needs"),
-      });
-      expect((await next).verdict).toBe("proved");
-    },
-  );
-});
-
 /** One server, spoken to directly. */
 class RawServer {
   readonly child: ChildProcessByStdio<Writable, Readable, null>;

@@ -93,19 +93,13 @@ describe.skipIf(missing !== null)(`verdicts of the embedded Lean ${missing ?? ""
     expect(wrong).toEqual([]);
   });
 
-  it("refuse the cheats by what they prove, too, where the rules of text are off", {
+  it("refuse cheats by what they prove, too, where the rules of text are off", {
     timeout: 20 * LIMIT,
   }, async () => {
-    // One of them sleeps for 100 seconds where nothing forbids it; `layers.test.ts` waits for that one, too.
-    const { accepted, verdicts } = await askLoosely(
-      loose,
-      cheats.filter(({ name }) => name !== "sleep"),
-    );
-    expect(accepted).toEqual([]);
-    // Each layer below the rules caught some; nothing of the list gets as far as the kernel.
-    expect([...verdicts]).toEqual(
-      expect.arrayContaining(["error", "sorry", "forbidden axiom", "changed statement", "missing"]),
-    );
+    // One of each kind; `layers.test.ts` asks for all, which takes minutes on a busy machine.
+    const kinds = new Map(cheats.filter(({ name }) => name !== "sleep").map((item) => [item.verdict, item]));
+    expect(kinds.size).toBeGreaterThan(5);
+    expect((await askLoosely(loose, [...kinds.values()])).accepted).toEqual([]);
   });
 
   it("come from the kernel's second look, too", { timeout: 5 * LIMIT }, async () => {
