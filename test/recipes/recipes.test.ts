@@ -101,15 +101,10 @@ describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
 });
 
 describe.skipIf(missing !== null)(`recipe prover ${missing ?? ""}`, () => {
-  it("stops when asked in training and in searches, and goes on", { timeout: 20 * MINUTE }, async () => {
+  it("stops when asked, goes on, and searches with one model", { timeout: 20 * MINUTE }, async () => {
     const args = ["--small", "--arm", "sample-16,rmaxts-16", "--state", join(folder, "prover")];
     const first = await run("prover", args, /taught-\d+: step 1 /);
-    expect(first).toMatchObject({ status: 130, output: expect.stringMatching(/stopped and saved at step/) });
-    const second = await run("prover", args, /sample: 14 of 14/);
-    expect(second).toMatchObject({
-      status: 130,
-      output: expect.stringMatching(/what was found out is kept/),
-    });
+    expect(first).toMatchObject({ status: 130, output: expect.stringMatching(/the same command goes on/) });
     expect((await run("prover", args)).status).toBe(0);
     const lines = (await readFile(join(folder, "prover", "results.jsonl"), "utf8")).trim().split("\n");
     const results = lines.map((line) => JSON.parse(line));
