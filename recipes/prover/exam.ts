@@ -7,7 +7,7 @@ import { concurrently, writtenAll } from "../../src/prove/pipeline/sides.ts";
 import { verifyProof } from "../../src/prove/pipeline/stages.ts";
 import { attemptSeed } from "../../src/prove/search/attempt.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
-import { proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
+import { type ProofMode, proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
 import { mean } from "../../src/statistics/sample.ts";
 import { passAtK } from "../../src/train/policy/pass-at-k.ts";
 import type { ArmOutcome } from "../shared/program.ts";
@@ -22,6 +22,8 @@ export interface ExamOptions {
   readonly seed: number;
   /** Statements of each family (default: all). */
   readonly perFamily?: number;
+  /** `mix`: every other sample with thoughts (default: none). */
+  readonly mode?: ProofMode | "mix";
 }
 
 export interface ExamRow {
@@ -56,20 +58,23 @@ export function chosen(rows: readonly BenchmarkRow[], perFamily: number): Benchm
 export async function examine(
   { generator, lean }: { readonly generator: TextGenerator; readonly lean: LeanSession },
   place: StageContext,
-  { samples, seed, perFamily = Number.POSITIVE_INFINITY }: ExamOptions,
+  { samples, seed, perFamily = Number.POSITIVE_INFINITY, mode = "non-cot" }: ExamOptions,
 ): Promise<ExamRow[]> {
   const name = "exam";
   using stop = stoppable(place, name);
   const items = chosen(benchmarkRows(), perFamily);
   const results = await keptLines(place, {
-    ...{ name, items, identity: [generator.model, lean.version, samples, seed, perFamily] },
+    ...{ name, items, identity: [generator.model, lean.version, samples, seed, perFamily, mode] },
     // While Lean checks the samples of one statement, those of others are written.
     atOnce: 1 + Math.ceil(TOGETHER / samples),
     solved: ({ right }: Omit<ExamRow, "row">) => right > 0,
     async work({ preamble, formal_statement: statement }, index) {
       const header = preamble === "" ? "" : `${preamble.trimEnd()}\n\n`;
-      const prompt = proofPrompt({ header, statement }, SHORT);
-      const written = await writtenAll(generator, new Array<string>(samples).fill(prompt), {
+      const prompts = Array.from({ length: samples }, (_, k) => {
+        const own = mode !== "mix" ? mode : k % 2 === 0 ? "non-cot" : "cot";
+        return proofPrompt({ header, statement }, { ...SHORT, mode: own });
+      });
+      const written = await writtenAll(generator, prompts, {
         ...{ ...SAMPLING, stop: [STOP], signal: stop.signal },
         seeds: Array.from({ length: samples }, (_, k) => attemptSeed(seed, index, k)),
       });

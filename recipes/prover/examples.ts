@@ -44,6 +44,8 @@ export const ALL_FORMS: Mixture = {
   ...{ whole: 34, thoughts: 10, translation: 12, state: 6, resume: 20, block: 6 },
   ...{ grade: 6, refutation: 6 },
 };
+/** The same without states and blocks. */
+export const WHOLE_FORMS: Mixture = { whole: 60, thoughts: 16, translation: 12, grade: 6, refutation: 6 };
 
 /** Where examples come from. */
 export interface ExampleSource {

@@ -12,6 +12,7 @@ import { openWasmLean } from "../../src/prove/lean/wasm/open.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
 import { CheckedLean } from "../../src/prove/store/checked-lean.ts";
 import { ProofStore } from "../../src/prove/store/store.ts";
+import type { Tokenizer } from "../../src/tokenizer/tokenizer.ts";
 import { trainedTokenizerConfig } from "../../src/tokenizer/train-bpe.ts";
 import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
 import type { ArmContext, ArmOutcome } from "../shared/program.ts";
@@ -69,6 +70,7 @@ export interface Trained {
 export interface Writer extends AsyncDisposable {
   readonly model: CausalLM;
   readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
   readonly generator: TextGenerator;
 }
 
@@ -146,7 +148,7 @@ export class Parts implements AsyncDisposable {
       model: `recipe-prover ${relative(rootOf(context), step)}`,
     });
     return {
-      ...{ model, engine, generator },
+      ...{ model, engine, tokenizer, generator },
       async [Symbol.asyncDispose]() {
         await engine[Symbol.asyncDispose]();
         model[Symbol.dispose]();

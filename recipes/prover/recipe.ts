@@ -1,5 +1,5 @@
 /**
- * DeepSeek-Prover-V1.5 on a corpus for Lean without libraries: what the paper claims of searches, tried with a model of 5.3M
+ * DeepSeek-Prover-V1.5 on a corpus for Lean without libraries: what the paper claims of searches and of rewards, tried with a model of 5.3M
  * parameters.
  *
  *     npm run recipe:prover -- --small                   a prover that `deepseek-ts prove` opens, in under 10 minutes
@@ -12,28 +12,43 @@ import { MINUTES, proverArms, smallArm } from "./arms.ts";
 import { Parts } from "./parts.ts";
 
 const searches = (budget: number): Comparison[] => {
-  const over = (claim: string, better: string, worse: string): Comparison => ({
+  const at = (claim: string, better: string, worse: string): Comparison => ({
     claim: `${claim}, ${budget} generations`,
     ...{ better: `${better}-${budget}`, worse: `${worse}-${budget}`, measure: `solved@${budget}` },
   });
   return [
-    over("RMaxTS solves more than sampling", "rmaxts", "sample"),
-    over("greedy resuming solves more than sampling", "resume", "sample"),
-    over("RMaxTS solves more than greedy resuming", "rmaxts", "resume"),
-    over("the intrinsic reward helps", "rmaxts", "no-reward"),
-    over("the discounted bound helps", "rmaxts", "ucb1"),
-    over("the tactic state in the prompt helps", "rmaxts", "no-state"),
+    at("RMaxTS solves more than sampling", "rmaxts", "sample"),
+    at("greedy resuming solves more than sampling", "resume", "sample"),
+    at("RMaxTS solves more than greedy resuming", "rmaxts", "resume"),
+    at("the intrinsic reward helps", "rmaxts", "no-reward"),
+    at("the discounted bound helps", "rmaxts", "ucb1"),
+    at("the tactic state in the prompt helps", "rmaxts", "no-state"),
   ];
 };
+
+const over = (claim: string, better: string, worse: string, measure: string): Comparison => ({
+  ...{ claim, better, worse, measure },
+});
+const provers: readonly Comparison[] = [
+  ...["pass@1", "pass@8", "pass@32"].map((measure) =>
+    over(`reinforcement learning raises ${measure}`, "rl", "taught", measure),
+  ),
+  over("thoughts help", "cot", "taught", "pass@16"),
+  over("thoughts in half of the samples help", "mix", "taught", "pass@16"),
+  over("learning with states helps whole proofs", "taught", "whole-only", "pass@16"),
+];
 
 await using parts = new Parts();
 process.exitCode = await runProgram(
   {
     ...{ name: "prover", folder: import.meta.dirname, title: "Provers", minutes: MINUTES },
     ...{ arms: proverArms(parts), small: smallArm(parts) },
-    comparisons: [...searches(16), ...searches(64)],
-    measures: ["solved@1", "solved@4", "solved@16", "solved@64", "pass@1", "pass@8", "pass@8, no script"],
-    pictured: ["solved@1", "solved@4", "solved@16", "solved@64"],
+    comparisons: [...searches(16), ...provers, ...searches(64)],
+    measures: [
+      ...["solved@1", "solved@4", "solved@16", "solved@64"],
+      ...["pass@1", "pass@8", "pass@16", "pass@32", "pass@8, no script"],
+    ],
+    pictured: ["solved@4", "solved@16", "solved@64", "pass@1", "pass@8", "pass@32"],
     notes: [
       "Statements are those of `mini-coref2f.jsonl` (README.md says what they are, and what fixed scripts prove of them, by family). Searches",
       "are tried on those that no fixed script proves, eight of each family. All arms of a seed search with one model, the `taught` prover:",
@@ -41,7 +56,8 @@ process.exitCode = await runProgram(
       "with states, resumed behind a state; translations, grades, refutations). Seeds differ in what is taught and in what is sampled, and",
       "begin with the same weights. solved@k is the share of statements with a proof among the first k generations, at temperature 1,",
       "top-p 0.95, at most 384 tokens each; a generation counts whatever it gives. A search asks for one generation after the other.",
-      "pass@k is the unbiased estimator over independent whole proofs.",
+      "pass@k is the unbiased estimator over independent whole proofs, of eight statements of each family, those among them that scripts",
+      "prove; `first` is examined on all.",
     ].join("\n"),
   },
   process.argv.slice(2),

@@ -102,20 +102,22 @@ describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
 
 describe.skipIf(missing !== null)(`recipe prover ${missing ?? ""}`, () => {
   it("stops when asked, goes on, and searches with one model", { timeout: 20 * MINUTE }, async () => {
-    const args = ["--small", "--arm", "sample-16,rmaxts-16", "--state", join(folder, "prover")];
+    const args = ["--small", "--arm", "sample-16,rmaxts-16,rl", "--state", join(folder, "prover")];
     const first = await run("prover", args, /taught-\d+: step 1 /);
     expect(first).toMatchObject({ status: 130, output: expect.stringMatching(/the same command goes on/) });
     expect((await run("prover", args)).status).toBe(0);
     const lines = (await readFile(join(folder, "prover", "results.jsonl"), "utf8")).trim().split("\n");
     const results = lines.map((line) => JSON.parse(line));
-    expect(results.map(({ arm }) => arm)).toEqual(["sample-16", "rmaxts-16"]);
+    expect(results.map(({ arm }) => arm)).toEqual(["sample-16", "rmaxts-16", "rl"]);
     // The first generation is the same in all searches.
     expect(results[0].items["solved@1"]).toEqual(results[1].items["solved@1"]);
-    for (const { scores, figures } of results) {
+    for (const { scores, figures } of results.slice(0, 2)) {
       expect(Object.keys(scores).sort()).toEqual(["solved@1", "solved@4"]);
       expect(scores["solved@4"].of).toBe(14);
       expect(figures.generations).toBeLessThanOrEqual(4 * 14);
     }
+    expect(results[2].stages.policy.steps).toBe(2);
+    expect(results[2].scores["pass@1"].of).toBe(14);
   });
 });
 
