@@ -8,6 +8,11 @@ import { join } from "node:path";
 
 /** Where claims stand, in the order of the papers. */
 const PAGES = [
+  ["schedule", "RESULTS.md"],
+  ["infilling", "RESULTS.md"],
+  ["experts", "RESULTS.md"],
+  ["balance", "RESULTS.md"],
+  ["multi-token", "RESULTS.md"],
   ["scaling", "README.md"],
   ["vl", "RESULTS.md"],
   ["vl2", "RESULTS.md"],
@@ -22,6 +27,8 @@ interface Claim {
   readonly recipe: string;
   readonly page: string;
   readonly text: string;
+  /** The paper's figure. */
+  readonly paper: string;
   readonly measure: string;
   readonly verdict: string;
 }
@@ -43,7 +50,7 @@ function claimsOf(recipe: string, page: string, text: string): Claim[] {
     const row = Object.fromEntries(cellsOf(line).map((cell, i) => [names[i], cell]));
     const verdict = row.verdict.replace(/^not decided:.*/, "not decided");
     const measure = row.arms === undefined ? (row.here ?? "") : `${row.arms}: ${row.measure}`;
-    rows.push({ recipe, page, text: row.claim, measure, verdict });
+    rows.push({ recipe, page, text: row.claim, paper: row.paper ?? "–", measure, verdict });
   }
   return rows;
 }
@@ -58,15 +65,15 @@ export async function withClaims(folder: string): Promise<string> {
   );
   const claims = (await Promise.all(pages)).flat();
   const rows = claims.map(
-    ({ recipe, page, text, measure, verdict }) =>
-      `| [\`${recipe}\`](${recipe}/${page}) | ${text} | ${measure} | ${verdict} |`,
+    ({ recipe, page, text, paper, measure, verdict }) =>
+      `| [\`${recipe}\`](${recipe}/${page}) | ${text} | ${paper} | ${measure} | ${verdict} |`,
   );
   const decided = claims.filter(({ verdict }) => verdict !== "not decided").length;
   const table = [
     `${decided} of ${claims.length} claims are decided.`,
     "",
-    "| recipe | claim | measured by | verdict |",
-    "|---|---|---|---|",
+    "| recipe | claim | paper | measured by | verdict |",
+    "|---|---|---|---|---|",
     ...rows,
   ];
   return `${readme.slice(0, begin)}${BEGIN}\n\n${table.join("\n")}\n\n${readme.slice(end)}`;

@@ -18,6 +18,10 @@ export interface ArmContext {
   readonly device: Device;
   readonly seed: number;
   readonly small: boolean;
+  /** Whether the long form is run. */
+  readonly full: boolean;
+  /** Folder of everything that is not results. */
+  readonly state: string;
   /** Minutes of two cores for an arm's stages together, which they share as the recipe says. */
   readonly minutes: number;
   /** Folder of the arm's own stages. */
@@ -32,6 +36,7 @@ export interface ArmOutcome {
   readonly stages: ArmResult["stages"];
   readonly figures?: ArmResult["figures"];
   readonly items?: ArmResult["items"];
+  readonly data?: ArmResult["data"];
   /** Pictures by what they show. */
   readonly pictures?: Readonly<Record<string, RgbImage>>;
 }
@@ -54,6 +59,16 @@ export interface Recipe extends Omit<RecipePage, "arms" | "seeds" | "command"> {
   readonly arms: readonly Arm[];
   /** Minutes of an arm by default. */
   readonly minutes: number;
+  /** Seeds of the table (1, 2, 3); where they are named, all of them run by default. */
+  readonly seeds?: readonly number[];
+  /** What `--full` runs: the same arms for longer. Its results stay with its state, as those of other minutes then do. */
+  readonly full?: { readonly text: string; readonly minutes: number };
+  /** RESULTS.md and the picture, where they are not tables of shares. */
+  readonly report?: (
+    page: RecipePage,
+    results: readonly ArmResult[],
+    picture: string,
+  ) => { readonly page: string; readonly picture: string };
   /** What `--small` runs where no arm is named: a training short enough to wait for, which shows something. */
   readonly small?: Arm;
 }
@@ -116,6 +131,7 @@ function numbers(text: string): number[] {
 
 interface Flags {
   readonly small?: boolean;
+  readonly full?: boolean;
   readonly minutes?: string;
   readonly arm?: string;
   readonly seed?: string;
@@ -138,7 +154,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     )
     .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`)
     .option("--arm <names>", "arms, separated by commas (default: all)")
-    .option("--seed <numbers>", "seeds, separated by commas (default 1)")
+    .option("--seed <numbers>", `seeds, separated by commas (default ${(recipe.seeds ?? [1]).join(",")})`)
     .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
     .option(
       "--threads <n>",
@@ -150,6 +166,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       "after",
       `\nExamples:\n  ${command} --small\n  ${command} --arm ${recipe.arms[0].name}\n  ${command} --seed 1,2,3`,
     );
+  if (recipe.full !== undefined) program.option("--full", recipe.full.text);
   program.exitOverride().parse(argv, { from: "user" });
   const flags = program.opts<Flags>();
   const small = flags.small === true;
@@ -161,7 +178,11 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
     throw new Error(`--threads: expected 1 to ${MOST_THREADS}, found ${JSON.stringify(flags.threads)}`);
   }
-  const seeds = numbers(flags.seed ?? "1");
+  const full = flags.full === true;
+  if ([small, full, asked !== null].filter(Boolean).length > 1 && recipe.full !== undefined) {
+    throw new Error("--small, --full and --minutes: expected one of them");
+  }
+  const seeds = flags.seed === undefined ? (recipe.seeds ?? [1]) : numbers(flags.seed);
   const short = small && flags.arm === undefined ? recipe.small : undefined;
   const known = short === undefined ? recipe.arms : [short];
   const names = flags.arm?.split(",") ?? known.map(({ name }) => name);
@@ -173,21 +194,22 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     );
   });
 
-  const state = flags.state ?? join("runs", `recipe-${recipe.name}${small ? "-small" : ""}`);
-  const target = small ? state : recipe.folder;
+  const form = small ? "-small" : full ? "-full" : asked !== null && recipe.full ? `-${asked}-minutes` : "";
+  const state = flags.state ?? join("runs", `recipe-${recipe.name}${form}`);
+  const target = small || (recipe.full !== undefined && form !== "") ? state : recipe.folder;
   const path = join(target, "results.jsonl");
   const results = await readResults(path);
   const page: RecipePage = {
     ...recipe,
     command: `npm run recipe:${recipe.name}`,
     arms: Object.fromEntries(known.map(({ name, text }) => [name, text])),
-    seeds: SEEDS,
+    seeds: recipe.seeds ?? SEEDS,
   };
   const finished = (arm: string, seed: number) =>
     results.some((each) => each.arm === arm && each.seed === seed);
   if (flags.list) {
     for (const { name, text } of known) {
-      const done = SEEDS.filter((seed) => finished(name, seed));
+      const done = page.seeds.filter((seed) => finished(name, seed));
       console.log(`${name}: ${text}; finished: ${done.length > 0 ? `seed ${done.join(", ")}` : "none"}`);
     }
     return 0;
@@ -196,8 +218,12 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
   await mkdir(target, { recursive: true });
   const write = async () => {
     const picture = "results.svg";
-    await replaceFile(join(target, "RESULTS.md"), resultsPage(page, results, picture));
-    if (results.length > 0) await replaceFile(join(target, picture), resultsPicture(page, results));
+    const made = recipe.report?.(page, results, picture) ?? {
+      page: resultsPage(page, results, picture),
+      picture: results.length > 0 ? resultsPicture(page, results) : "",
+    };
+    await replaceFile(join(target, "RESULTS.md"), made.page);
+    if (results.length > 0) await replaceFile(join(target, picture), made.picture);
   };
   if (flags.report) {
     await write();
@@ -228,12 +254,11 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       const stages = context(`${arm.name}-${seed}`);
       const shared = context(`shared-${seed}`);
       try {
-        const minutes = asked ?? arm.minutes ?? recipe.minutes;
+        const minutes = asked ?? (full ? recipe.full!.minutes : (arm.minutes ?? recipe.minutes));
         const { pictures, ...outcome } = await arm.run({
           device,
           seed,
-          small,
-          minutes,
+          ...{ small, full, state, minutes },
           stages,
           shared,
           print,

@@ -17,6 +17,8 @@ export interface ArmResult {
   readonly pictures?: Readonly<Record<string, string>>;
   /** Updates and minutes of two cores of each stage. */
   readonly stages: Readonly<Record<string, { readonly steps: number; readonly minutes: number }>>;
+  /** The corpus that was learned, and the hash of its files. */
+  readonly data?: { readonly corpus: string; readonly hash: string };
   readonly commit: string;
   readonly machine: string;
   readonly date: string;

@@ -75,6 +75,65 @@ describe.each(["vl", "vl2"])("recipe %s", (recipe) => {
   });
 });
 
+describe("recipes on text", () => {
+  const resultsOf = async (state: string) =>
+    (await readFile(join(state, "results.jsonl"), "utf8"))
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+
+  it("a stopped arm ends where one that ran through does", { timeout: 10 * MINUTE }, async () => {
+    const at = (name: string) => join(folder, `text-${name}`, "schedule");
+    const args = (name: string) => [
+      "--small",
+      "--threads",
+      "1",
+      "--arm",
+      "cosine,cosine-continued",
+      "--seed",
+      "1",
+      "--state",
+      at(name),
+    ];
+    const stopped = await run("schedule", args("stopped"), /cosine-1: step 1 of/);
+    expect(stopped.status).toBe(130);
+    expect(stopped.output).toMatch(/stopped and saved at step/);
+    expect((await run("schedule", args("stopped"))).output).toMatch(/goes on at step/);
+    expect((await run("schedule", args("whole"))).status).toBe(0);
+    const [first, second] = [await resultsOf(at("stopped")), await resultsOf(at("whole"))];
+    expect(first.map(({ figures }) => figures)).toEqual(second.map(({ figures }) => figures));
+    expect(first[1].figures.tokens).toBe(2 * first[0].figures.tokens);
+  });
+
+  it.each(["infilling", "experts", "multi-token"])(
+    "%s runs from end to end",
+    { timeout: 10 * MINUTE },
+    async (recipe) => {
+      const state = join(folder, "text", recipe);
+      const { status } = await run(recipe, ["--small", "--threads", "1", "--seed", "1", "--state", state]);
+      expect(status).toBe(0);
+      for (const { figures, items, data } of await resultsOf(state)) {
+        expect(figures.loss).toBeGreaterThan(1);
+        // Less than chance over 320 tokens.
+        expect(figures.loss).toBeLessThan(Math.log(320));
+        const mean = items.loss.reduce((a: number, b: number) => a + b) / items.loss.length;
+        expect(mean).toBeCloseTo(figures.loss, 3);
+        expect(data.hash).toMatch(/^[0-9a-f]{64}$/);
+      }
+      const page = await readFile(join(state, "RESULTS.md"), "utf8");
+      expect(page).toMatch(/\| not decided: .*one seed/);
+    },
+  );
+
+  it("the bias balances experts", { timeout: 10 * MINUTE }, async () => {
+    const state = join(folder, "text", "balance");
+    const arms = ["--arm", "none,bias-5e-3"];
+    await run("balance", ["--small", "--threads", "1", "--seed", "1", ...arms, "--state", state]);
+    const [none, bias] = await resultsOf(state);
+    expect(bias.figures["MaxVio held out"]).toBeLessThan(none.figures["MaxVio held out"]);
+  });
+});
+
 describe.each(["janus", "janusflow"])("recipe %s", (recipe) => {
   it("draws after a short run, which stops when asked and goes on", { timeout: 20 * MINUTE }, async () => {
     const small = ["--small", "--minutes", "0.3", "--state", join(folder, recipe)];
