@@ -1,8 +1,13 @@
 /** Rewards from the words of a command line: `answer,format=0.1,./reward.ts`. */
 import { resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { OTHER_REWARDS } from "../runs/policy/config.ts";
-import type { RewardPart, RewardSettings } from "../runs/policy/rewards.ts";
+import {
+  CODE_SCORINGS,
+  type CodeScoring,
+  type RewardPart,
+  type RewardSettings,
+} from "../runs/policy/rewards.ts";
 import { nearestName } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { AnswerPlace } from "../train/policy/checked-rewards.ts";
@@ -53,6 +58,7 @@ export interface RewardFlags {
   readonly tags?: string;
   readonly lengthMargin?: number;
   readonly script?: string;
+  readonly codeScoring?: CodeScoring;
   readonly rewardSeconds?: number;
   readonly rewardParallel?: number;
   readonly passReward?: number;
@@ -82,6 +88,12 @@ export function withRewards(command: Command, names: readonly string[]): Command
       "tokens before the limit from which length counts (default: a quarter)",
       positiveInteger,
     )
+    .addOption(
+      new Option(
+        "--code-scoring <how>",
+        "of code: the share of tests passed (default), or all or nothing",
+      ).choices(CODE_SCORINGS),
+    )
     .option("--script <name>", "script of language: Latin (default), Han, Cyrillic, ..")
     .option(
       "--reward-seconds <s>",
@@ -102,6 +114,7 @@ export const REWARD_USES = [
   ["tags", "--tags", ["format", "tags"]],
   ["lengthMargin", "--length-margin", ["length"]],
   ["script", "--script", ["language"]],
+  ["codeScoring", "--code-scoring", ["code"]],
 ] as const;
 
 /** Refuses an option about a reward that is not among those of `reward`. */
@@ -120,7 +133,7 @@ export function checkRewardUses<F extends object>(
 
 /** @throws ConfigError */
 export function rewardSettings(flags: RewardFlags): RewardSettings {
-  const { reward, rewardCommand: command, answerIn, tags, lengthMargin, script } = flags;
+  const { reward, rewardCommand: command, answerIn, tags, lengthMargin, script, codeScoring } = flags;
   const parts = reward === undefined ? [] : reward.split(",").map(rewardPart);
   if (command !== undefined) parts.push({ command, weight: 1 });
   if (parts.length === 0) {
@@ -134,6 +147,7 @@ export function rewardSettings(flags: RewardFlags): RewardSettings {
     ...(tags !== undefined && { tags: tags.split(",") }),
     ...(lengthMargin !== undefined && { lengthMargin }),
     ...(script !== undefined && { script }),
+    ...(codeScoring !== undefined && { codeScoring }),
   };
 }
 

@@ -2,12 +2,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { lives } from "../../files/process-identity.ts";
+import { checkRow } from "../../train/policy/named-rewards.ts";
 import { type RewardSample, rewardsOf } from "../../train/policy/rewards.ts";
 import { commandReward } from "./reward-command.ts";
 import { RewardModule } from "./reward-module.ts";
-import { checkRewards, openRewards, type RewardSettings } from "./rewards.ts";
+import { checkRewards, openRewards, programReward, type RewardSettings } from "./rewards.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deepseek-ts-rewards-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -168,5 +170,53 @@ describe("openRewards", () => {
     expect(check({ parts: [{ name: "lean", weight: 1 }], answer: 1 })).toThrow(/answer/);
     expect(check({ parts: [{ name: "lean", weight: 1 }], answerIn: "box" })).toThrow(/answerIn/);
     expect(check({ parts: [{ name: "lean", weight: 1 }], answerIn: { after: "####" } })).not.toThrow();
+  });
+});
+
+describe("code", () => {
+  const fence = "```";
+  const programs = [
+    "function add(a, b) { return a + b; }",
+    `First:\n${fence}js\nfunction add() {}\n${fence}\nThat was wrong:\n${fence}ts\nfunction add(a: number, b: number): number { return a - b; }\n${fence}\nDone.`,
+    "I do not know.",
+  ];
+  const coded = programs.map((completion) => ({
+    ...samples[0],
+    completion,
+    row: { tests: ["add(2, 0) === 2", "add(2, 2) === four"], before: "const four = 4;\n" },
+  }));
+  const opened = (more: Partial<RewardSettings> = {}) =>
+    openRewards({ parts: [{ name: "code", weight: 1 }], ...more }, { maxTokens: 8 });
+
+  it("gives the share of tests that a program passes, or all or nothing", async () => {
+    await using share = await opened();
+    expect(await share.reward(coded, { signal })).toEqual([1, 0.5, 0]);
+    await using all = await opened({ codeScoring: "all" });
+    expect(await all.reward(coded, { signal })).toEqual([1, 0, 0]);
+  });
+
+  it("ends programs that do not come back, and goes on with the next", async () => {
+    await using shares = await RewardModule.open(
+      fileURLToPath(new URL("./code-reward-module.ts", import.meta.url)),
+    );
+    // A single step for the interpreter, which cannot be asked to stop in it.
+    const endless = { ...coded[0], completion: "/^(a+)+$/.test('a'.repeat(60) + 'b');" };
+    expect(await programReward(shares, "share", 300)([endless], { signal })).toEqual([0]);
+    expect(await programReward(shares)([coded[0]], { signal })).toEqual([1]);
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(new Error("stopped")), 50);
+    await expect(programReward(shares, "share", 60_000)([endless], { signal: stop.signal })).rejects.toThrow(
+      "stopped",
+    );
+  });
+
+  it.each([
+    [{}, /tests/],
+    [{ tests: [] }, /a list of 0/],
+    [{ tests: ["a", 1] }, /1 to 64 texts/],
+    [{ tests: Array(65).fill("true") }, /a list of 65/],
+    [{ tests: "true", before: 3 }, /before/],
+  ])("asks for tests in each row: %j", (row, message) => {
+    expect(() => checkRow("code", "rows.jsonl line 1", { key: null, row })).toThrow(message);
   });
 });

@@ -1,4 +1,5 @@
 /** The reward of a run: parts by name, of modules and of commands, added up by weight. */
+import { fileURLToPath } from "node:url";
 import {
   checkChoice,
   checkKeys,
@@ -7,6 +8,7 @@ import {
   type Place,
   refuseValue,
 } from "../../tensor/check-value.ts";
+import { siblingModule } from "../../tensor/cpu/thread-options.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { type AnswerPlace, weightedRewards } from "../../train/policy/checked-rewards.ts";
 import { NAMED_REWARDS, namedReward, type RewardName } from "../../train/policy/named-rewards.ts";
@@ -21,6 +23,9 @@ export type RewardPart = { readonly weight: number } & (
   | { readonly command: string }
 );
 
+export const CODE_SCORINGS = ["share", "all"] as const;
+export type CodeScoring = (typeof CODE_SCORINGS)[number];
+
 export interface RewardSettings {
   readonly parts: readonly RewardPart[];
   /** As in `NamedRewardSettings`. */
@@ -28,6 +33,8 @@ export interface RewardSettings {
   readonly tags?: readonly string[];
   readonly lengthMargin?: number;
   readonly script?: string;
+  /** Of `code`: the share of tests passed (default), or 1 for all of them and else 0. */
+  readonly codeScoring?: CodeScoring;
   /** Settings of rewards that the program brings, by their names, as it reads them. */
   readonly others?: Readonly<Record<string, unknown>>;
 }
@@ -43,8 +50,8 @@ export const builtInParts = ({ parts }: RewardSettings): RewardName[] =>
 /** @param others names of rewards that the program brings @throws ConfigError */
 export function checkRewards(place: Place, value: unknown, others: readonly string[]): void {
   const { fields, at } = checkSection(place, "reward", value);
-  checkKeys(at, fields, ["parts", "answerIn", "tags", "lengthMargin", "script", "others"]);
-  const { parts, answerIn, tags, lengthMargin, script } = fields;
+  checkKeys(at, fields, ["parts", "answerIn", "tags", "lengthMargin", "script", "codeScoring", "others"]);
+  const { parts, answerIn, tags, lengthMargin, script, codeScoring } = fields;
   if (!Array.isArray(parts) || parts.length === 0 || parts.length > MOST_PARTS) {
     refuseValue(at, "parts", `a list of 1 to ${MOST_PARTS} parts`, parts);
   }
@@ -69,6 +76,7 @@ export function checkRewards(place: Place, value: unknown, others: readonly stri
     refuseValue(at, "tags", "a list of names", tags);
   }
   if (lengthMargin !== undefined) checkNumber(at, "lengthMargin", lengthMargin, { integer: true, min: 1 });
+  if (codeScoring !== undefined) checkChoice(at, "codeScoring", codeScoring, CODE_SCORINGS);
   if (fields.others !== undefined) checkSection(at, "others", fields.others);
   if (script !== undefined && typeof script !== "string") refuseValue(at, "script", "a text", script);
 }
@@ -77,11 +85,38 @@ export interface OpenedReward extends AsyncDisposable {
   readonly reward: Reward;
 }
 
+/** Milliseconds of a program with all of its tests, which have a few seconds' worth of steps. */
+const PROGRAM_TIME = 20_000;
+
+/** The reward `code` over its module: a program that does not come back is ended with its thread and has passed nothing. */
+export function programReward(
+  module: RewardModule,
+  scoring: CodeScoring = "share",
+  milliseconds = PROGRAM_TIME,
+): Reward {
+  return async (samples, { signal }) => {
+    const rewards: number[] = [];
+    for (const sample of samples) {
+      const late = AbortSignal.timeout(milliseconds);
+      let share: number | null;
+      try {
+        [share] = await module.reward([sample], { signal: AbortSignal.any([signal, late]) });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!late.aborted) throw error;
+        share = 0;
+      }
+      rewards.push(scoring === "share" ? (share ?? 0) : Number(share === 1));
+    }
+    return rewards;
+  };
+}
+
 /**
  * Loads the modules; close what it opens, or their threads stay. @throws ConfigError, DeepseekError for a module that cannot be used
  */
 export async function openRewards(
-  { parts, others: _, ...named }: RewardSettings,
+  { parts, others: _, codeScoring, ...named }: RewardSettings,
   {
     maxTokens,
     others = {},
@@ -91,12 +126,17 @@ export async function openRewards(
   const close = async () => {
     for (const module of modules) await module[Symbol.asyncDispose]();
   };
+  const opened = async (path: string): Promise<RewardModule> => {
+    const module = await RewardModule.open(path);
+    modules.push(module);
+    return module;
+  };
   const open = async (part: RewardPart): Promise<Reward> => {
     if ("command" in part) return commandReward(part.command);
-    if ("module" in part) {
-      const module = await RewardModule.open(part.module);
-      modules.push(module);
-      return module.reward;
+    if ("module" in part) return (await opened(part.module)).reward;
+    if (part.name === "code") {
+      const module = await opened(fileURLToPath(siblingModule(import.meta.url, "code-reward-module")));
+      return namedReward(part.name, { maxTokens, code: programReward(module, codeScoring) });
     }
     if (isBuiltIn(part.name)) return namedReward(part.name, { ...named, maxTokens });
     if (Object.hasOwn(others, part.name)) return others[part.name];

@@ -18,9 +18,10 @@ import type { Reward, RewardSample } from "./rewards.ts";
 /**
  * `answer`: the answer at its place is the key. `countdown`: it uses the row's `numbers` once each and has the value of its
  * `target`. `format`: the completion is the tags, in order, and nothing else. `tags`: the share of tags that stand there once.
- * `length`: less than 0 near the limit of tokens. `language`: the share of words in a script.
+ * `length`: less than 0 near the limit of tokens. `language`: the share of words in a script. `code`: the share of the row's
+ * `tests` that the program passes.
  */
-export const NAMED_REWARDS = ["answer", "countdown", "format", "tags", "length", "language"] as const;
+export const NAMED_REWARDS = ["answer", "countdown", "code", "format", "tags", "length", "language"] as const;
 export type RewardName = (typeof NAMED_REWARDS)[number];
 
 export interface NamedRewardSettings {
@@ -33,6 +34,8 @@ export interface NamedRewardSettings {
   readonly lengthMargin?: number;
   /** Of `language`; default Latin. */
   readonly script?: string;
+  /** What runs programs for `code`, which is no pure function; `openRewards` of `deepseek-ts/node` brings it. */
+  readonly code?: Reward;
 }
 
 /** @throws ConfigError */
@@ -44,6 +47,11 @@ export function namedReward(name: RewardName, settings: NamedRewardSettings): Re
       return answerReward(answerIn ?? "boxed");
     case "countdown":
       return countdownReward(countdownProblem, answerIn);
+    case "code":
+      if (settings.code !== undefined) return settings.code;
+      throw new ConfigError("nothing here runs programs", {
+        ...{ where: "namedReward", name: "code", expected: "openRewards of deepseek-ts/node", found: name },
+      });
     case "format":
       return formatReward(tags);
     case "tags":
@@ -70,9 +78,41 @@ export function checkRow(
     });
   }
   if (name === "countdown") problemOf(where, row);
+  if (name === "code") programTests(where, row);
 }
 
 const countdownProblem = ({ row }: RewardSample) => problemOf("countdown", row);
+
+/** Tests of a program, and the characters of each. */
+const MOST_TESTS = 64;
+const MOST_TEST = 100_000;
+
+/** Tests of a row, and what stands before the program. */
+export interface ProgramTests {
+  readonly tests: readonly string[];
+  readonly before: string;
+}
+
+/** @throws ConfigError naming the field; `where` says which row it is */
+export function programTests(where: string, row: unknown): ProgramTests {
+  const { tests, before = "" } = (row ?? {}) as Record<string, unknown>;
+  const list = typeof tests === "string" ? [tests] : tests;
+  const isTest = (each: unknown) =>
+    typeof each === "string" && each.trim() !== "" && each.length <= MOST_TEST;
+  if (!Array.isArray(list) || list.length === 0 || list.length > MOST_TESTS || !list.every(isTest)) {
+    throw new ConfigError("a row of programs without its tests", {
+      ...{ where, name: "tests", expected: `1 to ${MOST_TESTS} texts of at most ${MOST_TEST} characters` },
+      found: Array.isArray(list) ? `a list of ${list.length}` : (JSON.stringify(tests) ?? "nothing"),
+    });
+  }
+  if (typeof before !== "string" || before.length > MOST_TEST) {
+    throw new ConfigError("what stands before the program is no text", {
+      ...{ where, name: "before", expected: `a text of at most ${MOST_TEST} characters` },
+      found: typeof before === "string" ? before.length : JSON.stringify(before),
+    });
+  }
+  return { tests: list, before };
+}
 
 /** Numbers of a problem: more are no game. */
 const MOST_NUMBERS = 64;
