@@ -10,7 +10,8 @@ import { type WorldPresetName, worldPresets } from "../../src/models/world-prese
 import { allocateModule } from "../../src/nn/scope.ts";
 import { Random } from "../../src/tensor/random.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
-import type { SiglipConfig } from "../../src/vision/tower-config.ts";
+import type { HybridConfig, SiglipConfig } from "../../src/vision/tower-config.ts";
+import { NamedTower, PAGE_NAMES } from "./high-tower.ts";
 import { VIEW } from "./pages.ts";
 import { NAMES } from "./tower-data.ts";
 
@@ -49,6 +50,18 @@ export function towerModel(preset: WorldPresetName, device: Device, seed: number
   const positions = model.parameters.get("tower.pos_embed");
   positions.set(gridPositions(VIEW / 8, config.tower.width));
   model.setComparison(10, -10);
+  return model;
+}
+
+/** The high tower of DeepSeek-VL with the names that its tokens learn. */
+export function highTowerModel(device: Device, seed: number): NamedTower {
+  const { tower } = worldConfig("world-vl-hybrid");
+  const { high } = tower as HybridConfig;
+  const model = allocateModule(device, "f32", (scope) => new NamedTower(scope, high, PAGE_NAMES));
+  model.parameters.initialize(new Random(seed), TOWER_STD);
+  const { imageSize, patchSize, width } = high;
+  model.expectNothing();
+  model.parameters.get("tower.pos_embed").set(gridPositions(imageSize / patchSize, width));
   return model;
 }
 

@@ -53,14 +53,14 @@ const SCALES = [1, 1, 1, 1, 1, 2, 2, 2, 3, 3];
 /** Filled views are drawn with a border, which glyphs at the edge reach into. */
 const BORDER = 24;
 
-/** Lines of glyphs and gaps that fill a view, cut off at its edges. */
-function filledView(random: WorldRandom, faint: boolean): PageView {
-  const canvas = new Canvas(VIEW + 2 * BORDER, drawBackground(random));
+/** Lines of glyphs and gaps that fill a picture, cut off at its edges. */
+function filledView(random: WorldRandom, faint: boolean, side = VIEW): PageView {
+  const canvas = new Canvas(side + 2 * BORDER, drawBackground(random));
   const glyphs: SeenGlyph[] = [];
-  for (let y = -random.int(7); y < VIEW; ) {
+  for (let y = -random.int(7); y < side; ) {
     const scale = random.pick(SCALES);
     const ink = faint ? FAINT_GRAY : COLOR_VALUES[random.pick(INKS)];
-    for (let x = -random.int(GLYPH_WIDTH * scale); x < VIEW; x += ADVANCE * scale) {
+    for (let x = -random.int(GLYPH_WIDTH * scale); x < side; x += ADVANCE * scale) {
       if (random.int(6) === 0) continue;
       const glyph = random.int(ALPHABET.length);
       canvas.text(ALPHABET[glyph], BORDER + x, BORDER + y, scale, ink);
@@ -68,13 +68,15 @@ function filledView(random: WorldRandom, faint: boolean): PageView {
     }
     y += GLYPH_HEIGHT * scale + 1 + random.int(3);
   }
-  const image = cropImage(canvas, BORDER, BORDER, VIEW, VIEW);
+  const image = cropImage(canvas, BORDER, BORDER, side, side);
   if (faint) addNoise(image, random);
-  return { image, glyphs: glyphs.filter(within) };
+  return { image, glyphs: within(glyphs, side) };
 }
 
-const inside = (value: number) => value >= 0 && value < VIEW;
-const within = ({ x, y }: SeenGlyph) => inside(x) && inside(y);
+function within(glyphs: readonly SeenGlyph[], side = VIEW): SeenGlyph[] {
+  const inside = (value: number) => value >= 0 && value < side;
+  return glyphs.filter(({ x, y }) => inside(x) && inside(y));
+}
 
 /** View `index` of a seed. */
 export function pageView(seed: number, index: number, kind: ViewKind = "all"): PageView {
@@ -86,9 +88,7 @@ export function pageView(seed: number, index: number, kind: ViewKind = "all"): P
   const { image, texts } = worldSample(stream, seed, index, { faint });
   const glyphs = centers(texts!);
   if (size < REDUCED) {
-    const scale = VIEW / PAGE;
-    const seen = glyphs.map(({ glyph, x, y }) => ({ glyph, x: x * scale, y: y * scale }));
-    return { image: resizeImage(image!, VIEW, VIEW), glyphs: seen };
+    return { image: resizeImage(image!, VIEW, VIEW), glyphs: scaled(glyphs, VIEW / PAGE) };
   }
   const { x, y } = glyphs[random.int(glyphs.length)];
   const place = (center: number) =>
@@ -96,6 +96,29 @@ export function pageView(seed: number, index: number, kind: ViewKind = "all"): P
   const [left, top] = [place(x), place(y)];
   return {
     image: cropImage(image!, left, top, VIEW, VIEW),
-    glyphs: glyphs.map((each) => ({ ...each, x: each.x - left, y: each.y - top })).filter(within),
+    glyphs: within(glyphs.map((each) => ({ ...each, x: each.x - left, y: each.y - top }))),
   };
+}
+
+const scaled = (glyphs: readonly SeenGlyph[], by: number) =>
+  glyphs.map(({ glyph, x, y }): SeenGlyph => ({ glyph, x: x * by, y: y * by }));
+
+/** Stream of the numbers that pages are drawn from. */
+const PAGE_STREAM = 71;
+
+/** Of ten pages: filled from edge to edge, a filled view enlarged as towers for pages see it, the world's own. */
+const [WHOLE, ENLARGED] = [5, 3];
+
+/** Page `index` of a seed, 192 x 192 pixels: what a tower for whole pages learns small text from. */
+export function fullPage(seed: number, index: number): PageView {
+  const random = new WorldRandom(seed, PAGE_STREAM, index);
+  const [kind, noise, drawn] = [random.int(10), random.int(10), random.int(TEXT + TABLES)];
+  const faint = noise < FAINT;
+  if (kind < WHOLE) return filledView(random, faint, PAGE);
+  if (kind < WHOLE + ENLARGED) {
+    const { image, glyphs } = filledView(random, faint);
+    return { image: resizeImage(image, PAGE, PAGE), glyphs: scaled(glyphs, PAGE / VIEW) };
+  }
+  const { image, texts } = worldSample(drawn < TEXT ? "text" : "tables", seed, index, { faint });
+  return { image: image!, glyphs: centers(texts!) };
 }

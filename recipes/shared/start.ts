@@ -11,7 +11,9 @@ import type { WorldPresetName } from "../../src/models/world-presets.ts";
 import type { Batch, BatchSource } from "../../src/train/batches.ts";
 import { type LossOptions, nextTokenLoss } from "../../src/train/objectives/next-token.ts";
 import type { TrainOptions } from "../../src/train/trainer.ts";
-import { languageModel, towerModel } from "./models.ts";
+import type { HybridConfig } from "../../src/vision/tower-config.ts";
+import { PageBatches, pageGlyphsNamed, pageObjective } from "./high-tower.ts";
+import { highTowerModel, languageModel, towerModel, worldConfig } from "./models.ts";
 import { namedGlyphs, probeTower } from "./probe.ts";
 import type { ArmContext } from "./program.ts";
 import { committedPart, newestStep, once } from "./ready.ts";
@@ -88,6 +90,32 @@ async function trainTower(context: ArmContext): Promise<string> {
   }
   return await newestStep(join(shared.folder, "tower-all"));
 }
+
+/** Minutes, and pages of a step, of the high tower's start. */
+const HIGH = { minutes: 6, batch: 8 };
+
+/** Folder of the weights of DeepSeek-VL's high tower, below `tower.`. */
+export const startHighTower = (context: ArmContext): Promise<string> =>
+  once(context, "high-tower", async () => {
+    const found = committed("high-tower", context);
+    if (found !== null) return found;
+    const { device, seed, shared, small, print } = context;
+    using model = highTowerModel(device, seed);
+    const { highPixels } = worldConfig("world-vl-hybrid").tower as HybridConfig;
+    await runStage(
+      {
+        ...{ name: "high-tower", model, objective: pageObjective, config: { recipe: "high-tower", seed } },
+        batches: new PageBatches(seed, highPixels),
+        length: lengthOf(context, 6, HIGH.minutes),
+        options: { batch: small ? 2 : HIGH.batch, ...schedule(1e-3) },
+      },
+      shared,
+    );
+    const pages = new PageBatches(seed, highPixels, worldIndex("validation", 0));
+    const { right, of } = await pageGlyphsNamed(model, pages, small ? 4 : 64);
+    print(`high tower: names ${right} of ${of} glyphs on pages`);
+    return await newestStep(join(shared.folder, "high-tower"));
+  });
 
 interface TextBatch extends Batch {
   readonly ids: Int32Array;
