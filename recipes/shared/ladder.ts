@@ -264,6 +264,31 @@ export async function climb(
   return await runParts(context, context.stages, model, see, stages, rates, { mixed, warmUp });
 }
 
+/** Single views and pages alike: after `climb`, which is about pages, long lines in single views are read worse than before. */
+function settled(batch: number, faint: number): Share[] {
+  const half = Math.max(2, batch >> 1);
+  return [
+    { kind: "lines", weight: 3, batch: half, faint, growth: () => ({ lines: 1, glyphs: 4, faint: 3 }) },
+    { kind: "short", weight: 3, batch: Math.min(batch, PAGES), faint },
+    { kind: "questions", weight: 3, batch: half },
+  ];
+}
+
+/** Goes on after `climb` for a model that is to be used: on fewer kinds of samples, those that it can learn. */
+export async function settle(
+  context: ArmContext,
+  model: VisionLanguageModel,
+  see: See,
+  { trained, rates }: LadderParts,
+  { language, faint }: LadderOptions,
+  minutes: number,
+): Promise<Done> {
+  const { batch } = sizes(context.small);
+  const shares = withLanguage(settled(batch, faint), language / 3, 2 * batch);
+  const part = { name: "settled", trained: trained[2], minutes, peak: 5e-4, shares };
+  return await runParts(context, context.stages, model, see, [part], rates);
+}
+
 /** What every arm is asked. */
 export async function takeExams(
   { small, print }: ArmContext,

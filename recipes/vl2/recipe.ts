@@ -3,7 +3,7 @@ import { WorldRandom } from "../../src/data/world/generator.ts";
 import { parseTileProcessor } from "../../src/models/deepseek_vl2/processor.ts";
 import { worldProcessor } from "../shared/files.ts";
 import { type See, seeTiles } from "../shared/image-batches.ts";
-import { climb, MINUTES, startReading, takeExams, VL2_PARTS } from "../shared/ladder.ts";
+import { climb, MINUTES, settle, startReading, takeExams, VL2_PARTS } from "../shared/ladder.ts";
 import { visionModel } from "../shared/models.ts";
 import { type Arm, type ArmContext, type ArmOutcome, runProgram } from "../shared/program.ts";
 import { examine } from "../shared/score.ts";
@@ -34,11 +34,17 @@ async function begin(context: ArmContext) {
   return model;
 }
 
-async function trained(
-  context: ArmContext,
-  see: See,
-  after?: (run: Trained) => Promise<ArmOutcome["scores"]>,
-) {
+/** Of `reader` after the stages that it has in common with `tiles-9`. */
+const SETTLE_MINUTES = 20;
+
+interface Extra {
+  /** After the exams. */
+  readonly scores?: (run: Trained) => Promise<ArmOutcome["scores"]>;
+  /** Part of the arm's minutes for going on on what can be learned. */
+  readonly settled?: number;
+}
+
+async function trained(context: ArmContext, see: See, { scores: further, settled = 0 }: Extra = {}) {
   const reader = { parts: VL2_PARTS, language: LANGUAGE, faint: FAINT };
   // A single view is one tile whatever the arm.
   const start = await startReading(
@@ -50,9 +56,14 @@ async function trained(
   );
   using model = visionModel("world-vl2", context.device, context.seed);
   await loadPart(start, "", model.parameters, "");
-  const stages = await climb(context, model, see, VL2_PARTS, reader);
+  const minutes = context.minutes * settled;
+  const climbed = await climb(context, model, see, VL2_PARTS, reader, context.minutes - minutes);
+  const stages =
+    settled === 0
+      ? climbed
+      : { ...climbed, ...(await settle(context, model, see, VL2_PARTS, reader, minutes)) };
   const scores = await takeExams(context, model, see);
-  return { stages, scores: { ...scores, ...(await after?.({ model })) } };
+  return { stages, scores: { ...scores, ...(await further?.({ model })) } };
 }
 
 interface Trained {
@@ -73,7 +84,8 @@ const arms: readonly Arm[] = [
   {
     name: "tiles-9",
     text: "up to nine tiles: a page of 192 pixels is seen at its full size",
-    run: (context) => trained(context, seeTiles(processor), (run) => shuffledScores(context, run)),
+    run: (context) =>
+      trained(context, seeTiles(processor), { scores: (run) => shuffledScores(context, run) }),
   },
   {
     name: "tiles-1",
@@ -89,6 +101,13 @@ const arms: readonly Arm[] = [
     name: "tiles-4",
     text: "up to four tiles: pages are reduced to 128 pixels",
     run: (context) => trained(context, seeTiles(processor, 4)),
+  },
+  {
+    name: "reader",
+    text: "the model that ships: tiles-9, then single views, short strings on pages and questions alike",
+    minutes: MINUTES + SETTLE_MINUTES,
+    run: (context) =>
+      trained(context, seeTiles(processor), { settled: SETTLE_MINUTES / (MINUTES + SETTLE_MINUTES) }),
   },
 ];
 
