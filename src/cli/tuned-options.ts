@@ -16,7 +16,14 @@ import { ConfigError } from "../tensor/errors.ts";
 import { formatCompact, formatCount, plural } from "../text/units.ts";
 import type { LearningRateSchedule } from "../train/schedule.ts";
 import { SHAPES } from "../train/schedule.ts";
-import { hubFlags, type ModelFlags, modelPath, noticeOnStderr, withHub } from "./commands/open-model.ts";
+import {
+  hubFlags,
+  type ModelFlags,
+  modelPath,
+  noticeOnStderr,
+  withHub,
+  withoutAdapter,
+} from "./commands/open-model.ts";
 import {
   collect,
   naturalNumber,
@@ -160,7 +167,7 @@ export function withTuned(command: Command, { epochs, batch, units }: TunedDefau
     .addOption(loraOption())
     .option("--ignore-memory", "train even if the estimate exceeds this machine's memory")
     .option("--resume <folder>", "continue the run in this folder");
-  return withThreads(withHub(command));
+  return withThreads(withoutAdapter(withHub(command)));
 }
 
 /** Finds a model's files, which are downloaded where they lie on the hub. @throws ConfigError, FormatError, HubError */

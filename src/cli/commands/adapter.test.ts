@@ -15,7 +15,12 @@ import { Random } from "../../tensor/random.ts";
 import { cpuDevice, relativeError } from "../../tensor/testing.ts";
 import { trainBpe, trainedTokenizerConfig } from "../../tokenizer/train-bpe.ts";
 import { convertCommand } from "./convert.ts";
+import { dpoCommand } from "./dpo.ts";
+import { grpoCommand } from "./grpo.ts";
+import { inspectCommand } from "./inspect.ts";
 import { openModel } from "./open-model.ts";
+import { quantizeCommand } from "./quantize.ts";
+import { sftCommand } from "./sft.ts";
 
 const device = await cpuDevice(1, true);
 afterAll(() => device[Symbol.asyncDispose]());
@@ -157,5 +162,25 @@ describe("convert --adapter", () => {
     await expect(convert(at("model"), at("x"), "--adapter", at("model"))).rejects.toThrow(/no adapter there/);
     const over = convert(at("model"), at("adapter"), "--adapter", at("adapter"), "--force");
     await expect(over).rejects.toThrow(/what is read/);
+  });
+});
+
+describe("commands that take no adapter", () => {
+  it.each([
+    ["quantize", quantizeCommand, ["q4"]],
+    ["inspect", inspectCommand, []],
+    ["sft", sftCommand, ["--data", "rows.jsonl"]],
+    ["dpo", dpoCommand, ["--data", "rows.jsonl"]],
+    ["grpo", grpoCommand, ["--data", "rows.jsonl", "--reward", "answer"]],
+  ] as const)("%s says to merge it first", async (name, create, more) => {
+    const said: string[] = [];
+    const command = create()
+      .exitOverride()
+      .configureOutput({ writeErr: (text) => said.push(text) });
+    const run = command.parseAsync([at("model"), ...more, "--adapter", at("adapter")], { from: "user" });
+    await expect(run).rejects.toThrow(/takes no adapter/);
+    expect(said.join("")).toContain(`${name} takes no adapter beside a model; merge both first`);
+    expect(said.join("")).toContain(`deepseek-ts convert MODEL MERGED --adapter ${at("adapter")}`);
+    expect(command.helpInformation()).not.toContain("--adapter");
   });
 });

@@ -23,7 +23,7 @@ import { questions, theorems } from "../policy-rows.ts";
 import { trainPolicyWithView } from "../policy-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { locateBase, templateSource, withTemplateOption } from "../tuned-options.ts";
-import { MODEL_ARGUMENT, type ModelFlags, withHub } from "./open-model.ts";
+import { MODEL_ARGUMENT, type ModelFlags, withHub, withoutAdapter } from "./open-model.ts";
 import { collect, naturalNumber, positiveInteger, usageError, withThreads } from "./options.ts";
 import { checkFree, freeRunFolder } from "./train.ts";
 
@@ -214,7 +214,7 @@ export function grpoCommand(): Command {
       ]),
     )
     .option("--heartbeats <n>", "Lean's limit of a check (default: 200000)", positiveInteger);
-  return withThreads(withLean(withHub(withPolicy(withTemplateOption(command)))))
+  return withThreads(withLean(withoutAdapter(withHub(withPolicy(withTemplateOption(command))))))
     .addHelpText("after", flowing(examples))
     .action(async (model: string | undefined, flags: GrpoFlags) => {
       await orNoLean(async () => {

@@ -26,7 +26,14 @@ import type { ModelPlace } from "../../pretrained/node-load.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { inspectVision, type VisionInspection, visionRows } from "../vision-inspection.ts";
-import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
+import {
+  MODEL_ARGUMENT,
+  type ModelFlags,
+  noticeOnStderr,
+  openPlace,
+  withHub,
+  withoutAdapter,
+} from "./open-model.ts";
 import { fileReport, inspectFile, tensorTable, weightFileFormat } from "./weight-file.ts";
 
 function attentionText({ attention: a }: LanguageConfig): string {
@@ -232,7 +239,7 @@ function report(config: LanguageConfig, vision: VisionLanguageConfig | null, i: 
 }
 
 export function inspectCommand(): Command {
-  return withHub(new Command("inspect"))
+  return withoutAdapter(withHub(new Command("inspect")))
     .summary("show a model's architecture, size and memory needs")
     .description(
       "Shows the architecture, size, KV cache and memory needs of a model without reading its weights; for a model on " +

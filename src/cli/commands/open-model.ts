@@ -15,6 +15,7 @@ import type { Device } from "../../tensor/tensor.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { savedSteps, stepFolder } from "../../train/state.ts";
 import { ProgressLine } from "../progress-line.ts";
+import { usageError } from "./options.ts";
 
 /** What `<model>` may be, for the help of commands. */
 export const MODEL_ARGUMENT =
@@ -140,6 +141,20 @@ export function withModel(command: Command): Command {
         "--adapter <folder>",
         "low-rank adapter (LoRA) of the language model, a folder in PEFT's layout or a run that trains one: merged into floats, " +
           "kept beside quantized weights",
+      ),
+  );
+}
+
+/** Refuses `--adapter`, which other commands have, with what to do instead. */
+export function withoutAdapter(command: Command): Command {
+  return command.addOption(
+    new Option("--adapter <folder>")
+      .hideHelp()
+      .argParser((folder: string) =>
+        usageError(
+          command,
+          `${command.name()} takes no adapter beside a model; merge both first: deepseek-ts convert MODEL MERGED --adapter ${folder}`,
+        ),
       ),
   );
 }

@@ -12,7 +12,14 @@ import { formatBytes, formatPercent, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { runJob } from "../job-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { hubFlags, MODEL_ARGUMENT, type ModelFlags, modelPath, withHub } from "./open-model.ts";
+import {
+  hubFlags,
+  MODEL_ARGUMENT,
+  type ModelFlags,
+  modelPath,
+  withHub,
+  withoutAdapter,
+} from "./open-model.ts";
 import { type NamedRule, namedRules, positiveInteger, usageError, withThreads } from "./options.ts";
 
 const examples = `
@@ -172,7 +179,7 @@ export function quantizeCommand(): Command {
     .option("--tokens <n>", "maximum number of tokens of that text", positiveInteger, 512)
     .option("--force", "replace an existing model, if this program wrote it")
     .option("--json", "print one JSON object");
-  return withThreads(withHub(command))
+  return withThreads(withoutAdapter(withHub(command)))
     .addHelpText("after", flowing(examples))
     .action(async (path: string, out: string, flags: Flags) => {
       if (/\.gguf$/i.test(out)) usageError(command, "use `deepseek-ts convert` to write a .gguf file");
