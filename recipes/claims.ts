@@ -13,6 +13,7 @@ const PAGES = [
   ["experts", "RESULTS.md"],
   ["balance", "RESULTS.md"],
   ["multi-token", "RESULTS.md"],
+  ["countdown", "RESULTS.md"],
   ["scaling", "README.md"],
   ["vl", "RESULTS.md"],
   ["vl2", "RESULTS.md"],

@@ -80,7 +80,7 @@ async function write(
   maxTokens: number,
   speculative = false,
 ) {
-  await using engine = new Engine(run.model, { maxBatch: 32, cacheTokens: 32_768 });
+  await using engine = new Engine(run.model, { maxBatch: 32, maxQueue: 1000, cacheTokens: 32_768 });
   const end = run.tokenizer.specialIds.eos!;
   const answers = await Promise.all(
     prompts.map(async (prompt) => {

@@ -1,9 +1,22 @@
-/** RESULTS.md of a recipe on text, and its picture: differences of each claim with their intervals. */
+/** RESULTS.md of a recipe whose claims are about seeds, and its picture: differences of each claim with their intervals. */
 import { meanInterval } from "../../src/scaling/statistics.ts";
 import { mean, standardDeviation } from "../../src/statistics/sample.ts";
 import type { ArmResult, RecipePage } from "../shared/results.ts";
-import type { TextRecipe } from "./declaration.ts";
+import type { TextClaim } from "./declaration.ts";
 import { measured, seedsOf, verdictOf } from "./verdicts.ts";
+
+/** What a page of claims is made of. */
+export interface ClaimsPage {
+  readonly title: string;
+  /** What a reader must know besides, in Markdown. */
+  readonly notes: string;
+  readonly arms: readonly { readonly name: string; readonly text: string }[];
+  readonly claims: readonly TextClaim[];
+  /** Columns of the table. */
+  readonly measures: readonly string[];
+  /** What `--full` does. */
+  readonly longForm: string;
+}
 
 function cell(results: readonly ArmResult[], arm: string, measure: string): string {
   const own = results.filter((each) => each.arm === arm);
@@ -14,7 +27,7 @@ function cell(results: readonly ArmResult[], arm: string, measure: string): stri
   return values.length === 1 ? show(values[0]) : `${show(mean(values))} ± ${show(standardDeviation(values))}`;
 }
 
-function claimsTable(recipe: TextRecipe, results: readonly ArmResult[], command: string): string {
+function claimsTable(recipe: ClaimsPage, results: readonly ArmResult[], command: string): string {
   const rows = recipe.claims.map((claim) => {
     const { verdict, text } = verdictOf(results, claim, command);
     const arms = claim.with === undefined ? claim.arm : `${claim.arm} against ${claim.with}`;
@@ -23,8 +36,8 @@ function claimsTable(recipe: TextRecipe, results: readonly ArmResult[], command:
   return `## Claims\n\n| claim | arms | measure | paper | verdict |\n|---|---|---|---|---|\n${rows.join("\n")}`;
 }
 
-export function textPage(
-  recipe: TextRecipe,
+export function claimsPage(
+  recipe: ClaimsPage,
   { command, seeds }: RecipePage,
   results: readonly ArmResult[],
   picture: string,
@@ -63,13 +76,15 @@ export function textPage(
     missing.length === 0
       ? ""
       : `## Not run\n\n${missing.length} of ${arms.length * seeds.length} runs are missing. \`${command}\` goes on with ${missing[0].name} of seed ${missing[0].seed}; what is finished is not run again.`,
-    `## The long form\n\n\`${command} -- --full\` trains each arm on ${recipe.full.tokens / 1e6}M tokens; its results stay with its state.`,
+    `## The long form
+
+\`${command} -- --full\` ${recipe.longForm}; its results stay with its state.`,
   ];
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }
 
 /** A line for each claim that compares two arms: differences of all seeds, their mean and its interval, as parts or shares. */
-export function textPicture(recipe: TextRecipe, results: readonly ArmResult[]): string {
+export function claimsPicture(recipe: ClaimsPage, results: readonly ArmResult[]): string {
   const lines = recipe.claims.flatMap((claim) => {
     if (claim.with === undefined) return [];
     const { values, base } = seedsOf(results, claim);

@@ -3,10 +3,11 @@ import type { ArmContext, Recipe } from "../shared/program.ts";
 import { runProgram } from "../shared/program.ts";
 import { minutesOf, runArm } from "./arm.ts";
 import type { TextRecipe } from "./declaration.ts";
-import { textPage, textPicture } from "./page.ts";
+import { claimsPage, claimsPicture } from "./page.ts";
 
 export function recipeOf(recipe: TextRecipe): Recipe {
   const { full, tokens, speed } = recipe;
+  const longForm = `trains each arm on ${full.tokens / 1e6}M tokens`;
   return {
     ...{ name: recipe.name, folder: recipe.folder, title: recipe.title, notes: recipe.notes },
     ...{ seeds: recipe.seeds, measures: recipe.measures, comparisons: [] },
@@ -20,8 +21,8 @@ export function recipeOf(recipe: TextRecipe): Recipe {
       run: (context: ArmContext) => runArm(recipe, arm, context),
     })),
     report: (page, results, picture) => ({
-      page: textPage(recipe, page, results, picture),
-      picture: textPicture(recipe, results),
+      page: claimsPage({ ...recipe, longForm }, page, results, picture),
+      picture: claimsPicture({ ...recipe, longForm }, results),
     }),
   };
 }

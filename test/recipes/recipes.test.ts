@@ -125,6 +125,31 @@ describe("recipes on text", () => {
     },
   );
 
+  it("rewards that are checked: stopped and resumed to the same answers", {
+    timeout: 10 * MINUTE,
+  }, async () => {
+    const at = (name: string) => join(folder, `text-${name}`, "countdown");
+    const args = (name: string) => [
+      "--small",
+      "--threads",
+      "1",
+      "--arm",
+      "grpo",
+      "--seed",
+      "1",
+      "--state",
+      at(name),
+    ];
+    const stopped = await run("countdown", args("stopped"), /grpo: step 1,/);
+    expect(stopped.output).toMatch(/grpo: stopped and saved at step [123]$/m);
+    expect((await run("countdown", args("stopped"))).output).toMatch(/grpo: goes on at step/);
+    expect((await run("countdown", args("whole"))).status).toBe(0);
+    const [[first], [second]] = [await resultsOf(at("stopped")), await resultsOf(at("whole"))];
+    expect(first.figures).toEqual(second.figures);
+    expect(first.items).toEqual(second.items);
+    expect(Object.keys(first.scores)).toEqual(["greedy pass@1", "sampled pass@1", "pass@8"]);
+  });
+
   it("the bias balances experts", { timeout: 10 * MINUTE }, async () => {
     const state = join(folder, "text", "balance");
     const arms = ["--arm", "none,bias-5e-3"];
