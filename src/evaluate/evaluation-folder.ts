@@ -260,22 +260,31 @@ export class EvaluationFolder implements AsyncDisposable {
   /** Writes the results and, where rows are logged, those of each task; earlier ones of this evaluation are replaced. @throws FileError */
   async finish(evaluation: Evaluation, about: ResultsAbout): Promise<FinishedFiles> {
     const date = dateName(this.record.started);
-    const samples: string[] = [];
-    if (this.record.log) {
-      for (const { name } of evaluation.tasks) {
-        const path = join(this.path, `samples_${name}_${date}.jsonl`);
-        await rewriteOwnFile(path, async (write) => {
-          for await (const sample of keptSamples(this.path)) {
-            if (sample.task !== name) continue;
-            await write(new TextEncoder().encode(`${JSON.stringify(sampleLine(sample))}\n`));
-          }
-        });
-        samples.push(path);
-      }
-    }
+    const samples = this.record.log ? await this.#writeSamples(evaluation, date) : [];
     const results = join(this.path, `results_${date}.json`);
     await writeJson(results, harnessResults(evaluation, about));
     return { results, samples };
+  }
+
+  /** Tasks are done one after another: what is read once is written file by file. */
+  async #writeSamples({ tasks }: Evaluation, date: string): Promise<string[]> {
+    const kept = keptSamples(this.path);
+    const paths: string[] = [];
+    try {
+      let next = await kept.next();
+      for (const { name } of tasks) {
+        const path = join(this.path, `samples_${name}_${date}.jsonl`);
+        await rewriteOwnFile(path, async (write) => {
+          for (; !next.done && next.value.task === name; next = await kept.next()) {
+            await write(new TextEncoder().encode(`${JSON.stringify(sampleLine(next.value))}\n`));
+          }
+        });
+        paths.push(path);
+      }
+    } finally {
+      await kept.return(undefined);
+    }
+    return paths;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
