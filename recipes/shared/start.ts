@@ -92,7 +92,7 @@ async function trainTower(context: ArmContext): Promise<string> {
 }
 
 /** Minutes, and pages of a step, of the high tower's start. */
-const HIGH = { minutes: 6, batch: 8 };
+const HIGH = { minutes: 24, batch: 8 };
 
 /** Folder of the weights of DeepSeek-VL's high tower, below `tower.`. */
 export const startHighTower = (context: ArmContext): Promise<string> =>

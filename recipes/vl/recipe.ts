@@ -178,7 +178,7 @@ process.exitCode = await runProgram(
       "with strings of three to six. On faint pages an ideal reader names 94 to 100 % of glyphs of z = 1 at full " +
       "size and 22 to 30 % at 64 pixels, which bounds short strings near 16 % and those of text near 1 % for " +
       "SigLIP alone; a higher score would be a leak. Speeds of " +
-      "grouped and mixed batches are the updates of the same minutes under Runs. SAM begins with six minutes of naming what " +
+      "grouped and mixed batches are the updates of the same minutes under Runs. SAM begins with 24 minutes of naming what " +
       "lies where on whole pages, which stand for its released weights, and is frozen as in DeepSeek-VL.",
   },
   process.argv.slice(2),
