@@ -23,7 +23,7 @@ const long = [
  * minutes of Lean.
  */
 const longLean = [
-  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing,restarts,synthesize-command}.test.ts",
+  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing,queued-fill,restarts,synthesize-command}.test.ts",
   "test/browser/{prove-page,lean-search}.test.ts",
 ];
 

@@ -39,6 +39,9 @@ export function withLean(command: Command, what?: string): Command {
     .option("--no-download", "never download the embedded Lean (once, 122 MB)");
 }
 
+/** What `withLean` adds, as commander names it. */
+export const LEAN_OPTIONS = ["lean", "project", "parallel", "download"];
+
 const STAGES = {
   download: "downloading Lean",
   unpack: "unpacking Lean",
@@ -90,6 +93,28 @@ export async function openChosenLean(
       return await openWasmLean({ prepared, size: parallel });
     }
   }
+}
+
+/**
+ * Runs `work` with a Lean that starts while the rest is opened, so that it is warm before the first proof is written. Lean is closed at
+ * the end, also where the rest cannot be opened: one that runs keeps the process alive.
+ * @throws as both, errors of `openRest` first
+ */
+export async function withLeanBeside<L extends AsyncDisposable, T, R>(
+  openLean: () => Promise<L>,
+  openRest: () => Promise<T>,
+  work: (lean: L, rest: T) => Promise<R>,
+): Promise<R> {
+  const starting = openLean();
+  starting.catch(() => {});
+  await using _closing = {
+    [Symbol.asyncDispose]: async () => {
+      const lean = await starting.catch(() => null);
+      await lean?.[Symbol.asyncDispose]();
+    },
+  };
+  const rest = await openRest();
+  return await work(await starting, rest);
 }
 
 /** Runs `work`; where no Lean can be had, says so and sets exit status 3. */

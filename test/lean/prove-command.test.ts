@@ -24,7 +24,7 @@ describe("prove", () => {
       [["a.jsonl", example], "apart"],
       [["a.jsonl", "--write"], "--write: for Lean files only"],
       [[example, "--split", "test"], "--split: for benchmarks only"],
-      [[example, "--queue", "redis://127.0.0.1:1"], "--queue: for benchmarks only"],
+      [[example, "--queue", "redis://127.0.0.1:1", "--store", "a", "--dtype", "q4"], "--dtype: with --queue"],
       [["a.jsonl", "--queue", "redis://127.0.0.1:1"], "--queue needs --store"],
     ] as const) {
       const wrong = await run("prove", ...args);

@@ -17,6 +17,12 @@ const row = (name: string, formal_statement: string) =>
 it("refuses a worker of no kind, or without a queue", { timeout: LIMIT }, async () => {
   const kind = await run("prover-worker", "all", "--queue", "redis://127.0.0.1:1", "--store", "a.sqlite");
   expect([kind.code, kind.err]).toEqual([2, expect.stringContaining("generate, verify, search")]);
+  const place = ["--queue", "redis://127.0.0.1:1", "--store", "a.sqlite"];
+  const other = await run("prover-worker", "search", ...place, "--dtype", "q4", "--no-download");
+  expect([other.code, other.err]).toEqual([
+    2,
+    expect.stringContaining("--no-download, --dtype: not for workers of kind search"),
+  ]);
   const queue = await run("prover-worker", "verify", "--store", "a.sqlite");
   expect([queue.code, queue.err]).toEqual([2, expect.stringContaining("--queue")]);
   const none = await run("prover-worker", "search", "--queue", "redis://127.0.0.1:1", "--store", "a.sqlite");
@@ -35,9 +41,10 @@ it.skipIf(missing !== null || redisProgram === null)(
     );
     using redis = await startRedis();
     const shared = ["--queue", redis.url, "--store", "shared.sqlite"];
+    const own = { generate: ["--threads", "1"], verify: ["--parallel", "1"], search: [] };
     const ready = { generate: "writes with", verify: "checks with", search: "searches with" };
     const workers = (["generate", "verify", "search"] as const).map((kind) => {
-      const { child, ended } = start(["prover-worker", kind, ...shared, "--threads", "1", "--parallel", "1"]);
+      const { child, ended } = start(["prover-worker", kind, ...shared, ...own[kind]]);
       const says = new Promise<void>((resolve, reject) => {
         let said = "";
         child.stderr.on("data", (text: string) => {

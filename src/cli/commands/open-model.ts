@@ -125,6 +125,9 @@ export interface ModelFlags {
   readonly offline?: boolean;
 }
 
+/** What `withModel` adds, as commander names it. */
+export const MODEL_OPTIONS = ["dtype", "adapter", "revision", "gguf", "offline"];
+
 /** Adds `--dtype`, `--adapter`, `--revision`, `--gguf` and `--offline`. */
 export function withModel(command: Command): Command {
   return withHub(

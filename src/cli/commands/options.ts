@@ -31,6 +31,14 @@ export function usageError(command: Command, message: string): never {
   command.error(`error: ${message}\nSee: deepseek-ts ${command.name()} --help`, { exitCode: 2 });
 }
 
+/** Those of the options that were typed, as they are typed. @param names as commander names them */
+export function givenOptions(command: Command, names: readonly string[]): string[] {
+  return command.options
+    .filter((option) => names.includes(option.attributeName()))
+    .filter((option) => command.getOptionValueSource(option.attributeName()) === "cli")
+    .map(({ long, short }) => long ?? short ?? "");
+}
+
 /** Adds `--threads`. */
 export function withThreads(command: Command): Command {
   return command.option("--threads <n>", "number of threads (default: one per core)", positiveInteger);

@@ -11,14 +11,23 @@ import type { SearchKind } from "../../prove/search/search-options.ts";
 import { formatCount } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
-import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
+import {
+  chosenLean,
+  LEAN_OPTIONS,
+  type LeanFlags,
+  openChosenLean,
+  orNoLean,
+  withLean,
+  withLeanBeside,
+} from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
 import { endText, SearchProgress } from "../prove-progress.ts";
 import { openQueuedProver } from "../prover-worker.ts";
-import { type ModelFlags, openModel, withModel } from "./open-model.ts";
+import { MODEL_OPTIONS, type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   collect,
+  givenOptions,
   naturalNumber,
   openDevice,
   positiveInteger,
@@ -57,6 +66,7 @@ Examples:
   deepseek-ts prove Foo.lean --model deepseek-ai/DeepSeek-Prover-V1.5-RL --dtype q4 --search rmaxts --trees 4
   deepseek-ts prove src/Foo.lean --lean native --project . --patch foo.patch
   deepseek-ts prove minif2f.jsonl --split test --samples 32 --project ~/mathlib-project --store minif2f.sqlite
+  deepseek-ts prove Foo.lean --queue redis://127.0.0.1:6379 --store proofs.sqlite --write
   deepseek-ts prove Foo.lean --json | jq -r 'select(.type == "ended") | .title + ": " + .outcome'
 
 Without --write and --patch the changes are printed as a patch. Each proof has passed Lean's kernel as a proof of exactly the
@@ -175,7 +185,7 @@ export function proveCommand(): Command {
     )
     .option(
       "--queue <queue>",
-      "of a benchmark: memory, this process alone; or redis://host:port, for workers (prover-worker) that share --store",
+      "memory, this process alone; or redis://host:port, for workers (prover-worker) that share --store",
       "memory",
     )
     .option("--fresh", "begin searches anew that --store keeps")
@@ -194,6 +204,9 @@ export function proveCommand(): Command {
     });
 }
 
+/** What the processes decide that have the model and Lean. */
+const WORKERS_OPTIONS = [...MODEL_OPTIONS, ...LEAN_OPTIONS, "threads"];
+
 /** Ends with a usage error where flags do not belong to the kind of file. */
 function checkKinds(command: Command, paths: readonly string[], flags: ProveFlags): void {
   const benchmark = isBenchmark(paths[0]);
@@ -202,8 +215,12 @@ function checkKinds(command: Command, paths: readonly string[], flags: ProveFlag
   }
   if (benchmark && paths.length > 1) usageError(command, "one benchmark at a time");
   if (flags.queue !== "memory") {
-    if (!benchmark) usageError(command, "--queue: for benchmarks only");
     if (flags.store === undefined) usageError(command, "--queue needs --store, which workers share");
+    const theirs = givenOptions(command, WORKERS_OPTIONS);
+    if (theirs.length > 0)
+      usageError(command, `${theirs.join(", ")}: with --queue an option of prover-worker`);
+    if (flags.fresh)
+      usageError(command, "--fresh: searches of workers are not begun anew; use another --seed");
   }
   const name = (flag: string) => `--${flag}`;
   const wrong = (benchmark ? (["write", "patch"] as const) : (["split", "trust"] as const)).filter(
@@ -224,15 +241,19 @@ async function proveAll(
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
   try {
-    if (benchmark === null)
-      return await withProver(choice, flags, signal, (prover) => proveFiles(paths, prover, flags, signal));
+    const { queue, store } = flags;
+    const withParts = (work: (prover: Prover) => Promise<boolean>): Promise<boolean> =>
+      queue === "memory"
+        ? withProver(choice, flags, signal, work)
+        : withWorkers({ ...flags, store: store! }, signal, work);
+    if (benchmark === null) {
+      return (await withParts((prover) => proveFiles(paths, prover, flags, signal))) ? 0 : 1;
+    }
     const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
     const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
-    const run = (prover: Prover) =>
-      proveBenchmark(paths[0], benchmark, prover, { ...options, json, budget: samples * trees });
-    const all = await (flags.queue === "memory"
-      ? withProver(choice, flags, signal, run)
-      : withWorkers({ ...flags, store: flags.store! }, signal, run));
+    const all = await withParts((prover) =>
+      proveBenchmark(paths[0], benchmark, prover, { ...options, json, budget: samples * trees }),
+    );
     return all ? 0 : 1;
   } catch (error) {
     if (signal.aborted) return interrupt.exitCode;
@@ -261,25 +282,19 @@ async function withProver<R>(
   signal: AbortSignal,
   work: (prover: Prover) => Promise<R>,
 ): Promise<R> {
-  // Lean starts while the model is loaded.
   const line = new ProgressLine(process.stderr);
-  const starting = openChosenLean(choice, flags, line, signal);
-  starting.catch(() => {});
-  // Also if the model cannot be opened: a Lean that runs keeps the process alive.
-  await using _closing = {
-    [Symbol.asyncDispose]: async () => {
-      const lean = await starting.catch(() => null);
-      await lean?.[Symbol.asyncDispose]();
-    },
-  };
   await using device = await openDevice(flags);
-  const opened = await openModel(flags.model ?? defaultProver(), device, flags, signal);
-  const lean = await starting;
-  line.clear();
-  await using prover = await createProver({
-    ...{ model: opened, lean, store: flags.store, style: flags.style, parallel: flags.batch },
-  });
-  return await work(prover);
+  return await withLeanBeside(
+    () => openChosenLean(choice, flags, line, signal),
+    () => openModel(flags.model ?? defaultProver(), device, flags, signal),
+    async (lean, model) => {
+      line.clear();
+      await using prover = await createProver({
+        ...{ model, lean, store: flags.store, style: flags.style, parallel: flags.batch },
+      });
+      return await work(prover);
+    },
+  );
 }
 
 async function proveFiles(
@@ -287,7 +302,7 @@ async function proveFiles(
   prover: Prover,
   flags: ProveFlags,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<boolean> {
   let [proved, open] = [0, 0];
   for (const file of paths) {
     const filled = await proveFile(file, prover, flags, signal);
@@ -303,5 +318,5 @@ async function proveFiles(
     process.stderr.write(
       `${sorries} proved by ${prover.generator.model.split(" ")[0]}, ${prover.lean.version}\n`,
     );
-  return open === 0 ? 0 : 1;
+  return open === 0;
 }

@@ -3,11 +3,18 @@ import { Argument, Command } from "commander";
 import { WORKER_KINDS, type WorkerKind } from "../../prove/workers/jobs.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
-import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
+import {
+  chosenLean,
+  LEAN_OPTIONS,
+  type LeanFlags,
+  openChosenLean,
+  orNoLean,
+  withLean,
+} from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { runWorker, type WorkerFlags } from "../prover-worker.ts";
-import { withModel } from "./open-model.ts";
-import { positiveInteger, withThreads } from "./options.ts";
+import { MODEL_OPTIONS, withModel } from "./open-model.ts";
+import { givenOptions, positiveInteger, usageError, withThreads } from "./options.ts";
 
 const help = `
 Works for deepseek-ts prove --queue until it is stopped: generate writes with the model, verify asks Lean, search proves theorems
@@ -19,6 +26,13 @@ Examples:
   deepseek-ts prover-worker search --queue redis://127.0.0.1:6379 --store proofs.sqlite --model ./my-prover
 
 Exit status: 1 error, 2 usage error, 3 no Lean can be had, 130 stopped by Ctrl-C.`;
+
+/** Options of the other kinds. */
+const UNUSED: Readonly<Record<WorkerKind, readonly string[]>> = {
+  generate: LEAN_OPTIONS,
+  verify: [...MODEL_OPTIONS, "model", "concurrency", "threads"],
+  search: [...LEAN_OPTIONS, ...MODEL_OPTIONS, "threads"],
+};
 
 export function proverWorkerCommand(): Command {
   const command = new Command("prover-worker")
@@ -35,6 +49,8 @@ export function proverWorkerCommand(): Command {
   return withThreads(withModel(withLean(command)))
     .addHelpText("after", flowing(help))
     .action(async (kind: WorkerKind, flags: WorkerFlags & LeanFlags) => {
+      const others = givenOptions(command, UNUSED[kind]);
+      if (others.length > 0) usageError(command, `${others.join(", ")}: not for workers of kind ${kind}`);
       const choice = chosenLean(command, flags);
       const line = new ProgressLine(process.stderr);
       using interrupt = listenForInterrupt(() => line.note("stopping …"));

@@ -8,10 +8,8 @@ import { withoutMark } from "../../files/utf8.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { faultOf, type LeanProblem, type LeanSession, type VerifyAnswer } from "../lean/session.ts";
 import type { GeneratedText, TextGenerator } from "../search/generator.ts";
-import { type SearchCost, type SearchEvent, search } from "../search/search.ts";
+import { type ProofTask, type SearchCost, type SearchEvent, search } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
-import type { ProofStore } from "../store/store.ts";
-import { storedSearch } from "../store/stored-search.ts";
 import { leanProblem } from "../text/problem.ts";
 import { answerOf, resumePrompt, STOP, withoutEnd } from "../text/prompts.ts";
 import { declarationsOf, fillSorries, findSorries, indentProof } from "../text/sorries.ts";
@@ -34,8 +32,11 @@ export type { FilePlan, FillUnit } from "./plan.ts";
 export interface FillTools {
   readonly generator: TextGenerator;
   readonly lean: LeanSession;
-  /** Keeps verdicts and searches: one that was killed goes on. */
-  readonly store?: ProofStore;
+  /** Searches whole proofs: with a store, or in other processes. Default: `search` with these tools. */
+  readonly prove?: (
+    task: ProofTask,
+    options: Omit<SearchOptions, "log"> & Pick<FillOptions, "fresh">,
+  ) => AsyncGenerator<SearchEvent>;
 }
 
 export interface FillOptions extends Omit<SearchOptions, "log" | "signal"> {
@@ -188,12 +189,8 @@ async function* wholeUnit(
   const task = { header, statement, problem };
   const settings = { ...given, seed: seedOf(options, unit) };
   let end: UnitEnd = { outcome: "failed", reason: "the search came to no end" };
-  const { store, ...searching } = tools;
-  const events =
-    store === undefined
-      ? search(task, searching, settings)
-      : storedSearch(store, task, searching, { ...settings, fresh });
-  for await (const event of events) {
+  const { prove = (given, { fresh: _, ...rest }) => search(given, tools, rest) } = tools;
+  for await (const event of prove(task, { ...settings, fresh })) {
     yield { type: "search", unit, event };
     if (event.type === "proved" && end.outcome !== "proved") {
       const { proof, axioms, cost } = event;

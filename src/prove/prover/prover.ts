@@ -12,7 +12,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { isQuantized } from "../../tensor/quantized.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { EngineGenerator } from "../engine-generator.ts";
-import { type FillEvent, type FillOptions, type FillResult, fillFile } from "../fill/fill.ts";
+import { type FillEvent, type FillOptions, type FillResult, type FillTools, fillFile } from "../fill/fill.ts";
 import type { LeanSession } from "../lean/session.ts";
 import type { TextGenerator } from "../search/generator.ts";
 import { type ProofTask, type SearchEvent, search } from "../search/search.ts";
@@ -218,8 +218,8 @@ export class Prover implements AsyncDisposable {
    */
   async fill(path: string, { onEvent, only, fresh, ...options }: FillFileOptions = {}): Promise<FilledFile> {
     const source = await readTextFile(path);
-    const { generator, lean, store, contextTokens } = this;
-    const tools = { generator, lean, ...(store !== null && { store }) };
+    const { generator, lean, contextTokens } = this;
+    const tools: FillTools = { generator, lean, prove: (task, given) => this.proveTask(task, given) };
     const settings = { cutProofs: true, ...this.searchOptions(options), only, fresh, contextTokens };
     let result: FillResult | null = null;
     for await (const event of fillFile(source, tools, settings)) {

@@ -89,16 +89,16 @@ export class QueuedProver extends Prover {
     }
     const key = this.#question(task, options);
     const { signal } = options;
-    for (let attempt = 0; ; attempt++) {
+    for (let attempt = 0; attempt < TRIES; attempt++) {
       try {
         const id = jobId("search", key, attempt);
         await resultOf(this.#queue, jobKind("search"), { key }, id, signal);
         break;
       } catch (error) {
-        if (!(error instanceof JobFailedError) || attempt + 1 === TRIES) throw error;
+        if (!(error instanceof JobFailedError)) throw error;
       }
     }
-    // Everything is in the store: this only tells it.
+    // Everything is in the store, and this only tells it. What workers have given up ends here with the same error, in its own words.
     yield* storedSearch(this.#store, task, this, this.searchOptions(options));
   }
 }
