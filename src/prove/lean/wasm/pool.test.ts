@@ -7,6 +7,8 @@ import type { ServerEvents } from "./server.ts";
 class FakeServer {
   readonly number: number;
   readonly asked: string[] = [];
+  /** Known proofs that it took. */
+  warm = 0;
   readonly #events: ServerEvents;
   /** What servers of its pool were asked. */
   readonly #seen: Set<string>;
@@ -27,6 +29,7 @@ class FakeServer {
     const { id, op, code = "" } = JSON.parse(line) as { id: string; op: string; code?: string };
     // What a pool asks to see that a server answers.
     if (op === "verify") {
+      this.warm++;
       this.#events.receive(JSON.stringify({ id, verdict: "ok" }));
       return;
     }
@@ -79,6 +82,14 @@ async function twoServers(options: Partial<PoolOptions> = {}) {
   expect(servers).toHaveLength(2);
   return { servers, ask };
 }
+
+it("starts its first server before it is asked anything, and has it prove what warms it", async () => {
+  const { servers } = poolOf({ size: 2 });
+  expect(servers).toHaveLength(1);
+  await expect.poll(() => servers[0].warm).toBeGreaterThan(0);
+  await pool.ready();
+  expect(servers).toHaveLength(1);
+});
 
 describe("a server that is replaced", () => {
   it("lets no request wait for its successor while another server lives", async () => {
