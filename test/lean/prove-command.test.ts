@@ -30,6 +30,8 @@ describe("prove", () => {
       const wrong = await run("prove", ...args);
       expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining(message)]);
     }
+    const name = await run("prove", example, "--theorem", "add_swap", "--theorem", "add_swop");
+    expect([name.code, name.err]).toEqual([1, expect.stringMatching(/--theorem.*add_swap.*found: add_swop/)]);
     const model = await run("prove", example, "--model", "./nowhere");
     expect([model.code, model.err]).toEqual([1, expect.stringContaining("nowhere")]);
   });
@@ -68,10 +70,21 @@ describe("prove", () => {
       const verified = await run("verify", "basics.lean", "--parallel", "1");
       expect([verified.code, verified.out]).toEqual([0, expect.not.stringMatching(/error|sorry/)]);
       expect(existsSync(at("proofs.sqlite"))).toBe(true);
-      const nothing = await run("prove", "basics.lean", "--parallel", "1");
+      // Without a model or a Lean.
+      const nothing = await run("prove", "basics.lean", "--model", "./nowhere");
       expect([nothing.code, nothing.err]).toEqual([0, expect.stringContaining("nothing to prove")]);
     },
   );
+
+  it("counts as open what stands in no theorem, and loads nothing for it", { timeout: LIMIT }, async () => {
+    writeFileSync(at("loose.lean"), "#check (sorry : Nat)\n");
+    const loose = await run("prove", "loose.lean", "--model", "./nowhere", "--json");
+    expect([loose.code, loose.err]).toEqual([
+      1,
+      expect.stringContaining("left    line 1: it stands in no declaration"),
+    ]);
+    expect(JSON.parse(loose.out)).toEqual({ type: "plan", file: "loose.lean", units: [] });
+  });
 
   it.skipIf(missing !== null)(
     "leaves open what is not provable, with exit status 1, and touches nothing",

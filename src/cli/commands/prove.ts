@@ -1,7 +1,6 @@
 /** `deepseek-ts prove`: fills the `sorry`s of Lean files with proofs that Lean accepts. */
 import { Command, Option } from "commander";
 import { writeTextFile } from "../../files/file-sink.ts";
-import { readTextFile } from "../../files/text-file.ts";
 import type { FillEvent } from "../../prove/fill/fill.ts";
 import type { OpenLeanOptions } from "../../prove/lean/open.ts";
 import type { FilledFile } from "../../prove/prover/filled-file.ts";
@@ -22,6 +21,7 @@ import {
 } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
+import { type PlannedFile, planFiles } from "../prove-plans.ts";
 import { endText, SearchProgress } from "../prove-progress.ts";
 import { openQueuedProver } from "../prover-worker.ts";
 import { MODEL_OPTIONS, type ModelFlags, openModel, withModel } from "./open-model.ts";
@@ -88,6 +88,12 @@ const searchFlags = (flags: ProveFlags, signal: AbortSignal): ProveSettings => (
   ...{ seed: flags.seed, timeout: flags.timeout * 1000, heartbeats: flags.heartbeats, signal },
 });
 
+function tellPlan({ path, units, left }: PlannedFile, flags: ProveFlags, note: (line: string) => void): void {
+  if (units.length === 0) note(`${path}: nothing to prove`);
+  for (const { title, reason } of left) note(`left    ${title}: ${reason}`);
+  say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
+}
+
 async function proveFile(
   path: string,
   prover: Prover,
@@ -98,10 +104,7 @@ async function proveFile(
   let progress: SearchProgress | null = null;
   const onEvent = (event: FillEvent) => {
     if (event.type === "plan") {
-      const { units, left } = event.plan;
-      if (units.length === 0) line.note(`${path}: nothing to prove`);
-      for (const { title, reason } of left) line.note(`left    ${title}: ${reason}`);
-      say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
+      tellPlan({ path, ...event.plan }, flags, line.note);
     } else if (event.type === "unit") {
       progress = new SearchProgress(event.unit.title, flags.samples * flags.trees);
     } else if (event.type === "search") {
@@ -237,7 +240,7 @@ async function proveAll(
 ): Promise<number> {
   // Faults of the files are told before anything large is loaded.
   const benchmark = isBenchmark(paths[0]) ? await openBenchmark(paths[0]) : null;
-  for (const path of paths) await readTextFile(path);
+  const plans = benchmark === null ? await planFiles(paths, flags.theorem) : [];
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
   try {
@@ -247,7 +250,13 @@ async function proveAll(
         ? withProver(choice, flags, signal, work)
         : withWorkers({ ...flags, store: store! }, signal, work);
     if (benchmark === null) {
-      return (await withParts((prover) => proveFiles(paths, prover, flags, signal))) ? 0 : 1;
+      // A sorry that nothing can be done about stays open.
+      const left = plans.some((plan) => plan.left.length > 0);
+      if (plans.every(({ units }) => units.length === 0)) {
+        for (const plan of plans) tellPlan(plan, flags, (line) => process.stderr.write(`${line}\n`));
+        return left ? 1 : 0;
+      }
+      return (await withParts((prover) => proveFiles(paths, prover, flags, signal))) && !left ? 0 : 1;
     }
     const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
     const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
