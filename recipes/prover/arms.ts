@@ -1,11 +1,15 @@
 /** The arms of the prover's recipe, one for each thing that the papers claim, in the order in which they run. */
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Arm, ArmContext, ArmOutcome } from "../shared/program.ts";
+import { cutProofs } from "./cuts.ts";
 import { type ExamOptions, examine, examScores, examTable } from "./exam.ts";
 import { ALL_FORMS, FIRST_FORMS, WHOLE_FORMS } from "./examples.ts";
+import { keptIn } from "./kept-lines.ts";
 import { WORLD_PROVER } from "./model.ts";
-import type { Parts, Trained } from "./parts.ts";
+import { type Parts, stoppable, type Trained } from "./parts.ts";
 import { trainPolicy } from "./policy.ts";
+import { FEW, foundProofs, type ProveOptions, proveRound, ROUND, roundScores } from "./rounds.ts";
 import { SEARCHES, type SearchName, searchExam, searchScores } from "./searches.ts";
 
 /** Minutes of two cores for what is trained from the first prover's weights. */
@@ -123,10 +127,75 @@ const wholeOnly = (parts: Parts): Arm => ({
   },
 });
 
+const roundOf = (
+  { seed, small }: ArmContext,
+  round: number,
+  negation: ProveOptions["negation"] = "universal",
+): ProveOptions => ({ round, seed, negation, size: small ? FEW : ROUND });
+
+/** The model after so many rounds, each begun with the model of the round before and ended with a new one, and how the last went. */
+async function afterRounds(parts: Parts, context: ArmContext, count: number): Promise<Trained & Examined> {
+  if (count === 0) return { ...(await taught(parts, context)), scores: {} };
+  const before = await afterRounds(parts, context, count - 1);
+  const { seed, shared, minutes } = context;
+  const place = { ...shared, folder: join(shared.folder, `rounds-${minutes}`) };
+  const lean = await parts.lean(context);
+  await mkdir(place.folder, { recursive: true });
+  // A round that is over is not run again: the store may hold problems of the next one by now.
+  const { found, scored } = await keptIn(join(place.folder, `round-${count}.json`), async () => {
+    const options = roundOf(context, count - 1);
+    await using writer = await parts.writer(context, before.step);
+    using store = await proveRound({ generator: writer.generator, lean }, place, options);
+    return {
+      found: foundProofs(store.pipeline.proofs(), options.round),
+      scored: roundScores(store, options),
+    };
+  });
+  using stop = stoppable(shared, "states");
+  const own = (await cutProofs(lean, found, stop.signal)).filter((each) => each !== null);
+  const source = { seed, mixture: ALL_FORMS, cuts: [...(await parts.cuts(context)), ...own], found };
+  const trained = await parts.train(context, place, {
+    ...{ name: `after-${count}`, from: WORLD_PROVER, peak: FROM_WEIGHTS, source },
+  });
+  return { ...trained, ...scored };
+}
+
+const rounds = (parts: Parts, count: number): Arm => ({
+  name: `rounds-${count}`,
+  text: `${count} ${count === 1 ? "round" : "rounds"} of expert iteration: statements or their negations proved, then the first prover taught anew with what was found`,
+  async run(context) {
+    const { step, stages, scores, items, figures } = await afterRounds(parts, context, count);
+    const exam = await examined(parts, context, step, { samples: 16, perFamily: EXAMINED });
+    return {
+      stages,
+      scores: { ...exam.scores, ...scores },
+      items: { ...exam.items, ...items },
+      figures: { ...exam.figures, ...figures },
+    };
+  },
+});
+
+const noNegation = (parts: Parts): Arm => ({
+  name: "no-negation",
+  text: "the first round without negations: as many samples, all of them of the statement",
+  async run(context) {
+    const { step, stages } = await taught(parts, context);
+    await using writer = await parts.writer(context, step);
+    const tools = { generator: writer.generator, lean: await parts.lean(context) };
+    const options = roundOf(context, 0, "off");
+    using store = await proveRound(tools, context.stages, options);
+    return { stages, ...roundScores(store, options) };
+  },
+});
+
 /** In the order in which they run. */
 export const proverArms = (parts: Parts): Arm[] => [
   ...searches(parts, 16),
   examining(parts, "taught", "the taught prover: what most arms begin with", { samples: 32 }),
+  rounds(parts, 1),
+  noNegation(parts),
+  rounds(parts, 2),
+  rounds(parts, 3),
   reinforced(parts),
   examining(parts, "cot", "the taught prover, asked for thoughts", { samples: 16, mode: "cot" }),
   examining(parts, "mix", "the taught prover, asked for thoughts every other time", {

@@ -15,7 +15,7 @@ import { proofPrompt, STOP } from "../../src/prove/text/prompts.ts";
 import { falseGoal, negate } from "../../src/prove/text/statements.ts";
 import { blockExample } from "../../src/prove/train/blocks.ts";
 import { proofExamples } from "../../src/prove/train/forms.ts";
-import type { ProofCuts } from "./cuts.ts";
+import type { CheckableProof, ProofCuts } from "./cuts.ts";
 import { ruledGrade } from "./grades.ts";
 
 export interface Example {
@@ -53,6 +53,8 @@ export interface ExampleSource {
   readonly mixture: Mixture;
   /** Scripted proofs with their states. */
   readonly cuts: readonly ProofCuts[];
+  /** Proofs that a model found: half of the whole ones are of these, if there are any. */
+  readonly found?: readonly CheckableProof[];
 }
 
 /** Example `index`: the same for the same source. */
@@ -114,11 +116,15 @@ const TRIES = 400;
 const itemAt = (index: number, tried: number) => index * 16 + (tried % 16) + (tried >> 4) * 7919;
 
 function scripted(
-  { seed }: ExampleSource,
+  { seed, found = [] }: ExampleSource,
   form: "translation" | "grade" | "whole" | "thoughts",
   random: WorldRandom,
   index: number,
 ): Example {
+  if (form === "whole" && found.length > 0 && random.int(2) === 0) {
+    const proof = random.pick(found);
+    return whole(proof, proof.proof, "non-cot", random, seed);
+  }
   // Grades are of all levels, proofs of those that are shown.
   const levels = form === "grade" ? ([35, 35, 30] as const) : ([45, 55, 0] as const);
   for (let tried = 0; tried < TRIES; tried++) {

@@ -1,6 +1,6 @@
 /** Results of a long exam, kept as they come: a line of JSON for each item, so that one that was stopped goes on behind them. */
 import { existsSync, readFileSync } from "node:fs";
-import { appendFile, mkdir, truncate } from "node:fs/promises";
+import { appendFile, mkdir, readFile, rename, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hashHex } from "../../src/data/hash.ts";
 import { concurrently } from "../../src/prove/pipeline/sides.ts";
@@ -55,4 +55,13 @@ async function readLines<T>(file: string): Promise<T[]> {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as T);
+}
+
+/** What a file holds, or what `make` gives, kept there. */
+export async function keptIn<T>(file: string, make: () => Promise<T>): Promise<T> {
+  if (existsSync(file)) return JSON.parse(await readFile(file, "utf8")) as T;
+  const made = await make();
+  await writeFile(`${file}.part`, JSON.stringify(made));
+  await rename(`${file}.part`, file);
+  return made;
 }

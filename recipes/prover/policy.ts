@@ -2,8 +2,7 @@
  * Reinforcement learning from Lean's verdicts (DeepSeek-Prover-V1.5, section 2.3): GRPO on statements of the training split that
  * the model proves sometimes, a reward of 1 for a proof and 0 for anything else, a penalty for leaving the model it began with.
  */
-import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { corpusItem } from "../../src/prove/corpus/sample.ts";
@@ -15,6 +14,7 @@ import type { PolicyPrompt } from "../../src/train/policy/prompts.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../../src/train/state.ts";
 import type { ArmContext } from "../shared/program.ts";
 import { StageStopped } from "../shared/stage.ts";
+import { keptIn } from "./kept-lines.ts";
 import { loadProver, PROVER_CONFIG, proverModel } from "./model.ts";
 import { MAX_TOKENS, type Parts, SHORT, stoppable, type Trained } from "./parts.ts";
 
@@ -51,9 +51,9 @@ export async function trainPolicy(
   context: ArmContext,
   from: string,
 ): Promise<Trained & { readonly chosen: number }> {
-  const { device, seed, stages, small, print } = context;
+  const { device, seed, stages, small, minutes, print } = context;
   const size = small ? FEW : FULL;
-  const folder = join(stages.folder, "policy");
+  const folder = join(stages.folder, `policy-${minutes}`);
   await mkdir(folder, { recursive: true });
   await using writer = await parts.writer(context, from);
   const { model, engine, tokenizer } = writer;
@@ -130,13 +130,4 @@ export async function trainPolicy(
     stages: { policy: { steps: trainer.steps, minutes: seconds / 60 } },
     chosen: sometimes.length,
   };
-}
-
-/** What a file holds, or what `make` gives, kept there. */
-async function keptIn<T>(file: string, make: () => Promise<T>): Promise<T> {
-  if (existsSync(file)) return JSON.parse(await readFile(file, "utf8")) as T;
-  const made = await make();
-  await writeFile(`${file}.part`, JSON.stringify(made));
-  await rename(`${file}.part`, file);
-  return made;
 }
