@@ -14,6 +14,7 @@ const PAGES = [
   ["balance", "RESULTS.md"],
   ["multi-token", "RESULTS.md"],
   ["countdown", "RESULTS.md"],
+  ["attention", "RESULTS.md"],
   ["scaling", "README.md"],
   ["vl", "RESULTS.md"],
   ["vl2", "RESULTS.md"],

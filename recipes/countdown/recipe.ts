@@ -48,7 +48,7 @@ const USUAL: Sizes = {
 };
 const FULL: Sizes = { ...USUAL, width: 128, layers: 4, updates: 300, examined: 400 };
 const SMALL: Sizes = {
-  ...{ width: 32, layers: 1, demonstrations: 200, steps: 12, updates: 4 },
+  ...{ width: 32, layers: 1, demonstrations: 200, steps: 12, updates: 8 },
   ...{ groups: 4, samples: 4, examined: 8 },
 };
 /** Steps of fine-tuning in the processor time of an update; the page shows both times. */

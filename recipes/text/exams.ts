@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Engine } from "../../src/engine/engine.ts";
 import { editSimilarity } from "../../src/evaluate/edit-similarity.ts";
+import { cacheValues } from "../../src/models/memory-needs.ts";
 import { Random } from "../../src/tensor/random.ts";
 import { fimPrompt } from "../../src/tokenizer/fim.ts";
 import type { TextExam, TrainedArm } from "./declaration.ts";
@@ -188,6 +189,21 @@ export const balance: TextExam = async ({ run, heldOut }) => {
       "MaxVio held out": meanViolation(heldOut.loads),
       "MaxVio batches": batches.reduce((a, b) => a + b, 0) / batches.length,
       "experts never used": idle,
+    },
+    items: {},
+  };
+};
+
+/** Values that a token adds to the cache in each layer, and the loss where a sequence has half of its context behind it. */
+export const context: TextExam = async ({ run, heldOut }) => {
+  const { sequenceLength: length } = run.config.training;
+  const late = heldOut.nats.filter((_, i) => i % length >= length / 2);
+  const { config } = run.model;
+  return {
+    scores: {},
+    figures: {
+      "cache values": cacheValues(config).own / config.layers,
+      "loss in second halves": late.reduce((a, b) => a + b, 0) / late.length,
     },
     items: {},
   };

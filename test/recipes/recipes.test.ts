@@ -105,7 +105,7 @@ describe("recipes on text", () => {
     expect(first[1].figures.tokens).toBe(2 * first[0].figures.tokens);
   });
 
-  it.each(["infilling", "experts", "multi-token"])(
+  it.each(["infilling", "experts", "multi-token", "attention"])(
     "%s runs from end to end",
     { timeout: 10 * MINUTE },
     async (recipe) => {
@@ -141,7 +141,7 @@ describe("recipes on text", () => {
       at(name),
     ];
     const stopped = await run("countdown", args("stopped"), /grpo: step 1,/);
-    expect(stopped.output).toMatch(/grpo: stopped and saved at step [123]$/m);
+    expect(stopped.output).toMatch(/grpo: stopped and saved at step [1-7];/);
     expect((await run("countdown", args("stopped"))).output).toMatch(/grpo: goes on at step/);
     expect((await run("countdown", args("whole"))).status).toBe(0);
     const [[first], [second]] = [await resultsOf(at("stopped")), await resultsOf(at("whole"))];
