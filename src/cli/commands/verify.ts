@@ -10,13 +10,14 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
+import { faultsOutside } from "../verify-faults.ts";
 import { positiveInteger, positiveNumber, readStdin, usageError } from "./options.ts";
 
 const help = `
 A line of PROOFS.jsonl has "statement" (one theorem, := sorry) and "proof" (the whole declaration), and may have "name",
 "preamble" and "imports"; "formal_statement", "formal_proof" and "header" are read too. "proved" means: exactly this
 theorem, no error, no sorry, no axioms but propext, Classical.choice and Quot.sound, accepted by the kernel. All else says why
-not. Of FILE.lean, every theorem is checked.
+not. Of FILE.lean, every theorem is checked; errors, and sorries of examples and definitions, count for the file.
 
 Without --project, Lean 4 runs as WebAssembly, with its core library (Init, Std): nothing needs to be installed. The first
 use prepares it: 360 MB in the user's cache (DEEPSEEK_TS_CACHE names another folder).
@@ -145,26 +146,8 @@ async function verifyFile(
   for (const { name, verdict, axioms, detail, start } of answer.theorems) {
     report.add({ name, verdict, axioms, detail }, place(start));
   }
-  // What belongs to no theorem counts for the file.
-  const { refused, failure } = answer;
-  const whole = { name: path, axioms: [] };
-  if (refused !== null) {
-    const { at, reason } = refused;
-    const hint = /not allowed/.test(reason) ? ". --trust lets the file run code of its own" : "";
-    report.fault(
-      { ...whole, verdict: "refused", detail: `${at.line}:${at.column}: ${reason}${hint}` },
-      place(at),
-    );
-  }
-  if (failure !== null)
-    report.fault({ ...whole, verdict: failure, detail: "the rest of the file was not checked" });
-  for (const { severity, start, text } of answer.messages) {
-    const inside = answer.theorems.some((t) => t.start.index <= start.index && start.index <= t.end.index);
-    if (severity !== "error" || inside) continue;
-    report.fault(
-      { ...whole, verdict: "error", detail: `${start.line}:${start.column}: ${text}` },
-      place(start),
-    );
+  for (const { at, ...fault } of faultsOutside(answer)) {
+    report.fault({ ...fault, name: path, axioms: [] }, at === null ? {} : place(at));
   }
 }
 
