@@ -5,11 +5,14 @@
  *   --tokens N       tokens of a step (256)
  *   --rank N         of the adapters, on all linear layers (16)
  *   --base FORMAT    storage below the adapters: q4 (default), q8, bf16, f32
+ *   --shape NAME     another one, of a released model: deepseek-coder-1.3b, ..
+ *   --sides LIST     of full, plain and recomputed (all): all weights of a large shape do not fit
  *   --threads N      default: the machine's cores
  */
 import { parseArgs } from "node:util";
 import { AdaptedModel, createAdapters } from "../src/models/adapted-model.ts";
 import { type CreateOptions, createModel } from "../src/models/causal-lm.ts";
+import { presets } from "../src/models/presets.ts";
 import type { TrainableModel } from "../src/models/token-model.ts";
 import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { Random } from "../src/tensor/random.ts";
@@ -19,7 +22,7 @@ import { median, round, table } from "./support/numbers.ts";
 
 export const name = "adapters";
 
-const SHAPE = {
+const SHAPE: Shape = {
   model_type: "llama",
   vocab_size: 8192,
   hidden_size: 768,
@@ -32,15 +35,20 @@ const SHAPE = {
   bos_token_id: 0,
   eos_token_id: 1,
 };
+
+type Shape = { readonly vocab_size: number } & Record<string, unknown>;
+
+const SIDES = ["full", "plain", "recomputed"] as const;
+
 /** Milliseconds between the sides of a round: threads of the one that stopped may spin for a while. */
 const PAUSE = 400;
 
 /** One row of uniform token ids after the other. */
-function randomRows(length: number): BatchSource {
+function randomRows(length: number, vocabulary: number): BatchSource {
   const random = new Random(2);
   return {
     next: async (batch) => {
-      const tokens = Int32Array.from({ length: batch * (length + 1) }, () => random.int(SHAPE.vocab_size));
+      const tokens = Int32Array.from({ length: batch * (length + 1) }, () => random.int(vocabulary));
       const targets = tokens.filter((_, i) => i % (length + 1) !== 0);
       return { tokens, targets, batch, length };
     },
@@ -64,24 +72,25 @@ interface Settings {
   readonly tokens: number;
   readonly rank: number;
   readonly threads: number | undefined;
+  readonly shape: Shape;
 }
 
 /** A model on its own device. @param adapters whether these alone are trained, and how */
 async function side(
   label: string,
-  { tokens, rank, threads }: Settings,
+  { tokens, rank, threads, shape }: Settings,
   dtype: CreateOptions["dtype"],
   adapters: { readonly recompute: boolean } | null,
 ): Promise<Side> {
   const device = await createCpuDevice(threads === undefined ? {} : { threads });
-  const base = createModel(SHAPE, device, { seed: 1, std: 0.02, dtype });
+  const base = createModel(shape, device, { seed: 1, std: 0.02, dtype });
   const adapted =
     adapters === null
       ? null
       : new AdaptedModel(base, createAdapters(base, { rank, alpha: 2 * rank, targets: ["all-linear"] }, 1));
   if (adapted !== null) adapted.recompute = adapters!.recompute;
   const model: TrainableModel = adapted ?? base;
-  const trainer = new Trainer(model, randomRows(tokens), {
+  const trainer = new Trainer(model, randomRows(tokens, shape.vocab_size), {
     steps: 1e6,
     batch: { size: 1 },
     learningRate: { peak: 1e-4, warmupSteps: 0, shape: "constant" },
@@ -119,22 +128,36 @@ export async function run(log: (line: string) => void, args: string[] = []) {
       tokens: { type: "string", default: "256" },
       rank: { type: "string", default: "16" },
       base: { type: "string", default: "q4" },
+      shape: { type: "string" },
+      sides: { type: "string", default: SIDES.join() },
       threads: { type: "string" },
     },
   });
+  const wanted = values.sides.split(",");
+  const unknown = wanted.find((each) => !(SIDES as readonly string[]).includes(each));
+  if (unknown !== undefined)
+    throw new Error(`--sides: no such side: ${unknown}; there are ${SIDES.join(", ")}`);
+  if (values.shape !== undefined && !Object.hasOwn(presets, values.shape))
+    throw new Error(`--shape: no such shape: ${values.shape}; there are ${Object.keys(presets).join(", ")}`);
   const settings: Settings = {
+    shape: values.shape === undefined ? SHAPE : presets[values.shape as keyof typeof presets],
     tokens: Number(values.tokens),
     rank: Number(values.rank),
     threads: values.threads === undefined ? undefined : Number(values.threads),
   };
   const dtype = values.base as CreateOptions["dtype"];
   await using stack = new AsyncDisposableStack();
-  const full = stack.use(await side("all weights, f32", settings, "f32", null));
-  const plain = stack.use(await side(`adapters over ${dtype}`, settings, dtype, { recompute: false }));
-  const again = stack.use(
-    await side(`adapters over ${dtype}, recomputed`, settings, dtype, { recompute: true }),
-  );
-  const sides = [full, plain, again];
+  const open = async (
+    kind: (typeof SIDES)[number],
+    ...given: [string, typeof dtype, Parameters<typeof side>[3]]
+  ) => {
+    const [label, ...rest] = given;
+    return wanted.includes(kind) ? stack.use(await side(label, settings, ...rest)) : null;
+  };
+  const full = await open("full", "all weights, f32", "f32", null);
+  const plain = await open("plain", `adapters over ${dtype}`, dtype, { recompute: false });
+  const again = await open("recomputed", `adapters over ${dtype}, recomputed`, dtype, { recompute: true });
+  const sides = [full, plain, again].filter((each) => each !== null);
   for (const each of sides) {
     await each.step();
     each.wall.length = 0;
@@ -164,10 +187,12 @@ export async function run(log: (line: string) => void, args: string[] = []) {
     metrics[`${label}: processor ms`] = round(median(cpu));
     metrics[`${label}: peak MiB`] = round(mega(peak()), 0);
   }
-  for (const [what, { wall, cpu, peak }] of [
+  for (const [what, own] of [
     ["adapters", plain],
     ["recomputed adapters", again],
   ] as const) {
+    if (own === null || full === null) continue;
+    const { wall, cpu, peak } = own;
     ratios[`speed of ${what} over all weights`] = round(median(wall.map((ms, i) => full.wall[i] / ms)), 3);
     ratios[`speed of ${what} over all weights, by processor time`] = round(
       median(cpu.map((ms, i) => full.cpu[i] / ms)),
