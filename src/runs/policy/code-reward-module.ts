@@ -6,6 +6,9 @@ import type { ModuleSample } from "./reward-module.ts";
 
 const sandbox = new ProgramSandbox();
 
+// This thread runs nothing else, and each would say anew that Node's removal of types is experimental.
+process.removeAllListeners("warning");
+
 /** The last fenced block of code; without one everything. */
 function programOf(completion: string): string {
   const blocks = [...completion.matchAll(/^[ \t]*```[^\n`]*\n([\s\S]*?)^[ \t]*```/gm)];
