@@ -68,6 +68,7 @@ export {
 } from "./runs/policy/preparation.ts";
 export type { PromptSource } from "./runs/policy/prompts.ts";
 export {
+  type CodeScoring,
   type OpenedReward,
   openRewards,
   type RewardPart,
