@@ -4,19 +4,15 @@
  * `bench/peers`, a current `dist/`, and a Python with torch, onnx and onnxscript that exports the graph.
  * Options: --python FILE (or DEEPSEEK_TS_PEER_PYTHON), --blocks N, --rounds N, --threads N.
  */
-import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { extname, join, resolve, sep } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
-import ts from "typescript";
 import { withTemporaryFolder } from "../../src/files/temporary.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { findChromium } from "../../test/browser/chromium.ts";
 import type { BenchmarkResult } from "../run.ts";
+import { openPage } from "../support/isolated-page.ts";
 import { median, round } from "../support/numbers.ts";
 import { makeSiglip, randomPixels, siglipOperations, towerConfigs, writeTower } from "../support/towers.ts";
 import { startChild } from "./child.ts";
@@ -28,48 +24,6 @@ export const name = "peers/vision-web";
 declare const onPage: OnPage;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const types: Record<string, string> = {
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".wasm": "application/wasm",
-};
-
-/** Serves folders under the first part of the path, isolated; `/` is a page with the script. */
-async function serve(folders: Readonly<Record<string, string>>, script: string) {
-  const server = createServer((request, response) => {
-    response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
-    response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
-    const { pathname } = new URL(request.url ?? "/", "http://localhost");
-    if (pathname === "/" || pathname === "/page.js") {
-      response.setHeader("Content-Type", pathname === "/" ? "text/html" : types[".js"]);
-      response.end(
-        pathname === "/" ? '<!doctype html><script type="module" src="/page.js"></script>' : script,
-      );
-      return;
-    }
-    const [, first, ...rest] = pathname.split("/");
-    const folder = folders[first] ?? "";
-    const path = resolve(folder, rest.join("/"));
-    if (folder === "" || !path.startsWith(resolve(folder) + sep) || !existsSync(path)) {
-      response.writeHead(404).end();
-      return;
-    }
-    response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
-    createReadStream(path).pipe(response);
-  });
-  await new Promise<void>((done) => {
-    server.listen(0, "127.0.0.1", done);
-  });
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    [Symbol.asyncDispose]: () =>
-      new Promise<void>((done) => {
-        server.closeAllConnections();
-        server.close(() => done());
-      }),
-  };
-}
 
 export async function run(log: (line: string) => void, args: string[] = []): Promise<BenchmarkResult> {
   const { values } = parseArgs({
@@ -90,10 +44,6 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
   const python = values.python;
   const config = { ...towerConfigs().siglipL, layers: Number(values.blocks), pool: false };
   const threads = Number(values.threads);
-  const source = readFileSync(new URL("vision-page.ts", import.meta.url), "utf8");
-  const { outputText } = ts.transpileModule(source, {
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-  });
   const report = await withTemporaryFolder("deepseek-ts-web-", async (folder) => {
     const [weights, pixels, graph] = ["tower.safetensors", "pixels", "tower.onnx"].map((file) =>
       join(folder, file),
@@ -117,25 +67,17 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
       ort: join(root, "bench/peers/node_modules/onnxruntime-web/dist"),
       data: folder,
     };
-    await using site = await serve(folders, outputText);
-    const browser = await chromium.launch({
+    await using opened = await openPage(
       executablePath,
-      headless: false,
-      args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"],
-    });
-    try {
-      log(`Chromium ${browser.version()}, ${threads} threads, ${config.layers} blocks of SigLIP-L/16-384`);
-      const page = await browser.newPage();
-      page.on("pageerror", (error) => log(`page: ${error}`));
-      await page.goto(site.url);
-      await page.waitForFunction(() => typeof onPage !== "undefined");
-      return await page.evaluate(
-        ([towerConfig, count, rounds]) => onPage.compare(towerConfig, count, rounds),
-        [config, threads, Number(values.rounds)] as const,
-      );
-    } finally {
-      await browser.close();
-    }
+      folders,
+      new URL("vision-page.ts", import.meta.url),
+      log,
+    );
+    log(`Chromium ${opened.version}, ${threads} threads, ${config.layers} blocks of SigLIP-L/16-384`);
+    return await opened.page.evaluate(
+      ([towerConfig, count, rounds]) => onPage.compare(towerConfig, count, rounds),
+      [config, threads, Number(values.rounds)] as const,
+    );
   });
   const operations = siglipOperations(config);
   const [ours, onnx] = [Math.min(...report.ours), Math.min(...report.onnx)];
