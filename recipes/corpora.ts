@@ -38,7 +38,8 @@ export const CORPORA = {
   /** Compiled JavaScript modules of a 3D engine, Apache-2.0: the long forms need its size. */
   babylon: {
     ...{ package: "@babylonjs/core", version: "9.35.0", folder: "." },
-    ...{ files: /\.js$/, without: /\.min\.js$/, hash: null },
+    ...{ files: /\.js$/, without: /\.min\.js$/ },
+    hash: "662dc0597436c2ef40ce86833e978df4f8b8e01415768087c33fd9e992dd3e13",
   },
   zod: {
     ...{ package: "zod", version: null, folder: "src" },

@@ -14,7 +14,8 @@ export const infill: TextRecipe = {
     "completion suffers. A dense model, width 64, 3 layers, vocabulary 1024, sequences of 256. Files are cut at ends of lines into documents of at most " +
     "500 characters, so that a sequence holds whole ones: at this length the parts of a whole file would hardly ever stand in one sequence. " +
     "`loss` is that of held-out text from left to right. `infill` counts holes whose middle is written exactly, greedily, within 64 tokens: a third " +
-    "each are a whole line, 5 to 40 characters, three lines; `infill similarity` is 1 less the edits over the longer text.",
+    "each are a whole line, 5 to 40 characters, three lines; `infill similarity` is 1 less the edits over the longer text. `nats of middles` is the mean of their tokens, read after prefix and " +
+    "suffix, at rate 0 after the prefix alone.",
   corpus: "effect",
   settings: {
     vocabSize: 1024,
@@ -63,6 +64,11 @@ export const infill: TextRecipe = {
       ...{ arm: "rate-50", with: "rate-0", measure: "loss", expects: { kind: "same", within: 0.005 } },
     },
     {
+      claim: "at rate 0.5 what follows a hole makes its middle likelier than the prefix alone does at rate 0",
+      paper: "it infills",
+      ...{ arm: "rate-50", with: "rate-0", measure: "nats of middles", expects: { kind: "lower" } },
+    },
+    {
       claim: "at rate 0.5 middles are written that are not without",
       paper: "it infills",
       ...{ arm: "rate-50", with: "rate-0", measure: "infill", expects: { kind: "higher" } },
@@ -80,6 +86,7 @@ export const infill: TextRecipe = {
   ],
   measures: [
     "loss",
+    "nats of middles",
     "infill",
     "infill line",
     "infill span",

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Engine } from "../../src/engine/engine.ts";
 import { editSimilarity } from "../../src/evaluate/edit-similarity.ts";
+import { likelihood } from "../../src/evaluate/requests.ts";
 import { cacheValues } from "../../src/models/memory-needs.ts";
 import { Random } from "../../src/tensor/random.ts";
 import { fimPrompt } from "../../src/tokenizer/fim.ts";
@@ -95,6 +96,31 @@ async function write(
   return { answers, metrics: engine.metrics() };
 }
 
+/**
+ * Mean nats of a token of the middles, and their sums by hole: read after prefix and suffix where documents were turned, else after the
+ * prefix alone, all that such a model can make use of.
+ */
+async function middleNats({ run }: TrainedArm, holes: readonly Hole[]) {
+  await using engine = new Engine(run.model, { maxBatch: 32, maxQueue: 1000, cacheTokens: 32_768 });
+  const encode = (text: string) => [
+    ...run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }),
+  ];
+  const turned = run.config.data.fimRate > 0;
+  const { signal } = new AbortController();
+  const found = await Promise.all(
+    holes.map(async ({ prefix, middle, suffix }) => {
+      const prompt = turned ? fimPrompt(run.tokenizer, prefix, suffix) : encode(prefix);
+      const continuation = encode(middle);
+      const { logprob } = await likelihood(engine, { prompt, continuation }, { greedy: false, signal });
+      return { nats: -logprob, tokens: continuation.length };
+    }),
+  );
+  const tokens = found.reduce((sum, each) => sum + each.tokens, 0);
+  // Scaled so that their mean is the mean of a token.
+  const items = found.map(({ nats }) => Math.round((1e3 * nats * found.length) / tokens) / 1e3);
+  return { mean: found.reduce((sum, { nats }) => sum + nats, 0) / tokens, items };
+}
+
 /** Exact middles of holes (`infill`, and by kind), how alike they are, and how many answers end. */
 export const infilling: TextExam = async (trained) => {
   const { run, small } = trained;
@@ -104,6 +130,7 @@ export const infilling: TextExam = async (trained) => {
   );
   const prompts = holes.map(({ prefix, suffix }) => fimPrompt(run.tokenizer, prefix, suffix));
   const { answers } = await write(trained, prompts, MOST_TOKENS);
+  const middles = await middleNats(trained, holes);
   const exact = holes.map(({ middle }, i) => answers[i].text === middle);
   const alike = holes.map(({ middle }, i) => editSimilarity(answers[i].text, middle));
   const of = (kind: Hole["kind"]) => share(exact.filter((_, i) => holes[i].kind === kind));
@@ -112,8 +139,11 @@ export const infilling: TextExam = async (trained) => {
       ...{ infill: share(exact), "infill line": of("line"), "infill span": of("span") },
       ...{ "infill lines": of("lines"), "infill stops": share(answers.map(({ stopped }) => stopped)) },
     },
-    figures: { "infill similarity": alike.reduce((a, b) => a + b, 0) / alike.length },
-    items: { infill: exact.map(Number) },
+    figures: {
+      ...{ "nats of middles": middles.mean },
+      "infill similarity": alike.reduce((a, b) => a + b, 0) / alike.length,
+    },
+    items: { infill: exact.map(Number), "nats of middles": middles.items },
   };
 };
 
