@@ -41,12 +41,16 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-/** Runs a stage of six updates until `stopAfter`, and says where its weights stand. */
-async function run(folder: string, stopAfter = Number.POSITIVE_INFINITY) {
+const after = (calls: number) => {
+  let asked = 0;
+  return () => ++asked >= calls;
+};
+
+/** Runs a stage of six updates until it is stopped, and says where its weights stand. */
+async function run(folder: string, stopped: () => boolean = () => false) {
   await using device = await createCpuDevice({ threads: 1 });
   using model = createModel(tinyConfigs.llama, device, { seed: 2, std: 0.1 });
   const batches = new Counting();
-  let asked = 0;
   const outcome = await runStage(
     {
       ...{ name: "stage", model, batches, length: { steps: 6 }, config: {} },
@@ -57,7 +61,7 @@ async function run(folder: string, stopAfter = Number.POSITIVE_INFINITY) {
         learningRate: { peak: 0.01, warmupSteps: 2, shape: "cosine", finalFraction: 0.1 },
       },
     },
-    { folder: join(root, folder), stopped: () => ++asked >= stopAfter, print: () => {} },
+    { folder: join(root, folder), stopped, print: () => {} },
   );
   const weights: number[] = [];
   for (const { tensor } of model.parameters.groups()) weights.push(...(await tensor.data()));
@@ -68,8 +72,8 @@ it("goes on to the same bits, and does nothing once it is done", async () => {
   const whole = await run("whole");
   expect(whole.outcome.steps).toBe(6);
   expect(whole.progress).toEqual([0, 1, 2, 3, 4, 5].map((step) => step / 6));
-  await expect(run("parts", 2)).rejects.toThrow(StageStopped);
-  await expect(run("parts", 3)).rejects.toThrow(/stopped and saved at step 5/);
+  await expect(run("parts", after(2))).rejects.toThrow(StageStopped);
+  await expect(run("parts", after(3))).rejects.toThrow(/stopped and saved at step 5/);
   const parts = await run("parts");
   expect(parts.progress).toEqual([5 / 6]);
   expect(parts.weights).toEqual(whole.weights);
@@ -80,4 +84,18 @@ it("goes on to the same bits, and does nothing once it is done", async () => {
   expect((await readdir(join(root, "parts", "stage"))).sort()).toEqual(["log.jsonl", "step-00000006"]);
   const log = (await readFile(join(root, "whole", "stage", "log.jsonl"), "utf8")).trim().split("\n");
   expect(JSON.parse(log.at(-1)!)).toMatchObject({ step: 6 });
+});
+
+it("sees between two steps what came from outside", async () => {
+  let [asked, signaled] = [false, false];
+  const stopped = () => {
+    if (!asked) {
+      setImmediate(() => {
+        signaled = true;
+      });
+    }
+    asked = true;
+    return signaled;
+  };
+  await expect(run("signaled", stopped)).rejects.toThrow(StageStopped);
 });

@@ -4,6 +4,7 @@
  */
 import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { modelEntries } from "../../src/checkpoint/entries.ts";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../src/checkpoint/save.ts";
@@ -145,6 +146,8 @@ export async function runStage<M extends Trainable, B extends Batch>(
       saved = seconds;
       await save();
     }
+    // A step computes on this thread and its results are there at once: signals come between steps or never.
+    await setImmediate();
     if (stopped() && !trainer.done) {
       await save();
       throw new StageStopped(`${name}: stopped and saved at step ${trainer.step}`);

@@ -7,6 +7,7 @@ import { changedConfig, setDtype } from "../../checkpoint/config-text.ts";
 import { modelEntries } from "../../checkpoint/entries.ts";
 import { nodeFolder, nodeFolderSink } from "../../checkpoint/node-files.ts";
 import { saveCheckpoint } from "../../checkpoint/save.ts";
+import { yieldToEventLoop } from "../../engine/yield-to-event-loop.ts";
 import { removeOwnFolder } from "../../files/owned.ts";
 import { type LoadOptions, load, locateModel } from "../../pretrained/node-load.ts";
 import { RunStates } from "../../runs/states.ts";
@@ -103,6 +104,8 @@ export async function* fineTune(
     }
     const { step, loss } = await trainer.trainStep();
     yield { step, steps, loss, rows: rows.rows };
+    // Else no signal is seen before the end.
+    await yieldToEventLoop();
     if (performance.now() - saved >= SAVE_MS && !trainer.done) {
       await save();
       saved = performance.now();
