@@ -24,6 +24,7 @@ import {
   REWARD_NAMES,
   type RewardFlags,
   rewardSettings,
+  runsPrograms,
   withRewards,
 } from "./policy-rewards.ts";
 
@@ -201,8 +202,7 @@ export function policyDraft(model: TunedBase, data: readonly string[], flags: Po
   const { steps = DEFAULTS.steps, groups = DEFAULTS.groups, samples = DEFAULTS.samples } = flags;
   const { maxTokens = DEFAULTS.maxTokens, schedule = "constant", seed = 1 } = flags;
   const { evaluateSamples = EVALUATE_SAMPLES } = flags;
-  const own = reward.parts.some((part) => "command" in part || "module" in part);
-  const rewardParallel = flags.rewardParallel ?? (own ? COMMANDS_AT_ONCE : undefined);
+  const rewardParallel = flags.rewardParallel ?? (runsPrograms(reward) ? COMMANDS_AT_ONCE : undefined);
   const { average, clipLow, clipHigh, dualClip, beta, ratio, temperature } = flags;
   const { equalGroups, mostRefills, truncated, updates, rewardSeconds, passReward, advantage } = flags;
   return {

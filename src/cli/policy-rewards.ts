@@ -64,7 +64,7 @@ export interface RewardFlags {
   readonly passReward?: number;
 }
 
-/** Groups that a command or a module judges at a time. */
+/** Groups that a command, a module or tests of programs judge at a time. */
 export const COMMANDS_AT_ONCE = 4;
 
 const anyNumber = numberThat("a number", () => true);
@@ -102,7 +102,7 @@ export function withRewards(command: Command, names: readonly string[]): Command
     )
     .option(
       "--reward-parallel <n>",
-      `groups that are judged at a time (default: ${COMMANDS_AT_ONCE} with a command or a module, else all)`,
+      `groups that are judged at a time (default: ${COMMANDS_AT_ONCE} with a command, a module or code, else all)`,
       positiveInteger,
     )
     .option("--pass-reward <r>", "rewards from here on count as passed (default: 1)", anyNumber);
@@ -150,6 +150,10 @@ export function rewardSettings(flags: RewardFlags): RewardSettings {
     ...(codeScoring !== undefined && { codeScoring }),
   };
 }
+
+/** Whether judging takes a process or a thread for each group. */
+export const runsPrograms = ({ parts }: RewardSettings): boolean =>
+  parts.some((part) => "command" in part || "module" in part || part.name === "code");
 
 /** Whether Lean judges. */
 export const needsLean = ({ parts }: RewardSettings): boolean =>
