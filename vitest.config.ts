@@ -19,11 +19,11 @@ const long = [
 ];
 
 /**
- * Every list of proofs through every protocol, every family of the corpus, commands killed again and again, training by verdicts:
- * minutes of Lean.
+ * Every list of proofs through every protocol, commands with a Lean of one's own, workers, every family of the corpus, commands killed
+ * again and again, training by verdicts: minutes of Lean.
  */
 const longLean = [
-  "test/lean/{corpus,grpo,kills,layers,own-lean,preparing,queued-fill,restarts,synthesize-command}.test.ts",
+  "test/lean/{corpus,grpo,kills,layers,own-lean,own-lean-commands,preparing,prover-worker,queued-fill,restarts,synthesize-command}.test.ts",
   "test/browser/{prove-page,lean-search}.test.ts",
 ];
 
