@@ -14,7 +14,7 @@ export const isBenchmark = (path: string): boolean => /\.jsonl?$/i.test(path);
 export const openBenchmark = async (path: string): Promise<Benchmark> =>
   await readBenchmark(await readTextFile(path), path);
 
-/** @returns whether every statement that was used is proved @throws as `runBenchmark` */
+/** @returns whether every statement that was used is proved; not if none could be used @throws as `runBenchmark` */
 export async function proveBenchmark(
   path: string,
   benchmark: Benchmark,
@@ -62,7 +62,7 @@ export async function proveBenchmark(
         }
         case "report":
           line.clear();
-          complete = event.proved === event.statements;
+          complete = event.statements > 0 && event.proved === event.statements;
           if (json) say({ ...event, file: path });
           else process.stdout.write(`${reportText(event)}\n`);
       }

@@ -68,6 +68,10 @@ describe("lines of proofs", () => {
   ])("that are wrong are refused by name: %s", (text, message) => {
     expect(() => readProofLines("x", text)).toThrow(message);
   });
+
+  it("of an empty file are refused: there is nothing that could be proved", () => {
+    expect(() => readProofLines("x", "\n \n")).toThrow(/there are no proofs.*x/s);
+  });
 });
 
 describe("the head of a Lean file", () => {

@@ -153,7 +153,7 @@ function* linesOf(where: string, text: string): Generator<readonly [line: FieldR
 /**
  * Reads proofs. With `statements`, the text of another such file, the problems come from there by name, and those of the
  * proofs' file count for nothing.
- * @throws FormatError naming the line and the field, also for a proof whose problem is missing or named twice
+ * @throws FormatError naming the line and the field, also for a proof whose problem is missing or named twice, and for no proofs
  */
 export function readProofLines(
   where: string,
@@ -172,7 +172,7 @@ export function readProofLines(
       problems.set(name, readProblem(line));
     }
   }
-  return [...linesOf(where, text)].map(([line, number]) => {
+  const proofs = [...linesOf(where, text)].map(([line, number]) => {
     const name = lineName(line, number);
     const found = statements === undefined ? readProblem(line) : problems.get(name);
     if (found === undefined) {
@@ -181,5 +181,10 @@ export function readProofLines(
       });
     }
     return proofOf(line, name, found);
+  });
+  if (proofs.length > 0) return proofs;
+  // What made the file may have failed: "all proved" would hide it.
+  throw new FormatError("there are no proofs", {
+    ...{ where, expected: "lines of JSON, one for each proof", found: "no line that is not blank" },
   });
 }
