@@ -54,6 +54,7 @@ export function claimsPage(
       .map((seed) => ({ name, seed })),
   );
   const hashes = [...new Set(results.flatMap(({ data }) => (data ? [`${data.corpus}, ${data.hash}`] : [])))];
+  const text = hashes.length === 0 ? "" : `Text: ${hashes.join("; ")} (\`recipes/corpora.ts\`). `;
   const runs = results.map(({ arm, seed, stages, commit, machine, date }) => {
     const each = Object.entries(stages).map(
       ([name, { steps, minutes }]) => `${name} ${steps} (${minutes.toFixed(2)})`,
@@ -72,7 +73,7 @@ export function claimsPage(
     `## Measures\n\nMeans over seeds, with the standard deviation between them; shares in percent.\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
     runs.length === 0
       ? ""
-      : `## Runs\n\nText: ${hashes.join("; ")} (\`recipes/corpora.ts\`). Updates, and minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`,
+      : `## Runs\n\n${text}Updates, and minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`,
     missing.length === 0
       ? ""
       : `## Not run\n\n${missing.length} of ${arms.length * seeds.length} runs are missing. \`${command}\` goes on with ${missing[0].name} of seed ${missing[0].seed}; what is finished is not run again.`,
