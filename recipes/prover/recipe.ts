@@ -57,7 +57,7 @@ process.exitCode = await runProgram(
     pictured: ["solved@4", "solved@16", "solved@64", "pass@1", "pass@8", "pass@32"],
     notes: [
       "Statements are those of `mini-coref2f.jsonl` (README.md says what they are, and what fixed scripts prove of them, by family). Searches",
-      "are tried on those that no fixed script proves, eight of each family. All arms of a seed search with one model, the `taught` prover:",
+      "are tried on those that no fixed script proves, four of each family. All arms of a seed search with one model, the `taught` prover:",
       "`models/world-prover`, which knows whole proofs, taught the other forms on the corpus' scripted proofs (whole proofs, with thoughts,",
       "with states, resumed behind a state; translations, grades, refutations). Seeds differ in what is taught and in what is sampled, and",
       "begin with the same weights. solved@k is the share of statements with a proof among the first k generations, at temperature 1,",
