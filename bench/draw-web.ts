@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { findChromium } from "../test/browser/chromium.ts";
 import type { BenchmarkResult } from "./run.ts";
 import type { DrawTimes, DrawWork, OnPage } from "./support/draw-work.ts";
-import { openPage } from "./support/isolated-page.ts";
+import { withPage } from "./support/isolated-page.ts";
 import { median, round, table } from "./support/numbers.ts";
 
 export const name = "draw-web";
@@ -42,19 +42,20 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
     images: Number(values.images),
   };
   const folders = { dist, kernels: fileURLToPath(new URL("../kernels", import.meta.url)) };
-  await using opened = await openPage(executablePath, folders, script, log);
-  const { page, version } = opened;
-  log(`Chromium ${version}; Janus-1.3B, ${work.layers} blocks in ${work.format}, ${work.threads} threads`);
-  await page.evaluate(async (given) => {
-    onPage.measure = await onPage.prepareDraw({ ...given, dist: `${location.origin}/dist/` });
-  }, work);
-  await import(script.href);
-  const inNode = await onPage.prepareDraw({ ...work, dist: `${pathToFileURL(dist)}/` });
-  const measured: { readonly node: DrawTimes; readonly page: DrawTimes }[] = [];
-  for (let i = 0; i < rounds; i++) {
-    const node = await inNode(steps);
-    measured.push({ node, page: await page.evaluate((count) => onPage.measure!(count), steps) });
-  }
+  const measured = await withPage(executablePath, folders, script, async (page, version) => {
+    log(`Chromium ${version}; Janus-1.3B, ${work.layers} blocks in ${work.format}, ${work.threads} threads`);
+    await page.evaluate(async (given) => {
+      onPage.measure = await onPage.prepareDraw({ ...given, dist: `${location.origin}/dist/` });
+    }, work);
+    await import(script.href);
+    const inNode = await onPage.prepareDraw({ ...work, dist: `${pathToFileURL(dist)}/` });
+    const times: { readonly node: DrawTimes; readonly page: DrawTimes }[] = [];
+    for (let i = 0; i < rounds; i++) {
+      const node = await inNode(steps);
+      times.push({ node, page: await page.evaluate((count) => onPage.measure!(count), steps) });
+    }
+    return times;
+  });
   const rows = [["", "Node, ms", "Chromium, ms", "Chromium's speed over Node's", "rounds"]];
   const metrics: Record<string, number> = {};
   const ratios: Record<string, number> = {};

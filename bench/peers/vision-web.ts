@@ -12,7 +12,7 @@ import { withTemporaryFolder } from "../../src/files/temporary.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import { findChromium } from "../../test/browser/chromium.ts";
 import type { BenchmarkResult } from "../run.ts";
-import { openPage } from "../support/isolated-page.ts";
+import { withPage } from "../support/isolated-page.ts";
 import { median, round } from "../support/numbers.ts";
 import { makeSiglip, randomPixels, siglipOperations, towerConfigs, writeTower } from "../support/towers.ts";
 import { startChild } from "./child.ts";
@@ -67,16 +67,18 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
       ort: join(root, "bench/peers/node_modules/onnxruntime-web/dist"),
       data: folder,
     };
-    await using opened = await openPage(
+    return await withPage(
       executablePath,
       folders,
       new URL("vision-page.ts", import.meta.url),
-      log,
-    );
-    log(`Chromium ${opened.version}, ${threads} threads, ${config.layers} blocks of SigLIP-L/16-384`);
-    return await opened.page.evaluate(
-      ([towerConfig, count, rounds]) => onPage.compare(towerConfig, count, rounds),
-      [config, threads, Number(values.rounds)] as const,
+      (page, version) => {
+        log(`Chromium ${version}, ${threads} threads, ${config.layers} blocks of SigLIP-L/16-384`);
+        return page.evaluate(([towerConfig, count, rounds]) => onPage.compare(towerConfig, count, rounds), [
+          config,
+          threads,
+          Number(values.rounds),
+        ] as const);
+      },
     );
   });
   const operations = siglipOperations(config);
