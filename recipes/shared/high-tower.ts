@@ -3,7 +3,6 @@
  * of all sizes and the colors, shapes and sizes of objects. It stands for SAM's billion masks: dense labels, no captions.
  */
 import { ALPHABET } from "../../src/data/world/font.ts";
-import { COLORS, SHAPES, SIZES } from "../../src/data/world/names.ts";
 import { worldSample } from "../../src/data/world/sample.ts";
 import { Linear } from "../../src/nn/linear.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
@@ -17,6 +16,8 @@ import { pixelValues } from "../../src/vision/pixels.ts";
 import { SamTower } from "../../src/vision/sam.ts";
 import type { HybridConfig, SamConfig } from "../../src/vision/tower-config.ts";
 import { fullPage, PAGE, VIEW } from "./pages.ts";
+import type { Count } from "./score.ts";
+import { nameObject, OBJECT_NAMES } from "./tower-data.ts";
 
 /** Tokens along a side, and pixels of a token's square. */
 const SIDE = 8;
@@ -25,7 +26,7 @@ const CELL = PAGE / SIDE;
 const [ACROSS, DOWN] = [4, 3];
 const GLYPHS = ACROSS * DOWN * ALPHABET.length;
 /** Glyphs by their place in a token's square; of an object's center its color, shape and size. */
-export const PAGE_NAMES = GLYPHS + COLORS.length + SHAPES.length + SIZES.length;
+export const PAGE_NAMES = GLYPHS + OBJECT_NAMES;
 
 /** The first name of the token's square that a point lies in. */
 const tokenNames = (x: number, y: number) =>
@@ -104,11 +105,9 @@ export class PageBatches implements BatchSource<PageBatch> {
       if (index % SCENES === 0) {
         const { image, objects } = worldSample("questions", this.#seed, index);
         images.push(resizeImage(image!, PAGE, PAGE));
-        for (const { x, y, color, shape, size } of objects!) {
-          const token = first + tokenNames((x * PAGE) / VIEW, (y * PAGE) / VIEW) + GLYPHS;
-          names[token + COLORS.indexOf(color)] = true;
-          names[token + COLORS.length + SHAPES.indexOf(shape)] = true;
-          names[token + COLORS.length + SHAPES.length + SIZES.indexOf(size)] = true;
+        for (const object of objects!) {
+          const token = tokenNames((object.x * PAGE) / VIEW, (object.y * PAGE) / VIEW);
+          nameObject(names, first + token + GLYPHS, object);
         }
         continue;
       }
@@ -139,7 +138,7 @@ export async function pageGlyphsNamed(
   model: NamedTower,
   batches: BatchSource<PageBatch>,
   pages: number,
-): Promise<{ readonly right: number; readonly of: number }> {
+): Promise<Count> {
   const count = { right: 0, of: 0 };
   const letters = ALPHABET.length;
   for (let page = 0; page < pages; page++) {

@@ -121,7 +121,7 @@ interface Part {
 export const MINUTES = 12;
 /** Of the first stage, and of single views with short and with whole lines. */
 const READING = { names: 2, views: 24, lines: 14 };
-export const READING_MINUTES = READING.names + READING.views + READING.lines;
+const READING_MINUTES = READING.names + READING.views + READING.lines;
 
 type Done = Record<string, { steps: number; minutes: number }>;
 

@@ -25,8 +25,9 @@ const PATCH = 8;
 const SIDE = VIEW / PATCH;
 /** Half a patch is narrower than the distance of any two glyphs: each has its own name in each half. */
 const GLYPHS = 2 * ALPHABET.length;
-/** Of glyphs; of colors, shapes and sizes, which an object's central token has one of each. */
-export const NAMES = GLYPHS + COLORS.length + SHAPES.length + SIZES.length;
+/** Of colors, shapes and sizes, which an object's central token has one of each. */
+export const OBJECT_NAMES = COLORS.length + SHAPES.length + SIZES.length;
+export const NAMES = GLYPHS + OBJECT_NAMES;
 
 /** What the towers of the world read: bytes to -1..1. */
 export const NORMALIZATION = {
@@ -42,11 +43,11 @@ export function firstName({ x, y }: Pick<SeenGlyph, "x" | "y">): number {
   return tokenAt(x, y) * NAMES + half * ALPHABET.length;
 }
 
-function nameObject(names: boolean[], first: number, { x, y, color, shape, size }: WorldObject): void {
-  const token = first + tokenAt(x, y) * NAMES + GLYPHS;
-  names[token + COLORS.indexOf(color)] = true;
-  names[token + COLORS.length + SHAPES.indexOf(shape)] = true;
-  names[token + COLORS.length + SHAPES.length + SIZES.indexOf(size)] = true;
+/** Sets the names of an object. @param first where those of objects begin at its token */
+export function nameObject(names: boolean[], first: number, { color, shape, size }: WorldObject): void {
+  names[first + COLORS.indexOf(color)] = true;
+  names[first + COLORS.length + SHAPES.indexOf(shape)] = true;
+  names[first + COLORS.length + SHAPES.length + SIZES.indexOf(size)] = true;
 }
 
 export interface TowerData {
@@ -72,7 +73,8 @@ export class TowerBatches implements BatchSource<TowerBatch> {
     const texts: number[][] = [];
     for (let i = 0; i < count; i++) {
       const { image, objects } = worldSample("questions", seed, this.#next.scene++);
-      for (const object of objects!) nameObject(names, images.length * SIDE * SIDE * NAMES, object);
+      const first = images.length * SIDE * SIDE * NAMES + GLYPHS;
+      for (const object of objects!) nameObject(names, first + tokenAt(object.x, object.y) * NAMES, object);
       images.push(image!);
       texts.push([...worldIds(describeObjects(objects!)), EOS]);
     }
