@@ -1,17 +1,21 @@
 /**
  * Texts that recipes learn from: sources of packages of the npm registry, whose versions are fixed here. They are never committed:
  *
- *     node recipes/corpora.ts effect runs/corpora
+ *     node recipes/corpora.ts effect
  *
- * copies the chosen files of the package into a folder with a manifest, in which each file has its SHA-256 and all of them together one
- * hash, which results quote. A package that `npm ci` brought is used; another is installed beside the corpus, without its scripts.
+ * copies the chosen files of the package into `runs/corpora` with a manifest, in which each file has its SHA-256 and all of them together
+ * one hash, which results quote. A package that `npm ci` brought is used; another is installed in `runs/packages`, without its scripts.
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { stageFolder } from "../src/files/folder-sink.ts";
+import { formatBytes, plural } from "../src/text/units.ts";
+
+const RUNS = join(import.meta.dirname, "..", "runs");
 
 interface CorpusSource {
   readonly package: string;
@@ -49,6 +53,8 @@ export const CORPORA = {
 
 export type CorpusName = keyof typeof CORPORA;
 
+const MANIFEST = "manifest.json";
+
 /** Longest file that is taken. */
 const MOST_BYTES = 200_000;
 
@@ -75,13 +81,13 @@ async function packageAt(folder: string): Promise<{ version: string; license: st
   return existsSync(path) ? JSON.parse(await readFile(path, "utf8")) : null;
 }
 
-/** Folder of the package: the one that `npm ci` brought, or one that is installed below `state`. */
-async function packageFolder(source: CorpusSource, state: string): Promise<string> {
+/** Folder of the package: the one that `npm ci` brought, or one that is installed for corpora. */
+async function packageFolder(source: CorpusSource): Promise<string> {
   const installed = join(import.meta.dirname, "..", "node_modules", source.package);
   const found = await packageAt(installed);
   if (found !== null && (source.version === null || found.version === source.version)) return installed;
   if (source.version === null) throw new Error(`${source.package}: not in node_modules; run npm ci first`);
-  const prefix = join(state, "packages", `${source.package.replaceAll("/", "-")}-${source.version}`);
+  const prefix = join(RUNS, "packages", `${source.package.replaceAll("/", "-")}-${source.version}`);
   const folder = join(prefix, "node_modules", source.package);
   if ((await packageAt(folder))?.version !== source.version) {
     await mkdir(prefix, { recursive: true });
@@ -92,53 +98,67 @@ async function packageFolder(source: CorpusSource, state: string): Promise<strin
   return folder;
 }
 
-/** Makes a corpus below `state`, or finds it there. @throws Error if its files are not those of the hash that is fixed here */
-export async function corpus(name: CorpusName, state: string): Promise<Corpus> {
+/**
+ * Makes a corpus, or finds it.
+ * @throws Error if its files are not those of the hash that is fixed here, ConfigError if something else has its place
+ */
+export async function corpus(name: CorpusName): Promise<Corpus> {
   const source: CorpusSource = CORPORA[name];
-  const from = await packageFolder(source, state);
+  const from = await packageFolder(source);
   const { version, license } = (await packageAt(from))!;
-  const root = join(state, "corpora", `${name}-${version}`);
+  const root = join(RUNS, "corpora", `${name}-${version}`);
   const folder = join(root, "files");
-  const path = join(root, "manifest.json");
-  if (existsSync(path)) return { folder, manifest: JSON.parse(await readFile(path, "utf8")) };
-  await rm(root, { recursive: true, force: true });
-  const sources = join(from, source.folder);
-  const paths = (await readdir(sources, { recursive: true }))
-    .map((each) => each.replaceAll("\\", "/"))
-    .filter((each) => source.files.test(each) && !source.without.test(each))
-    .sort();
-  const files: { path: string; bytes: number; sha256: string }[] = [];
-  for (const each of paths) {
-    const data = await readFile(join(sources, each));
-    if (data.length > MOST_BYTES) continue;
-    await mkdir(dirname(join(folder, each)), { recursive: true });
-    await writeFile(join(folder, each), data);
-    files.push({ path: each, bytes: data.length, sha256: sha256(data) });
-  }
-  const hash = sha256(files.map((each) => `${each.sha256} ${each.path}\n`).join(""));
-  if (source.hash !== null && source.hash !== hash) {
+  const checked = (manifest: CorpusManifest): Corpus => {
+    if (source.hash === null || source.hash === manifest.hash) return { folder, manifest };
     throw new Error(
-      `${name}: the files of ${source.package} ${version} have hash ${hash}, expected ${source.hash}`,
+      `${root}: the files of ${source.package} ${version} have hash ${manifest.hash}, expected ${source.hash}`,
     );
+  };
+  const path = join(root, MANIFEST);
+  if (existsSync(path)) return checked(JSON.parse(await readFile(path, "utf8")));
+  const staged = await stageFolder(root, { kind: "dataset" });
+  try {
+    const files = await copyFiles(source, join(from, source.folder), join(staged.path, "files"));
+    const hash = sha256(files.map((each) => `${each.sha256} ${each.path}\n`).join(""));
+    const bytes = files.reduce((sum, each) => sum + each.bytes, 0);
+    const manifest: CorpusManifest = { name, package: source.package, version, license, files, bytes, hash };
+    const found = checked(manifest);
+    await writeFile(join(staged.path, MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`);
+    // Another recipe may have been faster.
+    if (existsSync(path)) await staged.abort();
+    else await staged.commit();
+    return found;
+  } catch (error) {
+    await staged.abort();
+    throw error;
   }
-  const bytes = files.reduce((sum, each) => sum + each.bytes, 0);
-  const manifest: CorpusManifest = { name, package: source.package, version, license, files, bytes, hash };
-  // The manifest comes last: where it stands, the corpus is whole.
-  await writeFile(`${path}.new`, `${JSON.stringify(manifest, null, 1)}\n`);
-  await rename(`${path}.new`, path);
-  return { folder, manifest };
 }
 
-/** "effect 3.19.0, 700 files, 9.1 MB, 0123456789ab". */
-export const corpusText = ({ package: from, version, files, bytes, hash }: CorpusManifest) =>
-  `${from} ${version}, ${files.length} files, ${(bytes / 1e6).toFixed(1)} MB, ${hash.slice(0, 12)}`;
+async function copyFiles({ files, without }: CorpusSource, from: string, to: string) {
+  const paths = (await readdir(from, { recursive: true }))
+    .map((each) => each.replaceAll("\\", "/"))
+    .filter((each) => files.test(each) && !without.test(each))
+    .sort();
+  const copied: { path: string; bytes: number; sha256: string }[] = [];
+  for (const path of paths) {
+    const data = await readFile(join(from, path));
+    if (data.length > MOST_BYTES) continue;
+    await mkdir(dirname(join(to, path)), { recursive: true });
+    await writeFile(join(to, path), data);
+    copied.push({ path, bytes: data.length, sha256: sha256(data) });
+  }
+  return copied;
+}
 
 if (import.meta.main) {
-  const [name, state] = process.argv.slice(2);
-  if (!Object.hasOwn(CORPORA, name ?? "") || state === undefined) {
-    console.error(`usage: corpora.ts ${Object.keys(CORPORA).join("|")} FOLDER`);
+  const [name, ...others] = process.argv.slice(2);
+  if (!Object.hasOwn(CORPORA, name ?? "") || others.length > 0) {
+    console.error(`usage: corpora.ts ${Object.keys(CORPORA).join("|")}`);
     process.exit(2);
   }
-  const { folder, manifest } = await corpus(name as CorpusName, state);
-  console.log(`${folder}: ${corpusText(manifest)}, hash ${manifest.hash}`);
+  const { folder, manifest } = await corpus(name as CorpusName);
+  const { package: of, version, files, bytes, hash } = manifest;
+  console.log(
+    `${folder}: ${of} ${version}, ${plural(files.length, "file")}, ${formatBytes(bytes)}, hash ${hash}`,
+  );
 }

@@ -1,8 +1,10 @@
 /** Trains one arm of a recipe on text, as a run that a kill leaves at its last saved state, and examines it. */
 import { createHash } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
-import { readFile, rm, writeFile } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { removeOwnFolder, replaceOwnFile } from "../../src/files/owned.ts";
 import { mergeConfig, preset, type RunConfig } from "../../src/runs/config.ts";
 import { createLinkedRun } from "../../src/runs/linked-run.ts";
 import { prepareRun, type RunTexts, selectTexts } from "../../src/runs/preparation.ts";
@@ -64,7 +66,7 @@ export function armConfig(recipe: TextRecipe, arm: TextArm, context: ArmContext)
 async function prepareText(recipe: TextRecipe, config: RunConfig, context: ArmContext) {
   const { state, small, full, print, stages } = context;
   const name = small ? SMALL_CORPUS : full ? recipe.full.corpus : recipe.corpus;
-  const { folder, manifest } = await corpus(name, resolve(state, ".."));
+  const { folder, manifest } = await corpus(name);
   const { data, vocabSize } = config;
   // Only the transform of documents depends on the seed.
   const seed = data.fimRate > 0 ? config.seed : SPLIT_SEED;
@@ -121,6 +123,12 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
   };
   const run = await Run.open(folder, device);
   try {
+    // A recipe that was changed, or another form of it with the same state.
+    if (!isDeepStrictEqual(run.config, config)) {
+      throw new Error(
+        `${folder} was begun with other settings than ${arm.name} has now: name another --state`,
+      );
+    }
     const from = run.trainer.step;
     if (from > 0 && !run.trainer.done) print(`${arm.name}-${context.seed}: goes on at step ${from}`);
     const controller = new AbortController();
@@ -139,7 +147,7 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
       },
       controller.signal,
     );
-    await writeFile(timing, JSON.stringify(seconds()));
+    await replaceOwnFile(timing, JSON.stringify(seconds()));
     if (!finished) throw new StageStopped(`${arm.name}-${context.seed}: stopped and saved at step ${step}`);
     return { run, minutes: seconds() / 60, manifest, folder };
   } catch (error) {
@@ -148,12 +156,14 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
   }
 }
 
+const statesOf = (folder: string) => new RunStates(join(folder, "checkpoints"));
+
 /** Folder of the state at the end of an arm, which is trained if it was not. */
 async function endOf(recipe: TextRecipe, name: string, context: ArmContext): Promise<string> {
   const arm = recipe.arms.find((each) => each.name === name)!;
   const { run, folder } = await trained(recipe, arm, context);
   await run[Symbol.asyncDispose]();
-  const states = new RunStates(join(folder, "checkpoints"));
+  const states = statesOf(folder);
   return states.path((await states.steps()).at(-1)!);
 }
 
@@ -181,7 +191,10 @@ export async function runArm(recipe: TextRecipe, arm: TextArm, context: ArmConte
     Object.assign(outcome.items, items);
   }
   // Of thousands of runs only their figures stay, and what others go on from.
-  if (!isContinued(recipe, arm.name)) await rm(join(folder, "checkpoints"), { recursive: true, force: true });
+  if (!isContinued(recipe, arm.name)) {
+    const states = statesOf(folder);
+    for (const step of await states.steps()) await removeOwnFolder(states.path(step));
+  }
   context.print(`${arm.name}-${seed}: loss ${heldOut.loss.toFixed(4)} nats a token`);
   return {
     ...outcome,
