@@ -16,11 +16,11 @@ export async function planFiles(
   const plans: PlannedFile[] = [];
   const names = new Set<string>();
   for (const path of paths) {
-    const source = await readTextFile(path);
-    for (const { declaration } of planFile(source).units) {
-      if (declaration.name !== "") names.add(declaration.name);
+    const plan = planFile(await readTextFile(path), only);
+    for (const { declaration } of plan.sorries) {
+      if (declaration !== null && declaration.name !== "") names.add(declaration.name);
     }
-    plans.push({ path, ...planFile(source, only) });
+    plans.push({ path, ...plan });
   }
   for (const name of only ?? []) {
     if (names.has(name)) continue;
