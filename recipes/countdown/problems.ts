@@ -69,15 +69,6 @@ interface Solved extends Problem {
   readonly solutions: readonly string[];
 }
 
-function shuffled<T>(values: readonly T[], random: Random): T[] {
-  const all = [...values];
-  for (let i = all.length - 1; i > 0; i--) {
-    const j = random.int(i + 1);
-    [all[i], all[j]] = [all[j], all[i]];
-  }
-  return all;
-}
-
 export interface Parts {
   /** For the exam. */
   readonly heldOut: readonly Problem[];
@@ -99,7 +90,7 @@ export function problemParts(heldOut: number): Parts {
     }
   }
   const random = new Random(1, PART_STREAM);
-  const mixed = shuffled(all, random).map((each) => ({
+  const mixed = random.shuffle([...all]).map((each) => ({
     ...each,
     numbers: ordered(each.numbers, ORDERS[random.int(ORDERS.length)]),
   }));
@@ -124,4 +115,4 @@ export function demonstrations({ shown }: Parts, seed: number, count: number): D
 
 /** The problems that can only be checked, in an order of the seed's. */
 export const checkedProblems = ({ checked }: Parts, seed: number): Problem[] =>
-  shuffled(checked, new Random(seed, ORDER_STREAM));
+  new Random(seed, ORDER_STREAM).shuffle([...checked]);

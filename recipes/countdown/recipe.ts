@@ -10,13 +10,13 @@ import { passRates } from "../../src/train/policy/evaluation.ts";
 import { PolicyTrainer } from "../../src/train/policy/policy-trainer.ts";
 import type { PolicyPrompt } from "../../src/train/policy/prompts.ts";
 import type { PolicySettings } from "../../src/train/policy/settings.ts";
+import { runPolicyStage } from "../shared/policy-stage.ts";
 import { type Arm, type ArmContext, type ArmOutcome, type Recipe, runProgram } from "../shared/program.ts";
 import { newestStep, once } from "../shared/ready.ts";
 import { runStage } from "../shared/stage.ts";
 import { loadPart } from "../shared/weights.ts";
 import type { TextClaim } from "../text/declaration.ts";
 import { claimsPage, claimsPicture } from "../text/page.ts";
-import { runPolicyStage } from "./policy-stage.ts";
 import {
   checkedProblems,
   decode,
@@ -178,7 +178,8 @@ async function policy(context: ArmContext, settings: Partial<PolicySettings>): P
       ...settings,
     },
   );
-  const { steps, seconds, last } = await runPolicyStage("grpo", trainer, context.stages);
+  const stage = { name: "grpo", saveEvery: 20, printEvery: 10, config: { stage: "grpo" } };
+  const { steps, seconds, last } = await runPolicyStage(trainer, stage, context.stages);
   const figures = {
     ...(last?.update?.kl != null && { "KL at the end": last.update.kl }),
     ...(last?.update != null && { "entropy at the end": last.update.entropy }),

@@ -2,18 +2,16 @@
  * Reinforcement learning from Lean's verdicts (DeepSeek-Prover-V1.5, section 2.3): GRPO on statements of the training split that
  * the model proves sometimes, a reward of 1 for a proof and 0 for anything else, a penalty for leaving the model it began with.
  */
-import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import { corpusItem } from "../../src/prove/corpus/sample.ts";
 import { proofPrompt } from "../../src/prove/text/prompts.ts";
 import { proofReward } from "../../src/prove/train/proof-reward.ts";
 import { passRates } from "../../src/train/policy/evaluation.ts";
 import { PolicyTrainer } from "../../src/train/policy/policy-trainer.ts";
 import type { PolicyPrompt } from "../../src/train/policy/prompts.ts";
-import { loadTraining, savedSteps, saveTraining, stepFolder } from "../../src/train/state.ts";
+import { runPolicyStage } from "../shared/policy-stage.ts";
 import type { ArmContext } from "../shared/program.ts";
-import { StageStopped } from "../shared/stage.ts";
 import { keptIn } from "./kept-lines.ts";
 import { loadProver, PROVER_CONFIG, proverModel } from "./model.ts";
 import { MAX_TOKENS, type Parts, SHORT, stoppable, type Trained } from "./parts.ts";
@@ -53,7 +51,8 @@ export async function trainPolicy(
 ): Promise<Trained & { readonly chosen: number }> {
   const { device, seed, stages, small, minutes, print } = context;
   const size = small ? FEW : FULL;
-  const folder = join(stages.folder, `policy-${minutes}`);
+  const name = `policy-${minutes}`;
+  const folder = join(stages.folder, name);
   await mkdir(folder, { recursive: true });
   await using writer = await parts.writer(context, from);
   const { model, engine, tokenizer } = writer;
@@ -94,40 +93,11 @@ export async function trainPolicy(
       ...{ advantage: "population", equalGroups: "skip" },
     },
   );
-  let seconds = 0;
-  const newest = savedSteps(await readdir(folder)).at(-1);
-  if (newest !== undefined) {
-    const step = join(folder, stepFolder(newest));
-    await loadTraining(trainer.trainer, nodeFolder(step));
-    ({ seconds } = JSON.parse(await readFile(join(step, "policy.json"), "utf8")) as { seconds: number });
-    if (!trainer.done) print(`policy: goes on at step ${trainer.steps}`);
-  }
-  const save = async () => {
-    const at = stepFolder(trainer.steps);
-    const sink = await nodeFolderSink(join(folder, at), { force: true });
-    const files = { "policy.json": `${JSON.stringify({ seconds })}\n` };
-    await saveTraining(trainer.trainer, sink, { config: PROVER_CONFIG, files });
-    for (const step of savedSteps(await readdir(folder))) {
-      if (stepFolder(step) !== at) await rm(join(folder, stepFolder(step)), { recursive: true });
-    }
-  };
-  while (!trainer.done) {
-    const began = process.cpuUsage();
-    const metrics = await trainer.step(stop.signal);
-    const { user, system } = process.cpuUsage(began);
-    seconds += (user + system) / 2e6;
-    await appendFile(join(folder, "log.jsonl"), `${JSON.stringify(metrics)}\n`);
-    const { step, reward, groupsUsed, update } = metrics;
-    print(
-      `policy: step ${step} of ${size.steps}, reward ${reward.toFixed(3)}, ${groupsUsed} groups, KL ${update?.kl?.toFixed(4) ?? "–"}`,
-    );
-    const stopped = stages.stopped() && !trainer.done;
-    if (stopped || trainer.done || trainer.steps % SAVE_STEPS === 0) await save();
-    if (stopped) throw new StageStopped(`policy: stopped and saved at step ${trainer.steps}`);
-  }
+  const stage = { name, saveEvery: SAVE_STEPS, printEvery: 1, config: PROVER_CONFIG, signal: stop.signal };
+  const { steps, seconds, folder: step } = await runPolicyStage(trainer, stage, stages);
   return {
-    step: join(folder, stepFolder(trainer.steps)),
-    stages: { policy: { steps: trainer.steps, minutes: seconds / 60 } },
+    step,
+    stages: { policy: { steps, minutes: seconds / 60 } },
     chosen: sometimes.length,
   };
 }

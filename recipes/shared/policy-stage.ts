@@ -1,61 +1,82 @@
 /** GRPO as a stage on disk: a stopped one goes on where its newest step stands, to the same bits. */
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
 import type { PolicyMetrics, PolicyTrainer } from "../../src/train/policy/policy-trainer.ts";
 import { loadTraining, savedSteps, saveTraining, stepFolder } from "../../src/train/state.ts";
-import { type StageContext, StageStopped } from "../shared/stage.ts";
+import { coreSeconds, type StageContext, StageStopped } from "./stage.ts";
 
-const [SAVE_EVERY, PRINT_EVERY, CORES] = [20, 10, 2] as const;
+export interface PolicyStage {
+  readonly name: string;
+  readonly saveEvery: number;
+  readonly printEvery: number;
+  /** `config.json` of its steps. */
+  readonly config: Record<string, unknown>;
+  /** Ends a step in its middle, which is lost; those before it are saved, and the signal's reason is thrown. */
+  readonly signal?: AbortSignal;
+}
 
-/** @returns steps, and seconds of two cores without what a kill lost @throws StageStopped */
+interface Kept {
+  readonly seconds: number;
+  readonly last: PolicyMetrics | null;
+}
+
+export interface PolicyOutcome extends Kept {
+  readonly steps: number;
+  /** Of the newest step, with its weights. */
+  readonly folder: string;
+}
+
+/** @returns steps, seconds of two cores without what a kill lost, and what the last step measured @throws StageStopped */
 export async function runPolicyStage<Row>(
-  name: string,
   policy: PolicyTrainer<Row>,
+  { name, saveEvery, printEvery, config, signal }: PolicyStage,
   { folder, stopped, print }: StageContext,
-): Promise<{ readonly steps: number; readonly seconds: number; readonly last: PolicyMetrics | null }> {
+): Promise<PolicyOutcome> {
   const own = join(folder, name);
   await mkdir(own, { recursive: true });
-  let before = 0;
-  const newest = savedSteps(await readdir(own)).at(-1);
-  if (newest !== undefined) {
-    const path = join(own, stepFolder(newest));
+  let kept: Kept = { seconds: 0, last: null };
+  let saved = savedSteps(await readdir(own)).at(-1);
+  if (saved !== undefined) {
+    const path = join(own, stepFolder(saved));
     await loadTraining(policy.trainer, nodeFolder(path));
-    before = JSON.parse(await readFile(join(path, "stage.json"), "utf8")).seconds;
-    if (!policy.done) print(`${name}: goes on at step ${newest}`);
+    kept = JSON.parse(await readFile(join(path, "stage.json"), "utf8")) as Kept;
+    if (!policy.done) print(`${name}: goes on at step ${saved}`);
   }
-  const began = process.cpuUsage();
-  const seconds = () => {
-    const { user, system } = process.cpuUsage(began);
-    return before + (user + system) / 1e6 / CORES;
-  };
-  let saved = newest;
   const save = async () => {
     const { step } = policy.trainer;
-    if (step === saved) return;
+    if (step === (saved ?? 0)) return;
+    await policy.trainer.checkWeights();
     saved = step;
-    const files = { "stage.json": `${JSON.stringify({ seconds: seconds() })}\n` };
-    await saveTraining(policy.trainer, await nodeFolderSink(join(own, stepFolder(step))), {
-      config: { stage: name },
-      files,
+    const sink = await nodeFolderSink(join(own, stepFolder(step)), { force: true });
+    await saveTraining(policy.trainer, sink, {
+      config,
+      files: { "stage.json": `${JSON.stringify(kept)}\n` },
     });
     for (const each of savedSteps(await readdir(own))) {
       if (each < step) await rm(join(own, stepFolder(each)), { recursive: true });
     }
   };
-  let last: PolicyMetrics | null = null;
   while (!policy.done) {
-    last = await policy.step();
-    const { step, reward, update } = last;
-    if (step % PRINT_EVERY === 1 || policy.done) {
-      print(`${name}: step ${step}, reward ${reward.toFixed(3)}, KL ${update?.kl?.toFixed(3) ?? "-"}`);
+    const began = process.cpuUsage();
+    const last = await policy.step(signal).catch(async (error: unknown) => {
+      // The steps before this one are whole.
+      if (signal?.aborted) await save();
+      throw error;
+    });
+    kept = { seconds: kept.seconds + coreSeconds(began), last };
+    await appendFile(join(own, "log.jsonl"), `${JSON.stringify(last)}\n`);
+    const { step, reward, groupsUsed, update } = last;
+    if ((step - 1) % printEvery === 0 || policy.done) {
+      const measured = `reward ${reward.toFixed(3)}, ${groupsUsed} groups, KL ${update?.kl?.toFixed(4) ?? "-"}`;
+      print(`${name}: step ${step}, ${measured}`);
     }
-    if (step % SAVE_EVERY === 0) await save();
-    if (stopped() && !policy.done) {
-      await save();
-      throw new StageStopped(`${name}: stopped and saved at step ${step}`);
-    }
+    await setImmediate();
+    const stop = stopped() && !policy.done;
+    if (stop || step % saveEvery === 0) await save();
+    if (stop) throw new StageStopped(`${name}: stopped and saved at step ${step}`);
   }
   await save();
-  return { steps: policy.trainer.step, seconds: seconds(), last };
+  return { ...kept, steps: policy.trainer.step, folder: join(own, stepFolder(policy.trainer.step)) };
 }

@@ -49,7 +49,14 @@ export interface StageContext {
 export class StageStopped extends Error {}
 
 const SAVE_SECONDS = 90;
-const CORES = 2;
+export const CORES = 2;
+
+/** Processor seconds since `before`, over two cores. */
+export function coreSeconds(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6 / CORES;
+}
+
 const PRINT_SECONDS = 20;
 /** The speed is that of the last steps; a busy machine becomes faster and slower. */
 const SPEED_STEPS = 25;
@@ -121,8 +128,7 @@ export async function runStage<M extends Trainable, B extends Batch>(
   while (!trainer.done) {
     const began = process.cpuUsage();
     const metrics = await trainer.trainStep();
-    const { user, system } = process.cpuUsage(began);
-    const took = (user + system) / 1e6 / CORES;
+    const took = coreSeconds(began);
     seconds += took;
     durations.push(took);
     if ("minutes" in length) {

@@ -12,14 +12,13 @@ import { Run } from "../../src/runs/run.ts";
 import { RunStates } from "../../src/runs/states.ts";
 import { corpus } from "../corpora.ts";
 import type { ArmContext, ArmOutcome } from "../shared/program.ts";
-import { StageStopped } from "../shared/stage.ts";
+import { CORES, coreSeconds, StageStopped } from "../shared/stage.ts";
 import type { TextArm, TextRecipe } from "./declaration.ts";
 import { lossGroups, scoreHeldOut } from "./held-out.ts";
 import { inPieces } from "./pieces.ts";
 
 /** Of the split, the tokenizer and the sample of files, whatever the seed of an arm. */
 const SPLIT_SEED = 1;
-const CORES = 2;
 /** Sequences of held-out text that are scored at most. */
 const MOST_SEQUENCES = 2000;
 const SMALL_SEQUENCES = 32;
@@ -117,10 +116,7 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
   const timing = join(folder, "..", "seconds.json");
   const before = await secondsIn(timing);
   const began = process.cpuUsage();
-  const seconds = () => {
-    const { user, system } = process.cpuUsage(began);
-    return before + (user + system) / 1e6 / CORES;
-  };
+  const seconds = () => before + coreSeconds(began);
   const run = await Run.open(folder, device);
   try {
     // A recipe that was changed, or another form of it with the same state.
