@@ -55,7 +55,7 @@ export const attention: TextRecipe = {
   exams: [context],
   claims: [
     {
-      claim: "latent attention learns more than MHA, with a fraction of the cache",
+      claim: "latent attention reaches a lower loss than MHA, with a fraction of the cache",
       paper: "MMLU 50.0 against 48.7, 59.0 against 57.5",
       ...{ arm: "mla", with: "mha", measure: "loss", expects: { kind: "lower" } },
     },

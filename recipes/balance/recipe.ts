@@ -13,7 +13,7 @@ export const balancing: TextRecipe = {
   notes:
     "Wang et al. (arXiv 2408.15664) raise the bias of experts with few tokens and lower that of experts with many, in steps of gamma, instead of " +
     "adding a balance loss: perplexity 9.50 against 9.56 at 1B parameters, MaxVio 0.04 against 0.72; DeepSeek-V3 (arXiv 2412.19437, table 5) has 0.724 " +
-    "against 0.727 bits per byte at 15.7B. DeepSeek-V3's shape, width 64, 3 layers, 1 + 16 experts of width 44, 4 of a token, vocabulary 1024, sequences of " +
+    "against 0.727 bits per byte at 15.7B. DeepSeek-V3's shape, width 64, 3 layers, 1 + 16 experts of width 44, 4 active per token, vocabulary 1024, sequences of " +
     "128. MaxVio is (largest load - mean) / mean, the mean over layers: `held out` over all held-out text, `batches` in batches of the last fifth of " +
     "training. A bias can travel gamma times the steps at most, and these runs are short: hence the larger gamma.",
   corpus: "effect",
@@ -25,7 +25,7 @@ export const balancing: TextRecipe = {
   small: { tokens: 60_000, settings: TINY_V3 },
   seeds: [1, 2, 3],
   arms: [
-    { name: "loss-1e-3", text: "balance loss, alpha 1e-3, of each sequence", settings: by(1e-3, 0) },
+    { name: "loss-1e-3", text: "sequence-wise balance loss, alpha 1e-3", settings: by(1e-3, 0) },
     { name: "bias-5e-3", text: "bias alone, gamma 5e-3", settings: by(0, 5e-3) },
     { name: "none", text: "neither", settings: by(0, 0) },
     { name: "loss-1e-2", text: "balance loss, alpha 1e-2", settings: by(1e-2, 0) },

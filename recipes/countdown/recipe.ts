@@ -189,7 +189,7 @@ async function policy(context: ArmContext, settings: Partial<PolicySettings>): P
 
 const arms: readonly Arm[] = [
   {
-    ...{ name: "sft", text: "fine-tuned on 6000 fixed demonstrations" },
+    ...{ name: "sft", text: "fine-tuned on a fixed set of demonstrations (6000; 200 with --small)" },
     async run(context) {
       using model = await open(context, await tuned(context));
       // Done already: only its steps and time are read.
@@ -246,7 +246,7 @@ const claims: readonly TextClaim[] = [
 const notes =
   "DeepSeekMath (arXiv 2402.03300, section 4) teaches a tuned model by rewards that are checked. Here three numbers from 1 to 12 and a target up to 99, as in " +
   "`3 7 12 24=`; right is an expression of these numbers with that value, which gets 1, one with another value 0.1. Problems are in three parts: held out, " +
-  "shown with solutions, only checked. Llama's shape, width 64, 3 layers, 19 characters; fine-tuning of 1200 steps with about 64 demonstrations; GRPO of 200 " +
+  "shown with solutions, only checked. Llama's shape, width 64, 3 layers, a vocabulary of 19; fine-tuning of 1200 steps with about 64 demonstrations; GRPO of 200 " +
   "updates, 32 problems, 16 samples, rate 2e-4, beta 0.04. With endless fresh demonstrations further fine-tuning wins by far (trials in PyTorch " +
   "with the same sizes, seed 1: greedy 0.63 against 0.46): the claim is about problems that can be checked and not shown, hence the fixed set.";
 

@@ -42,17 +42,17 @@ export const experts: TextRecipe = {
   seeds: [1, 2, 3],
   arms: [
     {
-      ...{ name: "deepseekmoe", text: "1 shared and 63 routed experts of width 44, 7 of a token" },
+      ...{ name: "deepseekmoe", text: "1 shared and 63 routed experts of width 44, 7 active per token" },
       settings: baseline("deepseekmoe", 63, 44, { shared: 1, top_k: 7, alpha: 0.01 }),
     },
     {
       name: "gshard",
-      text: "16 experts of width 176, 2 of a token",
+      text: "16 experts of width 176, 2 active per token",
       settings: baseline("gshard", 16, 176, { alpha: 0.01 }),
     },
     {
       name: "switch",
-      text: "16 experts of width 176, 1 of a token",
+      text: "16 experts of width 176, 1 active per token",
       settings: baseline("switch", 16, 176, { alpha: 0.01 }),
     },
     {
@@ -65,7 +65,7 @@ export const experts: TextRecipe = {
   exams: [balance],
   claims: [
     {
-      claim: "DeepSeekMoE learns more than GShard",
+      claim: "DeepSeekMoE reaches a lower loss than GShard",
       paper: "1.808 against 1.867 (-3.2 %)",
       ...{ arm: "deepseekmoe", with: "gshard", measure: "loss", expects: { kind: "lower" } },
     },

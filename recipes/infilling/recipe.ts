@@ -14,7 +14,7 @@ export const infill: TextRecipe = {
     "completion suffers. A dense model, width 64, 3 layers, vocabulary 1024, sequences of 256. Files are cut at ends of lines into documents of at most " +
     "500 characters, so that a sequence holds whole ones: at this length the parts of a whole file would hardly ever stand in one sequence. " +
     "`loss` is that of held-out text from left to right. `infill` counts holes whose middle is written exactly, greedily, within 64 tokens: a third " +
-    "each are a whole line, 5 to 40 characters, three lines; `infill similarity` is 1 less the edits over the longer text. `nats of middles` is the mean of their tokens, read after prefix and " +
+    "each are a whole line, 5 to 40 characters, three lines; `infill similarity` is 1 minus edit distance over the length of the longer text. `nats of middles` is the mean of their tokens, read after prefix and " +
     "suffix, at rate 0 after the prefix alone.",
   corpus: "effect",
   settings: {
@@ -52,7 +52,7 @@ export const infill: TextRecipe = {
   },
   seeds: [1, 2, 3],
   arms: [
-    { name: "rate-0", text: "no document is turned", settings: at(0) },
+    { name: "rate-0", text: "no document is rearranged", settings: at(0) },
     { name: "rate-50", text: "half of the documents", settings: at(0.5) },
     { name: "rate-100", text: "all documents", settings: at(1) },
   ],

@@ -163,7 +163,7 @@ async function afterRounds(parts: Parts, context: ArmContext, count: number): Pr
 
 const rounds = (parts: Parts, count: number): Arm => ({
   name: `rounds-${count}`,
-  text: `${count} ${count === 1 ? "round" : "rounds"} of expert iteration: statements or their negations proved, then the first prover taught anew with what was found`,
+  text: `${count} ${count === 1 ? "round" : "rounds"} of expert iteration: statements or their negations proved, then the first prover retrained with what was found`,
   async run(context) {
     const { step, stages, scores, items, figures } = await afterRounds(parts, context, count);
     const exam = await examined(parts, context, step, { samples: 16, perFamily: EXAMINED });

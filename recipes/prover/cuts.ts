@@ -49,7 +49,7 @@ export async function cutProofs(
   return results;
 }
 
-/** Proofs below the same definitions in one file; where Lean comes to no end of it, in two. */
+/** Proofs below the same definitions in one file; where Lean does not finish it, in two. */
 async function cutTogether(
   lean: LeanSession,
   proofs: readonly CheckableProof[],

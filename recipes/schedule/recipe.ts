@@ -16,7 +16,7 @@ export const schedule: TextRecipe = {
   notes:
     "DeepSeek LLM (arXiv 2401.02954, section 2.3) trains with a rate that drops to 0.316 and 0.1 of its peak after 80 % and 90 % of the tokens, " +
     'since the long first part can be continued: figure 1 shows a loss "essentially consistent" with cosine, without numbers. A dense model, ' +
-    "width 64, 2 layers, vocabulary 1024, sequences of 128, peak 4e-3 for all arms (not tuned for each). `step-twice` has the bits of " +
+    "width 64, 2 layers, vocabulary 1024, sequences of 128, peak 4e-3 for all arms (not tuned for each). `step-twice` is bit-identical to " +
     "`step` continued from 80 % of its steps (`src/scaling/train-chain.ts` trains that way); `cosine-continued` goes on from the end of " +
     "`cosine` with the second half of the longer cosine. Of so few steps (342) cosine spends most below its peak: where steps are lower, the time " +
     "at the peak is what they have more of, which a run of many more tokens need not show.",

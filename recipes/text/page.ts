@@ -65,12 +65,12 @@ export function claimsPage(
     `# ${recipe.title}`,
     recipe.notes,
     "Differences are within seeds: arms of a seed share the order of the data, the split and, where shapes agree, their first weights. Losses are " +
-      "compared as parts of the second arm's, shares in points. Intervals are 95 %, Student's t over seeds. A claim is reproduced if " +
+      "compared relative to the second arm's, shares in points. Intervals are 95 %: Student's t over seeds, or of one seed's test items by bootstrap. A claim is reproduced if " +
       "the interval lies in what is claimed, contradicted if it lies outside, else not decided.",
     results.length > 0 ? `![${recipe.title}](${picture})` : "",
     claimsTable(recipe, results, command),
     `## Arms\n\n${arms.map(({ name, text }) => `- \`${name}\`: ${text}`).join("\n")}`,
-    `## Measures\n\nMeans over seeds, with the standard deviation between them; shares in percent.\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
+    `## Measures\n\nWritten by \`${command}\`. Means over seeds, with the standard deviation between them; shares in percent.\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
     runs.length === 0
       ? ""
       : `## Runs\n\n${text}Updates, and minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`,
