@@ -2,7 +2,7 @@
 import type { TextRecipe } from "../text/declaration.ts";
 import { balance } from "../text/exams.ts";
 import { runText } from "../text/program.ts";
-import { LARGER_V3, SMALL_V3, TINY_V3 } from "../text/v3.ts";
+import { SMALL_V3, V3_FORM } from "../text/v3.ts";
 
 const by = (balanceAlpha: number, biasGamma: number) => ({ training: { balanceAlpha, biasGamma } });
 
@@ -16,14 +16,9 @@ export const balancing: TextRecipe = {
     "against 0.727 bits per byte at 15.7B. DeepSeek-V3's shape, width 64, 3 layers, 1 + 16 experts of width 44, 4 active per token, vocabulary 1024, sequences of " +
     "128. MaxVio is (largest load - mean) / mean, the mean over layers: `held out` over all held-out text, `batches` in batches of the last fifth of " +
     "training. A bias can travel gamma times the steps at most, and these runs are short: hence the larger gamma.",
-  corpus: "effect",
+  ...V3_FORM,
   settings: SMALL_V3,
-  batch: 16,
-  tokens: 500_000,
-  full: { tokens: 6_000_000, corpus: "babylon", settings: LARGER_V3 },
   speed: 12_000,
-  small: { tokens: 60_000, settings: TINY_V3 },
-  seeds: [1, 2, 3],
   arms: [
     { name: "loss-1e-3", text: "sequence-wise balance loss, alpha 1e-3", settings: by(1e-3, 0) },
     { name: "bias-5e-3", text: "bias alone, gamma 5e-3", settings: by(0, 5e-3) },

@@ -2,7 +2,7 @@
 import type { TextRecipe } from "../text/declaration.ts";
 import { drafts, nextLine } from "../text/exams.ts";
 import { runText } from "../text/program.ts";
-import { LARGER_V3, SMALL_V3, TINY_V3 } from "../text/v3.ts";
+import { SMALL_V3, V3_FORM } from "../text/v3.ts";
 
 const weight = (mtpWeight: unknown) => ({ training: { mtpWeight } });
 const FALLING = [
@@ -20,18 +20,13 @@ export const multiToken: TextRecipe = {
     "DeepSeek-V3's shape as in `balance`, balanced by the bias, gamma 5e-3. All arms have the module; `none` does not train it. `next line` counts held-out " +
     "places whose next line is written exactly, greedily; `drafts kept` is the share that greedy self-speculative decoding keeps at the same " +
     "places. `none-longer` has 30 % more tokens, for about the time that the module costs.",
-  corpus: "effect",
+  ...V3_FORM,
   settings: {
     ...SMALL_V3,
     model: { ...(SMALL_V3.model as object), num_nextn_predict_layers: 1 },
     training: { ...(SMALL_V3.training as object), biasGamma: 5e-3, balanceAlpha: 0 },
   },
-  batch: 16,
-  tokens: 500_000,
-  full: { tokens: 6_000_000, corpus: "babylon", settings: LARGER_V3 },
   speed: 9_000,
-  small: { tokens: 60_000, settings: TINY_V3 },
-  seeds: [1, 2, 3],
   arms: [
     { name: "none", text: "the module is not trained", settings: weight(0) },
     {

@@ -1,5 +1,5 @@
 /** A DeepSeek-V3 shape that trains in minutes: what recipes about its parts have in common. */
-import type { Settings } from "./declaration.ts";
+import type { Settings, TextRecipe } from "./declaration.ts";
 
 /** Width 64, 3 layers of which the first is dense, 1 shared and 16 routed experts of width 44, 4 of them for a token. */
 export const SMALL_V3: Settings = {
@@ -42,3 +42,10 @@ export const TINY_V3: Settings = {
     ...{ n_routed_experts: 8, num_experts_per_tok: 2 },
   },
 };
+
+/** Text, lengths and seeds of recipes about parts of the small shape. */
+export const V3_FORM = {
+  ...{ corpus: "effect", batch: 16, tokens: 500_000, seeds: [1, 2, 3] },
+  full: { tokens: 6_000_000, corpus: "babylon", settings: LARGER_V3 },
+  small: { tokens: 60_000, settings: TINY_V3 },
+} as const satisfies Partial<TextRecipe>;

@@ -8,8 +8,18 @@ import type { PromptStyle } from "../prove/text/prompts.ts";
 import type { WorkerKind } from "../prove/workers/jobs.ts";
 import { QueuedProver, queuedTools } from "../prove/workers/queued-prover.ts";
 import { serveGenerate, serveSearch, serveVerify } from "../prove/workers/serve.ts";
-import { type ModelFlags, modelPath, openModel, openTokenizer } from "./commands/open-model.ts";
+import {
+  MODEL_OPTIONS,
+  type ModelFlags,
+  modelPath,
+  openModel,
+  openTokenizer,
+} from "./commands/open-model.ts";
 import { openDevice } from "./commands/options.ts";
+import { LEAN_OPTIONS } from "./lean-session.ts";
+
+/** What decides about the model and Lean: options of the processes that have them. */
+export const TOOL_OPTIONS = [...MODEL_OPTIONS, ...LEAN_OPTIONS, "threads"];
 
 export interface WorkerFlags extends ModelFlags {
   readonly queue: string;

@@ -12,7 +12,6 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import {
   chosenLean,
-  LEAN_OPTIONS,
   type LeanFlags,
   openChosenLean,
   orNoLean,
@@ -23,8 +22,8 @@ import { ProgressLine } from "../progress-line.ts";
 import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
 import { type PlannedFile, planFiles } from "../prove-plans.ts";
 import { endText, SearchProgress } from "../prove-progress.ts";
-import { openQueuedProver } from "../prover-worker.ts";
-import { MODEL_OPTIONS, type ModelFlags, openModel, withModel } from "./open-model.ts";
+import { openQueuedProver, TOOL_OPTIONS } from "../prover-worker.ts";
+import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   collect,
   givenOptions,
@@ -207,9 +206,6 @@ export function proveCommand(): Command {
     });
 }
 
-/** What the processes decide that have the model and Lean. */
-const WORKERS_OPTIONS = [...MODEL_OPTIONS, ...LEAN_OPTIONS, "threads"];
-
 /** Ends with a usage error where flags do not belong to the kind of file. */
 function checkKinds(command: Command, paths: readonly string[], flags: ProveFlags): void {
   const benchmark = isBenchmark(paths[0]);
@@ -219,7 +215,7 @@ function checkKinds(command: Command, paths: readonly string[], flags: ProveFlag
   if (benchmark && paths.length > 1) usageError(command, "one benchmark at a time");
   if (flags.queue !== "memory") {
     if (flags.store === undefined) usageError(command, "--queue needs --store, which workers share");
-    const theirs = givenOptions(command, WORKERS_OPTIONS);
+    const theirs = givenOptions(command, TOOL_OPTIONS);
     if (theirs.length > 0)
       usageError(command, `${theirs.join(", ")}: with --queue an option of prover-worker`);
     if (flags.fresh)

@@ -12,7 +12,7 @@ import {
   withLean,
 } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { runWorker, type WorkerFlags } from "../prover-worker.ts";
+import { runWorker, TOOL_OPTIONS, type WorkerFlags } from "../prover-worker.ts";
 import { MODEL_OPTIONS, withModel } from "./open-model.ts";
 import { givenOptions, positiveInteger, usageError, withThreads } from "./options.ts";
 
@@ -31,7 +31,7 @@ Exit status: 1 error, 2 usage error, 3 no Lean can be had, 130 stopped by Ctrl-C
 const UNUSED: Readonly<Record<WorkerKind, readonly string[]>> = {
   generate: LEAN_OPTIONS,
   verify: [...MODEL_OPTIONS, "model", "concurrency", "threads"],
-  search: [...LEAN_OPTIONS, ...MODEL_OPTIONS, "threads"],
+  search: TOOL_OPTIONS,
 };
 
 export function proverWorkerCommand(): Command {
