@@ -6,14 +6,22 @@
 import * as build from "@jitl/quickjs-wasmfile-release-sync";
 import {
   newQuickJSWASMModuleFromVariant,
+  newVariant,
   type QuickJSContext,
   type QuickJSHandle,
   type QuickJSSyncVariant,
   type QuickJSWASMModule,
 } from "quickjs-emscripten-core";
 
-/** Its types describe another form of module than what Node loads. */
-const variant = build.default as unknown as QuickJSSyncVariant;
+type Emscripten = NonNullable<NonNullable<Parameters<typeof newVariant>[1]>["emscriptenModule"]>;
+
+/**
+ * Its types describe another form of module than what Node loads. A program that makes it give up has failed, which its own words
+ * on stderr, between the lines of a training, would not tell better.
+ */
+const variant = newVariant(build.default as unknown as QuickJSSyncVariant, {
+  emscriptenModule: { printErr: () => {} } as Emscripten,
+});
 
 /** What a program and all of its tests may use. */
 export interface ProgramLimits {
