@@ -5,6 +5,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import { editSimilarity } from "../../src/evaluate/edit-similarity.ts";
 import { likelihood } from "../../src/evaluate/requests.ts";
 import { cacheValues } from "../../src/models/memory-needs.ts";
+import type { Run } from "../../src/runs/run.ts";
 import { Random } from "../../src/tensor/random.ts";
 import { fimPrompt } from "../../src/tokenizer/fim.ts";
 import type { TextExam, TrainedArm } from "./declaration.ts";
@@ -15,6 +16,8 @@ const [HOLE_STREAM, PLACE_STREAM] = [81, 82];
 const [MOST_HOLES, MOST_PLACES, SMALL] = [300, 200, 6] as const;
 /** Tokens that are written at most. */
 const MOST_TOKENS = 64;
+/** Of a line. */
+const LINE_TOKENS = 40;
 /** Tokens before the place that a line is asked for at. */
 const CONTEXT = 96;
 
@@ -73,6 +76,15 @@ export function holesIn(documents: readonly string[], most: number): Hole[] {
   return holes;
 }
 
+/** With the ids of prefix and suffix as a model is asked for the middle. */
+interface AskedHole extends Hole {
+  readonly prompt: readonly number[];
+}
+
+/** Ids of plain text. */
+const encoded = (run: Run, text: string): number[] =>
+  Array.from(run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }));
+
 const share = (flags: readonly boolean[]) => ({ right: flags.filter(Boolean).length, of: flags.length });
 
 /** Greedy continuations of all prompts. */
@@ -100,17 +112,14 @@ async function write(
  * Mean nats of a token of the middles, and their sums by hole: read after prefix and suffix where documents were turned, else after the
  * prefix alone, all that such a model can make use of.
  */
-async function middleNats({ run }: TrainedArm, holes: readonly Hole[]) {
+async function middleNats({ run }: TrainedArm, holes: readonly AskedHole[]) {
   await using engine = new Engine(run.model, { maxBatch: 32, maxQueue: 1000, cacheTokens: 32_768 });
-  const encode = (text: string) => [
-    ...run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }),
-  ];
   const turned = run.config.data.fimRate > 0;
   const { signal } = new AbortController();
   const found = await Promise.all(
-    holes.map(async ({ prefix, middle, suffix }) => {
-      const prompt = turned ? fimPrompt(run.tokenizer, prefix, suffix) : encode(prefix);
-      const continuation = encode(middle);
+    holes.map(async ({ prompt: both, prefix, middle }) => {
+      const prompt = turned ? both : encoded(run, prefix);
+      const continuation = encoded(run, middle);
       const { logprob } = await likelihood(engine, { prompt, continuation }, { greedy: false, signal });
       return { nats: -logprob, tokens: continuation.length };
     }),
@@ -125,11 +134,14 @@ async function middleNats({ run }: TrainedArm, holes: readonly Hole[]) {
 export const infilling: TextExam = async (trained) => {
   const { run, small } = trained;
   const { maxPositions } = run.model.config;
-  const holes = holesIn(documentsOf(trained), small ? SMALL : MOST_HOLES).filter(
-    ({ prefix, suffix }) => fimPrompt(run.tokenizer, prefix, suffix).length + MOST_TOKENS < maxPositions,
+  const holes = holesIn(documentsOf(trained), small ? SMALL : MOST_HOLES)
+    .map((hole): AskedHole => ({ ...hole, prompt: fimPrompt(run.tokenizer, hole.prefix, hole.suffix) }))
+    .filter(({ prompt }) => prompt.length + MOST_TOKENS < maxPositions);
+  const { answers } = await write(
+    trained,
+    holes.map(({ prompt }) => prompt),
+    MOST_TOKENS,
   );
-  const prompts = holes.map(({ prefix, suffix }) => fimPrompt(run.tokenizer, prefix, suffix));
-  const { answers } = await write(trained, prompts, MOST_TOKENS);
   const middles = await middleNats(trained, holes);
   const exact = holes.map(({ middle }, i) => answers[i].text === middle);
   const alike = holes.map(({ middle }, i) => editSimilarity(answers[i].text, middle));
@@ -169,28 +181,28 @@ export function placesIn(documents: readonly string[], most: number): Place[] {
   return places;
 }
 
+/** Held-out places with the ids that stand before them. */
+function askedPlaces(trained: TrainedArm) {
+  const places = placesIn(documentsOf(trained), trained.small ? SMALL : MOST_PLACES);
+  const prompts = places.map(({ prefix }) => encoded(trained.run, prefix).slice(-CONTEXT));
+  return { places, prompts };
+}
+
 /** The next line of held-out places, exact but for spaces at its ends. */
 export const nextLine: TextExam = async (trained) => {
-  const { run, small } = trained;
-  const places = placesIn(documentsOf(trained), small ? SMALL : MOST_PLACES);
-  const encode = (text: string) =>
-    run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false });
-  const prompts = places.map(({ prefix }) => Array.from(encode(prefix)).slice(-CONTEXT));
-  const { answers } = await write(trained, prompts, 40);
+  const { places, prompts } = askedPlaces(trained);
+  const { answers } = await write(trained, prompts, LINE_TOKENS);
   const exact = places.map(({ line }, i) => answers[i].text.split("\n", 1)[0].trim() === line.trim());
   return { scores: { "next line": share(exact) }, figures: {}, items: { "next line": exact.map(Number) } };
 };
 
 /** How many of the prediction module's drafts the main model keeps, greedily; nothing without a trained module. */
 export const drafts: TextExam = async (trained) => {
-  const { run, small } = trained;
+  const { run } = trained;
   const { mtpLayers } = run.model.config;
   if (mtpLayers === 0 || run.config.training.mtpWeight === 0) return NOTHING;
-  const places = placesIn(documentsOf(trained), small ? SMALL : MOST_PLACES);
-  const encode = (text: string) =>
-    run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false });
-  const prompts = places.map(({ prefix }) => Array.from(encode(prefix)).slice(-CONTEXT));
-  const { metrics } = await write(trained, prompts, 40, true);
+  const { prompts } = askedPlaces(trained);
+  const { metrics } = await write(trained, prompts, LINE_TOKENS, true);
   return {
     scores: { "drafts kept": { right: metrics.acceptedTokens, of: metrics.draftedTokens } },
     figures: {},
