@@ -1,4 +1,5 @@
 /** Results of a recipe: one JSON line for each arm and seed, a Markdown table, and a picture. What was not run is not decided. */
+import { armsSection, missingRuns, runsSection, svgPicture } from "./page-parts.ts";
 import { pairedText, pairsOf } from "./paired.ts";
 import { type Count, interval, type Scores } from "./score.ts";
 
@@ -120,22 +121,12 @@ function pictureSection(results: readonly ArmResult[]): string {
 /** RESULTS.md. */
 export function resultsPage(page: RecipePage, results: readonly ArmResult[], picture: string): string {
   const { arms, measures, command, seeds } = page;
-  const missing = Object.keys(arms).flatMap((arm) =>
-    seeds
-      .filter((seed) => !results.some((each) => each.arm === arm && each.seed === seed))
-      .map((seed) => ({ arm, seed })),
-  );
+  const missing = missingRuns(results, Object.keys(arms), seeds);
   const rows = Object.keys(arms).map((arm) => {
     const own = results.filter((each) => each.arm === arm);
     if (own.length === 0) return `| ${arm} | not decided |${" |".repeat(measures.length)}`;
     const cells = measures.map((measure) => share(pooled(results, arm, measure)));
     return `| ${arm} | ${own.map(({ seed }) => seed).join(", ")} | ${cells.join(" | ")} |`;
-  });
-  const runs = results.map(({ arm, seed, stages, commit, machine, date }) => {
-    const parts = Object.entries(stages).map(
-      ([name, { steps, minutes }]) => `${name} ${steps} (${minutes.toFixed(1)})`,
-    );
-    return `| ${arm} | ${seed} | ${parts.join(", ")} | ${commit.slice(0, 8)} | ${machine} | ${date} |`;
   });
   return `${[
     `# ${page.title}`,
@@ -148,18 +139,14 @@ export function resultsPage(page: RecipePage, results: readonly ArmResult[], pic
         return `| ${claim} | ${better} over ${worse} | ${measure} | ${verdict(results, each, command)} |`;
       })
       .join("\n")}`,
-    `## Arms\n\n${Object.entries(arms)
-      .map(([name, text]) => `- \`${name}\`: ${text}`)
-      .join("\n")}`,
+    armsSection(arms),
     `## Scores\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
     figureSection(results),
     pictureSection(results),
-    runs.length > 0
-      ? `## Runs\n\nUpdates of each stage, and its minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`
-      : "",
-    missing.length > 0
-      ? `## Not decided\n\n${missing.length} of ${Object.keys(arms).length * seeds.length} runs are missing. \`${command} -- --seed ${seeds.join(",")}\` goes on with the first, ${missing[0].arm} of seed ${missing[0].seed}; what is finished is not run again.`
-      : "",
+    runsSection(results, 1, "Updates of each stage, and its minutes of two cores."),
+    missing === null
+      ? ""
+      : `## Not decided\n\n${missing.text} \`${command} -- --seed ${seeds.join(",")}\` goes on with the first, ${missing.first}; what is finished is not run again.`,
   ]
     .filter((part) => part !== "")
     .join("\n\n")}\n`;
@@ -206,5 +193,5 @@ export function resultsPicture(page: RecipePage, results: readonly ArmResult[]):
   });
   const total = top + height + 112 + 16 * arms.length;
   const full = Math.max(width, 640);
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${full}" height="${total}" viewBox="0 0 ${full} ${total}" font-family="sans-serif" font-size="11"><title>${page.title}: scores</title><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
+  return svgPicture(`${page.title}: scores`, full, total, parts);
 }

@@ -1,6 +1,7 @@
 /** RESULTS.md of a recipe whose claims are about seeds, and its picture: differences of each claim with their intervals. */
 import { meanInterval } from "../../src/scaling/statistics.ts";
 import { mean, standardDeviation } from "../../src/statistics/sample.ts";
+import { armsSection, missingRuns, runsSection, svgPicture } from "../shared/page-parts.ts";
 import type { ArmResult, RecipePage } from "../shared/results.ts";
 import type { TextClaim } from "./declaration.ts";
 import { measured, seedsOf, verdictOf } from "./verdicts.ts";
@@ -48,19 +49,13 @@ export function claimsPage(
     const cells = measures.map((measure) => cell(results, name, measure));
     return `| ${name} | ${own.length === 0 ? "not run" : own.join(", ")} | ${cells.join(" | ")} |`;
   });
-  const missing = arms.flatMap(({ name }) =>
-    seeds
-      .filter((seed) => !results.some((each) => each.arm === name && each.seed === seed))
-      .map((seed) => ({ name, seed })),
+  const missing = missingRuns(
+    results,
+    arms.map(({ name }) => name),
+    seeds,
   );
   const hashes = [...new Set(results.flatMap(({ data }) => (data ? [`${data.corpus}, ${data.hash}`] : [])))];
   const text = hashes.length === 0 ? "" : `Text: ${hashes.join("; ")} (\`recipes/corpora.ts\`). `;
-  const runs = results.map(({ arm, seed, stages, commit, machine, date }) => {
-    const each = Object.entries(stages).map(
-      ([name, { steps, minutes }]) => `${name} ${steps} (${minutes.toFixed(2)})`,
-    );
-    return `| ${arm} | ${seed} | ${each.join(", ")} | ${commit.slice(0, 8)} | ${machine} | ${date} |`;
-  });
   const parts = [
     `# ${recipe.title}`,
     recipe.notes,
@@ -69,14 +64,12 @@ export function claimsPage(
       "the interval lies in what is claimed, contradicted if it lies outside, else not decided.",
     results.length > 0 ? `![${recipe.title}](${picture})` : "",
     claimsTable(recipe, results, command),
-    `## Arms\n\n${arms.map(({ name, text }) => `- \`${name}\`: ${text}`).join("\n")}`,
+    armsSection(Object.fromEntries(arms.map(({ name, text: what }) => [name, what]))),
     `## Measures\n\nWritten by \`${command}\`. Means over seeds, with the standard deviation between them; shares in percent.\n\n| arm | seeds | ${measures.join(" | ")} |\n|---|---|${"---|".repeat(measures.length)}\n${rows.join("\n")}`,
-    runs.length === 0
+    runsSection(results, 2, `${text}Updates, and minutes of two cores.`),
+    missing === null
       ? ""
-      : `## Runs\n\n${text}Updates, and minutes of two cores.\n\n| arm | seed | stages | commit | machine | date |\n|---|---|---|---|---|---|\n${runs.join("\n")}`,
-    missing.length === 0
-      ? ""
-      : `## Not run\n\n${missing.length} of ${arms.length * seeds.length} runs are missing. \`${command}\` goes on with ${missing[0].name} of seed ${missing[0].seed}; what is finished is not run again.`,
+      : `## Not run\n\n${missing.text} \`${command}\` goes on with ${missing.first}; what is finished is not run again.`,
     `## The long form
 
 \`${command} -- --full\` ${recipe.longForm}; its results stay with its state.`,
@@ -126,5 +119,5 @@ export function claimsPicture(recipe: ClaimsPage, results: readonly ArmResult[])
     );
   });
   const [w, h] = [left + width + 70, 30 + lines.length * step];
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" font-family="sans-serif" font-size="11"><title>${recipe.title}: differences within seeds</title><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
+  return svgPicture(`${recipe.title}: differences within seeds`, w, h, parts);
 }
