@@ -22,7 +22,7 @@ export interface ArmContext {
   readonly full: boolean;
   /** Folder of everything that is not results. */
   readonly state: string;
-  /** Minutes of two cores for an arm's stages together, which they share as the recipe says. */
+  /** Minutes of two cores for an arm's stages together, which they share as the recipe says; 0 where it counts steps. */
   readonly minutes: number;
   /** Folder of the arm's own stages. */
   readonly stages: StageContext;
@@ -57,12 +57,12 @@ export interface Recipe extends Omit<RecipePage, "arms" | "seeds" | "command"> {
   readonly folder: string;
   /** In the order in which they run. */
   readonly arms: readonly Arm[];
-  /** Minutes of an arm by default. */
-  readonly minutes: number;
+  /** Minutes of an arm by default; null where stages have numbers of steps: then `--minutes` is refused. */
+  readonly minutes: number | null;
   /** Seeds of the table (1, 2, 3); where they are named, all of them run by default. */
   readonly seeds?: readonly number[];
   /** What `--full` runs: the same arms for longer. Its results stay with its state, as those of other minutes then do. */
-  readonly full?: { readonly text: string; readonly minutes: number };
+  readonly full?: { readonly text: string; readonly minutes: number | null };
   /** RESULTS.md and the picture, where they are not tables of shares. */
   readonly report?: (
     page: RecipePage,
@@ -115,8 +115,12 @@ async function writePictures(
   return files;
 }
 
+const shortMinutes = (minutes: number) => `${Number(minutes.toPrecision(3))}`;
 const minutesText = ({ minutes, arms }: Recipe) =>
-  [`${minutes}`, ...arms.flatMap((arm) => (arm.minutes ? [`${arm.name}: ${arm.minutes}`] : []))].join(", ");
+  [
+    shortMinutes(minutes ?? 0),
+    ...arms.flatMap((arm) => (arm.minutes ? [`${arm.name}: ${arm.minutes}`] : [])),
+  ].join(", ");
 
 const MOST_THREADS = 64;
 const threadsByDefault = () => Math.min(2, cpus().length);
@@ -152,7 +156,6 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
         ? "a few steps of everything, to see that it runs (under 10 minutes); nothing is claimed"
         : `${recipe.small.text}; with --arm a few steps of these, to see that they run`,
     )
-    .option("--minutes <n>", `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`)
     .option("--arm <names>", "arms, separated by commas (default: all)")
     .option("--seed <numbers>", `seeds, separated by commas (default ${(recipe.seeds ?? [1]).join(",")})`)
     .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
@@ -166,6 +169,10 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       "after",
       `\nExamples:\n  ${command} --small\n  ${command} --arm ${recipe.arms[0].name}\n  ${command} --seed 1,2,3`,
     );
+  if (recipe.minutes !== null) {
+    const text = `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`;
+    program.option("--minutes <n>", text);
+  }
   if (recipe.full !== undefined) program.option("--full", recipe.full.text);
   program.exitOverride().parse(argv, { from: "user" });
   const flags = program.opts<Flags>();
@@ -254,7 +261,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       const stages = context(`${arm.name}-${seed}`);
       const shared = context(`shared-${seed}`);
       try {
-        const minutes = asked ?? (full ? recipe.full!.minutes : (arm.minutes ?? recipe.minutes));
+        const minutes = asked ?? (full ? recipe.full!.minutes : (arm.minutes ?? recipe.minutes)) ?? 0;
         const { pictures, ...outcome } = await arm.run({
           device,
           seed,
