@@ -42,7 +42,7 @@ export const attention: TextRecipe = {
   batch: 8,
   tokens: 500_000,
   full: { tokens: 6_000_000, corpus: "babylon", settings: { vocabSize: 4096 } },
-  speed: 12_000,
+  speed: 21_000,
   small: { tokens: 80_000, settings: { vocabSize: 320 } },
   seeds: [1, 2, 3],
   arms: [

@@ -18,7 +18,7 @@ export const balancing: TextRecipe = {
     "training. A bias can travel gamma times the steps at most, and these runs are short: hence the larger gamma.",
   ...V3_FORM,
   settings: SMALL_V3,
-  speed: 12_000,
+  speed: 37_000,
   arms: [
     { name: "loss-1e-3", text: "sequence-wise balance loss, alpha 1e-3", settings: by(1e-3, 0) },
     { name: "bias-5e-3", text: "bias alone, gamma 5e-3", settings: by(0, 5e-3) },

@@ -42,7 +42,7 @@ export const infill: TextRecipe = {
       },
     },
   },
-  speed: 22_000,
+  speed: 40_000,
   small: {
     tokens: 60_000,
     settings: {

@@ -26,7 +26,7 @@ export const multiToken: TextRecipe = {
     model: { ...(SMALL_V3.model as object), num_nextn_predict_layers: 1 },
     training: { ...(SMALL_V3.training as object), biasGamma: 5e-3, balanceAlpha: 0 },
   },
-  speed: 9_000,
+  speed: 26_000,
   arms: [
     { name: "none", text: "the module is not trained", settings: weight(0) },
     {

@@ -48,7 +48,7 @@ export const schedule: TextRecipe = {
       training: { sequenceLength: 256 },
     },
   },
-  speed: 30_000,
+  speed: 60_000,
   small: { tokens: 100_000, settings: { vocabSize: 320, model: { hidden_size: 32, num_hidden_layers: 1 } } },
   seeds: [1, 2, 3, 4, 5],
   arms: [

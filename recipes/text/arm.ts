@@ -154,10 +154,15 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
 
 const statesOf = (folder: string) => new RunStates(join(folder, "checkpoints"));
 
+const armOf = ({ arms }: TextRecipe, name: string): TextArm => arms.find((each) => each.name === name)!;
+
+/** Steps that an arm found done by the one it goes on from. */
+const stepsBefore = (recipe: TextRecipe, { after }: TextArm, context: ArmContext): number =>
+  after === undefined ? 0 : armConfig(recipe, armOf(recipe, after), context).training.steps!;
+
 /** Folder of the state at the end of an arm, which is trained if it was not. */
 async function endOf(recipe: TextRecipe, name: string, context: ArmContext): Promise<string> {
-  const arm = recipe.arms.find((each) => each.name === name)!;
-  const { run, folder } = await trained(recipe, arm, context);
+  const { run, folder } = await trained(recipe, armOf(recipe, name), context);
   await run[Symbol.asyncDispose]();
   const states = statesOf(folder);
   return states.path((await states.steps()).at(-1)!);
@@ -194,7 +199,7 @@ export async function runArm(recipe: TextRecipe, arm: TextArm, context: ArmConte
   context.print(`${arm.name}-${seed}: loss ${heldOut.loss.toFixed(4)} nats a token`);
   return {
     ...outcome,
-    stages: { train: { steps: run.trainer.step, minutes } },
+    stages: { train: { steps: run.trainer.step - stepsBefore(recipe, arm, context), minutes } },
     data: { corpus: manifest.name, hash: manifest.hash },
   };
 }

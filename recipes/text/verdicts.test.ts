@@ -4,7 +4,7 @@ import type { ArmResult } from "../shared/results.ts";
 import type { TextClaim } from "./declaration.ts";
 import { lossGroups } from "./held-out.ts";
 import { piecesOf } from "./pieces.ts";
-import { judge, seedsNeeded, verdictOf } from "./verdicts.ts";
+import { judge, seedsNeeded, sideOf, verdictOf } from "./verdicts.ts";
 
 const run = (arm: string, seed: number, loss: number, more: Partial<ArmResult> = {}): ArmResult => ({
   ...{ arm, seed, figures: { loss }, scores: {}, stages: {}, commit: "c", machine: "m", date: "d" },
@@ -37,7 +37,15 @@ describe("verdicts", () => {
     const same: TextClaim = { ...claim, expects: { kind: "same", within: 0.005 } };
     expect(verdictOf(seeds([1.001, 1, 0.999], [1, 1, 1]), same, "run").verdict).toBe("reproduced");
     expect(verdictOf(seeds([1.05, 1, 0.95], [1, 1, 1]), same, "run").verdict).toBe("not decided");
-    expect(verdictOf(seeds([1.051, 1.05, 1.049], [1, 1, 1]), same, "run").verdict).toBe("contradicted");
+    expect(verdictOf(seeds([1.051, 1.05, 1.049], [1, 1, 1]), same, "run")).toMatchObject({
+      verdict: "contradicted",
+      text: expect.stringMatching(/^higher by 5\.00 % \(\+4\.75 to \+5\.25, 3 seeds\)$/),
+    });
+    // A claim of equality is as much contradicted by what is better: the page says which it is.
+    expect(verdictOf(seeds([0.951, 0.95, 0.949], [1, 1, 1]), same, "run").text).toMatch(/^lower by 5\.00 %/);
+    expect(sideOf([-0.01, 0.002], same.expects)).toBeNull();
+    expect(sideOf([0.2, 0.3], { kind: "between", low: 0.85, high: 0.9 })).toBe("lower");
+    expect(sideOf([0.2, 0.3], { kind: "lower" })).toBeNull();
     expect(judge([0.86, 0.89], { kind: "between", low: 0.85, high: 0.9 })).toBe("reproduced");
     expect(judge([0.2, 0.3], { kind: "between", low: 0.85, high: 0.9 })).toBe("contradicted");
   });

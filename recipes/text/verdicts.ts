@@ -64,6 +64,14 @@ export function judge([low, high]: Interval, expects: Expectation): Verdict {
   }
 }
 
+/** Of what is claimed to lie between two values: on which side of them an interval lies; null where it is not outside. */
+export function sideOf([low, high]: Interval, expects: Expectation): "higher" | "lower" | null {
+  if (expects.kind !== "same" && expects.kind !== "between") return null;
+  const [from, to] =
+    expects.kind === "same" ? [-expects.within, expects.within] : [expects.low, expects.high];
+  return low > to ? "higher" : high < from ? "lower" : null;
+}
+
 /** More seeds than this nobody runs. */
 const MOST_SEEDS = 1000;
 
@@ -101,8 +109,17 @@ export function verdictOf(results: readonly ArmResult[], claim: TextClaim, comma
     unit === ""
       ? value.toPrecision(3)
       : `${value > 0 && other !== undefined ? "+" : ""}${(100 * value).toFixed(2)}`;
-  const told = (interval: Interval, scope: string) =>
-    `${show(mean(scaled))}${unit} (${interval.map(show).join(" to ")}${scope})`;
+  const told = (interval: Interval, scope: string) => {
+    const side = sideOf(interval, expects);
+    const value = mean(scaled);
+    const size =
+      side === null
+        ? show(value)
+        : other === undefined
+          ? `${side}: ${show(value)}`
+          : `${side} by ${show(Math.abs(value)).replace("+", "")}`;
+    return `${size}${unit} (${interval.map(show).join(" to ")}${scope})`;
+  };
   if (seeds.length === 1) {
     const pairs = other === undefined ? null : pairsOf(results, arm, other, measure);
     if (pairs === null) return { verdict: "not decided", text: `${show(scaled[0])}${unit}, one seed` };
