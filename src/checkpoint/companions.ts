@@ -2,7 +2,7 @@
 import type { FileTree } from "./byte-source.ts";
 
 const COMPANION =
-  /^((generation_config|(pre)?processor_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template)\.json|chat_template\.jinja)$/;
+  /^((generation_config|(pre)?processor_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template|prover)\.json|chat_template\.jinja)$/;
 
 /** Texts of a folder that go with its model, by name, as they are written. */
 export async function companions(tree: FileTree): Promise<Record<string, string>> {

@@ -2,24 +2,24 @@
 import { BullmqQueue } from "../jobs/bullmq-queue.ts";
 import type { LeanSession } from "../prove/lean/session.ts";
 import { createProver, type Prover, promptSettings } from "../prove/prover/prover.ts";
-import { defaultProver } from "../prove/prover/settings.ts";
+import { defaultProver, treeProverSettings } from "../prove/prover/settings.ts";
 import { ProofStore } from "../prove/store/store.ts";
 import type { PromptStyle } from "../prove/text/prompts.ts";
 import type { WorkerKind } from "../prove/workers/jobs.ts";
 import { QueuedProver, queuedTools } from "../prove/workers/queued-prover.ts";
 import { serveGenerate, serveSearch, serveVerify } from "../prove/workers/serve.ts";
 import {
-  MODEL_OPTIONS,
   type ModelFlags,
-  modelPath,
   openModel,
+  openPlace,
   openTokenizer,
+  WEIGHT_OPTIONS,
 } from "./commands/open-model.ts";
 import { openDevice } from "./commands/options.ts";
 import { LEAN_OPTIONS } from "./lean-session.ts";
 
-/** What decides about the model and Lean: options of the processes that have them. */
-export const TOOL_OPTIONS = [...MODEL_OPTIONS, ...LEAN_OPTIONS, "threads"];
+/** What decides about weights and Lean: options of the processes that have them. */
+export const TOOL_OPTIONS = [...WEIGHT_OPTIONS, ...LEAN_OPTIONS, "threads"];
 
 export interface WorkerFlags extends ModelFlags {
   readonly queue: string;
@@ -61,7 +61,7 @@ export async function runWorker(
     const opened = await openModel(flags.model ?? defaultProver(), device, flags, signal);
     const parallel = 16 * (concurrency ?? 2);
     await using prover = await createProver({ model: opened, lean: noLean, parallel });
-    serveGenerate(queue, store, prover.generator, { concurrency });
+    serveGenerate(queue, store, prover.generator, { concurrency, contextTokens: prover.contextTokens });
     note(`writes with ${prover.generator.model}`);
     await untilStopped(signal);
     return await queue.close();
@@ -82,12 +82,17 @@ const noLean: LeanSession = {
   [Symbol.asyncDispose]: async () => {},
 };
 
-/** Tokenizer and prompts of a model whose weights other processes have. */
-async function askedAs({ model, style }: { readonly model?: string; readonly style?: PromptStyle }) {
-  const path = await modelPath(model ?? defaultProver());
-  const tokenizer = await openTokenizer(path);
-  const source = { kind: "folder", path } as const;
-  const settings = await promptSettings({ name: path, source }, style);
+/** Flags of a process whose model is elsewhere. */
+interface AskingFlags extends Omit<ModelFlags, "dtype" | "adapter"> {
+  readonly model?: string;
+  readonly style?: PromptStyle;
+}
+
+/** Tokenizer and prompts of a model whose weights other processes have; of one on the hub, nothing else is read. */
+export async function askedAs({ model, style, ...flags }: AskingFlags) {
+  const place = await openPlace(model ?? defaultProver(), flags);
+  const tokenizer = await openTokenizer(place);
+  const settings = promptSettings(await treeProverSettings(place.tree), place, style);
   const countTokens = (text: string) =>
     tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }).length;
   return { settings, countTokens };
@@ -95,11 +100,7 @@ async function askedAs({ model, style }: { readonly model?: string; readonly sty
 
 /** The prover of `prove --queue`: its model and its Lean are workers. */
 export async function openQueuedProver(
-  flags: Pick<WorkerFlags, "queue" | "model"> & {
-    readonly store: string;
-    readonly style?: PromptStyle;
-    readonly batch?: number;
-  },
+  flags: AskingFlags & { readonly queue: string; readonly store: string; readonly batch?: number },
   signal: AbortSignal,
 ): Promise<{ readonly prover: Prover; readonly close: () => Promise<void> }> {
   const { settings, countTokens } = await askedAs(flags);
@@ -112,9 +113,8 @@ export async function openQueuedProver(
   try {
     queue = await BullmqQueue.open(flags.queue);
     const tools = await queuedTools(queue, store, countTokens, { signal });
-    const contextTokens = settings.contextTokens ?? 4096;
     const parallel = flags.batch ?? 2 * tools.lean.slots;
-    return { prover: new QueuedProver(queue, store, { ...tools, settings, contextTokens, parallel }), close };
+    return { prover: new QueuedProver(queue, store, { ...tools, settings, parallel }), close };
   } catch (error) {
     await close();
     throw error;

@@ -9,7 +9,7 @@ import { vaeFiles } from "../checkpoint/vae-names.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
 
 const SMALL =
-  /^(config|generation_config|preprocessor_config|processor_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template)\.json$|^chat_template\.jinja$/;
+  /^(config|generation_config|preprocessor_config|processor_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template|prover)\.json$|^chat_template\.jinja$/;
 
 export interface NeededFiles {
   readonly kind: WeightFormat | "gguf";

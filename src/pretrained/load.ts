@@ -299,6 +299,24 @@ export async function loadFolder(
   }
 }
 
+/** The tokenizer in a GGUF file, or null: files of tests and of some converters carry no vocabulary. */
+const tokenizerIn = (file: Awaited<ReturnType<typeof openGgufFiles>>): Tokenizer | null =>
+  file.metadata.has("tokenizer.ggml.tokens") ? ggufTokenizer(file) : null;
+
+/**
+ * The tokenizer of a model whose weights are elsewhere, or null. @param gguf the file of the tree that is the model, if it is one
+ * @throws FormatError, ConfigError
+ */
+export async function treeTokenizer(tree: FileTree, gguf: string | null): Promise<Tokenizer | null> {
+  if (gguf === null) return await folderTokenizer(tree);
+  const file = await openGgufFiles(tree, gguf);
+  try {
+    return tokenizerIn(file);
+  } finally {
+    await file.close();
+  }
+}
+
 /** Loads a GGUF file of a folder, with the other parts of a split one. @throws as `loadFolder` */
 export async function loadGguf(
   tree: FileTree,
@@ -312,8 +330,7 @@ export async function loadGguf(
       config: ggufConfig(file),
       weights: ggufWeights(file),
       generation: null,
-      // Files of tests and of some converters carry no vocabulary.
-      tokenizer: async () => (file.metadata.has("tokenizer.ggml.tokens") ? ggufTokenizer(file) : null),
+      tokenizer: async () => tokenizerIn(file),
       chatTemplate: async () => ggufTemplate(file.metadata),
       processor: null,
       vae: async () => null,

@@ -2,8 +2,7 @@
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { openRows } from "../../data/rows/node-rows.ts";
-import { readTextIfThere } from "../../files/text-file.ts";
-import { PROVER_FILE, proverSettings } from "../../prove/prover/settings.ts";
+import { proverSettings } from "../../prove/prover/settings.ts";
 import type { PromptStyle } from "../../prove/text/prompts.ts";
 import { proofReward } from "../../prove/train/proof-reward.ts";
 import { readJson } from "../../runs/json-file.ts";
@@ -142,8 +141,7 @@ async function prepareRun({ draft, described }: DraftedRun, out: string, flags: 
     const rows = await openRows(draft.data, { ...filter, ...(offline !== undefined && { offline }), signal });
     const proofs = needsLean(draft.reward);
     const { folder, gguf } = described.base;
-    const prover = gguf === null ? await readTextIfThere(join(folder, PROVER_FILE)) : null;
-    const style = flags.style ?? (prover === null ? "official" : (await proverSettings(folder)).style);
+    const style = flags.style ?? (await proverSettings(gguf === null ? folder : join(folder, gguf))).style;
     const template = await templateSource(flags.template);
     const { prompts, longest, ...prepared } = await preparePolicy(
       draft,
@@ -153,8 +151,6 @@ async function prepareRun({ draft, described }: DraftedRun, out: string, flags: 
       {
         heldOut: { most: heldOut },
         ...(template !== undefined && { template }),
-        // The model stays one that proves.
-        ...(prover !== null && { files: { [PROVER_FILE]: prover } }),
         check(config, longest) {
           line.clear();
           stdout.write(`memory    ${checkPolicyMemory(draft, config, longest, flags.ignoreMemory)}\n`);

@@ -14,7 +14,7 @@ import { locateModel } from "../../pretrained/node-load.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
 import { stepFolder } from "../../train/state.ts";
-import { modelPath, openModel, openTokenizer, withModel } from "./open-model.ts";
+import { modelPath, openModel, openPlace, openTokenizer, withModel } from "./open-model.ts";
 
 const device = createReferenceDevice();
 const config = { ...tinyConfigs.llama, vocab_size: 270 };
@@ -63,12 +63,14 @@ describe("openModel", () => {
     expect(opened.folder).toBe(join(root, "run-1", "model"));
     expect(opened.tokenizer.encode("let x").length).toBeGreaterThan(0);
     await opened.dispose();
-    expect((await openTokenizer(opened.folder)).vocabSize).toBe(opened.tokenizer.vocabSize);
+    expect((await openTokenizer(await openPlace(opened.folder, {}))).vocabSize).toBe(
+      opened.tokenizer.vocabSize,
+    );
   });
 
   it("needs a tokenizer", async () => {
     await expect(openModel(join(root, "bare"), device, { dtype: "auto" })).rejects.toThrow(/no tokenizer/);
-    await expect(openTokenizer(join(root, "bare"))).rejects.toThrow(/no tokenizer/);
+    await expect(openPlace(join(root, "bare"), {}).then(openTokenizer)).rejects.toThrow(/no tokenizer/);
   });
 
   it("stops on a signal", async () => {

@@ -6,9 +6,8 @@ import { access, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { ADAPTER_CONFIG } from "../../checkpoint/adapter-config.ts";
-import { nodeFolder } from "../../checkpoint/node-files.ts";
 import { recoverFolder } from "../../files/folder-sink.ts";
-import { folderTokenizer, type LoadDtype, type LoadedModel } from "../../pretrained/load.ts";
+import { type LoadDtype, type LoadedModel, treeTokenizer } from "../../pretrained/load.ts";
 import { type LoadOptions, load, locateModel, type ModelPlace } from "../../pretrained/node-load.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { Device } from "../../tensor/tensor.ts";
@@ -101,9 +100,9 @@ const TOKENIZER_HINT =
   "tokenizer.model, or vocab.json with merges.txt, is not supported: transformers writes tokenizer.json next to them with " +
   "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).";
 
-/** The tokenizer in a model folder. @throws FormatError, ConfigError if there is none */
-export async function openTokenizer(folder: string): Promise<Tokenizer> {
-  return (await folderTokenizer(nodeFolder(folder))) ?? lacksTokenizer(folder);
+/** The tokenizer of a model that is not loaded. @throws FormatError, ConfigError if there is none */
+export async function openTokenizer({ name, tree, gguf }: ModelPlace): Promise<Tokenizer> {
+  return (await treeTokenizer(tree, gguf)) ?? lacksTokenizer(name);
 }
 
 function lacksTokenizer(where: string): never {
@@ -125,8 +124,13 @@ export interface ModelFlags {
   readonly offline?: boolean;
 }
 
-/** What `withModel` adds, as commander names it. */
-export const MODEL_OPTIONS = ["dtype", "adapter", "revision", "gguf", "offline"];
+/** What `withHub` adds, as commander names it: where a model's files are. */
+const HUB_OPTIONS = ["revision", "gguf", "offline"];
+
+/** What `withModel` adds beside them: how its weights are held. */
+export const WEIGHT_OPTIONS = ["dtype", "adapter"];
+
+export const MODEL_OPTIONS = [...WEIGHT_OPTIONS, ...HUB_OPTIONS];
 
 /** Adds `--dtype`, `--adapter`, `--revision`, `--gguf` and `--offline`. */
 export function withModel(command: Command): Command {

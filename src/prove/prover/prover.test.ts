@@ -7,6 +7,7 @@ import { corridorTools, toyTask } from "../search/testing-world.ts";
 import { ProofStore } from "../store/store.ts";
 import { FilledFile } from "./filled-file.ts";
 import { Prover, promptSettings } from "./prover.ts";
+import { proverSettings } from "./settings.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -59,12 +60,29 @@ describe("a prover", () => {
   it("shows the official prompts' header to a released prover and to Lean, and refuses other prompts", async () => {
     const repo = "deepseek-ai/DeepSeek-Prover-V1.5-RL";
     const released = { name: repo, source: sourceOf(folder, repo) };
-    expect(await promptSettings(released)).toEqual({ style: "official" });
-    await expect(promptSettings(released, "short")).rejects.toThrow(/only the prompts of their papers/);
+    const none = await proverSettings(folder);
+    expect(promptSettings(none, released)).toEqual({ style: "official" });
+    expect(() => promptSettings(none, released, "short")).toThrow(/only the prompts of their papers/);
     await writeFile(join(folder, "prover.json"), JSON.stringify({ style: "short", search: "sample" }));
     const own = { name: "mine", source: sourceOf(folder) };
-    expect(await promptSettings(own)).toEqual({ style: "short", search: "sample" });
-    expect(await promptSettings(own, "official")).toEqual({ style: "official", search: "sample" });
+    const settings = await proverSettings(folder);
+    expect(promptSettings(settings, own)).toEqual({ style: "short", search: "sample" });
+    expect(promptSettings(settings, own, "official")).toEqual({ style: "official", search: "sample" });
+  });
+
+  it("is asked as the file beside it says, also one in a GGUF file, and names what is wrong with that file", async () => {
+    await writeFile(join(folder, "prover.json"), '{"style": "short"}');
+    expect(await proverSettings(join(folder, "mine.gguf"))).toEqual({ style: "short" });
+    for (const [text, fault] of [
+      ["", /prover\.json: .*JSON/],
+      ["[]", /prover\.json: .*object/],
+      ['{"style": "long"}', /prover\.json: invalid setting; name: style; expected: official/],
+      ['{"style": "short", "contextTokens": -1}', /prover\.json: .*name: contextTokens/],
+      ['{"style": "short", "tokens": 1}', /prover\.json: .*name: tokens/],
+    ] as const) {
+      await writeFile(join(folder, "prover.json"), text);
+      await expect(proverSettings(folder)).rejects.toThrow(fault);
+    }
   });
 });
 

@@ -86,12 +86,15 @@ async function weightsHash(parameters: Parameters): Promise<string> {
 /** Checkpoints that know only the prompts of their papers. */
 const RELEASED = /^deepseek-ai\/DeepSeek-Prover/i;
 
-/** How a model is asked. @throws ConfigError for a released prover that is to be asked otherwise than it was trained */
-export async function promptSettings(
+/**
+ * How a model is asked. @param own what its files say
+ * @throws ConfigError for a released prover that is to be asked otherwise than it was trained
+ */
+export function promptSettings(
+  own: ProverSettings,
   { name, source }: Pick<ProverModel, "name" | "source">,
   style?: PromptStyle,
-): Promise<ProverSettings> {
-  const own = await proverSettings(source.path);
+): ProverSettings {
   const wanted = { ...own, style: style ?? own.style };
   if (wanted.style !== "official" && RELEASED.test(source.repo ?? name)) {
     throw new ConfigError("released provers know only the prompts of their papers", {
@@ -116,7 +119,7 @@ export async function createProver({
   };
   try {
     const source = typeof model === "string" ? await openNamed(model, loading, opened) : model;
-    const settings = await promptSettings(source, style);
+    const settings = promptSettings(await proverSettings(source.source.path), source, style);
     const store = typeof place === "string" ? await ProofStore.open(place) : (place ?? null);
     if (store !== null && store !== place) opened.push(async () => store[Symbol.dispose]());
     const contextTokens = Math.min(settings.contextTokens ?? 4096, source.model.config.maxPositions);

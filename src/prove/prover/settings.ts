@@ -1,8 +1,10 @@
 /** The small prover that comes with the package, and how a prover wants to be asked. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readTextIfThere } from "../../files/text-file.ts";
+import type { FileTree } from "../../checkpoint/byte-source.ts";
+import { nodeFolder } from "../../checkpoint/node-files.ts";
+import { parseJsonObject } from "../../checkpoint/strict-json.ts";
 import { checkChoice, checkKeys, checkNumber } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { SearchKind } from "../search/search-options.ts";
@@ -20,13 +22,17 @@ export interface ProverSettings {
   readonly maxTokens?: number;
 }
 
-/** `official` for a folder that says nothing. @throws ConfigError, FormatError for a file that is no such settings */
-export async function proverSettings(folder: string): Promise<ProverSettings> {
-  const path = join(folder, PROVER_FILE);
-  const text = await readTextIfThere(path);
-  if (text === null) return { style: "official" };
-  const value = JSON.parse(text) as Record<string, unknown>;
-  const place = { where: path };
+/** `official` for a folder, or the folder of a GGUF file, that says nothing. @throws as `treeProverSettings` */
+export async function proverSettings(path: string): Promise<ProverSettings> {
+  return await treeProverSettings(nodeFolder(/\.gguf$/i.test(path) ? dirname(path) : path));
+}
+
+/** As `proverSettings`, of the files of a model. @throws ConfigError, FormatError for a file that is no such settings */
+export async function treeProverSettings(tree: FileTree): Promise<ProverSettings> {
+  if (!(await tree.has(PROVER_FILE))) return { style: "official" };
+  const where = `${tree.name}/${PROVER_FILE}`;
+  const value = parseJsonObject(await tree.readText(PROVER_FILE), where);
+  const place = { where };
   checkKeys(place, value, ["style", "search", "contextTokens", "maxTokens"]);
   checkChoice(place, "style", value.style, ["official", "short"]);
   if (value.search !== undefined) checkChoice(place, "search", value.search, ["sample", "resume", "rmaxts"]);

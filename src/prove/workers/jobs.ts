@@ -45,7 +45,16 @@ export type LeanSays = Pick<LeanSession, "kind" | "version" | "slots">;
 
 export interface ModelSays {
   readonly model: string;
+  /** Tokens that a prompt and what follows may have together. */
+  readonly contextTokens: number;
+  /** Tokens of `PROBE`: those who ask count tokens of a tree's nodes by a tokenizer of their own, which must be this model's. */
+  readonly probeTokens: number;
 }
+
+/** Text by whose tokens two tokenizers differ. */
+export const PROBE =
+  "theorem probe (x y : ℤ) (h₀ : 2 * x + y ≤ 1234567) (p : α → Prop) : ∃ n : ℕ, n * n = 144 ∧ ¬ p n ↔ x ≠ y := by\n" +
+  "  induction n with\n  | zero => simp_all [Nat.succ_le_iff]\n  | succ k ih => omega -- und so weiter, 等等\n";
 
 export const LEAN_SAYS = "worker lean";
 export const MODEL_SAYS = "worker model";

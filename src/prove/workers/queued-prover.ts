@@ -11,24 +11,38 @@ import type { ProofTask, SearchEvent } from "../search/search.ts";
 import { CheckedLean, sha256 } from "../store/checked-lean.ts";
 import type { ProofStore } from "../store/store.ts";
 import { type StoredSearchOptions, storedSearch, taskHash } from "../store/stored-search.ts";
-import { jobId, jobKind, LEAN_SAYS, type LeanSays, MODEL_SAYS, type ModelSays, TRIES } from "./jobs.ts";
+import {
+  jobId,
+  jobKind,
+  LEAN_SAYS,
+  type LeanSays,
+  MODEL_SAYS,
+  type ModelSays,
+  PROBE,
+  TRIES,
+} from "./jobs.ts";
 import { QueuedGenerator } from "./queued-generator.ts";
 import { QueuedLean } from "./queued-lean.ts";
 import { resultOf } from "./result-of.ts";
-import type { SearchQuestion } from "./serve.ts";
+import { type SearchQuestion, searchToEnd } from "./serve.ts";
 
 const LOOK_MS = 200;
 
 /**
- * Model and Lean of the workers, as soon as they have said in the store what they are.
- * @param waitMs how long to wait for them @throws ConfigError if a kind of worker has not come
+ * Model and Lean of the workers, as soon as they have said in the store what they are, and the tokens of the model's context.
+ * @param waitMs how long to wait for them
+ * @throws ConfigError if a kind of worker has not come, or the model has another tokenizer than the one that counts here
  */
 export async function queuedTools(
   queue: JobQueue,
   store: ProofStore,
   countTokens: (text: string) => number,
   { waitMs = 60_000, signal }: { readonly waitMs?: number; readonly signal?: AbortSignal } = {},
-): Promise<{ readonly generator: QueuedGenerator; readonly lean: CheckedLean }> {
+): Promise<{
+  readonly generator: QueuedGenerator;
+  readonly lean: CheckedLean;
+  readonly contextTokens: number;
+}> {
   const says = async (name: string, kind: string) => {
     for (const began = performance.now(); ; await wait(LOOK_MS, undefined, { signal })) {
       const found = store.setting(name);
@@ -42,7 +56,15 @@ export async function queuedTools(
   };
   const lean = (await says(LEAN_SAYS, "verify")) as LeanSays;
   const model = (await says(MODEL_SAYS, "generate")) as ModelSays;
+  const found = countTokens(PROBE);
+  if (found !== model.probeTokens) {
+    throw new ConfigError("the workers' model has another tokenizer than the model that is named here", {
+      ...{ where: model.model, expected: `${model.probeTokens} tokens of a known text`, found },
+      hint: "Name the model that prover-worker generate has: --model.",
+    });
+  }
   return {
+    contextTokens: model.contextTokens,
     generator: new QueuedGenerator(queue, store, model, countTokens),
     lean: new CheckedLean(new QueuedLean(queue, store, lean), store),
   };
@@ -89,17 +111,21 @@ export class QueuedProver extends Prover {
     }
     const key = this.#question(task, options);
     const { signal } = options;
-    for (let attempt = 0; attempt < TRIES; attempt++) {
+    const settings = this.searchOptions(options);
+    let done = false;
+    for (let attempt = 0; attempt < TRIES && !done; attempt++) {
       try {
         const id = jobId("search", key, attempt);
         await resultOf(this.#queue, jobKind("search"), { key }, id, signal);
-        break;
+        done = true;
       } catch (error) {
         if (!(error instanceof JobFailedError)) throw error;
       }
     }
-    // Everything is in the store, and this only tells it. What workers have given up ends here with the same error, in its own words.
-    yield* storedSearch(this.#store, task, this, this.searchOptions(options));
+    // Workers that gave it up ended again and again for reasons of their machines: model and Lean are workers still, so this process
+    // may drive the search. Or the theorem is at fault: that is told in its own words here, where a job's failure is only a text.
+    if (!done) await searchToEnd(this.#store, task, this, settings);
+    yield* storedSearch(this.#store, task, this, settings);
   }
 }
 

@@ -19,6 +19,7 @@ import {
   type LeanSays,
   MODEL_SAYS,
   type ModelSays,
+  PROBE,
   type SearchJob,
   type VerifyDone,
   type VerifyJob,
@@ -54,6 +55,8 @@ const PAUSE_MS = 100;
 export interface ServeGenerateOptions {
   /** Batches written at the same time (default 2: one is prepared while the other is written). */
   readonly concurrency?: number;
+  /** Tokens that a prompt and what follows may have together (default 4,096). */
+  readonly contextTokens?: number;
 }
 
 /** Writes texts with a model of this process. It pauses while more than four batches wait for Lean. */
@@ -61,10 +64,11 @@ export function serveGenerate(
   queue: JobQueue,
   store: ProofStore,
   generator: TextGenerator,
-  { concurrency = 2 }: ServeGenerateOptions = {},
+  { concurrency = 2, contextTokens = 4096 }: ServeGenerateOptions = {},
 ): void {
   const { model } = generator;
-  store.setSetting(MODEL_SAYS, { model } satisfies ModelSays);
+  const says: ModelSays = { model, contextTokens, probeTokens: generator.countTokens(PROBE) };
+  store.setSetting(MODEL_SAYS, says);
   queue.process<GenerateJob, never, null>(
     jobKind("generate"),
     async ({ keys, model: wanted }, { signal }) => {
@@ -109,19 +113,31 @@ export function serveSearch(
     jobKind("search"),
     async ({ key }, { signal }) => {
       const { task, options } = store.question(key, "search") as SearchQuestion;
-      for (let met = 0; ; met++) {
-        try {
-          for await (const _ of storedSearch(store, task, tools, { ...options, signal }));
-          return null;
-        } catch (error) {
-          // A worker that was taken for dead may live: what it has kept is read, and the search goes on behind it.
-          if (signal.aborted || met === MEETINGS || !(error instanceof SearchMeetingError)) throw error;
-          await wait(PAUSE_MS, undefined, { signal });
-        }
-      }
+      await searchToEnd(store, task, tools, { ...options, signal });
+      return null;
     },
     { concurrency },
   );
+}
+
+/** Drives a search until all of it is in the store. @throws as `storedSearch` */
+export async function searchToEnd(
+  store: ProofStore,
+  task: ProofTask,
+  tools: SearchTools,
+  options: Omit<SearchOptions, "log">,
+): Promise<void> {
+  const { signal } = options;
+  for (let met = 0; ; met++) {
+    try {
+      for await (const _ of storedSearch(store, task, tools, options));
+      return;
+    } catch (error) {
+      // A worker that was taken for dead may live: what it has kept is read, and the search goes on behind it.
+      if (signal?.aborted || met === MEETINGS || !(error instanceof SearchMeetingError)) throw error;
+      await wait(PAUSE_MS, undefined, { signal });
+    }
+  }
 }
 
 function refuse(what: string, wanted: string, found: string): never {

@@ -7,8 +7,10 @@ import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BullmqQueue } from "../../jobs/bullmq-queue.ts";
+import { JobFailedError } from "../../jobs/errors.ts";
 import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { redisProgram, startRedis } from "../../jobs/testing-redis.ts";
+import { FormatError } from "../../tensor/errors.ts";
 import type { Attempt } from "../search/attempt.ts";
 import type { SearchEvent } from "../search/search.ts";
 import { corridorTools, toyTask } from "../search/testing-world.ts";
@@ -73,12 +75,41 @@ describe("a prover whose parts are workers", () => {
     serveVerify(queue, store, world.lean);
     await expect(queuedTools(queue, store, length, { waitMs: 0 })).rejects.toThrow(/kind generate/);
     serveGenerate(queue, store, world.generator);
+    const other = queuedTools(queue, store, () => 7);
+    await expect(other).rejects.toThrow(/toy: .*another tokenizer.*tokens of a known text; found: 7/);
     const text = await queue.add(jobKind("generate"), { keys: ["a"], model: "other" });
     await expect(text.result()).rejects.toThrow(/another model.*expected: other; found: toy/);
     const check = await queue.add(jobKind("verify"), { key: "a", lean: "4.1", timeout: null });
     await expect(check.result()).rejects.toThrow(/another Lean/);
     const lost = await queue.add(jobKind("verify"), { key: "a", lean: "toy", timeout: null });
     await expect(lost.result()).rejects.toThrow(/must share one store/);
+  });
+
+  it("goes on by itself with a search that its workers give up, and tells of a wrong theorem as one process does", async () => {
+    using store = await ProofStore.open(":memory:");
+    await using queue = new MemoryQueue();
+    const world = corridorTools();
+    const check = world.lean.check.bind(world.lean);
+    world.lean.check = async (input, given) => ({
+      ...(await check(input, given)),
+      refused: input.code.includes("nothing")
+        ? { reason: "unknown 'nothing'", at: { line: 1, column: 0, index: 0 } }
+        : null,
+    });
+    serveVerify(queue, store, world.lean);
+    serveGenerate(queue, store, world.generator);
+    const tools = await queuedTools(queue, store, length);
+    let tries = 0;
+    queue.process(jobKind("search"), async () => {
+      tries++;
+      throw new JobFailedError("the worker ended", { where: "search" });
+    });
+    const prover = new QueuedProver(queue, store, { ...parts, ...tools });
+    const events = await all(prover.proveTask(toyTask(), options));
+    expect([tries, events.map(({ type }) => type).includes("proved")]).toEqual([3, true]);
+    expect(storedAttempts(store, toyTask(), prover, prover.searchOptions(options))).toEqual(await direct());
+    const wrong = toyTask("theorem t : nothing := by\n");
+    await expect(all(prover.proveTask(wrong, options))).rejects.toThrow(FormatError);
   });
 
   it("lets its model pause while more than four batches wait for Lean", async () => {

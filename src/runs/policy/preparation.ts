@@ -42,8 +42,6 @@ export interface PreparedPolicy {
 export interface PrepareOptions {
   /** Which prompts are kept apart; default: a twentieth, 512 at most. */
   readonly heldOut?: HeldOutOptions;
-  /** Further files that belong to the model, by name. */
-  readonly files?: Readonly<Record<string, string>>;
   /** A chat template in place of the model's own: the name of a built-in one, or a Jinja source. */
   readonly template?: string;
   /** Called when everything is read and before the folder is there, with the tokens of the longest prompt; it may refuse. */
@@ -62,7 +60,7 @@ export async function preparePolicy(
   base: Pick<DescribedBase, "base" | "config" | "files">,
   sources: AsyncIterable<PromptSource>,
   out: string,
-  { heldOut = {}, files = {}, template, check, onProgress, signal }: PrepareOptions = {},
+  { heldOut = {}, template, check, onProgress, signal }: PrepareOptions = {},
 ): Promise<PreparedPolicy> {
   // Whatever else is wrong with the settings is found before the data is read.
   checkPolicyRun({ where: "settings" }, { ...draft, policy: { stopIds: [], ...draft.policy } });
@@ -71,7 +69,7 @@ export async function preparePolicy(
     const folder = join(staged.path, BASE);
     await makeFolder(folder);
     const { name } = base.base;
-    await withTemplate({ ...base.files, ...files }, folder, name, template);
+    await withTemplate(base.files, folder, name, template);
     const text = await baseReader(folder, name);
     const { maxTokens } = draft.policy;
     checkNumber({ where: "settings", prefix: "policy." }, "maxTokens", maxTokens, {
