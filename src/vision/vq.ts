@@ -63,7 +63,7 @@ export interface QuantizedLatents {
   readonly codebook: Tensor;
   /** Moves latents to codes, without its weight. `[1]` */
   readonly commitment: Tensor;
-  /** Null if its weight is zero. */
+  /** Null if its weight is zero, or if it is of no latents. */
   readonly entropy: Tensor | null;
 }
 
@@ -181,8 +181,9 @@ export class VqTokenizer implements Disposable {
   /**
    * Codes for latents in training, with the quantizer's losses (section 4.0 of LlamaGen's trainer: the gradient of the codes
    * goes straight to the latents). @param entropy weight of the entropy loss; with 0 it is not computed
+   * @param varied rows of latents, counted over the batch, that the entropy loss is of; absent: all
    */
-  quantize(latents: Tensor, entropy = 0): QuantizedLatents {
+  quantize(latents: Tensor, entropy = 0, varied?: Int32Array): QuantizedLatents {
     const { device } = latents;
     const [B, rows, columns, width] = latents.shape;
     return device.tidy(() => {
@@ -196,14 +197,20 @@ export class VqTokenizer implements Disposable {
         x,
         device.noGrad(() => addScaled(fixed, still, 1, -1)),
       );
-      const similar = () => matmul(x, codes, { transposeB: true }); // [N, codes]
+      const similar = () => {
+        const rows = varied && embedding(x, device.tensor(varied, [varied.length], "i32"));
+        return matmul(rows ?? x, codes, { transposeB: true }); // [N, codes]
+      };
       return {
         codes: reshape(straight, latents.shape),
         ids: ids.view([B, rows, columns]),
         codebook: meanSquaredError(chosen, still),
         commitment: meanSquaredError(x, fixed),
         // Squared distances of rows of length 1 are 2 - 2 x c, and the 2 changes no choice.
-        entropy: entropy === 0 ? null : choiceEntropy(scale(similar(), 2 / ENTROPY_TEMPERATURE)),
+        entropy:
+          entropy === 0 || varied?.length === 0
+            ? null
+            : choiceEntropy(scale(similar(), 2 / ENTROPY_TEMPERATURE)),
       };
     });
   }

@@ -17,7 +17,13 @@ import type { SiglipConfig } from "../../vision/tower-config.ts";
 import { VaeModel } from "../../vision/vae.ts";
 import { VqTokenizer } from "../../vision/vq.ts";
 import { Trainer } from "../trainer.ts";
-import { autoencoderObjective, featureLoss, normalDivergence, tokenizerObjective } from "./autoencoder.ts";
+import {
+  autoencoderObjective,
+  featureLoss,
+  normalDivergence,
+  tokenizerObjective,
+  variedPatches,
+} from "./autoencoder.ts";
 import { channelsLast, recordedTensors } from "./testing.ts";
 
 const device = createReferenceDevice();
@@ -91,6 +97,66 @@ describe("tokenizerObjective", () => {
     }
     tokenizer.parameters.clearGradients();
     disposeAll(losses);
+  });
+
+  it("keeps codes in use by what is drawn on a ground, if asked", async () => {
+    const { tokenizer, image } = await recordedTokenizer();
+    using _ = tokenizer;
+    const [batch, , height, width] = image.shape;
+    const pixels = channelsLast(image);
+    // A ground over the upper half.
+    for (let i = 0; i < (3 * height * width) / 2; i++) pixels[i] = 0.5;
+    const pictures = { batch, length: 1, height, width, pixels };
+    using latents = cpu.inference(() => tokenizer.latents(cpu.tensor(pixels, [batch, height, width, 3])));
+    const [, rows, columns, n] = latents.shape;
+    const varied = variedPatches(pictures, height / rows);
+    expect(varied.length).toBe(batch * rows * columns - (rows * columns) / 2);
+    const values = await latents.data();
+    const kept = Array.from(varied, (row) => [...values.subarray(row * n, (row + 1) * n)]).flat();
+    using alone = cpu.tensor(Float32Array.from(kept), [1, 1, varied.length, n]);
+    const [few, all] = [alone, latents].map((x) => cpu.inference(() => tokenizer.quantize(x, 1)));
+    const entropyOf = async (of: "all" | "varied") => {
+      const losses = cpu.inference(() =>
+        tokenizerObjective({ entropy: 1, entropyOf: of })(tokenizer, pictures, {}),
+      );
+      const value = await losses.terms!.entropy.item();
+      disposeAll(losses);
+      return value;
+    };
+    expect(await entropyOf("varied")).toBeCloseTo(await few.entropy!.item(), 5);
+    expect(await entropyOf("all")).toBeCloseTo(await all.entropy!.item(), 5);
+    expect(Math.abs((await few.entropy!.item()) - (await all.entropy!.item()))).toBeGreaterThan(1e-3);
+    expect(cpu.inference(() => tokenizer.quantize(latents, 1, new Int32Array(0))).entropy).toBeNull();
+  });
+});
+
+describe("variedPatches", () => {
+  const A = [0.1, 0.2, 0.3];
+  const B = [0.9, 0.2, 0.3];
+  /** Four patches of 4 x 4 pixels, each of one color. */
+  const picture = (...patches: readonly number[][]) =>
+    Array.from(
+      { length: 64 },
+      (_, i) => patches[2 * Math.floor(i / 32) + (Math.floor((i % 8) / 4) % 2)],
+    ).flat();
+  const found = (...pictures: readonly number[][]) => {
+    const pixels = Float32Array.from(pictures.flat());
+    return [...variedPatches({ batch: pictures.length, length: 1, height: 8, width: 8, pixels }, 4)];
+  };
+
+  it("leaves out the color that most flat patches have, of each picture its own", () => {
+    expect(found(picture(A, A, B, A), picture(B, A, B, B))).toEqual([2, 5]);
+  });
+
+  it("counts a patch in which one pixel differs, in any channel", () => {
+    const marked = picture(A, A, A, A);
+    marked[3 * (8 * 4 + 7) + 2] = 0.4;
+    expect(found(marked)).toEqual([3]);
+    expect(found(picture(A, A, A, A))).toEqual([]);
+  });
+
+  it("sees no ground where no two flat patches are alike", () => {
+    expect(found(picture(A, B, [0, 0, 0], [1, 1, 1]))).toEqual([0, 1, 2, 3]);
   });
 });
 

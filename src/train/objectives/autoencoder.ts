@@ -46,6 +46,11 @@ export interface TokenizerLosses {
   readonly commitment?: number;
   /** Weight of the entropy loss: rows choose surely and all codes are used (0). */
   readonly entropy?: number;
+  /**
+   * What the entropy loss is of (`all`). With `varied`, the flat ground of pictures does not count: codes are kept in use by what
+   * is drawn on it. Where all counts, a ground takes as many codes as it has places, since that is how most codes come into use.
+   */
+  readonly entropyOf?: "all" | "varied";
   /** Absent: none. */
   readonly feature?: FeatureLoss;
 }
@@ -114,12 +119,53 @@ function total(terms: Record<string, readonly [Tensor, number]>): Losses {
   };
 }
 
+/** The color of a patch that has one only, as a number; null for others. */
+function flatColor(pixels: Float32Array, width: number, begin: number, side: number): string | null {
+  const color = pixels.subarray(3 * begin, 3 * begin + 3);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const at = 3 * (begin + y * width + x);
+      if (color.some((value, channel) => pixels[at + channel] !== value)) return null;
+    }
+  }
+  return color.join();
+}
+
+/**
+ * Patches of `side` pixels, counted over the batch row by row, that are not of the ground: of the color that most flat patches of
+ * their picture have. A picture in which no two flat patches are alike has no ground.
+ */
+export function variedPatches({ batch, height, width, pixels }: PictureBatch, side: number): Int32Array {
+  const [rows, columns] = [height / side, width / side];
+  const varied: number[] = [];
+  for (let b = 0; b < batch; b++) {
+    const colors = Array.from({ length: rows * columns }, (_, i) => {
+      const [row, column] = [Math.floor(i / columns), i % columns];
+      return flatColor(pixels, width, (b * height + row * side) * width + column * side, side);
+    });
+    const counts = new Map<string, number>();
+    for (const color of colors) if (color !== null) counts.set(color, (counts.get(color) ?? 0) + 1);
+    const [ground] = [...counts].filter(([, count]) => count > 1).sort(([, a], [, b]) => b - a)[0] ?? [];
+    for (const [i, color] of colors.entries()) {
+      if (color === null || color !== ground) varied.push(b * rows * columns + i);
+    }
+  }
+  return Int32Array.from(varied);
+}
+
 /** Squared error of pixels, codebook loss, weighted commitment, entropy and features. */
 export const tokenizerObjective =
-  ({ commitment = 0.25, entropy = 0, feature }: TokenizerLosses = {}): Objective<VqTokenizer, PictureBatch> =>
+  ({
+    commitment = 0.25,
+    entropy = 0,
+    entropyOf = "all",
+    feature,
+  }: TokenizerLosses = {}): Objective<VqTokenizer, PictureBatch> =>
   (tokenizer, batch) => {
     const pixels = pixelsOf(tokenizer.device, batch);
-    const quantized = tokenizer.quantize(tokenizer.latents(pixels), entropy);
+    const latents = tokenizer.latents(pixels); // [B, rows, columns, codeWidth]
+    const varied = entropyOf === "varied" ? variedPatches(batch, batch.height / latents.shape[1]) : undefined;
+    const quantized = tokenizer.quantize(latents, entropy, varied);
     const decoded = tokenizer.decodeCodes(quantized.codes); // [B, height, width, 3]
     return total({
       reconstruction: [meanSquaredError(decoded, pixels), 1],
