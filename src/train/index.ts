@@ -38,6 +38,7 @@ export {
   drawTime,
   type FlowBatch,
   flowObjective,
+  type LogitNormal,
   TIME_DISTRIBUTIONS,
   type TimeDistribution,
   type TrainableFlowModel,

@@ -72,7 +72,7 @@ export interface StageConfig extends TrainedParts {
   readonly biasGamma?: Piecewise;
   /** Part of the captions that are left out, so that guidance has what to guide from; default 0.1. */
   readonly dropped?: number;
-  /** JanusFlow: where on the way from noise to picture it learns. Default logit-normal. */
+  /** JanusFlow: where on the way from noise to picture it learns: by name, or `{ mean, deviation }`. Default logit-normal. */
   readonly times?: TimeDistribution;
   /** JanusFlow: weight of representation alignment (1), and blocks before it (a quarter of them). */
   readonly alignment?: number;
@@ -167,6 +167,20 @@ const STAGE_KEYS = [
   ...["dropped", "times", "alignment", "alignAfter", "averageDecay"],
 ];
 
+/** Far beyond what leaves any time between 0 and 1. */
+const MOST_LOGIT = 20;
+
+function checkTimes(place: Place, value: unknown): void {
+  if (typeof value !== "object" || value === null) {
+    checkChoice(place, "times", value, TIME_DISTRIBUTIONS);
+    return;
+  }
+  const { fields, at } = checkSection(place, "times", value);
+  checkKeys(at, fields, ["mean", "deviation"]);
+  checkNumber(at, "mean", fields.mean, { min: -MOST_LOGIT, max: MOST_LOGIT });
+  checkNumber(at, "deviation", fields.deviation, { above: 0, max: MOST_LOGIT });
+}
+
 function checkStage(place: Place, name: string, value: unknown): void {
   const { fields, at } = checkSection(place, name, value);
   checkKeys(at, fields, STAGE_KEYS);
@@ -197,7 +211,7 @@ function checkStage(place: Place, name: string, value: unknown): void {
   for (const key of ["dropped", "averageDecay"]) {
     if (fields[key] !== undefined) checkNumber(at, key, fields[key], FRACTION);
   }
-  if (fields.times !== undefined) checkChoice(at, "times", fields.times, TIME_DISTRIBUTIONS);
+  if (fields.times !== undefined) checkTimes(at, fields.times);
   if (fields.alignment !== undefined) checkNumber(at, "alignment", fields.alignment, WEIGHT);
   if (fields.alignAfter !== undefined) {
     checkNumber(at, "alignAfter", fields.alignAfter, { integer: true, min: 1, max: 1024 });

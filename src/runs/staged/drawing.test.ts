@@ -8,6 +8,7 @@ import { worldCheckpoint } from "../../data/world/testing-checkpoints.ts";
 import { Random } from "../../tensor/random.ts";
 import type { Device } from "../../tensor/tensor.ts";
 import { cpuDevice } from "../../tensor/testing.ts";
+import type { LogitNormal } from "../../train/objectives/flow.ts";
 import { encodePng } from "../../vision/image/png-writer.ts";
 import type { StageConfig, StagedConfig } from "./config.ts";
 import { LessonMaker } from "./lessons.ts";
@@ -161,7 +162,7 @@ describe("a run of JanusFlow", () => {
       "janusflow",
       [
         stage({ trained: ["aligner", "generation"], textShare: 0, steps: 4, alignment: 0.5, alignAfter: 1 }),
-        stage({ name: "second", steps: 5, averageDecay: 0.5, times: "uniform" }),
+        stage({ name: "second", steps: 5, averageDecay: 0.5, times: { mean: -1, deviation: 0.5 } }),
       ],
       { heldOut: 2 },
     );
@@ -240,6 +241,9 @@ describe("refused before anything is trained", () => {
       /does not draw/,
     ],
     ["times of Janus", "janus", { times: "uniform" }, /times.*JanusFlow/s],
+    ["times of no name", "janusflow", { times: "cosine" as "uniform" }, /times.*logit-normal.*cosine/s],
+    ["times that are all the same", "janusflow", { times: { mean: 0, deviation: 0 } }, /deviation.*above 0/s],
+    ["times without a mean", "janusflow", { times: { deviation: 1 } as LogitNormal }, /mean/],
     [
       "alignment without pictures to draw",
       "janusflow",

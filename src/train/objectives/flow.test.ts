@@ -97,6 +97,8 @@ describe("flowObjective", () => {
       ["uniform", 0.25],
       // Of a normal number: below log(1 / 3).
       ["logit-normal", 0.136],
+      // Below (log(1 / 3) + 1.2) / 0.8.
+      [{ mean: -1.2, deviation: 0.8 }, 0.55],
     ] as const) {
       const random = new Random(4);
       const times = Array.from({ length: 4000 }, () => drawTime(distribution, random));

@@ -50,11 +50,26 @@ export interface TrainableFlowModel extends Trainable {
 
 /** How times are drawn: most of them between noise and image, or all alike. */
 export const TIME_DISTRIBUTIONS = ["logit-normal", "uniform"] as const;
-export type TimeDistribution = (typeof TIME_DISTRIBUTIONS)[number];
+
+/**
+ * Mean and standard deviation of the normal number whose logistic function a time is (Esser et al. 2024, arXiv 2403.03206 section
+ * 3.1). With a mean below 0 most times are near noise, where what a picture will show is decided.
+ */
+export interface LogitNormal {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
+/** By name, where `logit-normal` has mean 0 and deviation 1, or a logit-normal one of other means. */
+export type TimeDistribution = (typeof TIME_DISTRIBUTIONS)[number] | LogitNormal;
+
+const STANDARD: LogitNormal = { mean: 0, deviation: 1 };
 
 /** A time from 0 to 1. */
 export function drawTime(distribution: TimeDistribution, random: Random): number {
-  return distribution === "uniform" ? random.uniform() : 1 / (1 + Math.exp(-random.normal()));
+  if (distribution === "uniform") return random.uniform();
+  const { mean, deviation } = distribution === "logit-normal" ? STANDARD : distribution;
+  return 1 / (1 + Math.exp(-(mean + deviation * random.normal())));
 }
 
 function checkBatch({ prompts, latentShape, latents, noise, times }: FlowBatch): void {
