@@ -6,7 +6,7 @@
  */
 import { emitPart } from "./attention";
 import { combineRow, PART_EXTRA, partBegin, partsOf } from "./attention-parts";
-import { beginRows, emit, fewRows, foldKeys, isFew, prepareUnits, ROWS } from "./attention-unit";
+import { beginRows, emit, fewRows, foldKeys, headsOfUnit, isFew, prepareUnits, ROWS } from "./attention-unit";
 import { barrier, nextUnit } from "./runtime";
 
 /** Tensors of a call, of keys and of values. */
@@ -37,11 +37,24 @@ function blocksOf(tokens: i32, group: i32): i32 {
   return (tokens * group + ROWS - 1) / ROWS;
 }
 
-/** The rows of a unit against keys `begin` to `end` of key head `h`, run by run. */
+/** Units of a sequence if one of a few rows takes `own` heads of the keys. */
+// @ts-ignore: decorator
+@inline
+function unitsOf(table: usize, s: i32, kvHeads: i32, group: i32, own: i32): i32 {
+  const tokens = field(table, s, 0);
+  const headUnits = isFew(tokens) ? (kvHeads + own - 1) / own : kvHeads;
+  return headUnits * blocksOf(tokens, group) * field(table, s, 2);
+}
+
+/**
+ * The rows of a unit against keys `begin` to `end` of key head `h`, run by run; with `fewHeads` all rows of `tokens` queries and of so
+ * many heads from h on.
+ */
 function overRuns(
   run: usize,
   h: usize,
-  few: bool,
+  tokens: i32,
+  fewHeads: i32,
   qBase: usize,
   first: i32,
   n: i32,
@@ -49,8 +62,8 @@ function overRuns(
   end: i32,
   past: i32,
 ): void {
-  if (!few) beginRows(qBase, first, n, 0, 0, 0);
-  else if (begin >= end) fewRows(qBase, first, n, 0, 0, begin, begin, past);
+  if (fewHeads == 0) beginRows(qBase, first, n, 0, 0, 0);
+  else if (begin >= end) fewRows(qBase, tokens, fewHeads, 0, 0, begin, begin, past);
   let more = false;
   for (let key = begin; key < end; ) {
     const next = load<i32>(run + (RUN_FIELDS << 2));
@@ -62,7 +75,7 @@ function overRuns(
       const kBase = load<usize>(keyTensors + at) + row * keyRow + h * keyHead;
       const values = load<usize>(valueTensors + at);
       const vBase = values ? values + row * valueRow + h * valueHead : kBase;
-      if (few) fewRows(qBase, first, n, kBase, vBase, key, to, past, more);
+      if (fewHeads > 0) fewRows(qBase, tokens, fewHeads, kBase, vBase, key, to, past, more);
       else foldKeys(first, n, kBase, vBase, key, to, past);
       more = true;
       key = to;
@@ -103,17 +116,18 @@ export function attention_runs(a: usize): void {
   const outBytes = (<usize>valueWidth) << 2;
   const partRow = outBytes + ((<usize>PART_EXTRA) << 2);
   let units = 0;
-  for (let s = 0; s < sequences; s++) {
-    units += kvHeads * blocksOf(field(table, s, 0), group) * field(table, s, 2);
-  }
+  for (let s = 0; s < sequences; s++) units += unitsOf(table, s, kvHeads, group, 1);
+  const most = headsOfUnit(units);
+  units = 0;
+  for (let s = 0; s < sequences; s++) units += unitsOf(table, s, kvHeads, group, most);
   for (let u = nextUnit(); u < units; u = nextUnit()) {
     let s = 0;
     let at = u;
-    let own = kvHeads * blocksOf(field(table, 0, 0), group) * field(table, 0, 2);
+    let own = unitsOf(table, 0, kvHeads, group, most);
     while (at >= own) {
       at -= own;
       s++;
-      own = kvHeads * blocksOf(field(table, s, 0), group) * field(table, s, 2);
+      own = unitsOf(table, s, kvHeads, group, most);
     }
     const tokens = field(table, s, 0);
     const valid = field(table, s, 1);
@@ -122,20 +136,22 @@ export function attention_runs(a: usize): void {
     const count = field(table, s, 4);
     const rows = tokens * group;
     const blocks = blocksOf(tokens, group);
-    const heap = kvHeads * blocks;
+    const few = isFew(tokens);
+    const heap = own / parts;
     const part = parts - 1 - at / heap;
-    const h = (at % heap) / blocks;
+    const h = ((at % heap) / blocks) * (few ? most : 1);
+    const fewHeads = few ? min(most, kvHeads - h) : 0;
     const first = (blocks - 1 - (at % blocks)) * ROWS;
-    const n = min(ROWS, rows - first);
+    const n = few ? tokens * group * fewHeads : min(ROWS, rows - first);
     const past = valid - tokens;
-    const limit = max(0, past + (first + n - 1) / group + 1);
+    const limit = few ? max(0, valid) : max(0, past + (first + n - 1) / group + 1);
     const begin = partBegin(part, base, count);
     if (part > 0 && begin >= limit) continue;
     const end = part + 1 < parts ? min(limit, partBegin(part + 1, base, count)) : limit;
     const head = <usize>(field(table, s, 5) * heads + h * group);
     const qBase = q + ((head * <usize>width) << 2);
     const run = table + ((<usize>field(table, s, 7)) << 2);
-    overRuns(run, <usize>h, isFew(tokens), qBase, first, n, begin, end, past);
+    overRuns(run, <usize>h, tokens, fewHeads, qBase, first, n, begin, end, past);
     if (parts > 1) {
       const to = <usize>((field(table, s, 6) + part * tokens) * heads + h * group);
       emitPart(partial + to * partRow, first, n, valueWidth);

@@ -8,7 +8,7 @@
  * with it: the others fill other lanes.
  */
 
-import { decodeRow } from "./attention-decode";
+import { DECODE_ROWS, decodeRows } from "./attention-decode";
 import {
   addValues,
   CONSTANT_BYTES,
@@ -23,7 +23,7 @@ import {
   widen,
   writeConstants,
 } from "./attention-lanes";
-import { scratch } from "./runtime";
+import { scratch, threads } from "./runtime";
 
 /** Rows of a unit. */
 export const ROWS: i32 = 64;
@@ -31,6 +31,8 @@ export const ROWS: i32 = 64;
 const KEYS: i32 = 48;
 /** Most queries, and most heads of a group, that are better off with dot products along the channels. */
 const FEW: i32 = 2;
+/** Units of a call for each thread, at least, before one takes several heads. */
+const UNITS: i32 = 4;
 
 // What the units of a call have in common; every thread has its own.
 let group: i32 = 1;
@@ -56,6 +58,8 @@ let panelBytes: usize = 0;
 let outPanelBytes: usize = 0;
 /** Outputs lie row by row and not as panels. */
 let byRow: bool = false;
+/** Heads of a query that a unit has. */
+let span: i32 = 1;
 
 /** Sets what the units of a call have in common. `values` is 0 if a key's first channels are its value. */
 export function prepareUnits(
@@ -91,11 +95,11 @@ export function prepareUnits(
   writeConstants(constants);
 }
 
-/** Address of row (query, head of the group) if `base` is that of row 0 and a query has `heads` rows. */
+/** Address of row (query, head of the unit) if `base` is that of row 0 and a query has `heads` rows. */
 // @ts-ignore: decorator
 @inline
 export function rowOf(base: usize, row: i32, bytes: usize): usize {
-  return base + (<usize>(row / group) * <usize>heads + <usize>(row % group)) * bytes;
+  return base + (<usize>(row / span) * <usize>heads + <usize>(row % span)) * bytes;
 }
 
 /** Rows of results as panels of sixteen: from `base` on, times `factor`; lanes past the last row repeat it. */
@@ -125,6 +129,7 @@ export function beginRows(
   total: usize,
 ): void {
   byRow = false;
+  span = group;
   packRows(qBase, first, n, width, qPanels, panelBytes, scale * LOG2E);
   const lanes = (n + 15) & ~15;
   if (output) {
@@ -215,11 +220,22 @@ export function isFew(tokens: i32): bool {
   return tokens <= FEW && group <= FEW;
 }
 
-/** What beginRows and foldKeys do, for the rows of a few queries; with `more` they go on after earlier keys. */
+/**
+ * Key heads of a unit of few queries if a call has `units` of one each. Results do not depend on it, so that it may depend on the
+ * number of threads.
+ */
+export function headsOfUnit(units: i32): i32 {
+  return max(1, min(DECODE_ROWS / (FEW * group), units / (UNITS * threads())));
+}
+
+/**
+ * What beginRows and foldKeys do, for all rows of a few queries and of `keyHeads` heads of the keys, of which kBase and vBase are
+ * the first; with `more` they go on after earlier keys.
+ */
 export function fewRows(
   qBase: usize,
-  first: i32,
-  n: i32,
+  tokens: i32,
+  keyHeads: i32,
   kBase: usize,
   vBase: usize,
   begin: i32,
@@ -228,36 +244,31 @@ export function fewRows(
   more: bool = false,
 ): void {
   byRow = true;
+  span = keyHeads * group;
   const kFrom = kBase + <usize>begin * kPitch;
   const vFrom = shared ? kFrom : vBase + <usize>begin * vPitch;
-  for (let i = 0; i < n; i++) {
-    const seen = max(0, min(end, past + (first + i) / group + 1) - begin);
-    const q = rowOf(qBase, first + i, (<usize>width) << 2);
-    const out = outPanels + ((<usize>(i * valueWidth)) << 2);
-    const at = (<usize>i) << 2;
-    if (more) {
-      store<f32>(factors, load<f32>(maxima + at));
-      store<f32>(factors, load<f32>(sums + at), 4);
-    }
-    decodeRow(
-      q,
-      kFrom,
-      kPitch,
-      vFrom,
-      vPitch,
-      seen,
-      width,
-      valueWidth,
-      dtype,
-      scale,
-      out,
-      factors,
-      kCopy,
-      more,
-    );
-    store<f32>(maxima + at, load<f32>(factors));
-    store<f32>(sums + at, load<f32>(factors, 4));
-  }
+  decodeRows(
+    qBase,
+    (<usize>(heads * width)) << 2,
+    tokens,
+    keyHeads,
+    group,
+    kFrom,
+    kPitch,
+    vFrom,
+    vPitch,
+    end - begin,
+    past - begin,
+    width,
+    valueWidth,
+    dtype,
+    scale,
+    outPanels,
+    maxima,
+    sums,
+    kCopy,
+    more,
+  );
 }
 
 /** The largest score, times log2 e, of row i of the unit, or LOWEST if it saw no key. */

@@ -92,7 +92,7 @@ export function attention_forward(a: usize): void {
     const qBase = q + ((head * <usize>width) << 2);
     const kBase = k + ((row * <usize>width) << shift);
     const vBase = v ? v + ((row * <usize>valueWidth) << shift) : kBase;
-    if (few) fewRows(qBase, first, n, kBase, vBase, begin, end, past);
+    if (few) fewRows(qBase, tokens, 1, kBase, vBase, begin, end, past);
     else {
       beginRows(qBase, first, n, 0, 0, 0);
       foldKeys(first, n, kBase, vBase, begin, end, past);

@@ -286,6 +286,8 @@ describe("attentionSequences", () => {
   const forms = [
     { heads: [4, 4, 8, 6], dtype: "f32", shared: false },
     { heads: [6, 2, 9, 7], dtype: "f16", shared: false },
+    // Few rows of several heads of keys at a time, which do not divide these.
+    { heads: [10, 5, 19, 11], dtype: "f32", shared: false },
     { heads: [33, 1, 20, 16], dtype: "f16", shared: true },
     { heads: [16, 1, 12, 8], dtype: "bf16", shared: true },
   ] as const;
