@@ -21,6 +21,10 @@ export class EngineGenerator implements TextGenerator {
     this.model = model;
   }
 
+  get contextTokens(): number {
+    return Math.min(this.#engine.model.config.maxPositions, this.#engine.cacheTokens);
+  }
+
   countTokens(text: string): number {
     return this.#tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }).length;
   }
@@ -30,10 +34,9 @@ export class EngineGenerator implements TextGenerator {
     const { seeds, maxTokens, temperature, topP, stop, signal } = options;
     const stopped = new AbortController();
     const both = signal === undefined ? stopped.signal : AbortSignal.any([signal, stopped.signal]);
-    const { maxPositions } = this.#engine.model.config;
     const write = async (prompt: string, index: number): Promise<GeneratedText> => {
       // A long prompt leaves room for less; BOS counts too.
-      const room = Math.min(maxPositions, this.#engine.cacheTokens) - this.countTokens(prompt) - 1;
+      const room = this.contextTokens - this.countTokens(prompt) - 1;
       const chunks = completeText(this.#engine, this.#tokenizer, prompt, {
         ...{
           maxTokens: Math.min(maxTokens, Math.max(1, room)),

@@ -35,6 +35,9 @@ describe("verify", () => {
       "wrong.jsonl",
     );
     expect([usage.code, usage.err]).toEqual([2, expect.stringContaining("--against goes with JSON lines")]);
+    // More than a timer can wait for.
+    const late = await run("verify", "wrong.jsonl", "--timeout", "3000000");
+    expect([late.code, late.err]).toEqual([2, expect.stringContaining("1,000,000 at most")]);
     mkdirSync(join(work, "empty"), { recursive: true });
     const none = await run(
       "verify",

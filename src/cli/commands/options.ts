@@ -20,6 +20,8 @@ export function numberThat(expected: string, valid: (n: number) => boolean): (te
 export const positiveInteger = numberThat("an integer, 1 or more", (n) => Number.isSafeInteger(n) && n >= 1);
 export const naturalNumber = numberThat("an integer, 0 or more", (n) => Number.isSafeInteger(n) && n >= 0);
 export const positiveNumber = numberThat("a number above 0", (n) => n > 0);
+/** A limit that a timer keeps: timers wait for 24 days at most. */
+export const secondsLimit = numberThat("seconds above 0, 1,000,000 at most", (n) => n > 0 && n <= 1e6);
 export const notNegative = numberThat("a number, 0 or more", (n) => n >= 0);
 export const fraction = numberThat("a number from 0 to 1", (n) => n >= 0 && n <= 1);
 

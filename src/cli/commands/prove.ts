@@ -30,7 +30,7 @@ import {
   naturalNumber,
   openDevice,
   positiveInteger,
-  positiveNumber,
+  secondsLimit,
   usageError,
   withThreads,
 } from "./options.ts";
@@ -160,7 +160,7 @@ export function proveCommand(): Command {
       "generations at the same time (default: twice the checks at the same time)",
       positiveInteger,
     )
-    .option("--timeout <seconds>", "wall-clock limit of a check", positiveNumber, 60)
+    .option("--timeout <seconds>", "wall-clock limit of a check", secondsLimit, 60)
     .option(
       "--heartbeats <n>",
       "Lean's own limit of a check, which every machine keeps alike",

@@ -14,7 +14,14 @@ import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { hubFlags, type ModelFlags, modelPath, noticeOnStderr, withModel } from "./open-model.ts";
-import { naturalNumber, openDevice, positiveInteger, positiveNumber, withThreads } from "./options.ts";
+import {
+  naturalNumber,
+  openDevice,
+  positiveInteger,
+  positiveNumber,
+  secondsLimit,
+  withThreads,
+} from "./options.ts";
 import { type SamplingFlags, withSampling } from "./prover-sampling.ts";
 
 interface Flags extends ModelFlags, LeanFlags, SamplingFlags {
@@ -102,7 +109,7 @@ export function synthesizeCommand(): Command {
     );
   withSampling(command)
     .option("--batch <n>", "generations at the same time", positiveInteger, 16)
-    .option("--timeout <seconds>", "wall-clock limit of a check", positiveNumber, 60)
+    .option("--timeout <seconds>", "wall-clock limit of a check", secondsLimit, 60)
     .option("--heartbeats <n>", "Lean's own limit of a check", positiveInteger, 200_000)
     .addOption(
       new Option("--forms <list>", `forms of training examples: ${PROOF_FORMS.join(",")}`)

@@ -11,7 +11,7 @@ import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { faultsOutside } from "../verify-faults.ts";
-import { positiveInteger, positiveNumber, readStdin, usageError } from "./options.ts";
+import { positiveInteger, readStdin, secondsLimit, usageError } from "./options.ts";
 
 const help = `
 A line of PROOFS.jsonl has "statement" (one theorem, := sorry) and "proof" (the whole declaration), and may have "name",
@@ -161,7 +161,7 @@ export function verifyCommand(): Command {
       new Option(
         "--timeout <seconds>",
         "wall-clock limit of one check (default: 10; of a file: 600)",
-      ).argParser(positiveNumber),
+      ).argParser(secondsLimit),
     )
     .addOption(
       new Option("--heartbeats <n>", "Lean's own limit (default: 200,000)").argParser(positiveInteger),

@@ -7,11 +7,18 @@ import { hash128 } from "../../data/hash.ts";
 import { withoutMark } from "../../files/utf8.ts";
 import { FormatError } from "../../tensor/errors.ts";
 import { faultOf, type LeanProblem, type LeanSession, type VerifyAnswer } from "../lean/session.ts";
-import type { GeneratedText, TextGenerator } from "../search/generator.ts";
+import { type GeneratedText, generateAll, noRoom, type TextGenerator } from "../search/generator.ts";
 import { type ProofTask, type SearchCost, type SearchEvent, search } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
 import { leanProblem } from "../text/problem.ts";
-import { answerOf, resumePrompt, STOP, withoutEnd } from "../text/prompts.ts";
+import {
+  answerOf,
+  type PromptOptions,
+  proofPrompt,
+  resumePrompt,
+  STOP,
+  withoutEnd,
+} from "../text/prompts.ts";
 import { declarationsOf, fillSorries, findSorries, indentProof } from "../text/sorries.ts";
 import { stateComment, stateText } from "../text/states.ts";
 import { codeTokens, nesting, withoutComments } from "../text/tokens.ts";
@@ -187,6 +194,8 @@ async function* wholeUnit(
   const { only: _only, contextTokens: _context, fresh, ...given } = options;
   const header = headerFor(before, statement, tools, options);
   const task = { header, statement, problem };
+  const full = noRoom(tools.generator, proofPrompt(task, promptOptions(options)));
+  if (full !== null) return { outcome: "failed", reason: full };
   const settings = { ...given, seed: seedOf(options, unit) };
   let end: UnitEnd = { outcome: "failed", reason: "the search came to no end" };
   const { prove = (given, { fresh: _, ...rest }) => search(given, tools, rest) } = tools;
@@ -254,11 +263,9 @@ async function* innerUnit(
   const prefix = text.slice(0, text.lastIndexOf("\n", local[at].start.index) + 1);
   const comment = goals === null ? "" : stateComment(stateText(goals), column);
   const header = headerFor(before, prefix, { generator, lean }, options);
-  const prompt = resumePrompt(
-    { header, statement: "" },
-    { code: prefix, comment },
-    options.mode === "mix" ? { style: options.style } : { style: options.style, mode: options.mode },
-  );
+  const prompt = resumePrompt({ header, statement: "" }, { code: prefix, comment }, promptOptions(options));
+  const full = noRoom(generator, prompt);
+  if (full !== null) return { outcome: "failed", reason: full };
   const cost = { samples: 0, tokens: 0, checks: 0 };
   const tried = new Set<string>();
   const budget = samples * trees;
@@ -278,7 +285,7 @@ async function* innerUnit(
       stop: [STOP],
       signal,
     };
-    for await (const each of generator.generate(new Array<string>(count).fill(prompt), settings))
+    for await (const each of generateAll(generator, new Array<string>(count).fill(prompt), settings))
       texts.push(each);
     seq += count;
     // In the order in which they were asked for: the same seed gives the same proof.
@@ -308,6 +315,9 @@ const contextOf = ({ preamble, trustedPreamble, imports }: LeanProblem) => ({
   trustedPreamble,
   imports,
 });
+
+const promptOptions = ({ style, mode }: FillOptions): PromptOptions =>
+  mode === "mix" ? { style } : { style, mode };
 
 const seedOf = ({ seed = 0 }: FillOptions, { index }: FillUnit) =>
   hash128(JSON.stringify([seed, index]))[0] >>> 0;

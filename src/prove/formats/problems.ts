@@ -1,4 +1,5 @@
 /** Problems in words as JSON lines, what the pipeline of synthetic data begins with. */
+import { FormatError } from "../../tensor/errors.ts";
 import { type ReadLimits, readRows } from "./fields.ts";
 
 /** What is known of a problem's statement; reports read it, the pipeline never. */
@@ -22,7 +23,9 @@ const TRUTHS: ReadonlySet<unknown> = new Set<KnownTruth>(["true", "false", "vacu
  * @throws FormatError with line and field
  */
 export function readProblems(text: string, where: string, limits?: ReadLimits): readonly WordProblem[] {
-  return readRows(text, where, limits).map((fields, index): WordProblem => {
+  const rows = readRows(text, where, limits);
+  if (rows.length === 0) throw new FormatError("no problems in the file", { where, expected: "one a line" });
+  return rows.map((fields, index): WordProblem => {
     const words = fields.text(["informal", "problem"]).trim();
     const answer = fields.optionalText("answer");
     const truth = fields.raw("truth") ?? undefined;

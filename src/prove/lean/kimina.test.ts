@@ -188,6 +188,7 @@ test("a check that timed out is no error, and imports of a new Lean have a time 
       void reply(response, { id, error: "Lean REPL command timed out in 1.0 seconds" }),
   );
   expect((await late.check({ code: CODE }, { timeout: 1000 })).failure).toBe("timeout");
+  await expect(late.check({ code: CODE }, { timeout: 1e12 })).rejects.toThrow(/timeout; .*1000000000/);
   const times: [number, number][] = [];
   const cold = await open(
     (asked, response) => {

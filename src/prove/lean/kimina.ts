@@ -34,13 +34,14 @@ import {
 } from "./repl/outcome.ts";
 import type { NamedStatement } from "./repl/rules.ts";
 import { selfTest } from "./repl/self-test.ts";
-import type {
-  CheckAnswer,
-  CheckInput,
-  CheckOptions,
-  LeanProblem,
-  LeanSession,
-  VerifyAnswer,
+import {
+  type CheckAnswer,
+  type CheckInput,
+  type CheckOptions,
+  type LeanProblem,
+  type LeanSession,
+  timeLimit,
+  type VerifyAnswer,
 } from "./session.ts";
 
 export interface KiminaLeanOptions extends KiminaServer {
@@ -295,7 +296,8 @@ export class KiminaLean implements LeanSession {
   }
 
   async #send(parts: Parts, options: CheckOptions): Promise<ReplAnswer> {
-    const { timeout = TIMEOUT, steps = false, signal } = options;
+    const { steps = false, signal } = options;
+    const timeout = timeLimit(options.timeout ?? TIMEOUT);
     const request = (code: string, milliseconds: number) => ({
       ...{ id: randomUUID(), code, timeout: Math.ceil(milliseconds / 1000), infotree: steps },
     });

@@ -93,6 +93,8 @@ test("a check beyond its time or memory is ended, and the next one is answered b
   const lean = session({ memory: 2e8 });
   const [first] = await logOf(lean);
   expect((await lean.verify(PROBLEM, "sleep_forever", { timeout: 300 })).verdict).toBe("timeout");
+  // Beyond what a timer can wait for, it would end at once.
+  await expect(lean.verify(PROBLEM, PROOF, { timeout: 1e12 })).rejects.toThrow(/timeout; .*1000000000/);
   const [second] = await logOf(lean);
   expect(second).not.toBe(first);
   if (process.platform === "linux") expect((await lean.check({ code: "grow" })).failure).toBe("memory");

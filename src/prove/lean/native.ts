@@ -36,13 +36,14 @@ import { type ReplCommand, ReplEnded, type ReplProcess } from "./repl/process.ts
 import { projectVersion, readProject, replCommand } from "./repl/project.ts";
 import type { NamedStatement } from "./repl/rules.ts";
 import { selfTest } from "./repl/self-test.ts";
-import type {
-  CheckAnswer,
-  CheckInput,
-  CheckOptions,
-  LeanProblem,
-  LeanSession,
-  VerifyAnswer,
+import {
+  type CheckAnswer,
+  type CheckInput,
+  type CheckOptions,
+  type LeanProblem,
+  type LeanSession,
+  timeLimit,
+  type VerifyAnswer,
 } from "./session.ts";
 
 export interface NativeLeanOptions {
@@ -173,10 +174,11 @@ export class NativeLean implements LeanSession {
   /** Runs a check in a process that nobody else uses; whatever it does to the process is an answer. @throws LeanError if none starts */
   async #inProcess<T>(
     { imports = this.#imports }: Pick<LeanProblem, "imports">,
-    { signal, timeout = TIMEOUT }: CheckOptions,
+    { signal, timeout: given = TIMEOUT }: CheckOptions,
     failed: (unfinished: Unfinished) => T,
     work: (turn: Turn) => Promise<T>,
   ): Promise<T> {
+    const timeout = timeLimit(given);
     const began = performance.now();
     for (let attempt = 0; ; attempt++) {
       let started = false;

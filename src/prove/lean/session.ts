@@ -2,6 +2,7 @@
  * What a Lean verifier answers, whatever Lean stands behind it: the embedded one, a native one, a Kimina server. Of these
  * questions only `verify` gives a verdict; `check` shows messages and states of text that may be unfinished.
  */
+import { checkNumber } from "../../tensor/check-value.ts";
 
 /** A problem: one theorem, whose proof in `statement` does not matter (`:= sorry`), after the commands it builds on. */
 export interface LeanProblem {
@@ -157,6 +158,15 @@ export interface LeanSession extends AsyncDisposable {
   verify(problem: LeanProblem, code: string, options?: CheckOptions): Promise<VerifyAnswer>;
   /** Resolves when the first check would not wait for Lean to start. @throws if Lean cannot run */
   ready(): Promise<void>;
+}
+
+/** Milliseconds that a check may be given: timers wait for 24 days at most, and beyond that end at once. */
+const MOST_MILLISECONDS = 1e9;
+
+/** The wall-clock limit of a check. @throws ConfigError for one that cannot be kept */
+export function timeLimit(timeout: number): number {
+  checkNumber({ where: "check" }, "timeout", timeout, { above: 0, max: MOST_MILLISECONDS });
+  return timeout;
 }
 
 /** Why Lean does not accept a text, apart from its `sorry`s: its failure, its refusal or its first error; empty if it does. */

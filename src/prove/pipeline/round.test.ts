@@ -89,6 +89,17 @@ const ENDS = {
   ...{ p6: "unparsable", p7: "graded out", p8: "open", p9: "does-not-elaborate", p10: "ungraded" },
 };
 
+it("passes over a problem that the model has no room for", async () => {
+  using store = await filled();
+  const informal = "very ".repeat(5000);
+  store.pipeline.addProblem({ source: "long", informal, preamble: "" }, informal);
+  const { generator, lean } = world();
+  const limited = Object.assign(generator, { contextTokens: 4096 });
+  await read(runRound({ generator: limited, lean, store }, options));
+  expect(outcomes(store)).toEqual({ ...ENDS, [informal]: "unparsable" });
+  expect(generator.asked.filter(({ prompt }) => prompt.includes("very very"))).toEqual([]);
+});
+
 it("ends every statement where it belongs, and counts what was spent", async () => {
   using store = await filled();
   const events = await read(runRound({ ...world(), store }, options));

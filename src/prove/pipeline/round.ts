@@ -88,7 +88,9 @@ export async function* runRound(parts: RoundParts, options: RoundOptions): Async
   for (const problems of pieces(openProblems(parts, options), batch)) {
     for (const statement of await translate(parts, problems, options)) {
       const outcome = statement.lean === null ? "unparsable" : "formalized";
-      yield* keep("formalize", statement, { outcome, detail: "" });
+      const detail =
+        statement.generated === "" ? "the model wrote nothing, or had no room for the problem" : "";
+      yield* keep("formalize", statement, { outcome, detail });
     }
   }
   const check = { ...options.check, signal };

@@ -5,7 +5,12 @@
  */
 import { hash128 } from "../../data/hash.ts";
 import type { CheckOptions, LeanSession, Verdict } from "../lean/session.ts";
-import type { GeneratedText, TextGenerator, TextOptions } from "../search/generator.ts";
+import {
+  type GeneratedText,
+  generateAll,
+  type TextGenerator,
+  type TextOptions,
+} from "../search/generator.ts";
 import type { StatementRow } from "../store/pipeline-rows.ts";
 import type { NewProof } from "../store/proof.ts";
 import type { ProofStore } from "../store/store.ts";
@@ -170,14 +175,14 @@ export async function* sampleSides(
   }
 }
 
-/** The texts for all prompts, in the order of the prompts. */
+/** The texts for all prompts, in the order of the prompts; empty where the model has no room for one. */
 export async function writtenAll(
   generator: TextGenerator,
   prompts: readonly string[],
   options: TextOptions,
 ): Promise<readonly GeneratedText[]> {
   const texts = new Array<GeneratedText>(prompts.length);
-  for await (const text of generator.generate(prompts, options)) texts[text.index] = text;
+  for await (const text of generateAll(generator, prompts, options)) texts[text.index] = text;
   return texts;
 }
 

@@ -43,6 +43,28 @@ const proofs = (events: readonly SearchEvent[]) => events.filter((event) => even
 const kinds = ["sample", "resume", "rmaxts"] as const;
 
 describe("a search", () => {
+  it("spends a generation where the model has no room for the prompt, and goes on", async () => {
+    const options = { search: "resume", samples: 40, seed: 3, parallel: 4, stop: "never" } as const;
+    const free = new ToyGenerator(write);
+    await all(options, { generator: free });
+    const lengths = free.batches.flat().map(({ prompt }) => prompt.length);
+    // Room for whole proofs, and not for what goes on behind all of the steps.
+    const contextTokens = Math.min(...lengths) + 12;
+    expect(Math.max(...lengths)).toBeGreaterThan(contextTokens);
+    const tight = Object.assign(new ToyGenerator(write), { contextTokens });
+    const found = samples(await all(options, { generator: tight }));
+    expect(found.length).toBe(40);
+    expect(found.filter(({ verdict }) => verdict === "empty").length).toBeGreaterThan(0);
+    expect(Math.max(...tight.batches.flat().map(({ prompt }) => prompt.length))).toBeLessThan(contextTokens);
+    const generator = Object.assign(new ToyGenerator(write), { contextTokens: 0 });
+    const nothing = await all({ search: "sample", samples: 5, stop: "never" }, { generator });
+    expect(samples(nothing).map(({ text, tokens, verdict }) => [text, tokens, verdict])).toEqual(
+      new Array(5).fill(["", 0, "empty"]),
+    );
+    expect(nothing.at(-1)?.type).toBe("exhausted");
+    expect(generator.batches).toEqual([]);
+  });
+
   it.each(kinds)("finds proofs that the verifier accepts: %s", async (kind) => {
     const solved = await Promise.all(
       Array.from({ length: 6 }, async (_, seed) => {

@@ -10,7 +10,7 @@ import { answerOf, type PromptProblem, resumePrompt, STOP } from "../text/prompt
 import { stateText } from "../text/states.ts";
 import { type Attempt, attemptSeed, type Outcome } from "./attempt.ts";
 import { ProofChecks } from "./check-proof.ts";
-import type { GeneratedText, TextGenerator } from "./generator.ts";
+import { type GeneratedText, generateAll, type TextGenerator } from "./generator.ts";
 import { Deferred, Inbox } from "./inbox.ts";
 import type { Lease, SearchPolicy } from "./policy.ts";
 import { ResumedChains } from "./resume.ts";
@@ -322,7 +322,8 @@ class Run {
     });
     const write = async () => {
       const open = new Set(batch.keys());
-      const texts = this.#generator.generate(
+      const texts = generateAll(
+        this.#generator,
         batch.map(({ prompt }) => prompt),
         {
           seeds: batch.map(({ seed }) => seed),

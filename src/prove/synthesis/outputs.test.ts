@@ -92,4 +92,5 @@ it("reads problems, and refuses rows without words or with an unknown truth", ()
   expect(() => readProblems('{"name": "x"}', "f")).toThrow(/line 1.*informal/);
   expect(() => readProblems('{"informal": "A.", "truth": "maybe"}', "f")).toThrow(/truth.*maybe/);
   expect(() => readProblems('{"informal": "  "}', "f")).toThrow(/in words/);
+  expect(() => readProblems("\n \n", "f")).toThrow(/f: no problems/);
 });

@@ -8,11 +8,13 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf, explained } from "../../files/file-error.ts";
 import { clearAbandonedIn, replaceOwnFile } from "../../files/owned.ts";
 import { someOf } from "../../files/place.ts";
 import { tryLock } from "../../files/process-lock.ts";
 import { makeFolders } from "../../files/temporary.ts";
 import { type LoadOptions, locateModel } from "../../pretrained/node-load.ts";
+import { checkNumber } from "../../tensor/check-value.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { WordProblem } from "../formats/problems.ts";
 import type { CheckOptions, LeanSession } from "../lean/session.ts";
@@ -82,7 +84,12 @@ export type SynthesisEvent =
 
 const STORE = "synthesis.sqlite";
 const LOCK = "synthesis.lock";
-const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
+/** None for a folder that is not there. @throws FileError for what is no folder, or cannot be read */
+const namesIn = (folder: string): Promise<string[]> =>
+  explained(folder, "read", () => readdir(folder)).catch((error) => {
+    if (codeOf(error) === "ENOENT") return [];
+    throw error;
+  });
 
 /** The model of a round, from 1; a folder that exists is a round that is over. */
 const roundName = (round: number) => `round-${round}`;
@@ -251,24 +258,20 @@ async function checkModel({ model, load = {} }: SynthesisOptions): Promise<void>
   });
 }
 
-function checkOptions({
-  problems,
-  rounds,
-  perStatement,
-  translations = 1,
-  batch = 16,
-}: SynthesisOptions): void {
+/** Numbers that there may be. @throws ConfigError for an option out of range, by name */
+function checkOptions(options: SynthesisOptions): void {
   const where = "synthesize";
-  const limits = { rounds: [rounds, 1000], perStatement: [perStatement, 100_000] } as const;
-  const more = { translations: [translations, 1000], batch: [batch, 4096] } as const;
-  for (const [name, [found, most]] of Object.entries({ ...limits, ...more })) {
-    if (Number.isSafeInteger(found) && found >= 1 && found <= most) continue;
-    throw new ConfigError("out of range", {
-      where,
-      name,
-      expected: `a whole number from 1 to ${most}`,
-      found,
-    });
+  const { problems } = options;
+  const most = { rounds: 1000, perStatement: 100_000, translations: 1000, proofsPerStatement: 100_000 };
+  const ofTraining = { batch: 4096, epochs: 1000, batchRows: 65_536, rowTokens: 1_048_576 };
+  for (const [name, max] of Object.entries({ ...most, ...ofTraining })) {
+    const value = options[name as keyof typeof most | keyof typeof ofTraining];
+    if (value !== undefined) checkNumber({ where }, name, value, { integer: true, min: 1, max });
   }
+  const { perVacuity, learningRate, seed } = options;
+  if (perVacuity !== undefined)
+    checkNumber({ where }, "perVacuity", perVacuity, { integer: true, min: 0, max: 100_000 });
+  if (learningRate !== undefined) checkNumber({ where }, "learningRate", learningRate, { above: 0, max: 1 });
+  if (seed !== undefined) checkNumber({ where }, "seed", seed, { integer: true, min: 0 });
   if (problems.length === 0) throw new ConfigError("no problems", { where, expected: "at least one" });
 }

@@ -45,8 +45,10 @@ export type LeanSays = Pick<LeanSession, "kind" | "version" | "slots">;
 
 export interface ModelSays {
   readonly model: string;
-  /** Tokens that a prompt and what follows may have together. */
+  /** Tokens that a prompt and what follows should have together. */
   readonly contextTokens: number;
+  /** Tokens that they may have; null: no limit. */
+  readonly mostTokens: number | null;
   /** Tokens of `PROBE`: those who ask count tokens of a tree's nodes by a tokenizer of their own, which must be this model's. */
   readonly probeTokens: number;
 }

@@ -15,6 +15,7 @@ export interface TextQuestion extends Pick<TextOptions, "maxTokens" | "temperatu
 
 export class QueuedGenerator implements TextGenerator {
   readonly model: string;
+  readonly contextTokens?: number;
   readonly #queue: JobQueue;
   readonly #store: ProofStore;
   readonly #count: (text: string) => number;
@@ -23,12 +24,13 @@ export class QueuedGenerator implements TextGenerator {
   constructor(
     queue: JobQueue,
     store: ProofStore,
-    { model }: ModelSays,
+    { model, mostTokens }: Pick<ModelSays, "model" | "mostTokens">,
     countTokens: (text: string) => number,
   ) {
     this.#queue = queue;
     this.#store = store;
     this.model = model;
+    if (mostTokens !== null) this.contextTokens = mostTokens;
     this.#count = countTokens;
   }
 

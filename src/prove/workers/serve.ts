@@ -55,7 +55,7 @@ const PAUSE_MS = 100;
 export interface ServeGenerateOptions {
   /** Batches written at the same time (default 2: one is prepared while the other is written). */
   readonly concurrency?: number;
-  /** Tokens that a prompt and what follows may have together (default 4,096). */
+  /** Tokens that a prompt and what follows should have together (default 4,096). */
   readonly contextTokens?: number;
 }
 
@@ -67,7 +67,10 @@ export function serveGenerate(
   { concurrency = 2, contextTokens = 4096 }: ServeGenerateOptions = {},
 ): void {
   const { model } = generator;
-  const says: ModelSays = { model, contextTokens, probeTokens: generator.countTokens(PROBE) };
+  const says: ModelSays = {
+    ...{ model, contextTokens, mostTokens: generator.contextTokens ?? null },
+    probeTokens: generator.countTokens(PROBE),
+  };
   store.setSetting(MODEL_SAYS, says);
   queue.process<GenerateJob, never, null>(
     jobKind("generate"),

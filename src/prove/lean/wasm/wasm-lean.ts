@@ -1,15 +1,16 @@
 /** The session of the embedded Lean over a pool of servers, in Node or in a page. */
 import { TextPositions } from "../../text/positions.ts";
-import type {
-  AuditAnswer,
-  AuditOptions,
-  CheckAnswer,
-  CheckInput,
-  CheckOptions,
-  LeanAuditor,
-  LeanProblem,
-  LeanSession,
-  VerifyAnswer,
+import {
+  type AuditAnswer,
+  type AuditOptions,
+  type CheckAnswer,
+  type CheckInput,
+  type CheckOptions,
+  type LeanAuditor,
+  type LeanProblem,
+  type LeanSession,
+  timeLimit,
+  type VerifyAnswer,
 } from "../session.ts";
 import { textBreach } from "../text-limits.ts";
 import { auditAnswer, checkAnswer, emptyCheck, START, verifyAnswer } from "./answers.ts";
@@ -126,8 +127,9 @@ export class WasmLean implements LeanSession, LeanAuditor {
   #run(
     request: Readonly<Record<string, unknown>>,
     { imports = [] }: Pick<CheckInput, "imports">,
-    { timeout = TIMEOUT, signal }: CheckOptions,
+    { timeout: given = TIMEOUT, signal }: CheckOptions,
   ) {
+    const timeout = timeLimit(given);
     // `Init` is what every server starts with.
     const more = imports.filter((name) => name !== "Init");
     return this.#pool.run(request, { imports: more.length > 0 ? ["Init", ...more] : [], timeout, signal });
