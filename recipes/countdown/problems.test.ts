@@ -1,15 +1,14 @@
 /** Problems, their solutions and their parts, judged by the reward that training uses. */
 import { expect, it } from "vitest";
 import { countdownReward } from "../../src/train/policy/checked-rewards.ts";
+import { alphabet } from "../tasks/alphabet.ts";
 import {
+  CHARACTERS,
   checkedProblems,
-  decode,
   demonstrations,
-  encode,
   type Problem,
   problemParts,
   promptOf,
-  VOCABULARY,
 } from "./problems.ts";
 
 const parts = problemParts(250);
@@ -23,6 +22,7 @@ it("no problem stands in two parts, in whatever order of its numbers", () => {
 });
 
 it("every demonstration is a solution, in characters that the model has", async () => {
+  const { size, encode, decode } = alphabet(CHARACTERS);
   const reward = countdownReward<Problem>(({ row }) => row!, "whole");
   const shown = new Set(parts.shown.map(key));
   for (const { prompt, answer } of demonstrations(parts, 3, 500)) {
@@ -36,7 +36,7 @@ it("every demonstration is a solution, in characters that the model has", async 
     expect(await reward([sample], new AbortController())).toEqual([1]);
     const ids = encode(prompt + answer);
     expect(Math.min(...ids)).toBeGreaterThan(1);
-    expect(Math.max(...ids)).toBeLessThan(VOCABULARY);
+    expect(Math.max(...ids)).toBeLessThan(size);
     expect(decode(ids)).toBe(prompt + answer);
   }
 });

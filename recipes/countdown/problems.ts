@@ -1,5 +1,6 @@
 /** Countdown: make a number of three others with +, - and *, each used once. All problems there are, in three parts that share none. */
 import { Random } from "../../src/tensor/random.ts";
+import type { Demonstration } from "../tasks/declaration.ts";
 
 export interface Problem {
   readonly numbers: readonly number[];
@@ -10,14 +11,7 @@ const [MOST_NUMBER, MOST_TARGET] = [12, 99];
 /** Streams of the numbers that parts, demonstrations and prompts are drawn from. */
 const [PART_STREAM, DEMONSTRATION_STREAM, ORDER_STREAM] = [85, 86, 87];
 
-/** A character each, behind padding and the end. */
-const CHARACTERS = "0123456789+-*() =";
-export const [PAD, END] = [0, 1];
-export const VOCABULARY = CHARACTERS.length + 2;
-
-export const encode = (text: string): number[] => Array.from(text, (each) => CHARACTERS.indexOf(each) + 2);
-export const decode = (ids: readonly number[]): string =>
-  ids.flatMap((id) => (id >= 2 ? [CHARACTERS[id - 2]] : [])).join("");
+export const CHARACTERS = "0123456789+-*() =";
 
 /** "3 7 12 24=". */
 export const promptOf = ({ numbers, target }: Problem): string => `${[...numbers, target].join(" ")}=`;
@@ -96,11 +90,6 @@ export function problemParts(heldOut: number): Parts {
   }));
   const half = heldOut + Math.floor((mixed.length - heldOut) / 2);
   return { heldOut: mixed.slice(0, heldOut), shown: mixed.slice(heldOut, half), checked: mixed.slice(half) };
-}
-
-export interface Demonstration {
-  readonly prompt: string;
-  readonly answer: string;
 }
 
 /** A fixed set: each has one of the problems that are shown, its numbers in some order, and one of its solutions. */
