@@ -16,6 +16,7 @@ import { CORES, coreSeconds, StageStopped } from "../shared/stage.ts";
 import type { TextArm, TextRecipe } from "./declaration.ts";
 import { lossGroups, scoreHeldOut } from "./held-out.ts";
 import { inPieces } from "./pieces.ts";
+import { repositoryTexts } from "./repository.ts";
 
 /** Of the split, the tokenizer and the sample of files, whatever the seed of an arm. */
 const SPLIT_SEED = 1;
@@ -62,14 +63,20 @@ export function armConfig(recipe: TextRecipe, arm: TextArm, context: ArmContext)
 }
 
 /** Folder of tokenizer and tokens, made once for all runs that read the same. */
-async function prepareText(recipe: TextRecipe, config: RunConfig, context: ArmContext) {
+async function prepareText(recipe: TextRecipe, arm: TextArm, config: RunConfig, context: ArmContext) {
   const { state, small, full, print, stages } = context;
-  const name = small ? SMALL_CORPUS : full ? recipe.full.corpus : recipe.corpus;
-  const { folder, manifest } = await corpus(name);
+  const name = small ? (recipe.small.corpus ?? SMALL_CORPUS) : full ? recipe.full.corpus : recipe.corpus;
+  const found = await corpus(name);
+  const { folder, manifest } = found;
   const { data, vocabSize } = config;
-  // Only the transform of documents depends on the seed.
-  const seed = data.fimRate > 0 ? config.seed : SPLIT_SEED;
-  const settings = { hash: manifest.hash, data, vocabSize, seed, pieces: recipe.pieces ?? null };
+  const { order = "dependencies" } = arm;
+  const held = recipe.heldOutProjects?.[name];
+  // Only the transform of documents depends on the seed, and the order of projects and files.
+  const seed = data.fimRate > 0 || held !== undefined ? config.seed : SPLIT_SEED;
+  const settings = {
+    ...{ hash: manifest.hash, data, vocabSize, seed, pieces: recipe.pieces ?? null },
+    ...(held !== undefined && { held, order }),
+  };
   const key = createHash("sha256").update(JSON.stringify(settings)).digest("hex").slice(0, 12);
   const out = join(state, `prepared-${key}`);
   if (existsSync(join(out, "run.json"))) return { out, manifest };
@@ -77,10 +84,13 @@ async function prepareText(recipe: TextRecipe, config: RunConfig, context: ArmCo
   const progress = () => {
     if (stages.stopped()) controller.abort(new StageStopped("stopped while text was prepared"));
   };
-  const texts = await selectTexts(folder, { ...config, seed }, progress, controller.signal);
-  const pieces: RunTexts = recipe.pieces === undefined ? texts : inPieces(texts, recipe.pieces);
+  const read = async (): Promise<RunTexts> => {
+    if (held !== undefined) return await repositoryTexts(found, held, order, config.seed);
+    const texts = await selectTexts(folder, { ...config, seed }, progress, controller.signal);
+    return recipe.pieces === undefined ? texts : inPieces(texts, recipe.pieces);
+  };
   const { trainTokens, heldOutTokens } = await prepareRun(
-    pieces,
+    await read(),
     out,
     { ...config, seed },
     progress,
@@ -102,7 +112,7 @@ async function trained(recipe: TextRecipe, arm: TextArm, context: ArmContext) {
   const { device, stages, print } = context;
   const config = armConfig(recipe, arm, context);
   const folder = join(armFolder(context, arm.name), "run");
-  const { out, manifest } = await prepareText(recipe, config, context);
+  const { out, manifest } = await prepareText(recipe, arm, config, context);
   if (!existsSync(join(folder, "run.json"))) {
     const links = { prepared: relative(folder, out) };
     const start = arm.after === undefined ? null : await endOf(recipe, arm.after, context);

@@ -6,6 +6,7 @@ import type { Run } from "../../src/runs/run.ts";
 import type { CorpusName } from "../corpora.ts";
 import type { ArmOutcome } from "../shared/program.ts";
 import type { HeldOutScores } from "./held-out.ts";
+import type { FileOrder } from "./repository.ts";
 
 /** Settings of a training run, as `--config` takes them. */
 export type Settings = Readonly<Record<string, unknown>>;
@@ -16,6 +17,8 @@ export interface TextArm {
   readonly text: string;
   /** Over those of the recipe. */
   readonly settings?: Settings;
+  /** Of files, where the recipe has projects (`dependencies`). */
+  readonly order?: FileOrder;
   /** Its tokens, as a multiple of the recipe's (1). */
   readonly length?: number;
   /** The arm whose end it goes on from, with its moments, its place in the data and its steps. */
@@ -50,6 +53,8 @@ export interface TextClaim {
   readonly with?: string;
   /** A figure or a share. */
   readonly measure: string;
+  /** Differences as they are, where the other arm's value may be near 0 or below it. */
+  readonly absolute?: true;
   readonly expects: Expectation;
 }
 
@@ -66,12 +71,15 @@ export interface TextRecipe {
   readonly batch: number;
   /** Bytes of a document, cut at ends of lines; absent: a file is one. */
   readonly pieces?: number;
+  /** Projects of the corpus that are held out whole, by its name; arms may then order files. */
+  readonly heldOutProjects?: Readonly<Record<string, readonly string[]>>;
   /** Tokens of an arm, in the form whose results stand beside the recipe and in the long one. */
   readonly tokens: number;
   readonly full: { readonly tokens: number; readonly corpus: CorpusName; readonly settings: Settings };
   /** Tokens per second of one core, of the slowest arm: turns tokens into minutes. */
   readonly speed: number;
-  readonly small: { readonly tokens: number; readonly settings: Settings };
+  /** Of a corpus that `npm ci` brought. */
+  readonly small: { readonly tokens: number; readonly corpus?: CorpusName; readonly settings: Settings };
   readonly seeds: readonly number[];
   readonly arms: readonly TextArm[];
   readonly exams: readonly TextExam[];

@@ -17,7 +17,7 @@ const [MOST_HOLES, MOST_PLACES, SMALL] = [300, 200, 6] as const;
 /** Tokens that are written at most. */
 const MOST_TOKENS = 64;
 /** Of a line. */
-const LINE_TOKENS = 40;
+export const LINE_TOKENS = 40;
 /** Tokens before the place that a line is asked for at. */
 const CONTEXT = 96;
 
@@ -35,7 +35,7 @@ export function documentsOf({ run, heldOut }: TrainedArm): string[] {
 }
 
 /** Of an arm that cannot be asked. */
-const NOTHING: Awaited<ReturnType<TextExam>> = { scores: {}, figures: {}, items: {} };
+export const NOTHING: Awaited<ReturnType<TextExam>> = { scores: {}, figures: {}, items: {} };
 
 export interface Hole {
   readonly kind: "line" | "span" | "lines";
@@ -82,13 +82,16 @@ interface AskedHole extends Hole {
 }
 
 /** Ids of plain text. */
-const encoded = (run: Run, text: string): number[] =>
+export const encoded = (run: Run, text: string): number[] =>
   Array.from(run.tokenizer.encode(text, { addSpecialTokens: false, parseSpecial: false }));
 
-const share = (flags: readonly boolean[]) => ({ right: flags.filter(Boolean).length, of: flags.length });
+export const share = (flags: readonly boolean[]) => ({
+  right: flags.filter(Boolean).length,
+  of: flags.length,
+});
 
 /** Greedy continuations of all prompts. */
-async function write(
+export async function write(
   { run }: TrainedArm,
   prompts: readonly (readonly number[])[],
   maxTokens: number,

@@ -84,9 +84,10 @@ export function claimsPicture(recipe: ClaimsPage, results: readonly ArmResult[])
     const { values, base } = seedsOf(results, claim);
     if (values.length === 0) return [];
     const share = results.some(({ scores }) => scores[claim.measure] !== undefined);
-    const scaled = values.map((value) => (100 * value) / (share ? 1 : base));
+    const absolute = claim.absolute === true;
+    const scaled = values.map((value) => (absolute ? value : (100 * value) / (share ? 1 : base)));
     const interval = scaled.length > 1 ? meanInterval(scaled) : null;
-    return [{ claim, scaled, interval, unit: share ? "points" : "%" }];
+    return [{ claim, scaled, interval, unit: absolute ? "difference" : share ? "points" : "%" }];
   });
   const [left, width, step] = [330, 420, 44];
   const parts: string[] = [];

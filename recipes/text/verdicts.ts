@@ -92,7 +92,7 @@ const isShare = (results: readonly ArmResult[], measure: string) =>
 
 /** @param command that goes on */
 export function verdictOf(results: readonly ArmResult[], claim: TextClaim, command: string): Found {
-  const { arm, with: other, measure, expects } = claim;
+  const { arm, with: other, measure, expects, absolute = false } = claim;
   const { seeds, values, base } = seedsOf(results, claim);
   if (seeds.length === 0) {
     return {
@@ -102,12 +102,12 @@ export function verdictOf(results: readonly ArmResult[], claim: TextClaim, comma
   }
   const share = isShare(results, measure);
   // Parts of the other arm's value: a loss by itself says nothing.
-  const relative = other !== undefined && !share;
+  const relative = other !== undefined && !share && !absolute;
   const scaled = relative ? values.map((value) => value / base) : values;
   const unit = share ? (other === undefined ? " %" : " points") : relative ? " %" : "";
   const show = (value: number) =>
     unit === ""
-      ? value.toPrecision(3)
+      ? `${value > 0 && other !== undefined ? "+" : ""}${value.toPrecision(3)}`
       : `${value > 0 && other !== undefined ? "+" : ""}${(100 * value).toFixed(2)}`;
   const told = (interval: Interval, scope: string) => {
     const side = sideOf(interval, expects);
