@@ -105,7 +105,7 @@ describe("recipes on text", () => {
     expect(first[1].figures.tokens).toBe(2 * first[0].figures.tokens);
   });
 
-  it.each(["infilling", "experts", "multi-token", "attention"])(
+  it.each(["infilling", "experts", "multi-token", "attention", "repository"])(
     "%s runs from end to end",
     { timeout: 10 * MINUTE },
     async (recipe) => {
@@ -122,6 +122,28 @@ describe("recipes on text", () => {
       }
       const page = await readFile(join(state, "RESULTS.md"), "utf8");
       expect(page).toMatch(/\| not decided: .*one seed/);
+    },
+  );
+
+  it.each([
+    ["format", "answers.json"],
+    ["addition", "answers.json"],
+  ])(
+    "%s: arms go on from one tuned model and one set of its answers",
+    { timeout: 10 * MINUTE },
+    async (recipe, kept) => {
+      const state = join(folder, "text", recipe);
+      const { status } = await run(recipe, ["--small", "--threads", "1", "--seed", "1", "--state", state]);
+      expect(status).toBe(0);
+      const results = await resultsOf(state);
+      expect(results[0].arm).toBe("sft");
+      for (const { arm, scores, stages } of results) {
+        expect(scores["greedy pass@1"].of, arm).toBe(8);
+        expect(Object.values<{ steps: number }>(stages)[0].steps, arm).toBeGreaterThan(3);
+      }
+      const answers = JSON.parse(await readFile(join(state, "shared-1", kept), "utf8"));
+      expect(answers).toHaveLength(24);
+      expect((await run(recipe, ["--minutes", "1"])).output).toMatch(/unknown option '--minutes'/);
     },
   );
 
