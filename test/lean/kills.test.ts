@@ -105,6 +105,53 @@ describe.skipIf(missing !== null)(`killed ${KILLS} times`, () => {
     expect(await wholeSearches(join(work, "killed.sqlite"))).toBe(3 * SAMPLES);
   });
 
+  it("prove fills a file as if nothing had happened, and leaves it whole at any moment", {
+    timeout: HOURS,
+  }, async () => {
+    const source = [
+      "theorem sum (a b : Nat) : a + b = b + a := by\n  sorry\n",
+      "theorem middle (n : Nat) : n * 1 + 0 = n := by\n  have h : n * 1 = n := by\n    sorry\n  omega\n",
+      "theorem wrong (n : Nat) : n < 5 := by\n  sorry\n",
+    ].join("\n");
+    const args = (name: string) => {
+      writeFileSync(join(work, `${name}.lean`), source);
+      const own = ["prove", `${name}.lean`, "--store", `${name}-file.sqlite`, "--write", "--json"];
+      return [
+        ...own,
+        ...lean,
+        "--batch",
+        "1",
+        "--samples",
+        String(SAMPLES),
+        "--search",
+        "rmaxts",
+        "--seed",
+        "6",
+      ];
+    };
+    const text = (name: string) => readFileSync(join(work, `${name}.lean`), "utf8");
+    const plain = await commands.start(args("whole"), { env }).ended();
+    expect([plain.code, plain.err]).toEqual([1, expect.stringContaining("open    theorem wrong")]);
+    expect(text("whole")).not.toBe(source);
+    const grows = growing(join(work, "parts-file.sqlite"));
+    const look = async () => {
+      expect([source, text("whole")]).toContain(text("parts"));
+      await grows();
+    };
+    const killed = await runKilled(commands, args("parts"), env, {
+      ...{ kills: KILLS, random: new Random(23), lines: 3, look },
+    });
+    await look();
+    console.log(
+      `prove FILE: ${killed.kills} kills (${killed.early} before the first line), ${killed.starts} starts`,
+    );
+    expect(killed.kills).toBeGreaterThan(0);
+    expect(text("parts")).toBe(text("whole"));
+    const last = (out: string) =>
+      lines(out).filter(({ title, type }) => type === "ended" && /wrong/.test(`${title}`));
+    expect(last(killed.end.out)).toMatchObject([{ outcome: "open", cost: { samples: SAMPLES } }]);
+  });
+
   it("synthesize gives the same statements, proofs and model", { timeout: HOURS }, async () => {
     const numbers = [3, 5, 7, 11].map(
       (n) => `Show that some natural number y is such that ${n}y is equal to ${72 * n}.`,

@@ -16,6 +16,23 @@ export interface FunnelLine {
   readonly share: number;
 }
 
+/** How many a filter caught of those that came to it, how many it should have caught, and how many are both. */
+export interface FilterCounts {
+  readonly caught: number;
+  readonly wanted: number;
+  readonly hits: number;
+}
+
+/** @param seen what came to the filter, and whose truth is known */
+export function filterCounts<T>(
+  seen: readonly T[],
+  caught: (one: T) => boolean,
+  wanted: (one: T) => boolean,
+): FilterCounts {
+  const count = (fits: (one: T) => boolean) => seen.filter(fits).length;
+  return { caught: count(caught), wanted: count(wanted), hits: count((one) => caught(one) && wanted(one)) };
+}
+
 /** How a filter did against the truth. Null: nothing to divide by. */
 export interface FilterQuality {
   readonly filter: "vacuity" | "refutation";
@@ -81,14 +98,15 @@ function qualities(
       ({ statement, outcomes }) =>
         truths.has(statement.problem.id) && seenBy.some((outcome) => outcomes.has(outcome)),
     );
-    const caught = seen.filter(({ outcomes }) => outcomes.has(caughtBy));
-    const right = (list: typeof seen) =>
-      list.filter(({ statement }) => truths.get(statement.problem.id) === wanted);
-    const [all, hits] = [right(seen).length, right(caught).length];
+    const { hits, ...counts } = filterCounts(
+      seen,
+      ({ outcomes }) => outcomes.has(caughtBy),
+      ({ statement }) => truths.get(statement.problem.id) === wanted,
+    );
     return {
-      ...{ filter, caught: caught.length, wanted: all },
-      precision: caught.length === 0 ? null : hits / caught.length,
-      recall: all === 0 ? null : hits / all,
+      ...{ filter, ...counts },
+      precision: counts.caught === 0 ? null : hits / counts.caught,
+      recall: counts.wanted === 0 ? null : hits / counts.wanted,
     };
   };
   return [

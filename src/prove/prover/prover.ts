@@ -19,6 +19,7 @@ import { type ProofTask, type SearchEvent, search } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
 import { CheckedLean } from "../store/checked-lean.ts";
 import { ProofStore } from "../store/store.ts";
+import { StoredGenerator } from "../store/stored-generator.ts";
 import { type StoredSearchOptions, storedSearch } from "../store/stored-search.ts";
 import { leanProblem } from "../text/problem.ts";
 import { type PromptProblem, type PromptStyle, STYLES } from "../text/prompts.ts";
@@ -221,7 +222,9 @@ export class Prover implements AsyncDisposable {
    */
   async fill(path: string, { onEvent, only, fresh, ...options }: FillFileOptions = {}): Promise<FilledFile> {
     const source = await readTextFile(path);
-    const { generator, lean, contextTokens } = this;
+    const { lean, store, contextTokens } = this;
+    // Searches keep their own generations; what is written for the middle of a proof is kept here.
+    const generator = store === null || fresh ? this.generator : new StoredGenerator(this.generator, store);
     const tools: FillTools = { generator, lean, prove: (task, given) => this.proveTask(task, given) };
     const settings = { cutProofs: true, ...this.searchOptions(options), only, fresh, contextTokens };
     let result: FillResult | null = null;

@@ -25,10 +25,13 @@ export interface LessonOptions {
 
 export type LessonText = Pick<ProofExample, "read" | "written">;
 
-/** Proofs of one side of a statement that are learned. */
-function* kept(store: ProofStore, most: number): IterableIterator<PipelineProof> {
+/** The first proofs of each side of a statement, `most` of each: those that are learned. */
+export function* learnedProofs(
+  proofs: readonly PipelineProof[],
+  most: number,
+): IterableIterator<PipelineProof> {
   const counts = new Map<string, number>();
-  for (const proof of store.pipeline.proofs()) {
+  for (const proof of proofs) {
     const key = `${proof.statement.id} ${proof.side}`;
     const count = counts.get(key) ?? 0;
     counts.set(key, count + 1);
@@ -45,7 +48,7 @@ export async function lessonTexts(
   const cut = forms.some((form) => form !== "whole");
   const texts: LessonText[] = [];
   const translated = new Set<number>();
-  for (const found of kept(store, perStatement)) {
+  for (const found of learnedProofs(store.pipeline.proofs(), perStatement)) {
     const { statement, side, text: proof } = found;
     const { preamble, informal } = statement.problem;
     const head = provedHead(found, negation);

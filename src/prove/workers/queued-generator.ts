@@ -2,16 +2,10 @@
 import type { JobQueue } from "../../jobs/job.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import type { GeneratedText, TextGenerator, TextOptions } from "../search/generator.ts";
-import { sha256 } from "../store/checked-lean.ts";
 import type { ProofStore } from "../store/store.ts";
+import { textQuestions } from "../store/stored-generator.ts";
 import { type GenerateJob, jobId, jobKind, type ModelSays, TRIES } from "./jobs.ts";
 import { resultOf } from "./result-of.ts";
-
-/** A prompt as the store keeps it. */
-export interface TextQuestion extends Pick<TextOptions, "maxTokens" | "temperature" | "topP" | "stop"> {
-  readonly prompt: string;
-  readonly seed: number;
-}
 
 export class QueuedGenerator implements TextGenerator {
   readonly model: string;
@@ -38,18 +32,12 @@ export class QueuedGenerator implements TextGenerator {
     return this.#count(text);
   }
 
-  async *generate(
-    prompts: readonly string[],
-    { seeds, maxTokens, temperature, topP, stop, signal }: TextOptions,
-  ): AsyncIterableIterator<GeneratedText> {
-    const keys = this.#store.transaction(() =>
-      prompts.map((prompt, i) => {
-        const question: TextQuestion = { prompt, seed: seeds[i], maxTokens, temperature, topP, stop };
-        const key = sha256(JSON.stringify([this.model, question]));
-        this.#store.ask(key, "text", question);
-        return key;
-      }),
-    );
+  async *generate(prompts: readonly string[], options: TextOptions): AsyncIterableIterator<GeneratedText> {
+    const questions = textQuestions(this.model, prompts, options);
+    const keys = questions.map(({ key }) => key);
+    this.#store.transaction(() => {
+      for (const { key, question } of questions) this.#store.ask(key, "text", question);
+    });
     const open = new Map(keys.map((key, index) => [index, key]));
     for (let attempt = 0; open.size > 0; attempt++) {
       if (attempt === TRIES) {
@@ -60,7 +48,13 @@ export class QueuedGenerator implements TextGenerator {
       }
       if (attempt > 0 || keys.some((key) => this.#store.written(key) === null)) {
         const data: GenerateJob = { keys, model: this.model };
-        await resultOf(this.#queue, jobKind("generate"), data, jobId("generate", keys, attempt), signal);
+        await resultOf(
+          this.#queue,
+          jobKind("generate"),
+          data,
+          jobId("generate", keys, attempt),
+          options.signal,
+        );
       }
       for (const [index, key] of [...open]) {
         const found = this.#store.written(key);

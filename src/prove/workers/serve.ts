@@ -11,6 +11,7 @@ import type { ProofTask, SearchTools } from "../search/search.ts";
 import type { SearchOptions } from "../search/search-options.ts";
 import { CheckedLean } from "../store/checked-lean.ts";
 import type { ProofStore } from "../store/store.ts";
+import type { TextQuestion } from "../store/stored-generator.ts";
 import { SearchMeetingError, storedSearch } from "../store/stored-search.ts";
 import {
   type GenerateJob,
@@ -24,7 +25,6 @@ import {
   type VerifyDone,
   type VerifyJob,
 } from "./jobs.ts";
-import type { TextQuestion } from "./queued-generator.ts";
 import type { LeanQuestion } from "./queued-lean.ts";
 
 /** Answers questions with a Lean of this process, as many at a time as it checks. */
