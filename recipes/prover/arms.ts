@@ -1,15 +1,22 @@
 /** The arms of the prover's recipe, one for each thing that the papers claim, in the order in which they run. */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Arm, ArmContext, ArmOutcome } from "../shared/program.ts";
 import { cutProofs } from "./cuts.ts";
 import { type ExamOptions, examine, examScores, examTable } from "./exam.ts";
 import { ALL_FORMS, FIRST_FORMS, WHOLE_FORMS } from "./examples.ts";
-import { keptIn } from "./kept-lines.ts";
+import { keptIn, ofSettings } from "./kept-lines.ts";
 import { WORLD_PROVER } from "./model.ts";
 import { type Parts, stoppable, type Trained } from "./parts.ts";
 import { trainPolicy } from "./policy.ts";
-import { FEW, foundProofs, type ProveOptions, proveRound, ROUND, roundScores } from "./rounds.ts";
+import {
+  FEW,
+  foundProofs,
+  type ProveOptions,
+  proveRound,
+  ROUND,
+  roundScores,
+  roundSettings,
+} from "./rounds.ts";
 import { SEARCHES, type SearchName, searchExam, searchScores } from "./searches.ts";
 
 /** Minutes of two cores for what is trained from the first prover's weights. */
@@ -35,8 +42,8 @@ const SEARCH_TEXTS: Readonly<Record<SearchName, string>> = {
 /** The first prover, taught all forms: what most arms begin with. */
 const taught = async (parts: Parts, context: ArmContext): Promise<Trained> =>
   parts.train(context, context.shared, {
-    ...{ name: "taught", from: WORLD_PROVER, peak: FROM_WEIGHTS },
-    source: { seed: context.seed, mixture: ALL_FORMS, cuts: await parts.cuts(context) },
+    ...{ name: "taught", from: WORLD_PROVER, peak: FROM_WEIGHTS, mixture: ALL_FORMS },
+    proofs: async () => ({ cuts: await parts.cuts(context) }),
   });
 
 type ExamSize = Pick<ExamOptions, "samples" | "perFamily" | "mode">;
@@ -58,9 +65,11 @@ async function first(
   context: ArmContext,
   exam: ExamSize,
 ): Promise<ArmOutcome & { readonly step: string }> {
-  const { stages, seed } = context;
-  const source = { seed, mixture: FIRST_FORMS, cuts: [] };
-  const trained = await parts.train(context, stages, { name: "first", source, peak: FROM_NOTHING });
+  const { stages } = context;
+  const trained = await parts.train(context, stages, {
+    ...{ name: "first", peak: FROM_NOTHING, mixture: FIRST_FORMS },
+    proofs: async () => ({ cuts: [] }),
+  });
   await parts.keep(context, trained.step, join(stages.folder, "model"));
   return { ...trained, ...(await examined(parts, context, trained.step, exam)) };
 }
@@ -121,8 +130,8 @@ const wholeOnly = (parts: Parts): Arm => ({
   text: "the first prover, taught for as long without states",
   async run(context) {
     const { step, stages } = await parts.train(context, context.stages, {
-      ...{ name: "whole-only", from: WORLD_PROVER, peak: FROM_WEIGHTS },
-      source: { seed: context.seed, mixture: WHOLE_FORMS, cuts: [] },
+      ...{ name: "whole-only", from: WORLD_PROVER, peak: FROM_WEIGHTS, mixture: WHOLE_FORMS },
+      proofs: async () => ({ cuts: [] }),
     });
     return { stages, ...(await examined(parts, context, step, { samples: 16, perFamily: EXAMINED })) };
   },
@@ -138,13 +147,13 @@ const roundOf = (
 async function afterRounds(parts: Parts, context: ArmContext, count: number): Promise<Trained & Examined> {
   if (count === 0) return { ...(await taught(parts, context)), scores: {} };
   const before = await afterRounds(parts, context, count - 1);
-  const { seed, shared, minutes } = context;
+  const { shared, minutes } = context;
   const place = { ...shared, folder: join(shared.folder, `rounds-${minutes}`) };
   const lean = await parts.lean(context);
-  await mkdir(place.folder, { recursive: true });
+  const options = roundOf(context, count - 1);
+  await ofSettings(place.folder, roundSettings(options));
   // A round that is over is not run again: the store may hold problems of the next one by now.
   const { found, scored } = await keptIn(join(place.folder, `round-${count}.json`), async () => {
-    const options = roundOf(context, count - 1);
     await using writer = await parts.writer(context, before.step);
     using store = await proveRound({ generator: writer.generator, lean }, place, options);
     return {
@@ -152,11 +161,13 @@ async function afterRounds(parts: Parts, context: ArmContext, count: number): Pr
       scored: roundScores(store, options),
     };
   });
-  using stop = stoppable(shared, "states");
-  const own = (await cutProofs(lean, found, stop.signal)).filter((each) => each !== null);
-  const source = { seed, mixture: ALL_FORMS, cuts: [...(await parts.cuts(context)), ...own], found };
   const trained = await parts.train(context, place, {
-    ...{ name: `after-${count}`, from: WORLD_PROVER, peak: FROM_WEIGHTS, source },
+    ...{ name: `after-${count}`, from: WORLD_PROVER, peak: FROM_WEIGHTS, mixture: ALL_FORMS },
+    async proofs() {
+      using stop = stoppable(shared, "states");
+      const own = (await cutProofs(lean, found, stop.signal)).filter((each) => each !== null);
+      return { cuts: [...(await parts.cuts(context)), ...own], found };
+    },
   });
   return { ...trained, ...scored };
 }

@@ -64,7 +64,7 @@ export async function examine(
   using stop = stoppable(place, name);
   const items = chosen(benchmarkRows(), perFamily);
   const results = await keptLines(place, {
-    ...{ name, items, identity: [generator.model, lean.version, samples, seed, perFamily, mode] },
+    ...{ name, items, identity: [generator.model, lean.version, samples, seed, perFamily, mode, SAMPLING] },
     // While Lean checks the samples of one statement, those of others are written.
     atOnce: 1 + Math.ceil(TOGETHER / samples),
     solved: ({ right }: Omit<ExamRow, "row">) => right > 0,

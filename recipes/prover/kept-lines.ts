@@ -4,6 +4,7 @@ import { appendFile, mkdir, readFile, rename, truncate, writeFile } from "node:f
 import { join } from "node:path";
 import { hashHex } from "../../src/data/hash.ts";
 import { concurrently } from "../../src/prove/pipeline/sides.ts";
+import { ConfigError } from "../../src/tensor/errors.ts";
 import type { StageContext } from "../shared/stage.ts";
 
 export interface KeptExam<Item, Result> {
@@ -55,6 +56,25 @@ async function readLines<T>(file: string): Promise<T[]> {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as T);
+}
+
+/**
+ * Makes a folder whose results are those of these settings; later calls must have the same.
+ * @throws ConfigError naming the settings that differ
+ */
+export async function ofSettings(folder: string, settings: Readonly<Record<string, unknown>>): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const kept = await keptIn(join(folder, "settings.json"), async () => settings);
+  const different = Object.keys({ ...kept, ...settings }).filter(
+    (name) => JSON.stringify(kept[name]) !== JSON.stringify(settings[name]),
+  );
+  if (different.length === 0) return;
+  const list = (of: Readonly<Record<string, unknown>>) =>
+    different.map((name) => `${name} ${JSON.stringify(of[name])}`).join(", ");
+  throw new ConfigError("the results here are of other settings", {
+    ...{ where: folder, expected: list(kept), found: list(settings) },
+    hint: "Use another folder (--state), or remove this one.",
+  });
 }
 
 /** What a file holds, or what `make` gives, kept there. */

@@ -7,7 +7,7 @@ import type { CheckAnswer, CheckInput, LeanSession } from "../../src/prove/lean/
 import { cutProofs, type ProofCuts } from "./cuts.ts";
 import { type ExampleForm, example } from "./examples.ts";
 import { ruledGrade } from "./grades.ts";
-import { type KeptExam, keptLines } from "./kept-lines.ts";
+import { type KeptExam, keptLines, ofSettings } from "./kept-lines.ts";
 import { searchScores } from "./searches.ts";
 
 describe("grades by rule", () => {
@@ -147,6 +147,16 @@ describe("kept results", () => {
     expect(await keptLines(place(), exam(1, worked))).toEqual([0, 1, 2]);
     expect(await keptLines(place(), exam(1, worked))).toEqual([0, 1, 2]);
     expect(worked).toEqual(["a", "b", "c"]);
+  });
+
+  it("says which settings a folder's results are of, and takes no others", async () => {
+    const own = join(folder, "round");
+    const settings = { sampling: { temperature: 1 }, seed: 3 };
+    await ofSettings(own, settings);
+    await ofSettings(own, settings);
+    const other = ofSettings(own, { sampling: { temperature: 0.8 }, seed: 3 });
+    await expect(other).rejects.toThrow(/expected: sampling {"temperature":1}; found: sampling .*0\.8/);
+    await ofSettings(own, settings);
   });
 
   it("keeps results of other settings apart", async () => {

@@ -17,11 +17,11 @@ import { trainedTokenizerConfig } from "../../src/tokenizer/train-bpe.ts";
 import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
 import type { ArmContext, ArmOutcome } from "../shared/program.ts";
 import { newestStep } from "../shared/ready.ts";
-import { runStage, type StageContext, StageStopped } from "../shared/stage.ts";
+import { runStage, type StageContext, StageStopped, stageDone } from "../shared/stage.ts";
 import { lengthOf, schedule } from "../shared/start.ts";
 import { ExampleBatches } from "./batches.ts";
 import { type ProofCuts, scriptedCuts } from "./cuts.ts";
-import { type ExampleSource, example } from "./examples.ts";
+import { type ExampleSource, example, type Mixture } from "./examples.ts";
 import { CONTEXT, loadProver, PROVER_CONFIG, proverModel, proverTokenizer } from "./model.ts";
 
 /** Most tokens of an answer. */
@@ -54,7 +54,9 @@ export function stoppable(
 export interface Training {
   /** Of the stage; those of the same name and length in one folder are one. */
   readonly name: string;
-  readonly source: ExampleSource;
+  readonly mixture: Mixture;
+  /** What examples are made of; asked for unless the stage is done. */
+  readonly proofs: () => Promise<Pick<ExampleSource, "cuts" | "found">>;
   /** Folder of weights to begin with (default: none, from the seed). */
   readonly from?: string;
   readonly peak: number;
@@ -116,18 +118,19 @@ export class Parts implements AsyncDisposable {
   async train(
     context: ArmContext,
     place: StageContext,
-    { name, source, from, peak }: Training,
+    { name, mixture, proofs, from, peak }: Training,
   ): Promise<Trained> {
     const { device, seed, minutes } = context;
     const { tokenizer } = this.#vocabulary;
     const stage = `${name}-${minutes}`;
+    const source = (await stageDone(place.folder, stage)) ? null : { seed, mixture, ...(await proofs()) };
     using model = proverModel(device, seed);
     if (from !== undefined) await loadProver(model, from);
     const { steps, seconds } = await runStage(
       {
-        ...{ name: stage, model, config: { recipe: "prover", seed, mixture: source.mixture } },
+        ...{ name: stage, model, config: { recipe: "prover", seed, mixture } },
         length: lengthOf(context, FEW_STEPS, minutes),
-        batches: new ExampleBatches(tokenizer, (index) => example(source, index)),
+        batches: new ExampleBatches(tokenizer, (index) => example(source!, index)),
         objective: (language: CausalLM, { ids, targets, batch }, options) =>
           nextTokenLoss(language, { sequences: batch, ids, targets }, options),
         options: { batch: BATCH, ...schedule(peak) },

@@ -2,7 +2,6 @@
  * Reinforcement learning from Lean's verdicts (DeepSeek-Prover-V1.5, section 2.3): GRPO on statements of the training split that
  * the model proves sometimes, a reward of 1 for a proof and 0 for anything else, a penalty for leaving the model it began with.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { corpusItem } from "../../src/prove/corpus/sample.ts";
 import { proofPrompt } from "../../src/prove/text/prompts.ts";
@@ -12,7 +11,7 @@ import { PolicyTrainer } from "../../src/train/policy/policy-trainer.ts";
 import type { PolicyPrompt } from "../../src/train/policy/prompts.ts";
 import { runPolicyStage } from "../shared/policy-stage.ts";
 import type { ArmContext } from "../shared/program.ts";
-import { keptIn } from "./kept-lines.ts";
+import { keptIn, ofSettings } from "./kept-lines.ts";
 import { loadProver, PROVER_CONFIG, proverModel } from "./model.ts";
 import { MAX_TOKENS, type Parts, SHORT, stoppable, type Trained } from "./parts.ts";
 
@@ -53,7 +52,8 @@ export async function trainPolicy(
   const size = small ? FEW : FULL;
   const name = `policy-${minutes}`;
   const folder = join(stages.folder, name);
-  await mkdir(folder, { recursive: true });
+  const sampling = { samples: size.samples, maxTokens: MAX_TOKENS, temperature: 1, seed };
+  await ofSettings(folder, { ...sampling, candidates: size.candidates, levels: LEVELS });
   await using writer = await parts.writer(context, from);
   const { model, engine, tokenizer } = writer;
   using reference = proverModel(device, seed);
@@ -73,8 +73,7 @@ export async function trainPolicy(
   });
   const rates = await keptIn(join(folder, "rates.json"), async () => {
     print(`policy: pass rates of ${prompts.length} statements`);
-    const settings = { samples: size.samples, maxTokens: MAX_TOKENS, seed };
-    return await passRates(engine, prompts, judge, settings, stop.signal);
+    return await passRates(engine, prompts, judge, sampling, stop.signal);
   });
   const sometimes = prompts.filter((_, i) => rates[i] !== null && rates[i] >= LEAST && rates[i] <= MOST);
   print(`policy: ${sometimes.length} of ${prompts.length} statements are proved sometimes`);

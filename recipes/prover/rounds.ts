@@ -3,24 +3,26 @@
  * a proof go through the pipeline, and what was proved teaches the next model. The truth of problems is read only here, after a
  * round, to say how good its filters were.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { problemRow } from "../../src/prove/corpus/problems.ts";
 import { corpusItem } from "../../src/prove/corpus/sample.ts";
 import { readTruth } from "../../src/prove/corpus/truth.ts";
 import type { LeanSession } from "../../src/prove/lean/session.ts";
+import { filterCounts } from "../../src/prove/pipeline/funnel.ts";
 import { proveStage, type RoundOptions, runRound } from "../../src/prove/pipeline/round.ts";
 import { formalized } from "../../src/prove/pipeline/stages.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
 import type { PipelineProof, StatementRow } from "../../src/prove/store/pipeline-rows.ts";
 import { ProofStore } from "../../src/prove/store/store.ts";
+import { learnedProofs } from "../../src/prove/synthesis/lessons.ts";
+import { provedHead } from "../../src/prove/synthesis/outputs.ts";
 import { sha256 } from "../../src/prove/text/canonical.ts";
-import { falseGoal, negate } from "../../src/prove/text/statements.ts";
 import type { ArmOutcome } from "../shared/program.ts";
 import type { Count } from "../shared/score.ts";
 import type { StageContext } from "../shared/stage.ts";
 import type { CheckableProof } from "./cuts.ts";
 import { shareOf } from "./exam.ts";
+import { ofSettings } from "./kept-lines.ts";
 import { SAMPLING, SHORT, stoppable, TOGETHER } from "./parts.ts";
 
 /** What a round starts from, in number, and what it spends. */
@@ -41,6 +43,8 @@ export const FEW: RoundSize = { problems: 6, statements: 6, perStatement: 2, gra
 const LEVELS = [10, 25, 65] as const;
 /** Items of the corpus from here on: apart from those that examples are made of. */
 const FIRST_ITEM = 2 ** 22;
+/** Proofs of one side of a statement that training sees: the shortest. */
+const SHOWN = 4;
 const TOLD_MS = 20_000;
 
 export interface ProveOptions {
@@ -51,6 +55,12 @@ export interface ProveOptions {
   /** Without negations a statement itself gets the samples of both sides. */
   readonly negation: RoundOptions["negation"];
 }
+
+/** What decides the results of rounds in one folder, beside the model. */
+export const roundSettings = ({ seed, size, negation }: Omit<ProveOptions, "round">) => ({
+  ...{ seed, size, negation },
+  ...{ sampling: SAMPLING, levels: LEVELS, shown: SHOWN },
+});
 
 /** Samples of a statement and of its negation, and of the contradiction of its hypotheses. */
 const samplesOf = ({ size, negation }: Pick<ProveOptions, "size" | "negation">) => ({
@@ -97,7 +107,7 @@ export async function proveRound(
   options: ProveOptions,
 ): Promise<ProofStore> {
   const { round, seed, negation, size } = options;
-  await mkdir(place.folder, { recursive: true });
+  await ofSettings(place.folder, roundSettings(options));
   const store = await ProofStore.open(join(place.folder, "rounds.sqlite"));
   try {
     await addProblems(store, options);
@@ -129,24 +139,16 @@ export async function proveRound(
   }
 }
 
-/** Proofs of one side of a statement that training sees: the shortest. */
-const SHOWN = 4;
-
 /** What was proved up to a round, as theorems with their proofs. */
 export function foundProofs(proofs: readonly PipelineProof[], round: number): CheckableProof[] {
   const stages = new Set(["vacuity", ...Array.from({ length: round + 1 }, (_, i) => proveStage(i))]);
-  const shown = new Map<string, number>();
-  return proofs.flatMap(({ statement, side, stage, text }) => {
-    // What later rounds found belongs to later models; `vacuity` of their statements as well.
-    if (!stages.has(stage) || statement.round > round) return [];
-    const key = `${statement.id} ${side}`;
-    const count = shown.get(key) ?? 0;
-    shown.set(key, count + 1);
-    if (count >= SHOWN) return [];
-    const head = statement.lean!;
-    const proved = side === "statement" ? head : side === "negation" ? negate(head) : falseGoal(head);
-    return [{ preamble: statement.problem.preamble, statement: proved, proof: text }];
-  });
+  // What later rounds found belongs to later models; `vacuity` of their statements as well.
+  const own = proofs.filter(({ statement, stage }) => stages.has(stage) && statement.round <= round);
+  return [...learnedProofs(own, SHOWN)].map((found) => ({
+    preamble: found.statement.problem.preamble,
+    statement: provedHead(found, "universal"),
+    proof: found.text,
+  }));
 }
 
 /** How a round went, against the truth of its problems: what was decided, and how good its filters were. */
@@ -163,10 +165,6 @@ export function roundScores(
     const { kind, seed, index } = placeOf(problem.source);
     return kind === "words" ? readTruth(problemRow(seed, index).hidden) : null;
   };
-  const share = (of: readonly StatementRow[], right: (statement: StatementRow) => boolean): Count => ({
-    right: of.filter(right).length,
-    of: of.length,
-  });
   const told = own.filter((each) => truthOf(each) !== null);
   const quality = (
     filter: string,
@@ -175,9 +173,10 @@ export function roundScores(
     wanted: (each: StatementRow) => boolean,
   ): [string, Count][] => {
     const seen = told.filter((each) => outcome(each, seenBy) !== undefined);
+    const counts = filterCounts(seen, caught, wanted);
     return [
-      [`${filter} precision`, share(seen.filter(caught), wanted)],
-      [`${filter} recall`, share(seen.filter(wanted), caught)],
+      [`${filter} precision`, { right: counts.hits, of: counts.caught }],
+      [`${filter} recall`, { right: counts.hits, of: counts.wanted }],
     ];
   };
   const isTruth = (truth: string) => (each: StatementRow) => truthOf(each)?.truth === truth;
@@ -189,7 +188,7 @@ export function roundScores(
   const items = { decided: problems.map(({ id }) => (solved.has(id) ? 1 : 0)) };
   const scores: [string, Count][] = [
     ["decided", shareOf(items.decided)],
-    ["decided of those tried", share(tried, decided)],
+    ["decided of those tried", { right: tried.filter(decided).length, of: tried.length }],
     ...quality(
       "score",
       "grade",

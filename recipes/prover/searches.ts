@@ -1,14 +1,17 @@
 /**
  * Searches at equal budgets (DeepSeek-Prover-V1.5, section 3.3 and tables 3 and 4): whole proofs, greedy resuming, RMaxTS and its
  * ablations, on statements that no fixed script proves. A search asks for one generation after the other, many searches run
- * together: so its first generations are the same whatever its budget.
+ * together: so its first generations are the same whatever its budget. Each generation is kept: what is stopped goes on behind it.
  */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { benchmarkTask } from "../../src/prove/formats/benchmark.ts";
 import type { LeanSession } from "../../src/prove/lean/session.ts";
 import type { TextGenerator } from "../../src/prove/search/generator.ts";
-import { search } from "../../src/prove/search/search.ts";
 import { searchIdentity } from "../../src/prove/search/search-identity.ts";
 import type { SearchOptions } from "../../src/prove/search/search-options.ts";
+import { ProofStore } from "../../src/prove/store/store.ts";
+import { storedSearch } from "../../src/prove/store/stored-search.ts";
 import type { ArmOutcome } from "../shared/program.ts";
 import type { StageContext } from "../shared/stage.ts";
 import { benchmarkRows, chosen, shareOf } from "./exam.ts";
@@ -58,6 +61,8 @@ export async function searchExam(
     ...{ parallel: 1, stop: "first", cutProofs: false, signal: stop.signal },
     ...SEARCHES[name],
   };
+  await mkdir(place.folder, { recursive: true });
+  using store = await ProofStore.open(join(place.folder, `${name}.sqlite`));
   const hard = benchmarkRows().filter(({ automation }) => automation.length === 0);
   return await keptLines(place, {
     ...{ name, identity: [searchIdentity(tools, settings), seed, perFamily] },
@@ -65,7 +70,7 @@ export async function searchExam(
     solved: ({ solvedAt }: SearchLine) => solvedAt !== null,
     async work({ name, preamble, formal_statement: statement }, index) {
       const task = benchmarkTask({ index, name, statement, preamble, other: {} }, { trusted: true });
-      for await (const event of search(task, tools, settings)) {
+      for await (const event of storedSearch(store, task, tools, settings)) {
         if (event.type !== "proved" && event.type !== "exhausted") continue;
         const { samples: generations, tokens } = event.cost;
         return { solvedAt: event.type === "proved" ? generations : null, generations, tokens };

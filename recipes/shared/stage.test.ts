@@ -8,7 +8,7 @@ import { tinyConfigs } from "../../src/models/testing.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Batch } from "../../src/train/batches.ts";
 import { nextTokenLoss } from "../../src/train/objectives/next-token.ts";
-import { runStage, type StageBatches, StageStopped } from "./stage.ts";
+import { runStage, type StageBatches, StageStopped, stageDone } from "./stage.ts";
 
 interface Rows extends Batch {
   readonly ids: Int32Array;
@@ -72,11 +72,15 @@ it("goes on to the same bits, and does nothing once it is done", async () => {
   const whole = await run("whole");
   expect(whole.outcome.steps).toBe(6);
   expect(whole.progress).toEqual([0, 1, 2, 3, 4, 5].map((step) => step / 6));
+  const done = () => stageDone(join(root, "parts"), "stage");
+  expect(await done()).toBe(false);
   await expect(run("parts", after(2))).rejects.toThrow(StageStopped);
+  expect(await done()).toBe(false);
   await expect(run("parts", after(3))).rejects.toThrow(/stopped and saved at step 5/);
   const parts = await run("parts");
   expect(parts.progress).toEqual([5 / 6]);
   expect(parts.weights).toEqual(whole.weights);
+  expect(await done()).toBe(true);
   const again = await run("parts");
   expect(again.progress).toEqual([]);
   expect(again.weights).toEqual(whole.weights);

@@ -83,6 +83,15 @@ function newTrainer<M extends Trainable, B extends Batch>(
   return new Trainer<M, B>(model, batches, options, ...([objective] as never));
 }
 
+/** Whether a stage was trained to its end: then nothing that it learns from has to be made again. */
+export async function stageDone(folder: string, name: string): Promise<boolean> {
+  const newest = (await stepsIn(join(folder, name))).at(-1);
+  if (newest === undefined) return false;
+  const file = join(folder, name, stepFolder(newest), "stage.json");
+  const { steps } = JSON.parse(await readFile(file, "utf8")) as Progress;
+  return steps !== null && newest >= steps;
+}
+
 /** Trains a stage to its end, from where it stands. @throws StageStopped if it was stopped before */
 export async function runStage<M extends Trainable, B extends Batch>(
   { name, model, batches, objective, options, length, config, averaged = false }: StageSpec<M, B>,
