@@ -93,6 +93,62 @@ describe.each(["sft", "dpo", "lora"] as const)("%s", (kind) => {
   });
 });
 
+describe("an adapter that is served", () => {
+  /** Starts a server and asks it once. */
+  async function answerOf(...model: readonly string[]) {
+    const { child, ended } = commands.start(["serve", ...model, "--port", "0", "--threads", "1"]);
+    let said = "";
+    const url = await new Promise<string>((resolve, reject) => {
+      child.stdout.on("data", (text: string) => {
+        said += text;
+        const found = /http:\/\/127\.0\.0\.1:\d+/.exec(said)?.[0];
+        if (found !== undefined) resolve(found);
+      });
+      child.on("close", (code) => reject(new Error(`serve ended with ${code}`)));
+    });
+    const { data } = await (await fetch(`${url}/v1/models`)).json();
+    const response = await fetch(`${url}/v1/chat/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({
+        ...{ model: data[0].id, messages: [{ role: "user", content: "add 2 and 3" }], temperature: 0 },
+        ...{ max_tokens: 8, logprobs: true },
+      }),
+    });
+    expect(response.status).toBe(200);
+    const { choices } = await response.json();
+    child.kill("SIGTERM");
+    const { code, err } = await ended();
+    expect(code).toBe(0);
+    const scores: number[] = choices[0].logprobs.content.map(({ logprob }: { logprob: number }) => logprob);
+    return { text: choices[0].message.content as string, scores, err };
+  }
+
+  it("answers over HTTP as the merged model does, and not as the base", async () => {
+    const more = ["--length", "128", "--steps", "60", "--batch", "4", "--rate", "1e-2", "--threads", "1"];
+    const lora = ["--lora", "rank=8,alpha=16,base=f32", "--out", "taught"];
+    const data = ["--data", "data/chats.jsonl"];
+    expect(await commands.run("sft", "model", ...data, ...more, ...lora)).toMatchObject({ code: 0 });
+    expect(await commands.run("convert", "model", "merged", "--adapter", "taught")).toMatchObject({
+      code: 0,
+    });
+    const [base, adapted, whole] = [
+      await answerOf("model"),
+      await answerOf("model", "--adapter", "taught"),
+      await answerOf("merged"),
+    ];
+    expect(adapted.err).toMatch(/adapter .* merged into the weights/);
+    expect(adapted.text).toBe(whole.text);
+    expect(adapted.scores).toEqual(whole.scores);
+    expect(base.text).not.toBe(adapted.text);
+    // Over 8-bit weights it is computed beside them.
+    const beside = await answerOf("model", "--adapter", "taught", "--dtype", "q8");
+    expect(beside.err).toMatch(/adapter .* beside/);
+    const away = ({ scores }: { scores: readonly number[] }) => Math.abs(scores[0] - whole.scores[0]);
+    expect(away(base)).toBeGreaterThan(3 * away(beside));
+  });
+});
+
 describe("Ctrl-C", () => {
   it("saves, says how to go on and exits with 130", async () => {
     cpSync(join(work, "sft-whole"), join(work, "stopped"), { recursive: true });
