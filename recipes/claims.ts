@@ -18,6 +18,7 @@ const PAGES = [
   ["addition", "RESULTS.md"],
   ["attention", "RESULTS.md"],
   ["repository", "RESULTS.md"],
+  ["context", "RESULTS.md"],
   ["scaling", "README.md"],
   ["vl", "RESULTS.md"],
   ["vl2", "RESULTS.md"],

@@ -65,6 +65,20 @@ describe("verdicts", () => {
     });
   });
 
+  it("let the interval of a share end at 1", () => {
+    const told = [0.99, 1, 0.97].map((rate, i) =>
+      run("a", i + 1, 1, { scores: { told: { right: 100 * rate, of: 100 } } }),
+    );
+    const nearly: TextClaim = {
+      ...{ claim: "nearly all", paper: "all", arm: "a", measure: "told" },
+      expects: { kind: "between", low: 0.9, high: 1 },
+    };
+    expect(verdictOf(told, nearly, "run")).toMatchObject({
+      verdict: "reproduced",
+      text: expect.stringMatching(/^98\.67 % \(94\.87 to 100\.00, 3 seeds\)$/),
+    });
+  });
+
   it("name the command where a run is missing, and no number of seeds where the mean is at the edge", () => {
     expect(verdictOf([run("a", 1, 1)], claim, "npm run x").text).toContain("npm run x -- --arm a,b");
     expect(seedsNeeded([0.01, -0.01], { kind: "lower" })).toBeNull();

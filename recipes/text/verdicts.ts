@@ -128,7 +128,10 @@ export function verdictOf(results: readonly ArmResult[], claim: TextClaim, comma
     const text = told(interval, "; one seed, the interval is of its test samples");
     return { verdict: share ? judge(interval, expects) : "not decided", text };
   }
-  const interval = meanInterval(scaled);
+  const [low, high] = meanInterval(scaled);
+  // Student's t knows nothing of the ends of shares.
+  const interval: Interval =
+    share && other === undefined ? [Math.max(0, low), Math.min(1, high)] : [low, high];
   const verdict = judge(interval, expects);
   const scope = `, ${seeds.length} seeds`;
   if (verdict !== "not decided") return { verdict, text: told(interval, scope) };

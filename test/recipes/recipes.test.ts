@@ -147,6 +147,19 @@ describe("recipes on text", () => {
     },
   );
 
+  it("context: arms stretch positions of one model, tuned or not", { timeout: 10 * MINUTE }, async () => {
+    const state = join(folder, "text", "context");
+    const { status } = await run("context", ["--small", "--threads", "1", "--seed", "1", "--state", state]);
+    expect(status).toBe(0);
+    const results = await resultsOf(state);
+    const named = Object.fromEntries(results.map((each) => [each.arm, each]));
+    expect(Object.keys(named.base.scores)).toEqual(["within", "2 times"]);
+    expect(named.base.stages.base.steps).toBe(6);
+    expect(named["yarn-tuned"].stages.tuned.steps).toBe(3);
+    expect(named.yarn.figures["ramp from pair"]).toBeLessThan(named.yarn.figures["ramp to pair"]);
+    expect(named.linear.figures).toEqual({});
+  });
+
   it("rewards that are checked: stopped and resumed to the same answers", {
     timeout: 10 * MINUTE,
   }, async () => {
