@@ -27,7 +27,7 @@ function names(): string[] {
     .filter((file) => file.endsWith(".ts") && file !== "run.ts")
     .map((file) => file.slice(0, -3))
     .sort()
-    .concat("peers/draw", "peers/llama", "peers/vision", "peers/vision-web");
+    .concat("peers/draw", "peers/llama", "peers/tuned", "peers/vision", "peers/vision-web");
 }
 
 /** Short hash of the commit, with `+changes` if files differ from it; null outside a repository. */
