@@ -47,6 +47,8 @@ export interface FillTools {
 }
 
 export interface FillOptions extends Omit<SearchOptions, "log" | "signal"> {
+  /** Names the file in errors. */
+  readonly path?: string;
   /** Names of theorems to work on (default: all). */
   readonly only?: readonly string[];
   /** Tokens that a prompt and what follows may have together. */
@@ -191,7 +193,7 @@ async function* wholeUnit(
 ): AsyncGenerator<FillEvent, UnitEnd> {
   const before = above(plan, proofs, unit);
   const { statement, problem, term } = wholeProblem(before, plan.source, unit);
-  const { only: _only, contextTokens: _context, fresh, ...given } = options;
+  const { only: _only, path: _path, contextTokens: _context, fresh, ...given } = options;
   const header = headerFor(before, statement, tools, options);
   const task = { header, statement, problem };
   const full = noRoom(tools.generator, proofPrompt(task, promptOptions(options)));
@@ -322,25 +324,40 @@ const promptOptions = ({ style, mode }: FillOptions): PromptOptions =>
 const seedOf = ({ seed = 0 }: FillOptions, { index }: FillUnit) =>
   hash128(JSON.stringify([seed, index]))[0] >>> 0;
 
+/** Milliseconds that Lean has for a whole file at least, whatever the limit of one check. */
+const WHOLE_FILE_MS = 600_000;
+
 /** Lean's first complaint about a whole file, whatever commands it holds; empty if there is none. */
 async function wholeFault(source: string, lean: LeanSession, options: FillOptions): Promise<string> {
-  const { timeout, heartbeats, signal } = options;
+  const { timeout = 0, heartbeats, signal } = options;
   const statement = "theorem deepseek_whole_file : True := sorry";
   const problem = leanProblem(`${source}\n`, statement, { trustedPreamble: true });
   const { verdict, detail } = await lean.verify(problem, statement.replace("sorry", "trivial"), {
-    timeout,
+    timeout: Math.max(timeout, WHOLE_FILE_MS),
     heartbeats,
     signal,
   });
+  if (verdict === "timeout") return TOO_LONG;
   return verdict === "proved" ? "" : detail || verdict;
 }
+
+const TOO_LONG = "Lean did not come to the end of the file in its time";
+
+/** What is to be done about faults that are not the file's. */
+const HINTS = [
+  [TOO_LONG, "Give each check more: --timeout."],
+  [
+    "cannot import",
+    "Name a project with that library, with a Lean of its own: --project DIR (docs/proving.md says what to install).",
+  ],
+] as const;
 
 async function checkFile(source: string, lean: LeanSession, options: FillOptions): Promise<void> {
   const fault = await wholeFault(source, lean, options);
   if (fault === "") return;
   throw new FormatError("Lean does not accept the file as it is", {
-    found: fault,
-    hint: "Correct this first; only `sorry`s are filled.",
+    ...{ where: options.path, found: fault },
+    hint: HINTS.find(([of]) => fault.startsWith(of))?.[1] ?? "Correct this first; only `sorry`s are filled.",
   });
 }
 

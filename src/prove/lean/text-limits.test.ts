@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { MOST_BYTES, MOST_DEPTH, textBreach } from "./text-limits.ts";
+import { MOST_BYTES, MOST_DEPTH, MOST_FILE_BYTES, textBreach } from "./text-limits.ts";
 
 describe("texts that Lean never sees", () => {
   it("are those of more bytes than Lean takes, counted as UTF-8", () => {
     expect(textBreach("a".repeat(MOST_BYTES))).toBeNull();
     expect(textBreach("a".repeat(MOST_BYTES + 1))?.reason).toContain("65537 bytes, at most 65536");
+    expect(textBreach("a".repeat(MOST_BYTES + 1), MOST_FILE_BYTES)).toBeNull();
     expect(textBreach("𝔸".repeat(MOST_BYTES / 4))).toBeNull();
     expect(textBreach("𝔸".repeat(MOST_BYTES / 4 + 1))?.reason).toContain("65540 bytes");
   });

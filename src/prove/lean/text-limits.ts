@@ -2,8 +2,10 @@
 
 import { utf8Length } from "../../text/utf8-length.ts";
 
-/** Most UTF-8 bytes of one text. */
+/** Most UTF-8 bytes of an answer or a statement. */
 export const MOST_BYTES = 64 * 1024;
+/** Most UTF-8 bytes of what stands before them, and of a file that is looked through: the longest of Mathlib has a quarter. */
+export const MOST_FILE_BYTES = 1024 * 1024;
 /** Most brackets open at a time: from about 8,000 on Lean's parser overflows its stack. */
 export const MOST_DEPTH = 1000;
 
@@ -11,10 +13,13 @@ const OPENING = "([{⟨⟦";
 const CLOSING = ")]}⟩⟧";
 
 /** Why the text is refused and at which index; null if it is not. Brackets in comments and strings count too. */
-export function textBreach(text: string): { readonly reason: string; readonly index: number } | null {
+export function textBreach(
+  text: string,
+  most = MOST_BYTES,
+): { readonly reason: string; readonly index: number } | null {
   const bytes = utf8Length(text);
-  if (bytes > MOST_BYTES) {
-    return { reason: `the text is too long: ${bytes} bytes, at most ${MOST_BYTES}`, index: 0 };
+  if (bytes > most) {
+    return { reason: `the text is too long: ${bytes} bytes, at most ${most}`, index: 0 };
   }
   const broken = /\p{Surrogate}/u.exec(text);
   if (broken)

@@ -226,7 +226,7 @@ export class Prover implements AsyncDisposable {
     // Searches keep their own generations; what is written for the middle of a proof is kept here.
     const generator = store === null || fresh ? this.generator : new StoredGenerator(this.generator, store);
     const tools: FillTools = { generator, lean, prove: (task, given) => this.proveTask(task, given) };
-    const settings = { cutProofs: true, ...this.searchOptions(options), only, fresh, contextTokens };
+    const settings = { cutProofs: true, ...this.searchOptions(options), path, only, fresh, contextTokens };
     let result: FillResult | null = null;
     for await (const event of fillFile(source, tools, settings)) {
       onEvent?.(event);

@@ -53,6 +53,8 @@ CREATE TABLE written (
 export interface StoreOptions {
   /** Waits for the disk at every commit: nothing is lost when power fails either, at some milliseconds a commit. */
   readonly durable?: boolean;
+  /** Milliseconds to wait for another process that writes (default 60,000). */
+  readonly busyMs?: number;
 }
 
 async function sqlite(): Promise<typeof import("node:sqlite")> {
@@ -67,6 +69,28 @@ async function sqlite(): Promise<typeof import("node:sqlite")> {
       cause,
     });
   }
+}
+
+/** Result codes of SQLite that are no fault of the file, in words. */
+const FAULTS: ReadonlyMap<number, readonly [message: string, hint: string]> = new Map([
+  [5, ["another process holds the proof store", "Let it finish, or name another file."]],
+  [6, ["another process holds the proof store", "Let it finish, or name another file."]],
+  [8, ["the proof store cannot be written", "Make the file and its folder writable, or name another file."]],
+  [10, ["the proof store cannot be read or written", "See that its disk is well, or name another file."]],
+  [13, ["the disk is full", "Free some space; what was kept is whole, and the same command goes on."]],
+]);
+
+/** What SQLite says in words of this program, where it is the machine's fault; other errors as they are. */
+function storeError(path: string, error: unknown): unknown {
+  const { code, errcode, message } = (error ?? {}) as {
+    code?: unknown;
+    errcode?: unknown;
+    message?: unknown;
+  };
+  // The low byte is the result, the others say more.
+  const known = code === "ERR_SQLITE_ERROR" ? FAULTS.get(Number(errcode) & 0xff) : undefined;
+  if (known === undefined) return error;
+  return new ConfigError(known[0], { where: path, found: message, hint: known[1], cause: error });
 }
 
 /** A row as SQLite gives it. */
@@ -98,33 +122,45 @@ export class Database implements Disposable {
 
   /** Rows changed, and the number of the last row that was added. */
   run(sql: string, ...values: readonly Value[]): { readonly changes: number; readonly lastId: number } {
-    const { changes, lastInsertRowid } = this.#statement(sql).run(...values);
+    const { changes, lastInsertRowid } = this.#told(() => this.#statement(sql).run(...values));
     return { changes: Number(changes), lastId: Number(lastInsertRowid) };
   }
 
   get(sql: string, ...values: readonly Value[]): Row | null {
-    return (this.#statement(sql).get(...values) as Row | undefined) ?? null;
+    return (this.#told(() => this.#statement(sql).get(...values)) as Row | undefined) ?? null;
   }
 
   all(sql: string, ...values: readonly Value[]): readonly Row[] {
-    return this.#statement(sql).all(...values) as unknown as Row[];
+    return this.#told(() => this.#statement(sql).all(...values)) as unknown as Row[];
   }
 
   iterate(sql: string, ...values: readonly Value[]): IterableIterator<Row> {
     return this.#database.prepare(sql).iterate(...values) as unknown as IterableIterator<Row>;
   }
 
+  #told<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw storeError(this.path, error);
+    }
+  }
+
   /** All of `work` or, if it throws, nothing of it. `work` waits for nothing, so that no other work falls into it. */
   transaction<T>(work: () => T): T {
     if (this.#depth > 0) return work();
-    this.#database.exec("BEGIN IMMEDIATE");
+    this.#told(() => this.#database.exec("BEGIN IMMEDIATE"));
     this.#depth++;
     try {
       const result = work();
-      this.#database.exec("COMMIT");
+      this.#told(() => this.#database.exec("COMMIT"));
       return result;
     } catch (error) {
-      this.#database.exec("ROLLBACK");
+      try {
+        this.#database.exec("ROLLBACK");
+      } catch {
+        // A full disk has ended the transaction already.
+      }
       throw error;
     } finally {
       this.#depth--;
@@ -144,12 +180,15 @@ export class Database implements Disposable {
  * @throws ConfigError for a Node without node:sqlite, a file of another program or of a newer version of this one
  * @throws FormatError for a damaged file
  */
-export async function openDatabase(path: string, { durable = false }: StoreOptions = {}): Promise<Database> {
+export async function openDatabase(
+  path: string,
+  { durable = false, busyMs = BUSY_MS }: StoreOptions = {},
+): Promise<Database> {
   const { DatabaseSync } = await sqlite();
   const place = path === ":memory:" ? path : await realPlace(path);
   let database: DatabaseSync;
   try {
-    database = new DatabaseSync(place, { timeout: BUSY_MS });
+    database = new DatabaseSync(place, { timeout: busyMs });
   } catch (cause) {
     throw new ConfigError("the proof store cannot be opened", {
       ...{ where: path, found: (cause as Error).message, cause },
@@ -183,7 +222,8 @@ export async function openDatabase(path: string, { durable = false }: StoreOptio
     return new Database(path, database);
   } catch (error) {
     database.close();
-    if (error instanceof ConfigError) throw error;
+    const told = storeError(path, error);
+    if (told instanceof ConfigError) throw told;
     throw new FormatError("no proof store, or a damaged one", {
       where: path,
       found: (error as Error).message,

@@ -97,6 +97,24 @@ describe("a proof store", () => {
     await expect(ProofStore.open(join(folder, "none", "x.sqlite"))).rejects.toThrow(/cannot be opened/);
   });
 
+  it("says that another process holds it, and takes nothing for damage that is none", async () => {
+    const { DatabaseSync } = await import("node:sqlite");
+    using store = await ProofStore.open(path, { busyMs: 20 });
+    const other = new DatabaseSync(path);
+    const held = /proofs\.sqlite: another process holds the proof store; found: .*locked/;
+    other.exec("BEGIN EXCLUSIVE");
+    expect(() => store.beginSearch("p", identity, 7)).toThrow(held);
+    expect(() => store.setSetting("a", 1)).toThrow(held);
+    await expect(ProofStore.open(path, { busyMs: 20 })).rejects.toThrow(held);
+    other.exec("COMMIT");
+    other.close();
+    expect(store.beginSearch("p", identity, 7).status).toBe("open");
+    await writeFile(join(folder, "text.sqlite"), "hello, this is a text and no database of any kind");
+    await expect(ProofStore.open(join(folder, "text.sqlite"))).rejects.toThrow(
+      /no proof store, or a damaged/,
+    );
+  });
+
   it("loses nothing that was committed when its process is killed", { timeout: 120_000 }, async () => {
     const program = fileURLToPath(new URL("testing-writer.ts", import.meta.url));
     let committed = -1;

@@ -5,7 +5,7 @@
  * questions mean. The embedded verifier holds the same rules against parsed syntax.
  */
 import { codeTokens, endOfGroup, nesting, type Token } from "../../text/tokens.ts";
-import { textBreach } from "../text-limits.ts";
+import { MOST_FILE_BYTES, textBreach } from "../text-limits.ts";
 import { ambiguity, type Fault, falseLineEnd } from "./plain-text.ts";
 
 const words = (text: string) => new Set(text.trim().split(/\s+/));
@@ -44,8 +44,9 @@ export function refuseAnswer(text: string): Fault | null {
 /** Why a preamble is not shown to Lean; a trusted one may hold whatever Lean takes. */
 export function refusePreamble(text: string, trusted: boolean): Fault | null {
   // The text must pass unchanged even if its meaning is trusted.
-  if (trusted) return textBreach(text) ?? falseLineEnd(text);
-  return textBreach(text) ?? ambiguity(text) ?? forbidden(codeTokens(text), false);
+  const long = textBreach(text, MOST_FILE_BYTES);
+  if (trusted) return long ?? falseLineEnd(text);
+  return long ?? ambiguity(text) ?? forbidden(codeTokens(text), false);
 }
 
 function forbidden(tokens: readonly Token[], answer: boolean): Fault | null {

@@ -12,7 +12,7 @@ import {
   timeLimit,
   type VerifyAnswer,
 } from "../session.ts";
-import { textBreach } from "../text-limits.ts";
+import { MOST_BYTES, MOST_FILE_BYTES, textBreach } from "../text-limits.ts";
 import { auditAnswer, checkAnswer, emptyCheck, START, verifyAnswer } from "./answers.ts";
 import type { LeanPool } from "./pool.ts";
 
@@ -53,8 +53,11 @@ export class WasmLean implements LeanSession, LeanAuditor {
     const { code, preamble = "" } = input;
     const breach = importBreach(input.imports ?? []);
     if (breach !== null) return emptyCheck({ refused: { reason: breach, at: START } });
-    for (const text of [code, preamble]) {
-      const found = textBreach(text);
+    for (const [text, most] of [
+      [code, MOST_BYTES],
+      [preamble, MOST_FILE_BYTES],
+    ] as const) {
+      const found = textBreach(text, most);
       if (found === null) continue;
       return emptyCheck({ refused: { reason: found.reason, at: new TextPositions(text).at(found.index) } });
     }
@@ -74,7 +77,7 @@ export class WasmLean implements LeanSession, LeanAuditor {
       ...{ ...emptyCheck(part), verdict, detail },
       ...{ name: "", axioms: [] },
     });
-    const breach = importBreach(imports) ?? textBreach(preamble)?.reason;
+    const breach = importBreach(imports) ?? textBreach(preamble, MOST_FILE_BYTES)?.reason;
     if (breach) return refused("bad preamble", breach);
     const wrong = textBreach(statement);
     if (wrong !== null) return refused("bad statement", wrong.reason);
@@ -99,7 +102,7 @@ export class WasmLean implements LeanSession, LeanAuditor {
   ): Promise<AuditAnswer> {
     options.signal?.throwIfAborted();
     const breach = importBreach(imports);
-    const found = breach === null ? textBreach(code) : { reason: breach, index: 0 };
+    const found = breach === null ? textBreach(code, MOST_FILE_BYTES) : { reason: breach, index: 0 };
     if (found !== null) {
       const refused = { reason: found.reason, at: new TextPositions(code).at(found.index) };
       return { ...emptyCheck({ refused }), theorems: [] };
