@@ -13,7 +13,8 @@ export const repository: TextRecipe = {
     "CrossCodeEval falls where it is trained on single files. Small modules of date-fns, lodash-es and rxjs; ramda is held out whole. " +
     "A dense model, width 64, 3 layers, vocabulary 1024, sequences of 512: in the order of imports 26 % of files follow right behind one that they import, in random order hardly any. Asked are " +
     "held-out lines, the first of their file that use an imported name. `gain of the needed file` is what the file with that name takes from the nats of a token, beside " +
-    "the own file alone; `gain over another file`, beside a file of the same project that is not imported.",
+    "the own file alone; `gain over another file`, beside a file of the same project that is not imported. A gain is larger also " +
+    "where lines are told worse without the file: `nats after the needed file` says how likely they are in the end.",
   corpus: "modules",
   heldOutProjects: {
     ...{ modules: ["ramda"], "more-modules": ["ramda"] },
