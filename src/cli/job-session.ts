@@ -21,6 +21,8 @@ export interface JobEnd<R> {
   readonly result: R | null;
   /** 0, or where a request to stop came that of its signal. */
   readonly exitCode: number;
+  /** What failed after it was canceled, where something did. */
+  readonly cause?: unknown;
 }
 
 /** Adds a job to a queue of its own with `add` and waits for its end. @throws what the job throws */
@@ -39,6 +41,6 @@ export async function runJob<E, R>(
     return { result: await job.result(), exitCode: interrupt.exitCode };
   } catch (error) {
     if (!(error instanceof JobCanceledError)) throw error;
-    return { result: null, exitCode: interrupt.exitCode };
+    return { result: null, exitCode: interrupt.exitCode, cause: error.cause };
   }
 }

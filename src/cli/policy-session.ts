@@ -48,13 +48,13 @@ export async function trainPolicyWithView(
   output: Output,
 ): Promise<number> {
   const view = new PolicyView(output);
-  const { result, exitCode } = await runJob((queue) => policyJob(queue, task, reward), {
+  const { result, exitCode, cause } = await runJob((queue) => policyJob(queue, task, reward), {
     onEvent: (event) => show(view, event),
     onInterrupt: () => view.note("saving the steps that are made; Ctrl-C again exits at once without saving"),
     outlivesReader: true,
   });
-  // A run that is canceled saves, and says how far it came.
-  if (result === null) throw new Error("a canceled training returned nothing");
+  // A run that is canceled saves, and says how far it came: else that failed.
+  if (result === null) throw cause ?? new Error("a canceled training returned nothing");
   if (result.finished) {
     view.end();
     output.write(`${memoryText(result.memory)}\n${await nextSteps(task.folder, result)}`);

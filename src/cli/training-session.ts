@@ -120,7 +120,7 @@ export async function trainWithView(
   command = "train",
 ): Promise<SessionResult> {
   const view = new LiveView(output);
-  const { result, exitCode } = await runJob(
+  const { result, exitCode, cause } = await runJob(
     (queue) => {
       processRuns(queue);
       return addRunJob(queue, "train", task);
@@ -132,8 +132,8 @@ export async function trainWithView(
       outlivesReader: true,
     },
   );
-  // A run that is canceled saves, and says how far it came.
-  if (result === null) throw new Error("a canceled training returned nothing");
+  // A run that is canceled saves, and says how far it came: else that failed.
+  if (result === null) throw cause ?? new Error("a canceled training returned nothing");
   if (result.finished) {
     view.end();
     output.write(`${memoryText(result.memory)}\n`);

@@ -209,6 +209,21 @@ describe("the queue", () => {
     await expect(queue.add("held", 3)).rejects.toThrow(/full/);
   });
 
+  it("tells what failed after the request to stop, such as saving", async () => {
+    const queue = new MemoryQueue();
+    const full = new Error("no space left");
+    queue.process<null, never, never>("saved", (_, { signal }) => {
+      return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(full)));
+    });
+    const job = await queue.add<null, never, never>("saved", null);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    await job.cancel("enough");
+    await expect(job.result()).rejects.toMatchObject({
+      message: expect.stringContaining("enough"),
+      cause: full,
+    });
+  });
+
   it("does not count canceled jobs among those that wait, and forgets them like others", async () => {
     await using queue = new MemoryQueue({ maxEnded: 2, maxQueued: 1 });
     queue.process("held", manual().handler);

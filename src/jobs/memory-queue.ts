@@ -260,7 +260,13 @@ export class MemoryQueue implements JobQueue {
       await null;
       job.finish("done", await kind.handler(job.data, context));
     } catch (error) {
-      job.finish(signal.aborted ? "canceled" : "failed", signal.aborted ? signal.reason : error);
+      if (!signal.aborted) job.finish("failed", error);
+      else {
+        const { reason } = signal;
+        // What failed after the request to stop, such as saving what was done.
+        if (error !== reason) reason.cause ??= error;
+        job.finish("canceled", reason);
+      }
     } finally {
       kind.running--;
       this.#forget();
