@@ -132,7 +132,11 @@ async function examine(
 ): Promise<void> {
   const findings = new Findings(flags.json === true, line);
   const { total, free } = thisMachine();
-  findings.add("Node", process.version, "node", process.version);
+  const keeps = await import("node:sqlite").then(
+    () => "",
+    () => ": too old for --store and synthesize, which need 22.5",
+  );
+  findings.add("Node", `${process.version}${keeps}`, "node", process.version);
   findings.add("memory", `${formatBytes(free)} free of ${formatBytes(total)}`, "memory", { free, total });
   try {
     if (choice.kind === "wasm") await tellEmbedded(findings);

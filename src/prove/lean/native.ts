@@ -203,7 +203,9 @@ export class NativeLean implements LeanSession {
         if (started) return failed(unfinished("crash", message, { milliseconds }));
         throw new LeanError("Lean does not start", {
           found: message,
-          hint: "`deepseek-ts prover doctor --project DIR` tells what is missing.",
+          hint: message.includes("ENOENT")
+            ? "`lake` is not there: install elan, which brings it (Debian and Ubuntu: apt install elan)."
+            : "See that `lake env lean --version` runs in the project's folder.",
           cause: error,
         });
       }

@@ -36,6 +36,15 @@ test("says what is wrong with a folder", () => {
   expect(() => readProject(folder)).toThrow("no JSON");
   write("mine/lake-manifest.json", '{"packages": 3}');
   expect(() => readProject(folder)).toThrow("packages");
+  write("mine/lake-manifest.json", "[]");
+  expect(() => readProject(folder)).toThrow(/found: Invalid input/);
+  rmSync(join(folder, "lake-manifest.json"));
+  mkdirSync(join(folder, "lake-manifest.json"));
+  expect(() => readProject(folder)).toThrow(/lake-manifest\.json: the file cannot be read/);
+  for (const wrong of ["", "\u0000\u0001", "two words"]) {
+    write("mine/lean-toolchain", wrong);
+    expect(() => readProject(folder)).toThrow(/lean-toolchain: this names no Lean/);
+  }
 });
 
 test("finds the REPL in the project, among its packages and beside it, and as it is named", () => {

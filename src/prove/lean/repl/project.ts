@@ -17,6 +17,17 @@ const manifest = z.object({
   packages: z.array(z.object({ name: z.string(), rev: z.string().nullish() })).default([]),
 });
 
+/** A toolchain as elan takes it: a release, or a folder's name. */
+const TOOLCHAIN = /^[\w./:@+-]{1,200}$/;
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new LeanError("the file cannot be read", { where: file, found: (cause as Error).message, cause });
+  }
+}
+
 /** @throws LeanError if the folder is no Lean project */
 export function readProject(path: string): LeanProject {
   const folder = resolve(path);
@@ -27,20 +38,31 @@ export function readProject(path: string): LeanProject {
       hint: "Name the folder with your lakefile; `lake new my-project math` makes one with Mathlib.",
     });
   }
-  const toolchain = readFileSync(toolchainFile, "utf8").trim();
+  const toolchain = read(toolchainFile).trim();
+  if (!TOOLCHAIN.test(toolchain)) {
+    throw new LeanError("this names no Lean", {
+      ...{
+        where: toolchainFile,
+        expected: "such as leanprover/lean4:v4.28.0",
+        found: toolchain.slice(0, 100),
+      },
+      hint: "Write the version of Lean into it that the project is built with.",
+    });
+  }
   const manifestFile = join(folder, "lake-manifest.json");
   if (!existsSync(manifestFile)) return { folder, toolchain, libraries: [] };
   let text: unknown;
   try {
-    text = JSON.parse(readFileSync(manifestFile, "utf8"));
+    text = JSON.parse(read(manifestFile));
   } catch (cause) {
+    if (cause instanceof LeanError) throw cause;
     throw new LeanError("this is no JSON", { where: manifestFile, hint: "Run `lake update`.", cause });
   }
   const { data, error } = manifest.safeParse(text);
   if (data === undefined) {
     throw new LeanError("not the manifest of a Lean project", {
       where: manifestFile,
-      found: error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; "),
+      found: error.issues.map((issue) => [...issue.path, issue.message].join(": ")).join("; "),
       hint: "Run `lake update`.",
     });
   }
