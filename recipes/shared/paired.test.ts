@@ -25,7 +25,9 @@ it("pairs items of the same seed, and tells a difference that unpaired shares wo
 
 it("means over seeds have no test, seeds and sizes that differ no pairs", () => {
   const two = [of("a", [1, 1]), of("a", [1, 0], 2), of("b", [0, 1]), of("b", [0, 0], 2)];
-  expect(pairsOf(two, "a", "b", "solved")).toMatchObject({ difference: 0.5, discordant: null });
+  expect(pairsOf(two, "a", "b", "solved")).toMatchObject({ difference: 0.5, discordant: null, seeds: 2 });
+  // What only one arm has is left out.
+  expect(pairsOf(two.slice(0, 3), "a", "b", "solved")).toMatchObject({ difference: 0.5, seeds: 1 });
   expect(pairsOf([of("a", [1, 1]), of("b", [1, 1], 2)], "a", "b", "solved")).toBeNull();
   expect(pairsOf([of("a", [1, 1]), of("b", [1])], "a", "b", "solved")).toBeNull();
   expect(pairsOf([of("a", [1]), of("b", [1])], "a", "b", "other")).toBeNull();

@@ -12,6 +12,8 @@ export interface Pairs {
   /** Items that only the first arm solved, and only the second; null for shares, and for several seeds. */
   readonly discordant: readonly [number, number] | null;
   readonly items: number;
+  /** That both arms have: others say nothing here. */
+  readonly seeds: number;
 }
 
 const RESAMPLES = 10_000;
@@ -45,6 +47,7 @@ export function pairsOf(
     interval: bootstrap(differences),
     discordant: seeds.length === 1 && whole ? [ahead(1), ahead(-1)] : null,
     items: count,
+    seeds: seeds.length,
   };
 }
 

@@ -38,6 +38,11 @@ it("a claim is supported, contradicted or open, whichever way it comes out", () 
   expect(verdict(90, 10)).toMatch(/supported: difference 80\.0 points.*one seed/);
   expect(verdict(10, 90)).toMatch(/contradicted: difference -80\.0/);
   expect(verdict(50, 49)).toMatch(/no difference shown/);
+  const uneven = [result("a", 50), { ...result("a", 50), seed: 2 }, result("b", 50)];
+  expect(resultsPage(page, uneven, "p.svg")).toMatch(/no difference shown.*, 2 seeds and 1 \|/);
+  const items = { "text z=1": [1, 0] };
+  const paired = uneven.map((each) => ({ ...each, items }));
+  expect(resultsPage(page, paired, "p.svg")).toMatch(/no difference shown.*, one seed: the interval/);
 });
 
 it("says what is not decided, and the command that goes on", () => {

@@ -74,6 +74,15 @@ function share(count: Count | null): string {
   return `${percent(count.right / count.of)} (${percent(low)}–${percent(high)})`;
 }
 
+const seedsOf = (results: readonly ArmResult[], arm: string) =>
+  new Set(results.filter((each) => each.arm === arm).map(({ seed }) => seed)).size;
+
+/** @param first seeds that stand behind one arm's share, `second` behind the other's */
+function scopeOf(first: number, second: number): string {
+  if (first === 1 && second === 1) return ", one seed: the interval is of the test samples only";
+  return first === second ? `, ${first} seeds` : `, ${first} seeds and ${second}`;
+}
+
 function verdict(
   results: readonly ArmResult[],
   { better, worse, measure }: Comparison,
@@ -89,9 +98,7 @@ function verdict(
   const points = pairs?.difference ?? a.right / a.of - b.right / b.of;
   const how = pairs === null ? "" : `, ${pairedText(pairs)}`;
   const found = `difference ${percent(points)} points (${percent(low)} to ${percent(high)}${how})`;
-  const seeds = new Set(results.filter(({ arm }) => arm === better || arm === worse).map(({ seed }) => seed))
-    .size;
-  const scope = seeds === 1 ? ", one seed: the interval is of the test samples only" : `, ${seeds} seeds`;
+  const scope = scopeOf(pairs?.seeds ?? seedsOf(results, better), pairs?.seeds ?? seedsOf(results, worse));
   if (low > 0) return `supported: ${found}${scope}`;
   if (high < 0) return `contradicted: ${found}${scope}`;
   return `no difference shown: ${found}${scope}`;
