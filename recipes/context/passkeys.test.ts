@@ -8,7 +8,7 @@ it("a document asks for each of its numbers, and the answers are what is learned
     const { text, learned } = document(new Random(seed), 128);
     expect(text).toHaveLength(128);
     expect(learned).toHaveLength(128);
-    const asked = [...text.matchAll(/#(\w)\?(\d\d)\./g)];
+    const asked = [...text.matchAll(/#(\w\w)\?(\d\d)\./g)];
     expect(asked.length).toBeGreaterThan(0);
     for (const [, name, value] of asked) expect(text).toContain(`#${name}=${value}.`);
     const answers = Array.from(text)
@@ -26,7 +26,7 @@ it("questions stand at all depths of documents of one length", () => {
   const asked = questions(11, 256);
   const depths = asked.map(({ prompt, answer }) => {
     expect(prompt.length + answer.length).toBe(256);
-    const name = prompt.slice(-2, -1);
+    const name = prompt.slice(-3, -1);
     const stated = `#${name}=${answer}.`;
     expect(prompt.split(`#${name}=`)).toHaveLength(2);
     expect(prompt).toContain(stated);

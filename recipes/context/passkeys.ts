@@ -1,4 +1,4 @@
-/** Documents of words with numbers to be remembered, "#k=47.", and questions for them at the end, "#k?47.": needles in hay. */
+/** Documents of words with numbers to be remembered, "#ab=47.", and questions for them at the end, "#ab?47.": needles in hay. */
 import { Random } from "../../src/tensor/random.ts";
 import type { Lesson, LessonList } from "../../src/train/packed-rows.ts";
 import { type Alphabet, alphabet } from "../tasks/alphabet.ts";
@@ -8,7 +8,7 @@ const DIGITS = "0123456789";
 export const PASSKEYS: Alphabet = alphabet(`${LETTERS}${DIGITS} #=?.`);
 
 /** Tokens of a statement and of a question with its answer, and of the answer. */
-const [FACT, ANSWER] = [6, 2];
+const [FACT, ANSWER] = [7, 2];
 /** Most numbers in a document that is learned. */
 const MOST_FACTS = 4;
 /** Streams of the numbers that documents are drawn from. */
@@ -32,7 +32,7 @@ interface Fact {
 
 function factsOf(random: Random, count: number): Fact[] {
   const names = new Set<string>();
-  while (names.size < count) names.add(pick(random, LETTERS));
+  while (names.size < count) names.add(pick(random, LETTERS) + pick(random, LETTERS));
   return [...names].map((name) => ({ name, value: pick(random, DIGITS) + pick(random, DIGITS) }));
 }
 

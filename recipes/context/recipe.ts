@@ -27,7 +27,7 @@ interface Sizes {
   readonly asked: number;
 }
 
-const USUAL: Sizes = { width: 64, layers: 3, length: 128, steps: 1500, tuning: 100, factor: 4, asked: 200 };
+const USUAL: Sizes = { width: 64, layers: 3, length: 128, steps: 4000, tuning: 100, factor: 4, asked: 200 };
 const FULL: Sizes = { width: 128, layers: 4, length: 256, steps: 4000, tuning: 200, factor: 16, asked: 500 };
 const SMALL: Sizes = { width: 32, layers: 1, length: 32, steps: 6, tuning: 3, factor: 2, asked: 6 };
 const STEP_TOKENS = 4096;
@@ -181,7 +181,7 @@ const notes =
   "DeepSeek-V2 and V3 (arXiv 2405.04434, section 3.1.4; arXiv 2412.19437, section 4.3) train at 4K, stretch positions by YaRN with factor 40, train 1000 steps at 32K and find needles " +
   "in up to 128K. Here a small model with latent attention learns to tell numbers of two digits that stand somewhere in 128 characters of random words, " +
   "and is asked in documents of 1, 2 and 4 times the length, 200 each, at all depths; right is the exact number. Width 64, 3 layers, 4 heads with 16 rotated and 16 other channels, " +
-  "1500 steps of 4096 tokens; tuning is 100 steps at 512 tokens, rate 5e-4. YaRN's factor is 4, its temperatures 1 as in DeepSeek-V3. Where the base model " +
+  "4000 steps of 4096 tokens (after 1500 a trial told 48 %, and YaRN without tuning 53 % at 4 times the length, where positions as they are gave 14 %); tuning is 100 steps at 512 tokens, rate 5e-4. YaRN's factor is 4, its temperatures 1 as in DeepSeek-V3. Where the base model " +
   "tells fewer than 90 % within its own length, nothing is said of longer ones.";
 
 const arms = [
