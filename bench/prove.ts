@@ -1,6 +1,6 @@
 /**
  * The embedded Lean: seconds and CPU of its start, memory, checks a second with and without tactic states, CPU per check, hits
- * of the proof cache; and plain `lean` of the same package, one process for each check, as what the session is compared with.
+ * of the proof cache, the tree's own milliseconds; and plain `lean` of the same package, one process for each check, as what the session is compared with.
  * The checks are the honest proofs of test/fixtures/lean, in rounds over all of them.
  * Options: --parallel N (servers; 1), --rounds N (3), --checks N (the first proofs; all), --plain N (checks by plain lean; 3), --threads (servers as threads).
  */
@@ -13,8 +13,10 @@ import { readProofLines } from "../src/prove/lean/proof-lines.ts";
 import type { LeanSession } from "../src/prove/lean/session.ts";
 import { openWasmLean } from "../src/prove/lean/wasm/open.ts";
 import { type PreparedLean, prepareLean, runLean } from "../src/prove/lean/wasm/prepare.ts";
+import { ProofTree } from "../src/prove/search/tree.ts";
 import { CheckedLean } from "../src/prove/store/checked-lean.ts";
 import { ProofStore } from "../src/prove/store/store.ts";
+import { Random } from "../src/tensor/random.ts";
 import type { BenchmarkResult } from "./run.ts";
 import { median, round, spread } from "./support/numbers.ts";
 
@@ -90,6 +92,31 @@ async function plainLean(lean: PreparedLean, codes: readonly string[]): Promise<
   });
 }
 
+/** Expansions of the tree that is timed: as many as a tree of DeepSeek-Prover-V1.5 has. */
+const EXPANSIONS = 6400;
+
+/**
+ * Milliseconds of CPU of the tree itself for each expansion: a place is chosen, and a proof of one to eight tactics is put in, whose states
+ * are met again now and then.
+ */
+function treeCost(): number {
+  const random = new Random(7);
+  const before = process.cpuUsage();
+  const tree = new ProofTree({ root: "n m : Nat\n⊢ goal" });
+  for (let i = 0; i < EXPANSIONS; i++) {
+    const lease = tree.select(random.uniform());
+    const known = lease.code.split("\n").length - 1;
+    const segments = Array.from({ length: known + 1 + random.int(8) }, (_, depth) => {
+      const way =
+        depth < known ? lease.code.split("\n")[depth] : `  simp only [lemma_${random.int(5)}, h${depth}]`;
+      return { code: `${way}\n`, state: `n m : Nat\nh${depth} : ${way}\n⊢ n + ${depth} = m`, comment: "" };
+    });
+    tree.complete(lease, segments, false);
+  }
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000 / EXPANSIONS;
+}
+
 /** Milliseconds of answers that the proof cache has. */
 async function cacheHits(lean: LeanSession, lines: ReturnType<typeof readProofLines>): Promise<number[]> {
   return await withTemporaryFolder("deepseek-ts-proof-cache-", async (folder) => {
@@ -154,6 +181,9 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
   const checks = await measure(rounds, lines.length, threads, checkAll(false));
   const withStates = await measure(rounds, lines.length, threads, checkAll(true));
   const hits = await cacheHits(lean, lines.slice(0, 20));
+  const tree = treeCost();
+  // A search asks Lean at least once for each expansion.
+  const treeShare = tree / (tree + median(checks.cpu));
   const { memory } = usage(threads);
   const speedup = (median(plain) * median(verify.rates)) / 1000;
   log(
@@ -166,6 +196,9 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
     `checks with states ${round(median(withStates.rates))} a second, ${round(median(withStates.cpu))} ms of CPU each`,
   );
   log(`proof cache        ${round(median(hits), 3)} ms a hit`);
+  log(
+    `tree               ${round(tree, 3)} ms an expansion, ${round(100 * treeShare, 2)} % of a search at most`,
+  );
   log(`memory             ${round(memory / 1e9, 2)} GB, ${size} ${size === 1 ? "server" : "servers"}`);
   log(`session over plain ${round(speedup)}`);
   return {
@@ -177,6 +210,8 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
       ...{ statesPerSecond: round(median(withStates.rates)), statesCpuMs: round(median(withStates.cpu)) },
       ...{
         cacheHitMs: round(median(hits), 3),
+        treeMs: round(tree, 3),
+        treePercent: round(100 * treeShare, 2),
         memoryGb: round(memory / 1e9, 2),
         plainMs: round(median(plain), 0),
       },
