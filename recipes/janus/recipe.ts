@@ -58,6 +58,12 @@ const short: JanusOptions = {
   stages: [
     { ...JANUS_STAGES[0], share: 1, easy: 1 },
     { ...JANUS_STAGES[1], share: 9, easy: 1, mixture: () => ({ understanding: 2, language: 1, drawing: 7 }) },
+    {
+      ...JANUS_STAGES[2],
+      share: 3,
+      easy: 1,
+      mixture: () => ({ understanding: 12, language: 1, drawing: 7 }),
+    },
   ],
   exam: { captions: 12, options: { count: 1, guidance: 2 }, categories: ["single", "color"] },
 };

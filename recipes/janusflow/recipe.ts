@@ -25,10 +25,10 @@ const arms: readonly Arm[] = [
   arm("undropped", "as janusflow, no caption is dropped", { dropped: 0 }),
 ];
 
-/** Captions of one thing from the beginning, and the language model from the first minute. */
+/** Captions of one thing from the beginning, and the language model from the first minute; most times are where it shows what is drawn. */
 const short: FlowOptions = {
   short: true,
-  alignment: null,
+  times: { mean: -1, deviation: 1 },
   stages: [
     {
       ...{ ...FLOW_STAGES[1], easy: 1 },
