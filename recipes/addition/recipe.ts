@@ -1,6 +1,7 @@
 /** GRPO and DPO on sums of three digits, which a model that sees its own carry only late learns slowly from few examples. */
 import { alphabet } from "../tasks/alphabet.ts";
 import { longerArm, policyArm, preferenceArm, tunedArm } from "../tasks/arms.ts";
+import { policyClaims } from "../tasks/claims.ts";
 import type { Task, TaskRecipe, TaskSizes } from "../tasks/declaration.ts";
 import { aboutAsLong, DRAWS, exactly } from "../tasks/exam.ts";
 import { runTask } from "../tasks/program.ts";
@@ -47,26 +48,7 @@ const recipe: TaskRecipe = {
     ),
   ],
   claims: [
-    {
-      claim: "GRPO raises the share of single answers that are right",
-      paper: "GSM8K 82.9 to 88.2, MATH 46.8 to 51.7",
-      ...{ arm: "grpo", with: "sft", measure: "sampled pass@1", expects: { kind: "higher" } },
-    },
-    {
-      claim: "of the greedy ones too",
-      paper: "GSM8K 82.9 to 88.2, MATH 46.8 to 51.7",
-      ...{ arm: "grpo", with: "sft", measure: "greedy pass@1", expects: { kind: "higher" } },
-    },
-    {
-      claim: "what 8 answers reach stays the same, within 3 points",
-      paper: "Maj@K rises, Pass@K does not (figure 7)",
-      ...{ arm: "grpo", with: "sft", measure: `pass@${DRAWS}`, expects: { kind: "same", within: 0.03 } },
-    },
-    {
-      claim: "it does more than further fine-tuning for the same time",
-      paper: "not tried",
-      ...{ arm: "grpo", with: "more-sft", measure: "sampled pass@1", expects: { kind: "higher" } },
-    },
+    ...policyClaims,
     {
       claim: "DPO on the model's own answers raises the share of right ones",
       paper: "MT-Bench 8.35 to 8.76, benchmarks hardly",

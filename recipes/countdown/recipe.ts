@@ -2,10 +2,10 @@
 import { countdownReward } from "../../src/train/policy/checked-rewards.ts";
 import { alphabet } from "../tasks/alphabet.ts";
 import { longerArm, policyArm, tunedArm } from "../tasks/arms.ts";
+import { policyClaims } from "../tasks/claims.ts";
 import type { Task, TaskRecipe, TaskSizes } from "../tasks/declaration.ts";
 import { DRAWS } from "../tasks/exam.ts";
 import { runTask } from "../tasks/program.ts";
-import type { TextClaim } from "../text/declaration.ts";
 import {
   CHARACTERS,
   checkedProblems,
@@ -46,29 +46,6 @@ const task: Task<Problem> = {
 /** Steps of fine-tuning in the processor time of an update. */
 const STEPS_OF_AN_UPDATE = 11;
 
-const claims: readonly TextClaim[] = [
-  {
-    claim: "GRPO raises the share of single answers that are right",
-    paper: "GSM8K 82.9 to 88.2, MATH 46.8 to 51.7",
-    ...{ arm: "grpo", with: "sft", measure: "sampled pass@1", expects: { kind: "higher" } },
-  },
-  {
-    claim: "of the greedy ones too",
-    paper: "GSM8K 82.9 to 88.2, MATH 46.8 to 51.7",
-    ...{ arm: "grpo", with: "sft", measure: "greedy pass@1", expects: { kind: "higher" } },
-  },
-  {
-    claim: "what 8 answers reach stays the same, within 3 points",
-    paper: "Maj@K rises, Pass@K does not (figure 7)",
-    ...{ arm: "grpo", with: "sft", measure: `pass@${DRAWS}`, expects: { kind: "same", within: 0.03 } },
-  },
-  {
-    claim: "it does more than further fine-tuning for the same time",
-    paper: "not tried",
-    ...{ arm: "grpo", with: "more-sft", measure: "sampled pass@1", expects: { kind: "higher" } },
-  },
-];
-
 const notes =
   "DeepSeekMath (arXiv 2402.03300, section 4) teaches a tuned model by rewards that are checked. Here three numbers from 1 to 12 and a target up to 99, as in " +
   "`3 7 12 24=`; right is an expression of these numbers with that value, which gets 1, one with another value 0.1. Problems are in three parts: held out, " +
@@ -83,7 +60,7 @@ const recipe: TaskRecipe = {
     title: "GRPO on arithmetic that can be checked",
     notes,
   },
-  ...{ claims, seeds: [1, 2, 3] },
+  ...{ claims: policyClaims, seeds: [1, 2, 3] },
   arms: [
     tunedArm(task, {
       name: "sft",

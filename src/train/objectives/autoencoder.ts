@@ -119,7 +119,7 @@ function total(terms: Record<string, readonly [Tensor, number]>): Losses {
   };
 }
 
-/** The color of a patch that has one only, as a number; null for others. */
+/** The color of a patch that has one only, as text to compare by; null for others. */
 function flatColor(pixels: Float32Array, width: number, begin: number, side: number): string | null {
   const color = pixels.subarray(3 * begin, 3 * begin + 3);
   for (let y = 0; y < side; y++) {
