@@ -1,10 +1,11 @@
 /** Captions of the world with their pictures as drawing learns them: ids of the image tokenizer, or latents of the autoencoder. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { WorldRandom } from "../../src/data/world/generator.ts";
 import { type WorldSample, worldSample } from "../../src/data/world/sample.ts";
+import { rewriteOwnFile } from "../../src/files/owned.ts";
 import { Random } from "../../src/tensor/random.ts";
 import type { BatchSource } from "../../src/train/batches.ts";
 import { type CodeBatch, trainedPrompt } from "../../src/train/objectives/codes.ts";
@@ -148,9 +149,8 @@ export class CodeCache {
       changed.add(block);
     }
     for (const block of changed) {
-      const path = this.#path(block);
-      await writeFile(`${path}.new`, await this.#block(block));
-      await rename(`${path}.new`, path);
+      const { buffer } = await this.#block(block);
+      await rewriteOwnFile(this.#path(block), (write) => write(new Uint8Array(buffer)));
     }
     return found;
   }

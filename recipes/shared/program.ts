@@ -1,10 +1,11 @@
 /** The command line that recipes share: which arms and seeds, how long, where the state is; results as they come. */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
+import { replaceOwnFile } from "../../src/files/owned.ts";
 import { createCpuDevice } from "../../src/tensor/cpu/backend.ts";
 import type { Device } from "../../src/tensor/tensor.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
@@ -91,12 +92,6 @@ async function readResults(path: string): Promise<ArmResult[]> {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as ArmResult);
-}
-
-/** Replaces a file in one rename. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text);
-  await rename(`${path}.new`, path);
 }
 
 /** Writes pictures as `NAME.png` into `pictures/`. @returns where they are, from `folder` */
@@ -229,8 +224,8 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
       page: resultsPage(page, results, picture),
       picture: results.length > 0 ? resultsPicture(page, results) : "",
     };
-    await replaceFile(join(target, "RESULTS.md"), made.page);
-    if (results.length > 0) await replaceFile(join(target, picture), made.picture);
+    await replaceOwnFile(join(target, "RESULTS.md"), made.page);
+    if (results.length > 0) await replaceOwnFile(join(target, picture), made.picture);
   };
   if (flags.report) {
     await write();

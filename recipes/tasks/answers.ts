@@ -1,8 +1,9 @@
 /** Answers that the tuned model of a seed gives to prompts which can only be checked, kept for all arms, and pairs of them. */
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Engine } from "../../src/engine/engine.ts";
+import { replaceOwnFile } from "../../src/files/owned.ts";
 import { Random } from "../../src/tensor/random.ts";
 import { judgeGroup } from "../../src/train/policy/judge.ts";
 import type { PolicyPrompt } from "../../src/train/policy/prompts.ts";
@@ -71,8 +72,7 @@ export async function answersOf<Row>(task: Task<Row>, context: ArmContext): Prom
   const order = new Map(rows.map((row, i) => [task.promptOf(row), i]));
   groups.sort((a, b) => order.get(a.prompt)! - order.get(b.prompt)!);
   await mkdir(context.shared.folder, { recursive: true });
-  await writeFile(`${path}.new`, JSON.stringify(groups));
-  await rename(`${path}.new`, path);
+  await replaceOwnFile(path, JSON.stringify(groups));
   return groups;
 }
 
