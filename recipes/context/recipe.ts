@@ -9,6 +9,8 @@ import { newestStep, once } from "../shared/ready.ts";
 import { runStage } from "../shared/stage.ts";
 import { loadPart } from "../shared/weights.ts";
 import { END, PAD } from "../tasks/alphabet.ts";
+import { share } from "../tasks/exam.ts";
+import { optionsOf } from "../tasks/stages.ts";
 import type { TextClaim } from "../text/declaration.ts";
 import { claimsPage, claimsPicture } from "../text/page.ts";
 import { lessons, PASSKEYS, questions } from "./passkeys.ts";
@@ -49,8 +51,9 @@ function scalingOf(kind: Scaling, { factor, length }: Sizes) {
   };
 }
 
-function modelOf({ device, seed, ...context }: ArmContext, kind: Scaling) {
-  const sizes = sizesOf({ device, seed, ...context });
+function modelOf(context: ArmContext, kind: Scaling) {
+  const { device, seed } = context;
+  const sizes = sizesOf(context);
   const { width, layers, length, factor } = sizes;
   const heads = width / 16;
   return createModel(
@@ -91,11 +94,7 @@ function train(
       length: { steps },
       options: {
         batch: Math.max(1, Math.round((context.small ? 256 : STEP_TOKENS) / length)),
-        learningRate: {
-          ...{ peak, warmupSteps: Math.min(50, Math.ceil(steps / 4)) },
-          ...{ shape: "cosine", finalFraction: 0.1 },
-        },
-        optimizer: { weightDecay: 0.01, clipNorm: 1 },
+        ...optionsOf(peak, steps, 0.01),
       },
     },
     where,
@@ -136,7 +135,6 @@ async function examine(context: ArmContext, model: Model): Promise<Pick<ArmOutco
       }),
     );
   }
-  const share = (right: readonly number[]) => ({ right: right.reduce((a, b) => a + b, 0), of: right.length });
   return {
     items,
     scores: Object.fromEntries(Object.entries(items).map(([name, right]) => [name, share(right)])),

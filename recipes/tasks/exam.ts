@@ -15,7 +15,10 @@ const NEAR = 3;
 /** Samples of a prompt. */
 export const DRAWS = 8;
 
-const share = (rates: readonly number[]) => ({ right: rates.reduce((a, b) => a + b, 0), of: rates.length });
+export const share = (rates: readonly number[]) => ({
+  right: rates.reduce((a, b) => a + b, 0),
+  of: rates.length,
+});
 
 const engineFor = (model: TaskModel) =>
   new Engine(model, { maxBatch: 64, maxQueue: 10_000, cacheTokens: 16_384 });

@@ -57,7 +57,8 @@ const PAIRS = 32;
 /** Tokens of a pass. */
 const PASS_TOKENS = 4096;
 
-const optionsOf = (peak: number, steps: number, weightDecay: number) => ({
+/** Rate and optimizer of a stage of so many steps. */
+export const optionsOf = (peak: number, steps: number, weightDecay: number) => ({
   learningRate: {
     ...{ peak, warmupSteps: Math.min(50, Math.ceil(steps / 4)) },
     ...{ shape: "cosine" as const, finalFraction: 0.1 },
