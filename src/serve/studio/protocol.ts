@@ -1,0 +1,301 @@
+/**
+ * What the studio's page and its server say to each other, under `/studio/api`. Everything but the files of the page asks
+ * for the token, as `Authorization: Bearer TOKEN`; `/v1` of the models that are open is beside it, under the same token.
+ * All bodies and answers are JSON; events of a job are JSON lines. Errors have the form of `/v1`'s.
+ *
+ *     GET    hello                          -> Hello
+ *     GET    models                         -> ModelList
+ *     GET    models/inspect?model=M         -> Inspection
+ *     DELETE models?model=M                 -> Freed        what the cache or a root has of it; refused while it is open
+ *     POST   models/close {model}           -> ModelList
+ *     GET    files?root=R&path=P            -> FileList     below the roots alone
+ *     POST   jobs JobRequest                -> JobView      201
+ *     GET    jobs                           -> JobView[]    newest first
+ *     GET    jobs/ID                        -> JobView
+ *     GET    jobs/ID/events?after=N         -> lines of JobEvent until the job has ended; N counts from 0
+ *     DELETE jobs/ID                        -> JobView      answered once it has stopped
+ *     GET    runs                           -> RunList
+ *     GET    runs/RUN                       -> RunDetail    RUN: `ROOT/PATH`, each part percent-encoded
+ *     GET    runs/RUN/series?bins=N         -> RunSeries
+ */
+import type { ModelInfo } from "../../engine/host/protocol.ts";
+import type { JobState } from "../../jobs/job.ts";
+import type { JsonObject } from "../../json/index.ts";
+
+/** The server, as the page sees it first. */
+export interface Hello {
+  readonly version: string;
+  /** Changes with each start of the server: what the page knows of jobs is void then. */
+  readonly session: string;
+  readonly threads: number;
+  readonly processor: string;
+  readonly memory: MemoryFigures;
+  readonly roots: readonly Root[];
+  /** Whether proofs can be verified, and if not, what to do. */
+  readonly lean: { readonly version: string | null; readonly missing: string | null };
+  /** Kinds of job that this server does. */
+  readonly kinds: readonly JobKind[];
+}
+
+export interface MemoryFigures {
+  /** Bytes of the machine. */
+  readonly total: number;
+  readonly available: number;
+  /** Bytes of weights and caches of the open models. */
+  readonly models: number;
+}
+
+/** A folder named at the start: nothing outside of them is listed, read or written. */
+export interface Root {
+  /** Its last part, made unique. */
+  readonly name: string;
+  /** For people; the page never sends it. */
+  readonly path: string;
+}
+
+/** A file or folder of a root. */
+export interface RootPath {
+  readonly root: string;
+  /** With `/`, without a first one; empty for the root itself. */
+  readonly path: string;
+}
+
+export interface FileEntry {
+  readonly name: string;
+  readonly folder: boolean;
+  /** Bytes of a file; null for folders. */
+  readonly size: number | null;
+  /** Milliseconds since 1970. */
+  readonly changed: number;
+  /** What a folder is, as far as its files say. */
+  readonly holds: "model" | "run" | null;
+}
+
+export interface FileList extends RootPath {
+  readonly entries: readonly FileEntry[];
+  /** Whether there are more than are listed. */
+  readonly more: boolean;
+}
+
+/** A model that could be opened or is open. */
+export interface ModelEntry {
+  /** What `open` and the bodies of `/v1` name it by: a repository's name, or `ROOT/PATH` of a folder or GGUF file. */
+  readonly model: string;
+  readonly from: "hub" | RootPath;
+  /** Bytes on disk; of a download that has stopped, what is there. */
+  readonly size: number;
+  /** Whether files are missing: the download did not end. */
+  readonly partial: boolean;
+  /** As `config.json` names it; null where it cannot be read. */
+  readonly architecture: string | null;
+  /** System of the family: `DeepSeek-V3`, `Janus`, .. */
+  readonly system: string | null;
+  readonly parameters: number | null;
+  readonly state: "closed" | "opening" | "open" | "failed";
+  /** Of an open model. */
+  readonly info: ModelInfo | null;
+  /** Why it could not be opened, or failed since. */
+  readonly error: string | null;
+  /** The job that opens it. */
+  readonly job: string | null;
+}
+
+export interface ModelList {
+  readonly models: readonly ModelEntry[];
+  readonly memory: MemoryFigures;
+}
+
+export interface Inspection {
+  readonly model: string;
+  /** What `inspect --json` prints. */
+  readonly report: JsonObject;
+  /** Whether weights and the cache of its context fit beside what is open, with the figures that say so. */
+  readonly fits: { readonly yes: boolean; readonly needed: number; readonly available: number };
+}
+
+export interface Freed {
+  readonly model: string;
+  readonly bytes: number;
+}
+
+/** How a model is opened: the flags of `serve` that concern it, by their names. */
+export interface OpenBody {
+  readonly model: string;
+  /** `f32`, `bf16`, `q8`, `q4`, or `auto`. */
+  readonly dtype?: string;
+  readonly context?: number;
+  readonly speculative?: boolean;
+}
+
+export interface TrainBody {
+  /** The run's folder, new. */
+  readonly out: RootPath;
+  /** Text, or a configuration with stages that says where its pictures come from. */
+  readonly data: RootPath | null;
+  /** What `train --config` and `train --stages` read. */
+  readonly config: JsonObject;
+}
+
+export interface ProveBody {
+  readonly model: string;
+  /** A Lean file or statement; its `sorry`s are filled one after another. */
+  readonly source: string;
+  readonly search: "sample" | "resume" | "rmaxts";
+  /** Samples of each `sorry`. */
+  readonly budget: number;
+  readonly seed?: number;
+}
+
+/** What each kind of job takes. */
+export interface JobBodies {
+  /** The body of `/v1/chat/completions`. */
+  readonly chat: JsonObject;
+  /** That of `/v1/completions`. */
+  readonly complete: JsonObject;
+  /** That of `/v1/images/generations`. */
+  readonly draw: JsonObject;
+  readonly open: OpenBody;
+  readonly download: { readonly model: string };
+  readonly quantize: { readonly model: string; readonly dtype: "q8" | "q4"; readonly out: RootPath };
+  /** To GGUF. */
+  readonly convert: { readonly model: string; readonly type: string; readonly out: RootPath };
+  readonly train: TrainBody;
+  /** Goes on with a run that was stopped. */
+  readonly resume: { readonly run: RootPath };
+  readonly prove: ProveBody;
+  /** The body of `/v1/verify`. */
+  readonly verify: JsonObject;
+}
+
+export type JobKind = keyof JobBodies;
+
+export type JobRequest = {
+  readonly [K in JobKind]: {
+    readonly kind: K;
+    readonly body: JobBodies[K];
+    /** Of the page's making, so that asking again after a lost answer does not do it twice: 16 to 64 of `A-Za-z0-9_-`. */
+    readonly id?: string;
+    /** Whether frames of the inside come with the tokens (chat, complete). */
+    readonly inside?: boolean;
+  };
+}[JobKind];
+
+/** `interrupted`: the server ended before the job did; what it had written is on disk. */
+export type StudioJobState = JobState | "interrupted";
+
+export interface JobView {
+  readonly id: string;
+  readonly kind: JobKind;
+  readonly state: StudioJobState;
+  /** What it does, in a line. */
+  readonly title: string;
+  readonly model: string | null;
+  /** Milliseconds since 1970. */
+  readonly added: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly lastEvent: number;
+  readonly firstEvent: number;
+  readonly progress: JobProgress | null;
+  readonly error: JobError | null;
+  /** What it gave: a folder, a run, proofs; null before, and where the events say all. */
+  readonly result: JsonObject | null;
+}
+
+export interface JobError {
+  readonly message: string;
+  /** `code` of `/v1`'s errors, where there is one. */
+  readonly code: string | null;
+}
+
+export interface JobProgress {
+  readonly done: number;
+  /** Null where nobody knows. */
+  readonly total: number | null;
+  readonly unit: "bytes" | "tokens" | "steps" | "pictures" | "samples" | "checks";
+  /** What is being done, in a few words: `reads the prompt`, `loads the weights`. */
+  readonly text: string;
+}
+
+/** A line of `jobs/ID/events`. Progress comes at least every five seconds, also while a prompt is read. */
+export interface JobEvent {
+  /** From 1, rising by one; a larger step: what is between was dropped. */
+  readonly number: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly event:
+    | { readonly type: "progress"; readonly progress: JobProgress }
+    /** A chunk of the stream of `/v1/chat/completions` or `/v1/completions`. */
+    | { readonly type: "chunk"; readonly chunk: JsonObject }
+    /** An event of the stream of `/v1/images/generations`. */
+    | { readonly type: "picture"; readonly picture: JsonObject }
+    /** Of the tokens that the chunks since the last frame held, in order. */
+    | { readonly type: "inside"; readonly tokens: readonly InsideToken[] }
+    /** A row of a training's metrics, or its message. */
+    | { readonly type: "training"; readonly row: JsonObject }
+    /** News of a proof's search. */
+    | { readonly type: "proof"; readonly news: JsonObject }
+    /** The last one. */
+    | { readonly type: "end"; readonly job: JobView };
+}
+
+/** What the engine did for one token, taken in the pass that gave it. */
+export interface InsideToken {
+  readonly id: number;
+  readonly text: string;
+  /** Natural logarithm of its probability. */
+  readonly logprob: number;
+  /** Likeliest first. */
+  readonly alternatives: readonly { readonly id: number; readonly text: string; readonly logprob: number }[];
+  /** `drafted`: a draft that was accepted; `sampled`: by the model itself. */
+  readonly from: "sampled" | "drafted";
+  /** The draft that was refused in its place; null for none. */
+  readonly refused: { readonly id: number; readonly text: string } | null;
+  /** Of each layer with experts: ids, best first, and their weights. Empty for models without. */
+  readonly experts: readonly { readonly ids: readonly number[]; readonly weights: readonly number[] }[];
+}
+
+export interface RunEntry {
+  readonly run: RootPath;
+  readonly kind: "train" | "stages" | "sft" | "dpo" | "grpo";
+  readonly state: "running" | "stopped" | "finished";
+  readonly step: number;
+  readonly steps: number | null;
+  readonly loss: number | null;
+  /** Bits a byte of held-out text, the last. */
+  readonly heldOut: number | null;
+  readonly changed: number;
+  /** Some forty losses for a small curve. */
+  readonly curve: readonly number[];
+}
+
+export interface RunList {
+  readonly runs: readonly RunEntry[];
+}
+
+export interface RunDetail extends RunEntry {
+  readonly config: JsonObject;
+  readonly samples: readonly { readonly step: number; readonly text: string }[];
+  /** The job that trains it here; null for runs of the command line. */
+  readonly job: string | null;
+}
+
+/** Curves of a run, thinned so that spikes stay: least, most and last value of each bin of steps. */
+export interface RunSeries {
+  /** Lines of the metrics that were read, and bytes of the file, read and whole. */
+  readonly read: { readonly lines: number; readonly bytes: number; readonly of: number };
+  /** Last step of each bin. */
+  readonly steps: readonly number[];
+  readonly curves: Readonly<
+    Record<
+      string,
+      {
+        readonly least: readonly (number | null)[];
+        readonly most: readonly (number | null)[];
+        readonly last: readonly (number | null)[];
+      }
+    >
+  >;
+  /** Load of the experts over time; null for models without. `[bins][layers][experts]`, shares of the even load. */
+  readonly experts: readonly (readonly (readonly number[])[])[] | null;
+}
