@@ -9,7 +9,12 @@ import { rewriteOwnFile } from "../../src/files/owned.ts";
 import { Random } from "../../src/tensor/random.ts";
 import type { BatchSource } from "../../src/train/batches.ts";
 import { type CodeBatch, trainedPrompt } from "../../src/train/objectives/codes.ts";
-import { drawTime, type FlowBatch, type TimeDistribution } from "../../src/train/objectives/flow.ts";
+import {
+  drawTime,
+  type FlowBatch,
+  type LatentChoice,
+  type TimeDistribution,
+} from "../../src/train/objectives/flow.ts";
 import { pixelValues } from "../../src/vision/pixels.ts";
 import { sampleLatents, splitMoments, type VaeModel } from "../../src/vision/vae.ts";
 import type { VqTokenizer } from "../../src/vision/vq.ts";
@@ -169,15 +174,16 @@ export interface LatentOptions {
   readonly vae: VaeModel;
   readonly seed: number;
   readonly times: TimeDistribution;
+  readonly latents: LatentChoice;
   /** Whether the pictures are given too, for alignment. */
   readonly pictures: boolean;
 }
 
 const LATENT_STREAM = 76;
 
-/** Batches of JanusFlow: latents are drawn from their distributions, noise and times from a stream of each caption. */
+/** Batches of JanusFlow: noise, times and the choice of latents come from a stream of each caption. */
 export const flowBatchesOf =
-  ({ vae, seed, times, pictures }: LatentOptions) =>
+  ({ vae, seed, times, latents, pictures }: LatentOptions) =>
   async (samples: readonly DrawingSample[]): Promise<FlowBatch> => {
     const { device } = vae;
     const images = samples.map(({ sample }) => sample.image!);
@@ -199,10 +205,11 @@ export const flowBatchesOf =
       }
     }
     const { scalingFactor } = vae.config;
+    const values = latents === "means" ? parts.mean : sampleLatents(parts, spread);
     return {
       ...{ batch: samples.length, length: 1, kind: "drawing", latentShape: [rows, columns, channels] },
       prompts: samples.map(({ sample, dropped }) => ({ ids: drawingRow(sample.question), dropped })),
-      latents: sampleLatents(parts, spread).map((value) => value * scalingFactor),
+      latents: values.map((value) => value * scalingFactor),
       ...{ noise, times: drawn, ...(pictures && { pixels }) },
     };
   };

@@ -3,7 +3,7 @@ import { nodeFolder } from "../../src/checkpoint/node-files.ts";
 import { loadVae } from "../../src/checkpoint/vae.ts";
 import type { VisionLanguageModel } from "../../src/models/vision-language.ts";
 import { Random } from "../../src/tensor/random.ts";
-import type { TimeDistribution } from "../../src/train/objectives/flow.ts";
+import type { LatentChoice, TimeDistribution } from "../../src/train/objectives/flow.ts";
 import { UnifiedModel, unifiedObjective } from "../../src/train/unified-model.ts";
 import { SHORT_CODEC, startAutoencoder } from "./codecs.ts";
 import { flowDraw } from "./draw.ts";
@@ -26,6 +26,7 @@ export interface FlowOptions {
   /** Representation alignment: after which block, with which weight; null: none. */
   readonly alignment?: { readonly afterBlock: number; readonly weight: number } | null;
   readonly times?: TimeDistribution;
+  readonly latents?: LatentChoice;
   /** Of a hundred captions that are learned, how many are dropped (10). */
   readonly dropped?: number;
   readonly stages?: readonly UnifiedStage[];
@@ -88,7 +89,7 @@ async function beginFlow(context: ArmContext, short: boolean): Promise<VisionLan
 /** Trains the stages and takes the exams, with the moving average of the weights. */
 export async function runJanusFlow(context: ArmContext, options: FlowOptions = {}): Promise<ArmOutcome> {
   const { seed, stages: folder, minutes, device } = context;
-  const { without = [], times = "logit-normal", dropped = 10 } = options;
+  const { without = [], times = "logit-normal", latents = "means", dropped = 10 } = options;
   const { alignment = { afterBlock: 2, weight: 1 }, stages = FLOW_STAGES, exam = FLOW_EXAM } = options;
   const vision = await beginFlow(context, options.short ?? false);
   const settings = alignment && { ...alignment, seed, std: HEAD_STD };
@@ -102,7 +103,7 @@ export async function runJanusFlow(context: ArmContext, options: FlowOptions = {
     imageTokens: vision.imageTokens([0, 0]),
     drawing: new DrawingBatches({
       ...{ seed, dropped },
-      make: flowBatchesOf({ vae, seed, times, pictures: alignment !== null }),
+      make: flowBatchesOf({ vae, seed, times, latents, pictures: alignment !== null }),
     }),
   });
   const checkStopped = () => {

@@ -38,6 +38,8 @@ export {
   drawTime,
   type FlowBatch,
   flowObjective,
+  LATENT_CHOICES,
+  type LatentChoice,
   type LogitNormal,
   TIME_DISTRIBUTIONS,
   type TimeDistribution,

@@ -12,7 +12,12 @@ import {
   refuseValue,
 } from "../../tensor/check-value.ts";
 import { ConfigError, FormatError } from "../../tensor/errors.ts";
-import { TIME_DISTRIBUTIONS, type TimeDistribution } from "../../train/objectives/flow.ts";
+import {
+  LATENT_CHOICES,
+  type LatentChoice,
+  TIME_DISTRIBUTIONS,
+  type TimeDistribution,
+} from "../../train/objectives/flow.ts";
 import { type AdamWOptions, checkAdamW } from "../../train/optimizer.ts";
 import { checkTrainedParts, type TrainedParts } from "../../train/rates.ts";
 import {
@@ -74,6 +79,8 @@ export interface StageConfig extends TrainedParts {
   readonly dropped?: number;
   /** JanusFlow: where on the way from noise to picture it learns: by name, or `{ mean, deviation }`. Default logit-normal. */
   readonly times?: TimeDistribution;
+  /** JanusFlow: whether latents are drawn from their distributions (the default) or are its means. */
+  readonly latents?: LatentChoice;
   /** JanusFlow: weight of representation alignment (1), and blocks before it (a quarter of them). */
   readonly alignment?: number;
   readonly alignAfter?: number;
@@ -164,7 +171,7 @@ const STAGE_KEYS = [
     "batch",
   ],
   ...["learningRate", "optimizer", "loss", "balanceAlpha", "biasGamma"],
-  ...["dropped", "times", "alignment", "alignAfter", "averageDecay"],
+  ...["dropped", "times", "latents", "alignment", "alignAfter", "averageDecay"],
 ];
 
 /** Far beyond what leaves any time between 0 and 1. */
@@ -212,6 +219,7 @@ function checkStage(place: Place, name: string, value: unknown): void {
     if (fields[key] !== undefined) checkNumber(at, key, fields[key], FRACTION);
   }
   if (fields.times !== undefined) checkTimes(at, fields.times);
+  if (fields.latents !== undefined) checkChoice(at, "latents", fields.latents, LATENT_CHOICES);
   if (fields.alignment !== undefined) checkNumber(at, "alignment", fields.alignment, WEIGHT);
   if (fields.alignAfter !== undefined) {
     checkNumber(at, "alignAfter", fields.alignAfter, { integer: true, min: 1, max: 1024 });

@@ -162,7 +162,13 @@ describe("a run of JanusFlow", () => {
       "janusflow",
       [
         stage({ trained: ["aligner", "generation"], textShare: 0, steps: 4, alignment: 0.5, alignAfter: 1 }),
-        stage({ name: "second", steps: 5, averageDecay: 0.5, times: { mean: -1, deviation: 0.5 } }),
+        stage({
+          name: "second",
+          steps: 5,
+          averageDecay: 0.5,
+          times: { mean: -1, deviation: 0.5 },
+          latents: "means",
+        }),
       ],
       { heldOut: 2 },
     );
@@ -201,7 +207,7 @@ describe("what drawing learns", () => {
     );
     expect(pictures[0].picture.width).toBe(32);
     const { maker } = drawing.batchesOf(config.stages[0])!;
-    const all = { dropped: 1, times: "uniform" as const };
+    const all = { dropped: 1, times: "uniform" as const, latents: "sampled" as const };
     const batches = await maker.batches(pictures, new Random(1), all);
     // 80 tokens at once: rows of 16 ids and ten tokens.
     expect(batches.map(({ batch }) => batch)).toEqual([3]);
@@ -214,6 +220,42 @@ describe("what drawing learns", () => {
     if (!("prompts" in none[0])) throw new Error("no prompts");
     expect(none[0].prompts[0]).toEqual(pictures[0].prompt);
     await expect(lessons.draw(wide, "a wombat", "p", "line 3")).rejects.toThrow(/line 3/);
+  });
+
+  it("takes latents from their distributions, or the means that these scatter around", async () => {
+    const config = settings("janusflow", [stage({ textShare: 0 })]);
+    using made = await beginModel(config, device);
+    using drawing = await OpenedDrawing.open(config, made, true);
+    const lessons = new LessonMaker(made.reader);
+    lessons.drawnSide = drawing.side;
+    const { image } = worldSample("captions", 5, 0, { size: 64 });
+    const ring = await lessons.draw(image!, "a ring", "p", "here");
+    const { maker } = drawing.batchesOf(config.stages[0])!;
+    const latentsOf = async (latents: "means" | "sampled", seed: number) => {
+      const [batch] = await maker.batches([ring], new Random(seed), {
+        dropped: 0,
+        times: "uniform",
+        latents,
+      });
+      if (!("latents" in batch)) throw new Error("JanusFlow draws latents");
+      return batch.latents;
+    };
+    const means = await latentsOf("means", 1);
+    expect(await latentsOf("means", 2)).toEqual(means);
+    const average = new Float64Array(means.length);
+    const [draws, apart] = [64, { one: 0, mean: 0 }];
+    for (let seed = 0; seed < draws; seed++) {
+      const drawn = await latentsOf("sampled", seed);
+      for (let i = 0; i < means.length; i++) {
+        average[i] += drawn[i] / draws;
+        apart.one += (drawn[i] - means[i]) ** 2 / draws;
+      }
+    }
+    for (let i = 0; i < means.length; i++) apart.mean += (average[i] - means[i]) ** 2;
+    expect(apart.one).toBeGreaterThan(0);
+    // The variance of a mean of 64 is a 64th.
+    expect(apart.mean / apart.one).toBeGreaterThan(0.5 / draws);
+    expect(apart.mean / apart.one).toBeLessThan(2 / draws);
   });
 });
 
@@ -241,6 +283,8 @@ describe("refused before anything is trained", () => {
       /does not draw/,
     ],
     ["times of Janus", "janus", { times: "uniform" }, /times.*JanusFlow/s],
+    ["latents of no name", "janusflow", { latents: "modes" as "means" }, /latents.*means.*modes/s],
+    ["latents of Janus", "janus", { latents: "means" }, /latents.*JanusFlow/s],
     ["times of no name", "janusflow", { times: "cosine" as "uniform" }, /times.*logit-normal.*cosine/s],
     ["times that are all the same", "janusflow", { times: { mean: 0, deviation: 0 } }, /deviation.*above 0/s],
     ["times without a mean", "janusflow", { times: { deviation: 1 } as LogitNormal }, /mean/],

@@ -5,7 +5,12 @@
 import type { Random } from "../../tensor/random.ts";
 import type { Device, Tensor } from "../../tensor/tensor.ts";
 import { type CodeBatch, trainedPrompt } from "../../train/objectives/codes.ts";
-import { drawTime, type FlowBatch, type TimeDistribution } from "../../train/objectives/flow.ts";
+import {
+  drawTime,
+  type FlowBatch,
+  type LatentChoice,
+  type TimeDistribution,
+} from "../../train/objectives/flow.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { pixelValues } from "../../vision/pixels.ts";
 import { type LatentMoments, sampleLatents, splitMoments, type VaeModel } from "../../vision/vae.ts";
@@ -25,6 +30,7 @@ export interface DrawingSettings {
   /** Part of the captions that are left out. */
   readonly dropped: number;
   readonly times: TimeDistribution;
+  readonly latents: LatentChoice;
 }
 
 /** A batch with its share of a step: as many targets as it has places in the sequence. */
@@ -110,7 +116,7 @@ export class DrawingMaker {
   async batches(
     lessons: readonly DrawingLesson[],
     random: Random,
-    { dropped, times }: DrawingSettings,
+    { dropped, times, latents: choice }: DrawingSettings,
   ): Promise<DrawingBatch[]> {
     const encoded = await this.#encoded(lessons);
     const drawn = lessons.map((lesson, i) => ({
@@ -145,11 +151,12 @@ export class DrawingMaker {
       const latents: Float32Array[] = [];
       const noise: Float32Array[] = [];
       const drawnTimes: number[] = [];
-      for (const { encoded: values } of part) {
-        const parts: LatentMoments = splitMoments(values, [1, ...shape.slice(0, 2), 2 * shape[2]]);
+      for (const { encoded: moments } of part) {
+        const parts: LatentMoments = splitMoments(moments, [1, ...shape.slice(0, 2), 2 * shape[2]]);
         drawnTimes.push(drawTime(times, random));
         const normal = () => Float32Array.from(parts.mean, () => random.normal());
-        latents.push(sampleLatents(parts, normal()).map((value) => value * vae.config.scalingFactor));
+        const values = choice === "means" ? parts.mean : sampleLatents(parts, normal());
+        latents.push(values.map((value) => value * vae.config.scalingFactor));
         noise.push(normal());
       }
       const pixels = seen && (await Promise.all(part.map(({ lesson }) => seen(lesson.picture))));

@@ -38,10 +38,10 @@ const blocksBefore = ({ config }: VisionLanguageModel, { alignAfter }: StageConf
 
 const weightOf = ({ alignment = 1 }: StageConfig): number => alignment;
 
-const settingsOf = ({ dropped = DROPPED, times = "logit-normal" }: StageConfig): DrawingSettings => ({
-  dropped,
-  times,
-});
+function settingsOf(stage: StageConfig): DrawingSettings {
+  const { dropped = DROPPED, times = "logit-normal", latents = "sampled" } = stage;
+  return { dropped, times, latents };
+}
 
 /** @throws ConfigError if there is none */
 async function vaeTree({ folder, vae }: StagedConfig["model"]) {
@@ -63,7 +63,8 @@ export async function checkDrawing(
 ): Promise<void> {
   const { generation } = model;
   const flow = generation?.kind === "flow";
-  const own = { dropped: drawn, times: drawn && flow, alignment: drawn && flow, alignAfter: drawn && flow };
+  const flows = drawn && flow;
+  const own = { dropped: drawn, times: flows, latents: flows, alignment: flows, alignAfter: flows };
   for (const [name, used] of Object.entries(own)) {
     if (used || stage[name as keyof StageConfig] === undefined) continue;
     throw new ConfigError("the stage has no use for this setting", {

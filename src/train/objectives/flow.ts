@@ -65,6 +65,13 @@ export type TimeDistribution = (typeof TIME_DISTRIBUTIONS)[number] | LogitNormal
 
 const STANDARD: LogitNormal = { mean: 0, deviation: 1 };
 
+/**
+ * What a picture's latents are: drawn from their distribution each time, as the paper has them, or its means. Where an
+ * autoencoder is unsure, as small ones are, a drawn value is mostly noise that no prompt can tell, and hides what it could.
+ */
+export const LATENT_CHOICES = ["sampled", "means"] as const;
+export type LatentChoice = (typeof LATENT_CHOICES)[number];
+
 /** A time from 0 to 1. */
 export function drawTime(distribution: TimeDistribution, random: Random): number {
   if (distribution === "uniform") return random.uniform();
