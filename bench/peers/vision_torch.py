@@ -205,9 +205,16 @@ class Peer:
             return {"shape": list(self.result.shape)}
         torch.onnx.export(
             *(self.model, (self.pixels,), command["export"]),
-            input_names=["x"], output_names=["y"], opset_version=18, external_data=False, dynamo=True,
+            input_names=["x"], output_names=["y"], **exporter(),
         )
         return {"bytes": os.path.getsize(command["export"])}
+
+
+def exporter():
+    """Torch 1.x has only the exporter by TorchScript, which needs no further package; later ones have both and prefer the other."""
+    if torch.__version__.startswith("1."):
+        return {"opset_version": 16}
+    return {"opset_version": 18, "external_data": False, "dynamo": True}
 
 
 if __name__ == "__main__":
