@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { createModel } from "../models/causal-lm.ts";
 import { tinyConfigs } from "../models/testing.ts";
 import type { TokenModel } from "../models/token-model.ts";
+import { PAGE } from "../nn/page-pool.ts";
 import { ConfigError, DisposedError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import { createReferenceDevice } from "../tensor/reference/backend.ts";
@@ -296,7 +297,7 @@ describe("the engine", () => {
       expect(top![0]).toEqual({ id, logprob });
       expect(top![1].logprob).toBeLessThanOrEqual(top![0].logprob);
     }
-    const { queueMs, prefillMs, decodeMs, ...rest } = generation.stats;
+    const { queueMs, prefillMs, decodeMs, cacheBytes, ...rest } = generation.stats;
     expect(rest).toEqual({
       promptTokens: 3,
       cachedTokens: 0,
@@ -306,6 +307,9 @@ describe("the engine", () => {
       stopReason: "length",
     });
     for (const ms of [queueMs, prefillMs, decodeMs]) expect(ms).toBeGreaterThanOrEqual(0);
+    // All tokens but the last were read.
+    using cache = model.createCache(7);
+    expect(cacheBytes).toBe((7 * cache.pool.pageBytes) / PAGE);
     const ids = tokens.map(({ id }) => id);
     const stopped = engine.submit({ prompt: [1, 2, 3], maxTokens: 5, stopIds: [ids[2]] });
     expect(await collect(stopped)).toEqual(ids.slice(0, ids.indexOf(ids[2]) + 1));

@@ -148,6 +148,7 @@ export class Engine implements AsyncDisposable {
       cachedTokens: 0,
       preemptions: 0,
       weightChanges: 0,
+      cacheBytes: 0,
       stopReason: "aborted",
       unsubscribe: () => signal?.removeEventListener("abort", abort),
     };
@@ -422,6 +423,7 @@ export class Engine implements AsyncDisposable {
     const { sequence } = job;
     this.#counts.draftedTokens += sequence.drafts.drafted;
     this.#counts.acceptedTokens += sequence.drafts.accepted;
+    job.cacheBytes = sequence.cacheBytes;
     const caches = sequence.detach();
     if (failure) disposeCaches(caches);
     else if (caches) {

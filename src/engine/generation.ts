@@ -11,6 +11,8 @@ export interface EngineStats extends GenerationStats {
   readonly preemptions: number;
   /** How often the weights changed after its first token: its tokens come of one set of weights if this is 0. */
   readonly weightChanges: number;
+  /** Bytes that its tokens fill in caches, those of drafts included; of shared pages too. At the end, those it had. */
+  readonly cacheBytes: number;
 }
 
 /** What the engine offers to its generations. */

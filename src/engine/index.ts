@@ -38,7 +38,7 @@ export {
   type EngineOptions,
   QueueFullError,
 } from "./engine-options.ts";
-export type { TokenExperts } from "./expert-report.ts";
+export type { TokenExperts, WeightedExperts } from "./expert-report.ts";
 export {
   type GeneratedToken,
   type GenerateOptions,
@@ -108,4 +108,4 @@ export type { EmbeddedRows, SequenceOptions } from "./sequence.ts";
 export type { TextSource } from "./text.ts";
 export { completeText, fillText, type TextChunk, type TextOptions, type TextStats } from "./text.ts";
 export { type PlainTextOptions, processText, type TextResult, type TextTask } from "./text-job.ts";
-export type { TokenLogprob, TokenSamplerOptions } from "./token-sampler.ts";
+export type { TokenInside, TokenLogprob, TokenSamplerOptions } from "./token-sampler.ts";

@@ -27,6 +27,8 @@ export interface Job extends Reader {
   cachedTokens: number;
   preemptions: number;
   weightChanges: number;
+  /** What its caches held when it ended. */
+  cacheBytes: number;
   stopReason: StopReason;
   readonly unsubscribe: () => void;
 }
@@ -59,6 +61,7 @@ export function statsOf(job: Job): EngineStats {
     decodeMs: first === null ? 0 : now - first,
     preemptions: job.preemptions,
     weightChanges: job.weightChanges,
+    cacheBytes: ended === null ? sequence.cacheBytes : job.cacheBytes,
     stopReason,
   };
   return request.speculative ? { ...base, speculative: speculativeStats(sequence.drafts) } : base;

@@ -20,6 +20,8 @@ export interface RequestOptions extends TokenSamplerOptions {
   readonly speculative?: boolean;
   /** Whether tokens carry the experts that the position before them took. */
   readonly experts?: boolean;
+  /** Whether tokens say what the pass that gave them shows: drafts, experts with their weights. The tokens stay the same. */
+  readonly inside?: boolean;
 }
 
 /**

@@ -77,6 +77,8 @@ export class Sequence implements Contents, Disposable {
   readonly scoring: PromptScores | null;
   /** Whether its tokens carry experts. */
   readonly reportsExperts: boolean;
+  /** Whether its tokens say what their pass shows. */
+  readonly reportsInside: boolean;
   /** Experts of the prompt's tokens by position, as far as it was read; null: they are not asked for. */
   readonly promptExperts: TokenExperts[] | null;
   /** Why no token follows; null while tokens may. */
@@ -92,7 +94,7 @@ export class Sequence implements Contents, Disposable {
   /** Takes views of the prompt's embeddings. */
   constructor(model: TokenModel, prompt: PromptContents, options: SequenceOptions) {
     const { maxTokens, stopIds = model.config.eosTokenIds, seed = 0 } = options;
-    const { continuation = [], experts = false, promptExperts = false } = options;
+    const { continuation = [], experts = false, inside = false, promptExperts = false } = options;
     const { promptLogprobs = continuation.length > 0 } = options;
     const first = continuation.length > 0 ? prompt.tokens.length : 1;
     this.model = model;
@@ -108,15 +110,17 @@ export class Sequence implements Contents, Disposable {
     const count = options.vocabularySize ?? model.config.vocabSize;
     this.sampler = new TokenSampler({ ...options, stopIds }, new Random(seed), idsIn(prompt), count);
     this.reportsExperts = experts;
+    this.reportsInside = inside;
     this.promptExperts = promptExperts ? [] : null;
     const scored = { ...contents, tokens: [...prompt.tokens, ...continuation] };
     this.scoring = promptLogprobs === false ? null : new PromptScores(scored, promptLogprobs, count, first);
   }
 
-  /** Whether its next pass has to say which experts its tokens take. */
-  get wantsExperts(): boolean {
+  /** Whether its next pass has to say which experts its tokens take. @param chooses whether that pass gives a token */
+  wantsExperts(chooses: boolean): boolean {
     const { promptExperts } = this;
-    return this.reportsExperts || (promptExperts !== null && promptExperts.length < this.promptTokens);
+    if (promptExperts !== null && promptExperts.length < this.promptTokens) return true;
+    return chooses && (this.reportsExperts || this.reportsInside);
   }
 
   /** Tokens at the beginning of which nothing more is asked: a pass has to read all others, whatever caches hold. */
@@ -171,6 +175,13 @@ export class Sequence implements Contents, Disposable {
 
   get draftCache(): Cache | null {
     return this.#caches!.draftCache;
+  }
+
+  /** Bytes that the tokens which were read fill in its caches; 0 without caches. */
+  get cacheBytes(): number {
+    if (this.#caches === null) return 0;
+    const { cache, draftCache } = this.#caches;
+    return cache.filledBytes + (draftCache?.filledBytes ?? 0);
   }
 
   get generatedTokens(): number {

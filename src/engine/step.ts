@@ -17,7 +17,7 @@ import { rowsOfLogits } from "./prompt-scores.ts";
 import { type Candidates, LogitsError, type SamplingBuffers } from "./sampling.ts";
 import type { EmbeddedRows, Sequence } from "./sequence.ts";
 import { verify } from "./speculative.ts";
-import type { GeneratedToken } from "./token-sampler.ts";
+import type { GeneratedToken, TokenInside } from "./token-sampler.ts";
 
 /** The number of tokens that a sequence processes in a step, at most those not yet processed. */
 export interface ScheduledTokens {
@@ -294,6 +294,9 @@ async function scorePrompts(
   }
 }
 
+/** Of a token that no draft came before. */
+const UNDRAFTED: Pick<TokenInside, "drafted" | "refused"> = { drafted: false, refused: null };
+
 /** Keeps or drops the draft and chooses what follows, into `tokens`. */
 function choose(
   { sequence, draft, row, tokens: read }: Placed,
@@ -302,11 +305,13 @@ function choose(
   buffers: SamplingBuffers | undefined,
   report: ExpertReport | null,
 ): void {
-  const { sampler, reportsExperts } = sequence;
+  const { sampler, reportsExperts, reportsInside } = sequence;
   const [first, second] = logits;
-  const decide = (id: number, logits: Float32Array, row: number) => {
+  const decide = (id: number, logits: Float32Array, row: number, fate = UNDRAFTED) => {
     const token = sequence.accept(id, logits);
-    tokens.push(reportsExperts ? { ...token, experts: report!.at(row) } : token);
+    const told = reportsExperts ? { ...token, experts: report!.at(row) } : token;
+    const experts = reportsInside && report !== null ? report.weightedAt(row) : null;
+    tokens.push(reportsInside ? { ...told, inside: { ...fate, experts } } : told);
   };
   const last = row + read - 1;
   if (!draft) {
@@ -316,7 +321,7 @@ function choose(
   const target = sampler.distribution(first, buffers);
   const { id, accepted } = verify(target, draft.distribution, draft.id, sampler);
   sequence.drafts.drafted++;
-  decide(id, first, last);
+  decide(id, first, last, { drafted: accepted, refused: accepted ? null : draft.id });
   if (!accepted) {
     forgetDraft(sequence);
     return;
@@ -332,6 +337,14 @@ function forgetDraft(sequence: Sequence): void {
   const pair = sequence.pending!;
   sequence.pending = pair.device.unscoped(() => pair.slice(0, pair.shape[0] - 1));
   pair.dispose();
+}
+
+/** What the experts of a pass are read with; null where nobody asks, or there are none. */
+function reportFor({ config }: TokenModel, placed: readonly Placed[]): ExpertReport | null {
+  if (config.moe === null || !placed.some(({ sequence, wanted }) => sequence.wantsExperts(wanted > 0)))
+    return null;
+  const weighted = placed.some(({ sequence, wanted }) => wanted > 0 && sequence.reportsInside);
+  return new ExpertReport(config.moe.experts, weighted);
 }
 
 /**
@@ -363,7 +376,7 @@ export async function step(
     return { sequence, tokens, draft, start, row, wanted, scored };
   });
   const scored = new Map<Sequence, Tensor>();
-  using report = placed.some(({ sequence }) => sequence.wantsExperts) ? new ExpertReport() : null;
+  using report = reportFor(model, placed);
   const idle = placed.length === 0 && visits.length === 0;
   using output = idle ? null : await readTokens(model, { visits, placed }, mlaForm, scored, report, between);
   await scorePrompts(model, scored, failed);

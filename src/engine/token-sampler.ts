@@ -4,7 +4,7 @@
  */
 import type { Random } from "../tensor/random.ts";
 import type { TokenConstraint } from "./constraint.ts";
-import type { TokenExperts } from "./expert-report.ts";
+import type { TokenExperts, WeightedExperts } from "./expert-report.ts";
 import {
   argmax,
   best,
@@ -23,6 +23,16 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
+/** What the pass that gave a token shows of it. */
+export interface TokenInside {
+  /** Whether the prediction module had drafted it. */
+  readonly drafted: boolean;
+  /** Id of the draft that was refused in its place; null for none. */
+  readonly refused: number | null;
+  /** Experts of the position before it, whose logits chose it; null for models without. */
+  readonly experts: WeightedExperts | null;
+}
+
 /** A decided token. */
 export interface GeneratedToken {
   readonly id: number;
@@ -32,6 +42,8 @@ export interface GeneratedToken {
   readonly top?: readonly TokenLogprob[];
   /** Where they were asked for: the experts of the position before it, whose logits chose it. */
   readonly experts?: TokenExperts;
+  /** If it was asked for. */
+  readonly inside?: TokenInside;
 }
 
 export interface TokenSamplerOptions extends SamplingOptions {

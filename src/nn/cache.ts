@@ -86,6 +86,11 @@ export class Cache implements Disposable {
     return Math.round(this.#share(this.#pages) * this.pool.pageBytes);
   }
 
+  /** Bytes that its tokens fill, those of shared pages too. */
+  get filledBytes(): number {
+    return (this.#length / PAGE) * this.pool.pageBytes;
+  }
+
   /** Tokens that others hold too and that are therefore not its own: of a page with n holders all but an nth. */
   get sharedTokens(): number {
     const full = Math.floor(this.#length / PAGE);
