@@ -32,6 +32,7 @@ const layers = [
   "parity",
   "prove",
   "serve",
+  "studio",
   "cli",
 ];
 /** What is near in the list and yet stays apart: the first does not know the second. */
@@ -44,13 +45,13 @@ const strangers = [
 const generic = ["engine", "train"];
 const CLASS = "models/causal-lm.ts";
 /** Layers that the entries of the package, at the root of `src`, must not import. */
-const programs = ["serve", "cli"];
+const programs = ["serve", "studio", "cli"];
 
 /** Every form of import, types included. */
 const IMPORT = /^\s*(?:import|export)\s(?:[^;]*?from )?"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" })
-  .filter((f) => f.endsWith(".ts"))
+  .filter((f) => /\.tsx?$/.test(f))
   .map((f) => f.replaceAll("\\", "/"));
 const problems: string[] = [];
 const edges = new Map<string, string[]>();

@@ -21,13 +21,14 @@ const rules: readonly (readonly [RegExp, string])[] = [
 ];
 /** Names that are others' to spell. */
 const theirs =
-  /\b(?:toColourspace|pipelineColourspace|grey16|JobCancelledError)\b|\blearnt(?=: \[)|\.learnt\b/g;
+  /\b(?:toColourspace|pipelineColourspace|grey16|JobCancelledError)\b|\baria-labelledby\b|\blearnt(?=: \[)|\.learnt\b/g;
 
 const files = execFileSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8" })
   .split("\0")
   .filter(
     (file) =>
-      /\.(?:ts|js|md)$/.test(file) && !/^test\/(?:fixtures|clients)\/|^scripts\/check-words\.ts$/.test(file),
+      /\.(?:tsx?|css|js|md)$/.test(file) &&
+      !/^test\/(?:fixtures|clients)\/|^scripts\/check-words\.ts$/.test(file),
   );
 const problems: string[] = [];
 for (const file of files) {

@@ -1,0 +1,46 @@
+/** The screens: name, what it is for, key of its icon, and its program, loaded when it is opened. */
+import type { FunctionComponent } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import type { Screen } from "../state/route.ts";
+import type { IconName } from "./icons.tsx";
+
+export interface ScreenEntry {
+  readonly screen: Screen;
+  readonly name: string;
+  readonly icon: IconName;
+  /** In a sentence. */
+  readonly about: string;
+  readonly load: () => Promise<FunctionComponent>;
+}
+
+export const screens: readonly ScreenEntry[] = [
+  {
+    screen: "models",
+    name: "Models",
+    icon: "models",
+    about: "What is on this machine, how large it is, what it needs: open, close, download, delete.",
+    load: async () => (await import("../models/models-screen.tsx")).ModelsScreen,
+  },
+];
+
+const loaded = new Map<Screen, FunctionComponent>();
+
+/** A screen's program; the reason where it could not be loaded. */
+export function useScreen(entry: ScreenEntry): FunctionComponent | string | null {
+  const [, again] = useState(0);
+  const [failed, setFailed] = useState<string | null>(null);
+  useEffect(() => {
+    let current = true;
+    setFailed(null);
+    if (!loaded.has(entry.screen))
+      entry
+        .load()
+        .then((component) => loaded.set(entry.screen, component))
+        .catch(() => current && setFailed(`${entry.name} could not be loaded: the server does not answer.`))
+        .finally(() => current && again((count) => count + 1));
+    return () => {
+      current = false;
+    };
+  }, [entry]);
+  return loaded.get(entry.screen) ?? failed;
+}

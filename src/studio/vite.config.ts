@@ -1,0 +1,22 @@
+/** Builds the page into `dist/studio`: files that any server can hand out, with addresses relative to the page. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { defineConfig } from "vite";
+
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8"));
+
+export default defineConfig({
+  root: import.meta.dirname,
+  base: "./",
+  logLevel: "warn",
+  define: { __VERSION__: JSON.stringify(version) },
+  build: {
+    outDir: join(import.meta.dirname, "../../dist/studio"),
+    emptyOutDir: true,
+    // The policy of the page allows no inline script, and all browsers that run it know preloading.
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    target: "es2023",
+    reportCompressedSize: false,
+  },
+});
