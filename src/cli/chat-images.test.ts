@@ -39,7 +39,13 @@ const encoder = () =>
       },
       arrange: (views) => [reshape(views, [2, 4])],
     },
-    { side: 1, tiles: () => [0, 0], views: async (image) => [image], pixels: () => new Float32Array(3) },
+    {
+      side: 1,
+      tiles: () => [0, 0],
+      areas: () => [],
+      views: async (image) => [image],
+      pixels: () => new Float32Array(3),
+    },
   );
 
 /** Plays a user who types `typed`, then Ctrl-D. */

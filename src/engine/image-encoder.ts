@@ -12,6 +12,7 @@ import { contentHash } from "../vision/content-hash.ts";
 import { BYTE_LIMIT, decodeImage, PIXEL_LIMIT } from "../vision/image/decode.ts";
 import { ImageError, type RgbImage } from "../vision/image/image.ts";
 import { readImageHeader } from "../vision/image/read-header.ts";
+import type { ImageArea } from "../vision/tiles.ts";
 import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 /** What encoding needs of a model. `VisionLanguageModel` is one. */
@@ -41,6 +42,10 @@ export interface PlannedImage {
   readonly height: number;
   /** Tiles across and down; `[0, 0]` where images have one view. */
   readonly tiles: readonly [across: number, down: number];
+  /** What each tile shows, row by row, in pixels of the image. */
+  readonly areas: readonly ImageArea[];
+  /** Side of a view, in pixels of its own. */
+  readonly view: number;
   /** Tokens of the prompt. */
   readonly tokens: number;
 }
@@ -203,8 +208,10 @@ export class ImageEncoder implements Disposable {
     const processor = this.#processor();
     return images.map((part) => {
       const { width, height } = this.#sizeOf(part);
-      const tiles = processor.tiles(width, height, choiceOf(part, images.length));
-      return { width, height, tiles, tokens: this.#model.imageTokens(tiles) };
+      const choice = choiceOf(part, images.length);
+      const tiles = processor.tiles(width, height, choice);
+      const areas = processor.areas(width, height, choice);
+      return { width, height, tiles, areas, view: processor.side, tokens: this.#model.imageTokens(tiles) };
     });
   }
 

@@ -60,6 +60,14 @@ export {
   type GenerationReader,
 } from "./host/generation-job.ts";
 export type { HistogramState } from "./host/histogram.ts";
+export type {
+  InsideEntry,
+  InsideFigures,
+  InsidePicture,
+  NamedToken,
+  PackedExperts,
+  ScoredToken,
+} from "./host/inside.ts";
 export { localChannel } from "./host/local-channel.ts";
 export { type PageWorker, type WorkerScope, workerChannel, workerPort } from "./host/page-worker.ts";
 export type {

@@ -115,6 +115,18 @@ describe("a job", () => {
     await large.result();
     expect(await read(large.events())).toEqual(["z".repeat(90)]);
   });
+
+  it("counts what an event takes as it is told to", async () => {
+    const sizeOf = (event: unknown) => (event as Uint8Array).byteLength;
+    await using queue = new MemoryQueue({ maxEventCharacters: 40, sizeOf });
+    queue.process("talk", async (sizes: number[], { emit }: JobContext<Uint8Array>) =>
+      sizes.map((size) => emit(new Uint8Array(size).fill(200))),
+    );
+    // As JSON, each would have over 90 characters.
+    const job = await queue.add<number[], Uint8Array, void>("talk", [12, 13, 14, 14]);
+    await job.result();
+    expect(job.info()).toMatchObject({ firstEvent: 3, lastEvent: 4 });
+  });
 });
 
 describe("canceling", () => {

@@ -8,13 +8,18 @@ export interface MemoryQueueOptions {
   readonly maxEvents?: number;
   /** Characters of JSON that the kept events of one job may have (default 16 Mi). */
   readonly maxEventCharacters?: number;
+  /** Characters, or as good as that, which an event takes (default: those of its JSON). */
+  readonly sizeOf?: (event: unknown) => number;
   /** Ended jobs kept (default 64). */
   readonly maxEnded?: number;
   /** Jobs that may wait (default 1,000). */
   readonly maxQueued?: number;
 }
 
-const defaults = { maxEvents: 10_000, maxEventCharacters: 16 * 2 ** 20, maxEnded: 64, maxQueued: 1_000 };
+const defaults = {
+  ...{ maxEvents: 10_000, maxEventCharacters: 16 * 2 ** 20, maxEnded: 64, maxQueued: 1_000 },
+  sizeOf: (event: unknown): number => JSON.stringify(event)?.length ?? 0,
+};
 type Limits = Readonly<typeof defaults>;
 
 interface Kind {
@@ -80,7 +85,7 @@ class MemoryJob implements Job {
 
   emit(event: unknown): void {
     if (ended(this.#state)) return;
-    const size = JSON.stringify(event)?.length ?? 0;
+    const size = this.#limits.sizeOf(event);
     const number = this.#dropped + this.#events.length + 1;
     this.#events.push({ event: { number, time: Date.now(), event }, size });
     this.#characters += size;
@@ -178,7 +183,8 @@ export class MemoryQueue implements JobQueue {
   /** @throws ConfigError if a limit is not a positive integer */
   constructor(options: MemoryQueueOptions = {}) {
     this.#limits = { ...defaults, ...options };
-    for (const [name, value] of Object.entries(this.#limits)) {
+    const { sizeOf: _, ...numbers } = this.#limits;
+    for (const [name, value] of Object.entries(numbers)) {
       if (!(Number.isSafeInteger(value) && value > 0)) {
         throw new ConfigError("a limit must be a positive integer", {
           where: "MemoryQueue",

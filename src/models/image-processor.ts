@@ -4,7 +4,7 @@ import { canvasImage } from "../vision/canvas.ts";
 import type { RgbImage } from "../vision/image/image.ts";
 import type { Turn } from "../vision/image/resize.ts";
 import { pixelValues } from "../vision/pixels.ts";
-import { tiledViews, tilePlan } from "../vision/tiles.ts";
+import { type ImageArea, tileAreas, tiledViews, tilePlan } from "../vision/tiles.ts";
 import type { CanvasProcessor } from "./deepseek_vl/processor.ts";
 import type { TileProcessor } from "./deepseek_vl2/processor.ts";
 
@@ -21,6 +21,8 @@ export interface ImageProcessor {
   readonly side: number;
   /** Tiles across and down of an image of so many pixels; `[0, 0]` where images have one view. */
   tiles(width: number, height: number, choice: ViewChoice): readonly [across: number, down: number];
+  /** What each of these tiles shows, row by row, in pixels of the image. */
+  areas(width: number, height: number, choice: ViewChoice): readonly ImageArea[];
   /**
    * The views of an image: one, or the whole and its tiles.
    * @param device resizes on its threads, with the same bytes
@@ -36,6 +38,7 @@ export function canvasImages({ canvas, normalization }: CanvasProcessor): ImageP
   return {
     side: canvas.imageSize,
     tiles: () => [0, 0],
+    areas: () => [],
     views: async (image, _, device, turn) => [await canvasImage(image, canvas, device, turn)],
     pixels: (view) => pixelValues([view], normalization),
   };
@@ -46,6 +49,7 @@ export function tileImages({ tiles, normalization }: TileProcessor): ImageProces
   return {
     side: tiles.tileSize,
     tiles: (width, height, choice) => tilePlan(tiles, width, height, choice).tiles,
+    areas: (width, height, choice) => tileAreas(tiles, tilePlan(tiles, width, height, choice), width, height),
     views: (image, choice, device, turn) =>
       tiledViews(image, tiles, tilePlan(tiles, image.width, image.height, choice), device, turn),
     pixels: (view) => pixelValues([view], normalization),

@@ -1,6 +1,7 @@
 /** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
 
 import type { GenerationReader } from "../engine/host/generation-job.ts";
+import type { InsideEntry, InsideFigures, InsidePicture } from "../engine/host/inside.ts";
 import type { ChoiceUsage, FinishReason, GroundedPhrase, TokenEntry } from "../engine/host/protocol.ts";
 import { freshId } from "../text/ids.ts";
 
@@ -79,6 +80,9 @@ export interface WholeChoice {
   toolCalls: WholeToolCall[];
   grounding: GroundedPhrase[];
   logprobs: TokenEntry[];
+  inside: InsideEntry[];
+  pictures?: readonly InsidePicture[];
+  figures?: InsideFigures;
   reason: FinishReason;
   usage: ChoiceUsage;
 }
@@ -101,13 +105,15 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
       toolCalls: [],
       grounding: [],
       logprobs: [],
+      inside: [],
       reason: "stop",
       usage: nothing,
     }),
   );
   for await (const event of stream) {
     if (event.type === "finished") {
-      Object.assign(choices[event.choice], { reason: event.reason, usage: event.usage });
+      const { reason, usage, figures } = event;
+      Object.assign(choices[event.choice], { reason, usage, ...(figures ? { figures } : {}) });
       continue;
     }
     const {
@@ -117,12 +123,16 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
       toolCalls = [],
       grounding = [],
       logprobs = [],
+      inside = [],
+      pictures,
     } = event.delta;
     const whole = choices[choice];
     whole.content += content;
     whole.reasoning += reasoning;
     whole.grounding.push(...grounding);
     whole.logprobs.push(...logprobs);
+    whole.inside.push(...inside);
+    if (pictures !== undefined) whole.pictures = pictures;
     for (const part of toolCalls) {
       whole.toolCalls[part.index] ??= { id: "", name: "", arguments: "" };
       const call = whole.toolCalls[part.index];

@@ -10,6 +10,7 @@ import type {
   ToolCallPart,
 } from "../engine/host/protocol.ts";
 import { type AnswerHead, collect, phraseBody, usageBody, type WholeToolCall } from "./answers.ts";
+import { type InsideParts, insideField } from "./inside-answer.ts";
 
 const tokenBody = ({ id, token, logprob, bytes }: TokenProbability, { tokenIds }: ChatShape) => ({
   token: tokenIds ? `token_id:${id}` : token,
@@ -79,6 +80,7 @@ export async function chatBody(
       choices.map((choice) => choice.usage),
       choices.length,
     ),
+    ...insideField(choices[0]),
     system_fingerprint: head.fingerprint,
   };
 }
@@ -120,19 +122,26 @@ export async function* chatChunks(
   head: AnswerHead,
   shape: ChatShape & { readonly includeUsage: boolean },
 ): AsyncGenerator<Record<string, unknown>, void> {
-  const chunk = (choices: unknown[], usage: unknown = null) => ({
+  const chunk = (choices: unknown[], { usage = null, ...parts }: { usage?: unknown } & InsideParts = {}) => ({
     id: head.id,
     object: "chat.completion.chunk",
     created: head.created,
     model: head.model,
     system_fingerprint: head.fingerprint,
     choices,
+    ...insideField(parts),
     ...(shape.includeUsage ? { usage } : {}),
   });
-  const choice = (index: number, delta: unknown, entries: readonly TokenEntry[], reason: string | null) =>
-    chunk([
-      { index, delta, logprobs: shape.logprobs ? logprobsBody(entries, shape) : null, finish_reason: reason },
-    ]);
+  const choice = (
+    index: number,
+    delta: unknown,
+    entries: readonly TokenEntry[],
+    reason: string | null,
+    parts: InsideParts = {},
+  ) => {
+    const logprobs = shape.logprobs ? logprobsBody(entries, shape) : null;
+    return chunk([{ index, delta, logprobs, finish_reason: reason }], parts);
+  };
   for (let index = 0; index < stream.choices; index++) {
     // Readers take an empty text for the beginning of one, before reasoning and calls that have none.
     yield choice(index, { role: "assistant", content: null, refusal: null }, [], null);
@@ -141,10 +150,12 @@ export async function* chatChunks(
   for await (const event of stream) {
     if (event.type === "finished") {
       usages[event.choice] = event.usage;
-      yield choice(event.choice, {}, [], reasonOf(event.reason, shape));
+      const { figures } = event;
+      yield choice(event.choice, {}, [], reasonOf(event.reason, shape), { figures });
     } else {
-      yield choice(event.delta.choice, deltaBody(event.delta, shape), event.delta.logprobs ?? [], null);
+      const { choice: index, logprobs = [], inside, pictures } = event.delta;
+      yield choice(index, deltaBody(event.delta, shape), logprobs, null, { inside, pictures });
     }
   }
-  if (shape.includeUsage) yield chunk([], usageBody(usages, stream.choices));
+  if (shape.includeUsage) yield chunk([], { usage: usageBody(usages, stream.choices) });
 }

@@ -3,6 +3,7 @@
 import type { GenerationReader } from "../engine/host/generation-job.ts";
 import type { ChoiceUsage, TokenEntry, TokenProbability } from "../engine/host/protocol.ts";
 import { type AnswerHead, collect, usageBody } from "./answers.ts";
+import { type InsideParts, insideField } from "./inside-answer.ts";
 
 const utf8 = new TextEncoder();
 
@@ -71,6 +72,7 @@ export async function completionBody(
       choices.map((choice) => choice.usage),
       shape.choicesPerPrompt,
     ),
+    ...insideField(choices[0]),
     system_fingerprint: head.fingerprint,
   };
 }
@@ -81,25 +83,28 @@ export async function* completionChunks(
   head: AnswerHead,
   shape: CompletionShape & { readonly includeUsage: boolean },
 ): AsyncGenerator<Record<string, unknown>, void> {
-  const chunk = (choices: unknown[], usage: unknown = null) => ({
+  const chunk = (choices: unknown[], { usage = null, ...parts }: { usage?: unknown } & InsideParts = {}) => ({
     id: head.id,
     object: "text_completion",
     created: head.created,
     model: head.model,
     system_fingerprint: head.fingerprint,
     choices,
+    ...insideField(parts),
     ...(shape.includeUsage ? { usage } : {}),
   });
   const usages = new Array<ChoiceUsage>(stream.choices);
   for await (const event of stream) {
     if (event.type === "finished") {
       usages[event.choice] = event.usage;
-      yield chunk([{ index: event.choice, text: "", logprobs: null, finish_reason: event.reason }]);
+      const { choice: index, reason, figures } = event;
+      yield chunk([{ index, text: "", logprobs: null, finish_reason: reason }], { figures });
       continue;
     }
-    const { choice, content = "", logprobs = [] } = event.delta;
+    const { choice, content = "", logprobs = [], inside, pictures } = event.delta;
     const entries = shape.logprobs ? logprobsBody(logprobs, shape.tokenIds) : null;
-    yield chunk([{ index: choice, text: content, logprobs: entries, finish_reason: null }]);
+    const told = { index: choice, text: content, logprobs: entries, finish_reason: null };
+    yield chunk([told], { inside, pictures });
   }
-  if (shape.includeUsage) yield chunk([], usageBody(usages, shape.choicesPerPrompt));
+  if (shape.includeUsage) yield chunk([], { usage: usageBody(usages, shape.choicesPerPrompt) });
 }

@@ -46,6 +46,7 @@ const EXAMPLES: Record<string, [value: unknown, beside?: object]> = {
   stream: [true],
   stream_options: [{ include_usage: true }, { stream: true }],
   cache_prompt: [false],
+  inside: [true],
   response_format: [{ type: "json_object" }],
   structured_outputs: [{ json: schema }],
   guided_json: [schema],

@@ -52,6 +52,7 @@ export const OBEYED: readonly FieldGroup[] = [
         "stream_options",
         "echo",
         "cache_prompt",
+        "inside",
         "response_format",
       ],
       ...["structured_outputs", "guided_json", "guided_choice", "guided_regex", "json_schema"],

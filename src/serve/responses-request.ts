@@ -37,6 +37,7 @@ const REFUSED: Readonly<Record<string, { why: string; neutral?: readonly unknown
   max_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
   max_completion_tokens: { why: `${OF_CHAT} use 'max_output_tokens'` },
   n_predict: { why: `${OF_CHAT} use 'max_output_tokens'` },
+  inside: { why: "/v1/chat/completions and /v1/completions tell it", neutral: [false] },
   echo: { why: "an answer does not repeat its input", neutral: [false] },
   return_tokens_as_token_ids: { why: "tokens are told as text", neutral: [false] },
   guided_json: { why: `${OF_CHAT} use 'text.format'` },

@@ -62,6 +62,7 @@ export const samplingFields = {
   n: z.int().min(1).max(MOST_CHOICES).nullish(),
   echo: z.boolean().nullish(),
   cache_prompt: z.boolean().nullish(),
+  inside: z.boolean().nullish(),
   return_tokens_as_token_ids: z.boolean().nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
@@ -124,6 +125,7 @@ export function sampling(
     reusePrefix: body.cache_prompt ?? true,
     echo: body.echo ?? false,
     logprobs,
+    inside: body.inside ?? false,
     n: body.n ?? 1,
     ignoreEos: body.ignore_eos ?? false,
   };

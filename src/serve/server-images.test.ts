@@ -110,6 +110,35 @@ describe("a server of a model that sees", () => {
     expect(await metric("image_cache_bytes")).toBe(imageTokens * 32 * 4);
   });
 
+  it("tells how pictures were cut, before the first token", async () => {
+    const [tall, small] = await Promise.all([picture(3), picture(5, 20, 20)]);
+    const messages = [{ role: "user", content: [image(tall), image(small), text("describe .")] }];
+    const asked = { ...greedy, messages, inside: true, cache_prompt: false };
+    const { body } = await post(server, "/v1/chat/completions", asked);
+    const { pictures, tokens } = body.inside;
+    expect(tokens).toHaveLength(body.usage.completion_tokens);
+    expect(pictures).toMatchObject([
+      { width: 40, height: 90, view: 32, tiles: [1, 3] },
+      { width: 20, height: 20, view: 32, tiles: [1, 1], areas: [[0, 0, 20, 20]] },
+    ]);
+    const [{ areas, tokens: first }, { tokens: second }] = pictures;
+    // The picture is scaled to 32 x 72 pixels, in the middle of three tiles.
+    expect(areas).toEqual([
+      [0, 0, 40, 25],
+      [0, 25, 40, 65],
+      [0, 65, 40, 90],
+    ]);
+    expect(first + second).toBe(body.usage.prompt_tokens_details.image_tokens);
+    const streamed = { ...asked, stream: true } as unknown as OpenAI.ChatCompletionCreateParamsStreaming;
+    const news: { tokens: unknown[]; pictures?: unknown }[] = [];
+    for await (const chunk of await client.chat.completions.create(streamed)) {
+      if ("inside" in chunk) news.push(chunk.inside as (typeof news)[number]);
+    }
+    expect(news[0]).toEqual({ tokens: [], pictures });
+    expect(news.slice(1).some((each) => "pictures" in each)).toBe(false);
+    expect(news.flatMap((each) => each.tokens)).toEqual(tokens);
+  });
+
   it("shows less of an image of low detail", async () => {
     const bytes = await picture(7);
     const count = async (detail: "auto" | "low") =>

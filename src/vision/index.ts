@@ -29,7 +29,15 @@ export { Projector, type TowerOutput } from "./projector.ts";
 export { SamNeck, SamTower } from "./sam.ts";
 export { type Normed, SiglipBlock, SiglipTower } from "./siglip.ts";
 export { TileLayout } from "./tile-layout.ts";
-export { imageTokens, type TilePlan, type TileSettings, tiledViews, tilePlan } from "./tiles.ts";
+export {
+  type ImageArea,
+  imageTokens,
+  type TilePlan,
+  type TileSettings,
+  tileAreas,
+  tiledViews,
+  tilePlan,
+} from "./tiles.ts";
 export type {
   HybridConfig,
   MeanAndStd,

@@ -106,6 +106,28 @@ export function tilePlan(
   };
 }
 
+/** Corners of a part of an image, in its pixels. */
+export type ImageArea = readonly [x1: number, y1: number, x2: number, y2: number];
+
+/** What each tile of an image shows of it, row by row, to a hundredth of a pixel: without what lies around the image. */
+export function tileAreas(
+  { tileSize }: Pick<TileSettings, "tileSize">,
+  { tiles: [across, down], local }: Pick<TilePlan, "tiles" | "local">,
+  width: number,
+  height: number,
+): ImageArea[] {
+  const part = (edge: number, start: number, placed: number, size: number) => {
+    const shown = Math.min(Math.max(edge - start, 0), placed);
+    return Math.round((shown / placed) * size * 100) / 100;
+  };
+  const x = (column: number) => part(column * tileSize, local.x, local.width, width);
+  const y = (row: number) => part(row * tileSize, local.y, local.height, height);
+  return Array.from({ length: across * down }, (_, i): ImageArea => {
+    const [column, row] = [i % across, Math.floor(i / across)];
+    return [x(column), y(row), x(column + 1), y(row + 1)];
+  });
+}
+
 /**
  * The views of an image: the whole one, then the tiles row by row, all `tileSize` pixels square.
  * @param device resizes on its threads, with the same bytes

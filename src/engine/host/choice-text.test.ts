@@ -4,6 +4,7 @@ import { anyReply, splitById, testTokenizer, tokensOfReply } from "../../chat/te
 import { CALL_TOKENS, ToolCallParser, withoutCallTokens } from "../../chat/tool-calls.ts";
 import { GROUNDING_TAGS } from "../../chat/vl2-prompt.ts";
 import { worldTokenizer } from "../../data/world/vocabulary.ts";
+import { f16ToF32 } from "../../tensor/float-formats.ts";
 import { TOKEN } from "../../tokenizer/families.ts";
 import { loadTokenizer, type Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
@@ -92,6 +93,57 @@ describe("raw text", () => {
     // No delta holds half a character.
     expect(news.some((n) => n.content?.includes("\uFFFD"))).toBe(false);
   });
+});
+
+it("tells the inside of the tokens that it scores, with them, whatever is told beside it", () => {
+  const ids = tokenizer.encode("one of 你 the and", { addSpecialTokens: false });
+  const [silent, end] = [tokenizer.specialIds.bos!, tokenizer.specialIds.eos!];
+  const all = [silent, ...ids, end];
+  const tokens = all.map((id, i) => ({
+    ...{ id, logprob: -i, top: [id, 40, 41, 42, 43, 44, 45].map((id, n) => ({ id, logprob: -i - n / 8 })) },
+    inside: {
+      ...{ drafted: i % 2 === 1, refused: i % 3 === 2 ? 50 + i : null },
+      experts: { topK: 2, ids: Uint8Array.of(i, 3, 7, 1), weights: Float32Array.of(0.1, i, 2, 1 / 3) },
+    },
+  }));
+  const told = (more: Partial<ChoiceOptions>) => {
+    const ended = { stop: ["e and"], silent: new Set([silent, end]), ends: new Set([end]) };
+    const choice = new ChoiceText(tokenizer, { ...raw, ...ended, ...more });
+    const news = tokens.map((token) => (choice.over ? null : choice.push(token)));
+    return [...news, choice.end()].map((item) => ({ logprobs: [], inside: [], ...item }));
+  };
+  const both = told({ logprobs: true, inside: true, alternatives: 2 });
+  const scored = told({ logprobs: true, alternatives: 2 });
+  const alone = told({ logprobs: false, inside: true });
+  expect(both.map(({ logprobs }) => logprobs)).toEqual(scored.map(({ logprobs }) => logprobs));
+  expect(scored.flatMap(({ inside }) => inside)).toEqual([]);
+  expect(alone.map(({ content, inside }) => ({ content, inside }))).toEqual(
+    both.map(({ content, inside }) => ({ content, inside })),
+  );
+  for (const { logprobs, inside } of both) {
+    expect(inside.map(({ id, text, logprob }) => ({ id, token: text, logprob }))).toEqual(
+      logprobs.map(({ id, token, logprob }) => ({ id, token, logprob })),
+    );
+  }
+  const entries = both.flatMap(({ inside }) => inside);
+  // The token that the stop string begins in is told, those behind it are not.
+  expect(entries.length).toBeGreaterThan(5);
+  expect(entries.length).toBeLessThan(all.length - 1);
+  expect(both.flatMap(({ logprobs }) => logprobs)[0].top).toHaveLength(2);
+  for (const [i, entry] of entries.entries()) {
+    const { inside, top } = tokens[i];
+    expect(entry.alternatives.map(({ id, logprob }) => ({ id, logprob }))).toEqual(top.slice(0, 5));
+    const refused =
+      inside.refused === null ? null : { id: inside.refused, text: tokenizer.decode([inside.refused]) };
+    expect({ drafted: entry.drafted, refused: entry.refused }).toEqual({ drafted: inside.drafted, refused });
+    const { weights, ...rest } = entry.experts!;
+    expect(rest).toEqual({ topK: 2, ids: inside.experts.ids });
+    // Eleven bits of each.
+    for (const [at, weight] of f16ToF32(weights).entries()) {
+      const exact = inside.experts.weights[at];
+      expect(Math.abs(weight - exact)).toBeLessThanOrEqual(exact / 2 ** 11);
+    }
+  }
 });
 
 it("scores tokens that are not printed, but not the one that ends the choice", () => {

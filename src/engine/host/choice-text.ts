@@ -7,6 +7,8 @@ import { withoutCallTokens } from "../../chat/tool-calls.ts";
 import { StopStrings } from "../../tokenizer/stop-strings.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { GroundingStream, type ImageSize } from "../../vision/grounding.ts";
+import type { TokenInside } from "../token-sampler.ts";
+import { INSIDE_ALTERNATIVES, type InsideEntry, packedInside } from "./inside.ts";
 import type { Delta, GroundedPhrase, TokenEntry, TokenProbability, ToolCallPart } from "./protocol.ts";
 
 /** A decided token as the engine gives it. */
@@ -14,6 +16,7 @@ export interface ChosenToken {
   readonly id: number;
   readonly logprob?: number;
   readonly top?: readonly { readonly id: number; readonly logprob: number }[];
+  readonly inside?: TokenInside;
 }
 
 /** The image that boxes of an answer relate to, by its number from 0. */
@@ -31,6 +34,10 @@ export interface ChoiceOptions {
   /** Tokens before which no stop string counts; default 0. */
   readonly minTokens?: number;
   readonly logprobs: boolean;
+  /** Most alternatives of a scored token; default: all that it has. */
+  readonly alternatives?: number;
+  /** Whether it is told what the passes of its tokens show; default false. */
+  readonly inside?: boolean;
   /** Tokens that are never printed. */
   readonly silent: ReadonlySet<number>;
   /** Tokens that end the choice: they belong to no text and are not scored. */
@@ -55,11 +62,22 @@ export interface ChoiceOptions {
 
 type News = Omit<Delta, "id" | "choice">;
 
+/** What is told of a token once its text comes out. */
+interface Told {
+  /** As in `TokenEntry`. */
+  readonly offset: number;
+  readonly entry: TokenEntry | null;
+  readonly inside: InsideEntry | null;
+}
+
 interface Growing {
   content: string;
   reasoning: string;
   toolCalls: ToolCallPart[];
 }
+
+/** JSON has no infinity; OpenAI writes this for what is as good as impossible. */
+const finite = (logprob: number) => Math.max(logprob, -9999);
 
 export class ChoiceText {
   readonly #tokenizer: Tokenizer;
@@ -67,8 +85,8 @@ export class ChoiceText {
   readonly #pieces: ReplyPieces;
   readonly #stops: StopStrings;
   readonly #grounding: GroundingStream | null;
-  /** Scored tokens whose text has not come out yet. */
-  #pending: TokenEntry[] = [];
+  /** Tokens that are told of and whose text has not come out yet. */
+  #pending: Told[] = [];
   /** UTF-16 units decoded, and of those sure to be output. */
   #decoded = 0;
   #sure = 0;
@@ -140,7 +158,14 @@ export class ChoiceText {
   push(token: ChosenToken): News | null {
     this.#tokens++;
     if (this.#pieces.reasoning) this.#reasoningTokens++;
-    if (this.#options.logprobs && !this.#options.ends.has(token.id)) this.#pending.push(this.#entry(token));
+    const { logprobs, inside = false, ends } = this.#options;
+    if ((logprobs || inside) && !ends.has(token.id)) {
+      this.#pending.push({
+        offset: this.#decoded,
+        entry: logprobs ? this.#entry(token) : null,
+        inside: inside ? this.#inside(token) : null,
+      });
+    }
     return this.#advance(this.#pieces.textOf(token.id), false);
   }
 
@@ -214,8 +239,10 @@ export class ChoiceText {
   }
 
   #news({ content, reasoning, toolCalls }: Growing, all: boolean): News | null {
-    const logprobs = this.#release(all);
-    if (content === "" && reasoning === "" && toolCalls.length === 0 && logprobs.length === 0) return null;
+    const told = this.#release(all);
+    if (content === "" && reasoning === "" && toolCalls.length === 0 && told.length === 0) return null;
+    const logprobs = told.flatMap(({ entry }) => entry ?? []);
+    const inside = told.flatMap((each) => each.inside ?? []);
     const grounding = this.#phrases(content);
     return {
       ...(content === "" ? {} : { content }),
@@ -223,6 +250,7 @@ export class ChoiceText {
       ...(reasoning === "" ? {} : { reasoning }),
       ...(toolCalls.length === 0 ? {} : { toolCalls }),
       ...(logprobs.length === 0 ? {} : { logprobs }),
+      ...(inside.length === 0 ? {} : { inside }),
     };
   }
 
@@ -235,8 +263,8 @@ export class ChoiceText {
     );
   }
 
-  /** Scored tokens whose text is sure to be output, at least in part; tokens behind a stop string never are. */
-  #release(all: boolean): TokenEntry[] {
+  /** Tokens whose text is sure to be output, at least in part; tokens behind a stop string never are. */
+  #release(all: boolean): Told[] {
     let count = 0;
     while (count < this.#pending.length && (all || this.#pending[count].offset < this.#sure)) count++;
     return this.#pending.splice(0, count);
@@ -245,20 +273,31 @@ export class ChoiceText {
   #entry({ id, logprob = Number.NEGATIVE_INFINITY, top = [] }: ChosenToken): TokenEntry {
     return {
       ...this.#scored(id, logprob),
-      top: top.map((other) => this.#scored(other.id, other.logprob)),
+      top: top.slice(0, this.#options.alternatives).map((other) => this.#scored(other.id, other.logprob)),
       offset: this.#decoded,
     };
   }
 
+  #inside({ id, logprob = Number.NEGATIVE_INFINITY, top = [], inside }: ChosenToken): InsideEntry | null {
+    if (inside === undefined) return null;
+    const textOf = (id: number) => this.#textOf(id);
+    const named = (id: number, logprob: number) => ({ id, text: textOf(id), logprob: finite(logprob) });
+    const alternatives = top.slice(0, INSIDE_ALTERNATIVES).map((other) => named(other.id, other.logprob));
+    return packedInside(named(id, logprob), alternatives, inside, textOf);
+  }
+
+  /** Text of one token; rows that only pad the vocabulary have none. */
+  #textOf(id: number): string {
+    return this.#tokenizer.tokenOf(id) === undefined ? "" : this.#tokenizer.decode([id]);
+  }
+
   #scored(id: number, logprob: number): TokenProbability {
-    // Rows that only pad the vocabulary have no text.
     const known = this.#tokenizer.tokenOf(id) !== undefined;
     return {
       id,
-      token: known ? this.#tokenizer.decode([id]) : "",
+      token: this.#textOf(id),
       bytes: known ? [...this.#tokenizer.bytesOf(id)] : [],
-      // JSON has no infinity; OpenAI writes this for what is as good as impossible.
-      logprob: Math.max(logprob, -9999),
+      logprob: finite(logprob),
     };
   }
 }

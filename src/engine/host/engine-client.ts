@@ -7,6 +7,7 @@ import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { DeepseekError } from "../../tensor/errors.ts";
 import { RequestError, unavailable } from "./errors.ts";
 import { type ChoiceEnd, type GenerationEvent, GenerationJob } from "./generation-job.ts";
+import { insideBytes } from "./inside.ts";
 import type {
   Delta,
   DrawingRequest,
@@ -120,8 +121,18 @@ const KIND = "generate";
  * The engine has its own queue and refuses what it does not hold. Events of one job are kept up to 16 Mi characters,
  * those of a few ended jobs until others end.
  */
-const LIMITS = { maxEvents: 2 ** 20, maxQueued: 2 ** 20, maxEnded: 16 };
+const LIMITS = { maxEvents: 2 ** 20, maxQueued: 2 ** 20, maxEnded: 16, sizeOf };
 const ALL = Number.MAX_SAFE_INTEGER;
+
+/** What an event takes: arrays as their bytes, other values as the characters of their JSON. */
+function sizeOf(event: unknown): number {
+  const { type, deltas } = event as Extract<GenerationEvent, { type: "deltas" }>;
+  if (type !== "deltas" || !deltas.some(({ inside }) => inside)) return JSON.stringify(event).length;
+  return deltas.reduce(
+    (sum, { inside = [], ...rest }) => sum + JSON.stringify(rest).length + insideBytes(inside),
+    0,
+  );
+}
 
 /** How long a question about figures may wait for a step of the engine to end. */
 const FIGURES_MS = 1000;

@@ -18,6 +18,7 @@ import type { DrawingJobs, DrawingOptions } from "./drawing-jobs.ts";
 import { invalidRequest, queueFull, RequestError, requestFailed } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
 import type { ImageJobs } from "./image-jobs.ts";
+import { figuresOf, INSIDE_ALTERNATIVES } from "./inside.ts";
 import type {
   ChoiceUsage,
   Delta,
@@ -190,6 +191,12 @@ export class EngineHost {
       throw invalidRequest(`'n' must be a positive integer; found: ${request.n}.`, "n");
     }
     const choices = prompts * request.n;
+    if (request.inside && choices > 1) {
+      throw invalidRequest(
+        `'inside' tells of one answer; this request asks for ${choices}. Ask for one choice of one prompt.`,
+        "inside",
+      );
+    }
     if (choices <= maxBatch + maxQueue) return;
     throw invalidRequest(
       `${choices} choices were asked for at once; this server holds at most ${maxBatch + maxQueue}: ` +
@@ -315,6 +322,8 @@ export class EngineHost {
       running.map(({ generation }) => generation),
     );
     this.#options.send({ type: "accepted", id, choices: running.length });
+    const pictures = request.inside ? (plans[0].images?.planned ?? []) : [];
+    if (pictures.length > 0) this.#tell({ id, choice: 0, pictures });
     let open = running.length;
     const scores = new Map<Plan, SharedScores>(light.map((plan) => [plan, new SharedScores()]));
     const ends = running.map(({ plan, generation }, choice) =>
@@ -337,6 +346,8 @@ export class EngineHost {
     choice: number,
     encoded: readonly EncodedImage[],
   ): EngineRequest {
+    const { logprobs, inside } = request;
+    const alternatives = inside ? Math.max(logprobs ?? 0, INSIDE_ALTERNATIVES) : logprobs;
     return {
       prompt: plan.images === null ? plan.prompt : chatPrompt(plan.images.rendered, encoded),
       maxTokens: plan.maxTokens,
@@ -351,7 +362,8 @@ export class EngineHost {
       logitBias: request.logitBias,
       seed: request.seed + choice,
       stopIds: plan.stopIds,
-      ...(request.logprobs === null ? {} : { logprobs: request.logprobs }),
+      ...(alternatives === null ? {} : { logprobs: alternatives }),
+      inside: request.inside ?? false,
       ...(plan.scoresPrompt && choice === 0 ? { promptLogprobs: request.logprobs ?? 0 } : {}),
       reusePrefix: request.reusePrefix,
       speculative: this.#options.speculative && plan.constraint === null,
@@ -403,11 +415,14 @@ export class EngineHost {
     onToken: () => void,
   ): Promise<void> {
     let last: number | null = null;
+    let firstTokenMs: number | null = null;
     for await (const token of generation) {
       onToken();
       const now = performance.now();
-      if (last === null) this.#firstToken.observe((Date.now() - received) / 1000);
-      else this.#betweenTokens.observe((now - last) / 1000);
+      if (last === null) {
+        firstTokenMs = Date.now() - received;
+        this.#firstToken.observe(firstTokenMs / 1000);
+      } else this.#betweenTokens.observe((now - last) / 1000);
       last = now;
       const news = text.push(token);
       if (news) this.#tell({ id, choice, ...news });
@@ -432,7 +447,8 @@ export class EngineHost {
     };
     if (!this.#jobs.has(id)) return;
     if (aborted) throw requestFailed("The generation was canceled by the engine.");
-    this.#later.push({ type: "finished", id, choice, reason, usage });
+    const figures = plan.choice.inside ? { figures: figuresOf(generation.stats, firstTokenMs) } : {};
+    this.#later.push({ type: "finished", id, choice, reason, usage, ...figures });
     this.#schedule();
   }
 

@@ -5,6 +5,7 @@
  */
 import type { Job } from "../../jobs/job.ts";
 import { type RequestError, requestFailed } from "./errors.ts";
+import type { InsideFigures } from "./inside.ts";
 import type { ChoiceUsage, Delta, FinishReason } from "./protocol.ts";
 
 /** How a choice ended. */
@@ -12,6 +13,8 @@ export interface ChoiceEnd {
   readonly choice: number;
   readonly reason: FinishReason;
   readonly usage: ChoiceUsage;
+  /** What it took, where the inside was asked for. */
+  readonly figures?: InsideFigures;
 }
 
 /** An event of the job. */

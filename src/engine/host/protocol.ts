@@ -11,6 +11,7 @@ import type { DrawRequest, DrawUsage } from "../draw/events.ts";
 import type { ImageCounts } from "../image-encoder.ts";
 import type { Fault } from "./errors.ts";
 import type { HistogramState } from "./histogram.ts";
+import type { InsideEntry, InsideFigures, InsidePicture } from "./inside.ts";
 
 /** What an engine's host may use. */
 export interface HostSettings {
@@ -92,6 +93,8 @@ export interface SamplingRequest {
   readonly stop: readonly string[];
   /** Number of alternatives to report per token; null: no log-probabilities. */
   readonly logprobs: number | null;
+  /** Whether the answer tells what the passes of its tokens show; of one choice only. Default false. */
+  readonly inside?: boolean;
   /** Choices per prompt. */
   readonly n: number;
   /** Go on after the end-of-text token, for load tests. */
@@ -255,6 +258,10 @@ export interface Delta {
   /** Phrases whose boxes are complete by now; their text is part of `content` all the same. */
   readonly grounding?: readonly GroundedPhrase[];
   readonly logprobs?: readonly TokenEntry[];
+  /** Of the tokens that `logprobs` would tell of. */
+  readonly inside?: readonly InsideEntry[];
+  /** How the pictures of the prompt were cut, in their order: once, before any token. */
+  readonly pictures?: readonly InsidePicture[];
 }
 
 export type FinishReason = "stop" | "length" | "tool_calls";
@@ -283,6 +290,8 @@ export type FromEngine =
       readonly choice: number;
       readonly reason: FinishReason;
       readonly usage: ChoiceUsage;
+      /** Where the inside was asked for. */
+      readonly figures?: InsideFigures;
     }
   | ({ readonly type: "picture"; readonly id: number } & PictureNews)
   /** All pictures of a drawing were told. */

@@ -332,6 +332,8 @@ const stopping = (request: GenerationRequest) => ({
   includeStop: request.includeStop,
   minTokens: request.minTokens,
   logprobs: request.logprobs !== null,
+  alternatives: request.logprobs ?? 0,
+  inside: request.inside ?? false,
 });
 
 /** The template that renders a conversation, and what it makes of it. @throws RequestError */

@@ -7,7 +7,7 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { decodeImage } from "../../vision/image/decode.ts";
 import type { RgbImage } from "../../vision/image/image.ts";
 import { fixtureBytes, fixtureJson, fixtureTensors } from "../../vision/image/testing.ts";
-import { imageTokens, tiledViews, tilePlan } from "../../vision/tiles.ts";
+import { imageTokens, tileAreas, tiledViews, tilePlan } from "../../vision/tiles.ts";
 import { parseTileProcessor, tiledPixels } from "./processor.ts";
 
 interface Expected {
@@ -121,6 +121,46 @@ describe("tilePlan", () => {
       counts.add(sizes.length);
     }
     expect([...counts].sort()).toEqual([1, 2, 3, 4]);
+  });
+
+  it.each([
+    [600, 250],
+    [250, 900],
+    [400, 400],
+    [1200, 40],
+  ])("says what each tile of %i x %i pixels shows", async (width, height) => {
+    // Red tells the column and green the row; blue sets the picture apart from what lies around it.
+    const rgb = new Uint8Array(width * height * 3);
+    for (let y = 0, at = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        rgb[at++] = ((x + 0.5) / width) * 255;
+        rgb[at++] = ((y + 0.5) / height) * 255;
+        rgb[at++] = 255;
+      }
+    }
+    const plan = tilePlan(settings, width, height);
+    const areas = tileAreas(settings, plan, width, height);
+    const views = (await tiledViews({ width, height, rgb }, settings, plan)).slice(1);
+    expect(areas.length).toBe(views.length);
+    for (const [i, view] of views.entries()) {
+      const seen = { x1: width, y1: height, x2: 0, y2: 0 };
+      for (let at = 0; at < view.rgb.length; at += 3) {
+        if (view.rgb[at + 2] < 240) continue;
+        const [x, y] = [(view.rgb[at] / 255) * width, (view.rgb[at + 1] / 255) * height];
+        seen.x1 = Math.min(seen.x1, x);
+        seen.x2 = Math.max(seen.x2, x);
+        seen.y1 = Math.min(seen.y1, y);
+        seen.y2 = Math.max(seen.y2, y);
+      }
+      const [x1, y1, x2, y2] = areas[i];
+      // Colors have 256 steps, and edges are smooth.
+      const near = (found: number, wanted: number, size: number) =>
+        expect(Math.abs(found - wanted), `${areas[i]}`).toBeLessThanOrEqual(size * 0.012 + 1.5);
+      near(seen.x1, x1, width);
+      near(seen.x2, x2, width);
+      near(seen.y1, y1, height);
+      near(seen.y2, y2, height);
+    }
   });
 
   it("keeps to a number of tiles", () => {

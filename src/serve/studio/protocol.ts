@@ -18,6 +18,7 @@
  *     GET    runs/RUN                       -> RunDetail    RUN: `ROOT/PATH`, each part percent-encoded
  *     GET    runs/RUN/series?bins=N         -> RunSeries
  */
+import type { InsideFigures, InsidePicture } from "../../engine/host/inside.ts";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { JobState } from "../../jobs/job.ts";
 import type { JsonObject } from "../../json/index.ts";
@@ -239,6 +240,8 @@ export interface JobEvent {
     | { readonly type: "end"; readonly job: JobView };
 }
 
+export type { InsideFigures, InsidePicture };
+
 /**
  * What chunks of `/v1/chat/completions` and `/v1/completions`, and their whole answers, have under `inside` beside
  * `choices`, where `"inside": true` asks for it: what is new since the last chunk.
@@ -250,40 +253,6 @@ export interface InsideNews {
   readonly pictures?: readonly InsidePicture[];
   /** With the last chunk of the answer. */
   readonly figures?: InsideFigures;
-}
-
-/** How a picture of the prompt was cut. */
-export interface InsidePicture {
-  /** Pixels. */
-  readonly width: number;
-  readonly height: number;
-  /** Tokens of the prompt that stand for it. */
-  readonly tokens: number;
-  /** Side of what the tower sees at once, in pixels of its own. */
-  readonly view: number;
-  /** Tiles across and down beside the view of the whole picture; `[0, 0]` where that is all there is. */
-  readonly tiles: readonly [across: number, down: number];
-  /** What each tile shows, row by row: corners in pixels of the picture, without what lies around it. */
-  readonly areas: readonly (readonly [x1: number, y1: number, x2: number, y2: number])[];
-}
-
-/** What an answer took. */
-export interface InsideFigures {
-  /** From the request's arrival to its first token; null without one. */
-  readonly firstTokenMs: number | null;
-  /** Of that, until its turn came. */
-  readonly queueMs: number;
-  /** Tokens a second, the first one not counted; null for fewer than two. */
-  readonly tokensPerSecond: number | null;
-  readonly promptTokens: number;
-  /** Of those, tokens that were found in a cache. */
-  readonly cachedTokens: number;
-  /** Of the answer, with the one that ended it. */
-  readonly tokens: number;
-  /** Bytes of caches that prompt and answer fill. */
-  readonly cacheBytes: number;
-  /** Drafts, and those that were accepted; null where nothing drafts. */
-  readonly drafts: { readonly drafted: number; readonly accepted: number } | null;
 }
 
 /** What the engine did for one token, taken in the pass that gave it. */
