@@ -24,6 +24,7 @@ import { quantizeCommand } from "./commands/quantize.ts";
 import { scaleCommand } from "./commands/scale.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { sftCommand } from "./commands/sft.ts";
+import { studioCommand } from "./commands/studio.ts";
 import { synthesizeCommand } from "./commands/synthesize.ts";
 import { trainCommand } from "./commands/train.ts";
 import { verifyCommand } from "./commands/verify.ts";
@@ -38,6 +39,7 @@ Examples:
   deepseek-ts draw deepseek-ai/Janus-Pro-1B "a red cube"           draw pictures
   deepseek-ts prove Basic.lean                                     fill the sorries of a Lean file
   deepseek-ts serve ./model.gguf --port 8080                       OpenAI-compatible server
+  deepseek-ts studio                                               all of it in the browser
   deepseek-ts quantize ./model ./model-q4 --report                 4-bit weights, with the loss in accuracy
   deepseek-ts demo                                                 train a small model in two minutes and try it
   deepseek-ts train src --seconds 600                              train on your own files
@@ -65,6 +67,7 @@ function commandLine(): Command {
     proveCommand(),
     drawCommand(),
     serveCommand(),
+    studioCommand(),
     completeCommand(),
     fillCommand(),
     downloadCommand(),

@@ -12,12 +12,13 @@ import { type OpenedTask, openTask, type TaskSource } from "../evaluate/node-tas
 import { harnessResults, type ResultsAbout } from "../evaluate/results.ts";
 import { DEFAULT_BATCH, DEFAULT_SEED, type EvaluationSettings, workSettings } from "../evaluate/settings.ts";
 import type { EvaluationJudge } from "../evaluate/work.ts";
+import { givenAdapter } from "../runs/model-path.ts";
 import { builtInParts, checkRewards, openRewards, type RewardSettings } from "../runs/policy/rewards.ts";
 import { fingerprintOf } from "../runs/tuned/base-model.ts";
 import { checkKeys } from "../tensor/check-value.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import { formatCount, plural } from "../text/units.ts";
-import { givenAdapter, type ModelFlags, type OpenedModel, openModel } from "./commands/open-model.ts";
+import { type ModelFlags, type OpenedModel, openModel } from "./commands/open-model.ts";
 import { openDevice } from "./commands/options.ts";
 import { countNotes, EvaluationClock, evaluationTable } from "./evaluation-view.ts";
 import { listenForInterrupt } from "./interrupt.ts";

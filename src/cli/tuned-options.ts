@@ -7,6 +7,7 @@ import { countParameters } from "../models/count.ts";
 import { locateModel } from "../pretrained/node-load.ts";
 import { checkAdapterMemory } from "../runs/adapter-memory.ts";
 import { readJson } from "../runs/json-file.ts";
+import { modelPath } from "../runs/model-path.ts";
 import type { RunResult } from "../runs/run.ts";
 import { checkMemory } from "../runs/training-memory.ts";
 import { type BasePlace, basePath, type DescribedBase, describeBase } from "../runs/tuned/base-model.ts";
@@ -16,14 +17,7 @@ import { ConfigError } from "../tensor/errors.ts";
 import { formatCompact, formatCount, plural } from "../text/units.ts";
 import type { LearningRateSchedule } from "../train/schedule.ts";
 import { SHAPES } from "../train/schedule.ts";
-import {
-  hubFlags,
-  type ModelFlags,
-  modelPath,
-  noticeOnStderr,
-  withHub,
-  withoutAdapter,
-} from "./commands/open-model.ts";
+import { hubFlags, type ModelFlags, noticeOnStderr, withHub, withoutAdapter } from "./commands/open-model.ts";
 import {
   collect,
   naturalNumber,

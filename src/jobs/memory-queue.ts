@@ -12,13 +12,19 @@ export interface MemoryQueueOptions {
   readonly sizeOf?: (event: unknown) => number;
   /** Ended jobs kept (default 64). */
   readonly maxEnded?: number;
+  /** Characters of JSON that the events of all ended jobs may have; the newest one stays (default: no limit of its own). */
+  readonly maxEndedCharacters?: number;
   /** Jobs that may wait (default 1,000). */
   readonly maxQueued?: number;
 }
 
 const defaults = {
-  ...{ maxEvents: 10_000, maxEventCharacters: 16 * 2 ** 20, maxEnded: 64, maxQueued: 1_000 },
+  maxEvents: 10_000,
+  maxEventCharacters: 16 * 2 ** 20,
   sizeOf: (event: unknown): number => JSON.stringify(event)?.length ?? 0,
+  maxEnded: 64,
+  maxEndedCharacters: Number.MAX_SAFE_INTEGER,
+  maxQueued: 1_000,
 };
 type Limits = Readonly<typeof defaults>;
 
@@ -67,6 +73,11 @@ class MemoryJob implements Job {
 
   get state(): JobState {
     return this.#state;
+  }
+
+  /** Of JSON, of the events that are kept. */
+  get characters(): number {
+    return this.#characters;
   }
 
   info(): JobInfo {
@@ -281,8 +292,14 @@ export class MemoryQueue implements JobQueue {
   }
 
   #forget(): void {
-    const over = [...this.#jobs.values()].filter(({ state }) => ended(state));
-    for (const { id } of over.slice(0, -this.#limits.maxEnded)) this.#jobs.delete(id);
+    const { maxEnded, maxEndedCharacters } = this.#limits;
+    const over = [...this.#jobs.values()]
+      .filter(({ state }) => ended(state))
+      .sort((a, b) => a.info().ended! - b.info().ended!);
+    let drop = Math.max(0, over.length - maxEnded);
+    let left = over.slice(drop).reduce((sum, { characters }) => sum + characters, 0);
+    while (left > maxEndedCharacters && drop < over.length - 1) left -= over[drop++].characters;
+    for (const { id } of over.slice(0, drop)) this.#jobs.delete(id);
   }
 
   async get<E, R>(id: string): Promise<Job<E, R> | null> {

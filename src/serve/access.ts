@@ -23,8 +23,14 @@ export function checkKeys(keys: readonly string[]): void {
   });
 }
 
-/** A check of `Authorization` headers; without keys, all requests are accepted. @throws ApiError 401 */
-export function keyCheck(keys: readonly string[]): (authorization: string | undefined) => void {
+/**
+ * A check of `Authorization` headers; without keys, all requests are accepted.
+ * @param name what the key is called @throws ApiError 401
+ */
+export function keyCheck(
+  keys: readonly string[],
+  name = "API key",
+): (authorization: string | undefined) => void {
   const known = keys.map(digest);
   return (authorization) => {
     if (known.length === 0) return;
@@ -36,8 +42,8 @@ export function keyCheck(keys: readonly string[]): (authorization: string | unde
     if (given !== undefined && matches > 0) return;
     const message =
       given === undefined
-        ? "No API key was given. Send it as 'Authorization: Bearer KEY'."
-        : "The API key is not one of this server's.";
+        ? `No ${name} was given. Send it as 'Authorization: Bearer ${name.toUpperCase().split(" ").at(-1)}'.`
+        : `The ${name} is not one of this server's.`;
     throw new ApiError({
       status: 401,
       message,

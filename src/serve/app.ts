@@ -110,6 +110,10 @@ export function createApp(state: ServerState, options: AppOptions, verifier: Ver
   const modelName = (engine: EngineClient) => modelNames(engine)[0];
   const report = (error: unknown) =>
     options.log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  /** Reports what ends a stream early, unless that is its own client's wish. */
+  const unlessLeft = (c: Context) => (error: unknown) => {
+    if (!c.req.raw.signal.aborted) report(error);
+  };
 
   app.use("*", async (c, next) => {
     await next();
@@ -236,7 +240,7 @@ export function createApp(state: ServerState, options: AppOptions, verifier: Ver
       leave();
       throw error;
     }
-    const body = eventStream(chunks(generation, head), form, leave, report);
+    const body = eventStream(chunks(generation, head), form, leave, unlessLeft(c));
     return new Response(body, { headers: streamHeaders });
   }
 
@@ -326,7 +330,7 @@ export function createApp(state: ServerState, options: AppOptions, verifier: Ver
     const head = { created: Math.floor(Date.now() / 1000), size };
     if (!parsed.stream) return c.json(await drawingBody(pictures, parsed.job, head));
     const leave = () => void pictures.return();
-    const body = eventStream(drawingEvents(pictures, parsed.job, head), imageEvents(), leave, report);
+    const body = eventStream(drawingEvents(pictures, parsed.job, head), imageEvents(), leave, unlessLeft(c));
     return new Response(body, { headers: streamHeaders });
   });
 

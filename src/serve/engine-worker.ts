@@ -8,14 +8,15 @@ import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import { formatPercent } from "../text/units.ts";
 import type { EngineSettings } from "./engine-settings.ts";
 
-/** Milliseconds between two lines about how far loading is. */
-const TOLD_EVERY = 2000;
+/** Milliseconds between two lines for the log about how far loading is, and between two messages. */
+const LOGGED_EVERY = 2000;
+const TOLD_EVERY = 200;
 
 /** The model of `settings` on its own device. @throws ConfigError, FormatError, ShapeError, HubError */
 async function open(settings: EngineSettings, notice: (text: string) => void): Promise<LoadedModel> {
   const device = await createCpuDevice({ threads: settings.threads });
   try {
-    let told = performance.now();
+    let [logged, told] = [performance.now(), Number.NEGATIVE_INFINITY];
     const loaded = await load(settings.model, {
       device,
       revision: settings.revision,
@@ -27,9 +28,15 @@ async function open(settings: EngineSettings, notice: (text: string) => void): P
       adapter: settings.adapter,
       onNotice: notice,
       onProgress: (progress) => {
-        if (performance.now() - told < TOLD_EVERY) return;
-        told = performance.now();
-        notice(`${progress.stage}: ${formatPercent(progress.done / (progress.total || 1), 0)}`);
+        const { stage, done, total } = progress;
+        const now = performance.now();
+        if (now - told >= TOLD_EVERY) {
+          told = now;
+          port.send({ type: "loading", stage, done, total });
+        }
+        if (now - logged < LOGGED_EVERY) return;
+        logged = now;
+        notice(`${stage}: ${formatPercent(done / (total || 1), 0)}`);
       },
     });
     const dispose = async () => {

@@ -1,18 +1,15 @@
-/**
- * The server: an HTTP server on this thread, the model on another. It listens at once and answers 503 until the model
- * is open; a failed engine is not restarted, since its model would have to be loaded anew. Node only.
- */
+/** The server of one model: HTTP on this thread, the model on another. It listens at once, before the model is open. Node only. */
 import type { AddressInfo } from "node:net";
-import { type EngineChannel, EngineClient } from "../engine/host/engine-client.ts";
+import type { EngineChannel, EngineClient } from "../engine/host/engine-client.ts";
 import type { ModelInfo } from "../engine/host/protocol.ts";
 import type { LeanSession } from "../prove/lean/session.ts";
 import { checkKeys } from "./access.ts";
-import { type AppOptions, createApp, type ServerState } from "./app.ts";
+import type { AppOptions } from "./app.ts";
 import type { EngineSettings } from "./engine-settings.ts";
 import { closeHttp, createHttpServer, listen } from "./http-server.ts";
 import { imageLoader } from "./request-images.ts";
+import { ServedModel } from "./served-model.ts";
 import { Verifier } from "./verify-answer.ts";
-import { startEngineThread } from "./worker-channel.ts";
 
 export interface ServerOptions extends Partial<AppOptions> {
   /** 0: any free one. */
@@ -55,8 +52,6 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { port, host = "127.0.0.1", apiKeys = [], allowHosts = [], log = () => {} } = options;
   checkKeys(apiKeys);
   const keyed = apiKeys.length > 0;
-  const stop = new AbortController();
-  const state: ServerState = { phase: "loading", reason: "", engine: null, stop: stop.signal };
   const verifier = options.lean === undefined ? null : new Verifier(options.lean);
   const settings: AppOptions = {
     servedName: options.servedName,
@@ -68,44 +63,26 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     images: options.images ?? imageLoader({ allowUrls: false }),
     log,
   };
-  const app = createApp(state, settings, verifier);
-  const server = createHttpServer(app.fetch, log);
+  const served = new ServedModel(settings, verifier);
+  const server = createHttpServer(served.app.fetch, log);
   await listen(server, port, host);
-  const channel = "post" in options.engine ? options.engine : startEngineThread(options.engine);
-  const abort = () => void channel.terminate();
   let engine: EngineClient;
   try {
-    options.signal?.throwIfAborted();
-    options.signal?.addEventListener("abort", abort, { once: true });
-    engine = await EngineClient.connect(channel, log);
-    options.signal?.removeEventListener("abort", abort);
+    engine = await served.open(options.engine, { signal: options.signal });
   } catch (error) {
-    state.phase = "failed";
     closeHttp(server);
     server.closeAllConnections();
-    await channel.terminate();
     throw error;
   }
-  state.engine = engine;
-  state.phase = "ready";
-  const failed = new Promise<string>((resolve) => {
-    engine.onFailure((reason) => {
-      state.phase = "failed";
-      state.reason = reason;
-      log(`error: the engine failed: ${reason}`);
-      resolve(reason);
-    });
-  });
   const address = server.address() as AddressInfo;
   let closing: Promise<void> | null = null;
 
   async function close(drainSeconds = 30): Promise<void> {
-    if (state.phase === "ready") state.phase = "draining";
+    served.drain();
     const ended = closeHttp(server);
     // Timers count in 32 bits.
     const drained = await ended(Math.min(drainSeconds * 1000, 2 ** 31 - 1));
-    stop.abort();
-    await engine.shutdown();
+    await served.close();
     // What was cut off gets its last event out.
     if (!drained && !(await ended(1000))) server.closeAllConnections();
   }
@@ -115,7 +92,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port: address.port,
     info: engine.info,
     engine,
-    failed,
+    failed: served.failed,
     close: (drainSeconds) => (closing ??= close(drainSeconds)),
   };
 }

@@ -35,20 +35,14 @@ import { MergedSource } from "../../nn/merged-source.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
 import { adapterFolder, type ModelPlace } from "../../pretrained/node-load.ts";
+import { givenAdapter } from "../../runs/model-path.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { lostInGguf, type ModelSource, openFolder, openGgufPlace, openSeeingPart } from "./model-source.ts";
-import {
-  givenAdapter,
-  MODEL_ARGUMENT,
-  type ModelFlags,
-  noticeOnStderr,
-  openPlace,
-  withHub,
-} from "./open-model.ts";
+import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
 

@@ -11,10 +11,11 @@ import { temporaryName } from "../../files/temporary.ts";
 import { createModel } from "../../models/causal-lm.ts";
 import { tinyConfigs } from "../../models/testing.ts";
 import { locateModel } from "../../pretrained/node-load.ts";
+import { modelPath } from "../../runs/model-path.ts";
 import { createReferenceDevice } from "../../tensor/reference/backend.ts";
 import { trainBpe } from "../../tokenizer/train-bpe.ts";
 import { stepFolder } from "../../train/state.ts";
-import { modelPath, openModel, openPlace, openTokenizer, withModel } from "./open-model.ts";
+import { openModel, openPlace, openTokenizer, withModel } from "./open-model.ts";
 
 const device = createReferenceDevice();
 const config = { ...tinyConfigs.llama, vocab_size: 270 };

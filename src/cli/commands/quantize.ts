@@ -7,19 +7,13 @@ import { withoutMark } from "../../files/utf8.ts";
 import type { StorageFormat } from "../../nn/storage.ts";
 import type { ImageReport } from "../../runs/image-report.ts";
 import { addRunJob, processRuns } from "../../runs/jobs.ts";
+import { modelPath } from "../../runs/model-path.ts";
 import type { QuantizeTask } from "../../runs/quantize.ts";
 import { formatBytes, formatPercent, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { runJob } from "../job-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import {
-  hubFlags,
-  MODEL_ARGUMENT,
-  type ModelFlags,
-  modelPath,
-  withHub,
-  withoutAdapter,
-} from "./open-model.ts";
+import { hubFlags, MODEL_ARGUMENT, type ModelFlags, withHub, withoutAdapter } from "./open-model.ts";
 import { type NamedRule, namedRules, positiveInteger, usageError, withThreads } from "./options.ts";
 
 const examples = `

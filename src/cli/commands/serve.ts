@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { CacheDtype } from "../../nn/cache.ts";
 import type { LeanSession } from "../../prove/lean/session.ts";
+import { givenAdapter, modelPath } from "../../runs/model-path.ts";
 import { checkKeys } from "../../serve/access.ts";
 import { imageLoader } from "../../serve/request-images.ts";
 import { BODY_LIMIT, type RunningServer, startServer } from "../../serve/server.ts";
@@ -14,14 +15,7 @@ import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import {
-  givenAdapter,
-  hubFlags,
-  MODEL_ARGUMENT,
-  type ModelFlags,
-  modelPath,
-  withModel,
-} from "./open-model.ts";
+import { hubFlags, MODEL_ARGUMENT, type ModelFlags, withModel } from "./open-model.ts";
 import { naturalNumber, numberThat, positiveInteger, usageError, withThreads } from "./options.ts";
 
 interface ServeFlags extends ModelFlags, LeanFlags {

@@ -8,12 +8,13 @@ import { defaultProver } from "../../prove/prover/settings.ts";
 import { type SynthesisEvent, synthesize } from "../../prove/synthesis/synthesize.ts";
 import type { ProofMode } from "../../prove/text/prompts.ts";
 import { PROOF_FORMS, type ProofForm } from "../../prove/train/forms.ts";
+import { modelPath } from "../../runs/model-path.ts";
 import { plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { chosenLean, type LeanFlags, openChosenLean, orNoLean, withLean } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { hubFlags, type ModelFlags, modelPath, noticeOnStderr, withModel } from "./open-model.ts";
+import { hubFlags, type ModelFlags, noticeOnStderr, withModel } from "./open-model.ts";
 import {
   naturalNumber,
   openDevice,

@@ -14,6 +14,7 @@ import type {
   EngineFigures,
   FromEngine,
   GenerationRequest,
+  LoadingNews,
   ModelInfo,
   PictureNews,
   ToEngine,
@@ -155,6 +156,7 @@ function byJob(deltas: readonly Delta[]): Map<number, Delta[]> {
 export class EngineClient {
   readonly #channel: EngineChannel;
   readonly #log: (line: string) => void;
+  readonly #onLoading: (news: LoadingNews) => void;
   readonly #queue = new MemoryQueue(LIMITS);
   readonly #generations = new WeakMap<object, GenerationJob>();
   readonly #relays = new Map<number, Relay>();
@@ -169,9 +171,14 @@ export class EngineClient {
   #stopped: (() => void) | null = null;
   #figures: EngineFigures | null = null;
 
-  private constructor(channel: EngineChannel, log: (line: string) => void) {
+  private constructor(
+    channel: EngineChannel,
+    log: (line: string) => void,
+    onLoading: (news: LoadingNews) => void,
+  ) {
     this.#channel = channel;
     this.#log = log;
+    this.#onLoading = onLoading;
     this.#queue.process(
       KIND,
       (asked: Asked, context: JobContext<GenerationEvent>) => this.#relay(asked, context),
@@ -189,8 +196,9 @@ export class EngineClient {
   static async connect(
     channel: EngineChannel,
     log: (line: string) => void = () => {},
+    onLoading: (news: LoadingNews) => void = () => {},
   ): Promise<EngineClient> {
-    const client = new EngineClient(channel, log);
+    const client = new EngineClient(channel, log, onLoading);
     await new Promise<void>((resolve, reject) => {
       client.#ready = { resolve, reject };
     });
@@ -219,6 +227,9 @@ export class EngineClient {
 
   #receive(message: FromEngine): void {
     switch (message.type) {
+      case "loading":
+        this.#onLoading({ stage: message.stage, done: message.done, total: message.total });
+        break;
       case "ready":
         this.#info = message.info;
         this.#ready?.resolve();

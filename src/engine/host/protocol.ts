@@ -276,7 +276,15 @@ export interface ChoiceUsage {
   readonly reasoningTokens: number;
 }
 
+/** How far opening the model is, in bytes. */
+export interface LoadingNews {
+  readonly stage: "download" | "load";
+  readonly done: number;
+  readonly total: number;
+}
+
 export type FromEngine =
+  | ({ readonly type: "loading" } & LoadingNews)
   | { readonly type: "ready"; readonly info: ModelInfo }
   /** The model did not open, or the engine is beyond use: the thread ends after this. */
   | { readonly type: "failed"; readonly message: string; readonly foreseen: boolean }

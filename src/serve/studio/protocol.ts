@@ -21,7 +21,9 @@
 import type { InsideFigures, InsidePicture } from "../../engine/host/inside.ts";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import type { JobState } from "../../jobs/job.ts";
-import type { JsonObject } from "../../json/index.ts";
+
+/** An object of JSON, as `JSON.parse` gives it. */
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** The server, as the page sees it first. */
 export interface Hello {
@@ -218,7 +220,10 @@ export interface JobProgress {
   readonly text: string;
 }
 
-/** A line of `jobs/ID/events`. Progress comes at least every five seconds, also while a prompt is read. */
+/**
+ * A line of `jobs/ID/events`. Progress comes at least every five seconds, also while a prompt is read. The last line is always
+ * `end`, also for a job that ended long ago. Empty lines say that the server is there, while a job waits for its turn.
+ */
 export interface JobEvent {
   /** From 1, rising by one; a larger step: what is between was dropped. */
   readonly number: number;

@@ -1,0 +1,195 @@
+/**
+ * The routes of the studio: the files of its page, `/studio/api` (protocol.ts), and `/v1` of the models that are open. Nothing is
+ * reached before the guard has let it pass, and nothing but the files of the page without the token.
+ */
+import { type Context, Hono } from "hono";
+import { parseJson } from "../../json/index.ts";
+import { ApiError, apiError, errorBody, internal, invalidRequest } from "../errors.ts";
+import { bodyReader } from "../request-body.ts";
+import { answerPlan, isAnswerKind } from "./answer-jobs.ts";
+import { eventLines } from "./event-lines.ts";
+import { SAFETY_HEADERS, type StudioGuard } from "./guard.ts";
+import type { StudioJobs } from "./jobs.ts";
+import type { StoredModels } from "./model-list.ts";
+import type { OpenModels } from "./open-models.ts";
+import { pageFile } from "./page-files.ts";
+import type { Hello, JobKind, ModelList } from "./protocol.ts";
+import { bodyOf, parseJobRequest } from "./requests.ts";
+import type { Roots } from "./roots.ts";
+import type { WorkPlans } from "./work-jobs.ts";
+
+export interface StudioParts {
+  readonly guard: StudioGuard;
+  readonly jobs: StudioJobs;
+  readonly open: OpenModels;
+  readonly stored: StoredModels;
+  readonly roots: Roots;
+  readonly plans: WorkPlans;
+  /** Folder of the built page. */
+  readonly page: string;
+  readonly bodyLimit: number;
+  hello(): Promise<Hello>;
+  readonly log: (line: string) => void;
+}
+
+const API = "/studio/api";
+
+/** What the page shows where it is not built. */
+const NOT_BUILT =
+  "The page of the studio is not built in this installation. Build it with: npm run build:studio\n";
+
+/** The field `model` of a body; null where it has none, or is no JSON, which its route then says. */
+function modelOf(text: string): string | null {
+  try {
+    const body = parseJson(text, { only: new Set(["model"]), maxDepth: 100 });
+    const model = body instanceof Map ? body.get("model") : null;
+    return typeof model === "string" ? model : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A whole number of the address. @throws ApiError 400 */
+function wholeNumber(c: Context, name: string, otherwise: number, most = Number.MAX_SAFE_INTEGER): number {
+  const text = c.req.query(name);
+  if (text === undefined) return otherwise;
+  if (/^\d{1,16}$/.test(text) && Number(text) <= most) return Number(text);
+  throw invalidRequest(`'${name}' must be a whole number, at most ${most}.`, name, "invalid_value");
+}
+
+/** A text of the address. @throws ApiError 400 without one */
+function named(c: Context, name: string): string {
+  const text = c.req.query(name);
+  if (text !== undefined && text.length <= 2000) return text;
+  throw invalidRequest(`'${name}' is missing in the address.`, name, "missing_field");
+}
+
+/** Builds the routes over the parts of a studio. */
+export function createStudioApp(parts: StudioParts): Hono {
+  const { guard, jobs, open, stored, roots, plans, page, bodyLimit, log } = parts;
+  const app = new Hono();
+  const readBody = bodyReader(bodyLimit);
+
+  app.use("*", async (c, next) => {
+    await next();
+    for (const [name, value] of Object.entries(SAFETY_HEADERS)) c.res.headers.set(name, value);
+    if (!c.res.headers.has("cache-control")) c.res.headers.set("cache-control", "no-store");
+  });
+  app.use("*", async (c, next) => {
+    guard.checkOrigin(c.req.raw.headers);
+    const isPage =
+      ["GET", "HEAD"].includes(c.req.method) && !/^\/(studio|v1|tokenize|detokenize)(\/|$)/.test(c.req.path);
+    if (!isPage) guard.checkToken(c.req.raw.headers);
+    await next();
+  });
+  app.onError((error, c) => {
+    const known = apiError(error);
+    if (known === null && !c.req.raw.signal.aborted) {
+      log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    }
+    const { shape } = known ?? internal();
+    if (shape.retryAfter !== undefined) c.header("retry-after", String(shape.retryAfter));
+    if (shape.status === 401) c.header("www-authenticate", "Bearer");
+    return c.json(errorBody(shape), shape.status as 500);
+  });
+  app.notFound((c) => {
+    const message = `There is nothing at ${c.req.path.slice(0, 200)}.`;
+    const shape = { status: 404, message, type: "invalid_request_error", param: null, code: "not_found" };
+    return c.json(errorBody(shape), 404);
+  });
+
+  const json = async (c: Context): Promise<unknown> => {
+    try {
+      return JSON.parse(await readBody(c.req.raw));
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw invalidRequest(`The body is not valid JSON: ${error.message}.`, null, "invalid_json");
+    }
+  };
+  const models = async (): Promise<ModelList> => {
+    await open.measure();
+    return { models: await stored.list(open), memory: open.memory() };
+  };
+
+  app.get(`${API}/hello`, async (c) => c.json(await parts.hello()));
+
+  app.get(`${API}/models`, async (c) => c.json(await models()));
+  app.post(`${API}/models/close`, async (c) => {
+    const { model } = bodyOf("close", await json(c), "");
+    if (open.state(model) === null) open.find(model);
+    await open.close(model);
+    return c.json(await models());
+  });
+
+  app.get(`${API}/files`, async (c) =>
+    c.json(await roots.entries({ root: named(c, "root"), path: c.req.query("path") ?? "" })),
+  );
+
+  app.post(`${API}/jobs`, async (c) => {
+    const text = await readBody(c.req.raw);
+    const { kind, body, id, inside } = parseJobRequest(text);
+    const plan = isAnswerKind(kind)
+      ? answerPlan(kind, body, inside, open)
+      : await plans.plan(kind, body, inside);
+    return c.json(await jobs.add({ kind: kind as JobKind, plan, request: text, id }), 201);
+  });
+  app.get(`${API}/jobs`, async (c) => c.json(await jobs.list()));
+  app.get(`${API}/jobs/:id`, async (c) => c.json(await jobs.get(c.req.param("id"))));
+  app.delete(`${API}/jobs/:id`, async (c) => c.json(await jobs.stop(c.req.param("id"))));
+  app.get(`${API}/jobs/:id/events`, async (c) => {
+    const gone = new AbortController();
+    const events = await jobs.events(c.req.param("id"), wholeNumber(c, "after", 0), gone.signal);
+    return new Response(eventLines(events, gone), {
+      headers: { "content-type": "application/x-ndjson; charset=utf-8", "x-accel-buffering": "no" },
+    });
+  });
+
+  /** A request of `/v1` for its model, as that model's routes take it: without what only concerns the studio. */
+  const handOn = async (c: Context, model: string | null, body: string | null): Promise<Response> => {
+    const { app: routes } = open.find(model);
+    const { raw } = c.req;
+    const type = raw.headers.get("content-type");
+    const answer = await routes.request(
+      new Request(`http://localhost${c.req.path}`, {
+        ...{ method: raw.method, body, signal: raw.signal },
+        headers: type === null ? {} : { "content-type": type },
+      }),
+    );
+    return new Response(answer.body, { status: answer.status, headers: new Headers(answer.headers) });
+  };
+  const modelsOf = async (c: Context): Promise<object[]> => {
+    const all = open.names.map(async (model) => {
+      const answer = await open
+        .find(model)
+        .app.request("http://localhost/v1/models", { signal: c.req.raw.signal });
+      return ((await answer.json()) as { data: object[] }).data;
+    });
+    return (await Promise.all(all)).flat();
+  };
+  app.get("/v1/models", async (c) => c.json({ object: "list", data: await modelsOf(c) }));
+  app.get("/v1/models/:id{.+}", (c) => handOn(c, c.req.param("id"), null));
+  for (const path of ["/v1/*", "/tokenize", "/detokenize"]) {
+    app.post(path, async (c) => {
+      const text = await readBody(c.req.raw);
+      return await handOn(c, modelOf(text), text);
+    });
+    app.all(path, (c) => handOn(c, null, null));
+  }
+
+  app.on(["GET", "HEAD"], "/*", async (c) => {
+    if (/^\/studio(\/|$)/.test(c.req.path)) return c.notFound();
+    const file = await pageFile(page, c.req.path.slice(1));
+    if (file !== null) {
+      return new Response(c.req.method === "HEAD" ? null : file.bytes, { headers: { ...file.headers } });
+    }
+    if (c.req.path === "/") return c.text(NOT_BUILT, 503);
+    return c.notFound();
+  });
+  app.all("*", () => {
+    throw new ApiError({
+      ...{ status: 404, type: "invalid_request_error", param: null, code: "not_found" },
+      message: "There is nothing at this address.",
+    });
+  });
+  return app;
+}

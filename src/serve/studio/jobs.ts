@@ -1,0 +1,298 @@
+/**
+ * The studio's jobs: over a queue of this process, with what a page wants to know of each (a title, how far it is, what it
+ * gave), ids of the page's making, and a sign of life at least every few seconds. A page that goes away stops nothing.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import type { Job, JobContext, JobInfo } from "../../jobs/job.ts";
+import { MemoryQueue } from "../../jobs/memory-queue.ts";
+import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
+import { ApiError, apiError, invalidRequest } from "../errors.ts";
+import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject } from "./protocol.ts";
+
+/** Jobs that wait or run; and those of them that wait. */
+const MOST_OPEN = 64;
+/** Ended jobs that are kept, and characters of JSON that their events may have. */
+const MOST_ENDED = 64;
+const MOST_CHARACTERS = 64 * 2 ** 20;
+/** Of one job, an answer with its inside among them. */
+const MOST_EVENTS = 200_000;
+const MOST_EVENT_CHARACTERS = 32 * 2 ** 20;
+/** Characters of the bodies of jobs that have not begun. */
+const MOST_BODY_CHARACTERS = 128 * 2 ** 20;
+/** Milliseconds of silence after which a running job says how far it is, and the fewest between two such events. */
+const QUIET_MS = 4000;
+const OFTEN_MS = 250;
+const MOST_TITLE = 80;
+
+/** What a job tells; its end is told by the queue. */
+export type JobNews = Exclude<JobEvent["event"], { readonly type: "end" }>;
+
+/** What the work of a job is given. */
+export interface JobWork {
+  readonly id: string;
+  /** Aborted by a request to stop: the work ends soon after, and only once everything of it has stopped. */
+  readonly signal: AbortSignal;
+  emit(news: JobNews): void;
+  /** Says how far it is; told at most a few times a second. */
+  progress(progress: JobProgress): void;
+  /** The same where other events say it as well: it is told only when nothing else is. */
+  note(progress: JobProgress): void;
+}
+
+/** How a kind of job is done. */
+export interface JobPlan {
+  /** Jobs of one lane share its places. */
+  readonly lane: Lane;
+  readonly title: string;
+  readonly model: string | null;
+  /** Gives the result: plain data, null where the events say all. */
+  run(work: JobWork): Promise<JsonObject | null>;
+}
+
+/** Which jobs wait for each other, and how many run at a time. */
+const LANES = {
+  /** The engines have queues of their own. */
+  answer: MOST_OPEN,
+  /** One after the other, since each looks at the memory that is left. */
+  open: 1,
+  download: 2,
+  /** These use every core. */
+  files: 1,
+  train: 1,
+  prove: 1,
+  verify: 4,
+} as const;
+
+export type Lane = keyof typeof LANES;
+
+interface Known {
+  readonly kind: JobKind;
+  readonly title: string;
+  readonly model: string | null;
+  /** Of the request, so that an id is not taken for another one. */
+  readonly digest: string;
+  readonly size: number;
+  /** Null once it has begun, with all that it holds. */
+  plan: JobPlan | null;
+  progress: JobProgress | null;
+  error: JobError | null;
+  result: JsonObject | null;
+}
+
+export interface NewJob {
+  readonly kind: JobKind;
+  readonly plan: JobPlan;
+  /** What was asked for, as text: the same id with another text is refused. */
+  readonly request: string;
+  readonly id?: string;
+}
+
+const ID = /^[\w-]{16,64}$/;
+const unended = ({ state }: JobInfo) => state === "queued" || state === "running";
+
+/** An error as a page is told it; what nobody foresaw goes to the log. */
+export function jobError(error: unknown, log: (line: string) => void): JobError {
+  const known = apiError(error);
+  if (known !== null) return { message: known.message, code: known.shape.code };
+  if (error instanceof DeepseekError) return { message: error.message, code: null };
+  log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  return {
+    message: "It failed in a way that nobody foresaw; the log of the command says how.",
+    code: "internal_error",
+  };
+}
+
+export class StudioJobs {
+  readonly #queue = new MemoryQueue({
+    maxEvents: MOST_EVENTS,
+    maxEventCharacters: MOST_EVENT_CHARACTERS,
+    maxEnded: MOST_ENDED,
+    maxEndedCharacters: MOST_CHARACTERS,
+    maxQueued: MOST_OPEN,
+  });
+  readonly #known = new Map<string, Known>();
+  readonly #log: (line: string) => void;
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+    for (const [lane, concurrency] of Object.entries(LANES)) {
+      this.#queue.process(lane, (_: null, context: JobContext<JobNews>) => this.#run(context), {
+        concurrency,
+      });
+    }
+  }
+
+  /**
+   * Adds a job; with the id of one that is there, and the same request, gives that one.
+   * @throws ApiError 400 for an id that is none, 409 for the id of another request, 429 where too many are open
+   */
+  async add({ kind, plan, request, id = randomUUID() }: NewJob): Promise<JobView> {
+    if (!ID.test(id)) {
+      throw invalidRequest(
+        "'id' must be 16 to 64 of the characters A-Z, a-z, 0-9, _ and -.",
+        "id",
+        "invalid_value",
+      );
+    }
+    const digest = createHash("sha256").update(`${kind}\n${request}`).digest("hex");
+    const before = await this.#find(id, digest);
+    if (before !== null) return before;
+    const infos = await this.#queue.list();
+    this.#forget(infos);
+    const waiting = [...this.#known.values()].reduce(
+      (sum, { plan, size }) => sum + (plan === null ? 0 : size),
+      0,
+    );
+    if (infos.filter(unended).length >= MOST_OPEN || waiting + request.length > MOST_BODY_CHARACTERS) {
+      throw new ApiError({
+        status: 429,
+        message: `Too many jobs wait or run: at most ${MOST_OPEN} may. Stop some, or try again when some have ended.`,
+        type: "rate_limit_error",
+        param: null,
+        code: "too_many_jobs",
+      });
+    }
+    const { title, model } = plan;
+    const known: Known = {
+      ...{ kind, model, digest, plan, size: request.length },
+      title: title.length > MOST_TITLE ? `${title.slice(0, MOST_TITLE - 1)}…` : title,
+      ...{ progress: null, error: null, result: null },
+    };
+    this.#known.set(id, known);
+    try {
+      return this.#view((await this.#queue.add(plan.lane, null, { id })).info(), known);
+    } catch (error) {
+      this.#known.delete(id);
+      if (!(error instanceof ConfigError)) throw error;
+      throw new ApiError({
+        ...{ status: 503, message: error.message, type: "server_error", param: null, code: "shutting_down" },
+      });
+    }
+  }
+
+  /** The job that a request with this id and digest has made; null if there is none. @throws ApiError 409 */
+  async #find(id: string, digest: string): Promise<JobView | null> {
+    const known = this.#known.get(id);
+    const job = await this.#queue.get(id);
+    if (known === undefined || job === null) return null;
+    if (known.digest === digest) return this.#view(job.info(), known);
+    throw new ApiError({
+      status: 409,
+      message: `A job with the id '${id}' does something else.`,
+      type: "invalid_request_error",
+      param: "id",
+      code: "id_taken",
+    });
+  }
+
+  #forget(infos: readonly JobInfo[]): void {
+    const kept = new Set(infos.map(({ id }) => id));
+    for (const id of this.#known.keys()) if (!kept.has(id)) this.#known.delete(id);
+  }
+
+  async #run({ id, signal, emit }: JobContext<JobNews>): Promise<JsonObject | null> {
+    const known = this.#known.get(id)!;
+    const plan = known.plan!;
+    known.plan = null;
+    let told = performance.now();
+    let often = Number.NEGATIVE_INFINITY;
+    const tell = (news: JobNews) => {
+      told = performance.now();
+      emit(news);
+    };
+    const begun: JobProgress = { done: 0, total: null, unit: "tokens", text: "begins" };
+    const alive = setInterval(() => {
+      if (performance.now() - told < QUIET_MS) return;
+      tell({ type: "progress", progress: known.progress ?? begun });
+    }, QUIET_MS / 4);
+    try {
+      known.result = await plan.run({
+        ...{ id, signal, emit: tell },
+        note(progress) {
+          known.progress = progress;
+        },
+        progress(progress) {
+          const now = performance.now();
+          const news = progress.text !== known.progress?.text || progress.done === progress.total;
+          known.progress = progress;
+          if (!news && now - often < OFTEN_MS) return;
+          often = now;
+          tell({ type: "progress", progress });
+        },
+      });
+      return known.result;
+    } catch (error) {
+      if (!signal.aborted) known.error = jobError(error, this.#log);
+      throw error;
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  #view(info: JobInfo, { kind, title, model, progress, error, result }: Known): JobView {
+    const { id, state, added, started, ended, lastEvent, firstEvent } = info;
+    return {
+      ...{ id, kind, state, title, model, added, started, ended, lastEvent, firstEvent, progress },
+      error: state === "failed" ? error : null,
+      result,
+    };
+  }
+
+  async #job(id: string): Promise<{ job: Job<JobNews, JsonObject | null>; known: Known }> {
+    const job = await this.#queue.get<JobNews, JsonObject | null>(id);
+    const known = this.#known.get(id);
+    if (job !== null && known !== undefined) return { job, known };
+    throw new ApiError({
+      status: 404,
+      message: "There is no such job: it ended long ago, or before the server was started again.",
+      type: "invalid_request_error",
+      param: "id",
+      code: "job_not_found",
+    });
+  }
+
+  /** @throws ApiError 404 */
+  async get(id: string): Promise<JobView> {
+    const { job, known } = await this.#job(id);
+    return this.#view(job.info(), known);
+  }
+
+  /** All that are kept, newest first. */
+  async list(): Promise<JobView[]> {
+    return (await this.#queue.list()).toReversed().flatMap((info) => {
+      const known = this.#known.get(info.id);
+      return known === undefined ? [] : [this.#view(info, known)];
+    });
+  }
+
+  /** Jobs that have not ended, with what each does. */
+  async open(): Promise<JobView[]> {
+    return (await this.list()).filter(({ state }) => state === "queued" || state === "running");
+  }
+
+  /** Asks a job to stop and waits until it has. @throws ApiError 404 */
+  async stop(id: string): Promise<JobView> {
+    const { job, known } = await this.#job(id);
+    await job.cancel("stopped");
+    return this.#view(job.info(), known);
+  }
+
+  /**
+   * Events after number `after`, then new ones, and the end. Aborting `signal` ends the reading alone. @throws ApiError 404
+   */
+  async events(id: string, after: number, signal: AbortSignal): Promise<AsyncGenerator<JobEvent, void>> {
+    const { job, known } = await this.#job(id);
+    const view = () => this.#view(job.info(), known);
+    return (async function* () {
+      yield* job.events(after, signal);
+      if (signal.aborted) return;
+      const end = view();
+      yield { number: end.lastEvent + 1, time: end.ended ?? Date.now(), event: { type: "end", job: end } };
+    })();
+  }
+
+  /** Stops everything and waits until it has. */
+  async close(): Promise<void> {
+    await this.#queue.close();
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The models that could be opened: those in the cache of the hub, and folders, GGUF files and training runs below the roots. Names
+ * are those that `open` takes.
+ */
+import { lstat, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { weightLayouts } from "../../checkpoint/folder.ts";
+import { isMissing } from "../../files/file-error.ts";
+import { readTextFile } from "../../files/text-file.ts";
+import { parseHubName } from "../../pretrained/hub.ts";
+import { isCommit, RepoCache } from "../../pretrained/hub-cache.ts";
+import { indexedShards } from "../../pretrained/hub-files.ts";
+import { modelPath } from "../../runs/model-path.ts";
+import { ApiError } from "../errors.ts";
+import { modelFacts } from "./model-facts.ts";
+import type { OpenModels } from "./open-models.ts";
+import type { ModelEntry, RootPath } from "./protocol.ts";
+import { holdsOf, type Roots, shownPath } from "./roots.ts";
+
+/** Models that are told, folders below the roots that are looked into, and how deep. */
+const MOST_MODELS = 500;
+const MOST_FOLDERS = 5000;
+const DEEPEST = 4;
+
+/** A model on disk. */
+export interface StoredModel {
+  readonly model: string;
+  readonly from: "hub" | RootPath;
+  /** What `load` takes, as far as it is there; of a hub's model its snapshot or GGUF file. */
+  readonly path: string;
+  readonly size: number;
+  readonly partial: boolean;
+}
+
+const names = async (folder: string): Promise<string[]> =>
+  await readdir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
+
+/** Bytes of the plain files below a folder of the cache. */
+async function bytesBelow(folder: string): Promise<number> {
+  let sum = 0;
+  for (const name of await names(folder)) {
+    const info = await lstat(join(folder, name)).catch(() => null);
+    if (info?.isFile()) sum += info.size;
+  }
+  return sum;
+}
+
+/** The snapshot that counts: that of `main`, else any. */
+async function snapshotOf(cache: RepoCache): Promise<string | null> {
+  const main = await cache.commitOf("main");
+  const commits = (await names(join(cache.folder, "snapshots"))).filter(isCommit);
+  if (main !== null && commits.includes(main)) return main;
+  return commits.at(-1) ?? null;
+}
+
+const isWeight = (file: string) =>
+  weightLayouts.some(({ files }) => files.test(file)) || /\.gguf$/i.test(file);
+
+/** Whether weights that an index names are missing. */
+async function lacksShards(cache: RepoCache, commit: string, files: readonly string[]): Promise<boolean> {
+  const index = files.find((file) => /\.safetensors\.index\.json$/.test(file));
+  if (index === undefined) return false;
+  const text = await readTextFile(join(cache.snapshot(commit), index));
+  try {
+    return indexedShards(cache.name, index, text).some((shard) => !files.includes(shard));
+  } catch {
+    return true;
+  }
+}
+
+/** What the cache has of a repository; null if it has nothing. */
+export async function cachedModel(cacheDir: string, repo: string): Promise<StoredModel | null> {
+  const cache = new RepoCache(cacheDir, repo);
+  const blobs = await names(join(cache.folder, "blobs"));
+  const commit = await snapshotOf(cache);
+  if (blobs.length === 0 && commit === null) return null;
+  const files = commit === null ? [] : await cache.filesOf(commit);
+  const weights = files.filter(isWeight);
+  const unfinished = blobs.some((name) => name.endsWith(".incomplete"));
+  const partial =
+    unfinished || weights.length === 0 || (commit !== null && (await lacksShards(cache, commit, files)));
+  const folder = commit === null ? cache.folder : cache.snapshot(commit);
+  const single = files.includes("config.json") ? undefined : weights.find((file) => /\.gguf$/i.test(file));
+  return {
+    ...{ model: repo, from: "hub", partial },
+    path: single === undefined ? folder : join(folder, single),
+    size: await bytesBelow(join(cache.folder, "blobs")),
+  };
+}
+
+async function cachedModels(cacheDir: string): Promise<StoredModel[]> {
+  const found: StoredModel[] = [];
+  for (const name of await names(cacheDir)) {
+    const [kind, ...parts] = name.split("--");
+    const repo = parts.join("/");
+    if (kind !== "models" || parts.length !== 2 || parseHubName(repo) === null) continue;
+    const model = await cachedModel(cacheDir, repo);
+    if (model !== null) found.push(model);
+    if (found.length >= MOST_MODELS) break;
+  }
+  return found;
+}
+
+/** Bytes of the files directly in a folder, or of a file. */
+async function sizeOf(path: string): Promise<number> {
+  const info = await stat(path);
+  return info.isDirectory() ? await bytesBelow(path) : info.size;
+}
+
+/** The model at a place below a root: a folder, a GGUF file, a run; null if there is none. */
+async function modelAt(roots: Roots, place: RootPath): Promise<StoredModel | null> {
+  const real = await roots.resolve(place).catch(() => null);
+  if (real === null) return null;
+  const shared = { model: shownPath(place), from: place, partial: false };
+  if (/\.gguf$/i.test(real)) return { ...shared, path: real, size: await sizeOf(real) };
+  const holds = holdsOf(new Set(await names(real)));
+  if (holds === null) return null;
+  // A run that has saved nothing yet has no model.
+  const path = await modelPath(real).catch(() => null);
+  if (path === null || !(await names(path)).some(isWeight)) return null;
+  return { ...shared, path, size: await sizeOf(path) };
+}
+
+async function rootModels(roots: Roots): Promise<StoredModel[]> {
+  const found: StoredModel[] = [];
+  let looked = 0;
+  async function visit(place: RootPath, depth: number): Promise<void> {
+    if (found.length >= MOST_MODELS || ++looked > MOST_FOLDERS) return;
+    const model = await modelAt(roots, place).catch(() => null);
+    if (model !== null) {
+      found.push(model);
+      return;
+    }
+    const real = await roots.resolve(place).catch(() => null);
+    if (real === null || depth > DEEPEST) return;
+    const entries = await readdir(real, { withFileTypes: true }).catch(() => []);
+    for (const { name } of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      if (name.startsWith(".") || name === "node_modules") continue;
+      const path = place.path === "" ? name : `${place.path}/${name}`;
+      const there = await roots.resolve({ root: place.root, path }).catch(() => null);
+      if (there === null) continue;
+      const isFolder = (await stat(there).catch(() => null))?.isDirectory() ?? false;
+      if (isFolder || /\.gguf$/i.test(name)) await visit({ root: place.root, path }, depth + 1);
+    }
+  }
+  for (const { name } of roots.list) await visit({ root: name, path: "" }, 0);
+  return found;
+}
+
+export class StoredModels {
+  readonly #roots: Roots;
+  readonly #cacheDir: string;
+
+  /** @param cacheDir folder of the hub's cache */
+  constructor(roots: Roots, cacheDir: string) {
+    this.#roots = roots;
+    this.#cacheDir = cacheDir;
+  }
+
+  /** What is at a model's name: below a root, else in the cache. @throws ApiError 404 */
+  async find(model: string): Promise<StoredModel> {
+    const place = this.#roots.parse(model);
+    const below = place === null ? null : await modelAt(this.#roots, place);
+    if (below !== null) return below;
+    const cached =
+      parseHubName(model) === null ? null : await cachedModel(this.#cacheDir, model).catch(() => null);
+    if (cached !== null) return cached;
+    throw new ApiError({
+      ...{ status: 404, type: "invalid_request_error", param: "model", code: "model_not_found" },
+      message: `There is no model '${model.slice(0, 200)}' here: it is neither below a root nor in the cache of the hub.`,
+    });
+  }
+
+  /** All, with how each of them stands. */
+  async list(open: OpenModels): Promise<ModelEntry[]> {
+    const stored = [...(await cachedModels(this.#cacheDir)), ...(await rootModels(this.#roots))];
+    return await Promise.all(
+      stored.slice(0, MOST_MODELS).map(async ({ model, from, path, size, partial }): Promise<ModelEntry> => {
+        const { architecture, system, parameters } = await modelFacts(path);
+        const { state, info, error, job } = open.state(model) ?? {
+          state: "closed",
+          info: null,
+          error: null,
+          job: null,
+        };
+        return { model, from, size, partial, architecture, system, parameters, state, info, error, job };
+      }),
+    );
+  }
+}

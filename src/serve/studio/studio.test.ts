@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { JobEvent, JobView } from "./protocol.ts";
+import { startTestStudio, type TestStudio } from "./testing.ts";
+
+let t: TestStudio;
+beforeAll(async () => {
+  t = await startTestStudio();
+  await t.open();
+});
+afterAll(() => t[Symbol.asyncDispose]());
+
+const messages = [{ role: "user", content: "the of and" }];
+const greedy = { model: "work/tiny", temperature: 0, ignore_eos: true };
+const ended = (events: readonly JobEvent[]): JobView => {
+  const last = events.at(-1)!.event;
+  if (last.type !== "end") throw new Error("no end");
+  return last.job;
+};
+type Choice = { readonly delta: { readonly content?: string | null }; readonly text?: string };
+const textOf = (events: readonly JobEvent[]) =>
+  events
+    .flatMap(({ event }) => (event.type === "chunk" ? (event.chunk.choices as Choice[]) : []))
+    .map(({ delta, text }) => text ?? delta.content ?? "")
+    .join("");
+describe("the studio", () => {
+  it("says what it is and what it can do", async () => {
+    const { status, body } = await t.ask("/studio/api/hello");
+    expect(status).toBe(200);
+    expect(body).toMatchObject({ version: "test", threads: 1, roots: [{ name: "work", path: t.root }] });
+    expect(body.kinds).toEqual(expect.arrayContaining(["chat", "complete", "draw", "open"]));
+    expect(body.memory.total).toBeGreaterThan(body.memory.models);
+  });
+
+  it("lists models with what they are, and those that are open with more", async () => {
+    const { body } = await t.ask("/studio/api/models");
+    const entry = body.models.find(({ model }: { model: string }) => model === "work/tiny");
+    expect(entry).toMatchObject({
+      ...{ from: { root: "work", path: "tiny" }, partial: false, state: "open", error: null },
+      info: { context: 4096 },
+    });
+    expect(entry.parameters).toBe(entry.info.parameters);
+    expect(body.memory.models).toBeGreaterThanOrEqual(entry.info.weightBytes);
+  });
+});
+
+describe("an answer as a job", () => {
+  it("is that of /v1, chunk by chunk", async () => {
+    const body = { ...greedy, messages, max_tokens: 12 };
+    const { id } = await t.job({ kind: "chat", body });
+    const events = await t.events(id);
+    const { body: whole } = await t.ask("/v1/chat/completions", body);
+    expect(textOf(events)).toBe(whole.choices[0].message.content);
+    expect(ended(events)).toMatchObject({
+      id,
+      kind: "chat",
+      state: "done",
+      title: "the of and",
+      model: "work/tiny",
+    });
+    const raw = await t.job({ kind: "complete", body: { ...greedy, prompt: "the of", max_tokens: 9 } });
+    const { body: plain } = await t.ask("/v1/completions", { ...greedy, prompt: "the of", max_tokens: 9 });
+    expect(textOf(await t.events(raw.id))).toBe(plain.choices[0].text);
+  });
+
+  it("can be read again from any number, with the end as its last line", async () => {
+    const { id } = await t.job({ kind: "chat", body: { ...greedy, messages, max_tokens: 10 } });
+    const events = await t.events(id);
+    expect(events.map(({ number }) => number)).toEqual(events.map((_, i) => i + 1));
+    for (const after of [0, 1, 4, events.length - 1]) {
+      expect(await t.events(id, after)).toEqual(events.slice(after));
+    }
+    expect(await t.events(id, 1000)).toEqual(events.slice(-1));
+  });
+
+  it("goes on when its reader leaves", async () => {
+    const { id } = await t.job({ kind: "chat", body: { ...greedy, messages, max_tokens: 200 } });
+    const first = await t.events(id, 0, ({ event }) => event.type === "chunk");
+    const rest = await t.events(id, first.at(-1)!.number);
+    expect(ended(rest).state).toBe("done");
+    expect(textOf([...first, ...rest]).length).toBeGreaterThan(100);
+  });
+
+  it("fails as /v1 does for fields that it refuses", async () => {
+    const wrong = { ...greedy, messages, temperature: 9 };
+    const { body } = await t.ask("/v1/chat/completions", wrong);
+    const { id } = await t.job({ kind: "chat", body: wrong });
+    expect(ended(await t.events(id))).toMatchObject({
+      state: "failed",
+      error: { message: body.error.message, code: body.error.code },
+    });
+  });
+
+  it("is done once, however often its id is sent", async () => {
+    const request = {
+      kind: "chat",
+      id: "0123456789abcdef",
+      body: { ...greedy, messages, max_tokens: 3 },
+    } as const;
+    const [first, again] = await Promise.all([t.job(request), t.job(request)]);
+    await t.events(first.id);
+    const late = await t.job(request);
+    expect([first.id, again.id, late.id]).toEqual(Array(3).fill("0123456789abcdef"));
+    expect((await t.ask("/studio/api/jobs")).body.filter(({ id }: JobView) => id === first.id)).toHaveLength(
+      1,
+    );
+    const other = await t.ask("/studio/api/jobs", { ...request, body: { ...request.body, max_tokens: 4 } });
+    expect(other).toMatchObject({ status: 409, body: { error: { code: "id_taken" } } });
+    const short = await t.ask("/studio/api/jobs", { ...request, id: "short" });
+    expect(short).toMatchObject({ status: 400, body: { error: { param: "id" } } });
+  });
+
+  it("is stopped when the engine has stopped", async () => {
+    const { id } = await t.job({ kind: "chat", body: { ...greedy, messages, max_tokens: 3500 } });
+    await t.events(id, 0, ({ event }) => event.type === "chunk" && event.chunk.choices !== undefined);
+    const { body } = await t.ask(`/studio/api/jobs/${id}`, undefined, { method: "DELETE" });
+    expect(body).toMatchObject({ state: "canceled", error: null });
+    const model = t.studio.engineOf("work/tiny")!;
+    const steps = (await model.figures())!.steps;
+    expect(model.active).toBe(0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect((await model.figures())!.steps).toBe(steps);
+    expect((await model.figures())!.running).toBe(0);
+  });
+});
