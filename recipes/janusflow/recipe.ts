@@ -28,7 +28,7 @@ const arms: readonly Arm[] = [
 /** Captions of one thing from the beginning, and the language model from the first minute; most times are where it shows what is drawn. */
 const short: FlowOptions = {
   short: true,
-  times: { mean: -1, deviation: 1 },
+  times: { mean: -0.5, deviation: 1 },
   stages: [
     {
       ...{ ...FLOW_STAGES[1], easy: 1 },

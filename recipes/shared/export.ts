@@ -35,8 +35,12 @@ if (!Object.hasOwn(worldPresets, preset ?? "") || out === undefined || (vae !== 
 }
 await using device = await createCpuDevice();
 const config = worldConfig(preset);
-/** In 8 bits all of Janus would be 11 MB, more than a model of the repository may have. */
-const inFour = (key: string) => preset === "world-janus" && /^language_model\..*\.mlp\./.test(key);
+/** In 8 bits all of a model that draws would be 11 MB or 12, more than a model of the repository may have. */
+const FOUR: Partial<Record<WorldPresetName, RegExp>> = {
+  "world-janus": /^language_model\..*\.mlp\./,
+  "world-flow": /^language_model\.(?!.*self_attn)/,
+};
+const inFour = (key: string) => FOUR[preset]?.test(key) ?? false;
 // No kernel reads convolutions in 8 bits.
 const storage: StorageRule = ({ key, role, unquantizable }) =>
   role === "filter" || unquantizable ? "bf16" : inFour(key) ? "q4" : "q8";
