@@ -4,28 +4,14 @@
  */
 
 import { Command } from "commander";
-import { type Checkpoint, openCheckpoint, type WeightFormat } from "../../checkpoint/folder.ts";
-import { ggufConfig } from "../../checkpoint/gguf/config.ts";
-import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
-import { isRead } from "../../checkpoint/gguf/types.ts";
-import { checkpointConfig, configOf } from "../../checkpoint/model.ts";
 import { thisMachine } from "../../files/machine.ts";
-import { type LanguageConfig, parseConfig } from "../../models/config.ts";
-import { countParameters } from "../../models/count.ts";
-import {
-  activationBytes,
-  cacheBytes,
-  cacheValues,
-  type Machine,
-  type MemoryNeed,
-  memoryNeeds,
-} from "../../models/memory-needs.ts";
-import { isVisionConfig } from "../../models/vision-architectures.ts";
+import type { LanguageConfig } from "../../models/config.ts";
+import type { Machine, MemoryNeed } from "../../models/memory-needs.ts";
 import type { VisionLanguageConfig } from "../../models/vision-config.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
+import { type Inspection, inspectModel } from "../../pretrained/inspection.ts";
 import { formatBytes, formatCompact, formatCount, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
-import { inspectVision, type VisionInspection, visionRows } from "../vision-inspection.ts";
+import { visionRows } from "../vision-inspection.ts";
 import {
   MODEL_ARGUMENT,
   type ModelFlags,
@@ -51,128 +37,13 @@ function expertsText({ moe, layers }: LanguageConfig): string {
   return `${moe.experts} of which ${router.topK} per token, in all but the first ${moe.firstDenseLayers} of ${layers} layers`;
 }
 
-export interface Inspection {
-  /** Folder, GGUF file or repository. */
-  readonly folder: string;
-  readonly format: WeightFormat | "gguf";
-  readonly modelType: string;
-  readonly parameters: ReturnType<typeof countParameters>;
-  readonly tensors: number;
-  readonly bytes: number;
-  readonly bytesByDtype: Readonly<Record<string, number>>;
-  readonly cacheBytesPerToken: number;
-  readonly multiHeadCacheBytesPerToken: number;
-  readonly groupedQueryCacheBytesPerToken: number;
-  readonly activationBytes: number;
-  readonly machine: Machine;
-  readonly memory: readonly MemoryNeed[];
-  /** Tensors of types whose values are not read: with them the model can be shown, not run. */
-  readonly unread: readonly UnreadTensor[];
-  /** Of models that see; `parameters` then count the language model, `memory` everything. */
-  readonly vision?: VisionInspection;
-}
-
-export interface UnreadTensor {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly bytes: number;
-}
-
-interface Stored {
-  readonly config: LanguageConfig;
-  readonly sees?: {
-    readonly config: VisionLanguageConfig;
-    readonly memory: MemoryNeed[];
-    readonly vision: VisionInspection;
-  };
-  readonly format: Inspection["format"];
-  readonly tensors: number;
-  readonly bytesByDtype: Readonly<Record<string, number>>;
-  readonly unread: readonly UnreadTensor[];
-}
-
-function tally(
-  tensors: Iterable<{ readonly dtype: string; readonly bytes: number }>,
-): Pick<Stored, "tensors" | "bytesByDtype"> {
-  const bytesByDtype: Record<string, number> = {};
-  let count = 0;
-  for (const { dtype, bytes } of tensors) {
-    count++;
-    bytesByDtype[dtype] = (bytesByDtype[dtype] ?? 0) + bytes;
-  }
-  return { tensors: count, bytesByDtype };
-}
-
-function* tensorsOf(checkpoint: Checkpoint) {
-  for (const name of checkpoint.names()) {
-    yield checkpoint.info(name);
-    const scale = `${name}_scale_inv`;
-    if (checkpoint.info(name).dtype === "F8_E4M3" && checkpoint.has(scale)) yield checkpoint.info(scale);
-  }
-}
-
-async function readFolder({ tree }: ModelPlace, machine: Machine): Promise<Stored> {
-  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
-  try {
-    if (isVisionConfig(configOf(checkpoint))) {
-      const sees = await inspectVision(checkpoint, machine);
-      const { language: config } = sees.config;
-      return { config, sees, format: checkpoint.format, ...tally(tensorsOf(checkpoint)), unread: [] };
-    }
-    const { config } = checkpointConfig(checkpoint, noticeOnStderr);
-    return { config, format: checkpoint.format, ...tally(tensorsOf(checkpoint)), unread: [] };
-  } finally {
-    await checkpoint.close();
-  }
-}
-
-async function readGguf({ tree }: ModelPlace, path: string): Promise<Stored> {
-  const file = await openGgufFiles(tree, path);
-  try {
-    const stored = [...file.tensors.values()];
-    const tensors = stored.map(({ type, bytes }) => ({ dtype: type, bytes }));
-    const unread = stored
-      .filter(({ type }) => !isRead(type))
-      .map(({ name, type, shape, bytes }) => ({ name, dtype: type, shape, bytes }));
-    return { config: parseConfig(ggufConfig(file)), format: "gguf", ...tally(tensors), unread };
-  } finally {
-    await file.close();
-  }
-}
-
-/**
- * Reads configuration and headers of a model; no weights. `path` is what `load` takes, or a training run's folder.
- * @throws ConfigError, FormatError, HubError
- */
+/** As `inspectModel`, of what `load` takes, or a training run's folder. */
 export async function inspect(
   path: string,
   flags: Omit<ModelFlags, "dtype"> = {},
   machine: Machine = thisMachine(),
-): Promise<{ config: LanguageConfig; vision: VisionLanguageConfig | null; inspection: Inspection }> {
-  const place = await openPlace(path, flags);
-  const { config, sees, format, tensors, bytesByDtype, unread } =
-    place.gguf === null ? await readFolder(place, machine) : await readGguf(place, place.gguf);
-  const cache = cacheValues(config);
-  const perValue = cacheBytes(config) / cache.own;
-  const inspection: Inspection = {
-    folder: place.source.path,
-    format,
-    modelType: sees?.config.modelType ?? config.modelType,
-    parameters: countParameters(config),
-    tensors,
-    bytes: Object.values(bytesByDtype).reduce((sum, bytes) => sum + bytes, 0),
-    bytesByDtype,
-    cacheBytesPerToken: perValue * cache.own,
-    multiHeadCacheBytesPerToken: perValue * cache.multiHead,
-    groupedQueryCacheBytesPerToken: perValue * cache.groupedQuery,
-    activationBytes: activationBytes(config),
-    machine,
-    memory: sees?.memory ?? memoryNeeds(config, machine),
-    unread,
-    ...(sees && { vision: sees.vision }),
-  };
-  return { config, vision: sees?.config ?? null, inspection };
+): ReturnType<typeof inspectModel> {
+  return await inspectModel(await openPlace(path, flags), machine, noticeOnStderr);
 }
 
 function cacheText(i: Inspection): string {
