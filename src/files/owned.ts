@@ -2,7 +2,7 @@
  * Changes inside a folder that this program made and goes on writing, such as a training run's: its files are replaced,
  * lengthened and cut, and folders of its own in it deleted. Which folder is one of those the caller knows.
  */
-import { appendFile, readdir, rename, truncate } from "node:fs/promises";
+import { appendFile, lstat, readdir, rename, rm, truncate } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { explained, isMissing } from "./file-error.ts";
 import { FileWriter, syncFolder } from "./file-sink.ts";
@@ -82,4 +82,16 @@ export async function clearAbandonedIn(folder: string): Promise<void> {
     const path = join(folder, name);
     if (name.includes(".tmp-") && (await isAbandoned(path))) await discard(path);
   }
+}
+
+/** Deletes a file that this program wrote. @returns whether it did: false for any other, which stays */
+export async function removeOwnFile(
+  path: string,
+  isOurs: (path: string) => Promise<boolean>,
+): Promise<boolean> {
+  return await explained(path, "remove", async () => {
+    if (!(await lstat(path)).isFile() || !(await isOurs(path))) return false;
+    await rm(path);
+    return true;
+  });
 }

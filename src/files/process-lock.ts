@@ -123,6 +123,12 @@ export async function tryLock(
   }
 }
 
+/** Who holds the lock file `path`; null if nobody that lives does. */
+export async function lockOwner(path: string, dead = DEAD): Promise<LockOwner | null> {
+  const found = await lookAt(path, dead);
+  return found === null || found.abandoned ? null : found.owner;
+}
+
 /** Runs `work` while holding the lock file `path`, whose folder must exist. `onWait` is called once if it is taken. */
 export async function withLock<T>(
   path: string,

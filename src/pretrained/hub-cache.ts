@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import {
   copyFile,
   link,
+  lstat,
   mkdir,
   readdir,
   readFile,
@@ -20,8 +21,9 @@ import {
 import { dirname, join, relative } from "node:path";
 import { checkInnerPath } from "../checkpoint/byte-source.ts";
 import { codeOf } from "../files/file-error.ts";
+import { lockOwner } from "../files/process-lock.ts";
 import { makeFolders } from "../files/temporary.ts";
-import { FormatError } from "../tensor/errors.ts";
+import { ConfigError, FormatError } from "../tensor/errors.ts";
 import type { HubFile, RepoKind } from "./hub-client.ts";
 
 export const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
@@ -49,6 +51,42 @@ export class RepoCache {
   /** Makes sure that the folder is there. */
   async make(): Promise<void> {
     await makeFolders(this.folder);
+  }
+
+  /**
+   * Deletes all that the cache has of the repository. @returns its bytes
+   * @throws ConfigError while something downloads it, or where another program made a link of its folder
+   */
+  async remove(): Promise<number> {
+    const info = await lstat(this.folder).catch((error: unknown) => {
+      if (codeOf(error) === "ENOENT") return null;
+      throw error;
+    });
+    if (info === null) return 0;
+    if (!info.isDirectory()) {
+      throw new ConfigError("what the cache has under this name is no folder", {
+        where: this.folder,
+        hint: "Remove it by hand.",
+      });
+    }
+    const blobs = join(this.folder, "blobs");
+    const names = await readdir(blobs).catch(() => []);
+    for (const name of names.filter((each) => each.endsWith(".deepseek-ts.lock"))) {
+      const owner = await lockOwner(join(blobs, name));
+      if (owner === null) continue;
+      throw new ConfigError("the model is being downloaded", {
+        where: this.name,
+        found: `process ${owner.pid ?? "unknown"}`,
+        hint: "Stop the download first.",
+      });
+    }
+    let bytes = 0;
+    for (const name of names) bytes += (await lstat(join(blobs, name)).catch(() => null))?.size ?? 0;
+    // From here on no reader takes it for whole.
+    const doomed = `${this.folder}.${randomUUID()}.tmp`;
+    await rename(this.folder, doomed);
+    await rm(doomed, { recursive: true, force: true });
+    return bytes;
   }
 
   snapshot(commit: string): string {

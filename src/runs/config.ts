@@ -355,3 +355,23 @@ function merge(base: Json, over: Json, where: string, path: string): Json {
   }
   return out;
 }
+
+/** Preset that a configuration builds on, where it names none. */
+const DEFAULT_PRESET = "v3-small";
+
+/**
+ * A configuration file's settings on top of a preset. @param named the preset, in place of the file's own
+ * @throws ConfigError, FormatError
+ */
+export function configFrom(
+  file: unknown,
+  where: string | undefined,
+  named?: string,
+): { readonly name: string; readonly config: RunConfig } {
+  const inFile = (file as { preset?: unknown } | null)?.preset;
+  if (inFile !== undefined && typeof inFile !== "string") {
+    refuseValue({ where: where! }, "preset", Object.keys(presets).join(" | "), inFile);
+  }
+  const name = named ?? inFile ?? DEFAULT_PRESET;
+  return { name, config: mergeConfig(preset(name), file, where) };
+}

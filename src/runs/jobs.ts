@@ -49,9 +49,11 @@ export interface RunJobs {
   readonly quantize: { task: QuantizeTask; event: QuantizeEvent; result: QuantizeResult };
 }
 
+type RunContext = Pick<JobContext<PrepareEvent>, "emit" | "signal">;
+
 async function prepare(
   { folder, out, config }: PrepareTask,
-  { emit, signal }: JobContext<PrepareEvent>,
+  { emit, signal }: RunContext,
 ): Promise<PreparedRun> {
   const progress: Progress = (stage, message) => emit({ stage, message });
   const texts = await selectTexts(folder, config, progress, signal);
@@ -60,27 +62,34 @@ async function prepare(
 
 async function prepareStages(
   { out, config }: PrepareStagesTask,
-  { emit, signal }: JobContext<PrepareEvent>,
+  { emit, signal }: RunContext,
 ): Promise<null> {
   await prepareStaged(config, out, (message) => emit({ stage: "data", message }), signal);
   return null;
 }
 
-function prepareRows(task: TunedTask, { emit, signal }: JobContext<PrepareEvent>): Promise<TunedRows> {
+function prepareRows(task: TunedTask, { emit, signal }: RunContext): Promise<TunedRows> {
   return prepareTuned(task, (message) => emit({ stage: "data", message }), signal);
 }
 
+/** Does the work of a kind. */
+type RunWork<K extends keyof RunJobs> = (
+  task: RunJobs[K]["task"],
+  context: Pick<JobContext<RunJobs[K]["event"]>, "emit" | "signal">,
+) => Promise<RunJobs[K]["result"]>;
+
+/** How each kind is done, in the thread that asks for it; training has a thread of its own. */
+export const RUN_WORK: { readonly [K in keyof RunJobs]: RunWork<K> } = {
+  prepare,
+  "prepare-stages": prepareStages,
+  "prepare-tuned": prepareRows,
+  train: (task, { emit, signal }) => trainInThread(task, emit, signal),
+  quantize: (task, { emit, signal }) => quantizeModel(task, emit, signal),
+};
+
 /** Lets `queue` do the work of this file, one job of a kind at a time: each uses all cores. */
 export function processRuns(queue: JobQueue): void {
-  queue.process("prepare", prepare);
-  queue.process("prepare-stages", prepareStages);
-  queue.process("prepare-tuned", prepareRows);
-  queue.process("train", (task: TrainingTask, { emit, signal }: JobContext<TrainEvent>) =>
-    trainInThread(task, emit, signal),
-  );
-  queue.process("quantize", (task: QuantizeTask, { emit, signal }: JobContext<QuantizeEvent>) =>
-    quantizeModel(task, emit, signal),
-  );
+  for (const [kind, work] of Object.entries(RUN_WORK)) queue.process(kind, work as RunWork<"prepare">);
 }
 
 /** Adds a job of this file's kinds, with their types. @throws ConfigError as `JobQueue.add` */

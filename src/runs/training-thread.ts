@@ -65,8 +65,8 @@ export function errorOf(failed: ThreadFailure): Error {
   return failed.code === undefined ? error : Object.assign(error, { code: failed.code });
 }
 
-/** Starts the thread of a task; `script` is its module, without an ending, beside that of `base`. */
-export function startThread(base: string, script: string, task: TrainingTask): Worker {
+/** Starts the thread of a task, plain data; `script` is its module, without an ending, beside that of `base`. */
+export function startThread(base: string, script: string, task: unknown): Worker {
   return new Worker(siblingModule(base, script), {
     name: "deepseek-ts training",
     workerData: task,

@@ -6,7 +6,7 @@ import { EXTENSION_PRESETS } from "../../data/select.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { parseVisionConfig } from "../../models/vision-architectures.ts";
-import { mergeConfig, preset, presets, type RunConfig, savedConfig } from "../../runs/config.ts";
+import { configFrom, mergeConfig, presets, type RunConfig, savedConfig } from "../../runs/config.ts";
 import { type ExampleTexts, exampleTexts } from "../../runs/example-texts.ts";
 import { readJson } from "../../runs/json-file.ts";
 import { isPolicyRun } from "../../runs/policy/config.ts";
@@ -17,7 +17,6 @@ import { stagedMemory } from "../../runs/staged/preparation.ts";
 import { StagedRun } from "../../runs/staged/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { isTuned } from "../../runs/tuned/config.ts";
-import { refuseValue } from "../../tensor/check-value.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { suggesting } from "../completion.ts";
@@ -98,12 +97,9 @@ export async function checkFree(out: string): Promise<void> {
 /** Preset, configuration file and options, in that order. @throws ConfigError, FormatError */
 export async function runConfig(flags: TrainFlags): Promise<{ name: string; config: RunConfig }> {
   const file = flags.config === undefined ? {} : await readJson(flags.config, "--config takes a JSON file.");
-  const inFile = (file as { preset?: unknown } | null)?.preset;
-  if (inFile !== undefined && typeof inFile !== "string") {
-    refuseValue({ where: flags.config! }, "preset", Object.keys(presets).join(" | "), inFile);
-  }
-  const name = flags.preset ?? inFile ?? "v3-small";
-  let config = mergeConfig(preset(name), file, flags.config);
+  const from = configFrom(file, flags.config, flags.preset);
+  const { name } = from;
+  let { config } = from;
   const { steps, seconds, seed, extensions } = flags;
   if (extensions !== undefined) {
     const known = ["code", "typescript", "text", "all"].includes(extensions);

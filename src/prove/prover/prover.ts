@@ -220,8 +220,17 @@ export class Prover implements AsyncDisposable {
    * Fills the `sorry`s of a Lean file; nothing is written before `apply`.
    * @throws FormatError if Lean does not accept the file as it is, FileError, the signal's reason
    */
-  async fill(path: string, { onEvent, only, fresh, ...options }: FillFileOptions = {}): Promise<FilledFile> {
+  async fill(path: string, options: FillFileOptions = {}): Promise<FilledFile> {
     const source = await readTextFile(path);
+    return new FilledFile(path, source, await this.fillText(source, options, path));
+  }
+
+  /** The same with a text. @param path names it in errors @throws as `fill` */
+  async fillText(
+    source: string,
+    { onEvent, only, fresh, ...options }: FillFileOptions = {},
+    path?: string,
+  ): Promise<FillResult> {
     const { lean, store, contextTokens } = this;
     // Searches keep their own generations; what is written for the middle of a proof is kept here.
     const generator = store === null || fresh ? this.generator : new StoredGenerator(this.generator, store);
@@ -233,7 +242,7 @@ export class Prover implements AsyncDisposable {
       if (event.type === "filled") result = event.result;
     }
     if (result === null) throw new Error("a file that is filled ends with its result");
-    return new FilledFile(path, source, result);
+    return result;
   }
 
   /** Closes what `createProver` opened. */

@@ -4,6 +4,7 @@
  */
 import { type Context, Hono } from "hono";
 import { parseJson } from "../../json/index.ts";
+import { DeepseekError } from "../../tensor/errors.ts";
 import { ApiError, apiError, errorBody, internal, invalidRequest } from "../errors.ts";
 import { bodyReader } from "../request-body.ts";
 import { answerPlan, isAnswerKind } from "./answer-jobs.ts";
@@ -13,9 +14,10 @@ import type { StudioJobs } from "./jobs.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
 import { pageFile } from "./page-files.ts";
-import type { Hello, JobKind, ModelList } from "./protocol.ts";
+import type { Freed, Hello, JobKind, ModelList, RootPath, RunList } from "./protocol.ts";
 import { bodyOf, parseJobRequest } from "./requests.ts";
 import type { Roots } from "./roots.ts";
+import type { Runs } from "./runs.ts";
 import type { WorkPlans } from "./work-jobs.ts";
 
 export interface StudioParts {
@@ -24,6 +26,7 @@ export interface StudioParts {
   readonly open: OpenModels;
   readonly stored: StoredModels;
   readonly roots: Roots;
+  readonly runs: Runs;
   readonly plans: WorkPlans;
   /** Folder of the built page. */
   readonly page: string;
@@ -33,6 +36,8 @@ export interface StudioParts {
 }
 
 const API = "/studio/api";
+/** Bins of a run's curves: more than any screen has pixels. */
+const MOST_BINS = 4096;
 
 /** What the page shows where it is not built. */
 const NOT_BUILT =
@@ -66,7 +71,7 @@ function named(c: Context, name: string): string {
 
 /** Builds the routes over the parts of a studio. */
 export function createStudioApp(parts: StudioParts): Hono {
-  const { guard, jobs, open, stored, roots, plans, page, bodyLimit, log } = parts;
+  const { guard, jobs, open, stored, roots, runs, plans, page, bodyLimit, log } = parts;
   const app = new Hono();
   const readBody = bodyReader(bodyLimit);
 
@@ -83,7 +88,8 @@ export function createStudioApp(parts: StudioParts): Hono {
     await next();
   });
   app.onError((error, c) => {
-    const known = apiError(error);
+    // What a model or a file is wrong about is nobody's fault here.
+    const known = error instanceof DeepseekError ? invalidRequest(error.message) : apiError(error);
     if (known === null && !c.req.raw.signal.aborted) {
       log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     }
@@ -121,9 +127,44 @@ export function createStudioApp(parts: StudioParts): Hono {
     return c.json(await models());
   });
 
+  app.get(`${API}/models/inspect`, async (c) => {
+    const { inspection } = await import("./inspection.ts");
+    return c.json(await inspection(named(c, "model"), stored, open));
+  });
+  app.delete(`${API}/models`, async (c) => {
+    const model = named(c, "model");
+    if (open.isTaken(model)) {
+      throw new ApiError({
+        ...{ status: 409, type: "invalid_request_error", param: "model", code: "model_open" },
+        message: `${model} is open. Close it first.`,
+      });
+    }
+    const bytes = await stored.remove(model);
+    log(`deleted ${model}`);
+    return c.json({ model, bytes } satisfies Freed);
+  });
+
   app.get(`${API}/files`, async (c) =>
     c.json(await roots.entries({ root: named(c, "root"), path: c.req.query("path") ?? "" })),
   );
+
+  /** The run that an address names: `ROOT/PATH`. @throws ApiError 404 */
+  const runOf = (text: string): RootPath => {
+    const run = roots.parse(text);
+    if (run !== null) return run;
+    throw new ApiError({
+      ...{ status: 404, type: "invalid_request_error", param: "run", code: "unknown_root" },
+      message: `'${text.slice(0, 200)}' begins with the name of no root.`,
+    });
+  };
+  app.get(`${API}/runs`, async (c) => c.json({ runs: await runs.list() } satisfies RunList));
+  app.get(`${API}/runs/:run{.+}`, async (c) => {
+    const asked = c.req.param("run");
+    const name = /^(.*)\/series$/s.exec(asked)?.[1];
+    if (name === undefined) return c.json(await runs.detail(runOf(asked)));
+    const bins = wholeNumber(c, "bins", 400, MOST_BINS);
+    return c.json(await runs.series(runOf(name), Math.max(1, bins)));
+  });
 
   app.post(`${API}/jobs`, async (c) => {
     const text = await readBody(c.req.raw);

@@ -220,6 +220,8 @@ export class StudioJobs {
           tell({ type: "progress", progress });
         },
       });
+      // What was stopped may have something to give: a run that can go on.
+      signal.throwIfAborted();
       return known.result;
     } catch (error) {
       if (!signal.aborted) known.error = jobError(error, this.#log);

@@ -5,12 +5,17 @@
 import { lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { weightLayouts } from "../../checkpoint/folder.ts";
+import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import { isMissing } from "../../files/file-error.ts";
+import { removeOwnFile, removeOwnFolder } from "../../files/owned.ts";
+import { someOf } from "../../files/place.ts";
 import { readTextFile } from "../../files/text-file.ts";
 import { parseHubName } from "../../pretrained/hub.ts";
 import { isCommit, RepoCache } from "../../pretrained/hub-cache.ts";
 import { indexedShards } from "../../pretrained/hub-files.ts";
+import { defaultProver } from "../../prove/prover/settings.ts";
 import { modelPath } from "../../runs/model-path.ts";
+import { ConfigError } from "../../tensor/errors.ts";
 import { ApiError } from "../errors.ts";
 import { modelFacts } from "./model-facts.ts";
 import type { OpenModels } from "./open-models.ts";
@@ -21,11 +26,13 @@ import { holdsOf, type Roots, shownPath } from "./roots.ts";
 const MOST_MODELS = 500;
 const MOST_FOLDERS = 5000;
 const DEEPEST = 4;
+/** Name of the small prover of the package. */
+const PACKAGED = "world-prover";
 
 /** A model on disk. */
 export interface StoredModel {
   readonly model: string;
-  readonly from: "hub" | RootPath;
+  readonly from: "hub" | "package" | RootPath;
   /** What `load` takes, as far as it is there; of a hub's model its snapshot or GGUF file. */
   readonly path: string;
   readonly size: number;
@@ -150,6 +157,17 @@ async function rootModels(roots: Roots): Promise<StoredModel[]> {
   return found;
 }
 
+/** The small prover that comes with the package; null for an installation without. */
+async function packagedModel(): Promise<StoredModel | null> {
+  try {
+    const path = defaultProver();
+    return { model: PACKAGED, from: "package", path, size: await sizeOf(path), partial: false };
+  } catch (error) {
+    if (error instanceof ConfigError) return null;
+    throw error;
+  }
+}
+
 export class StoredModels {
   readonly #roots: Roots;
   readonly #cacheDir: string;
@@ -160,8 +178,12 @@ export class StoredModels {
     this.#cacheDir = cacheDir;
   }
 
-  /** What is at a model's name: below a root, else in the cache. @throws ApiError 404 */
+  /** What is at a model's name: below a root, of the package, or in the cache. @throws ApiError 404 */
   async find(model: string): Promise<StoredModel> {
+    if (model === PACKAGED) {
+      const own = await packagedModel();
+      if (own !== null) return own;
+    }
     const place = this.#roots.parse(model);
     const below = place === null ? null : await modelAt(this.#roots, place);
     if (below !== null) return below;
@@ -174,9 +196,44 @@ export class StoredModels {
     });
   }
 
+  /**
+   * Deletes a model: what the cache has of it, or what this program made below a root. @returns its bytes
+   * @throws ApiError 404, 409 for what this program did not make
+   */
+  async remove(model: string): Promise<number> {
+    const { from, path, size } = await this.find(model);
+    if (from === "package") {
+      throw new ApiError({
+        ...{ status: 409, type: "invalid_request_error", param: "model", code: "not_deleted" },
+        message: `${model} comes with this program and is not deleted.`,
+      });
+    }
+    if (from === "hub") return await new RepoCache(this.#cacheDir, model).remove();
+    const refuse = (why: string): never => {
+      throw new ApiError({
+        ...{ status: 409, type: "invalid_request_error", param: "model", code: "not_deleted" },
+        message: `${model} is not deleted: ${why}. Delete it by hand.`,
+      });
+    };
+    const place = await this.#roots.resolve(from);
+    if (/\.gguf$/i.test(place)) {
+      if (!(await removeOwnFile(place, isOwnExport))) refuse("this program did not write the file");
+      return size;
+    }
+    if (place !== path) refuse("it is the model of a training run");
+    const foreign = await removeOwnFolder(place);
+    if (foreign.length > 0) refuse(`this program did not write ${someOf(foreign)}, or it was changed since`);
+    return size;
+  }
+
   /** All, with how each of them stands. */
   async list(open: OpenModels): Promise<ModelEntry[]> {
-    const stored = [...(await cachedModels(this.#cacheDir)), ...(await rootModels(this.#roots))];
+    const own = await packagedModel();
+    const stored = [
+      ...(own === null ? [] : [own]),
+      ...(await cachedModels(this.#cacheDir)),
+      ...(await rootModels(this.#roots)),
+    ];
     return await Promise.all(
       stored.slice(0, MOST_MODELS).map(async ({ model, from, path, size, partial }): Promise<ModelEntry> => {
         const { architecture, system, parameters } = await modelFacts(path);

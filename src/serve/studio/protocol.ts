@@ -84,7 +84,8 @@ export interface FileList extends RootPath {
 export interface ModelEntry {
   /** What `open` and the bodies of `/v1` name it by: a repository's name, or `ROOT/PATH` of a folder or GGUF file. */
   readonly model: string;
-  readonly from: "hub" | RootPath;
+  /** `package`: it comes with this program, and is not deleted. */
+  readonly from: "hub" | "package" | RootPath;
   /** Bytes on disk; of a download that has stopped, what is there. */
   readonly size: number;
   /** Whether files are missing: the download did not end. */
@@ -166,8 +167,13 @@ export interface JobBodies {
   /** Goes on with a run that was stopped. */
   readonly resume: { readonly run: RootPath };
   readonly prove: ProveBody;
-  /** The body of `/v1/verify`. */
+  /** The body of `/v1/verify`; the result has its `data`. */
   readonly verify: JsonObject;
+  /**
+   * What Lean says of a text while it is written, which is no verdict. The result has `messages`, `sorries`, and with `steps`
+   * (default true) each tactic with its `goalsBefore` and `goalsAfter`: a `CheckAnswer` of `src/prove/lean/session.ts`.
+   */
+  readonly check: { readonly source: string; readonly steps?: boolean };
 }
 
 export type JobKind = keyof JobBodies;
@@ -237,9 +243,16 @@ export interface JobEvent {
     | { readonly type: "picture"; readonly picture: JsonObject }
     /** What a chunk had under `inside`. */
     | ({ readonly type: "inside" } & InsideNews)
-    /** A row of a training's metrics, or its message. */
+    /**
+     * Of a training: its `kind` says what it is. `step` and `evaluation`: a row of its metrics; `prepare` (`stage`, `message`) before
+     * it begins; `opened` (`step`, `parameters`); `note` (`text`).
+     */
     | { readonly type: "training"; readonly row: JsonObject }
-    /** News of a proof's search. */
+    /**
+     * Of `verify`: `type` `verdict` with what `/v1/verify` gives of each proof. Of `prove`: `plan` (`units`, `left`), then for each
+     * `sorry` (`title`) `unit`, the events of its search (`root`, `sample`, `node`, `proved`, `exhausted`), `ended` (`outcome`); at the
+     * end `filled` (`text`).
+     */
     | { readonly type: "proof"; readonly news: JsonObject }
     /** The last one. */
     | { readonly type: "end"; readonly job: JobView };

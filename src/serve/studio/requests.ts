@@ -34,6 +34,7 @@ export const BODIES = {
     budget: z.int().min(1).max(10_000),
     seed: z.int().min(0).optional(),
   }),
+  check: z.strictObject({ source: z.string().max(1_000_000), steps: z.boolean().optional() }),
   close: z.strictObject({ model: modelName }),
 } as const;
 

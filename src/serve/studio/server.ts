@@ -5,7 +5,7 @@ import { availableParallelism, cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { EngineClient } from "../../engine/host/engine-client.ts";
 import { thisMachine } from "../../files/machine.ts";
-import { hubSettings } from "../../pretrained/hub-settings.ts";
+import { type HubOptions, hubSettings } from "../../pretrained/hub-settings.ts";
 import { closeHttp, createHttpServer, listen } from "../http-server.ts";
 import { imageLoader } from "../request-images.ts";
 import { BODY_LIMIT } from "../server.ts";
@@ -16,6 +16,8 @@ import { StoredModels } from "./model-list.ts";
 import { type MeasureMemory, OpenModels } from "./open-models.ts";
 import type { Hello, JobView } from "./protocol.ts";
 import { Roots, shownPath } from "./roots.ts";
+import { Runs } from "./runs.ts";
+import { StudioLean } from "./studio-lean.ts";
 import { WorkPlans } from "./work-jobs.ts";
 
 export interface StudioOptions {
@@ -33,6 +35,8 @@ export interface StudioOptions {
   readonly version: string;
   /** Threads of each model; default: the machine's cores. */
   readonly threads?: number;
+  /** Where the hub is and its cache lies; default: by the environment. */
+  readonly hub?: HubOptions;
   readonly memory?: MeasureMemory;
   readonly log?: (line: string) => void;
 }
@@ -67,19 +71,26 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   const token = options.withoutToken ? null : randomBytes(32).toString("base64url");
   const session = randomUUID();
   const roots = await Roots.open(options.roots);
-  const { cacheDir } = await hubSettings();
+  const { cacheDir } = await hubSettings(options.hub);
   const jobs = new StudioJobs(log);
   const images = imageLoader({ allowUrls: false });
   const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
   const stored = new StoredModels(roots, cacheDir);
-  const plans = new WorkPlans({ open, stored, threads });
+  const lean = new StudioLean();
+  const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub });
+
+  const runs = new Runs(roots, async (run) => {
+    const trains = ({ kind, title }: JobView) =>
+      ["train", "resume"].includes(kind) && title.endsWith(` ${run}`);
+    return (await jobs.open()).find(trains)?.id ?? null;
+  });
 
   async function hello(): Promise<Hello> {
     return {
       ...{ version, session, roots: roots.list, memory: open.memory() },
       threads: threads ?? availableParallelism(),
       processor: cpus()[0]?.model.trim() ?? "unknown",
-      lean: { version: null, missing: "This version of the studio does not verify proofs yet." },
+      lean: await lean.known(),
       kinds: ["chat", "complete", "draw", ...plans.kinds],
     };
   }
@@ -87,7 +98,7 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   let ownPort = port;
   const guard = studioGuard({ port: () => ownPort, allowHosts, token });
   const app = createStudioApp({
-    ...{ guard, jobs, open, stored, roots, plans, hello, log },
+    ...{ guard, jobs, open, stored, roots, runs, plans, hello, log },
     page: options.page ?? STUDIO_PAGE,
     bodyLimit: BODY_LIMIT,
   });
@@ -99,7 +110,7 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   async function close(): Promise<void> {
     const ended = closeHttp(server);
     await jobs.close();
-    await open.closeAll();
+    await Promise.all([open.closeAll(), lean.close()]);
     // Readers of events get their last line out.
     if (!(await ended(500))) server.closeAllConnections();
   }

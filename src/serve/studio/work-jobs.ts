@@ -1,5 +1,10 @@
 /** Jobs that are not answers: what each kind does with its body. */
+
+import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { type JsonValue, toPlain } from "../../json/index.ts";
+import { downloadModel, parseHubName } from "../../pretrained/hub.ts";
+import type { HubOptions } from "../../pretrained/hub-settings.ts";
+import { object } from "../body.ts";
 import { ApiError, invalidRequest } from "../errors.ts";
 import type { JobPlan } from "./jobs.ts";
 import { bytesNeeded } from "./model-facts.ts";
@@ -7,11 +12,16 @@ import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
 import type { JobKind } from "./protocol.ts";
 import { type BodyOf, bodyOf } from "./requests.ts";
+import { type Roots, shownPath } from "./roots.ts";
+import type { StudioLean } from "./studio-lean.ts";
 
 export interface WorkParts {
   readonly open: OpenModels;
   readonly stored: StoredModels;
+  readonly roots: Roots;
+  readonly lean: StudioLean;
   readonly threads?: number;
+  readonly hub?: HubOptions;
 }
 
 /** Makes the plans of one kind of job. */
@@ -25,6 +35,28 @@ export class WorkPlans {
     this.#parts = parts;
     this.#planners = {
       open: (body) => this.#open(bodyOf("open", body)),
+      train: async (body) => {
+        const { trainPlan } = await import("./train-jobs.ts");
+        return await trainPlan(bodyOf("train", body), parts);
+      },
+      resume: async (body) => {
+        const { resumePlan } = await import("./train-jobs.ts");
+        return await resumePlan(bodyOf("resume", body), parts);
+      },
+      verify: async (body) => {
+        const { verifyPlan } = await import("./prove-jobs.ts");
+        return verifyPlan(object(body), parts);
+      },
+      check: async (body) => {
+        const { checkPlan } = await import("./prove-jobs.ts");
+        return checkPlan(bodyOf("check", body), parts);
+      },
+      prove: async (body) => {
+        const { provePlan } = await import("./prove-jobs.ts");
+        return await provePlan(bodyOf("prove", body), parts);
+      },
+      quantize: (body) => this.#quantize(bodyOf("quantize", body)),
+      download: async (body) => downloadPlan(bodyOf("download", body).model, parts.hub),
     };
   }
 
@@ -48,6 +80,33 @@ export class WorkPlans {
       throw invalidRequest("Only answers have an inside.", "inside", "unsupported_parameter");
     }
     return await planner(toPlain(body));
+  }
+
+  /** Writes a model with fewer bits. */
+  async #quantize({ model, dtype, out }: BodyOf<"quantize">): Promise<JobPlan> {
+    const { stored, roots, threads } = this.#parts;
+    const { path } = await stored.find(model);
+    const folder = await roots.place(out);
+    await checkFolderPlace(await realPlace(folder), { sources: [path] });
+    return {
+      ...{ lane: "files", title: `quantize ${model} to ${dtype} as ${shownPath(out)}`, model },
+      async run({ signal, progress }) {
+        const { workInThread } = await import("../../runs/work-thread.ts");
+        const task = { model: path, offline: true, out: folder, dtype, threads };
+        const text = "quantizes";
+        progress({ done: 0, total: null, unit: "bytes", text });
+        const { bytes, bitsPerWeight } = await workInThread(
+          "quantize",
+          task,
+          (event) => {
+            if (event.type !== "progress") return;
+            progress({ done: event.progress.done, total: event.progress.total, unit: "bytes", text });
+          },
+          signal,
+        );
+        return { model: shownPath(out), bytes, bitsPerWeight };
+      },
+    };
   }
 
   /** Opens a model. */
@@ -76,4 +135,26 @@ export class WorkPlans {
       },
     };
   }
+}
+
+/** Downloads a model into the cache of the hub; one that was stopped goes on where it was. @throws ApiError 400 */
+function downloadPlan(model: string, hub: HubOptions = {}): JobPlan {
+  if (parseHubName(model) === null) {
+    throw invalidRequest(
+      `'${model.slice(0, 100)}' is not the name of a model on the hub: expected org/name or org/name@revision.`,
+      "body.model",
+      "invalid_value",
+    );
+  }
+  return {
+    ...{ lane: "download", title: `download ${model}`, model },
+    async run({ signal, progress }) {
+      progress({ done: 0, total: null, unit: "bytes", text: "asks the hub" });
+      const { commit, files, fromCache } = await downloadModel(model, {
+        ...{ ...hub, signal },
+        onProgress: ({ done, total }) => progress({ done, total, unit: "bytes", text: "downloads" }),
+      });
+      return { commit, files: files.length, fromCache };
+    },
+  };
 }

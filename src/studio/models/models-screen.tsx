@@ -183,7 +183,7 @@ function Actions({ entry, onFault }: RowProps) {
             <strong>{entry.model}</strong>
           </p>
           <p class="small soft">
-            {entry.from === "hub"
+            {typeof entry.from === "string"
               ? "It can be downloaded again from the hub."
               : `Its files in the folder ${entry.from.root}/${entry.from.path} are gone then: nothing brings them back.`}
           </p>
