@@ -71,16 +71,33 @@ export function argmax(logits: ArrayLike<number>, count = logits.length): number
   return best;
 }
 
+const PART = 512;
+
+/** The largest of the values from `from` to `to`; those that are not numbers do not count. */
+function largestOf(values: ArrayLike<number>, from: number, to: number): number {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let i = from; i < to; i++) {
+    const value = values[i];
+    if (value > largest) largest = value;
+  }
+  return largest;
+}
+
 /** The `n` ids with the largest of the first `count` logits, largest first; ties: lowest id first. */
 export function best(logits: ArrayLike<number>, n: number, count = logits.length): number[] {
   const ids: number[] = [];
   if (n === 0) return ids;
-  for (let i = 0; i < count; i++) {
-    if (ids.length === n && !(logits[i] > logits[ids[n - 1]])) continue;
-    let at = ids.length;
-    while (at > 0 && logits[i] > logits[ids[at - 1]]) at--;
-    ids.splice(at, 0, i);
-    if (ids.length > n) ids.pop();
+  // Where n ids are found, few parts hold better ones, and a look at the largest of a part is quick.
+  for (let from = 0; from < count; from += PART) {
+    const to = Math.min(from + PART, count);
+    if (ids.length === n && !(largestOf(logits, from, to) > logits[ids[n - 1]])) continue;
+    for (let i = from; i < to; i++) {
+      if (ids.length === n && !(logits[i] > logits[ids[n - 1]])) continue;
+      let at = ids.length;
+      while (at > 0 && logits[i] > logits[ids[at - 1]]) at--;
+      ids.splice(at, 0, i);
+      if (ids.length > n) ids.pop();
+    }
   }
   return ids;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
 import { best, LogitsError } from "./sampling.ts";
-import { logProbability, TokenSampler, type TokenSamplerOptions } from "./token-sampler.ts";
+import { logNorm, logProbability, TokenSampler, type TokenSamplerOptions } from "./token-sampler.ts";
 
 const logits = Float32Array.from([1, 3, 2, 3, -1, 9]);
 
@@ -112,8 +112,26 @@ describe("TokenSampler", () => {
     expect(best(logits, 9, 5)).toEqual([1, 3, 2, 0, 4]);
     expect(best(logits, 0)).toEqual([]);
     const random = new Random(4);
-    const many = Float32Array.from({ length: 500 }, () => random.int(40));
+    const many = Float32Array.from({ length: 2100 }, () => random.int(40));
     const sorted = [...many.keys()].sort((a, b) => many[b] - many[a] || a - b);
     expect(best(many, 37)).toEqual(sorted.slice(0, 37));
+  });
+});
+
+describe("logNorm", () => {
+  it.each([0.001, 1, 12, 700])("is that of exact exponentials over logits of spread %f", (spread) => {
+    const random = new Random(7);
+    const many = Float32Array.from({ length: 5000 }, () => random.normal() * spread + 3);
+    many[11] = Number.NEGATIVE_INFINITY;
+    many[4999] = 1e30;
+    const count = 4999;
+    const largest = Math.max(...many.slice(0, count));
+    const exact = many.slice(0, count).reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
+    expect(Math.abs(Math.exp(logNorm(many, count) - largest) / exact - 1)).toBeLessThan(1e-9);
+  });
+
+  it("is a lone logit itself", () => {
+    expect(logNorm([-3.25], 1)).toBe(-3.25);
+    expect(logProbability([-3.25, Number.NEGATIVE_INFINITY], 0)).toBe(0);
   });
 });

@@ -154,13 +154,33 @@ export function scoredToken(
   };
 }
 
+/** Steps of the table to a unit, and how far it goes: what is smaller than exp(-40) cannot count. */
+const STEPS = 128;
+const LAST = 40 * STEPS;
+const TABLE = Float64Array.from({ length: LAST }, (_, i) => Math.exp(-i / STEPS));
+
+/**
+ * Sum of exp(logit - largest) over the first `count` logits, to nine digits: from a table and three terms of the series, in
+ * half the time of `Math.exp`. A function of its own: V8 leaves its fast code of a long loop where code behind that was
+ * not yet run, and does so at every call.
+ */
+function sumOfExponentials(logits: ArrayLike<number>, count: number, largest: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    const steps = (largest - logits[i]) * STEPS;
+    if (!(steps < LAST)) continue;
+    const whole = steps | 0;
+    const x = (steps - whole) / STEPS;
+    sum += TABLE[whole] * (1 - x * (1 - x * (1 / 2 - x * (1 / 6))));
+  }
+  return sum;
+}
+
 /** Logarithm of the sum of the exponentials of the first `count` logits. @throws LogitsError */
 export function logNorm(logits: ArrayLike<number>, count: number): number {
   const largest = logits[argmax(logits, count)];
   checkLargest(largest, false);
-  let sum = 0;
-  for (let i = 0; i < count; i++) sum += Math.exp(logits[i] - largest);
-  return largest + Math.log(sum);
+  return largest + Math.log(sumOfExponentials(logits, count, largest));
 }
 
 /** Logarithm of the softmax of the first `count` logits at `id`. @throws LogitsError */
