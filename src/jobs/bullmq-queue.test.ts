@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ConfigError } from "../tensor/errors.ts";
 import { BullmqQueue, type BullmqQueueOptions } from "./bullmq-queue.ts";
 import { JobCanceledError, JobFailedError } from "./errors.ts";
@@ -66,6 +66,50 @@ describe.skipIf(redisProgram === null)("jobs of many processes", () => {
     expect(await read(job.events(99))).toEqual([]);
     expect(await adds.list()).toMatchObject([{ id: job.id, state: "done", lastEvent: 4, firstEvent: 1 }]);
     expect(await adds.get("never")).toBe(null);
+  });
+
+  /** Lets Redis refuse what `refuses` says, as one does whose memory is full; counts the refusals. */
+  async function refusing(refuses: (given: readonly unknown[]) => boolean) {
+    const { Redis } = await import("ioredis");
+    const evaluate = Redis.prototype.eval as (...given: unknown[]) => Promise<unknown>;
+    const told = { refused: 0 };
+    const spy = vi.spyOn(Redis.prototype, "eval").mockImplementation(async function (
+      this: unknown,
+      ...given: unknown[]
+    ) {
+      if (!refuses(given)) return evaluate.apply(this, given);
+      told.refused++;
+      throw new Error("OOM command not allowed");
+    } as never);
+    return Object.assign(told, { [Symbol.dispose]: () => spy.mockRestore() });
+  }
+
+  it("say why a result could not be saved, also where that is refused too at first", async () => {
+    await using both = await pair({ lockSeconds: 30 });
+    const { adds, works } = both;
+    works.process("made", async (given: string) => given);
+    works.process("cycle", async () => {
+      const list: unknown[] = [];
+      list.push(list);
+      return list;
+    });
+    works.process("fails", async () => {
+      throw new Error("no room");
+    });
+    const cycle = await adds.add<null, never, unknown>("cycle", null);
+    await expect(cycle.result()).rejects.toThrow(/its result could not be saved: .*circular/);
+    let left = 2;
+    using refused = await refusing(
+      (given) => given.includes('"large"') || (given.includes("failed") && left-- > 0),
+    );
+    const large = await adds.add<string, never, string>("made", "large");
+    await expect(large.result()).rejects.toThrow(/: its result could not be saved: OOM command not allowed$/);
+    expect(refused.refused).toBe(3);
+    left = 1;
+    const failed = await adds.add<null, never, unknown>("fails", null);
+    await expect(failed.result()).rejects.toThrow(/: no room$/);
+    expect(refused.refused).toBe(4);
+    expect(await (await adds.add<string, never, string>("made", "small")).result()).toBe("small");
   });
 
   it("of one id are one job, whichever process adds it, and of one kind", async () => {

@@ -80,6 +80,9 @@ if redis.call('HGET', KEYS[1], 'state') == 'running' then redis.call('HSET', KEY
 redis.call('PUBLISH', ARGV[2], ARGV[1])
 return 0`;
 
+/** How long the end of a job is told to a Redis that refuses it. */
+const SAVE_MS = 15_000;
+
 const ended = (state: string) => state !== "queued" && state !== "running";
 
 /** BullMQ takes neither colons nor whole numbers as ids. */
@@ -284,9 +287,11 @@ export class BullmqQueue implements JobQueue {
       emitted.push(sent);
     };
     const { signal } = controller;
+    let handled = false;
     try {
       signal.throwIfAborted();
       const result = await handler(job.data, { id, signal, emit } satisfies JobContext<unknown>);
+      handled = true;
       await Promise.all(emitted);
       await this.#end(id, "done", "result", JSON.stringify(result) ?? "null");
     } catch (error) {
@@ -296,10 +301,27 @@ export class BullmqQueue implements JobQueue {
         throw new this.#modules.bullmq.WaitingError();
       }
       const canceled = signal.aborted;
-      const why = canceled ? signal.reason : error;
-      await this.#end(id, canceled ? "canceled" : "failed", "error", reasonOf(why));
+      const reason = reasonOf(canceled ? signal.reason : error);
+      const told = handled && !canceled ? `its result could not be saved: ${reason}` : reason;
+      await this.#endAtLast(id, canceled ? "canceled" : "failed", told);
     } finally {
       this.#running.delete(id);
+    }
+  }
+
+  /**
+   * Ends a job without a result, also where Redis takes nothing at the moment: one whose memory is full does so again once it
+   * has freed what it refused. @throws what it says after `SAVE_MS`
+   */
+  async #endAtLast(id: string, state: JobState, reason: string): Promise<void> {
+    for (let pause = 100; ; pause *= 2) {
+      try {
+        await this.#end(id, state, "error", reason);
+        return;
+      } catch (error) {
+        if (this.#closed || pause > SAVE_MS / 2) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
     }
   }
 
