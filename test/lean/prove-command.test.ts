@@ -86,6 +86,42 @@ describe("prove", () => {
     expect(JSON.parse(loose.out)).toEqual({ type: "plan", file: "loose.lean", units: [] });
   });
 
+  it("names files that cannot be read, and goes on with the others", { timeout: LIMIT }, async () => {
+    writeFileSync(at("loose.lean"), "#check (sorry : Nat)\n");
+    writeFileSync(at("latin.lean"), Uint8Array.of(0x2d, 0x2d, 0xe4, 0x0a));
+    const files = ["gone.lean", "loose.lean", "latin.lean"];
+    const some = await run("prove", ...files, "--model", "./nowhere", "--json");
+    expect(some.code).toBe(1);
+    expect(some.err).toMatch(/^error: .*gone\.lean: no such file/m);
+    expect(some.err).toMatch(/^error: .*latin\.lean/m);
+    expect(some.err).toContain("left    line 1: it stands in no declaration");
+    const lines = some.out.trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { type: "failed", file: "gone.lean", reason: expect.stringContaining("no such file") },
+      { type: "failed", file: "latin.lean" },
+      { type: "plan", file: "loose.lean", units: [] },
+    ]);
+    // A theorem may be in the file that is gone.
+    const named = await run("prove", ...files, "--theorem", "add_swop");
+    expect([named.code, named.err]).toEqual([1, expect.not.stringContaining("--theorem")]);
+  });
+
+  it.skipIf(missing !== null)(
+    "names files that Lean does not accept, and proves the others",
+    { timeout: 10 * LIMIT },
+    async () => {
+      writeFileSync(at("broken.lean"), "theorem broken : Nonsense := by\n  sorry\n");
+      writeFileSync(at("plain.lean"), "theorem plain (a b : Nat) : a + b = b + a := by\n  sorry\n");
+      const args = ["--samples", "32", "--parallel", "1", "--batch", "4", "--write"];
+      const some = await run("prove", "broken.lean", "gone.lean", "plain.lean", ...args);
+      expect(some.err).toMatch(/^error: .*broken\.lean.*Nonsense/m);
+      expect(some.err).toMatch(/1 of 1 sorry proved by .*; failed: gone\.lean, broken\.lean$/m);
+      expect(some.code).toBe(1);
+      expect(read("plain.lean")).not.toContain("sorry");
+      expect(read("broken.lean")).toContain("sorry");
+    },
+  );
+
   it.skipIf(missing !== null)(
     "leaves open what is not provable, with exit status 1, and touches nothing",
     { timeout: 10 * LIMIT },

@@ -20,9 +20,10 @@ import {
 } from "../lean-session.ts";
 import { ProgressLine } from "../progress-line.ts";
 import { isBenchmark, openBenchmark, proveBenchmark } from "../prove-benchmark.ts";
-import { type PlannedFile, planFiles } from "../prove-plans.ts";
+import { type FailedFile, isFilesFault, type PlannedFile, planFiles } from "../prove-plans.ts";
 import { endText, SearchProgress } from "../prove-progress.ts";
 import { openQueuedProver, TOOL_OPTIONS } from "../prover-worker.ts";
+import { errorText } from "../report-error.ts";
 import { type ModelFlags, openModel, withModel } from "./open-model.ts";
 import {
   collect,
@@ -75,7 +76,9 @@ A benchmark (.jsonl, fields of miniF2F: name, split, header, formal_statement) i
 accept, or whose hypotheses contradict each other, are named and left out. --search sample draws all samples and reports pass@k;
 the others report what is solved within k. With --store a run that was stopped goes on.
 
-Exit status: 0 everything is proved, 1 something is open, 2 usage error, 3 Lean cannot run, 130 interrupted.`;
+A file that cannot be read, or that Lean does not accept as it is, is named, and the others are worked on.
+
+Exit status: 0 everything is proved, 1 something is open or a file failed, 2 usage error, 3 Lean cannot run, 130 interrupted.`;
 
 const say = (flags: ProveFlags, value: object) =>
   flags.json && process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -91,6 +94,11 @@ function tellPlan({ path, units, left }: PlannedFile, flags: ProveFlags, note: (
   if (units.length === 0) note(`${path}: nothing to prove`);
   for (const { title, reason } of left) note(`left    ${title}: ${reason}`);
   say(flags, { type: "plan", file: path, units: units.map(({ title }) => title) });
+}
+
+function tellFailed({ path, error }: FailedFile, flags: ProveFlags): void {
+  process.stderr.write(`${errorText(error, process.env.DEBUG === "1")}\n`);
+  say(flags, { type: "failed", file: path, reason: error instanceof Error ? error.message : String(error) });
 }
 
 async function proveFile(
@@ -236,7 +244,9 @@ async function proveAll(
 ): Promise<number> {
   // Faults of the files are told before anything large is loaded.
   const benchmark = isBenchmark(paths[0]) ? await openBenchmark(paths[0]) : null;
-  const plans = benchmark === null ? await planFiles(paths, flags.theorem) : [];
+  const { plans, failed } =
+    benchmark === null ? await planFiles(paths, flags.theorem) : { plans: [], failed: [] };
+  for (const file of failed) tellFailed(file, flags);
   using interrupt = listenForInterrupt(() => process.stderr.write("stopping …\n"));
   const { signal } = interrupt;
   try {
@@ -247,12 +257,13 @@ async function proveAll(
         : withWorkers({ ...flags, store: store! }, signal, work);
     if (benchmark === null) {
       // A sorry that nothing can be done about stays open.
-      const left = plans.some((plan) => plan.left.length > 0);
+      const left = failed.length > 0 || plans.some((plan) => plan.left.length > 0);
       if (plans.every(({ units }) => units.length === 0)) {
         for (const plan of plans) tellPlan(plan, flags, (line) => process.stderr.write(`${line}\n`));
         return left ? 1 : 0;
       }
-      return (await withParts((prover) => proveFiles(paths, prover, flags, signal))) && !left ? 0 : 1;
+      const work = (prover: Prover) => proveFiles(plans, failed, prover, flags, signal);
+      return (await withParts(work)) && !left ? 0 : 1;
     }
     const { split, theorem: names, trust: trusted, fresh, json = false, samples, trees } = flags;
     const options = { ...searchFlags(flags, signal), split, names, trusted, fresh };
@@ -302,26 +313,36 @@ async function withProver<R>(
   );
 }
 
+/** @param unread files that failed before @returns whether everything is proved */
 async function proveFiles(
-  paths: readonly string[],
+  plans: readonly PlannedFile[],
+  unread: readonly FailedFile[],
   prover: Prover,
   flags: ProveFlags,
   signal: AbortSignal,
 ): Promise<boolean> {
   let [proved, open] = [0, 0];
-  for (const file of paths) {
-    const filled = await proveFile(file, prover, flags, signal);
-    for (const { unit, end } of filled.units) {
-      end.outcome === "proved" ? proved++ : open++;
-      say(flags, { type: "ended", file, title: unit.title, ...end });
+  const failed = unread.map(({ path }) => path);
+  for (const { path: file } of plans) {
+    try {
+      const filled = await proveFile(file, prover, flags, signal);
+      for (const { unit, end } of filled.units) {
+        end.outcome === "proved" ? proved++ : open++;
+        say(flags, { type: "ended", file, title: unit.title, ...end });
+      }
+      await deliver(filled, flags);
+    } catch (error) {
+      if (signal.aborted || !isFilesFault(error)) throw error;
+      tellFailed({ path: file, error }, flags);
+      failed.push(file);
     }
-    await deliver(filled, flags);
   }
   const all = proved + open;
   const sorries = `${proved} of ${formatCount(all)} ${all === 1 ? "sorry" : "sorries"}`;
+  const files = failed.length === 0 ? "" : `; failed: ${failed.join(", ")}`;
   if (!flags.json)
     process.stderr.write(
-      `${sorries} proved by ${prover.generator.model.split(" ")[0]}, ${prover.lean.version}\n`,
+      `${sorries} proved by ${prover.generator.model.split(" ")[0]}, ${prover.lean.version}${files}\n`,
     );
-  return open === 0;
+  return open === 0 && failed.length === 0;
 }
