@@ -24,7 +24,7 @@ const long = [
  * again and again, training by verdicts: minutes of Lean.
  */
 const longLean = [
-  "test/lean/{corpus,grpo,kills,layers,own-lean,own-lean-commands,preparing,prover-worker,queued-fill,restarts,synthesize-command}.test.ts",
+  "test/lean/{corpus,grpo,kills,layers,own-lean,own-lean-commands,preparing,prover-worker,queued-fill,restarts,studio,synthesize-command}.test.ts",
   "test/browser/{prove-page,lean-search}.test.ts",
 ];
 

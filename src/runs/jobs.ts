@@ -1,10 +1,11 @@
 /**
- * Long work on disk as jobs (`src/jobs`): preparing a run, training it, quantizing a model. Each has an id, numbered
+ * Long work on disk as jobs (`src/jobs`): preparing a run, training it, quantizing or converting a model. Each has an id, numbered
  * events that can be read again, a result and a way to cancel it; none depends on who watches. Data, events and results
  * are plain JSON.
  */
 import type { Job, JobContext, JobQueue } from "../jobs/job.ts";
 import type { RunConfig } from "./config.ts";
+import { type ConvertEvent, type ConvertResult, type ConvertTask, convertModel } from "./convert.ts";
 import { type PreparedRun, type Progress, prepareRun, selectTexts } from "./preparation.ts";
 import { type QuantizeEvent, type QuantizeResult, type QuantizeTask, quantizeModel } from "./quantize.ts";
 import type { StagedConfig } from "./staged/config.ts";
@@ -45,6 +46,8 @@ export interface RunJobs {
    * which another job continues with the same bits.
    */
   readonly train: { task: TrainingTask; event: TrainEvent; result: TrainedRun };
+  /** Canceled, it leaves no file. */
+  readonly convert: { task: ConvertTask; event: ConvertEvent; result: ConvertResult };
   /** Canceled, it leaves no folder. */
   readonly quantize: { task: QuantizeTask; event: QuantizeEvent; result: QuantizeResult };
 }
@@ -84,6 +87,7 @@ export const RUN_WORK: { readonly [K in keyof RunJobs]: RunWork<K> } = {
   "prepare-stages": prepareStages,
   "prepare-tuned": prepareRows,
   train: (task, { emit, signal }) => trainInThread(task, emit, signal),
+  convert: (task, { emit, signal }) => convertModel(task, emit, signal),
   quantize: (task, { emit, signal }) => quantizeModel(task, emit, signal),
 };
 

@@ -15,7 +15,7 @@ import {
   type TorchDtype,
 } from "../../checkpoint/config-text.ts";
 import { openCheckpoint } from "../../checkpoint/folder.ts";
-import { exportGguf, type GgufModel } from "../../checkpoint/gguf/export.ts";
+import { exportGguf } from "../../checkpoint/gguf/export.ts";
 import { exportMmproj } from "../../checkpoint/gguf/mmproj.ts";
 import { isOwnExport } from "../../checkpoint/gguf/own-export.ts";
 import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
@@ -34,6 +34,15 @@ import { VisionLanguageModel } from "../../models/vision-language.ts";
 import { MergedSource } from "../../nn/merged-source.ts";
 import { weightsOf } from "../../nn/model-weights.ts";
 import { folderTemplate } from "../../pretrained/chat-template-source.ts";
+import {
+  GGUF_TYPES,
+  ggufModelOf,
+  lostInGguf,
+  type ModelSource,
+  openFolder,
+  openGgufPlace,
+  openSeeingPart,
+} from "../../pretrained/model-source.ts";
 import { adapterFolder, type ModelPlace } from "../../pretrained/node-load.ts";
 import { givenAdapter } from "../../runs/model-path.ts";
 import { createCpuDevice } from "../../tensor/cpu/backend.ts";
@@ -41,7 +50,6 @@ import { ConfigError } from "../../tensor/errors.ts";
 import { formatBytes } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { ProgressLine } from "../progress-line.ts";
-import { lostInGguf, type ModelSource, openFolder, openGgufPlace, openSeeingPart } from "./model-source.ts";
 import { MODEL_ARGUMENT, type ModelFlags, noticeOnStderr, openPlace, withHub } from "./open-model.ts";
 import { type NamedRule, namedRules, usageError } from "./options.ts";
 import { torchFileToSafetensors, torchFolderToSafetensors, weightFileFormat } from "./weight-file.ts";
@@ -60,13 +68,7 @@ Examples:
   deepseek-ts convert ./model merged.gguf --adapter ./my-adapter --type q4_0
   deepseek-ts convert pytorch_model.bin model.safetensors`;
 
-const TYPES: Readonly<Record<string, WritableType>> = {
-  f32: "F32",
-  f16: "F16",
-  bf16: "BF16",
-  q8_0: "Q8_0",
-  q4_0: "Q4_0",
-};
+const TYPES: Readonly<Record<string, WritableType>> = GGUF_TYPES;
 
 const TORCH = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const;
 
@@ -87,13 +89,7 @@ async function toGguf(
 ): Promise<number> {
   const type = flags.type === undefined ? source.stored : TYPES[flags.type];
   const line = new ProgressLine(process.stderr);
-  const model: GgufModel = {
-    weights: source.weights,
-    config: source.language,
-    tokenizer: await source.tokenizer(),
-    name,
-    ...(source.configText === null ? {} : { configText: source.configText }),
-  };
+  const model = await ggufModelOf(source, name);
   try {
     return await exportGguf(await nodeFileSink(out, place), model, {
       type,
@@ -112,7 +108,7 @@ async function toMmproj(
   flags: Flags,
   options: FilePlaceOptions,
 ): Promise<number> {
-  const { model, stored, close } = await openSeeingPart(place);
+  const { model, stored, close } = await openSeeingPart(place, noticeOnStderr);
   const line = new ProgressLine(process.stderr);
   try {
     return await exportMmproj(
@@ -275,7 +271,9 @@ async function mergedModel(
   const toFile = /\.gguf$/i.test(out);
   const sources = [...(place.sources ?? []), flags.adapter];
   await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), { ...place, sources });
-  const base = await (model.gguf === null ? openFolder(model, undefined) : openGgufPlace(model));
+  const base = await (model.gguf === null
+    ? openFolder(model, undefined, noticeOnStderr)
+    : openGgufPlace(model));
   try {
     await using device = await createCpuDevice();
     using adapters = await openAdapters(tree, device, describeDecoder(base.language).mainParameters);
@@ -356,7 +354,9 @@ async function convert(path: string, out: string, flags: Flags): Promise<void> {
   }
   // Before the work rather than after it.
   await (toFile ? checkFilePlace : checkFolderPlace)(await realPlace(out), place);
-  const source = await (model.gguf === null ? openFolder(model, flags.part) : openGgufPlace(model));
+  const source = await (model.gguf === null
+    ? openFolder(model, flags.part, noticeOnStderr)
+    : openGgufPlace(model));
   try {
     const bytes = await (toFile
       ? toGguf(source, out, model.name, flags, place)

@@ -7,6 +7,7 @@ import type { Job, JobContext, JobInfo } from "../../jobs/job.ts";
 import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { ApiError, apiError, invalidRequest } from "../errors.ts";
+import type { JobJournal } from "./job-journal.ts";
 import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject } from "./protocol.ts";
 
 /** Jobs that wait or run; and those of them that wait. */
@@ -45,6 +46,8 @@ export interface JobPlan {
   readonly lane: Lane;
   readonly title: string;
   readonly model: string | null;
+  /** What it leaves on disk, for who is told that it was interrupted; absent where that is nothing. */
+  readonly leaves?: JsonObject;
   /** Gives the result: plain data, null where the events say all. */
   run(work: JobWork): Promise<JsonObject | null>;
 }
@@ -102,6 +105,11 @@ export function jobError(error: unknown, log: (line: string) => void): JobError 
   };
 }
 
+/** The end of a job as its only event. */
+async function* only(job: JobView): AsyncGenerator<JobEvent, void> {
+  yield { number: job.lastEvent + 1, time: job.ended ?? job.added, event: { type: "end", job } };
+}
+
 export class StudioJobs {
   readonly #queue = new MemoryQueue({
     maxEvents: MOST_EVENTS,
@@ -112,9 +120,12 @@ export class StudioJobs {
   });
   readonly #known = new Map<string, Known>();
   readonly #log: (line: string) => void;
+  readonly #journal: JobJournal | null;
 
-  constructor(log: (line: string) => void) {
+  /** @param journal where jobs that leave something are written down */
+  constructor(log: (line: string) => void, journal: JobJournal | null) {
     this.#log = log;
+    this.#journal = journal;
     for (const [lane, concurrency] of Object.entries(LANES)) {
       this.#queue.process(lane, (_: null, context: JobContext<JobNews>) => this.#run(context), {
         concurrency,
@@ -205,6 +216,10 @@ export class StudioJobs {
       if (performance.now() - told < QUIET_MS) return;
       tell({ type: "progress", progress: known.progress ?? begun });
     }, QUIET_MS / 4);
+    if (plan.leaves !== undefined) {
+      const info = (await this.#queue.get(id))!.info();
+      await this.#journal?.begin({ ...this.#view(info, known), result: plan.leaves });
+    }
     try {
       known.result = await plan.run({
         ...{ id, signal, emit: tell },
@@ -228,7 +243,13 @@ export class StudioJobs {
       throw error;
     } finally {
       clearInterval(alive);
+      await this.#journal?.end(id);
     }
+  }
+
+  /** A job that an earlier server did not end. */
+  #interrupted(id: string): JobView | undefined {
+    return this.#journal?.interrupted.find((job) => job.id === id);
   }
 
   #view(info: JobInfo, { kind, title, model, progress, error, result }: Known): JobView {
@@ -255,16 +276,19 @@ export class StudioJobs {
 
   /** @throws ApiError 404 */
   async get(id: string): Promise<JobView> {
+    const interrupted = this.#interrupted(id);
+    if (interrupted !== undefined) return interrupted;
     const { job, known } = await this.#job(id);
     return this.#view(job.info(), known);
   }
 
-  /** All that are kept, newest first. */
+  /** All that are kept, newest first, and behind them those that an earlier server did not end. */
   async list(): Promise<JobView[]> {
-    return (await this.#queue.list()).toReversed().flatMap((info) => {
+    const own = (await this.#queue.list()).toReversed().flatMap((info) => {
       const known = this.#known.get(info.id);
       return known === undefined ? [] : [this.#view(info, known)];
     });
+    return [...own, ...(this.#journal?.interrupted ?? [])];
   }
 
   /** Jobs that have not ended, with what each does. */
@@ -274,6 +298,8 @@ export class StudioJobs {
 
   /** Asks a job to stop and waits until it has. @throws ApiError 404 */
   async stop(id: string): Promise<JobView> {
+    const interrupted = this.#interrupted(id);
+    if (interrupted !== undefined) return interrupted;
     const { job, known } = await this.#job(id);
     await job.cancel("stopped");
     return this.#view(job.info(), known);
@@ -283,6 +309,8 @@ export class StudioJobs {
    * Events after number `after`, then new ones, and the end. Aborting `signal` ends the reading alone. @throws ApiError 404
    */
   async events(id: string, after: number, signal: AbortSignal): Promise<AsyncGenerator<JobEvent, void>> {
+    const interrupted = this.#interrupted(id);
+    if (interrupted !== undefined) return only(interrupted);
     const { job, known } = await this.#job(id);
     const view = () => this.#view(job.info(), known);
     return (async function* () {

@@ -161,7 +161,7 @@ export interface JobBodies {
   readonly open: OpenBody;
   readonly download: { readonly model: string };
   readonly quantize: { readonly model: string; readonly dtype: "q8" | "q4"; readonly out: RootPath };
-  /** To GGUF. */
+  /** To a GGUF file; `type`: `f32`, `f16`, `bf16`, `q8_0` or `q4_0`. */
   readonly convert: { readonly model: string; readonly type: string; readonly out: RootPath };
   readonly train: TrainBody;
   /** Goes on with a run that was stopped. */

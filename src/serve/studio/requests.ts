@@ -24,7 +24,10 @@ export const BODIES = {
   }),
   download: z.strictObject({ model: modelName }),
   quantize: z.strictObject({ model: modelName, dtype: z.enum(["q8", "q4"]), out: rootPath }),
-  convert: z.strictObject({ model: modelName, type: z.string(), out: rootPath }),
+  convert: z.strictObject({
+    ...{ model: modelName, out: rootPath },
+    type: z.enum(["f32", "f16", "bf16", "q8_0", "q4_0"]),
+  }),
   train: z.strictObject({ out: rootPath, data: rootPath.nullable(), config: object }),
   resume: z.strictObject({ run: rootPath }),
   prove: z.strictObject({

@@ -2,15 +2,18 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { availableParallelism, cpus } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { EngineClient } from "../../engine/host/engine-client.ts";
 import { thisMachine } from "../../files/machine.ts";
+import { userCacheFolder } from "../../files/user-cache.ts";
 import { type HubOptions, hubSettings } from "../../pretrained/hub-settings.ts";
 import { closeHttp, createHttpServer, listen } from "../http-server.ts";
 import { imageLoader } from "../request-images.ts";
 import { BODY_LIMIT } from "../server.ts";
 import { createStudioApp } from "./app.ts";
 import { studioGuard } from "./guard.ts";
+import { JobJournal } from "./job-journal.ts";
 import { StudioJobs } from "./jobs.ts";
 import { StoredModels } from "./model-list.ts";
 import { type MeasureMemory, OpenModels } from "./open-models.ts";
@@ -37,6 +40,8 @@ export interface StudioOptions {
   readonly threads?: number;
   /** Where the hub is and its cache lies; default: by the environment. */
   readonly hub?: HubOptions;
+  /** Folder where running jobs are written down; default: in the user's cache. */
+  readonly journal?: string;
   readonly memory?: MeasureMemory;
   readonly log?: (line: string) => void;
 }
@@ -72,7 +77,8 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   const session = randomUUID();
   const roots = await Roots.open(options.roots);
   const { cacheDir } = await hubSettings(options.hub);
-  const jobs = new StudioJobs(log);
+  const journal = await JobJournal.open(options.journal ?? join(userCacheFolder(), "studio"), session, log);
+  const jobs = new StudioJobs(log, journal);
   const images = imageLoader({ allowUrls: false });
   const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
   const stored = new StoredModels(roots, cacheDir);

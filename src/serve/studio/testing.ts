@@ -45,7 +45,14 @@ export async function startTestStudio(
   const { model = { maxPositions: 4096 }, ...rest } = options;
   if (model !== null) await writeModelFolder(join(root, "tiny"), model);
   const studio = await startStudio({
-    ...{ port: 0, roots: [root], version: "test", threads: 1, log: (line: string) => log.push(line) },
+    ...{
+      port: 0,
+      roots: [root],
+      version: "test",
+      threads: 1,
+      journal: join(path, "journal"),
+      log: (line: string) => log.push(line),
+    },
     ...rest,
   });
   const authorization = `Bearer ${studio.token}`;

@@ -137,7 +137,7 @@ export async function trainPlan({ out, data, config }: BodyOf<"train">, parts: T
       workInThread("prepare", { folder: source, out: folder, config: settings }, told(work), work.signal);
   }
   return {
-    ...{ lane: "train", title: `train ${shownPath(out)}`, model: null },
+    ...{ lane: "train", title: `train ${shownPath(out)}`, model: null, leaves: { run: out } },
     async run(work) {
       work.progress({ done: 0, total: null, unit: "steps", text: "prepares the data" });
       await prepare(work);
@@ -163,7 +163,7 @@ export async function resumePlan({ run }: BodyOf<"resume">, parts: TrainParts): 
     await stagedMemory(savedStaged(saved, path), false);
   } else if (!isTuned(json)) checkMemory(savedConfig(json, path).config);
   return {
-    ...{ lane: "train", title: `resume ${shownPath(run)}`, model: null },
+    ...{ lane: "train", title: `resume ${shownPath(run)}`, model: null, leaves: { run } },
     run: (work) => train(folder, run, parts, work),
   };
 }

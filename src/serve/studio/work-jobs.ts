@@ -1,6 +1,8 @@
 /** Jobs that are not answers: what each kind does with its body. */
 
+import { dirname } from "node:path";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
+import { makeFolders } from "../../files/temporary.ts";
 import { type JsonValue, toPlain } from "../../json/index.ts";
 import { downloadModel, parseHubName } from "../../pretrained/hub.ts";
 import type { HubOptions } from "../../pretrained/hub-settings.ts";
@@ -55,6 +57,7 @@ export class WorkPlans {
         const { provePlan } = await import("./prove-jobs.ts");
         return await provePlan(bodyOf("prove", body), parts);
       },
+      convert: (body) => this.#convert(bodyOf("convert", body)),
       quantize: (body) => this.#quantize(bodyOf("quantize", body)),
       download: async (body) => downloadPlan(bodyOf("download", body).model, parts.hub),
     };
@@ -89,7 +92,7 @@ export class WorkPlans {
     const folder = await roots.place(out);
     await checkFolderPlace(await realPlace(folder), { sources: [path] });
     return {
-      ...{ lane: "files", title: `quantize ${model} to ${dtype} as ${shownPath(out)}`, model },
+      ...{ lane: "files", title: `quantize ${model} to ${dtype} as ${shownPath(out)}`, model, leaves: {} },
       async run({ signal, progress }) {
         const { workInThread } = await import("../../runs/work-thread.ts");
         const task = { model: path, offline: true, out: folder, dtype, threads };
@@ -105,6 +108,35 @@ export class WorkPlans {
           signal,
         );
         return { model: shownPath(out), bytes, bitsPerWeight };
+      },
+    };
+  }
+
+  /** Writes a model as a GGUF file. */
+  async #convert({ model, type, out }: BodyOf<"convert">): Promise<JobPlan> {
+    const { stored, roots } = this.#parts;
+    const { path } = await stored.find(model);
+    if (!out.path.endsWith(".gguf")) {
+      throw invalidRequest("The name of a GGUF file ends in .gguf.", "body.out.path", "invalid_value");
+    }
+    const file = await roots.place(out);
+    return {
+      ...{ lane: "files", title: `convert ${model} to ${type} as ${shownPath(out)}`, model, leaves: {} },
+      async run({ signal, progress }) {
+        const { workInThread } = await import("../../runs/work-thread.ts");
+        const text = "converts";
+        progress({ done: 0, total: null, unit: "bytes", text });
+        await makeFolders(dirname(file));
+        const { bytes, lost } = await workInThread(
+          "convert",
+          { model: path, out: file, type },
+          (event) => {
+            if (event.type === "progress")
+              progress({ done: event.done, total: event.total, unit: "bytes", text });
+          },
+          signal,
+        );
+        return { model: shownPath(out), bytes, lost };
       },
     };
   }
@@ -147,7 +179,7 @@ function downloadPlan(model: string, hub: HubOptions = {}): JobPlan {
     );
   }
   return {
-    ...{ lane: "download", title: `download ${model}`, model },
+    ...{ lane: "download", title: `download ${model}`, model, leaves: { model } },
     async run({ signal, progress }) {
       progress({ done: 0, total: null, unit: "bytes", text: "asks the hub" });
       const { commit, files, fromCache } = await downloadModel(model, {

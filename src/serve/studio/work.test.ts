@@ -172,3 +172,20 @@ it("writes a model with fewer bits, which opens", async () => {
     "body.dtype",
   );
 });
+
+it("writes a model as a GGUF file, which opens, and replaces nothing", async () => {
+  const body = { model: "work/tiny", type: "q8_0", out: work("made/tiny.gguf") } as const;
+  const { id } = await t.job({ kind: "convert", body });
+  expect(endOf(await t.events(id))).toMatchObject({
+    state: "done",
+    result: { model: "work/made/tiny.gguf" },
+  });
+  await t.open("work/made/tiny.gguf");
+  const again = await t.job({ kind: "convert", body });
+  expect(endOf(await t.events(again.id))).toMatchObject({
+    state: "failed",
+    error: { message: expect.stringContaining("exists") },
+  });
+  expect((await post("convert", { ...body, out: work("a.bin") })).body.error.param).toBe("body.out.path");
+  expect((await post("convert", { ...body, type: "q2" })).body.error.param).toBe("body.type");
+});

@@ -1,34 +1,43 @@
-import type { FileTree } from "../../checkpoint/byte-source.ts";
-import { companions } from "../../checkpoint/companions.ts";
-import { isConfigText } from "../../checkpoint/config-text.ts";
-import { type Checkpoint, openCheckpoint } from "../../checkpoint/folder.ts";
-import { ggufConfig } from "../../checkpoint/gguf/config.ts";
-import type { MmprojModel } from "../../checkpoint/gguf/mmproj.ts";
-import { originalConfig } from "../../checkpoint/gguf/original-config.ts";
-import type { WritableType } from "../../checkpoint/gguf/quantize.ts";
-import { openGgufFiles } from "../../checkpoint/gguf/reader.ts";
-import type { GgufMetadata } from "../../checkpoint/gguf/types.ts";
-import { ggufWeights } from "../../checkpoint/gguf/weights.ts";
-import { checkpointConfig, configOf, loadModel, modelWeights, namedDtype } from "../../checkpoint/model.ts";
-import { isObject, type JsonObject, parseJsonObject } from "../../checkpoint/strict-json.ts";
-import { TILED } from "../../checkpoint/tiles.ts";
-import { languagePart, loadVisionModel, officialVision } from "../../checkpoint/vision-model.ts";
-import { type LanguageConfig, parseConfig, toConfigJson } from "../../models/config.ts";
-import { readNormalization } from "../../models/deepseek_vl/processor.ts";
-import { checkStored } from "../../models/load.ts";
-import { isVisionConfig } from "../../models/vision-architectures.ts";
-import { weightsOf } from "../../nn/model-weights.ts";
-import { storageRule } from "../../nn/storage.ts";
-import type { WeightSource } from "../../nn/weight-source.ts";
-import { folderTemplate } from "../../pretrained/chat-template-source.ts";
-import { readGenerationConfig } from "../../pretrained/generation-config.ts";
-import { processorFiles } from "../../pretrained/load-vision.ts";
-import type { ModelPlace } from "../../pretrained/node-load.ts";
-import { createCpuDevice } from "../../tensor/cpu/backend.ts";
-import { ConfigError } from "../../tensor/errors.ts";
-import { plural } from "../../text/units.ts";
-import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../../tokenizer/gguf-tokenizer.ts";
-import { noticeOnStderr } from "./open-model.ts";
+/** A model's files opened to be written in another format: configuration, weights as they are stored, tokenizer. Node only. */
+import type { FileTree } from "../checkpoint/byte-source.ts";
+import { companions } from "../checkpoint/companions.ts";
+import { isConfigText } from "../checkpoint/config-text.ts";
+import { type Checkpoint, openCheckpoint } from "../checkpoint/folder.ts";
+import { ggufConfig } from "../checkpoint/gguf/config.ts";
+import type { GgufModel } from "../checkpoint/gguf/export.ts";
+import type { MmprojModel } from "../checkpoint/gguf/mmproj.ts";
+import { originalConfig } from "../checkpoint/gguf/original-config.ts";
+import type { WritableType } from "../checkpoint/gguf/quantize.ts";
+import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
+import type { GgufMetadata } from "../checkpoint/gguf/types.ts";
+import { ggufWeights } from "../checkpoint/gguf/weights.ts";
+import { checkpointConfig, configOf, loadModel, modelWeights, namedDtype } from "../checkpoint/model.ts";
+import { isObject, type JsonObject, parseJsonObject } from "../checkpoint/strict-json.ts";
+import { TILED } from "../checkpoint/tiles.ts";
+import { languagePart, loadVisionModel, officialVision } from "../checkpoint/vision-model.ts";
+import { type LanguageConfig, parseConfig, toConfigJson } from "../models/config.ts";
+import { readNormalization } from "../models/deepseek_vl/processor.ts";
+import { checkStored } from "../models/load.ts";
+import { isVisionConfig } from "../models/vision-architectures.ts";
+import { weightsOf } from "../nn/model-weights.ts";
+import { storageRule } from "../nn/storage.ts";
+import type { WeightSource } from "../nn/weight-source.ts";
+import { createCpuDevice } from "../tensor/cpu/backend.ts";
+import { ConfigError } from "../tensor/errors.ts";
+import { plural } from "../text/units.ts";
+import { ggufTokenizerFiles, ggufTokenizerMetadata } from "../tokenizer/gguf-tokenizer.ts";
+import { folderTemplate } from "./chat-template-source.ts";
+import { readGenerationConfig } from "./generation-config.ts";
+import { processorFiles } from "./load-vision.ts";
+import type { ModelPlace } from "./node-load.ts";
+
+/** Takes oddities of the files, in one line each. */
+type Notice = (text: string) => void;
+
+/** Types that a GGUF file is written in, by the names that people give. */
+export const GGUF_TYPES = {
+  ...{ f32: "F32", f16: "F16", bf16: "BF16", q8_0: "Q8_0", q4_0: "Q4_0" },
+} as const satisfies Readonly<Record<string, WritableType>>;
 
 /** A model's files, opened. */
 export interface ModelSource {
@@ -65,9 +74,21 @@ export function lostInGguf({
     : `left out    ${parts.join(", ")}: GGUF has no place for ${parts.length > 1 || extra.length > 0 ? "them" : "it"}`;
 }
 
+/** What a GGUF file of the model holds. @param name of the model in the file */
+export async function ggufModelOf(source: ModelSource, name: string): Promise<GgufModel> {
+  return {
+    ...{ weights: source.weights, config: source.language, tokenizer: await source.tokenizer(), name },
+    ...(source.configText === null ? {} : { configText: source.configText }),
+  };
+}
+
 /** @param part the language model alone, of a model that sees */
-export async function openFolder({ tree }: ModelPlace, part: "language" | undefined): Promise<ModelSource> {
-  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
+export async function openFolder(
+  { tree }: ModelPlace,
+  part: "language" | undefined,
+  onNotice: Notice,
+): Promise<ModelSource> {
+  const checkpoint = await openCheckpoint(tree, { onNotice });
   try {
     const sees = isVisionConfig(configOf(checkpoint));
     if (part !== undefined) return await languageSource(tree, checkpoint, sees);
@@ -77,7 +98,7 @@ export async function openFolder({ tree }: ModelPlace, part: "language" | undefi
         hint: "Add `--part language` for its language model alone; `deepseek-ts quantize MODEL FOLDER` keeps all of it in 4 or 8 bits.",
       });
     }
-    const { json, config } = checkpointConfig(checkpoint, noticeOnStderr);
+    const { json, config } = checkpointConfig(checkpoint, onNotice);
     return await folderSource(tree, checkpoint, json, config);
   } catch (error) {
     await checkpoint.close();
@@ -93,8 +114,8 @@ export interface SeeingSource {
 }
 
 /** Tower and aligner of a model that sees. @throws ConfigError for a language model, and without the processor's file */
-export async function openSeeingPart({ tree }: ModelPlace): Promise<SeeingSource> {
-  const checkpoint = await openCheckpoint(tree, { onNotice: noticeOnStderr });
+export async function openSeeingPart({ tree }: ModelPlace, onNotice: Notice): Promise<SeeingSource> {
+  const checkpoint = await openCheckpoint(tree, { onNotice });
   let close = () => checkpoint.close();
   try {
     const json = configOf(checkpoint);
