@@ -2,6 +2,8 @@
 import { render } from "preact";
 import { serverBackend } from "./backend/server-backend.ts";
 import { currentToken, takeToken } from "./backend/token.ts";
+import { Chat, ChatProvider } from "./chat/chat.ts";
+import { openStore } from "./chat/store.ts";
 import { App } from "./frame/app.tsx";
 import { listenToKeys } from "./frame/keys.tsx";
 import { applyTheme } from "./state/preferences.ts";
@@ -10,6 +12,8 @@ import { Studio, StudioProvider } from "./state/studio.ts";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/frame.css";
+import "./styles/markdown.css";
+import "./styles/chat.css";
 
 takeToken();
 applyTheme();
@@ -17,9 +21,13 @@ followAddress();
 listenToKeys();
 const studio = new Studio(serverBackend(currentToken), __VERSION__);
 studio.watch();
+const chat = new Chat(studio, await openStore());
+chat.begin();
 render(
   <StudioProvider value={studio}>
-    <App />
+    <ChatProvider value={chat}>
+      <App />
+    </ChatProvider>
   </StudioProvider>,
   document.getElementById("studio")!,
 );

@@ -18,5 +18,18 @@ export default defineConfig({
     assetsInlineLimit: 0,
     target: "es2023",
     reportCompressedSize: false,
+    rolldownOptions: {
+      output: {
+        // What the first screen needs is one file: what later screens share with it is not taken out of it.
+        codeSplitting: {
+          groups: [
+            {
+              name: "studio",
+              test: /src\/(?:text|vision|tensor)\/|src\/studio\/(?:backend|state|frame|chat|markdown\/(?!lean))|node_modules\/(?:preact|@preact|marked|idb)\//,
+            },
+          ],
+        },
+      },
+    },
   },
 });

@@ -1,25 +1,11 @@
 /** Every action and place by name. */
-import { signal } from "@preact/signals";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { type Action, offered } from "../state/actions.ts";
 import { theme } from "../state/preferences.ts";
 import { goTo } from "../state/route.ts";
 import { Dialog } from "./dialog.tsx";
 import { shownDialog } from "./keys.tsx";
 import { screens } from "./screens.tsx";
-
-export interface Action {
-  readonly name: string;
-  /** Shown beside the name: where it is, or its key. */
-  readonly hint: string;
-  readonly act: () => void;
-}
-
-/** Actions of the screens that were opened, by what offers them. */
-export const offered = signal<ReadonlyMap<string, () => readonly Action[]>>(new Map());
-
-export function offerActions(by: string, actions: () => readonly Action[]): void {
-  offered.value = new Map(offered.value).set(by, actions);
-}
 
 function everyAction(): readonly Action[] {
   return [

@@ -1,6 +1,7 @@
 /** The screens: name, what it is for, key of its icon, and its program, loaded when it is opened. */
 import type { FunctionComponent } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { ChatScreen } from "../chat/chat-screen.tsx";
 import type { Screen } from "../state/route.ts";
 import type { IconName } from "./icons.tsx";
 
@@ -14,6 +15,21 @@ export interface ScreenEntry {
 }
 
 export const screens: readonly ScreenEntry[] = [
+  {
+    screen: "chat",
+    name: "Chat",
+    icon: "chat",
+    about: "Ask a model, with pictures where it sees; every answer can be edited and branched.",
+    // Part of the first file: it is what the page opens with.
+    load: async () => ChatScreen,
+  },
+  {
+    screen: "draw",
+    name: "Draw",
+    icon: "draw",
+    about: "Pictures by Janus and JanusFlow, seen while they grow, kept with their settings.",
+    load: async () => (await import("../draw/draw-screen.tsx")).DrawScreen,
+  },
   {
     screen: "models",
     name: "Models",

@@ -1,12 +1,9 @@
 /** Strips over the work: what is wrong with the whole page, what is kept, what to do. */
-import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { enterToken } from "../backend/token.ts";
+import { storageFault } from "../state/notices.ts";
 import { useStudio } from "../state/studio.ts";
 import { Icon } from "./icons.tsx";
-
-/** What this browser refuses, in words; null while it keeps what it is given. */
-export const storageFault = signal<string | null>(null);
 
 function TokenForm() {
   const studio = useStudio();

@@ -169,7 +169,7 @@ function Jobs() {
     <div class="anchor">
       <button
         type="button"
-        class={running.length > 0 ? "outlined" : "quiet"}
+        class={running.length > 0 ? "outlined" : "quiet idle"}
         aria-expanded={open}
         onClick={() => setOpen(!open)}
       >

@@ -9,6 +9,8 @@ export interface Notice {
 }
 
 export const notices = signal<readonly Notice[]>([]);
+/** What this browser refuses to keep, in words; null while it keeps what it is given. */
+export const storageFault = signal<string | null>(null);
 /** What a screen reader is told, politely: the state of an answer, never its words. */
 export const announcement = signal("");
 

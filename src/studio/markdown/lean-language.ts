@@ -1,0 +1,13 @@
+/** Lean for the coloring of code. */
+export default [
+  { type: "cmnt", match: /--.*|\/-[\s\S]*?-\//g },
+  { type: "str", match: /"(?:\\.|[^"\\])*"/g },
+  {
+    type: "kwd",
+    match:
+      /\b(?:theorem|lemma|example|def|abbrev|instance|structure|class|inductive|where|import|open|namespace|section|end|variable|by|have|show|from|fun|let|in|match|with|if|then|else|do|calc|at|intro|exact|apply|rw|simp|omega|decide|induction|cases|rfl|constructor|obtain|rcases|refine|sorry)\b/g,
+  },
+  { type: "num", match: /\b\d+(?:\.\d+)?\b/g },
+  { type: "oper", match: /[∀∃λ→↔∧∨¬≤≥≠⟨⟩←:=|]+/g },
+  { type: "type", match: /\b(?:Prop|Type|Nat|Int|Bool|String|List|Set|Fin)\b|[ℕℤℚℝ]/g },
+];
