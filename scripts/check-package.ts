@@ -2,7 +2,15 @@
  * What a user gets: packs the package, installs the archive in an empty folder and uses it there, with the pinned
  * Node and with the machine's own: help, three steps of training, a completion, and a program that imports it.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, delimiter, dirname, join } from "node:path";
 import { entries } from "./support/entries.ts";
@@ -25,6 +33,17 @@ function nodes(): { version: string; path: string }[] {
     if (version !== process.version && major >= 20) found.push({ version, path: systemPath });
   }
   return found;
+}
+
+/** The compiler leaves some paths of sources as they are, such as in an `import()` beside a `using` (TypeScript 6.0.3). */
+function checkImports(dist: string): void {
+  const files = readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((file) =>
+    file.endsWith(".js"),
+  );
+  for (const file of files) {
+    const found = /(?:\bimport\(|\bfrom )"(\.[^"]*\.ts)"/.exec(readFileSync(join(dist, file), "utf8"));
+    if (found) throw new Error(`dist/${file} imports ${found[1]}, which is not in the package`);
+  }
 }
 
 const program = `
@@ -86,10 +105,13 @@ try {
     "kernels/build/baseline.wasm",
     "lean/ReplServer.lean",
     "models/world-prover/config.json",
+    "dist/studio/index.html",
   ]) {
     const place = join(home, "node_modules", "deepseek-ts", part);
     if (!existsSync(place)) throw new Error(`${part} is not in the package`);
   }
+
+  checkImports(join(home, "node_modules", "deepseek-ts", "dist"));
 
   const installed = JSON.parse(
     readFileSync(join(home, "node_modules", "deepseek-ts", "package.json"), "utf8"),

@@ -94,11 +94,16 @@ export function stoppedText(jobs: readonly JobView[]): string {
   return `stopping ${plural(jobs.length, "job")}:\n${lines.join("")}`;
 }
 
+/**
+ * Everything behind the page is large, and not needed for the help of this command. Outside of the function that calls it: the
+ * compiler leaves `.ts` in an `import()` beside a `using`.
+ */
+const theServer = () => import("../../serve/studio/server.ts");
+
 async function studio(models: readonly string[], flags: StudioFlags): Promise<void> {
   const { stdout, stderr } = process;
   const log = (line: string) => void stderr.write(`${line}\n`);
-  // Everything behind the page is large, and not needed for the help of this command.
-  const { startStudio, STUDIO_PAGE } = await import("../../serve/studio/server.ts");
+  const { startStudio, STUDIO_PAGE } = await theServer();
   const { roots, paths } = rootsAndModels(models, flags.root ?? [DEFAULT_ROOT]);
   let stop = () => {};
   const stopped = new Promise<void>((resolve) => {
