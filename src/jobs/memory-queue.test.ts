@@ -129,6 +129,24 @@ describe("a job", () => {
   });
 });
 
+it("forgets the jobs that ended first where the events of all ended ones are too large", async () => {
+  await using queue = new MemoryQueue({ maxEndedCharacters: 100 });
+  queue.process("talk", async (text: string, { emit }: JobContext<string>) => emit(text), { concurrency: 9 });
+  const end = async (text: string) => {
+    const job = await queue.add<string, string, void>("talk", text);
+    await job.result();
+    await turn();
+    return job.id;
+  };
+  const [, second] = [await end("a".repeat(60)), await end("b".repeat(60))];
+  expect((await queue.list()).map(({ id }) => id)).toEqual([second]);
+  const third = await end("c".repeat(30));
+  expect((await queue.list()).map(({ id }) => id)).toEqual([second, third]);
+  // The newest stays, however large.
+  const fourth = await end("d".repeat(900));
+  expect((await queue.list()).map(({ id }) => id)).toEqual([fourth]);
+});
+
 describe("canceling", () => {
   it("is answered when the handler has stopped", async () => {
     await using queue = new MemoryQueue();

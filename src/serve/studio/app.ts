@@ -89,7 +89,8 @@ export function createStudioApp(parts: StudioParts): Hono {
   });
   app.onError((error, c) => {
     // What a model or a file is wrong about is nobody's fault here.
-    const known = error instanceof DeepseekError ? invalidRequest(error.message) : apiError(error);
+    const known =
+      error instanceof DeepseekError ? invalidRequest(roots.shown(error.message)) : apiError(error);
     if (known === null && !c.req.raw.signal.aborted) {
       log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     }

@@ -90,6 +90,14 @@ export interface NewJob {
   readonly id?: string;
 }
 
+export interface StudioJobsOptions {
+  readonly log: (line: string) => void;
+  /** Where jobs that leave something are written down; default: nowhere. */
+  readonly journal?: JobJournal | null;
+  /** Words of errors as the page gets them. */
+  readonly shown?: (text: string) => string;
+}
+
 const ID = /^[\w-]{16,64}$/;
 const unended = ({ state }: JobInfo) => state === "queued" || state === "running";
 
@@ -121,11 +129,12 @@ export class StudioJobs {
   readonly #known = new Map<string, Known>();
   readonly #log: (line: string) => void;
   readonly #journal: JobJournal | null;
+  readonly #shown: (text: string) => string;
 
-  /** @param journal where jobs that leave something are written down */
-  constructor(log: (line: string) => void, journal: JobJournal | null) {
+  constructor({ log, journal = null, shown = (text) => text }: StudioJobsOptions) {
     this.#log = log;
     this.#journal = journal;
+    this.#shown = shown;
     for (const [lane, concurrency] of Object.entries(LANES)) {
       this.#queue.process(lane, (_: null, context: JobContext<JobNews>) => this.#run(context), {
         concurrency,
@@ -239,7 +248,10 @@ export class StudioJobs {
       signal.throwIfAborted();
       return known.result;
     } catch (error) {
-      if (!signal.aborted) known.error = jobError(error, this.#log);
+      if (!signal.aborted) {
+        const { message, code } = jobError(error, this.#log);
+        known.error = { message: this.#shown(message), code };
+      }
       throw error;
     } finally {
       clearInterval(alive);

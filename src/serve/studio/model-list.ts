@@ -234,8 +234,11 @@ export class StoredModels {
       ...(await cachedModels(this.#cacheDir)),
       ...(await rootModels(this.#roots)),
     ];
+    // By one name the one that `find` gives: the packaged one may lie below a root.
+    const byName = new Map(stored.toReversed().map((each) => [each.model, each]));
+    const named = stored.filter((each) => byName.get(each.model) === each);
     return await Promise.all(
-      stored.slice(0, MOST_MODELS).map(async ({ model, from, path, size, partial }): Promise<ModelEntry> => {
+      named.slice(0, MOST_MODELS).map(async ({ model, from, path, size, partial }): Promise<ModelEntry> => {
         const { architecture, system, parameters } = await modelFacts(path);
         const { state, info, error, job } = open.state(model) ?? {
           state: "closed",

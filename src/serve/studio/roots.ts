@@ -68,6 +68,17 @@ export class Roots {
     return { root, path: at < 0 ? "" : text.slice(at + 1) };
   }
 
+  /** A text for the page, with the names of the roots in place of where they are on this machine. */
+  shown(text: string): string {
+    let all = text;
+    for (const { name, path } of this.list) {
+      for (const folder of new Set([this.#real.get(name)!, path])) {
+        if (folder !== sep) all = all.replaceAll(folder + sep, `${name}/`).replaceAll(folder, name);
+      }
+    }
+    return all;
+  }
+
   /** The place of a path of this machine. @throws ApiError 404 for one below no root */
   placeOf(path: string): RootPath {
     const full = resolve(path);

@@ -78,7 +78,7 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   const roots = await Roots.open(options.roots);
   const { cacheDir } = await hubSettings(options.hub);
   const journal = await JobJournal.open(options.journal ?? join(userCacheFolder(), "studio"), session, log);
-  const jobs = new StudioJobs(log, journal);
+  const jobs = new StudioJobs({ log, journal, shown: (text) => roots.shown(text) });
   const images = imageLoader({ allowUrls: false });
   const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
   const stored = new StoredModels(roots, cacheDir);

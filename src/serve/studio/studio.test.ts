@@ -9,6 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => t[Symbol.asyncDispose]());
 
+const json = { "content-type": "application/json" };
 const messages = [{ role: "user", content: "the of and" }];
 const greedy = { model: "work/tiny", temperature: 0, ignore_eos: true };
 const ended = (events: readonly JobEvent[]): JobView => {
@@ -60,6 +61,49 @@ describe("an answer as a job", () => {
     const raw = await t.job({ kind: "complete", body: { ...greedy, prompt: "the of", max_tokens: 9 } });
     const { body: plain } = await t.ask("/v1/completions", { ...greedy, prompt: "the of", max_tokens: 9 });
     expect(textOf(await t.events(raw.id))).toBe(plain.choices[0].text);
+  });
+
+  it("has its inside beside the chunks where that is asked for, and the same text", async () => {
+    const body = { ...greedy, messages, max_tokens: 6 };
+    const plain = await t.events((await t.job({ kind: "chat", body })).id);
+    const events = await t.events((await t.job({ kind: "chat", body, inside: true })).id);
+    expect(textOf(events)).toBe(textOf(plain));
+    const inside = events.flatMap(({ event }) => (event.type === "inside" ? [event] : []));
+    expect(inside.flatMap(({ tokens }) => tokens)).toHaveLength(6);
+    expect(inside.at(-1)!.figures).toMatchObject({ tokens: 6 });
+    expect(events.some(({ event }) => event.type === "chunk" && "inside" in event.chunk)).toBe(false);
+    expect(plain.some(({ event }) => event.type === "inside")).toBe(false);
+    const drawn = await t.ask("/studio/api/jobs", { kind: "draw", inside: true, body: { prompt: "a" } });
+    expect(drawn).toMatchObject({ status: 400, body: { error: { param: "inside" } } });
+  });
+
+  it("takes the digits of its body to /v1 as they are, and refuses what a job cannot be", async () => {
+    const ask = (text: string) =>
+      t.ask("/studio/api/jobs", undefined, { method: "POST", body: text, headers: json });
+    const schema =
+      '{"type":"object","properties":{"10":{"const":1.50},"2":{"const":12345678901234567890}},"required":["10","2"],"additionalProperties":false}';
+    const format = `{"type":"json_schema","json_schema":{"name":"n","schema":${schema}}}`;
+    const { body } = await ask(
+      `{"kind":"chat","body":{"messages":[{"role":"user","content":"the"}],"temperature":0,"max_tokens":90,"response_format":${format}}}`,
+    );
+    const text = textOf(await t.events(body.id));
+    expect(text.replace(/\s/g, "")).toBe('{"10":1.50,"2":12345678901234567890}');
+    expect((await ask('{"kind":"chat","body":{"stream":false}}')).body.error.param).toBe("stream");
+    for (const wrong of [
+      "",
+      "[]",
+      "null",
+      '{"kind":"chat"}',
+      '{"kind":7,"body":{}}',
+      '{"kind":"chat","body":[]}',
+      '{"kind":"chat","body":{},"more":1}',
+    ]) {
+      expect((await ask(wrong)).status, wrong).toBe(400);
+    }
+    expect((await ask('{"kind":"chat","body":{"model":"work/none"}}')).body.error.code).toBe(
+      "model_not_open",
+    );
+    expect((await ask(`{"kind":"chat","body":"${" ".repeat(2 ** 25)}"}`)).status).toBe(413);
   });
 
   it("can be read again from any number, with the end as its last line", async () => {

@@ -163,6 +163,7 @@ export class WorkPlans {
           signal,
           onLoading: (done, total) => progress({ done, total, unit: "bytes", text }),
         });
+        progress({ done: info.weightBytes, total: info.weightBytes, unit: "bytes", text: "is open" });
         return { info };
       },
     };
