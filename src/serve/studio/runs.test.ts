@@ -86,11 +86,14 @@ describe("runs", () => {
     const half = await series("live");
     expect(half.curves.loss.last).toEqual([9.99, 9.98]);
     expect(half.read.of - half.read.bytes).toBe(20);
-    appendFileSync(logOf("live"), third.slice(20) + step(4));
+    const fifth = step(5);
+    appendFileSync(logOf("live"), third.slice(20) + step(4) + fifth.slice(0, 9));
     const [a, b] = await Promise.all([series("live"), series("live")]);
     expect(a).toEqual(b);
     expect(a.steps).toEqual([1, 2, 3, 4]);
-    expect(a.read.lines).toBe(4);
+    expect([a.read.lines, a.read.of - a.read.bytes]).toEqual([4, 9]);
+    appendFileSync(logOf("live"), fifth.slice(9));
+    expect((await series("live")).steps).toEqual([1, 2, 3, 4, 5]);
     // As a run that goes on from an earlier state leaves it: cut, or another file.
     truncateSync(logOf("live"), (step(1) + step(2)).length);
     expect((await series("live")).steps).toEqual([1, 2]);
