@@ -5,12 +5,13 @@
  *     npm run recipe:scaling -- --small                      a check of the machinery on this repository's sources
  *     npm run recipe:scaling -- --data FOLDER                45M tokens of text or more
  *
- * Ctrl-C saves; the same command goes on. The steps are those of `deepseek-ts scale`, on the same folder.
+ * `--state FOLDER` is where the sweep is, `--results FOLDER` where `results.json` and plots go, if they do not go there too. Ctrl-C saves;
+ * the same command goes on. The steps are those of `deepseek-ts scale`, on the same folder.
  */
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { MemoryQueue } from "../../src/jobs/memory-queue.ts";
 import { extendSweep } from "../../src/scaling/extend.ts";
@@ -21,6 +22,7 @@ import { writePlots } from "../../src/scaling/render.ts";
 import { scaleSettings } from "../../src/scaling/settings.ts";
 import { createSweep, readPlan, runChains, runSweep, type SweepOptions } from "../../src/scaling/sweep.ts";
 import { ConfigError } from "../../src/tensor/errors.ts";
+import { checkResultsFolder } from "../shared/results-folder.ts";
 import { allVerdicts, resultsText } from "./verdicts.ts";
 
 const { values: flags } = parseArgs({
@@ -28,6 +30,7 @@ const { values: flags } = parseArgs({
     small: { type: "boolean", default: false },
     data: { type: "string" },
     state: { type: "string" },
+    results: { type: "string" },
     parallel: { type: "string" },
   },
 });
@@ -36,6 +39,9 @@ const here = import.meta.dirname;
 const size = flags.small ? "small" : "full";
 const data = flags.data ?? (flags.small ? join(here, "..", "..", "src") : undefined);
 const folder = resolve(flags.state ?? `runs/recipe-scaling-${size}`);
+/** Where results go, which nothing goes on from. */
+const target = resolve(flags.results ?? folder);
+if (target !== folder) checkResultsFolder(target, "results.json");
 /** Times that budgets without a minimum get more sizes. */
 const EXTENSIONS = 2;
 const print = (line: string) => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
@@ -73,7 +79,7 @@ async function extended(): Promise<boolean> {
 
 try {
   const path = join(here, `${size}.json`);
-  const { target, ...json } = JSON.parse(await readFile(path, "utf8"));
+  const { target: compute, ...json } = JSON.parse(await readFile(path, "utf8"));
   if (!existsSync(join(folder, "plan.json"))) {
     if (data === undefined)
       throw new ConfigError("the full recipe needs --data FOLDER, 45M tokens of text or more");
@@ -88,17 +94,16 @@ try {
   let fit = await fitSweep(folder, plan);
   if (fit.lossLaw !== null) {
     if (!written)
-      print(`predicted ${(await predict(folder, target)).loss.toFixed(4)} bits per byte at ${target}`);
-    const { chains } = await startPredicted(folder, target);
+      print(`predicted ${(await predict(folder, compute)).loss.toFixed(4)} bits per byte at ${compute}`);
+    const { chains } = await startPredicted(folder, compute);
     await train((options) => runChains(folder, chains, options));
-    fit = await fitSweep(folder, plan, { at: [target] });
+    fit = await fitSweep(folder, plan, { at: [compute] });
   }
-  const outcomes = fit.lossLaw === null ? [] : [await predictionOutcome(folder, plan, target)];
+  const outcomes = fit.lossLaw === null ? [] : [await predictionOutcome(folder, plan, compute)];
   const results = { recipe: "scaling", size, plan, fit, outcomes, verdicts: allVerdicts(fit, outcomes) };
-  const out = join(folder, "results.json");
-  await mkdir(dirname(out), { recursive: true });
-  await writeFile(out, `${JSON.stringify(results, null, 1)}\n`);
-  await writePlots(join(folder, "plots"), plotsOf(fit, outcomes));
+  await mkdir(target, { recursive: true });
+  await writeFile(join(target, "results.json"), `${JSON.stringify(results, null, 1)}\n`);
+  await writePlots(join(target, "plots"), plotsOf(fit, outcomes));
   console.log(resultsText(results));
 } catch (error) {
   if (!signal.aborted) throw error;

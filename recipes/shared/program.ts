@@ -11,6 +11,7 @@ import type { Device } from "../../src/tensor/tensor.ts";
 import type { RgbImage } from "../../src/vision/image/image.ts";
 import { encodePng } from "../../src/vision/image/png-writer.ts";
 import { type ArmResult, type RecipePage, resultsPage, resultsPicture } from "./results.ts";
+import { checkResultsFolder } from "./results-folder.ts";
 import type { Scores } from "./score.ts";
 import { type StageContext, StageStopped } from "./stage.ts";
 
@@ -135,6 +136,7 @@ interface Flags {
   readonly arm?: string;
   readonly seed?: string;
   readonly state?: string;
+  readonly results?: string;
   readonly threads?: string;
   readonly list?: boolean;
   readonly report?: boolean;
@@ -155,6 +157,10 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     .option("--seed <numbers>", `seeds, separated by commas (default ${(recipe.seeds ?? [1]).join(",")})`)
     .option("--state <folder>", `stages and their checkpoints (default runs/recipe-${recipe.name})`)
     .option(
+      "--results <folder>",
+      "results, page and pictures (default: the recipe's own folder; of short forms, that of the state)",
+    )
+    .option(
       "--threads <n>",
       `threads of a run (default ${threadsByDefault()}); with 1 another recipe has the other core`,
     )
@@ -162,7 +168,7 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
     .option("--report", "write the table and the picture of the results that are there, and run nothing")
     .addHelpText(
       "after",
-      `\nExamples:\n  ${command} --small\n  ${command} --arm ${recipe.arms[0].name}\n  ${command} --seed 1,2,3`,
+      `\nExamples:\n  ${command} --small\n  ${command} --arm ${recipe.arms[0].name}\n  ${command} --seed 1,2,3\n  ${command} --arm ${recipe.arms[0].name} --results /tmp/pilot --state /tmp/pilot`,
     );
   if (recipe.minutes !== null) {
     const text = `minutes of two cores for the stages of an arm (default ${minutesText(recipe)})`;
@@ -198,9 +204,17 @@ export async function runRecipe(recipe: Recipe, argv: readonly string[]): Promis
 
   const form = small ? "-small" : full ? "-full" : asked !== null && recipe.full ? `-${asked}-minutes` : "";
   const state = flags.state ?? join("runs", `recipe-${recipe.name}${form}`);
-  const target = small || (recipe.full !== undefined && form !== "") ? state : recipe.folder;
+  const target =
+    flags.results ?? (small || (recipe.full !== undefined && form !== "") ? state : recipe.folder);
   const path = join(target, "results.jsonl");
+  if (flags.results !== undefined) checkResultsFolder(target, "results.jsonl");
   const results = await readResults(path);
+  const foreign = flags.results && results.find(({ arm }) => known.every(({ name }) => name !== arm));
+  if (foreign) {
+    throw new Error(
+      `--results: ${path} holds the arm ${JSON.stringify(foreign.arm)}, which is not one of this recipe. Name another folder.`,
+    );
+  }
   const page: RecipePage = {
     ...recipe,
     command: `npm run recipe:${recipe.name}`,
