@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../tensor/random.ts";
 import { best, LogitsError } from "./sampling.ts";
-import { logNorm, logProbability, TokenSampler, type TokenSamplerOptions } from "./token-sampler.ts";
+import {
+  logNorm,
+  logProbability,
+  scoredToken,
+  TokenSampler,
+  type TokenSamplerOptions,
+} from "./token-sampler.ts";
 
 const logits = Float32Array.from([1, 3, 2, 3, -1, 9]);
 
@@ -116,6 +122,28 @@ describe("TokenSampler", () => {
     const sorted = [...many.keys()].sort((a, b) => many[b] - many[a] || a - b);
     expect(best(many, 37)).toEqual(sorted.slice(0, 37));
   });
+});
+
+it("a token is scored with and without alternatives alike, and not among what is no number", () => {
+  const random = new Random(9);
+  const many = Float32Array.from({ length: 3000 }, () => random.normal() * 4);
+  const { logprob } = scoredToken(many, 17, true, 3000);
+  expect(logprob).toBe(logProbability(many, 17));
+  for (const alternatives of [0, 1, 5]) {
+    const found = scoredToken(many, 17, alternatives, 3000);
+    expect(found.logprob).toBe(logprob);
+    const ids = best(many, alternatives);
+    expect(found.top).toEqual(ids.map((id) => ({ id, logprob: logProbability(many, id) })));
+  }
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    for (const at of [0, 1700, 2999]) {
+      const damaged = Float32Array.from(many);
+      damaged[at] = value;
+      for (const alternatives of [true, 0, 5]) {
+        expect(() => scoredToken(damaged, 17, alternatives, 3000)).toThrow(LogitsError);
+      }
+    }
+  }
 });
 
 describe("logNorm", () => {

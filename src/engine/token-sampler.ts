@@ -145,13 +145,12 @@ export function scoredToken(
   alternatives: boolean | number,
   count: number,
 ): GeneratedToken {
-  const norm = logNorm(logits, count);
-  const token = { id, logprob: logits[id] - norm };
-  if (typeof alternatives === "boolean") return token;
-  return {
-    ...token,
-    top: best(logits, alternatives, count).map((id) => ({ id, logprob: logits[id] - norm })),
-  };
+  if (typeof alternatives === "boolean") return { id, logprob: logits[id] - logNorm(logits, count) };
+  // They hold the largest, so that nobody need look for it.
+  const ids = best(logits, Math.max(1, alternatives), count);
+  const norm = normBy(logits, count, logits[ids[0]]);
+  const top = ids.slice(0, alternatives).map((id) => ({ id, logprob: logits[id] - norm }));
+  return { id, logprob: logits[id] - norm, top };
 }
 
 /** Steps of the table to a unit, and how far it goes: what is smaller than exp(-40) cannot count. */
@@ -168,7 +167,8 @@ function sumOfExponentials(logits: ArrayLike<number>, count: number, largest: nu
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const steps = (largest - logits[i]) * STEPS;
-    if (!(steps < LAST)) continue;
+    // What is no number counts, so that the sum is none.
+    if (steps >= LAST) continue;
     const whole = steps | 0;
     const x = (steps - whole) / STEPS;
     sum += TABLE[whole] * (1 - x * (1 - x * (1 / 2 - x * (1 / 6))));
@@ -178,9 +178,14 @@ function sumOfExponentials(logits: ArrayLike<number>, count: number, largest: nu
 
 /** Logarithm of the sum of the exponentials of the first `count` logits. @throws LogitsError */
 export function logNorm(logits: ArrayLike<number>, count: number): number {
-  const largest = logits[argmax(logits, count)];
+  return normBy(logits, count, logits[argmax(logits, count)]);
+}
+
+function normBy(logits: ArrayLike<number>, count: number, largest: number): number {
   checkLargest(largest, false);
-  return largest + Math.log(sumOfExponentials(logits, count, largest));
+  const norm = largest + Math.log(sumOfExponentials(logits, count, largest));
+  checkLargest(norm, false);
+  return norm;
 }
 
 /** Logarithm of the softmax of the first `count` logits at `id`. @throws LogitsError */

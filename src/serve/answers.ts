@@ -1,9 +1,15 @@
 /** What answers of both interfaces share: ids, usage, reading a job's news into whole choices. */
 
 import type { GenerationReader } from "../engine/host/generation-job.ts";
-import type { InsideEntry, InsideFigures, InsidePicture } from "../engine/host/inside.ts";
+import {
+  type InsideEntry,
+  type InsideFigures,
+  type InsidePicture,
+  insideBytes,
+} from "../engine/host/inside.ts";
 import type { ChoiceUsage, FinishReason, GroundedPhrase, TokenEntry } from "../engine/host/protocol.ts";
 import { freshId } from "../text/ids.ts";
+import { invalidRequest } from "./errors.ts";
 
 /** What identifies an answer, the same in all its chunks. */
 export interface AnswerHead {
@@ -95,7 +101,10 @@ const nothing: ChoiceUsage = {
   reasoningTokens: 0,
 };
 
-/** Reads a generation to its end. @throws RequestError if it fails, JobCanceledError */
+/** Bytes of the inside of an answer that is told in one piece: some 36,000 tokens of DeepSeek-V2-Lite. As JSON they double. */
+const MOST_INSIDE = 32 * 2 ** 20;
+
+/** Reads a generation to its end. @throws RequestError if it fails, JobCanceledError, ApiError if its inside is too large */
 export async function collect(stream: GenerationReader): Promise<WholeChoice[]> {
   const choices = Array.from(
     { length: stream.choices },
@@ -110,6 +119,7 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
       usage: nothing,
     }),
   );
+  let bytes = 0;
   for await (const event of stream) {
     if (event.type === "finished") {
       const { reason, usage, figures } = event;
@@ -132,6 +142,15 @@ export async function collect(stream: GenerationReader): Promise<WholeChoice[]> 
     whole.grounding.push(...grounding);
     whole.logprobs.push(...logprobs);
     whole.inside.push(...inside);
+    if (inside.length > 0) bytes += insideBytes(inside);
+    if (bytes > MOST_INSIDE) {
+      throw invalidRequest(
+        `'inside' has ${bytes} bytes after ${whole.inside.length} tokens, more than the ${MOST_INSIDE} of an answer in one piece; ` +
+          "set 'stream': true, or a smaller 'max_tokens'.",
+        "inside",
+        "answer_too_large",
+      );
+    }
     if (pictures !== undefined) whole.pictures = pictures;
     for (const part of toolCalls) {
       whole.toolCalls[part.index] ??= { id: "", name: "", arguments: "" };

@@ -8,6 +8,7 @@ import type { CausalLM } from "../models/causal-lm.ts";
 import { load } from "../pretrained/node-load.ts";
 import { createCpuDevice } from "../tensor/cpu/backend.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { chatBody } from "./chat-answer.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import type { InsideNews, InsideToken } from "./studio/protocol.ts";
 import { metricOf, post, user } from "./test-server.ts";
@@ -213,6 +214,31 @@ it("tells of tokens up to a stop string, of none where nothing is generated, and
   expect((chosen.inside.tokens as InsideToken[]).map((token) => token.text).join("")).toBe(
     chosen.choices[0].text,
   );
+});
+
+it("refuses to keep more of it than one piece should have, and stops reading", async () => {
+  const usage = {
+    ...{ promptTokens: 1, cachedTokens: 0, imageTokens: 0 },
+    ...{ completionTokens: 1, reasoningTokens: 0 },
+  };
+  let read = 0;
+  const experts = { topK: 8, ids: new Uint8Array(2 ** 20), weights: new Uint16Array(2 ** 20) };
+  const entry = { id: 1, text: "a", logprob: -1, alternatives: [], drafted: false, refused: null, experts };
+  const news = (tokens: number) => ({
+    choices: 1,
+    async *[Symbol.asyncIterator]() {
+      for (; read < tokens; read++) {
+        yield { type: "delta", delta: { id: 1, choice: 0, content: "a", inside: [entry] } } as const;
+      }
+      yield { type: "finished", choice: 0, reason: "stop", usage } as const;
+    },
+  });
+  const head = { id: "a", created: 1, model: "m", fingerprint: "f" };
+  const shape = { logprobs: false, oldForm: false, tokenIds: false };
+  await expect(chatBody(news(1000), head, shape)).rejects.toMatchObject({
+    shape: { status: 400, param: "inside", message: expect.stringContaining("'stream': true") },
+  });
+  expect(read).toBe(10);
 });
 
 it.each([
