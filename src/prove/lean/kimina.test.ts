@@ -95,6 +95,32 @@ test("sends one text with imports, settings and limits, and places what is said 
   ]);
 });
 
+test("asks no more at once than the server has REPLs, in order; what is given up leaves its place", async () => {
+  let [running, most] = [0, 0];
+  const order: string[] = [];
+  const lean = await open(
+    (asked, response) => {
+      most = Math.max(most, ++running);
+      order.push(/-- (\w+)/.exec(asked.snippets[0].code)![1]);
+      setTimeout(() => {
+        running--;
+        answer(asked, response);
+      }, 20);
+    },
+    { slots: 2 },
+  );
+  const stop = new AbortController();
+  const checks = ["a", "b", "c", "d", "e", "f"].map((name) =>
+    lean.check({ code: `${CODE} -- ${name}` }, name === "d" ? { signal: stop.signal } : {}),
+  );
+  stop.abort(new Error("enough"));
+  const ended = await Promise.allSettled(checks);
+  expect(ended.map(({ status }) => status === "fulfilled")).toEqual([true, true, true, false, true, true]);
+  expect(ended[3]).toMatchObject({ reason: { message: "enough" } });
+  expect([most, running]).toEqual([2, 0]);
+  expect([order.slice(0, 2).sort().join(""), order.slice(2).sort().join("")]).toEqual(["ab", "cef"]);
+});
+
 test("without imports it still imports, since the server would go on behind an earlier text", async () => {
   let text = "";
   const lean = await open((asked, response) => {

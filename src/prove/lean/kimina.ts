@@ -43,11 +43,12 @@ import {
   timeLimit,
   type VerifyAnswer,
 } from "./session.ts";
+import { Turns } from "./turns.ts";
 
 export interface KiminaLeanOptions extends KiminaServer {
   /** What is imported by a problem that does not say (none: `Init` alone). */
   readonly imports?: readonly string[];
-  /** Checks at the same time (4): as many REPLs as the server has. */
+  /** Texts at the same time (4): as many REPLs as the server has. Further ones wait here; a busy server would refuse them. */
   readonly slots?: number;
   /** Lean and libraries of the server, which name cached verdicts; by default its Lean is asked. */
   readonly version?: string;
@@ -117,6 +118,7 @@ export class KiminaLean implements LeanSession {
   readonly #options: KiminaLeanOptions;
   readonly #imports: readonly string[];
   readonly #closed = new AbortController();
+  readonly #turns: Turns;
   readonly #references = new Map<string, { shortName: string; reference: Reference }>();
   #ready: Promise<void> | null = null;
 
@@ -124,6 +126,7 @@ export class KiminaLean implements LeanSession {
     this.#options = options;
     this.version = version;
     this.slots = options.slots ?? 4;
+    this.#turns = new Turns(this.slots);
     this.#imports = options.imports ?? [];
   }
 
@@ -302,13 +305,14 @@ export class KiminaLean implements LeanSession {
       ...{ id: randomUUID(), code, timeout: Math.ceil(milliseconds / 1000), infotree: steps },
     });
     const signals = signal ? AbortSignal.any([signal, this.#closed.signal]) : this.#closed.signal;
-    let result = await askKimina(this.#options, request(parts.text, timeout), signals);
-    if ("error" in result && result.error.includes("header command timed out")) {
+    const result = await this.#turns.run(async () => {
+      const first = await askKimina(this.#options, request(parts.text, timeout), signals);
+      if (!("error" in first && first.error.includes("header command timed out"))) return first;
       // Its Lean is new, and the imports had the time of one check.
       const long = this.#options.startTimeout ?? 300_000;
       await askKimina(this.#options, request(parts.header, long), signals);
-      result = await askKimina(this.#options, request(parts.text, timeout), signals);
-    }
+      return askKimina(this.#options, request(parts.text, timeout), signals);
+    }, signals);
     if ("error" in result) throw new NoAnswer(result.error);
     const answer = readReplAnswer(result.response);
     if (typeof answer === "string") throw new NoAnswer(answer);
