@@ -1,11 +1,12 @@
 /**
- * SIGKILLs at random moments of `prove` and `synthesize`: nothing that was complete is lost, nothing counts twice, and the results are
+ * SIGKILLs at random moments of `prove`, `synthesize` and `grpo` with Lean's verdicts: nothing that was complete is lost, nothing counts twice, and the results are
  * those of a run that nobody killed. `KILLS=100` kills each so often; by default a few. One Lean stays up behind a server of the
  * test, so that what is killed again and again is the command.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startKimina, type TestingKimina } from "../../src/prove/lean/testing-kimina.ts";
 import { embeddedRepl } from "../../src/prove/lean/testing-repl.ts";
@@ -195,5 +196,70 @@ describe.skipIf(missing !== null)(`killed ${KILLS} times`, () => {
     const weights = (name: string) => readFileSync(join(work, name, "round-1", "model.safetensors"));
     expect(weights("killed").equals(weights("plain"))).toBe(true);
     await wholeSearches(join(work, "killed", "synthesis.sqlite"));
+  });
+
+  it("grpo learns the same from verdicts, to the bit, and no saved step is lost", {
+    timeout: HOURS,
+  }, async () => {
+    const prover = fileURLToPath(new URL("../../models/world-prover", import.meta.url));
+    const statements = [
+      "theorem t (n : Nat) : n + 0 = n := by",
+      "theorem t (a b : Nat) (h : a = b) : b = a := by",
+      "theorem t (p q : Prop) (hp : p) (hq : q) : p ∧ q := by",
+      "theorem t (n : Nat) (h : n % 4 = 3) : n % 2 = 1 := by",
+    ];
+    writeFileSync(
+      join(work, "theorems.jsonl"),
+      statements.map((statement) => `${JSON.stringify({ statement })}\n`).join(""),
+    );
+    const fresh = (out: string) => [
+      ...["grpo", prover, "--data", "theorems.jsonl", "--out", out, "--reward", "lean", "--form", "prover"],
+      ...[
+        "--equal-groups",
+        "keep",
+        "--groups",
+        "2",
+        "--samples",
+        "4",
+        "--max-tokens",
+        "32",
+        "--rate",
+        "2e-5",
+      ],
+      ...["--held-out", "0", "--save-every", "1", "--steps", String(KILLS + 2), ...lean],
+    ];
+    const saved = (out: string) => {
+      const folder = join(work, out, "checkpoints");
+      const names = existsSync(folder) ? readdirSync(folder) : [];
+      return Math.max(0, ...names.flatMap((name) => /^step-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []));
+    };
+    const logged = (out: string) =>
+      lines(readFileSync(join(work, out, "metrics.jsonl"), "utf8")).map(({ seconds: _, ...rest }) => rest);
+    const plain = await commands.start(fresh("policy"), { env }).ended();
+    expect([plain.code, plain.err]).toEqual([0, ""]);
+    const steps = logged("policy");
+    expect(steps.length).toBe(KILLS + 2);
+    expect(new Set(steps.map(({ reward }) => reward)).size).toBeGreaterThan(1);
+    const threads = ["--parallel", "1", "--threads", "1"];
+    const begun = () => existsSync(join(work, "policy-killed", "run.json"));
+    const next = () => (begun() ? ["grpo", "--resume", "policy-killed", ...threads] : fresh("policy-killed"));
+    let before = 0;
+    const look = async () => {
+      const now = saved("policy-killed");
+      expect(now).toBeGreaterThanOrEqual(before);
+      before = now;
+    };
+    const killed = await runKilled(commands, next, env, {
+      ...{ kills: KILLS, random: new Random(24), lines: 3, look },
+    });
+    await look();
+    console.log(
+      `grpo: ${killed.kills} kills (${killed.early} before the first line), ${killed.starts} starts`,
+    );
+    expect([killed.end.code, killed.end.err, killed.kills > 0]).toEqual([0, "", true]);
+    // Each step once, with the rewards that it had.
+    expect(logged("policy-killed")).toEqual(steps);
+    const weights = (out: string) => readFileSync(join(work, out, "model", "model.safetensors"));
+    expect(weights("policy-killed").equals(weights("policy"))).toBe(true);
   });
 });
