@@ -41,6 +41,7 @@ const skipped: readonly (readonly [command: string | RegExp, reason: string])[] 
   ["peer/bin/python", "needs PyTorch"],
   ["DEEPSEEK_TS_PEER_PYTHON=", "needs PyTorch"],
   ["lm_eval", "needs Python packages"],
+  ["npx deepseek-ts studio", "serves until it is stopped; test/browser/studio opens its page"],
   ["npx deepseek-ts download", "needs the hub"],
   ["npx deepseek-ts convert deepseek-ai/", "needs the hub"],
   ["npx deepseek-ts bench --shape deepseek-v2-lite", "needs 12 GB of memory and of disk"],

@@ -139,6 +139,14 @@ export function Composer({ conversation, path, running }: ComposerProps) {
           {model!.model} does not see pictures. Take them out, or choose a model that sees in the line above.
         </p>
       )}
+      {model?.info?.chat === false && !raw && (
+        <p class="small warn">
+          {model.model} has no chat template: it goes on with text.{" "}
+          <button type="button" class="outlined" onClick={() => chat.change({ mode: "raw" })}>
+            Use raw completion
+          </button>
+        </p>
+      )}
       <div class="composer-box">
         {draft.pictures.length > 0 && (
           <div class="composer-pictures">

@@ -1,10 +1,13 @@
 /** What stands where messages would be, while there are none. */
 import { formatBytes, formatDuration } from "../../text/units.ts";
 import { messageOf } from "../backend/backend.ts";
+import type { ModelEntry } from "../backend/wire.ts";
 import { shortName } from "../frame/top-line.tsx";
 import { notify } from "../state/notices.ts";
 import { goTo } from "../state/route.ts";
 import { useStudio } from "../state/studio.ts";
+
+const isProver = ({ system }: ModelEntry) => /prover/i.test(system ?? "");
 
 /** Bytes a second that weights are read at, at least: what loading takes at most, about. */
 const READING = 300e6;
@@ -13,7 +16,8 @@ function Ways() {
   const studio = useStudio();
   const smallest = [...(studio.models.value?.models ?? [])]
     .filter(({ partial, state }) => !partial && state !== "open")
-    .sort((a, b) => a.size - b.size)[0];
+    // Provers write proofs, not answers.
+    .sort((a, b) => Number(isProver(a)) - Number(isProver(b)) || a.size - b.size)[0];
   return (
     <div class="cards">
       {smallest ? (

@@ -31,6 +31,13 @@ export const screens: readonly ScreenEntry[] = [
     load: async () => (await import("../draw/draw-screen.tsx")).DrawScreen,
   },
   {
+    screen: "train",
+    name: "Train",
+    icon: "train",
+    about: "Runs of this machine, live and finished: curves, load of the experts, samples; stop and resume.",
+    load: async () => (await import("../train/train-screen.tsx")).TrainScreen,
+  },
+  {
     screen: "models",
     name: "Models",
     icon: "models",

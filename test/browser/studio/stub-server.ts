@@ -15,6 +15,8 @@ import type {
   JobView,
   ModelEntry,
   ModelList,
+  RunDetail,
+  RunSeries,
 } from "../../../src/studio/backend/wire.ts";
 
 /** As the specification of the page has it; tests fail on any report of it. */
@@ -48,6 +50,7 @@ export interface StubSettings {
   readonly token?: string | null;
   readonly hello?: Partial<Hello>;
   readonly inspection?: Inspection;
+  readonly runs?: readonly { readonly detail: RunDetail; readonly series: RunSeries }[];
   /** What a job does; by default nothing, with success. */
   readonly script?: (request: JobRequest) => Script;
 }
@@ -220,7 +223,15 @@ export class StubServer {
       );
       json(this.#list());
     } else if (route === "POST jobs") json(this.#start(await body()), 201);
-    else if (route === "GET jobs") json([...this.jobs.values()].map(({ view }) => view).reverse());
+    else if (route === "GET runs") json({ runs: this.#settings.runs?.map(({ detail }) => detail) ?? [] });
+    else if (/^GET runs\//.test(route)) {
+      const [, name, series] = /^GET runs\/(.*?)(\/series)?$/.exec(route)!;
+      const found = this.#settings.runs?.find(
+        ({ detail: { run } }) => `${run.root}/${run.path}` === decodeURIComponent(name),
+      );
+      if (found) json(series ? found.series : found.detail);
+      else refuse(404, `There is no run '${name}'.`);
+    } else if (route === "GET jobs") json([...this.jobs.values()].map(({ view }) => view).reverse());
     else {
       const found = /^(GET|DELETE) jobs\/([^/]+)(\/events)?$/.exec(route);
       const job = found && this.jobs.get(found[2]);
