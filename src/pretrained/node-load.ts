@@ -8,9 +8,10 @@ import { nodeFolder } from "../checkpoint/node-files.ts";
 import { recoverFolder } from "../files/folder-sink.ts";
 import { isTaken } from "../files/temporary.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
-import { type DownloadOptions, type DownloadProgress, downloadModel, parseHubName } from "./hub.ts";
+import { type DownloadOptions, type DownloadProgress, downloadModel } from "./hub.ts";
 import { HubError } from "./hub-client.ts";
 import { indexedShards, neededFiles } from "./hub-files.ts";
+import { parseHubName } from "./hub-name.ts";
 import { hubSettings } from "./hub-settings.ts";
 import { hubTree } from "./hub-tree.ts";
 import {

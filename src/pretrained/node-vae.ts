@@ -8,7 +8,8 @@ import type { FileTree } from "../checkpoint/byte-source.ts";
 import { nodeFolder } from "../checkpoint/node-files.ts";
 import { vaeBeside, vaeOfFile } from "../checkpoint/vae.ts";
 import { ConfigError } from "../tensor/errors.ts";
-import { type DownloadOptions, downloadModel, parseHubName } from "./hub.ts";
+import { type DownloadOptions, downloadModel } from "./hub.ts";
+import { parseHubName } from "./hub-name.ts";
 import { SDXL_VAE } from "./load-drawing.ts";
 
 /** What `name` leads to: a folder, a safetensors file, or a repository, which is downloaded. */

@@ -1,7 +1,6 @@
 /** What several commands share: option values with their checks, and the device. */
 import { type Command, InvalidArgumentError } from "commander";
 import { strictText, withoutMark } from "../../files/utf8.ts";
-import { createCpuDevice } from "../../tensor/cpu/backend.ts";
 import type { Device } from "../../tensor/tensor.ts";
 
 /** The fields that have a value: options that are not given leave settings out. */
@@ -47,8 +46,10 @@ export function withThreads(command: Command): Command {
 }
 
 /** The CPU device for `--threads`. */
-export function openDevice(options: { readonly threads?: number }): Promise<Device> {
-  return createCpuDevice({ threads: options.threads });
+export async function openDevice(options: { readonly threads?: number }): Promise<Device> {
+  // Large, and not needed by commands that only share the checks.
+  const { createCpuDevice } = await import("../../tensor/cpu/backend.ts");
+  return await createCpuDevice({ threads: options.threads });
 }
 
 /** All of standard input as text, without a byte-order mark. @throws FormatError for invalid UTF-8 */

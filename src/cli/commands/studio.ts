@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { parseHubName } from "../../pretrained/hub.ts";
+import { parseHubName } from "../../pretrained/hub-name.ts";
 import type { JobView } from "../../serve/studio/protocol.ts";
 import { ConfigError } from "../../tensor/errors.ts";
 import { plural } from "../../text/units.ts";
@@ -114,12 +114,14 @@ async function studio(models: readonly string[], flags: StudioFlags): Promise<vo
     ...{ port: flags.port, roots, version, log, threads: flags.threads },
     allowHosts: flags.allowHost,
     withoutToken: !flags.token,
+    onListening({ url, token }) {
+      const address = token === null ? url : `${url}#token=${token}`;
+      stdout.write(`${address}\n`);
+      if (!existsSync(join(STUDIO_PAGE, "index.html"))) {
+        log("The page is not built in this installation; build it with: npm run build:studio");
+      } else if (flags.open) openInBrowser(address);
+    },
   });
-  const address = running.token === null ? running.url : `${running.url}#token=${running.token}`;
-  stdout.write(`${address}\n`);
-  if (!existsSync(join(STUDIO_PAGE, "index.html"))) {
-    log("The page is not built in this installation; build it with: npm run build:studio");
-  } else if (flags.open) openInBrowser(address);
   for (const [i, model] of models.entries()) {
     const path = paths[i];
     await running.openModel(path === null ? model : running.nameOf(path)).catch((error: Error) => {

@@ -1,19 +1,17 @@
 /**
- * The routes of the studio: the files of its page, `/studio/api` (protocol.ts), and `/v1` of the models that are open. Nothing is
- * reached before the guard has let it pass, and nothing but the files of the page without the token.
+ * The routes of the studio behind its front: `/studio/api` (protocol.ts), and `/v1` of the models that are open. Nothing is reached
+ * before the front has let it pass.
  */
 import { type Context, Hono } from "hono";
 import { parseJson } from "../../json/index.ts";
-import { DeepseekError } from "../../tensor/errors.ts";
-import { ApiError, apiError, errorBody, internal, invalidRequest } from "../errors.ts";
+import { ApiError, invalidRequest } from "../errors.ts";
 import { bodyReader } from "../request-body.ts";
 import { answerPlan, isAnswerKind } from "./answer-jobs.ts";
 import { eventLines } from "./event-lines.ts";
-import { SAFETY_HEADERS, type StudioGuard } from "./guard.ts";
+import { answerError, answerNothing } from "./front.ts";
 import type { StudioJobs } from "./jobs.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
-import { pageFile } from "./page-files.ts";
 import type { Freed, Hello, JobKind, ModelList, RootPath, RunList } from "./protocol.ts";
 import { bodyOf, parseJobRequest } from "./requests.ts";
 import type { Roots } from "./roots.ts";
@@ -21,15 +19,12 @@ import type { Runs } from "./runs.ts";
 import type { WorkPlans } from "./work-jobs.ts";
 
 export interface StudioParts {
-  readonly guard: StudioGuard;
   readonly jobs: StudioJobs;
   readonly open: OpenModels;
   readonly stored: StoredModels;
   readonly roots: Roots;
   readonly runs: Runs;
   readonly plans: WorkPlans;
-  /** Folder of the built page. */
-  readonly page: string;
   readonly bodyLimit: number;
   hello(): Promise<Hello>;
   readonly log: (line: string) => void;
@@ -38,10 +33,6 @@ export interface StudioParts {
 const API = "/studio/api";
 /** Bins of a run's curves: more than any screen has pixels. */
 const MOST_BINS = 4096;
-
-/** What the page shows where it is not built. */
-const NOT_BUILT =
-  "The page of the studio is not built in this installation. Build it with: npm run build:studio\n";
 
 /** The field `model` of a body; null where it has none, or is no JSON, which its route then says. */
 function modelOf(text: string): string | null {
@@ -70,40 +61,13 @@ function named(c: Context, name: string): string {
 }
 
 /** Builds the routes over the parts of a studio. */
-export function createStudioApp(parts: StudioParts): Hono {
-  const { guard, jobs, open, stored, roots, runs, plans, page, bodyLimit, log } = parts;
+export function createStudioRoutes(parts: StudioParts): Hono {
+  const { jobs, open, stored, roots, runs, plans, bodyLimit, log } = parts;
   const app = new Hono();
   const readBody = bodyReader(bodyLimit);
 
-  app.use("*", async (c, next) => {
-    await next();
-    for (const [name, value] of Object.entries(SAFETY_HEADERS)) c.res.headers.set(name, value);
-    if (!c.res.headers.has("cache-control")) c.res.headers.set("cache-control", "no-store");
-  });
-  app.use("*", async (c, next) => {
-    guard.checkOrigin(c.req.raw.headers);
-    const isPage =
-      ["GET", "HEAD"].includes(c.req.method) && !/^\/(studio|v1|tokenize|detokenize)(\/|$)/.test(c.req.path);
-    if (!isPage) guard.checkToken(c.req.raw.headers);
-    await next();
-  });
-  app.onError((error, c) => {
-    // What a model or a file is wrong about is nobody's fault here.
-    const known =
-      error instanceof DeepseekError ? invalidRequest(roots.shown(error.message)) : apiError(error);
-    if (known === null && !c.req.raw.signal.aborted) {
-      log(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    }
-    const { shape } = known ?? internal();
-    if (shape.retryAfter !== undefined) c.header("retry-after", String(shape.retryAfter));
-    if (shape.status === 401) c.header("www-authenticate", "Bearer");
-    return c.json(errorBody(shape), shape.status as 500);
-  });
-  app.notFound((c) => {
-    const message = `There is nothing at ${c.req.path.slice(0, 200)}.`;
-    const shape = { status: 404, message, type: "invalid_request_error", param: null, code: "not_found" };
-    return c.json(errorBody(shape), 404);
-  });
+  app.onError((error, c) => answerError(error, c, log, (text) => roots.shown(text)));
+  app.notFound(answerNothing);
 
   const json = async (c: Context): Promise<unknown> => {
     try {
@@ -218,20 +182,5 @@ export function createStudioApp(parts: StudioParts): Hono {
     app.all(path, (c) => handOn(c, null, null));
   }
 
-  app.on(["GET", "HEAD"], "/*", async (c) => {
-    if (/^\/studio(\/|$)/.test(c.req.path)) return c.notFound();
-    const file = await pageFile(page, c.req.path.slice(1));
-    if (file !== null) {
-      return new Response(c.req.method === "HEAD" ? null : file.bytes, { headers: { ...file.headers } });
-    }
-    if (c.req.path === "/") return c.text(NOT_BUILT, 503);
-    return c.notFound();
-  });
-  app.all("*", () => {
-    throw new ApiError({
-      ...{ status: 404, type: "invalid_request_error", param: null, code: "not_found" },
-      message: "There is nothing at this address.",
-    });
-  });
   return app;
 }

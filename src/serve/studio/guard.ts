@@ -101,7 +101,6 @@ export const SAFETY_HEADERS: Readonly<Record<string, string>> = {
     ...[
       "accelerometer",
       "autoplay",
-      "bluetooth",
       "camera",
       "display-capture",
       "geolocation",

@@ -79,8 +79,13 @@ export class Roots {
     return all;
   }
 
+  /** `ROOT/PATH` of a path of this machine. @throws ApiError 404 for one below no root */
+  nameOf(path: string): string {
+    return shownPath(this.#placeOf(path));
+  }
+
   /** The place of a path of this machine. @throws ApiError 404 for one below no root */
-  placeOf(path: string): RootPath {
+  #placeOf(path: string): RootPath {
     const full = resolve(path);
     for (const { name, path: folder } of this.list) {
       if (full === folder) return { root: name, path: "" };

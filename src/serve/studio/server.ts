@@ -1,50 +1,16 @@
-/** Starts the studio: one port of this machine for its page, its jobs and `/v1` of the models that are open. Node only. */
+/**
+ * Starts the studio: one port of this machine for its page, its jobs and `/v1` of the models that are open. It listens before most of
+ * its program is loaded: the page asks for what it needs meanwhile. Node only.
+ */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
-import { availableParallelism, cpus } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { EngineClient } from "../../engine/host/engine-client.ts";
-import { thisMachine } from "../../files/machine.ts";
-import { userCacheFolder } from "../../files/user-cache.ts";
-import { type HubOptions, hubSettings } from "../../pretrained/hub-settings.ts";
 import { closeHttp, createHttpServer, listen } from "../http-server.ts";
-import { imageLoader } from "../request-images.ts";
-import { BODY_LIMIT } from "../server.ts";
-import { createStudioApp } from "./app.ts";
+import { createFront } from "./front.ts";
 import { studioGuard } from "./guard.ts";
-import { JobJournal } from "./job-journal.ts";
-import { StudioJobs } from "./jobs.ts";
-import { StoredModels } from "./model-list.ts";
-import { type MeasureMemory, OpenModels } from "./open-models.ts";
-import type { Hello, JobView } from "./protocol.ts";
-import { Roots, shownPath } from "./roots.ts";
-import { Runs } from "./runs.ts";
-import { StudioLean } from "./studio-lean.ts";
-import { WorkPlans } from "./work-jobs.ts";
-
-export interface StudioOptions {
-  /** 0: any free one. */
-  readonly port: number;
-  /** Folders that the page may list, read and write below. */
-  readonly roots: readonly string[];
-  /** Names of a proxy before it. */
-  readonly allowHosts?: readonly string[];
-  /** Asks for no token: for programs on a machine with no other users. */
-  readonly withoutToken?: boolean;
-  /** Folder of the built page; default: that of the package. */
-  readonly page?: string;
-  /** Of this program, for the page to compare with its own. */
-  readonly version: string;
-  /** Threads of each model; default: the machine's cores. */
-  readonly threads?: number;
-  /** Where the hub is and its cache lies; default: by the environment. */
-  readonly hub?: HubOptions;
-  /** Folder where running jobs are written down; default: in the user's cache. */
-  readonly journal?: string;
-  readonly memory?: MeasureMemory;
-  readonly log?: (line: string) => void;
-}
+import type { JobView } from "./protocol.ts";
+import type { StudioOptions } from "./studio-options.ts";
 
 export interface RunningStudio {
   readonly port: number;
@@ -70,62 +36,52 @@ export const STUDIO_PAGE = fileURLToPath(
 
 const HOST = "127.0.0.1";
 
-/** Starts listening; models are opened later. @throws ConfigError if the port cannot be had */
+/** Starts listening; models are opened later. @throws ConfigError if the port cannot be had, FileError for a root */
 export async function startStudio(options: StudioOptions): Promise<RunningStudio> {
-  const { port, allowHosts = [], version, threads, memory = thisMachine, log = () => {} } = options;
+  const { port, allowHosts = [], log = () => {}, page = STUDIO_PAGE } = options;
   const token = options.withoutToken ? null : randomBytes(32).toString("base64url");
-  const session = randomUUID();
-  const roots = await Roots.open(options.roots);
-  const { cacheDir } = await hubSettings(options.hub);
-  const journal = await JobJournal.open(options.journal ?? join(userCacheFolder(), "studio"), session, log);
-  const jobs = new StudioJobs({ log, journal, shown: (text) => roots.shown(text) });
-  const images = imageLoader({ allowUrls: false });
-  const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
-  const stored = new StoredModels(roots, cacheDir);
-  const lean = new StudioLean();
-  const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub });
-
-  const runs = new Runs(roots, async (run) => {
-    const trains = ({ kind, title }: JobView) =>
-      ["train", "resume"].includes(kind) && title.endsWith(` ${run}`);
-    return (await jobs.open()).find(trains)?.id ?? null;
-  });
-
-  async function hello(): Promise<Hello> {
-    return {
-      ...{ version, session, roots: roots.list, memory: open.memory() },
-      threads: threads ?? availableParallelism(),
-      processor: cpus()[0]?.model.trim() ?? "unknown",
-      lean: await lean.known(),
-      kinds: ["chat", "complete", "draw", ...plans.kinds],
-    };
-  }
-
   let ownPort = port;
   const guard = studioGuard({ port: () => ownPort, allowHosts, token });
-  const app = createStudioApp({
-    ...{ guard, jobs, open, stored, roots, runs, plans, hello, log },
-    page: options.page ?? STUDIO_PAGE,
-    bodyLimit: BODY_LIMIT,
+  let begin: () => void = () => {};
+  // Nothing is loaded before the port is had.
+  const listening = new Promise<void>((resolve) => {
+    begin = resolve;
   });
-  const server = createHttpServer(app.fetch, log);
+  const opening = listening.then(async () => {
+    const { openParts } = await import("./studio-parts.ts");
+    return await openParts(options, randomUUID());
+  });
+  opening.catch(() => {});
+  const front = createFront({ guard, page, log, routes: async () => (await opening).app });
+  const server = createHttpServer(front.fetch, log);
   await listen(server, port, HOST);
   ownPort = (server.address() as AddressInfo).port;
+  const url = `http://${HOST}:${ownPort}/`;
+  options.onListening?.({ url, token });
+  begin();
+  const {
+    roots,
+    jobs,
+    open,
+    plans,
+    close: closeParts,
+  } = await opening.catch((error: unknown) => {
+    closeHttp(server);
+    server.closeAllConnections();
+    throw error;
+  });
   let closing: Promise<void> | null = null;
 
   async function close(): Promise<void> {
     const ended = closeHttp(server);
-    await jobs.close();
-    await Promise.all([open.closeAll(), lean.close()]);
+    await closeParts();
     // Readers of events get their last line out.
     if (!(await ended(500))) server.closeAllConnections();
   }
 
   return {
-    port: ownPort,
-    url: `http://${HOST}:${ownPort}/`,
-    token,
-    nameOf: (path) => shownPath(roots.placeOf(path)),
+    ...{ port: ownPort, url, token },
+    nameOf: (path) => roots.nameOf(path),
     async openModel(model) {
       const plan = await plans.plan("open", new Map([["model", model]]), false);
       return await jobs.add({ kind: "open", plan, request: model });

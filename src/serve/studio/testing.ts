@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import { type ModelFolderOptions, writeModelFolder } from "../../engine/testing-folder.ts";
 import type { JobEvent, JobRequest, JobView } from "./protocol.ts";
-import { type RunningStudio, type StudioOptions, startStudio } from "./server.ts";
+import { type RunningStudio, startStudio } from "./server.ts";
+import type { StudioOptions } from "./studio-options.ts";
 
 /** Whatever JSON says. */
 type Json = Awaited<ReturnType<Response["json"]>>;
