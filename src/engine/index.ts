@@ -85,6 +85,7 @@ export type {
   HostSettings,
   ImageInput,
   ImageOutput,
+  LoadingNews,
   ModelInfo,
   PictureNews,
   ResponseFormat,
