@@ -146,7 +146,7 @@ function Thread() {
   return (
     <section class="thread-area">
       <div class="thread" ref={box} tabIndex={0} aria-label="Messages" role="region">
-        <div class="thread-inner">
+        <div class={`thread-inner ${path.length === 0 ? "empty" : ""}`}>
           {path.length === 0 ? (
             <FirstRun ready={studio.current?.state === "open"} />
           ) : (

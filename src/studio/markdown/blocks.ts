@@ -4,8 +4,8 @@
  */
 import { lex, type Token } from "./lex.ts";
 
-/** Frozen blocks come in groups, so that a frame compares groups and not blocks. */
-const GROUP = 40;
+/** Blocks come in groups, so that a frame compares groups and not blocks, and lays out only those that are seen. */
+export const GROUP = 16;
 
 export interface Blocks {
   /** Groups of frozen blocks; all but the last are full, and the same arrays from update to update. */
@@ -48,4 +48,11 @@ export class GrowingBlocks {
       last !== undefined && last.length < GROUP ? [...this.#groups.pop()!, ...tokens] : [...tokens];
     for (let at = 0; at < rest.length; at += GROUP) this.#groups.push(rest.slice(at, at + GROUP));
   }
+}
+
+/** Blocks of a whole text in groups. */
+export function inGroups(tokens: readonly Token[]): readonly (readonly Token[])[] {
+  const groups: (readonly Token[])[] = [];
+  for (let at = 0; at < tokens.length; at += GROUP) groups.push(tokens.slice(at, at + GROUP));
+  return groups;
 }

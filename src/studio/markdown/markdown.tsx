@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren, VNode } from "preact";
 import { memo } from "preact/compat";
 import { useMemo, useRef } from "preact/hooks";
-import { type Blocks, GrowingBlocks } from "./blocks.ts";
+import { type Blocks, GrowingBlocks, inGroups } from "./blocks.ts";
 import { CodeBlock } from "./code-block.tsx";
 import { Formula } from "./formula.tsx";
 import type { FormulaToken } from "./formulas.ts";
@@ -175,14 +175,18 @@ function Block({ token, open = false }: { readonly token: Token; readonly open?:
 export const blocksAsNodes = (blocks: readonly Token[]) =>
   blocks.map((token, i) => <Block key={i} token={token} />);
 
-const Group = memo(({ blocks }: { readonly blocks: readonly Token[] }) => <>{blocksAsNodes(blocks)}</>);
+const Group = memo(({ blocks }: { readonly blocks: readonly Token[] }) => (
+  <div class="group">{blocksAsNodes(blocks)}</div>
+));
 
 /** Text that is whole. */
 export const Markdown = memo(({ text }: { readonly text: string }) => {
-  const tokens = useMemo(() => lex(text), [text]);
+  const groups = useMemo(() => inGroups(lex(text)), [text]);
   return (
     <div class="markdown" dir="auto">
-      <Group blocks={tokens} />
+      {groups.map((blocks, i) => (
+        <Group key={i} blocks={blocks} />
+      ))}
     </div>
   );
 });
@@ -197,9 +201,11 @@ export function GrowingMarkdown({ text }: { readonly text: string }) {
       {frozen.map((blocks, i) => (
         <Group key={i} blocks={blocks} />
       ))}
-      {open.map((token, i) => (
-        <Block key={`open ${i}`} token={token} open={i === open.length - 1} />
-      ))}
+      <div class="group">
+        {open.map((token, i) => (
+          <Block key={i} token={token} open={i === open.length - 1} />
+        ))}
+      </div>
     </div>
   );
 }

@@ -401,4 +401,5 @@ export function modelEntry(model: string, fields: Partial<ModelEntry> = {}): Mod
   return entry.state === "open" && entry.info === null ? { ...entry, info: modelInfo(entry) } : entry;
 }
 
-export const pageFolder = join(import.meta.dirname, "../.build/studio");
+/** Where the page is built for tests: files of tests that run at once have a folder each. */
+export const pageFolder = join(import.meta.dirname, `../.build/studio-${process.env.VITEST_POOL_ID ?? 0}`);
