@@ -218,6 +218,7 @@ describe("what is kept", () => {
       turn("t", null, 1, { role: "assistant", job: { id: "j", after }, ...fields });
     await store.putTurn(job(5, { ended: "whole", content: "all" }));
     await store.putTurn(job(3, { ended: null, content: "so" }));
+    await store.putTurn(job(5, { ended: null, content: "all but the end" }));
     expect((await store.turns("c"))[0].content).toBe("all");
     const mine = await store.putConversation(newConversation("c", 0));
     await store.putConversation({ ...mine, chosen: { a: "theirs", root: "theirs" } });

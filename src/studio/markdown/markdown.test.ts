@@ -84,6 +84,8 @@ describe("Markdown as nodes", () => {
       );
       if (typeof props.href === "string") expect(props.href).toMatch(/^https?:/);
     }
+    const links = elements.filter(({ name }) => name === "a").map(({ props }) => props.href);
+    expect(links).toEqual(["http://evil.test/?q=secret", "http://evil.test/"]);
     expect(texts.join("")).toContain("<script>alert(1)</script>");
     expect(texts.join("")).toContain("picture: ");
   });
