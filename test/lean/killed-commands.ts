@@ -25,18 +25,17 @@ export interface Killed {
 /**
  * Every fourth kill comes at any time from the start on, the others at a random moment behind one of the next lines of output, so that
  * they fall among the work and not only into the opening of models.
- * @param args of the command, or what gives those of the next start
  */
 export async function runKilled(
   { start }: ReturnType<typeof commandsIn>,
-  args: readonly string[] | (() => readonly string[]),
+  args: readonly string[],
   env: Readonly<Record<string, string>>,
   { kills, random, look, lines }: KillsOptions,
 ): Promise<Killed> {
   let [killed, early, starts] = [0, 0, 0];
   for (;;) {
     await look?.();
-    const { child, ended } = start(typeof args === "function" ? args() : args, { env });
+    const { child, ended } = start(args, { env });
     starts++;
     let said = 0;
     child.stdout?.on("data", (text: string) => (said += text.split("\n").length - 1));
