@@ -309,6 +309,7 @@ export interface RunList {
 
 export interface RunDetail extends RunEntry {
   readonly config: JsonObject;
+  /** Texts that the run wrote at its evaluations; empty where it wrote none, as runs of this version do. */
   readonly samples: readonly { readonly step: number; readonly text: string }[];
   /** The job that trains it here; null for runs of the command line. */
   readonly job: string | null;
