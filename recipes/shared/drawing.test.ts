@@ -111,9 +111,11 @@ describe("scores of pictures", () => {
 });
 
 describe("scenes for codecs", () => {
-  it("hold one to nine objects, and noise of their own", async () => {
-    const counts = Array.from({ length: 200 }, (_, i) => filledScene(1, i).objects.length);
-    expect([Math.min(...counts), Math.max(...counts)]).toEqual([1, 9]);
+  it("hold up to nine objects, and noise of their own", async () => {
+    for (const fewest of [0, 1]) {
+      const counts = Array.from({ length: 200 }, (_, i) => filledScene(1, i, fewest).objects.length);
+      expect([Math.min(...counts), Math.max(...counts)]).toEqual([fewest, 9]);
+    }
     const [one, two] = [new SceneBatches({ seed: 1, noise: 10 }), new SceneBatches({ seed: 1, noise: 10 })];
     const first = await one.next(2);
     expect(first.noise).toHaveLength(20);
@@ -122,25 +124,6 @@ describe("scenes for codecs", () => {
     expect(next).toEqual(await two.next(2));
     expect(next.noise).not.toEqual(first.noise);
     expect(next.pixels).toHaveLength(2 * 3 * 64 ** 2);
-  });
-
-  it("are each raised or lowered as a whole where brightness varies, within what pictures have", async () => {
-    const plain = await new SceneBatches({ seed: 1 }).next(8);
-    const bright = await new SceneBatches({ seed: 1, brightness: 0.2 }).next(8);
-    const each = 3 * 64 ** 2;
-    const shifts = Array.from({ length: 8 }, (_, picture) => {
-      const [before, after] = [plain, bright].map(({ pixels }) =>
-        pixels.subarray(picture * each, (picture + 1) * each),
-      );
-      const inside = after.findIndex((value) => Math.abs(value) < 1);
-      const shift = after[inside] - before[inside];
-      const errors = before.map((value, i) => Math.abs(after[i] - Math.max(-1, Math.min(1, value + shift))));
-      expect(Math.max(...errors)).toBeLessThan(1e-6);
-      return shift;
-    });
-    expect(new Set(shifts.map((shift) => shift.toFixed(4))).size).toBe(8);
-    expect(Math.max(...shifts.map(Math.abs))).toBeLessThanOrEqual(0.2);
-    expect(Math.max(...shifts.map(Math.abs))).toBeGreaterThan(0.05);
   });
 });
 
