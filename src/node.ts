@@ -48,6 +48,7 @@ export { HubError } from "./pretrained/hub-client.ts";
 export { hubTree } from "./pretrained/hub-tree.ts";
 export { type LoadOptions, load, locateModel, type ModelPlace } from "./pretrained/node-load.ts";
 export { mergeConfig, preset as runPreset, presets as runPresets, type RunConfig } from "./runs/config.ts";
+export { type ConvertEvent, type ConvertResult, type ConvertTask, convertModel } from "./runs/convert.ts";
 export type { DataConfig } from "./runs/data-config.ts";
 export type { ImageReport, PicturesOptions } from "./runs/image-report.ts";
 export {
