@@ -98,7 +98,8 @@ export function createStudioRoutes(parts: StudioParts): Hono {
   });
   app.delete(`${API}/models`, async (c) => {
     const model = named(c, "model");
-    if (open.isTaken(model)) {
+    const { path } = await stored.find(model);
+    if (open.isTaken(model, path)) {
       throw new ApiError({
         ...{ status: 409, type: "invalid_request_error", param: "model", code: "model_open" },
         message: `${model} is open. Close it first.`,

@@ -229,14 +229,12 @@ export class StoredModels {
   /** All, with how each of them stands. */
   async list(open: OpenModels): Promise<ModelEntry[]> {
     const own = await packagedModel();
-    const stored = [
-      ...(own === null ? [] : [own]),
-      ...(await cachedModels(this.#cacheDir)),
-      ...(await rootModels(this.#roots)),
-    ];
-    // By one name the one that `find` gives: the packaged one may lie below a root.
-    const byName = new Map(stored.toReversed().map((each) => [each.model, each]));
-    const named = stored.filter((each) => byName.get(each.model) === each);
+    const packaged = own === null ? [] : [own];
+    const cached = await cachedModels(this.#cacheDir);
+    const below = await rootModels(this.#roots);
+    // By one name the one that `find` gives, which is also the one that is deleted.
+    const byName = new Map([...packaged, ...below, ...cached].toReversed().map((each) => [each.model, each]));
+    const named = [...packaged, ...cached, ...below].filter((each) => byName.get(each.model) === each);
     return await Promise.all(
       named.slice(0, MOST_MODELS).map(async ({ model, from, path, size, partial }): Promise<ModelEntry> => {
         const { architecture, system, parameters } = await modelFacts(path);

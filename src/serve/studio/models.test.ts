@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModelFolder } from "../../engine/testing-folder.ts";
@@ -139,6 +147,27 @@ it("inspects a model, and says whether it fits", async () => {
   expect(damaged).toMatchObject({
     status: 400,
     body: { error: { message: expect.stringContaining("config.json") } },
+  });
+});
+
+describe("names", () => {
+  it("of a root and of the cache at once are the root's, in the list as for everything else", async () => {
+    hub.repos.set("work/tiny", { commit: "0123456789".repeat(4), files });
+    const { id } = await t.job({ kind: "download", body: { model: "work/tiny" } });
+    expect(await ended(id)).toMatchObject({ state: "done" });
+    const { models } = (await t.ask("/studio/api/models")).body;
+    const found = models.filter(({ model }: { model: string }) => model === "work/tiny");
+    expect(found).toMatchObject([{ from: { root: "work", path: "tiny" } }]);
+  });
+
+  it("that are two for one open model delete it under neither", async () => {
+    await t.open();
+    symlinkSync(join(t.root, "tiny"), join(t.root, "alias"));
+    for (const name of ["work/tiny", "work/alias"]) {
+      expect(await remove(name)).toMatchObject({ status: 409, body: { error: { code: "model_open" } } });
+    }
+    rmSync(join(t.root, "alias"));
+    await t.ask("/studio/api/models/close", { model: "work/tiny" });
   });
 });
 

@@ -45,6 +45,8 @@ export interface ModelState {
 
 interface Entry {
   readonly served: ServedModel;
+  /** Where it was opened from. */
+  readonly path: string;
   readonly job: string;
   /** What it was opened with. */
   readonly key: string;
@@ -97,10 +99,12 @@ export class OpenModels {
     return entry?.state === "open" ? entry.served.engine : null;
   }
 
-  /** Whether a model is open, or about to be. */
-  isTaken(model: string): boolean {
-    const state = this.#entries.get(model)?.state;
-    return state === "open" || state === "opening";
+  /** Whether a model is open, or about to be; also what lies at its path, which may have several names. */
+  isTaken(model: string, path?: string): boolean {
+    return [...this.#entries].some(
+      ([name, entry]) =>
+        (entry.state === "open" || entry.state === "opening") && (name === model || entry.path === path),
+    );
   }
 
   memory(): MemoryFigures {
@@ -197,7 +201,7 @@ export class OpenModels {
       verifier,
     );
     const entry: Entry = {
-      ...{ served, job, key, state: "opening", error: null, holders: 0, bytes: 0 },
+      ...{ served, path: settings.model, job, key, state: "opening", error: null, holders: 0, bytes: 0 },
       used: ++this.#uses,
     };
     this.#entries.set(model, entry);
