@@ -144,11 +144,12 @@ export function createStudioRoutes(parts: StudioParts): Hono {
   app.get(`${API}/jobs/:id`, async (c) => c.json(await jobs.get(c.req.param("id"))));
   app.delete(`${API}/jobs/:id`, async (c) => c.json(await jobs.stop(c.req.param("id"))));
   app.get(`${API}/jobs/:id/events`, async (c) => {
+    const headers = { "content-type": "application/x-ndjson; charset=utf-8", "x-accel-buffering": "no" };
     const gone = new AbortController();
     const events = await jobs.events(c.req.param("id"), wholeNumber(c, "after", 0), gone.signal);
-    return new Response(eventLines(events, gone), {
-      headers: { "content-type": "application/x-ndjson; charset=utf-8", "x-accel-buffering": "no" },
-    });
+    // Nobody would read the lines to their end, and what waits for that would keep the program from ending.
+    if (c.req.method === "HEAD") return new Response(null, { headers });
+    return new Response(eventLines(events, gone), { headers });
   });
 
   /** A request of `/v1` for its model, as that model's routes take it: without what only concerns the studio. */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { JobEvent, JobView } from "./protocol.ts";
 import { startTestStudio, type TestStudio } from "./testing.ts";
 
@@ -75,6 +75,17 @@ describe("an answer as a job", () => {
     expect(plain.some(({ event }) => event.type === "inside")).toBe(false);
     const drawn = await t.ask("/studio/api/jobs", { kind: "draw", inside: true, body: { prompt: "a" } });
     expect(drawn).toMatchObject({ status: 400, body: { error: { param: "inside" } } });
+  });
+
+  it("keeps nothing going for who asks for the headers of its events alone", async () => {
+    const { id } = await t.job({ kind: "chat", body: { ...greedy, messages, max_tokens: 3 } });
+    await t.events(id);
+    const timers = vi.spyOn(globalThis, "setInterval");
+    const { status, headers } = await t.ask(`/studio/api/jobs/${id}/events`, undefined, { method: "HEAD" });
+    expect(status).toBe(200);
+    expect(headers.get("content-type")).toContain("ndjson");
+    expect(timers.mock.calls.filter(([, ms]) => ms === 5000)).toEqual([]);
+    timers.mockRestore();
   });
 
   it("takes the digits of its body to /v1 as they are, and refuses what a job cannot be", async () => {
