@@ -1,4 +1,5 @@
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MOST_ENTRIES, Roots } from "./roots.ts";
@@ -24,6 +25,14 @@ beforeAll(async () => {
 afterAll(() => {
   outside.remove();
   folder.remove();
+});
+
+it.skipIf(process.platform === "win32")("waits for nothing that is no plain file", async () => {
+  execFileSync("mkfifo", [join(folder.path, "work", "pipe")]);
+  for (const path of ["pipe", "inner"]) {
+    await expect(roots.openFile(work(path))).rejects.toThrow(/nothing at/);
+  }
+  rmSync(join(folder.path, "work", "pipe"));
 });
 
 const refused = [

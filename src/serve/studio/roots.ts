@@ -166,6 +166,8 @@ export class Roots {
   /** Opens a file for reading; what was opened is what is checked. @throws ApiError 400, 404 */
   async openFile(place: RootPath): Promise<FileHandle> {
     const real = await this.resolve(place);
+    // Opening a pipe would wait for its writer.
+    if (!(await stat(real).catch(() => null))?.isFile()) throw absent(shownPath(place));
     const handle = await openForReading(real).catch((error: unknown) => {
       if (isMissing(error)) throw absent(shownPath(place));
       throw fileError(error, shownPath(place), "read");
