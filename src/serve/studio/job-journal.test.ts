@@ -54,7 +54,11 @@ describe("a journal", () => {
     mkdirSync(folder.path, { recursive: true });
     writeFileSync(
       join(folder.path, "jobs-old.json"),
-      gone([job("first"), job("second", { added: 9, kind: "download" })]),
+      gone([
+        job("first"),
+        job("interrupted-under-this-id", { added: 1 }),
+        job("second", { added: 9, kind: "download" }),
+      ]),
     );
     writeFileSync(join(folder.path, "jobs-bad.json"), "{");
     writeFileSync(join(folder.path, "jobs-other.json"), gone([job("third")], "of another program"));
@@ -73,7 +77,13 @@ describe("a journal", () => {
         result: { run: { path: "first" } },
         error: { message: expect.stringContaining("resume") },
       },
+      { id: "interrupted-under-this-id" },
     ]);
+    const again = { kind: "check", body: { source: "" }, id: "interrupted-under-this-id" };
+    expect(await t.ask("/studio/api/jobs", again)).toMatchObject({
+      status: 409,
+      body: { error: { code: "id_taken" } },
+    });
     expect((await t.ask("/studio/api/jobs/first")).body).toEqual(body[1]);
     expect((await t.events("first", 3)).map(({ event }) => event)).toEqual([{ type: "end", job: body[1] }]);
     expect((await t.ask("/studio/api/jobs/unknown")).status).toBe(404);

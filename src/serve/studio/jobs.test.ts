@@ -34,6 +34,40 @@ const never = () => new AbortController().signal;
 const quiet = () => new StudioJobs({ log: () => {} });
 
 describe("a job of the studio", () => {
+  it("is one for all requests with its id that come at once", async () => {
+    const jobs = quiet();
+    const id = "a-request-of-the-page";
+    let runs = 0;
+    const counted = plan(async () => {
+      runs++;
+      return null;
+    });
+    const asked = ["a", "b", "a"].map((request) => jobs.add({ kind: "chat", plan: counted, request, id }));
+    const other = jobs.add({ kind: "chat", plan: counted, request: "c" });
+    const [first, second, third] = await Promise.allSettled(asked);
+    expect(first).toMatchObject({ status: "fulfilled", value: { id } });
+    expect(second).toMatchObject({
+      status: "rejected",
+      reason: { shape: { status: 409, code: "id_taken" } },
+    });
+    expect(third).toMatchObject({ status: "fulfilled", value: { id } });
+    await read(await jobs.events((await other).id, 0, never()));
+    expect(runs).toBe(2);
+  });
+
+  it("is found by the run that it trains, however long its path", async () => {
+    const jobs = quiet();
+    const run = { root: "work", path: `${"long/".repeat(40)}run` };
+    const { run: work, end } = held();
+    const asked = plan(work, { lane: "train", title: `train ${run.root}/${run.path}`, leaves: { run } });
+    const { id } = await jobs.add({ kind: "train", plan: asked, request: "a" });
+    expect(await jobs.trainerOf(`work/${run.path}`)).toBe(id);
+    expect(await jobs.trainerOf("work/run")).toBeNull();
+    end();
+    await read(await jobs.events(id, 0, never()));
+    expect(await jobs.trainerOf(`work/${run.path}`)).toBeNull();
+  });
+
   it("gives a sign of life at least every five seconds, with how far it is", async () => {
     vi.useFakeTimers();
     const jobs = quiet();

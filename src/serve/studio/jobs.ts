@@ -8,7 +8,8 @@ import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
 import { ApiError, apiError, invalidRequest } from "../errors.ts";
 import type { JobJournal } from "./job-journal.ts";
-import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject } from "./protocol.ts";
+import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject, RootPath } from "./protocol.ts";
+import { shownPath } from "./roots.ts";
 
 /** Jobs that wait or run; and those of them that wait. */
 const MOST_OPEN = 64;
@@ -75,6 +76,8 @@ interface Known {
   /** Of the request, so that an id is not taken for another one. */
   readonly digest: string;
   readonly size: number;
+  /** Of its plan. */
+  readonly leaves: JsonObject | null;
   /** Null once it has begun, with all that it holds. */
   plan: JobPlan | null;
   progress: JobProgress | null;
@@ -113,6 +116,10 @@ export function jobError(error: unknown, log: (line: string) => void): JobError 
   };
 }
 
+function idTaken(message: string): ApiError {
+  return new ApiError({ status: 409, message, type: "invalid_request_error", param: "id", code: "id_taken" });
+}
+
 /** The end of a job as its only event. */
 async function* only(job: JobView): AsyncGenerator<JobEvent, void> {
   yield { number: job.lastEvent + 1, time: job.ended ?? job.added, event: { type: "end", job } };
@@ -130,6 +137,7 @@ export class StudioJobs {
   readonly #log: (line: string) => void;
   readonly #journal: JobJournal | null;
   readonly #shown: (text: string) => string;
+  #adding: Promise<unknown> = Promise.resolve();
 
   constructor({ log, journal = null, shown = (text) => text }: StudioJobsOptions) {
     this.#log = log;
@@ -144,9 +152,17 @@ export class StudioJobs {
 
   /**
    * Adds a job; with the id of one that is there, and the same request, gives that one.
-   * @throws ApiError 400 for an id that is none, 409 for the id of another request, 429 where too many are open
+   * @throws ApiError 400 for an id that is none, 409 for the id of another request or of an interrupted job, 429 where too many
+   * are open
    */
-  async add({ kind, plan, request, id = randomUUID() }: NewJob): Promise<JobView> {
+  add(job: NewJob): Promise<JobView> {
+    // One after the other: each looks at what is there before it adds to that.
+    const added = this.#adding.then(() => this.#add(job));
+    this.#adding = added.catch(() => {});
+    return added;
+  }
+
+  async #add({ kind, plan, request, id = randomUUID() }: NewJob): Promise<JobView> {
     if (!ID.test(id)) {
       throw invalidRequest(
         "'id' must be 16 to 64 of the characters A-Z, a-z, 0-9, _ and -.",
@@ -155,6 +171,9 @@ export class StudioJobs {
       );
     }
     const digest = createHash("sha256").update(`${kind}\n${request}`).digest("hex");
+    if (this.#interrupted(id) !== undefined) {
+      throw idTaken(`The job with the id '${id}' was interrupted; ask again under another id.`);
+    }
     const before = await this.#find(id, digest);
     if (before !== null) return before;
     const infos = await this.#queue.list();
@@ -174,7 +193,7 @@ export class StudioJobs {
     }
     const { title, model } = plan;
     const known: Known = {
-      ...{ kind, model, digest, plan, size: request.length },
+      ...{ kind, model, digest, plan, size: request.length, leaves: plan.leaves ?? null },
       title: title.length > MOST_TITLE ? `${title.slice(0, MOST_TITLE - 1)}…` : title,
       ...{ progress: null, error: null, result: null },
     };
@@ -196,13 +215,7 @@ export class StudioJobs {
     const job = await this.#queue.get(id);
     if (known === undefined || job === null) return null;
     if (known.digest === digest) return this.#view(job.info(), known);
-    throw new ApiError({
-      status: 409,
-      message: `A job with the id '${id}' does something else.`,
-      type: "invalid_request_error",
-      param: "id",
-      code: "id_taken",
-    });
+    throw idTaken(`A job with the id '${id}' does something else.`);
   }
 
   #forget(infos: readonly JobInfo[]): void {
@@ -306,6 +319,15 @@ export class StudioJobs {
   /** Jobs that have not ended, with what each does. */
   async open(): Promise<JobView[]> {
     return (await this.list()).filter(({ state }) => state === "queued" || state === "running");
+  }
+
+  /** The id of the job, of those that have not ended, that trains a run; null if there is none. @param run its shown path */
+  async trainerOf(run: string): Promise<string | null> {
+    const trains = ({ id }: JobView) => {
+      const at = this.#known.get(id)?.leaves?.run as RootPath | undefined;
+      return at !== undefined && shownPath(at) === run;
+    };
+    return (await this.open()).find(trains)?.id ?? null;
   }
 
   /** Asks a job to stop and waits until it has. @throws ApiError 404 */

@@ -12,7 +12,7 @@ import { JobJournal } from "./job-journal.ts";
 import { StudioJobs } from "./jobs.ts";
 import { StoredModels } from "./model-list.ts";
 import { OpenModels } from "./open-models.ts";
-import type { Hello, JobView } from "./protocol.ts";
+import type { Hello } from "./protocol.ts";
 import { Roots } from "./roots.ts";
 import { Runs } from "./runs.ts";
 import { StudioLean } from "./studio-lean.ts";
@@ -49,11 +49,7 @@ export async function openParts(options: StudioOptions, session: string): Promis
   const lean = new StudioLean();
   const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub });
 
-  const runs = new Runs(roots, async (run) => {
-    const trains = ({ kind, title }: JobView) =>
-      ["train", "resume"].includes(kind) && title.endsWith(` ${run}`);
-    return (await jobs.open()).find(trains)?.id ?? null;
-  });
+  const runs = new Runs(roots, (run) => jobs.trainerOf(run));
 
   async function hello(): Promise<Hello> {
     return {
