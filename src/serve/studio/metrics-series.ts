@@ -10,6 +10,8 @@ const KEPT = 4096;
 /** Of the load of experts, which has a number for each expert of each layer. */
 const KEPT_LOADS = 256;
 const MOST_LOADS = 1 << 14;
+/** Loads of one answer: bins times experts. */
+const MOST_SHOWN = 1 << 21;
 const MOST_CURVES = 64;
 const MOST_NAME = 100;
 /** A line that is longer is damage. */
@@ -175,13 +177,16 @@ export class MetricsSeries {
     bins.add(step, { least: value, most: value, last: value });
   }
 
-  /** The curves in at most `bins` bins. @param of bytes of the file */
+  /** The curves in at most `bins` bins, fewer where each has the load of very many experts. @param of bytes of the file */
   series(bins: number, of: number): RunSeries {
     const widths = [...this.#curves.values()].map(({ width }) => width);
     const finest = Math.max(1, ...widths);
+    const sizeOf = (loads: Loads = []) => loads.reduce((sum, layer) => sum + layer.length, 0);
+    const widest = this.#loads.slots.reduce((size, loads) => Math.max(size, sizeOf(loads)), 1);
+    const most = Math.min(bins, Math.floor(MOST_SHOWN / widest));
     // Whole bins of every curve, whose widths are powers of two.
     let width = finest;
-    while (Math.ceil((this.#last + 1) / width) > bins) width *= 2;
+    while (Math.ceil((this.#last + 1) / width) > most) width *= 2;
     const count = Math.ceil((this.#last + 1) / width);
     const range = <T>(each: Bins<T>, i: number) =>
       each.joined(Math.floor((i * width) / each.width), Math.ceil(((i + 1) * width) / each.width));

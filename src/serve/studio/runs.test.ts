@@ -136,6 +136,16 @@ describe("runs", () => {
     expect(fine.curves["heldOut.accuracy"].last).toEqual([null, 0.25]);
   });
 
+  it("of very many experts answer in fewer bins, whatever was asked for", async () => {
+    const experts = [{ layer: 1, counts: Array.from({ length: 16_000 }, () => 1) }];
+    const log = Array.from({ length: 200 }, (_, i) => step(i, { experts }));
+    makeRun("many", {}, log.join(""));
+    const { steps, curves, experts: loads } = await series("many", 4096);
+    expect(loads).toHaveLength(100);
+    expect(steps).toHaveLength(100);
+    expect(curves.loss.most[0]).toBe(10);
+  });
+
   it("with damaged, hostile or endless lines are read as far as they make sense", async () => {
     const many = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`m${i}`, i]));
     const lines = [
