@@ -9,7 +9,7 @@ import { newId } from "../state/studio.ts";
 import { useChat } from "./chat.ts";
 import type { Conversation } from "./conversation.ts";
 import { blobOf, exportConversations, ImportError, MOST_FILE_BYTES, readExported } from "./exchange.ts";
-import { readPicture } from "./pictures.ts";
+import { keepPictures, readPicture } from "./pictures.ts";
 import { saveFile } from "./save-file.ts";
 
 const DAY = 86_400_000;
@@ -118,7 +118,7 @@ export function ConversationList({ current }: { readonly current: string | null 
       for (const { url, name } of pictures) {
         const blob = blobOf(url);
         // Kept under the hash of its bytes, whatever the file says it is.
-        if (blob) await chat.store.putPicture(await readPicture(blob, name));
+        if (blob) await keepPictures(chat.store, [await readPicture(blob, name)]);
       }
       for (const { conversation, turns } of conversations) {
         for (const turn of turns) await chat.store.putTurn(turn);
