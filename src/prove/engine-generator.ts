@@ -2,7 +2,13 @@
 import type { Engine } from "../engine/engine.ts";
 import { completeText } from "../engine/text.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
+import {
+  type GeneratedText,
+  type TextGenerator,
+  type TextOptions,
+  type WriteText,
+  writtenTogether,
+} from "./search/generator.ts";
 
 export interface EngineGeneratorOptions {
   /** Names model and weights in logs and stores. */
@@ -32,9 +38,7 @@ export class EngineGenerator implements TextGenerator {
   /** @throws ConfigError for a prompt that leaves no room in the model's context, QueueFullError, the signal's reason */
   async *generate(prompts: readonly string[], options: TextOptions): AsyncIterableIterator<GeneratedText> {
     const { seeds, maxTokens, temperature, topP, stop, signal } = options;
-    const stopped = new AbortController();
-    const both = signal === undefined ? stopped.signal : AbortSignal.any([signal, stopped.signal]);
-    const write = async (prompt: string, index: number): Promise<GeneratedText> => {
+    const write: WriteText = async (prompt, index, both) => {
       // A long prompt leaves room for less; BOS counts too.
       const room = this.contextTokens - this.countTokens(prompt) - 1;
       const chunks = completeText(this.#engine, this.#tokenizer, prompt, {
@@ -60,16 +64,6 @@ export class EngineGenerator implements TextGenerator {
         text += next.value.text;
       }
     };
-    const running = new Map(prompts.map((prompt, index) => [index, write(prompt, index)]));
-    try {
-      while (running.size > 0) {
-        const written = await Promise.race(running.values());
-        running.delete(written.index);
-        yield written;
-      }
-    } finally {
-      stopped.abort(new Error("no longer wanted"));
-      await Promise.allSettled(running.values());
-    }
+    yield* writtenTogether(prompts, signal, write);
   }
 }

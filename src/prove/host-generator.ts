@@ -2,7 +2,13 @@
 import type { EngineClient } from "../engine/host/engine-client.ts";
 import type { CompletionRequest } from "../engine/host/protocol.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import type { GeneratedText, TextGenerator, TextOptions } from "./search/generator.ts";
+import {
+  type GeneratedText,
+  type TextGenerator,
+  type TextOptions,
+  type WriteText,
+  writtenTogether,
+} from "./search/generator.ts";
 
 /** What a prover's requests have in common. */
 const REQUEST = {
@@ -40,10 +46,8 @@ export class HostGenerator implements TextGenerator {
   /** @throws RequestError for a prompt that leaves no room, the signal's reason */
   async *generate(prompts: readonly string[], options: TextOptions): AsyncIterableIterator<GeneratedText> {
     const { seeds, maxTokens, temperature, topP, stop, signal } = options;
-    const stopped = new AbortController();
-    const both = signal === undefined ? stopped.signal : AbortSignal.any([signal, stopped.signal]);
     const { bos } = this.#tokenizer.specialIds;
-    const write = async (prompt: string, index: number): Promise<GeneratedText> => {
+    const write: WriteText = async (prompt, index, both) => {
       const ids = [...(bos === undefined ? [] : [bos]), ...this.#encode(prompt)];
       // A long prompt leaves room for less.
       const room = Math.max(1, this.contextTokens - ids.length);
@@ -78,16 +82,6 @@ export class HostGenerator implements TextGenerator {
         await generation.cancel();
       }
     };
-    const running = new Map(prompts.map((prompt, index) => [index, write(prompt, index)]));
-    try {
-      while (running.size > 0) {
-        const written = await Promise.race(running.values());
-        running.delete(written.index);
-        yield written;
-      }
-    } finally {
-      stopped.abort(new Error("no longer wanted"));
-      await Promise.allSettled(running.values());
-    }
+    yield* writtenTogether(prompts, signal, write);
   }
 }

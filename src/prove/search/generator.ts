@@ -72,3 +72,27 @@ export async function* generateAll(
   );
   for await (const text of texts) yield { ...text, index: asked[text.index] };
 }
+
+/** Writes the text of one prompt. Its signal is aborted where nobody wants the text any more. */
+export type WriteText = (prompt: string, index: number, signal: AbortSignal) => Promise<GeneratedText>;
+
+/** Texts of prompts that are written together, each as soon as it ends. A reader that leaves early waits until all have stopped. */
+export async function* writtenTogether(
+  prompts: readonly string[],
+  signal: AbortSignal | undefined,
+  write: WriteText,
+): AsyncIterableIterator<GeneratedText> {
+  const stopped = new AbortController();
+  const both = signal === undefined ? stopped.signal : AbortSignal.any([signal, stopped.signal]);
+  const running = new Map(prompts.map((prompt, index) => [index, write(prompt, index, both)]));
+  try {
+    while (running.size > 0) {
+      const written = await Promise.race(running.values());
+      running.delete(written.index);
+      yield written;
+    }
+  } finally {
+    stopped.abort(new Error("no longer wanted"));
+    await Promise.allSettled(running.values());
+  }
+}
