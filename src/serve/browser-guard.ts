@@ -36,11 +36,13 @@ function hostName(host: string): string {
 const isLoopback = (name: string) =>
   name === "localhost" || name.endsWith(".localhost") || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
 
-function refused(message: string, code: string): ApiError {
+/** A request that is refused for where it comes from. */
+export function refused(message: string, code: string): ApiError {
   return new ApiError({ status: 403, message, type: "invalid_request_error", param: null, code });
 }
 
-const shown = (text: string) => `'${text.slice(0, 100).replace(/[^\x21-\x7e]/g, "?")}'`;
+/** A header's value as messages have it: short, of visible characters. */
+export const shown = (text: string): string => `'${text.slice(0, 100).replace(/[^\x21-\x7e]/g, "?")}'`;
 
 /** The guard of a server that was started with `options`. */
 export function browserGuard({ allowOrigins, allowHosts, keyed }: GuardOptions): Guard {

@@ -4,7 +4,7 @@
  * that no public name can be pointed at are answered, only pages of the studio's own origin, and only with its token.
  */
 import { keyCheck } from "../access.ts";
-import { ApiError } from "../errors.ts";
+import { refused, shown } from "../browser-guard.ts";
 
 export interface GuardOptions {
   /** Port that the server listens on; it is known only once it does. */
@@ -23,12 +23,6 @@ export interface StudioGuard {
 }
 
 const LOOPBACK = ["127.0.0.1", "[::1]", "localhost"];
-
-function refused(message: string, code: string): ApiError {
-  return new ApiError({ status: 403, message, type: "invalid_request_error", param: null, code });
-}
-
-const shown = (text: string) => `'${text.slice(0, 100).replace(/[^\x21-\x7e]/g, "?")}'`;
 
 /** The guard of a studio that was started with `options`. */
 export function studioGuard({ port, allowHosts, token }: GuardOptions): StudioGuard {
