@@ -101,16 +101,7 @@ export class Drawings {
     await this.#readGallery();
     for (const [id, { model, fields, started }] of Object.entries(readPending())) {
       if (this.tasks.peek().some((task) => task.id === id)) continue;
-      this.#add({
-        id,
-        model,
-        fields,
-        started,
-        pictures: empty(fields.count),
-        progress: null,
-        ended: null,
-        error: null,
-      });
+      this.#add({ id, model, fields, started });
       this.#follow(id);
     }
   }
@@ -122,7 +113,8 @@ export class Drawings {
       .sort((a, b) => b.created - a.created || (a.id < b.id ? -1 : 1));
   }
 
-  #add(task: Task): void {
+  #add(begun: Pick<Task, "id" | "model" | "fields" | "started">): void {
+    const task = { ...begun, pictures: empty(begun.fields.count), progress: null, ended: null, error: null };
     this.tasks.value = [task, ...this.tasks.peek()].slice(0, 20);
   }
 
@@ -137,16 +129,7 @@ export class Drawings {
     const { studio } = this.#chat;
     const id = newId();
     const started = Date.now();
-    this.#add({
-      id,
-      model,
-      fields,
-      started,
-      pictures: empty(fields.count),
-      progress: null,
-      ended: null,
-      error: null,
-    });
+    this.#add({ id, model, fields, started });
     try {
       if (studio.entry(model)?.state !== "open")
         await studio.open({ model }, new AbortController().signal, (text) =>
