@@ -1,7 +1,7 @@
 /**
  * What the inside of an answer costs beside decoding: a random model of DeepSeek-V2-Lite's layers and vocabulary with fewer
  * layers, in 4 bits, read by an engine alone and by all that a server does (text, messages between threads, chunks as JSON).
- * Off and on take turns; each ratio is the median of those of its pairs. Times are of the wall and, over all threads, of the
+ * Off and on take turns; each ratio is the median of those of its pairs, with their quartiles. Times are of the wall and, over all threads, of the
  * processor: where other programs run, only the second means something.
  * Options: --layers N (4), --tokens N (32), --rounds N (8), --threads N, --temperature T (0).
  */
@@ -18,7 +18,7 @@ import { createCpuDevice } from "../src/tensor/cpu/backend.ts";
 import { loadTokenizer, type Tokenizer } from "../src/tokenizer/tokenizer.ts";
 import { trainBpe, trainedTokenizerConfig } from "../src/tokenizer/train-bpe.ts";
 import type { BenchmarkResult } from "./run.ts";
-import { median, table } from "./support/numbers.ts";
+import { median, quartiles, table } from "./support/numbers.ts";
 
 export const name = "inside";
 
@@ -171,14 +171,22 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
   const metrics: Record<string, number> = {};
   const ratios: Record<string, number> = {};
   const rows: string[][] = [
-    ["", "off, tokens/s", "on, tokens/s", "on over off", "off, ms of processor", "on", "on over off"],
+    [
+      ...["", "off, tokens/s", "on, tokens/s", "on over off", "quartiles"],
+      ...["off, ms of processor", "on", "on over off", "quartiles"],
+    ],
   ];
   for (const [label, found] of [
     ["engine", alone],
     ["to the client", served],
   ] as const) {
     const of = (key: keyof Spent, side: "off" | "on") => median(found.map((pair) => pair[side][key]));
-    const ratio = (key: keyof Spent) => median(found.map(({ off, on }) => on[key] / off[key]));
+    const ratiosOf = (key: keyof Spent) => found.map(({ off, on }) => on[key] / off[key]);
+    const ratio = (key: keyof Spent) => median(ratiosOf(key));
+    const spread = (key: keyof Spent) =>
+      quartiles(ratiosOf(key))
+        .map((each) => each.toFixed(3))
+        .join("–");
     const speed = (side: "off" | "on") => 1000 / of("wall", side);
     metrics[`${label}, off, tokens/s`] = speed("off");
     metrics[`${label}, on, tokens/s`] = speed("on");
@@ -187,8 +195,9 @@ export async function run(log: (line: string) => void, args: string[] = []): Pro
     ratios[`${label}, processor time, on over off`] = ratio("processor");
     ratios[`${label}, wall time, on over off`] = ratio("wall");
     rows.push([
-      ...[label, speed("off").toFixed(1), speed("on").toFixed(1), ratio("wall").toFixed(3)],
+      ...[label, speed("off").toFixed(1), speed("on").toFixed(1), ratio("wall").toFixed(3), spread("wall")],
       ...[of("processor", "off").toFixed(2), of("processor", "on").toFixed(2), ratio("processor").toFixed(3)],
+      spread("processor"),
     ]);
   }
   for (const line of table(rows)) log(line);

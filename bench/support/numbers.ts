@@ -5,6 +5,12 @@ export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
+/** A quarter of the values lies below the first, a quarter above the second. */
+export function quartiles(values: readonly number[]): [low: number, high: number] {
+  const sorted = [...values].sort((a, b) => a - b);
+  return [sorted[sorted.length >> 2], sorted[sorted.length - 1 - (sorted.length >> 2)]];
+}
+
 /** (largest - smallest) / median, as a fraction. */
 export function spread(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / median(values);

