@@ -7,6 +7,5 @@ import { endWithReader } from "./report-error.ts";
 endOnSignalWhile(watchUnsettled);
 endWithReader(process.stdout);
 endWithReader(process.stderr);
-const { runCommandLine } =
-  process.argv[2] === "studio" ? await import("./studio-line.ts") : await import("./command-line.ts");
+const { runCommandLine } = await import("./command-line.ts");
 await runCommandLine();

@@ -26,17 +26,16 @@ Examples:
 Exit status: 0 success, 1 error, 2 usage error, 130 interrupted by Ctrl-C. DEBUG=1 prints the stack
 trace of an error.`;
 
-/** A program of the commands that `commands` makes; they are given the program, for those that look at all of it. */
-export function programOf(commands: (program: () => Command) => readonly Command[]): Command {
+/** A program of these commands. */
+export function programOf(commands: readonly Command[]): Command {
   const program = new Command("deepseek-ts")
     .description(
       "The DeepSeek model family in TypeScript: chat, ask, draw, serve, complete, quantize, convert, train, verify.",
     )
     .version(version)
     .addHelpText("after", flowing(examples));
-  const made = commands(() => program);
-  for (const command of made) program.addCommand(command);
-  for (const command of [program, ...made]) {
+  for (const command of commands) program.addCommand(command);
+  for (const command of [program, ...commands]) {
     command
       .exitOverride()
       .showHelpAfterError(false)
@@ -50,10 +49,13 @@ export function programOf(commands: (program: () => Command) => readonly Command
 }
 
 /** Runs one command line and sets the exit status; standard output and standard error have all that it tells. */
-export async function runProgram(program: () => Command, argv: readonly string[]): Promise<void> {
+export async function runProgram(
+  program: (argv: readonly string[]) => Promise<Command>,
+  argv: readonly string[],
+): Promise<void> {
   try {
     checkArguments(argv);
-    await program().parseAsync(argv);
+    await (await program(argv)).parseAsync(argv);
   } catch (error) {
     if (error instanceof CommanderError) {
       // Commander has written its message; help and version were asked for and are not errors.
