@@ -124,12 +124,10 @@ export function createStudioRoutes(parts: StudioParts): Hono {
     });
   };
   app.get(`${API}/runs`, async (c) => c.json({ runs: await runs.list() } satisfies RunList));
-  app.get(`${API}/runs/:run{.+}`, async (c) => {
-    const asked = c.req.param("run");
-    const name = /^(.*)\/series$/s.exec(asked)?.[1];
-    if (name === undefined) return c.json(await runs.detail(runOf(asked)));
+  app.get(`${API}/runs/:run{.+}`, async (c) => c.json(await runs.detail(runOf(c.req.param("run")))));
+  app.get(`${API}/series`, async (c) => {
     const bins = wholeNumber(c, "bins", 400, MOST_BINS);
-    return c.json(await runs.series(runOf(name), Math.max(1, bins)));
+    return c.json(await runs.series(runOf(named(c, "run")), Math.max(1, bins)));
   });
 
   app.post(`${API}/jobs`, async (c) => {

@@ -16,7 +16,7 @@
  *     DELETE jobs/ID                        -> JobView      answered once it has stopped
  *     GET    runs                           -> RunList
  *     GET    runs/RUN                       -> RunDetail    RUN: `ROOT/PATH`, each part percent-encoded
- *     GET    runs/RUN/series?bins=N         -> RunSeries
+ *     GET    series?run=ROOT/PATH&bins=N    -> RunSeries
  */
 import type { InsideFigures, InsidePicture } from "../../engine/host/inside.ts";
 import type { ModelInfo } from "../../engine/host/protocol.ts";

@@ -25,7 +25,7 @@ function makeRun(name: string, settings: object, log = ""): void {
   if (log !== "") writeFileSync(logOf(name), log);
 }
 const series = async (name: string, bins = 400) =>
-  (await t.ask(`/studio/api/runs/work/${name}/series?bins=${bins}`)).body;
+  (await t.ask(`/studio/api/series?run=work/${name}&bins=${bins}`)).body;
 
 describe("runs", () => {
   it("are listed with their kind, state and last figures", async () => {
@@ -74,8 +74,8 @@ describe("runs", () => {
       expect(steps.at(-1)).toBe(10_000);
       expect(curves.loss.most[steps.findIndex((last: number) => last >= 5003)]).toBe(99);
     }
-    expect((await t.ask("/studio/api/runs/work/long/series?bins=5000")).status).toBe(400);
-    expect((await t.ask("/studio/api/runs/work/long/series?bins=-1")).status).toBe(400);
+    expect((await t.ask("/studio/api/series?run=work/long&bins=5000")).status).toBe(400);
+    expect((await t.ask("/studio/api/series?run=work/long&bins=-1")).status).toBe(400);
   });
 
   it("are read on from where they were read to, and half-written lines are waited for", async () => {
@@ -136,6 +136,14 @@ describe("runs", () => {
     expect(fine.curves["heldOut.accuracy"].last).toEqual([null, 0.25]);
   });
 
+  it("may have the name of a route", async () => {
+    for (const name of ["series", "deep/series"]) {
+      makeRun(name, { training: { steps: 9 } }, step(1));
+      expect((await t.ask(`/studio/api/runs/work/${name}`)).body).toMatchObject({ step: 1, steps: 9 });
+      expect((await series(name)).curves.loss.last).toEqual([9.99]);
+    }
+  });
+
   it("of very many experts answer in fewer bins, whatever was asked for", async () => {
     const experts = [{ layer: 1, counts: Array.from({ length: 16_000 }, () => 1) }];
     const log = Array.from({ length: 200 }, (_, i) => step(i, { experts }));
@@ -187,8 +195,8 @@ describe("runs", () => {
       "work",
       "%2Fetc",
     ]) {
-      for (const path of [run, `${run}/series`]) {
-        expect((await t.ask(`/studio/api/runs/${path}`)).status, path).toBeGreaterThanOrEqual(400);
+      for (const path of [`runs/${run}`, `series?run=${run}`]) {
+        expect((await t.ask(`/studio/api/${path}`)).status, path).toBeGreaterThanOrEqual(400);
       }
     }
     expect((await series("linked")).read).toEqual({ lines: 0, bytes: 0, of: 0 });

@@ -80,7 +80,7 @@ describe("training", () => {
     const end = endOf(await t.events(second.id));
     expect(end).toMatchObject({ state: "done", result: { finished: true, step: 6 } });
     expect(end.progress).toMatchObject({ done: 6, total: 6, unit: "steps" });
-    const series = await t.ask("/studio/api/runs/work/runs/two/series");
+    const series = await t.ask("/studio/api/series?run=work/runs/two");
     expect(series.body.steps).toEqual([1, 2, 3, 4, 5, 6]);
     expect(series.body.curves["heldOut.bitsPerByte"].last[3]).toBeGreaterThan(0);
 

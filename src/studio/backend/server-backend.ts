@@ -117,6 +117,10 @@ export function serverBackend(token: () => string | null, base = "/studio/api"):
     stop: (id) => json("DELETE", `jobs/${encodeURIComponent(id)}`),
     runs: () => json("GET", "runs"),
     run: (run) => json("GET", `runs/${runPath(run)}`),
-    series: (run, bins) => json("GET", `runs/${runPath(run)}/series?bins=${bins}`),
+    series: (run, bins) =>
+      json(
+        "GET",
+        `series?${query({ run: [run.root, run.path].filter(Boolean).join("/"), bins: String(bins) })}`,
+      ),
   };
 }

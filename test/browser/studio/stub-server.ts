@@ -224,12 +224,10 @@ export class StubServer {
       json(this.#list());
     } else if (route === "POST jobs") json(this.#start(await body()), 201);
     else if (route === "GET runs") json({ runs: this.#settings.runs?.map(({ detail }) => detail) ?? [] });
-    else if (/^GET runs\//.test(route)) {
-      const [, name, series] = /^GET runs\/(.*?)(\/series)?$/.exec(route)!;
-      const found = this.#settings.runs?.find(
-        ({ detail: { run } }) => `${run.root}/${run.path}` === decodeURIComponent(name),
-      );
-      if (found) json(series ? found.series : found.detail);
+    else if (route === "GET series" || /^GET runs\//.test(route)) {
+      const name = searchParams.get("run") ?? decodeURIComponent(route.slice("GET runs/".length));
+      const found = this.#settings.runs?.find(({ detail: { run } }) => `${run.root}/${run.path}` === name);
+      if (found) json(route === "GET series" ? found.series : found.detail);
       else refuse(404, `There is no run '${name}'.`);
     } else if (route === "GET jobs") json([...this.jobs.values()].map(({ view }) => view).reverse());
     else {
