@@ -20,12 +20,11 @@ import { ApiError } from "../errors.ts";
 import { modelFacts } from "./model-facts.ts";
 import type { OpenModels } from "./open-models.ts";
 import type { ModelEntry, RootPath } from "./protocol.ts";
+import { walkRoots } from "./root-walk.ts";
 import { holdsOf, type Roots, shownPath } from "./roots.ts";
 
-/** Models that are told, folders below the roots that are looked into, and how deep. */
+/** Models that are told. */
 const MOST_MODELS = 500;
-const MOST_FOLDERS = 5000;
-const DEEPEST = 4;
 /** Name of the small prover of the package. */
 const PACKAGED = "world-prover";
 
@@ -133,27 +132,12 @@ async function modelAt(roots: Roots, place: RootPath): Promise<StoredModel | nul
 
 async function rootModels(roots: Roots): Promise<StoredModel[]> {
   const found: StoredModel[] = [];
-  let looked = 0;
-  async function visit(place: RootPath, depth: number): Promise<void> {
-    if (found.length >= MOST_MODELS || ++looked > MOST_FOLDERS) return;
-    const model = await modelAt(roots, place).catch(() => null);
-    if (model !== null) {
-      found.push(model);
-      return;
-    }
-    const real = await roots.resolve(place).catch(() => null);
-    if (real === null || depth > DEEPEST) return;
-    const entries = await readdir(real, { withFileTypes: true }).catch(() => []);
-    for (const { name } of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-      if (name.startsWith(".") || name === "node_modules") continue;
-      const path = place.path === "" ? name : `${place.path}/${name}`;
-      const there = await roots.resolve({ root: place.root, path }).catch(() => null);
-      if (there === null) continue;
-      const isFolder = (await stat(there).catch(() => null))?.isDirectory() ?? false;
-      if (isFolder || /\.gguf$/i.test(name)) await visit({ root: place.root, path }, depth + 1);
-    }
-  }
-  for (const { name } of roots.list) await visit({ root: name, path: "" }, 0);
+  const look = async (place: RootPath) => {
+    const model = await modelAt(roots, place);
+    if (model !== null) found.push(model);
+    return model;
+  };
+  await walkRoots(roots, { look, files: /\.gguf$/i, most: MOST_MODELS });
   return found;
 }
 

@@ -1,6 +1,6 @@
 /** The training runs below the roots: those that run here, those of the command line, those that have ended. They are only read. */
 import type { FileHandle } from "node:fs/promises";
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { lockOwner } from "../../files/process-lock.ts";
 import { RUN_LOCK } from "../../runs/lock.ts";
@@ -10,12 +10,11 @@ import { isTuned } from "../../runs/tuned/config.ts";
 import { ApiError } from "../errors.ts";
 import { MetricsSeries } from "./metrics-series.ts";
 import type { JsonObject, RootPath, RunDetail, RunEntry, RunSeries } from "./protocol.ts";
+import { walkRoots } from "./root-walk.ts";
 import { type Roots, shownPath } from "./roots.ts";
 
-/** Runs that are told, folders below the roots that are looked into, and how deep. */
+/** Runs that are told. */
 const MOST_RUNS = 500;
-const MOST_FOLDERS = 5000;
-const DEEPEST = 4;
 const MOST_CONFIG = 4 * 2 ** 20;
 /** Bytes at the end of a log that are looked at for its last rows, and at each place of the small curve. */
 const TAIL = 256 * 1024;
@@ -121,7 +120,6 @@ const exists = (path: string) =>
 export class Runs {
   readonly #roots: Roots;
   readonly #jobOf: (run: string) => Promise<string | null>;
-  /** By path, the one used last at the end. */
   readonly #series = new Map<string, MetricsSeries>();
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -180,26 +178,14 @@ export class Runs {
   /** All, the one that changed last first. */
   async list(): Promise<RunEntry[]> {
     const found: RunEntry[] = [];
-    let looked = 0;
-    const visit = async (place: RootPath, depth: number): Promise<void> => {
-      if (found.length >= MOST_RUNS || ++looked > MOST_FOLDERS) return;
+    const look = async (place: RootPath) => {
       const settings = await this.#settings(place);
-      if (settings !== null) {
-        const entry = await this.#entry(place, settings).catch(() => null);
-        if (entry !== null) found.push(entry);
-        return;
-      }
-      const real = await this.#roots.resolve(place).catch(() => null);
-      if (real === null || depth > DEEPEST) return;
-      const entries = await readdir(real, { withFileTypes: true }).catch(() => []);
-      for (const entry of entries) {
-        if (entry.name.startsWith(".") || entry.name === "node_modules") continue;
-        if (!entry.isDirectory() && !entry.isSymbolicLink()) continue;
-        const path = place.path === "" ? entry.name : `${place.path}/${entry.name}`;
-        await visit({ root: place.root, path }, depth + 1);
-      }
+      if (settings === null) return null;
+      const entry = await this.#entry(place, settings).catch(() => null);
+      if (entry !== null) found.push(entry);
+      return settings;
     };
-    for (const { name } of this.#roots.list) await visit({ root: name, path: "" }, 0);
+    await walkRoots(this.#roots, { look, most: MOST_RUNS });
     return found.sort((a, b) => b.changed - a.changed);
   }
 
