@@ -17,6 +17,8 @@ const MOST_NAME = 100;
 /** A line that is longer is damage. */
 const LONGEST_LINE = 1 << 20;
 const CHUNK = 1 << 20;
+/** Bytes of a bin of a curve: an object of three numbers, and its place. */
+const SPAN_BYTES = 64;
 /** What is no curve: where a row stands, and counts that only rise. */
 const LEFT_OUT = new Set([
   "step",
@@ -88,6 +90,8 @@ const sumLoads = (a: Loads, b: Loads): Loads =>
     ? a.map((layer, i) => layer.map((count, j) => count + b[i][j]))
     : b;
 
+const countsIn = (loads: Loads) => loads.reduce((sum, layer) => sum + layer.length, 0);
+
 /** The tokens of experts in a row; null where there are none, or more than can be shown. */
 function loadsOf(experts: unknown): Loads | null {
   if (!Array.isArray(experts) || experts.length === 0) return null;
@@ -145,6 +149,13 @@ export class MetricsSeries {
     return this;
   }
 
+  /** What it takes of memory, about. */
+  get bytes(): number {
+    const spans = [...this.#curves.values()].reduce((sum, { slots }) => sum + slots.length, 0);
+    const loads = this.#loads.slots.reduce((sum, each) => sum + (each === undefined ? 0 : countsIn(each)), 0);
+    return SPAN_BYTES * spans + Float64Array.BYTES_PER_ELEMENT * loads;
+  }
+
   #take(text: string): void {
     let row: Record<string, unknown>;
     try {
@@ -181,8 +192,7 @@ export class MetricsSeries {
   series(bins: number, of: number): RunSeries {
     const widths = [...this.#curves.values()].map(({ width }) => width);
     const finest = Math.max(1, ...widths);
-    const sizeOf = (loads: Loads = []) => loads.reduce((sum, layer) => sum + layer.length, 0);
-    const widest = this.#loads.slots.reduce((size, loads) => Math.max(size, sizeOf(loads)), 1);
+    const widest = this.#loads.slots.reduce((size, loads) => Math.max(size, countsIn(loads ?? [])), 1);
     const most = Math.min(bins, Math.floor(MOST_SHOWN / widest));
     // Whole bins of every curve, whose widths are powers of two.
     let width = finest;

@@ -10,6 +10,7 @@ import { isTuned } from "../../runs/tuned/config.ts";
 import { ApiError } from "../errors.ts";
 import { MetricsSeries } from "./metrics-series.ts";
 import type { JsonObject, RootPath, RunDetail, RunEntry, RunSeries } from "./protocol.ts";
+import { RecentlyUsed } from "./recently-used.ts";
 import { walkRoots } from "./root-walk.ts";
 import { type Roots, shownPath } from "./roots.ts";
 
@@ -22,8 +23,9 @@ const SAMPLE = 32 * 1024;
 const CURVE = 40;
 /** Bytes of a log that are read for one request; the next one reads on. */
 const AT_ONCE = 64 * 2 ** 20;
-/** Logs that are kept as they were read. */
+/** Logs that are kept as they were read, and bytes that all of them together may take. */
 const MOST_KEPT = 16;
+const MOST_BYTES = 128 * 2 ** 20;
 const LOG = "metrics.jsonl";
 
 type Row = Readonly<Record<string, unknown>>;
@@ -120,7 +122,7 @@ const exists = (path: string) =>
 export class Runs {
   readonly #roots: Roots;
   readonly #jobOf: (run: string) => Promise<string | null>;
-  readonly #series = new Map<string, MetricsSeries>();
+  readonly #series = new RecentlyUsed<MetricsSeries>(MOST_KEPT, MOST_BYTES);
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param jobOf the job that trains a run here, by its shown path */
@@ -223,12 +225,7 @@ export class Runs {
     try {
       const before = this.#series.get(key) ?? new MetricsSeries();
       const series = await before.read(log, AT_ONCE);
-      this.#series.delete(key);
-      this.#series.set(key, series);
-      for (const oldest of this.#series.keys()) {
-        if (this.#series.size <= MOST_KEPT) break;
-        this.#series.delete(oldest);
-      }
+      this.#series.use(key, series);
       return series.series(bins, (await log.stat()).size);
     } finally {
       await log.close();
