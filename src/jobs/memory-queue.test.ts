@@ -129,6 +129,20 @@ describe("a job", () => {
   });
 });
 
+it("forgets ended jobs of a kind with a limit of its own apart from all others", async () => {
+  await using queue = new MemoryQueue({ maxEnded: 3, maxEndedOf: { brief: 2 } });
+  for (const kind of ["long", "brief"]) queue.process(kind, async () => null);
+  const run = async (kind: string, id: string) => (await queue.add(kind, null, { id })).result();
+  for (const id of ["a", "b"]) await run("long", id);
+  for (const id of ["1", "2", "3", "4", "5"]) await run("brief", id);
+  await turn();
+  expect((await queue.list()).map(({ id }) => id)).toEqual(["a", "b", "4", "5"]);
+  for (const id of ["c", "d"]) await run("long", id);
+  await turn();
+  expect((await queue.list()).map(({ id }) => id)).toEqual(["b", "4", "5", "c", "d"]);
+  expect(() => new MemoryQueue({ maxEndedOf: { brief: 0 } })).toThrow("positive");
+});
+
 it("forgets the jobs that ended first where the events of all ended ones are too large", async () => {
   await using queue = new MemoryQueue({ maxEndedCharacters: 100 });
   queue.process("talk", async (text: string, { emit }: JobContext<string>) => emit(text), { concurrency: 9 });

@@ -12,6 +12,8 @@ export interface MemoryQueueOptions {
   readonly sizeOf?: (event: unknown) => number;
   /** Ended jobs kept (default 64). */
   readonly maxEnded?: number;
+  /** Ended jobs kept of some kinds: these are counted apart, and push out none of another kind. */
+  readonly maxEndedOf?: Readonly<Record<string, number>>;
   /** Characters of JSON that the events of all ended jobs may have; the newest one stays (default: no limit of its own). */
   readonly maxEndedCharacters?: number;
   /** Jobs that may wait (default 1,000). */
@@ -23,6 +25,7 @@ const defaults = {
   maxEventCharacters: 16 * 2 ** 20,
   sizeOf: (event: unknown): number => JSON.stringify(event)?.length ?? 0,
   maxEnded: 64,
+  maxEndedOf: {} as Readonly<Record<string, number>>,
   maxEndedCharacters: Number.MAX_SAFE_INTEGER,
   maxQueued: 1_000,
 };
@@ -194,8 +197,8 @@ export class MemoryQueue implements JobQueue {
   /** @throws ConfigError if a limit is not a positive integer */
   constructor(options: MemoryQueueOptions = {}) {
     this.#limits = { ...defaults, ...options };
-    const { sizeOf: _, ...numbers } = this.#limits;
-    for (const [name, value] of Object.entries(numbers)) {
+    const { sizeOf: _, maxEndedOf, ...numbers } = this.#limits;
+    for (const [name, value] of Object.entries({ ...maxEndedOf, ...numbers })) {
       if (!(Number.isSafeInteger(value) && value > 0)) {
         throw new ConfigError("a limit must be a positive integer", {
           where: "MemoryQueue",
@@ -292,10 +295,15 @@ export class MemoryQueue implements JobQueue {
   }
 
   #forget(): void {
-    const { maxEnded, maxEndedCharacters } = this.#limits;
-    const over = [...this.#jobs.values()]
+    const { maxEnded, maxEndedOf, maxEndedCharacters } = this.#limits;
+    const endedJobs = [...this.#jobs.values()]
       .filter(({ state }) => ended(state))
       .sort((a, b) => a.info().ended! - b.info().ended!);
+    for (const [kind, most] of Object.entries(maxEndedOf)) {
+      const own = endedJobs.filter((job) => job.kind === kind);
+      for (const { id } of own.slice(0, Math.max(0, own.length - most))) this.#jobs.delete(id);
+    }
+    const over = endedJobs.filter(({ kind }) => !Object.hasOwn(maxEndedOf, kind));
     let drop = Math.max(0, over.length - maxEnded);
     let left = over.slice(drop).reduce((sum, { characters }) => sum + characters, 0);
     while (left > maxEndedCharacters && drop < over.length - 1) left -= over[drop++].characters;

@@ -131,6 +131,26 @@ describe("a job of the studio", () => {
     await jobs.close();
   });
 
+  it("has its result under its id, and none in the list; checks push out no other", async () => {
+    const jobs = quiet();
+    const run = async (lane: JobPlan["lane"], request: string) => {
+      const kind = lane === "check" ? "check" : "verify";
+      const given = plan(async () => ({ request }), { lane });
+      const { id } = await jobs.add({ kind, plan: given, request });
+      await read(await jobs.events(id, 0, never()));
+      return id;
+    };
+    const id = await run("verify", "kept");
+    for (let i = 0; i < 70; i++) await run("check", `text ${i}`);
+    expect(await jobs.get(id)).toMatchObject({ state: "done", result: { request: "kept" } });
+    const listed = await jobs.list();
+    expect(listed.map(({ result }) => result)).toEqual(listed.map(() => null));
+    expect(listed.filter(({ kind }) => kind === "check").length).toBeLessThan(12);
+    const last = (await read(await jobs.events(listed[0].id, 0, never()))).at(-1)!;
+    expect(last.event).toMatchObject({ type: "end", job: { result: { request: "text 69" } } });
+    await jobs.close();
+  });
+
   it("fails with words for the page; what nobody foresaw goes to the log", async () => {
     const log: string[] = [];
     const jobs = new StudioJobs({

@@ -15,6 +15,8 @@ import { shownPath } from "./roots.ts";
 const MOST_OPEN = 64;
 /** Ended jobs that are kept, and characters of JSON that their events may have. */
 const MOST_ENDED = 64;
+/** Ended checks of texts: a page that types asks for one after another, and reads each at once. */
+const MOST_ENDED_CHECKS = 8;
 const MOST_CHARACTERS = 64 * 2 ** 20;
 /** Of one job, an answer with its inside among them. */
 const MOST_EVENTS = 200_000;
@@ -65,6 +67,7 @@ const LANES = {
   train: 1,
   prove: 1,
   verify: 4,
+  check: 4,
 } as const;
 
 export type Lane = keyof typeof LANES;
@@ -130,6 +133,7 @@ export class StudioJobs {
     maxEvents: MOST_EVENTS,
     maxEventCharacters: MOST_EVENT_CHARACTERS,
     maxEnded: MOST_ENDED,
+    maxEndedOf: { check: MOST_ENDED_CHECKS } satisfies Partial<Record<Lane, number>>,
     maxEndedCharacters: MOST_CHARACTERS,
     maxQueued: MOST_OPEN,
   });
@@ -307,11 +311,14 @@ export class StudioJobs {
     return this.#view(job.info(), known);
   }
 
-  /** All that are kept, newest first, and behind them those that an earlier server did not end. */
+  /**
+   * All that are kept, newest first, and behind them those that an earlier server did not end. Without their results, which can be
+   * large: pages ask for the list every second.
+   */
   async list(): Promise<JobView[]> {
     const own = (await this.#queue.list()).toReversed().flatMap((info) => {
       const known = this.#known.get(info.id);
-      return known === undefined ? [] : [this.#view(info, known)];
+      return known === undefined ? [] : [{ ...this.#view(info, known), result: null }];
     });
     return [...own, ...(this.#journal?.interrupted ?? [])];
   }

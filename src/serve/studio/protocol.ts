@@ -10,7 +10,7 @@
  *     POST   models/close {model}           -> ModelList
  *     GET    files?root=R&path=P            -> FileList     below the roots alone
  *     POST   jobs JobRequest                -> JobView      201
- *     GET    jobs                           -> JobView[]    newest first
+ *     GET    jobs                           -> JobView[]    newest first, without the results
  *     GET    jobs/ID                        -> JobView
  *     GET    jobs/ID/events?after=N         -> lines of JobEvent until the job has ended; N counts from 0
  *     DELETE jobs/ID                        -> JobView      answered once it has stopped
@@ -207,7 +207,7 @@ export interface JobView {
   readonly firstEvent: number;
   readonly progress: JobProgress | null;
   readonly error: JobError | null;
-  /** What it gave: a folder, a run, proofs; null before, and where the events say all. */
+  /** What it gave: a folder, a run, proofs; null before, where the events say all, and in the list of all jobs. */
   readonly result: JsonObject | null;
 }
 

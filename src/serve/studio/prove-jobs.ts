@@ -54,7 +54,7 @@ export function verifyPlan(body: JsonObject, parts: ProveParts): JobPlan {
 /** What Lean says of a text: messages, and goals before and after each tactic. */
 export function checkPlan({ source, steps = true }: BodyOf<"check">, parts: ProveParts): JobPlan {
   return {
-    ...{ lane: "verify", title: "check a text", model: null },
+    ...{ lane: "check", title: "check a text", model: null },
     async run(work) {
       const lean = await leanOf(parts, work, "checks");
       work.progress({ done: 0, total: 1, unit: "checks", text: "checks" });
