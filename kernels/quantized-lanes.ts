@@ -5,7 +5,7 @@
  * sum += integer sum (activation scale weight scale). Whichever loop computes a result, its bits are the same.
  */
 import { madd } from "./math";
-import { scratch } from "./runtime";
+import { requestedSums, scratch } from "./runtime";
 
 /** Private memory of this thread: constants and sums, a block of padding, quantized activations, results. */
 const SUMS: usize = 128;
@@ -41,6 +41,29 @@ export function privateResults(): usize {
   return scratch() + RESULTS;
 }
 
+/** 1 if sums of two products stay in 16 bits for a block, 0 if not, -1 as long as nobody knows. */
+let form: i32 = -1;
+
+/** Whether q4 weights are multiplied by the loops of quantized-q4-pairs.ts. Results do not depend on it. */
+// @ts-ignore: decorator
+@inline
+export function pairSums(): bool {
+  return form > 0;
+}
+
+/**
+ * Whether a sum of four products is one instruction, known by what it gives where its second operand is no 7-bit number:
+ * x64 without VNNI adds pairs first and cuts them at 32,767, with VNNI the sum is exact, and ARM takes the operand as signed.
+ * From memory, since a compiler would compute it by rules of its own.
+ */
+function sumsFour(): bool {
+  const at = padding();
+  v128.store(at, i8x16.splat(127));
+  v128.store(at, i8x16.splat(-1), 16);
+  const sum = dot(v128.load(at), v128.load(at, 16), i32x4.splat(0));
+  return i32x4.extract_lane(sum, 0) != 2 * 32767;
+}
+
 /** Writes the constants; every kernel that uses this file calls it first. */
 export function prepareTiles(): void {
   const c = scratch();
@@ -48,7 +71,9 @@ export function prepareTiles(): void {
     v128.store(c + i, i8x16.splat(0x0f));
     v128.store(c + i, i32x4.splat(0x8fffe000), 32);
     v128.store(c + i, f32x4.splat(5.192296858534828e33), 64);
+    v128.store(c + i, i16x8.splat(1), 96);
   }
+  if (form < 0) form = requestedSums() >= 0 ? requestedSums() : i32(ASC_FEATURE_RELAXED_SIMD && !sumsFour());
 }
 
 // @ts-ignore: decorator
@@ -72,6 +97,22 @@ export function dot(x: v128, w: v128, sum: v128): v128 {
   const even = i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(x, 8), 8), v128.and(w, i16x8.splat(0x00ff)));
   const odd = i32x4.dot_i16x8_s(i16x8.shr_s(x, 8), i16x8.shr_u(w, 8));
   return i32x4.add(sum, i32x4.add(even, odd));
+}
+
+/** sum + x w in groups of two, in 16 bits: signed bytes, and bytes of 0 to 15. */
+// @ts-ignore: decorator
+@inline
+export function pairs(x: v128, w: v128, sum: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i16x8.add(sum, i16x8.relaxed_dot_i8x16_i7x16_s(x, w));
+  unreachable();
+  return sum;
+}
+
+/** offset + the neighbors of `sum` in groups of two. */
+// @ts-ignore: decorator
+@inline
+export function widened(sum: v128, ones: v128, offset: v128): v128 {
+  return i32x4.add(i32x4.dot_i16x8_s(sum, ones), offset);
 }
 
 /**

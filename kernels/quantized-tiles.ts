@@ -2,8 +2,9 @@
  * Rows of quantized activations times groups of quantized weight rows: which inner loop takes which rows, in which
  * order weights are read, and where results go. The same bits for a row whatever rows come with it.
  */
-import { groupSize, sums } from "./quantized-lanes";
+import { groupSize, pairSums, sums } from "./quantized-lanes";
 import { quad4, row4, two4 } from "./quantized-q4";
+import { quad4Pairs, row4Pairs, two4Pairs } from "./quantized-q4-pairs";
 import { quad8, row8, two8 } from "./quantized-q8";
 
 /** Bytes between two rows of results of an inner loop. */
@@ -31,14 +32,29 @@ function rowAt(x: usize, bytes: usize, index: usize, i: i32): usize {
   return x + (index != 0 ? <usize>load<i32>(index + (at << 2)) : at) * bytes;
 }
 
+// @ts-ignore: decorator
+@inline
+function one(format: i32, x: usize, w: usize, blocks: i32, to: usize): void {
+  if (format != 0) row8(x, w, blocks, to);
+  else if (pairSums()) row4Pairs(x, w, blocks, to);
+  else row4(x, w, blocks, to);
+}
+
+// @ts-ignore: decorator
+@inline
+function two(format: i32, x0: usize, x1: usize, w: usize, blocks: i32, to: usize): void {
+  if (format != 0) two8(x0, x1, w, blocks, to);
+  else if (pairSums()) two4Pairs(x0, x1, w, blocks, to);
+  else two4(x0, x1, w, blocks, to);
+}
+
 /** Two rows of activations against `n` weight rows from `w` on. */
 function streamTwo(format: i32, x0: usize, x1: usize, w: usize, n: i32, k: i32, y: usize, step: usize): void {
   const blocks = (k + 31) >> 5;
   const groupBytes = groupSize(format, k);
   const results = sums();
   for (let j = 0; j < n; j += 8) {
-    if (format == 0) two4(x0, x1, w, blocks, results);
-    else two8(x0, x1, w, blocks, results);
+    two(format, x0, x1, w, blocks, results);
     put(results, y, n - j, 8);
     put(results + RESULT_ROW, y + step, n - j, 8);
     w += groupBytes;
@@ -88,8 +104,9 @@ export function multiplyTiles(
         const x1 = rowAt(x, rowBytes, index, i + 1);
         const x2 = rowAt(x, rowBytes, index, i + 2);
         const x3 = rowAt(x, rowBytes, index, i + 3);
-        if (format == 0) quad4(x0, x1, x2, x3, w, next, blocks, results);
-        else quad8(x0, x1, x2, x3, w, next, blocks, results);
+        if (format != 0) quad8(x0, x1, x2, x3, w, next, blocks, results);
+        else if (pairSums()) quad4Pairs(x0, x1, x2, x3, w, next, blocks, results);
+        else quad4(x0, x1, x2, x3, w, next, blocks, results);
         for (let r: usize = 0; r < 4; r++) {
           put(results + r * RESULT_ROW, to, columns, 16);
           to += step;
@@ -99,26 +116,16 @@ export function multiplyTiles(
     for (; i + 2 <= m; i += 2) {
       const x0 = rowAt(x, rowBytes, index, i);
       const x1 = rowAt(x, rowBytes, index, i + 1);
-      if (format == 0) {
-        two4(x0, x1, w, blocks, results);
-        if (columns > 8) two4(x0, x1, next, blocks, results + 32);
-      } else {
-        two8(x0, x1, w, blocks, results);
-        if (columns > 8) two8(x0, x1, next, blocks, results + 32);
-      }
+      two(format, x0, x1, w, blocks, results);
+      if (columns > 8) two(format, x0, x1, next, blocks, results + 32);
       put(results, to, columns, 16);
       put(results + RESULT_ROW, to + step, columns, 16);
       to += step * 2;
     }
     if (i < m) {
       const x0 = rowAt(x, rowBytes, index, i);
-      if (format == 0) {
-        row4(x0, w, blocks, results);
-        if (columns > 8) row4(x0, next, blocks, results + 32);
-      } else {
-        row8(x0, w, blocks, results);
-        if (columns > 8) row8(x0, next, blocks, results + 32);
-      }
+      one(format, x0, w, blocks, results);
+      if (columns > 8) one(format, x0, next, blocks, results + 32);
       put(results, to, columns, 16);
     }
     w += groupBytes * 2;

@@ -46,6 +46,7 @@ let threadCount: i32 = 1;
 let scratchBase: usize = 0;
 let scratchSize: usize = 0;
 let wide: i32 = 0;
+let productSums: i32 = -1;
 let maySleep: bool = true;
 /** Turns of a waiting loop after which a thread that is waited for counts as dead. */
 let patience: i64 = SPINS + 600_000;
@@ -74,12 +75,18 @@ export function wideVectors(): bool {
   return wide != 0;
 }
 
-/** Called once per instance. `joins` is 1 if the engine joins pairs of vectors. */
-export function init_thread(index: i32, base: usize, size: usize, joins: i32): void {
+/** 1 or 0 if sums of two 4-bit products are to stay in 16 bits or not, -1 for whichever is faster here. */
+export function requestedSums(): i32 {
+  return productSums;
+}
+
+/** Called once per instance. `joins` is 1 if the engine joins pairs of vectors; `sums` as `requestedSums`. */
+export function init_thread(index: i32, base: usize, size: usize, joins: i32, sums: i32): void {
   thread = index;
   scratchBase = base;
   scratchSize = size;
   wide = joins;
+  productSums = sums;
 }
 
 /** Forbids naps: the main thread of a page may not sleep. */

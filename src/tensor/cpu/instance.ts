@@ -1,7 +1,7 @@
 /** The exports of `kernels/runtime.ts` as seen from JavaScript, and how a thread makes an instance. */
 
 export interface KernelInstance {
-  init_thread(index: number, scratch: number, scratchBytes: number, wide: number): void;
+  init_thread(index: number, scratch: number, scratchBytes: number, wide: number, sums: number): void;
   forbid_sleep(): void;
   prepare(threads: number): void;
   post(kernel: number, args: number, threads: number, arena: number): void;
@@ -54,6 +54,8 @@ export interface WorkerMessage {
   readonly arenas: readonly { memory: WebAssembly.Memory; scratch: number; scratchBytes: number }[];
   /** Whether the engine joins pairs of vectors into one of 256 bits. */
   readonly wide: boolean;
+  /** Whether sums of 4-bit products stay in 16 bits for a block; null for whichever is faster. */
+  readonly pairSums: boolean | null;
   /** Naps after which a thread that is waited for counts as dead. */
   readonly timeoutNaps: number;
   /** Number of the last call that this worker must not take part in. */
@@ -67,11 +69,12 @@ export function instantiate(
   scratch: number,
   scratchBytes: number,
   wide: boolean,
+  pairSums: boolean | null,
   timeoutNaps: number,
 ): KernelInstance {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = instance.exports as unknown as KernelInstance;
-  kernels.init_thread(thread, scratch, scratchBytes, wide ? 1 : 0);
+  kernels.init_thread(thread, scratch, scratchBytes, wide ? 1 : 0, pairSums === null ? -1 : pairSums ? 1 : 0);
   kernels.set_patience(timeoutNaps);
   return kernels;
 }

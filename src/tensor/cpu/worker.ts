@@ -8,10 +8,10 @@ import { nodeModule } from "./node-module.ts";
 const arenas: { readonly kernels: KernelInstance; readonly memory: WebAssembly.Memory }[] = [];
 
 function serve(message: WorkerMessage): void {
-  const { module, thread, wide, timeoutNaps } = message;
+  const { module, thread, wide, pairSums, timeoutNaps } = message;
   for (const { memory, scratch, scratchBytes } of message.arenas) {
     arenas.push({
-      kernels: instantiate(module, memory, thread, scratch, scratchBytes, wide, timeoutNaps),
+      kernels: instantiate(module, memory, thread, scratch, scratchBytes, wide, pairSums, timeoutNaps),
       memory,
     });
   }
