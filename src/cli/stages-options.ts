@@ -9,10 +9,10 @@ import {
   type LearnedText,
   type MixtureEntry,
   type StageConfig,
-  type StageDefaults,
   type StagedConfig,
   stagesOf,
 } from "../runs/staged/config.ts";
+import { stageDefaults, stagedRun, untaughtPart } from "../runs/staged/defaults.ts";
 import { describedModel, folderConfig } from "../runs/staged/model.ts";
 import { ConfigError } from "../tensor/errors.ts";
 
@@ -41,23 +41,7 @@ export interface StagesFlags {
 
 /** Times that a data set is seen where neither steps nor seconds are given. */
 const ROUNDS = 3;
-const LENGTH = 2048;
-const TOKENIZER = "gen_vision_model";
-/** Samples that are held out of each source. */
-const HELD_OUT = 32;
-/** Tokens at once, for models of a large vocabulary. */
-const LOGITS = 2 ** 28;
-
-/** Settings where nothing else says them: of fine-tuning, or of a model that begins with random weights. */
-function defaultsOf({ loss, batch, rate, init }: StagesFlags): StageDefaults {
-  const peak = rate ?? (init === undefined ? 2e-5 : 5e-4);
-  return {
-    batch: { size: batch ?? 8 },
-    learningRate: { peak, warmupSteps: 20, shape: "cosine", finalFraction: 0.1 },
-    optimizer: { weightDecay: 0, clipNorm: 1 },
-    loss: loss ?? "answers",
-  };
-}
+const startOf = ({ init }: StagesFlags) => (init === undefined ? "weights" : "random");
 
 const absolute = (folder: string, entry: MixtureEntry): MixtureEntry => {
   if ("world" in entry) return entry;
@@ -94,7 +78,7 @@ async function oneStage(
   const mixture = data.map((file) =>
     absolute(".", { data: file, ...(images && { images }), ...(allowAbsolute && { allowAbsolute }) }),
   );
-  const defaults = defaultsOf(flags);
+  const defaults = stageDefaults(startOf(flags), flags);
   let { steps, seconds } = flags;
   if (steps === undefined && seconds === undefined) {
     steps = Math.ceil((ROUNDS * (await conversationsIn(mixture))) / defaults.batch.size);
@@ -103,11 +87,12 @@ async function oneStage(
     .split(",")
     .map((part) => part.trim())
     .filter(Boolean);
-  // No loss of Janus reaches its image tokenizer.
-  const untaught = parts.generation?.some((name) => name.startsWith(TOKENIZER)) ? [TOKENIZER] : [];
-  const rates = Object.fromEntries([...frozen, ...untaught].map((part) => [part, 0]));
+  const untaught = untaughtPart(parts);
+  const rates = Object.fromEntries(
+    [...frozen, ...(untaught === null ? [] : [untaught])].map((part) => [part, 0]),
+  );
   const unknown = Object.keys(rates).find(
-    (part) => !Object.hasOwn(parts, part) && part !== TOKENIZER && !part.includes("."),
+    (part) => !Object.hasOwn(parts, part) && part !== untaught && !part.includes("."),
   );
   if (unknown !== undefined) {
     throw new ConfigError("no such part of the model", {
@@ -129,7 +114,8 @@ async function oneStage(
 
 /** The settings of a run in stages. @throws ConfigError, FormatError naming option, file or setting */
 export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
-  const { model: named, init, stages: file, frozen, seed, length, atOnce } = flags;
+  const { model: named, init, stages: file } = flags;
+  const start = startOf(flags);
   if ((named === undefined) === (init === undefined)) {
     throw new ConfigError("a run in stages begins with a model", {
       where: "train",
@@ -150,10 +136,12 @@ export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
     folder = resolve(source.path);
   }
   const model = describedModel(parseVisionConfig(await folderConfig(folder)));
-  const { maxPositions, vocabSize } = model.config.language;
-  const sequenceLength = length ?? Math.min(LENGTH, maxPositions);
   const listed = async () => {
-    const stages = stagesOf(await readJson(file!, "--stages takes a JSON file."), defaultsOf(flags), file!);
+    const stages = stagesOf(
+      await readJson(file!, "--stages takes a JSON file."),
+      stageDefaults(start, flags),
+      file!,
+    );
     const own = dirname(resolve(file!));
     return stages.map((stage) =>
       Array.isArray(stage.mixture)
@@ -162,23 +150,7 @@ export async function stagedConfig(flags: StagesFlags): Promise<StagedConfig> {
     );
   };
   const stages = file === undefined ? [await oneStage(flags, model.parts)] : await listed();
-  const config = {
-    kind: "stages",
-    seed: seed ?? 1,
-    model: {
-      folder,
-      start: init === undefined ? "weights" : "random",
-      frozen: frozen ?? "auto",
-      initStd: 0.02,
-      ...(flags.vae !== undefined && { vae: flags.vae }),
-    },
-    sequenceLength,
-    tokensAtOnce: atOnce ?? Math.max(sequenceLength, Math.min(4096, Math.floor(LOGITS / vocabSize))),
-    stages,
-    saveEvery: flags.saveEvery ?? 200,
-    keep: 2,
-    heldOut: flags.heldOut ?? HELD_OUT,
-  } satisfies StagedConfig;
+  const config = stagedRun(model.config.language, { ...flags, folder, start, stages });
   checkStaged(config, file ?? "train");
   return config;
 }

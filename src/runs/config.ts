@@ -225,6 +225,16 @@ export const presets: Readonly<Record<string, RunConfig>> = {
   },
 };
 
+/** What each preset is, in a few words. */
+export const PRESET_NOTES: Readonly<Record<keyof typeof presets, string>> = {
+  demo: "the small V3 of the demo, for TypeScript",
+  "v3-small":
+    "latent attention, mixture of experts with auxiliary-loss-free balancing, multi-token prediction",
+  "v2-small": "latent attention, mixture of experts",
+  "moe-small": "mixture of experts",
+  "llm-small": "dense",
+};
+
 /** The preset `name`. @throws ConfigError */
 export function preset(name: string): RunConfig {
   if (!Object.hasOwn(presets, name)) {

@@ -8,11 +8,11 @@ import { exampleTexts } from "../../runs/example-texts.ts";
 import { type RunTexts, selectTexts } from "../../runs/preparation.ts";
 import { Run } from "../../runs/run.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
+import { nearestTypescript } from "../../runs/typescript-folder.ts";
 import { formatBytes, formatCount } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import type { Output } from "../output.ts";
 import { prepare, trainWithView } from "../training-session.ts";
-import { nearestTypescript } from "../typescript-folder.ts";
 import { readAll, statsText } from "./generation.ts";
 import {
   naturalNumber,

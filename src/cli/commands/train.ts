@@ -6,7 +6,14 @@ import { EXTENSION_PRESETS } from "../../data/select.ts";
 import { checkFolderPlace, realPlace } from "../../files/place.ts";
 import { isAbandoned, isTaken, ownedTarget } from "../../files/temporary.ts";
 import { parseVisionConfig } from "../../models/vision-architectures.ts";
-import { configFrom, mergeConfig, presets, type RunConfig, savedConfig } from "../../runs/config.ts";
+import {
+  configFrom,
+  mergeConfig,
+  PRESET_NOTES,
+  presets,
+  type RunConfig,
+  savedConfig,
+} from "../../runs/config.ts";
 import { type ExampleTexts, exampleTexts } from "../../runs/example-texts.ts";
 import { readJson } from "../../runs/json-file.ts";
 import { isPolicyRun } from "../../runs/policy/config.ts";
@@ -50,11 +57,9 @@ interface TrainFlags extends StagesFlags {
 
 const examples = `
 Presets:
-  demo       the small V3 of the demo, for TypeScript
-  v3-small   latent attention, mixture of experts with auxiliary-loss-free balancing, multi-token prediction
-  v2-small   latent attention, mixture of experts
-  moe-small  mixture of experts
-  llm-small  dense
+${Object.entries(PRESET_NOTES)
+  .map(([name, note]) => `  ${name.padEnd(9)}  ${note}`)
+  .join("\n")}
 
 Examples:
   deepseek-ts train src --preset v3-small --seconds 600
