@@ -13,7 +13,7 @@ const long = [
   "src/checkpoint/gguf/models.test.ts",
   "src/scaling/{plots,predict,train-chain}.test.ts",
   "src/serve/server-limits.test.ts",
-  "src/serve/studio/{drawing,models,work}.test.ts",
+  "src/serve/studio/{drawing,models,train-presets,work}.test.ts",
   "src/serve/worker-channel.test.ts",
   "src/tensor/ops/{attention,attention-cached,quantized-experts}.test.ts",
   "src/train/trainer.test.ts",

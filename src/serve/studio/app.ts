@@ -12,7 +12,7 @@ import { answerError, answerNothing } from "./front.ts";
 import type { StudioJobs } from "./jobs.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
-import type { Freed, Hello, JobKind, ModelList, RootPath, RunList } from "./protocol.ts";
+import type { Freed, Hello, JobKind, ModelList, RootPath, RunList, TrainCheck } from "./protocol.ts";
 import { bodyOf, parseJobRequest } from "./requests.ts";
 import type { Roots } from "./roots.ts";
 import type { Runs } from "./runs.ts";
@@ -26,6 +26,10 @@ export interface StudioParts {
   readonly runs: Runs;
   readonly plans: WorkPlans;
   readonly bodyLimit: number;
+  /** That a training runs on. */
+  readonly threads: number;
+  /** Folder of the text that is there without being brought. */
+  readonly text?: string;
   hello(): Promise<Hello>;
   readonly log: (line: string) => void;
 }
@@ -108,6 +112,16 @@ export function createStudioRoutes(parts: StudioParts): Hono {
     const bytes = await stored.remove(model);
     log(`deleted ${model}`);
     return c.json({ model, bytes } satisfies Freed);
+  });
+
+  app.get(`${API}/train/presets`, async (c) => {
+    const { trainPresets } = await import("./train-presets.ts");
+    return c.json(await trainPresets(runs, stored, parts.threads));
+  });
+  app.post(`${API}/train/check`, async (c) => {
+    const { checkTraining } = await import("./train-jobs.ts");
+    const { memory } = await checkTraining(bodyOf("train", await json(c)), parts);
+    return c.json({ memory } satisfies TrainCheck);
   });
 
   app.get(`${API}/files`, async (c) =>

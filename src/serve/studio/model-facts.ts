@@ -39,6 +39,9 @@ const LANGUAGE_SYSTEMS: Readonly<Record<string, string>> = {
   qwen2: "DeepSeek-R1-Distill-Qwen",
 };
 
+/** The system whose language models have this `model_type`. */
+export const languageSystem = (modelType: string): string | null => LANGUAGE_SYSTEMS[modelType] ?? null;
+
 function visionSystem({ generation, modelType }: VisionLanguageConfig): string {
   if (generation !== null) return generation.kind === "flow" ? "JanusFlow" : "Janus";
   return /vl_v2/.test(modelType) ? "DeepSeek-VL2" : "DeepSeek-VL";
@@ -49,7 +52,7 @@ const ANY_MACHINE = { total: Number.MAX_SAFE_INTEGER, free: Number.MAX_SAFE_INTE
 
 function languageFacts(language: LanguageConfig): Omit<ModelFacts, "architecture"> {
   return {
-    system: LANGUAGE_SYSTEMS[language.modelType] ?? null,
+    system: languageSystem(language.modelType),
     parameters: countParameters(language).total,
     language,
     needs: memoryNeeds(language, ANY_MACHINE),

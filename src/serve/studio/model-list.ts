@@ -210,6 +210,12 @@ export class StoredModels {
     return size;
   }
 
+  /** Folders of models whose weights are all there: what a run can go on with. */
+  async trainable(): Promise<StoredModel[]> {
+    const all = [...(await rootModels(this.#roots)), ...(await cachedModels(this.#cacheDir))];
+    return all.filter(({ partial, path }) => !partial && !/\.gguf$/i.test(path));
+  }
+
   /** All, with how each of them stands. */
   async list(open: OpenModels): Promise<ModelEntry[]> {
     const own = await packagedModel();

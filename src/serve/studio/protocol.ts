@@ -16,6 +16,8 @@
  *     DELETE jobs/ID                        -> JobView      answered once it has stopped
  *     GET    runs                           -> RunList
  *     GET    runs/RUN                       -> RunDetail    RUN: `ROOT/PATH`, each part percent-encoded
+ *     GET    train/presets                  -> TrainPresets
+ *     POST   train/check TrainBody          -> TrainCheck   refused as the job would be; nothing is begun
  *     GET    series?run=ROOT/PATH&bins=N    -> RunSeries
  */
 import type { InsideFigures, InsidePicture } from "../../engine/host/inside.ts";
@@ -134,10 +136,58 @@ export interface OpenBody {
 export interface TrainBody {
   /** The run's folder, new. */
   readonly out: RootPath;
-  /** Text, or a configuration with stages that says where its pictures come from. */
-  readonly data: RootPath | null;
+  /**
+   * A folder of text or a file; `typescript`: that of the packages installed here, which `demo` learns; null for a configuration with
+   * stages, which says itself where its pictures come from.
+   */
+  readonly data: RootPath | "typescript" | null;
   /** What `train --config` and `train --stages` read. */
   readonly config: JsonObject;
+}
+
+/** What a training can begin with. */
+export interface TrainPresets {
+  readonly presets: readonly TrainPreset[];
+  /**
+   * What the times follow from, by the operations of a token: a run that trained here, else tokens a second of the demo's model, as
+   * measured for the benchmarks on so many cores.
+   */
+  readonly speed: {
+    readonly run: string | null;
+    readonly measured: { readonly tokens: number; readonly cores: number } | null;
+  };
+  /** Names of kinds of files that `data.extensions` takes. */
+  readonly extensions: readonly string[];
+  /** Settings of `data` for the text of `typescript`. */
+  readonly builtIn: JsonObject;
+  /** Models that see, each with a run in stages that goes on with it on the picture world. */
+  readonly pictures: readonly {
+    readonly model: string;
+    readonly draws: boolean;
+    readonly config: JsonObject;
+  }[];
+}
+
+export interface TrainPreset {
+  readonly name: string;
+  /** What it is, in a few words. */
+  readonly note: string;
+  readonly system: string | null;
+  /** Of the whole model, of one token, of its multi-token prediction. */
+  readonly parameters: { readonly total: number; readonly activated: number; readonly mtp: number };
+  /** Bytes that its training holds at once, about. */
+  readonly memory: number;
+  /** Estimated. */
+  readonly tokensPerSecond: number;
+  /** As its settings say, else estimated. */
+  readonly seconds: number;
+  /** All its settings. */
+  readonly config: JsonObject;
+}
+
+export interface TrainCheck {
+  /** What it needs of the memory and what there is, in a line. */
+  readonly memory: string;
 }
 
 export interface ProveBody {
@@ -298,6 +348,8 @@ export interface RunEntry {
   readonly loss: number | null;
   /** Bits a byte of held-out text, the last. */
   readonly heldOut: number | null;
+  /** Tokens a second, or what else its steps count, at the last step. */
+  readonly speed: number | null;
   readonly changed: number;
   /** Some forty losses for a small curve. */
   readonly curve: readonly number[];

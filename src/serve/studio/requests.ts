@@ -28,7 +28,10 @@ export const BODIES = {
     ...{ model: modelName, out: rootPath },
     type: z.enum(["f32", "f16", "bf16", "q8_0", "q4_0"]),
   }),
-  train: z.strictObject({ out: rootPath, data: rootPath.nullable(), config: object }),
+  train: z.strictObject({
+    ...{ out: rootPath, config: object },
+    data: z.union([rootPath, z.literal("typescript")]).nullable(),
+  }),
   resume: z.strictObject({ run: rootPath }),
   prove: z.strictObject({
     model: modelName,

@@ -61,6 +61,7 @@ interface Glance {
   readonly step: number;
   readonly loss: number | null;
   readonly heldOut: number | null;
+  readonly speed: number | null;
   readonly curve: readonly number[];
 }
 
@@ -87,11 +88,12 @@ async function glanceAt(handle: FileHandle, size: number): Promise<Glance> {
     step: Math.max(0, ...tail.map(({ step }) => step as number)),
     loss: numberOf(last?.loss),
     heldOut: numberOf(held?.bitsPerByte) ?? numberOf(held?.loss),
+    speed: numberOf(last?.speed),
     curve,
   };
 }
 
-const NOTHING: Glance = { step: 0, loss: null, heldOut: null, curve: [] };
+const NOTHING: Glance = { step: 0, loss: null, heldOut: null, speed: null, curve: [] };
 
 function kindOf(json: JsonObject): RunEntry["kind"] {
   if (isPolicyRun(json)) return "grpo";

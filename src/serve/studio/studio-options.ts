@@ -19,6 +19,8 @@ export interface StudioOptions {
   readonly threads?: number;
   /** Where the hub is and its cache lies; default: by the environment. */
   readonly hub?: HubOptions;
+  /** Folder of the text that is there without being brought; default: the TypeScript nearest to where the studio was started. */
+  readonly text?: string;
   /** Folder where running jobs are written down; default: in the user's cache. */
   readonly journal?: string;
   readonly memory?: MeasureMemory;

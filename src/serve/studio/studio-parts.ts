@@ -47,7 +47,7 @@ export async function openParts(options: StudioOptions, session: string): Promis
   const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
   const stored = new StoredModels(roots, cacheDir);
   const lean = new StudioLean();
-  const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub });
+  const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub, text: options.text });
 
   const runs = new Runs(roots, (run) => jobs.trainerOf(run));
 
@@ -62,8 +62,9 @@ export async function openParts(options: StudioOptions, session: string): Promis
   }
 
   const app = createStudioRoutes({
-    ...{ jobs, open, stored, roots, runs, plans, hello, log },
+    ...{ jobs, open, stored, roots, runs, plans, hello, log, text: options.text },
     bodyLimit: BODY_LIMIT,
+    threads: threads ?? availableParallelism(),
   });
   return {
     ...{ app, roots, jobs, open, plans },

@@ -16,8 +16,10 @@ import { stagedMemory } from "../../runs/staged/preparation.ts";
 import { checkMemory } from "../../runs/training-memory.ts";
 import { type TrainEvent, trainInThread } from "../../runs/training-thread.ts";
 import { isTuned } from "../../runs/tuned/config.ts";
+import { nearestTypescript } from "../../runs/typescript-folder.ts";
 import { workInThread } from "../../runs/work-thread.ts";
-import { invalidRequest } from "../errors.ts";
+import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
+import { ApiError, invalidRequest } from "../errors.ts";
 import type { JobPlan, JobWork } from "./jobs.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { JsonObject } from "./protocol.ts";
@@ -28,6 +30,8 @@ export interface TrainParts {
   readonly roots: Roots;
   readonly stored: StoredModels;
   readonly threads?: number;
+  /** Folder of the text that is there without being brought; default: the nearest TypeScript. */
+  readonly text?: string;
 }
 
 /** A path in a configuration, `ROOT/PATH`, as one of this machine. @throws ApiError 400, 404 */
@@ -42,9 +46,8 @@ async function rootPathOf(text: string, roots: Roots): Promise<string> {
   );
 }
 
-/** A run in stages, with its paths below the roots resolved. @throws ApiError, ConfigError */
-async function stagesOf(config: JsonObject, { roots, stored }: TrainParts): Promise<StagedConfig> {
-  checkStaged(config, "config");
+/** A run in stages, with its paths below the roots resolved. @throws ApiError */
+async function stagesOf(config: StagedConfig, { roots, stored }: TrainParts): Promise<StagedConfig> {
   const { model, stages } = config;
   if (model.vae !== undefined) {
     throw invalidRequest(
@@ -103,39 +106,99 @@ async function train(
   return { run, finished, step, tokens, evaluation };
 }
 
-/** A new run. @throws ApiError and ConfigError for settings that no run can have, and a place that is taken */
-export async function trainPlan({ out, data, config }: BodyOf<"train">, parts: TrainParts): Promise<JobPlan> {
-  const { roots } = parts;
-  const folder = await roots.place(out);
-  await checkFolderPlace(await realPlace(folder), {});
-  const staged = isStaged(config) ? await stagesOf(config, parts) : null;
-  if (staged !== null && data !== null) {
-    throw invalidRequest("A run in stages says itself where its data are: 'data' must be null.", "body.data");
+/** Settings that `train` takes as well: what they may not have is said of the field that has it. */
+function atField<T>(field: string, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const { where, name } = error.detail;
+    const path = where === CONFIG && name !== undefined && name !== "" ? `${field}.${name}` : field;
+    throw invalidRequest(error.message, path, "invalid_value");
   }
-  let prepare: (work: JobWork) => Promise<unknown>;
+}
+
+/** What settings are named by in errors. */
+const CONFIG = "config";
+
+export interface CheckedTraining {
+  /** The run's folder. */
+  readonly folder: string;
+  /** The line about its memory. */
+  readonly memory: string;
+  prepare(work: JobWork): Promise<unknown>;
+}
+
+/**
+ * Everything that can be refused before anything is begun. @throws ApiError with the field that is wrong, for settings that no run
+ * can have and a place that is taken
+ */
+export async function checkTraining(
+  { out, data, config }: BodyOf<"train">,
+  parts: TrainParts,
+): Promise<CheckedTraining> {
+  const { roots } = parts;
+  const folder = await atPlace("body.out", roots, async () => {
+    const free = await roots.place(out);
+    await checkFolderPlace(await realPlace(free), {});
+    return free;
+  });
   const told = (work: JobWork) => (event: { readonly stage: string; readonly message: string }) => {
     work.emit({ type: "training", row: { kind: "prepare", ...event } });
     work.note({ done: 0, total: null, unit: "steps", text: event.message.slice(0, 200) });
   };
-  if (staged !== null) {
-    await stagedMemory(staged, false);
-    prepare = (work) =>
-      workInThread("prepare-stages", { out: folder, config: staged }, told(work), work.signal);
-  } else {
-    if (data === null) throw invalidRequest("'data' must name a folder of text, or a file.", "body.data");
-    const source = await roots.resolve(data);
-    const { config: settings } = configFrom(config, "config");
-    const outside = settings.data.include.find((path) => !isInnerPath(path));
-    if (outside !== undefined) {
+  if (isStaged(config)) {
+    if (data !== null) {
       throw invalidRequest(
-        `'${outside.slice(0, 100)}' leaves the folder of the data.`,
-        "body.config.data.include",
+        "A run in stages says itself where its data are: 'data' must be null.",
+        "body.data",
       );
     }
-    checkMemory(settings);
-    prepare = (work) =>
-      workInThread("prepare", { folder: source, out: folder, config: settings }, told(work), work.signal);
+    atField("body.config", () => checkStaged(config, CONFIG));
+    const staged = await stagesOf(config as unknown as StagedConfig, parts);
+    return {
+      folder,
+      memory: await stagedMemory(staged, false),
+      prepare: (work) =>
+        workInThread("prepare-stages", { out: folder, config: staged }, told(work), work.signal),
+    };
   }
+  if (data === null) throw invalidRequest("'data' must name a folder of text, or a file.", "body.data");
+  const { config: settings } = atField("body.config", () => configFrom(config, CONFIG));
+  const source = await atPlace("body.data", roots, () =>
+    data === "typescript" ? builtInText(parts) : roots.resolve(data),
+  );
+  const { include } = settings.data;
+  const outside = include.find((path) => data === "typescript" || !isInnerPath(path));
+  if (outside !== undefined) {
+    const why = data === "typescript" ? "is for a folder of yours" : "leaves the folder of the data";
+    throw invalidRequest(`'${outside.slice(0, 100)}' ${why}.`, "body.config.data.include", "invalid_value");
+  }
+  return {
+    folder,
+    memory: atField("body.config", () => checkMemory(settings)),
+    prepare: (work) =>
+      workInThread("prepare", { folder: source, out: folder, config: settings }, told(work), work.signal),
+  };
+}
+
+const builtInText = async ({ text }: TrainParts) => text ?? (await nearestTypescript(process.cwd()));
+
+/** A place of a request: what is wrong with it is said of its field. */
+async function atPlace<T>(field: string, roots: Roots, find: () => Promise<T>): Promise<T> {
+  try {
+    return await find();
+  } catch (error) {
+    if (error instanceof ApiError) throw new ApiError({ ...error.shape, param: field });
+    if (!(error instanceof DeepseekError)) throw error;
+    throw invalidRequest(roots.shown(error.message), field, "invalid_value");
+  }
+}
+
+/** A new run. @throws ApiError for settings that no run can have, and a place that is taken */
+export async function trainPlan(body: BodyOf<"train">, parts: TrainParts): Promise<JobPlan> {
+  const { out } = body;
+  const { folder, prepare } = await checkTraining(body, parts);
   return {
     ...{ lane: "train", title: `train ${shownPath(out)}`, model: null, leaves: { run: out } },
     async run(work) {

@@ -24,6 +24,7 @@ export interface WorkParts {
   readonly roots: Roots;
   readonly lean: StudioLean;
   readonly threads?: number;
+  readonly text?: string;
   readonly hub?: HubOptions;
 }
 

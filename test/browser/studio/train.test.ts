@@ -39,6 +39,7 @@ export function exampleRun(
       steps: 4000,
       loss: loss.last.at(-1)!,
       heldOut: 1.57,
+      speed: 6200,
       changed: 1_790_000_000_000,
       curve: loss.last.filter((_, i) => i % 5 === 0),
       config: { training: { steps: 4000, batch: 16 } },
