@@ -1,6 +1,7 @@
 /** Answers of /v1/images/generations, whole or as events, in OpenAI's form; `seed` and `index` are extensions. */
 import type { DrawUsage } from "../engine/draw/events.ts";
 import type { DrawingRequest, PictureNews } from "../engine/host/protocol.ts";
+import { base64Of } from "../text/base64.ts";
 import { type ErrorShape, errorBody } from "./errors.ts";
 import type { EventForm } from "./event-stream.ts";
 
@@ -14,8 +15,6 @@ export interface DrawingHead {
 
 type Pictures = AsyncGenerator<PictureNews, void, void>;
 
-const base64 = (bytes: Uint8Array) =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
 const alike = { background: "opaque", output_format: "png", quality: "auto" } as const;
 
 /** Token counts as the interface has them: prompts are text, answers images. */
@@ -40,7 +39,7 @@ export async function drawingBody(
   let imageTokens = 0;
   for await (const { image, png, usage } of news) {
     if (usage === null) continue;
-    data[image] = { b64_json: base64(png) };
+    data[image] = { b64_json: base64Of(png) };
     promptTokens = usage.promptTokens;
     imageTokens += usage.imageTokens;
   }
@@ -54,7 +53,7 @@ export async function* drawingEvents(
   { created, size }: DrawingHead,
 ): AsyncGenerator<object, void> {
   for await (const { image, partial, png, usage } of news) {
-    const shared = { b64_json: base64(png), created_at: created, ...alike, size, index: image };
+    const shared = { b64_json: base64Of(png), created_at: created, ...alike, size, index: image };
     yield usage !== null
       ? { type: "image_generation.completed", ...shared, seed, usage: usageOf(usage) }
       : { type: "image_generation.partial_image", ...shared, partial_image_index: partial };

@@ -2,7 +2,6 @@
  * Bodies of /v1/images/generations: OpenAI's fields, and as extensions the settings of drawing. Fields that would change the
  * pictures but are not served are refused by name.
  */
-import { randomInt } from "node:crypto";
 import { z } from "zod";
 import { type FlowSolver, flowSolvers, MOST_FLOW_STEPS } from "../engine/draw/flow-sampler.ts";
 import type { DrawingRequest, ImageOutput } from "../engine/host/protocol.ts";
@@ -86,7 +85,7 @@ export function parseDrawing(body: unknown): ParsedDrawing & { readonly size: st
     job: {
       prompt,
       count: n ?? 1,
-      seed: seed ?? randomInt(2 ** 32),
+      seed: seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
       partials: partials ?? 0,
       ...(Object.fromEntries(given) as Partial<DrawingRequest>),
     },

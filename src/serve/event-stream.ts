@@ -45,16 +45,18 @@ export function eventStream(
   onError: (error: unknown) => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  let quiet: NodeJS.Timeout | undefined;
+  let quiet: ReturnType<typeof setInterval> | undefined;
   let canceled = false;
+  const count = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    clearInterval(quiet);
+    quiet = setInterval(() => {
+      if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(": waiting\n\n"));
+    }, QUIET_MS);
+  };
   return new ReadableStream<Uint8Array>({
-    start(controller) {
-      quiet = setInterval(() => {
-        if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(": waiting\n\n"));
-      }, QUIET_MS);
-    },
+    start: count,
     async pull(controller) {
-      quiet?.refresh();
+      count(controller);
       try {
         const next = await chunks.next();
         if (canceled) return;

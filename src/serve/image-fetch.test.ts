@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import type { ImagePart } from "../chat/messages.ts";
 import { ApiError } from "./errors.ts";
 import { FETCH_POLICY, type FetchPolicy, fetchImage } from "./image-fetch.ts";
-import { imageLoader, MOST_IMAGES } from "./request-images.ts";
+import { imageLoader } from "./image-loader.ts";
+import { MOST_IMAGES } from "./request-images.ts";
 
 let server: Server;
 let port = "";

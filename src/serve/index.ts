@@ -4,5 +4,6 @@ export type { ImageReference, RequestMessage, RequestPart } from "./content-part
 export type { EngineSettings } from "./engine-settings.ts";
 export type { ApiError, ErrorShape } from "./errors.ts";
 export type { Address, FetchPolicy } from "./image-fetch.ts";
-export { type ImageLoader, type ImageLoaderOptions, imageLoader } from "./request-images.ts";
+export { type ImageLoaderOptions, imageLoader } from "./image-loader.ts";
+export type { ImageLoader } from "./request-images.ts";
 export { type RunningServer, type ServerOptions, startServer } from "./server.ts";

@@ -53,6 +53,16 @@ function decoderOf(contentType: string | null): TextDecoder {
   }
 }
 
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** A reader of bodies up to `limit` bytes each. */
 export function bodyReader(limit: number): (request: Request) => Promise<string> {
   let reading = 0;
@@ -67,7 +77,7 @@ export function bodyReader(limit: number): (request: Request) => Promise<string>
     try {
       for (;;) {
         const next = await reader?.read();
-        if (next === undefined || next.done) return Buffer.concat(parts, length);
+        if (next === undefined || next.done) return joined(parts, length);
         length += next.value.length;
         reading += next.value.length;
         if (length > limit) throw tooLarge(limit);

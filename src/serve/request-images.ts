@@ -4,7 +4,6 @@ import { dataUrlBytes, isDataUrl } from "../vision/image/data-url.ts";
 import { ImageError } from "../vision/image/image.ts";
 import type { ImageReference, RequestMessage, RequestPart } from "./content-parts.ts";
 import { invalidRequest, unavailable } from "./errors.ts";
-import { FETCH_POLICY, type FetchPolicy, fetchImage } from "./image-fetch.ts";
 
 /** Most images of a request: what is planned before the queue is bounded by it. */
 export const MOST_IMAGES = 64;
@@ -15,11 +14,8 @@ const AT_ONCE = 4;
 /** Requests that fetch at once. */
 const FETCHING = 8;
 
-export interface ImageLoaderOptions {
-  /** Whether http and https URLs are fetched. */
-  readonly allowUrls: boolean;
-  readonly policy?: FetchPolicy;
-}
+/** Gets an image from its address. @throws ApiError 400 naming the field, the signal's reason */
+export type UrlFetcher = (url: string, param: string, signal: AbortSignal) => Promise<Uint8Array>;
 
 /** Replaces references by images. @throws ApiError 400 naming the field; 503; the signal's reason */
 export type ImageLoader = (messages: readonly RequestMessage[], signal: AbortSignal) => Promise<Message[]>;
@@ -47,19 +43,20 @@ function fromDataUrl(url: string, param: string): Uint8Array {
   }
 }
 
-export function imageLoader({ allowUrls, policy = FETCH_POLICY }: ImageLoaderOptions): ImageLoader {
+/** @param fetchUrl gets images that are elsewhere; null: nothing is fetched */
+export function referencedImages(fetchUrl: UrlFetcher | null): ImageLoader {
   let fetching = 0;
 
   /** @throws ApiError for what is not fetched at all */
   function checkUrl(url: string, param: string): void {
     if (!/^https?:/i.test(url)) {
       throw invalidRequest(
-        `'${param}' must be a data URL (data:image/png;base64,..)${allowUrls ? " or an http(s) URL" : ""}.`,
+        `'${param}' must be a data URL (data:image/png;base64,..)${fetchUrl ? " or an http(s) URL" : ""}.`,
         param,
         "invalid_image_url",
       );
     }
-    if (allowUrls) return;
+    if (fetchUrl !== null) return;
     throw invalidRequest(
       `'${param}' is an http(s) URL, which this server does not fetch. Send the image as a data URL, or start the server with --allow-image-urls.`,
       param,
@@ -80,7 +77,7 @@ export function imageLoader({ allowUrls, policy = FETCH_POLICY }: ImageLoaderOpt
     const worker = async () => {
       for (let next = left.shift(); next !== undefined; next = left.shift()) {
         const [url, param] = next;
-        const image = await fetchImage(url, param, either, policy);
+        const image = await fetchUrl!(url, param, either);
         bytes += image.length;
         if (bytes > MOST_FETCHED) {
           const message = `The request's images are larger than ${MOST_FETCHED} bytes together.`;

@@ -1,14 +1,11 @@
 /**
- * A model behind the routes of `/v1`: its thread, what the routes know of it, and their app, which answers 503 until the model
- * is open. A failed engine is not restarted, since its model would have to be loaded anew. Node only.
+ * A model behind the routes of `/v1`: the channel to its engine, what the routes know of it, and their app, which answers 503 until
+ * the model is open. A failed engine is not restarted, since its model would have to be loaded anew. Runs in pages too.
  */
 import type { Hono } from "hono";
 import { type EngineChannel, EngineClient } from "../engine/host/engine-client.ts";
 import type { LoadingNews } from "../engine/host/protocol.ts";
-import { type AppOptions, createApp, type ServerState } from "./app.ts";
-import type { EngineSettings } from "./engine-settings.ts";
-import type { Verifier } from "./verify-answer.ts";
-import { startEngineThread } from "./worker-channel.ts";
+import type { ServerState } from "./answer-routes.ts";
 
 export interface OpeningOptions {
   /** Gives up while the model is loading; afterwards it does nothing. */
@@ -25,11 +22,11 @@ export class ServedModel {
   readonly #log: (line: string) => void;
   #fail: (reason: string) => void = () => {};
 
-  /** @param verifier judges proofs; null without a Lean */
-  constructor(options: AppOptions, verifier: Verifier | null) {
+  /** @param routes builds its routes over what they need to know */
+  constructor(routes: (state: ServerState) => Hono, log: (line: string) => void) {
     this.#state = { phase: "loading", reason: "", engine: null, stop: this.#stop.signal };
-    this.#log = options.log;
-    this.app = createApp(this.#state, options, verifier);
+    this.#log = log;
+    this.app = routes(this.#state);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
@@ -45,14 +42,10 @@ export class ServedModel {
   }
 
   /**
-   * Opens the model. @param engine how the thread opens it; or a channel to one that is there already
-   * @throws Error with the reason if it does not open; its thread has ended then
+   * Opens the model. @param channel to the engine that opens it
+   * @throws Error with the reason if it does not open; the engine's thread has ended then
    */
-  async open(
-    engine: EngineSettings | EngineChannel,
-    { signal, onLoading }: OpeningOptions = {},
-  ): Promise<EngineClient> {
-    const channel = "post" in engine ? engine : startEngineThread(engine);
+  async open(channel: EngineChannel, { signal, onLoading }: OpeningOptions = {}): Promise<EngineClient> {
     const abort = () => void channel.terminate();
     try {
       signal?.throwIfAborted();

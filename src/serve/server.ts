@@ -4,12 +4,13 @@ import type { EngineChannel, EngineClient } from "../engine/host/engine-client.t
 import type { ModelInfo } from "../engine/host/protocol.ts";
 import type { LeanSession } from "../prove/lean/session.ts";
 import { checkKeys } from "./access.ts";
-import type { AppOptions } from "./app.ts";
+import { type AppOptions, createApp } from "./app.ts";
 import type { EngineSettings } from "./engine-settings.ts";
 import { closeHttp, createHttpServer, listen } from "./http-server.ts";
-import { imageLoader } from "./request-images.ts";
+import { imageLoader } from "./image-loader.ts";
 import { ServedModel } from "./served-model.ts";
 import { Verifier } from "./verify-answer.ts";
+import { startEngineThread } from "./worker-channel.ts";
 
 export interface ServerOptions extends Partial<AppOptions> {
   /** 0: any free one. */
@@ -63,12 +64,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     images: options.images ?? imageLoader({ allowUrls: false }),
     log,
   };
-  const served = new ServedModel(settings, verifier);
+  const served = new ServedModel((state) => createApp(state, settings, verifier), log);
   const server = createHttpServer(served.app.fetch, log);
   await listen(server, port, host);
   let engine: EngineClient;
   try {
-    engine = await served.open(options.engine, { signal: options.signal });
+    const channel = "post" in options.engine ? options.engine : startEngineThread(options.engine);
+    engine = await served.open(channel, { signal: options.signal });
   } catch (error) {
     closeHttp(server);
     server.closeAllConnections();

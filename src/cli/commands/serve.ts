@@ -8,7 +8,7 @@ import type { CacheDtype } from "../../nn/cache.ts";
 import type { LeanSession } from "../../prove/lean/session.ts";
 import { givenAdapter, modelPath } from "../../runs/model-path.ts";
 import { checkKeys } from "../../serve/access.ts";
-import { imageLoader } from "../../serve/request-images.ts";
+import { imageLoader } from "../../serve/image-loader.ts";
 import { BODY_LIMIT, type RunningServer, startServer } from "../../serve/server.ts";
 import { formatBytes, formatCompact, formatCount, formatDuration } from "../../text/units.ts";
 import { flowing } from "../help.ts";

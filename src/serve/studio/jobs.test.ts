@@ -61,11 +61,11 @@ describe("a job of the studio", () => {
     const { run: work, end } = held();
     const asked = plan(work, { lane: "train", title: `train ${run.root}/${run.path}`, leaves: { run } });
     const { id } = await jobs.add({ kind: "train", plan: asked, request: "a" });
-    expect(await jobs.trainerOf(`work/${run.path}`)).toBe(id);
-    expect(await jobs.trainerOf("work/run")).toBeNull();
+    expect(await jobs.trainerOf(run)).toBe(id);
+    expect(await jobs.trainerOf({ root: "work", path: "run" })).toBeNull();
     end();
     await read(await jobs.events(id, 0, never()));
-    expect(await jobs.trainerOf(`work/${run.path}`)).toBeNull();
+    expect(await jobs.trainerOf(run)).toBeNull();
   });
 
   it("gives a sign of life at least every five seconds, with how far it is", async () => {

@@ -2,14 +2,13 @@
  * The studio's jobs: over a queue of this process, with what a page wants to know of each (a title, how far it is, what it
  * gave), ids of the page's making, and a sign of life at least every few seconds. A page that goes away stops nothing.
  */
-import { createHash, randomUUID } from "node:crypto";
 import type { Job, JobContext, JobInfo } from "../../jobs/job.ts";
 import { MemoryQueue } from "../../jobs/memory-queue.ts";
 import { ConfigError, DeepseekError } from "../../tensor/errors.ts";
+import { base64Of } from "../../text/base64.ts";
 import { ApiError, apiError, invalidRequest } from "../errors.ts";
 import type { JobJournal } from "./job-journal.ts";
 import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject, RootPath } from "./protocol.ts";
-import { shownPath } from "./roots.ts";
 
 /** Jobs that wait or run; and those of them that wait. */
 const MOST_OPEN = 64;
@@ -123,6 +122,11 @@ function idTaken(message: string): ApiError {
   return new ApiError({ status: 409, message, type: "invalid_request_error", param: "id", code: "id_taken" });
 }
 
+/** SHA-256 of a text. */
+async function digestOf(text: string): Promise<string> {
+  return base64Of(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))));
+}
+
 /** The end of a job as its only event. */
 async function* only(job: JobView): AsyncGenerator<JobEvent, void> {
   yield { number: job.lastEvent + 1, time: job.ended ?? job.added, event: { type: "end", job } };
@@ -166,7 +170,7 @@ export class StudioJobs {
     return added;
   }
 
-  async #add({ kind, plan, request, id = randomUUID() }: NewJob): Promise<JobView> {
+  async #add({ kind, plan, request, id = crypto.randomUUID() }: NewJob): Promise<JobView> {
     if (!ID.test(id)) {
       throw invalidRequest(
         "'id' must be 16 to 64 of the characters A-Z, a-z, 0-9, _ and -.",
@@ -174,7 +178,7 @@ export class StudioJobs {
         "invalid_value",
       );
     }
-    const digest = createHash("sha256").update(`${kind}\n${request}`).digest("hex");
+    const digest = await digestOf(`${kind}\n${request}`);
     if (this.#interrupted(id) !== undefined) {
       throw idTaken(`The job with the id '${id}' was interrupted; ask again under another id.`);
     }
@@ -328,11 +332,11 @@ export class StudioJobs {
     return (await this.list()).filter(({ state }) => state === "queued" || state === "running");
   }
 
-  /** The id of the job, of those that have not ended, that trains a run; null if there is none. @param run its shown path */
-  async trainerOf(run: string): Promise<string | null> {
+  /** The id of the job, of those that have not ended, that trains a run; null if there is none. */
+  async trainerOf(run: RootPath): Promise<string | null> {
     const trains = ({ id }: JobView) => {
       const at = this.#known.get(id)?.leaves?.run as RootPath | undefined;
-      return at !== undefined && shownPath(at) === run;
+      return at !== undefined && at.root === run.root && at.path === run.path;
     };
     return (await this.open()).find(trains)?.id ?? null;
   }

@@ -3,25 +3,25 @@
  * closes those that were used longest ago and do nothing, or is refused with the figures that say why.
  */
 import type { Hono } from "hono";
-import type { EngineClient } from "../../engine/host/engine-client.ts";
+import type { EngineChannel, EngineClient } from "../../engine/host/engine-client.ts";
 import type { ModelInfo } from "../../engine/host/protocol.ts";
 import { formatBytes } from "../../text/units.ts";
-import type { AppOptions } from "../app.ts";
+import type { ServerState } from "../answer-routes.ts";
 import type { EngineSettings } from "../engine-settings.ts";
 import { ApiError, invalidRequest } from "../errors.ts";
 import { ServedModel } from "../served-model.ts";
-import type { Verifier } from "../verify-answer.ts";
 import type { MemoryFigures } from "./protocol.ts";
 
 /** The memory of the machine, in bytes. */
 export type MeasureMemory = () => { readonly total: number; readonly free: number };
 
 export interface OpenModelsOptions {
-  readonly bodyLimit: number;
-  readonly images: AppOptions["images"];
-  readonly log: (line: string) => void;
+  /** The routes of a model over what they need to know. */
+  readonly routes: (state: ServerState, model: string) => Hono;
+  /** Begins a thread that opens a model. */
+  readonly start: (settings: EngineSettings) => EngineChannel;
   readonly memory: MeasureMemory;
-  readonly verifier: Verifier | null;
+  readonly log: (line: string) => void;
 }
 
 /** What opening a model is given. */
@@ -194,19 +194,15 @@ export class OpenModels {
       await this.close(model);
     }
     await this.#makeRoom(model, needed);
-    const { bodyLimit, images, log, verifier } = this.#options;
-    const served = new ServedModel(
-      // Who may ask was settled before any of its routes is reached.
-      { servedName: model, apiKeys: [], allowOrigins: [], allowHosts: ["*"], bodyLimit, images, log },
-      verifier,
-    );
+    const { routes, start, log } = this.#options;
+    const served = new ServedModel((state) => routes(state, model), log);
     const entry: Entry = {
       ...{ served, path: settings.model, job, key, state: "opening", error: null, holders: 0, bytes: 0 },
       used: ++this.#uses,
     };
     this.#entries.set(model, entry);
     try {
-      const engine = await served.open(settings, {
+      const engine = await served.open(start(settings), {
         signal,
         onLoading: ({ done, total }) => onLoading(done, total),
       });

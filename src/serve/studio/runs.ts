@@ -123,12 +123,12 @@ const exists = (path: string) =>
 
 export class Runs {
   readonly #roots: Roots;
-  readonly #jobOf: (run: string) => Promise<string | null>;
+  readonly #jobOf: (run: RootPath) => Promise<string | null>;
   readonly #series = new RecentlyUsed<MetricsSeries>(MOST_KEPT, MOST_BYTES);
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param jobOf the job that trains a run here, by its shown path */
-  constructor(roots: Roots, jobOf: (run: string) => Promise<string | null>) {
+  /** @param jobOf the job that trains a run here */
+  constructor(roots: Roots, jobOf: (run: RootPath) => Promise<string | null>) {
     this.#roots = roots;
     this.#jobOf = jobOf;
   }
@@ -207,7 +207,7 @@ export class Runs {
   /** @throws ApiError 404 */
   async detail(run: RootPath): Promise<RunDetail> {
     const config = await this.#known(run);
-    const job = await this.#jobOf(shownPath(run));
+    const job = await this.#jobOf(run);
     return { ...(await this.#entry(run, config)), config, samples: [], job };
   }
 

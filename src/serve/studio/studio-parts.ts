@@ -5,8 +5,10 @@ import type { Hono } from "hono";
 import { thisMachine } from "../../files/machine.ts";
 import { userCacheFolder } from "../../files/user-cache.ts";
 import { hubSettings } from "../../pretrained/hub-settings.ts";
-import { imageLoader } from "../request-images.ts";
+import { createApp } from "../app.ts";
+import { imageLoader } from "../image-loader.ts";
 import { BODY_LIMIT } from "../server.ts";
+import { startEngineThread } from "../worker-channel.ts";
 import { createStudioRoutes } from "./app.ts";
 import { JobJournal } from "./job-journal.ts";
 import { StudioJobs } from "./jobs.ts";
@@ -44,7 +46,20 @@ export async function openParts(options: StudioOptions, session: string): Promis
   });
   const jobs = new StudioJobs({ log, journal, shown: (text) => roots.shown(text) });
   const images = imageLoader({ allowUrls: false });
-  const open = new OpenModels({ bodyLimit: BODY_LIMIT, images, log, memory, verifier: null });
+  const open = new OpenModels({
+    // Who may ask was settled before any of its routes is reached.
+    routes: (state, servedName) =>
+      createApp(
+        state,
+        {
+          ...{ servedName, apiKeys: [], allowOrigins: [], allowHosts: ["*"], images, log },
+          bodyLimit: BODY_LIMIT,
+        },
+        null,
+      ),
+    start: startEngineThread,
+    ...{ memory, log },
+  });
   const stored = new StoredModels(roots, cacheDir);
   const lean = new StudioLean();
   const plans = new WorkPlans({ open, stored, roots, lean, threads, hub: options.hub, text: options.text });
