@@ -76,8 +76,20 @@ export type FillEvent =
   | { readonly type: "unit"; readonly unit: FillUnit }
   /** What the search of a unit does. */
   | { readonly type: "search"; readonly unit: FillUnit; readonly event: SearchEvent }
+  /** Of a place inside a proof, which has no search: what stands there, in the beginning; then each text that was tried. */
+  | { readonly type: "place"; readonly unit: FillUnit; readonly state: string }
+  | ({ readonly type: "tried"; readonly unit: FillUnit } & TriedText)
   | ({ readonly type: "ended" } & FilledUnit)
   | { readonly type: "filled"; readonly result: FillResult };
+
+/** A text for a place inside a proof. */
+export interface TriedText {
+  /** From 0. */
+  readonly seq: number;
+  readonly text: string;
+  /** Why it does not fill the place: Lean's first complaint, or that it was tried before; empty if it does. */
+  readonly fault: string;
+}
 
 /** A `sorry` with its end. */
 export interface FilledUnit {
@@ -268,6 +280,7 @@ async function* innerUnit(
   const prompt = resumePrompt({ header, statement: "" }, { code: prefix, comment }, promptOptions(options));
   const full = noRoom(generator, prompt);
   if (full !== null) return { outcome: "failed", reason: full };
+  yield { type: "place", unit, state: goals === null ? "" : stateText(goals) };
   const cost = { samples: 0, tokens: 0, checks: 0 };
   const tried = new Set<string>();
   const budget = samples * trees;
@@ -304,7 +317,10 @@ async function* innerUnit(
     for (const [i, answer] of answers.entries()) {
       cost.samples++;
       cost.tokens += texts[i].tokens;
-      if (answer === null || faultOf(answer) !== "" || answer.sorries.length !== open - 1) continue;
+      const fault =
+        answer === null ? TRIED : faultOf(answer) || (answer.sorries.length === open - 1 ? "" : LEFT);
+      yield { type: "tried", unit, seq: cost.samples - 1, text: proofsTried[i], fault };
+      if (fault !== "") continue;
       const proof = goals === null ? `by\n${proofsTried[i]}` : proofsTried[i];
       return { outcome: "proved", proof, axioms: [], cost: { ...cost } };
     }
@@ -323,6 +339,10 @@ const promptOptions = ({ style, mode }: FillOptions): PromptOptions =>
 
 const seedOf = ({ seed = 0 }: FillOptions, { index }: FillUnit) =>
   hash128(JSON.stringify([seed, index]))[0] >>> 0;
+
+/** Faults of texts that Lean was not asked about, and of those with a `sorry` of their own. */
+const TRIED = "empty, or tried before";
+const LEFT = "it leaves a sorry";
 
 /** Milliseconds that Lean has for a whole file at least, whatever the limit of one check. */
 const WHOLE_FILE_MS = 600_000;

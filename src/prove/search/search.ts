@@ -419,7 +419,8 @@ function misfit(attempt: Attempt, expected: string): ConfigError {
   });
 }
 
-function policyOf(settings: SearchSettings, root: string): SearchPolicy {
+/** What chooses the places of a search. @param root state of the statement */
+export function policyOf(settings: SearchSettings, root: string): SearchPolicy {
   const { search, gamma, bandit, reward, keys, patience } = settings;
   switch (search) {
     case "sample":

@@ -45,6 +45,16 @@ export interface TreeNode {
   readonly state: string;
   readonly children: readonly number[];
   readonly places: readonly ProofPlace[];
+  /** What the search makes of the node with all below it, from 0 to 1. */
+  readonly value: number;
+}
+
+/** A move of a proof in the tree. */
+export interface TreeStep {
+  readonly node: number;
+  readonly parent: number;
+  /** The text of the proof since the move before. */
+  readonly code: string;
 }
 
 const counts = (): Counts => ({ reward: 0, visits: 0, running: 0, value: 0, weight: 0 });
@@ -78,7 +88,7 @@ export class ProofTree implements SearchPolicy {
 
   /** @throws ConfigError for a number that no node has */
   node(id: number): TreeNode {
-    const { parent, depth, state, children, places } = this.#at(id);
+    const { parent, depth, state, children, places, subtree } = this.#at(id);
     return {
       id,
       parent: parent?.id ?? null,
@@ -86,7 +96,23 @@ export class ProofTree implements SearchPolicy {
       state,
       children: children.map((child) => child.id),
       places,
+      value: subtree.value,
     };
+  }
+
+  /** The way of a proof through the tree, as far as its states are in it. */
+  steps(segments: readonly SearchSegment[]): TreeStep[] {
+    const steps: TreeStep[] = [];
+    let node = this.#nodes[0];
+    let code = "";
+    for (const segment of segments) {
+      code += segment.code;
+      const next = segment.tooLong ? undefined : node.byKey.get(this.#key(segment.state));
+      if (next === undefined) continue;
+      steps.push({ node: next.id, parent: node.id, code });
+      [node, code] = [next, ""];
+    }
+    return steps;
   }
 
   /** States from below the root down to a node. */

@@ -299,9 +299,11 @@ export interface JobEvent {
      */
     | { readonly type: "training"; readonly row: JsonObject }
     /**
-     * Of `verify`: `type` `verdict` with what `/v1/verify` gives of each proof. Of `prove`: `plan` (`units`, `left`), then for each
-     * `sorry` (`title`) `unit`, the events of its search (`root`, `sample`, `node`, `proved`, `exhausted`), `ended` (`outcome`); at the
-     * end `filled` (`text`).
+     * Of `verify`: `type` `verdict` with what `/v1/verify` gives of each proof. Of `prove`: `plan` (`units`: titles of the `sorry`s, `left`),
+     * then for each of them (`title`) `unit`, `root` (`state`), and of each generation `sample`, a `TracedSample` of
+     * `src/prove/search/trace.ts` with `checks` (questions to Lean so far), or for a place inside a proof `tried` (`seq`, `text`, `fault`,
+     * `checks`); then `proved` (`code`, `axioms`) or `exhausted`, and `ended` (`outcome`: `proved` with `proof` and `axioms`, `open`,
+     * `failed` with `reason`); at the end `filled` (`text`, `fault`).
      */
     | { readonly type: "proof"; readonly news: JsonObject }
     /** The last one. */

@@ -8,6 +8,9 @@ import { readLeanFile } from "../../prove/lean/lean-file.ts";
 import type { LeanSession } from "../../prove/lean/session.ts";
 import { Prover, promptSettings } from "../../prove/prover/prover.ts";
 import { proverSettings } from "../../prove/prover/settings.ts";
+import type { SearchEvent } from "../../prove/search/search.ts";
+import type { SearchOptions } from "../../prove/search/search-options.ts";
+import { SearchTrace } from "../../prove/search/trace.ts";
 import { invalidRequest } from "../errors.ts";
 import { Verifier } from "../verify-answer.ts";
 import { parseProofs } from "../verify-request.ts";
@@ -76,7 +79,8 @@ export async function provePlan(asked: BodyOf<"prove">, parts: ProveParts): Prom
     ...{ lane: "prove", title: titleOf(source), model },
     async run(work) {
       using held = open.hold(model);
-      const lean = await leanOf(parts, work, "samples");
+      let checks = 0;
+      const lean = counted(await leanOf(parts, work, "samples"), () => checks++);
       const place = await locateModel(path, { offline: true, download: false });
       const tokenizer = await treeTokenizer(place.tree, place.gguf);
       if (tokenizer === null) throw invalidRequest("The model has no tokenizer.", "body.model");
@@ -89,9 +93,10 @@ export async function provePlan(asked: BodyOf<"prove">, parts: ProveParts): Prom
         parallel: Math.min(2 * lean.slots, held.engine.info.maxBatch),
       });
       const { signal } = work;
+      const options = { search, samples: budget, trees: 1, seed, signal };
       const { text, ends, fault } = await prover.fillText(source, {
-        ...{ search, samples: budget, trees: 1, seed, signal },
-        onEvent: tellProof(work, budget),
+        ...options,
+        onEvent: tellProof(work, budget, prover.searchOptions(options), () => checks),
       });
       const proved = ends.filter(({ end }) => end.outcome === "proved").length;
       return { text, fault, proved, open: ends.length - proved };
@@ -105,24 +110,70 @@ function titleOf(source: string): string {
   return `prove ${name ?? "a statement"}`;
 }
 
-/** Tells what a search does. */
-function tellProof(work: JobWork, budget: number): (event: FillEvent) => void {
+/** A session that tells of every question to it. */
+function counted(lean: LeanSession, tell: () => void): LeanSession {
+  return {
+    ...{ kind: lean.kind, version: lean.version, slots: lean.slots },
+    check(...asked) {
+      tell();
+      return lean.check(...asked);
+    },
+    verify(...asked) {
+      tell();
+      return lean.verify(...asked);
+    },
+    ready: () => lean.ready(),
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+/** Characters of a text that was tried, and of its fault. */
+const MOST_TRIED = 1000;
+
+/** Tells what a search does. `options`: its own; `checks`: questions to Lean so far. */
+function tellProof(
+  work: JobWork,
+  budget: number,
+  options: SearchOptions,
+  checks: () => number,
+): (event: FillEvent) => void {
   const tell = (news: JsonObject) => work.emit({ type: "proof", news });
   let [samples, units] = [0, 1];
+  let trace: SearchTrace | null = null;
+  const count = (title: string) => {
+    samples++;
+    work.note({ done: samples, total: units * budget, unit: "samples", text: title });
+  };
+  const tellSearch = (title: string, event: SearchEvent) => {
+    if (event.type === "root") {
+      trace = new SearchTrace(event.state, options);
+      tell({ type: "root", title, state: event.state });
+    } else if (event.type === "sample") {
+      count(title);
+      tell({ type: "sample", title, ...trace!.take(event), checks: checks() });
+    } else if (event.type !== "node") tell({ ...event, title });
+  };
   return (event) => {
     if (event.type === "plan") {
       const { plan } = event;
-      units = plan.units.length;
+      units = Math.max(1, plan.units.length);
       tell({ type: "plan", units: plan.units.map(({ title }) => title), left: plan.left });
-    } else if (event.type === "unit") {
-      tell({ type: "unit", title: event.unit.title });
-      work.progress({ done: samples, total: units * budget, unit: "samples", text: event.unit.title });
-    } else if (event.type === "search") {
-      const { unit, event: news } = event;
-      if (news.type === "sample") samples++;
-      tell({ ...news, title: unit.title });
-      work.note({ done: samples, total: units * budget, unit: "samples", text: unit.title });
-    } else if (event.type === "ended") tell({ type: "ended", title: event.unit.title, ...event.end });
-    else tell({ type: "filled", text: event.result.text, fault: event.result.fault });
+      return;
+    }
+    if (event.type === "filled") {
+      tell({ type: "filled", text: event.result.text, fault: event.result.fault });
+      return;
+    }
+    const { title } = event.unit;
+    if (event.type === "unit") {
+      tell({ type: "unit", title });
+      work.progress({ done: samples, total: units * budget, unit: "samples", text: title });
+    } else if (event.type === "search") tellSearch(title, event.event);
+    else if (event.type === "place") tell({ type: "root", title, state: event.state });
+    else if (event.type === "tried") {
+      count(title);
+      const [text, fault] = [event.text, event.fault].map((each) => each.slice(0, MOST_TRIED));
+      tell({ type: "tried", title, seq: event.seq, text, fault, checks: checks() });
+    } else tell({ type: "ended", title, ...event.end });
   };
 }
