@@ -4,7 +4,7 @@ import { ggufConfig } from "../checkpoint/gguf/config.ts";
 import { openGgufFiles } from "../checkpoint/gguf/reader.ts";
 import { isRead } from "../checkpoint/gguf/types.ts";
 import { checkpointConfig, configOf } from "../checkpoint/model.ts";
-import { type LanguageConfig, parseConfig } from "../models/config.ts";
+import { isMoeLayer, type LanguageConfig, parseConfig } from "../models/config.ts";
 import { countParameters } from "../models/count.ts";
 import {
   activationBytes,
@@ -27,6 +27,12 @@ export interface Inspection {
   readonly format: WeightFormat | "gguf";
   readonly modelType: string;
   readonly parameters: ReturnType<typeof countParameters>;
+  /** Of the main layers that have experts: their numbers from 0, and how many each routes to; null for models without. */
+  readonly experts: {
+    readonly layers: readonly number[];
+    readonly routed: number;
+    readonly perToken: number;
+  } | null;
   readonly tensors: number;
   readonly bytes: number;
   readonly bytesByDtype: Readonly<Record<string, number>>;
@@ -97,6 +103,13 @@ async function readFolder({ tree }: ModelPlace, machine: Machine, onNotice: Noti
   }
 }
 
+function expertsOf(config: LanguageConfig): Inspection["experts"] {
+  if (config.moe === null) return null;
+  const { experts: routed, router } = config.moe;
+  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
+  return { layers: layers.filter((layer) => isMoeLayer(config, layer)), routed, perToken: router.topK };
+}
+
 async function readGguf({ tree }: ModelPlace, path: string): Promise<Stored> {
   const file = await openGgufFiles(tree, path);
   try {
@@ -130,6 +143,7 @@ export async function inspectModel(
     format,
     modelType: sees?.config.modelType ?? config.modelType,
     parameters: countParameters(config),
+    experts: expertsOf(config),
     tensors,
     bytes: Object.values(bytesByDtype).reduce((sum, bytes) => sum + bytes, 0),
     bytesByDtype,
