@@ -6,6 +6,7 @@ import { offerKeys } from "../frame/keys.tsx";
 import { copyText } from "../markdown/code-block.tsx";
 import { askedAddress } from "../markdown/markdown.tsx";
 import { offerActions } from "../state/actions.ts";
+import { closeInside, insideShown, toggleInside } from "../state/inside.ts";
 import { listShown } from "../state/preferences.ts";
 import { goTo, route } from "../state/route.ts";
 import { useStudio } from "../state/studio.ts";
@@ -14,6 +15,7 @@ import { Composer } from "./composer.tsx";
 import { childrenOf, pathOf, picturesOf } from "./conversation.ts";
 import { ConversationList } from "./conversation-list.tsx";
 import { FirstRun } from "./first-run.tsx";
+import { InsidePlace } from "./inside-place.tsx";
 import { TurnView } from "./turn.tsx";
 
 /** Pixels from the end at which the view still counts as being there. */
@@ -129,6 +131,8 @@ function Thread() {
           if (running !== null) chat.stop(running);
           return running !== null;
         },
+        inside: toggleInside,
+        close: closeInside,
       }),
     [running],
   );
@@ -193,6 +197,7 @@ export function ChatScreen() {
     () =>
       offerActions("chat", () => [
         { name: "New conversation", hint: "Ctrl Shift O", act: () => goTo("chat") },
+        { name: "Inside of the answer", hint: "Ctrl I", act: toggleInside },
         ...chat.list.value.slice(0, 20).map(({ id, title }) => ({
           name: title || "Without a name",
           hint: "conversation",
@@ -214,6 +219,7 @@ export function ChatScreen() {
           chat.opened.value !== null && <Thread key={chat.opened.value.conversation.id} />
         )}
       </div>
+      {insideShown.value === "yes" && <InsidePlace />}
     </>
   );
 }

@@ -5,6 +5,7 @@ import { useContext } from "preact/hooks";
 import { plural } from "../../text/units.ts";
 import { BackendError, isFault, messageOf } from "../backend/backend.ts";
 import { followJob } from "../backend/follow.ts";
+import { insideShown } from "../state/inside.ts";
 import { announce, notify, storageFault, UNDO_TIME } from "../state/notices.ts";
 import { newId, type Studio } from "../state/studio.ts";
 import { Answer } from "./answer.ts";
@@ -240,6 +241,15 @@ export class Chat {
     this.#ask(next, model, true);
   }
 
+  /** Another version of an answer, which begins as given and is gone on with. */
+  goOnFrom(turn: Turn, begun: Pick<Turn, "reasoning" | "content">, model: string): void {
+    const { conversation, parent } = turn;
+    const place = { id: newId(), conversation, parent, role: "assistant" as const };
+    const next = newTurn({ ...place, model, ...begun }, Date.now());
+    this.#add(next);
+    this.#ask(next, model, true);
+  }
+
   #begin(turn: Turn): Live {
     const live: Live = {
       text: signal(turn.content),
@@ -292,10 +302,12 @@ export class Chat {
       }
       const id = newId();
       const kind = conversation.mode === "raw" ? ("complete" as const) : ("chat" as const);
-      const asked: Turn = { ...turn, job: { id, after: 0 } };
+      const begun = [turn.reasoning.length, turn.content.length] as const;
+      const asked: Turn = { ...turn, job: { id, after: 0, begun } };
       live.turn.value = asked;
       this.#put(asked);
-      await this.studio.backend.start({ kind, body, id });
+      const inside = insideShown.value === "yes" ? { inside: true } : {};
+      await this.studio.backend.start({ kind, body, id, ...inside });
       this.studio.refresh();
       await this.#read(asked, live, Date.now());
     } catch (error) {

@@ -36,6 +36,14 @@ export interface Figures {
 /** `null`: it is still written. `interrupted`: the server ended before. */
 export type Ending = "whole" | "length" | "stopped" | "failed" | "interrupted" | null;
 
+export interface AnswerJob {
+  readonly id: string;
+  /** The last event that the turn has. */
+  readonly after: number;
+  /** Characters of reasoning and content that the job went on from; none if absent. */
+  readonly begun?: readonly [reasoning: number, content: number];
+}
+
 export interface Turn {
   readonly id: string;
   readonly conversation: string;
@@ -55,8 +63,8 @@ export interface Turn {
   readonly figures: Figures | null;
   readonly ended: Ending;
   readonly error: string | null;
-  /** Of an answer that a job writes: which, and the last event that the content has. */
-  readonly job: { readonly id: string; readonly after: number } | null;
+  /** Of an answer that a job writes. */
+  readonly job: AnswerJob | null;
   /** When it was deleted, with what follows; gone for good a little later. */
   readonly deleted: number | null;
 }

@@ -6,6 +6,7 @@ import { Icon, type IconName } from "../frame/icons.tsx";
 import { shortName } from "../frame/top-line.tsx";
 import { copyText } from "../markdown/code-block.tsx";
 import { GrowingMarkdown, Markdown } from "../markdown/markdown.tsx";
+import { openInside } from "../state/inside.ts";
 import { shortcuts } from "../state/preferences.ts";
 import { useStudio } from "../state/studio.ts";
 import { speedOf } from "./answer.ts";
@@ -377,6 +378,14 @@ export const TurnView = memo(({ turn, versions, pictures, last, raw }: TurnProps
                 <Icon name="onward" />
                 Continue
               </button>
+            )}
+            {turn.role === "assistant" && (
+              <TurnButton
+                icon="inside"
+                name="Inside of this answer"
+                keys="Ctrl I"
+                onClick={() => openInside(turn.id)}
+              />
             )}
             <TurnButton icon="trash" name="Delete, with what follows" onClick={() => chat.removeTurn(turn)} />
             <Versions turn={turn} versions={versions} />

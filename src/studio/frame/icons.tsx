@@ -31,6 +31,7 @@ const PATHS = {
   warn: "M12 4l9 16H3zM12 10v5M12 17.5h.01",
   dice: "M5 5h14v14H5zM9 9h.01M15 15h.01M12 12h.01",
   eye: "M2 12s4-6 10-6 10 6 10 6-4 6-10 6S2 12 2 12zM12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4z",
+  inside: "M4 5h16v14H4zM14 5v14M16.5 9h1M16.5 12h1M16.5 15h1M7 15v-3M10.5 15V9",
   more: "M5 12h.01M12 12h.01M19 12h.01",
 } as const;
 

@@ -13,11 +13,12 @@ const TABLE: readonly (readonly [string, string])[] = [
   [`${MOD} K`, "Palette: every action and screen by name"],
   ["Enter · Shift Enter", "Send · new line"],
   [`${MOD} Enter`, "Send, also while editing"],
-  ["Escape", "Stop what runs in this screen; then leave the field"],
+  ["Escape", "Stop what runs in this screen; then close the drawer; then leave the field"],
   ["Alt ↑ · Alt ↓", "Previous · next message"],
   ["E · R · C · ← →", "In a message: edit, retry, copy, other versions of it"],
   [`${MOD} Shift O`, "New conversation"],
   [`${MOD} B`, "Show or hide the list"],
+  [`${MOD} I`, "Inside of the answer"],
   ["?", "This table"],
 ];
 
@@ -27,6 +28,9 @@ export interface ScreenKeys {
   /** Whether there was something to stop. */
   readonly stop?: () => boolean;
   readonly list?: () => void;
+  readonly inside?: () => void;
+  /** Whether there was something to close. */
+  readonly close?: () => boolean;
 }
 
 let current: ScreenKeys = {};
@@ -54,7 +58,7 @@ export function listenToKeys(): void {
     };
     if (event.key === "Escape") {
       if (document.querySelector("dialog[open]")) return;
-      if (current.stop?.()) event.preventDefault();
+      if (current.stop?.() || current.close?.()) event.preventDefault();
       else if (inField(event.target)) (event.target as HTMLElement).blur();
       return;
     }
@@ -67,6 +71,7 @@ export function listenToKeys(): void {
       });
     else if (mod && event.shiftKey && key === "o") act(current.create);
     else if (mod && !event.shiftKey && key === "b") act(current.list);
+    else if (mod && !event.shiftKey && !event.altKey && key === "i") act(current.inside);
     else if (!mod && key === "?" && !inField(event.target))
       act(() => {
         shownDialog.value = "keys";

@@ -3,7 +3,7 @@ import { effect, type Signal, signal } from "@preact/signals";
 
 export type Theme = "auto" | "light" | "dark";
 
-function remembered<T extends string>(key: string, allowed: readonly T[], otherwise: T): Signal<T> {
+export function remembered<T extends string>(key: string, allowed: readonly T[], otherwise: T): Signal<T> {
   const read = (): T => {
     try {
       const found = localStorage.getItem(key) as T;

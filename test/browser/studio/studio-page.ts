@@ -38,7 +38,7 @@ const NETWORK = /Failed to load resource|net::ERR/;
 
 export async function openStudio(
   browser: Browser,
-  stub: StubServer,
+  stub: Pick<StubServer, "url">,
   options: BrowserContextOptions = WIDE,
   hash = "",
 ): Promise<OpenStudio> {
@@ -52,7 +52,7 @@ export async function openStudio(
 /** Another page of the same browser: it shares what the first one keeps. */
 export async function watchedPage(
   context: import("playwright-core").BrowserContext,
-  stub: StubServer,
+  stub: Pick<StubServer, "url">,
   complaints: string[],
 ): Promise<Page> {
   const page = await context.newPage();
