@@ -16,6 +16,7 @@ const PAGES = [
   ["format", "RESULTS.md"],
   ["countdown", "RESULTS.md"],
   ["addition", "RESULTS.md"],
+  ["precision", "RESULTS.md"],
   ["attention", "RESULTS.md"],
   ["repository", "RESULTS.md"],
   ["context", "RESULTS.md"],

@@ -10,6 +10,7 @@ export type { BaselineRule, MoeConfig, RouterConfig, RouterOutput } from "../nn/
 export type { PagePool, Slab, Span } from "../nn/page-pool.ts";
 export type { GroupSpec, Layout, MatrixRole, ParameterGroup, PartSpec } from "../nn/parameter-group.ts";
 export type { NamedParameter, Parameters } from "../nn/parameters.ts";
+export { PRECISIONS, type Precision, setPrecision } from "../nn/precision.ts";
 export type { Llama3RopeConfig, RopeConfig, YarnConfig } from "../nn/rotary.ts";
 export {
   allocateModule,

@@ -2,6 +2,7 @@
 import { type Activation, gelu } from "../tensor/ops/gelu.ts";
 import { linear } from "../tensor/ops/linear.ts";
 import { addLowRank } from "../tensor/ops/low-rank.ts";
+import { roundedLinear } from "../tensor/ops/rounded.ts";
 import type { Weight } from "../tensor/quantized.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { MatrixRole, ParameterGroup } from "./parameter-group.ts";
@@ -60,7 +61,11 @@ export class Linear {
 
   /** `x: [.., inputs]` to `[.., outputs]`. @throws ShapeError */
   forward(x: Tensor): Tensor {
-    const { weight, adapter } = this.matrix;
+    const { weight, adapter, rounding } = this.matrix;
+    if (rounding !== null) {
+      const y = roundedLinear(x, this.matrix.tensor, this.bias, rounding);
+      return this.#activation ? gelu(y, this.#activation) : y;
+    }
     if (adapter === null) return linear(x, weight, this.bias, this.#activation);
     const y = addLowRank(linear(x, weight, this.bias), x, adapter);
     return this.#activation ? gelu(y, this.#activation) : y;

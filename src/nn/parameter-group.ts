@@ -5,6 +5,7 @@
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { ConfigError } from "../tensor/errors.ts";
 import type { Adapter } from "../tensor/ops/low-rank.ts";
+import type { ProductRounding } from "../tensor/ops/rounded.ts";
 import { isQuantized, type Weight } from "../tensor/quantized.ts";
 import type { Shape, Tensor } from "../tensor/tensor.ts";
 
@@ -85,6 +86,8 @@ export interface ParameterGroup extends GroupSpec {
    * the adapter of that matrix.
    */
   adapter: Adapter | null;
+  /** How both sides of products with it are rounded; null: not at all. Set by `setPrecision`. */
+  rounding: ProductRounding | null;
 }
 
 /** Sees to the storage of a spec; null for a description. */
@@ -93,6 +96,7 @@ export function parameterGroup(spec: GroupSpec, weight: Weight | null): Paramete
     ...spec,
     frozen: false,
     adapter: null,
+    rounding: null,
     get weight() {
       if (weight !== null) return weight;
       throw new ConfigError("a described parameter has no values", {

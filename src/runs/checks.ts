@@ -3,7 +3,15 @@
  * choices, shapes of schedules, and sizes that do not fit each other.
  */
 import { type LanguageConfig, parseOwnConfig } from "../models/config.ts";
-import { checkKeys, checkNumber, checkSection, type Place, refuseValue } from "../tensor/check-value.ts";
+import { PRECISIONS } from "../nn/precision.ts";
+import {
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkSection,
+  type Place,
+  refuseValue,
+} from "../tensor/check-value.ts";
 import { SMALLEST_VOCABULARY } from "../tokenizer/train-bpe.ts";
 import { checkTrainOptions } from "../train/trainer.ts";
 import { checkData } from "./data-config.ts";
@@ -15,13 +23,23 @@ const MOST = { layers: 10_000, width: 1_000_000, experts: 100_000 } as const;
 
 function checkTraining(place: Place, value: unknown): asserts value is TrainingConfig {
   const { fields, at } = checkSection(place, "training", value);
-  const { seconds, sequenceLength, evaluateEvery, evaluateSequences, saveEvery, keep, initStd, ...options } =
-    fields;
+  const {
+    seconds,
+    sequenceLength,
+    evaluateEvery,
+    evaluateSequences,
+    saveEvery,
+    keep,
+    precision,
+    initStd,
+    ...options
+  } = fields;
   for (const [name, count] of Object.entries({
     ...{ sequenceLength, evaluateEvery, evaluateSequences, saveEvery, keep },
   })) {
     checkNumber(at, name, count, COUNT);
   }
+  checkChoice(at, "precision", precision, PRECISIONS);
   checkNumber(at, "initStd", initStd, { above: 0, max: 10 });
   if (seconds !== null) checkNumber(at, "seconds", seconds, { above: 0, max: 1e9 });
   // Both are there once the speed has set the number of steps.
@@ -101,6 +119,11 @@ export function checkRunConfig(config: RunConfig, where: string): LanguageConfig
   if (model.mtpLayers > 0 && sequenceLength <= model.mtpLayers) {
     const expected = `more than model.num_nextn_predict_layers = ${model.mtpLayers}`;
     refuseValue(place, "training.sequenceLength", expected, sequenceLength);
+  }
+  const { precision } = config.training;
+  if (precision !== "f32" && model.moe !== null) {
+    const expected = "f32: products of routed experts know no other precision";
+    refuseValue(place, "training.precision", expected, precision);
   }
   return model;
 }

@@ -137,6 +137,8 @@ describe("mergeConfig", () => {
     ],
     [training({ evaluateEvery: null }), "training.evaluateEvery"],
     [training({ initStd: -1 }), "training.initStd"],
+    [training({ precision: "fp-8" }), "training.precision; expected: f32 | bf16 | fp8"],
+    [training({ precision: "fp8" }), "training.precision; expected: f32: products of routed experts"],
     [training({ balanceAlpha: -1 }), "training.balanceAlpha"],
     [training({ mtpWeight: [[0, "x"]] }), "training.mtpWeight[0][1]; expected: a number from 0 to 1000"],
     [

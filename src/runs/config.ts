@@ -77,6 +77,7 @@ const baseTraining: TrainingConfig = {
     [0, 1e-3],
     [0.97, 0],
   ],
+  precision: "f32",
   initStd: 0.02,
   evaluateEvery: 100,
   evaluateSequences: 64,

@@ -20,6 +20,7 @@ import { isTaken } from "../files/temporary.ts";
 import { readTextFile } from "../files/text-file.ts";
 import { type CausalLM, createModel } from "../models/causal-lm.ts";
 import { toConfigJson } from "../models/config.ts";
+import { setPrecision } from "../nn/precision.ts";
 import { NotFiniteError } from "../tensor/errors.ts";
 import { Random } from "../tensor/random.ts";
 import type { Device } from "../tensor/tensor.ts";
@@ -135,6 +136,7 @@ export class Run {
       const vocabulary = { vocab_size: tokenizer.vocabSize, bos_token_id: 0, eos_token_id: 1 };
       const model = createModel({ ...config.model, ...vocabulary }, device, { dtype: "f32" });
       opened.push(() => model[Symbol.dispose]());
+      setPrecision(model.parameters, config.training.precision);
       const run = new Run({ folder, config, source, links, lock, model, tokenizer, train, heldOut, files });
       opened.push(() => run.trainer[Symbol.dispose]());
       await run.#loadNewest(onNotice);

@@ -1,4 +1,5 @@
 /** Every setting of a training run, as `run.json` holds them. */
+import type { Precision } from "../nn/precision.ts";
 import type { AdamWOptions } from "../train/optimizer.ts";
 import type { BatchSchedule, LearningRateSchedule, Piecewise } from "../train/schedule.ts";
 import type { DataConfig } from "./data-config.ts";
@@ -17,6 +18,8 @@ export interface TrainingConfig {
   readonly mtpWeight: Piecewise;
   readonly balanceAlpha: number;
   readonly biasGamma: Piecewise;
+  /** In which products are computed; see `setPrecision`. */
+  readonly precision: Precision;
   /** Standard deviation of the initial weights. */
   readonly initStd: number;
   /** Steps between evaluations on the held-out part; the last step is always evaluated. */

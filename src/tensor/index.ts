@@ -53,6 +53,13 @@ export { type ResizeMode, resize } from "./ops/resize.ts";
 export { responseNorm } from "./ops/response-norm.ts";
 export { rmsNorm } from "./ops/rms-norm.ts";
 export { type RotaryOptions, type RotaryTables, rotary, rotaryTables } from "./ops/rotary.ts";
+export {
+  type ProductRounding,
+  type RoundedFormat,
+  roundedLinear,
+  roundTiles,
+  type ScaleTile,
+} from "./ops/rounded.ts";
 export { sigmoid, silu } from "./ops/silu.ts";
 export { swiglu } from "./ops/swiglu.ts";
 export {

@@ -105,7 +105,7 @@ describe("recipes on text", () => {
     expect(first[1].figures.tokens).toBe(2 * first[0].figures.tokens);
   });
 
-  it.each(["infilling", "experts", "multi-token", "attention", "repository"])(
+  it.each(["infilling", "experts", "multi-token", "precision", "attention", "repository"])(
     "%s runs from end to end",
     { timeout: 10 * MINUTE },
     async (recipe) => {

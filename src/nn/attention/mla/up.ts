@@ -13,6 +13,7 @@ import { copyRows } from "../../../tensor/ops/memory.ts";
 import { dequantizeRows } from "../../../tensor/ops/quantize.ts";
 import { quantizedMatmulInto } from "../../../tensor/ops/quantized-linear.ts";
 import { reshape } from "../../../tensor/ops/reshape.ts";
+import { roundedLinear } from "../../../tensor/ops/rounded.ts";
 import { isQuantized, type QuantizedTensor } from "../../../tensor/quantized.ts";
 import type { Shape, Tensor } from "../../../tensor/tensor.ts";
 import type { ParameterGroup } from "../../parameter-group.ts";
@@ -112,7 +113,9 @@ class OfficialUp implements LatentUp {
   expand(latents: Tensor): Tensor {
     const { heads: H, nopeDim: N, valueDim: V } = this.#config;
     const [B, S] = latents.shape;
-    return expanded(latents, this.#weight.tensor, this.#weight.adapter, [B, S, H, N + V]);
+    const { tensor, adapter, rounding } = this.#weight;
+    if (rounding !== null) return reshape(roundedLinear(latents, tensor, null, rounding), [B, S, H, N + V]);
+    return expanded(latents, tensor, adapter, [B, S, H, N + V]);
   }
 
   absorbQueries(q: Tensor, target: Tensor): void {
