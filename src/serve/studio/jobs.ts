@@ -104,6 +104,8 @@ export interface StudioJobsOptions {
 }
 
 const ID = /^[\w-]{16,64}$/;
+/** `ROOT/PATH`. */
+const nameOf = ({ root, path }: RootPath) => (path === "" ? root : `${root}/${path}`);
 const unended = ({ state }: JobInfo) => state === "queued" || state === "running";
 
 /** An error as a page is told it; what nobody foresaw goes to the log. */
@@ -285,9 +287,11 @@ export class StudioJobs {
     return this.#journal?.interrupted.find((job) => job.id === id);
   }
 
-  #view(info: JobInfo, { kind, title, model, progress, error, result }: Known): JobView {
+  #view(info: JobInfo, { kind, title, model, leaves, progress, error, result }: Known): JobView {
     const { id, state, added, started, ended, lastEvent, firstEvent } = info;
+    const run = leaves?.run as RootPath | undefined;
     return {
+      ...(run !== undefined && { run: nameOf(run) }),
       ...{ id, kind, state, title, model, added, started, ended, lastEvent, firstEvent, progress },
       error: state === "failed" ? error : null,
       result,
@@ -334,11 +338,8 @@ export class StudioJobs {
 
   /** The id of the job, of those that have not ended, that trains a run; null if there is none. */
   async trainerOf(run: RootPath): Promise<string | null> {
-    const trains = ({ id }: JobView) => {
-      const at = this.#known.get(id)?.leaves?.run as RootPath | undefined;
-      return at !== undefined && at.root === run.root && at.path === run.path;
-    };
-    return (await this.open()).find(trains)?.id ?? null;
+    const name = nameOf(run);
+    return (await this.open()).find((job) => job.run === name)?.id ?? null;
   }
 
   /** Asks a job to stop and waits until it has. @throws ApiError 404 */

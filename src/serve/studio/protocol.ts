@@ -249,6 +249,8 @@ export interface JobView {
   /** What it does, in a line. */
   readonly title: string;
   readonly model: string | null;
+  /** The run that it trains, as `ROOT/PATH`; absent for other kinds. Before it is prepared there is nothing at that place. */
+  readonly run?: string;
   /** Milliseconds since 1970. */
   readonly added: number;
   readonly started: number | null;
