@@ -15,6 +15,9 @@ import type {
   RunDetail,
   RunList,
   RunSeries,
+  TrainBody,
+  TrainCheck,
+  TrainPresets,
 } from "./wire.ts";
 
 /** `lost`: nobody answers; `denied`: the token is not the server's; `refused`: it answered that it will not. */
@@ -25,9 +28,18 @@ export class BackendError extends Error {
   readonly fault: Fault;
   readonly status: number | null;
   readonly code: string | null;
+  /** The field of the request that is wrong: `body.config.training.steps`. */
+  readonly param: string | null;
 
-  constructor(fault: Fault, message: string, status: number | null = null, code: string | null = null) {
+  constructor(
+    fault: Fault,
+    message: string,
+    status: number | null = null,
+    code: string | null = null,
+    param: string | null = null,
+  ) {
     super(message);
+    this.param = param;
     this.fault = fault;
     this.status = status;
     this.code = code;
@@ -58,4 +70,7 @@ export interface Backend {
   runs(): Promise<RunList>;
   run(run: RootPath): Promise<RunDetail>;
   series(run: RootPath, bins: number): Promise<RunSeries>;
+  trainPresets(): Promise<TrainPresets>;
+  /** Refuses what a training with this body would be refused for. */
+  checkTraining(body: TrainBody): Promise<TrainCheck>;
 }

@@ -11,15 +11,17 @@ const LONGEST_LINE = 64 * 2 ** 20;
 async function refusal(response: Response): Promise<BackendError> {
   let message = `The server answered ${response.status}.`;
   let code: string | null = null;
+  let param: string | null = null;
   try {
     const { error } = await response.json();
     if (typeof error?.message === "string") message = error.message;
     if (typeof error?.code === "string") code = error.code;
+    if (typeof error?.param === "string") param = error.param;
   } catch {
     // Not JSON: the status says all there is.
   }
   const denied = response.status === 401;
-  return new BackendError(denied ? "denied" : "refused", message, response.status, code);
+  return new BackendError(denied ? "denied" : "refused", message, response.status, code, param);
 }
 
 const runPath = ({ root, path }: RootPath) => [root, ...path.split("/")].map(encodeURIComponent).join("/");
@@ -115,6 +117,8 @@ export function serverBackend(token: () => string | null, base = "/studio/api"):
     job: (id) => json("GET", `jobs/${encodeURIComponent(id)}`),
     events,
     stop: (id) => json("DELETE", `jobs/${encodeURIComponent(id)}`),
+    trainPresets: () => json("GET", "train/presets"),
+    checkTraining: (body) => json("POST", "train/check", body),
     runs: () => json("GET", "runs"),
     run: (run) => json("GET", `runs/${runPath(run)}`),
     series: (run, bins) =>

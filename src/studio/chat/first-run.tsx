@@ -6,6 +6,7 @@ import { shortName } from "../frame/top-line.tsx";
 import { notify } from "../state/notices.ts";
 import { goTo } from "../state/route.ts";
 import { useStudio } from "../state/studio.ts";
+import { SmallTraining } from "./small-training.tsx";
 
 const isProver = ({ system }: ModelEntry) => /prover/i.test(system ?? "");
 
@@ -49,6 +50,7 @@ function Ways() {
           </button>
         </section>
       )}
+      <SmallTraining />
       <section class="card">
         <h2>Open a folder</h2>
         <p class="small soft">

@@ -1,38 +1,23 @@
 /** A run: its curves over one axis of steps, the load of its experts, samples, settings. */
 import { useEffect, useState } from "preact/hooks";
 import { formatBytesOf, formatCount } from "../../text/units.ts";
-import { messageOf } from "../backend/backend.ts";
-import type { RootPath, RunDetail, RunSeries } from "../backend/wire.ts";
+import { BackendError, messageOf } from "../backend/backend.ts";
+import type { JobView, RunDetail, RunSeries } from "../backend/wire.ts";
 import { Icon } from "../frame/icons.tsx";
-import { routeHash } from "../state/route.ts";
-import { newId, useStudio } from "../state/studio.ts";
-import { Chart, figure, type Range } from "./chart.tsx";
+import { Progress } from "../frame/top-line.tsx";
+import { notify } from "../state/notices.ts";
+import { goTo, routeHash } from "../state/route.ts";
+import { isRunning, newId, useStudio } from "../state/studio.ts";
+import { Chart } from "./chart.tsx";
+import { curveName, figure, orderedCurves } from "./curves.ts";
 import { ExpertLoad } from "./expert-load.tsx";
-import { LOOK, RUN_DOT } from "./names.ts";
+import { LOOK, placeOf, RUN_DOT } from "./names.ts";
+import type { Range } from "./plot.tsx";
 
 /** Bins of a curve: about one a pixel. */
 const BINS = 900;
 /** Rows of the table of numbers. */
 const ROWS = 20;
-
-/** What people look at first comes first. */
-const ORDER = [/bitsPerByte|heldOut|evaluation/i, /^loss$/i, /loss/i, /grad/i, /rate/i, /tokens/i];
-const NAMES: Readonly<Record<string, string>> = {
-  "heldOut.bitsPerByte": "Held-out bits a byte",
-  "heldOut.loss": "Held-out loss",
-  loss: "Loss",
-  gradientNorm: "Gradient norm",
-  learningRate: "Learning rate",
-  tokensPerSecond: "Tokens a second",
-};
-
-const rank = (name: string) => {
-  const found = ORDER.findIndex((pattern) => pattern.test(name));
-  return found < 0 ? ORDER.length : found;
-};
-
-export const orderedCurves = (names: readonly string[]) =>
-  [...names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 
 function Numbers({ series, names }: { readonly series: RunSeries; readonly names: readonly string[] }) {
   const { steps } = series;
@@ -48,7 +33,7 @@ function Numbers({ series, names }: { readonly series: RunSeries; readonly names
               <th scope="col">Step</th>
               {names.map((name) => (
                 <th key={name} scope="col" class="number">
-                  {NAMES[name] ?? name}
+                  {curveName(name)}
                 </th>
               ))}
             </tr>
@@ -58,7 +43,7 @@ function Numbers({ series, names }: { readonly series: RunSeries; readonly names
               <tr key={i}>
                 <th scope="row">{formatCount(steps[i])}</th>
                 {names.map((name) => (
-                  <td key={name} data-label={NAMES[name] ?? name} class="number">
+                  <td key={name} data-label={curveName(name)} class="number">
                     {figure(series.curves[name].last[i])}
                   </td>
                 ))}
@@ -97,18 +82,12 @@ function Samples({ samples }: { readonly samples: RunDetail["samples"] }) {
   );
 }
 
-/** @param name of the run as addresses have it: root, then path */
-function placeOf(name: string): RootPath {
-  const [root, ...path] = name.split("/");
-  return { root, path: path.join("/") };
-}
-
-function Ranges({
+export function Ranges({
   series,
   range,
   onRange,
 }: {
-  readonly series: RunSeries;
+  readonly series: Pick<RunSeries, "steps">;
   readonly range: Range | null;
   readonly onRange: (range: Range | null) => void;
 }) {
@@ -150,12 +129,16 @@ function Ranges({
   );
 }
 
+const preparing = ({ progress }: JobView) =>
+  progress === null ? "It is being prepared." : `It is being prepared: ${progress.text}`;
+
 export function RunView({ name }: { readonly name: string }) {
   const studio = useStudio();
   const place = placeOf(name);
   const [detail, setDetail] = useState<RunDetail | null>(null);
   const [series, setSeries] = useState<RunSeries | null>(null);
   const [fault, setFault] = useState<string | null>(null);
+  const [absent, setAbsent] = useState(false);
   const [logarithmic, setLogarithmic] = useState(false);
   const [range, setRange] = useState<Range | null>(null);
   useEffect(() => {
@@ -171,7 +154,10 @@ export function RunView({ name }: { readonly name: string }) {
         setSeries(curves);
         setFault(null);
       } catch (error) {
-        if (current) setFault(messageOf(error));
+        if (!current) return;
+        setFault(messageOf(error));
+        // A run that is being prepared has no folder yet.
+        setAbsent(error instanceof BackendError && error.status === 404);
       }
     };
     look();
@@ -182,6 +168,9 @@ export function RunView({ name }: { readonly name: string }) {
     };
   }, [name]);
   const names = series === null ? [] : orderedCurves(Object.keys(series.curves));
+  const job = studio.jobs.value.find(({ run }) => run === name);
+  const waits = job !== undefined && isRunning(job) && detail?.state !== "running";
+  const model = studio.entry(name);
   const act = (done: Promise<unknown>) =>
     done.then(
       () => studio.refresh(),
@@ -195,17 +184,32 @@ export function RunView({ name }: { readonly name: string }) {
           Train
         </a>
         <h1 class="cut">{name}</h1>
-        {detail?.job && detail.state === "running" && (
+        {job !== undefined && isRunning(job) && (
           <button
             type="button"
             class="outlined"
-            title="It is saved first"
-            onClick={() => act(studio.stop(detail.job!))}
+            title={detail === null ? "Nothing is left of it" : "It is saved first"}
+            onClick={() => act(studio.stop(job.id))}
           >
             Stop
           </button>
         )}
-        {detail?.state === "stopped" && (
+        {detail?.state === "finished" && model !== null && (
+          <button
+            type="button"
+            class="outlined"
+            onClick={() => {
+              studio.chosen.value = name;
+              goTo("chat");
+              studio
+                .open({ model: name }, new AbortController().signal)
+                .catch((error) => notify(messageOf(error)));
+            }}
+          >
+            Open the model
+          </button>
+        )}
+        {detail?.state === "stopped" && detail.kind !== "grpo" && !waits && (
           <button
             type="button"
             class="solid"
@@ -216,7 +220,29 @@ export function RunView({ name }: { readonly name: string }) {
         )}
       </div>
       <div class="stack">
-        {fault !== null && <p class="fault">{fault}</p>}
+        {fault !== null && !(absent && job !== undefined) && <p class="fault">{fault}</p>}
+        {job?.state === "failed" && detail?.state !== "running" && (
+          <p class="fault" role="alert">
+            {job.error?.message ?? "The training failed."}
+          </p>
+        )}
+        {absent && detail === null && job?.state === "canceled" && (
+          <p class="card soft">It was stopped before its data were prepared: nothing is left of it.</p>
+        )}
+        {waits && (
+          <div class="card stack" role="status">
+            <p>
+              {job!.state === "queued" ? "It begins when the training before it has ended." : preparing(job!)}
+            </p>
+            <Progress fraction={null} label={name} />
+          </div>
+        )}
+        {detail?.state === "stopped" && detail.kind === "grpo" && (
+          <p class="card small">
+            A run of rewards needs what judges its answers, which may be a program or a Lean of yours: it is
+            continued on the command line, by <code>npx deepseek-ts grpo --resume FOLDER</code>.
+          </p>
+        )}
         {detail !== null && series !== null && (
           <div class="row small">
             <span class={`dot ${RUN_DOT[detail.state]}`} />
@@ -245,7 +271,7 @@ export function RunView({ name }: { readonly name: string }) {
             {names.map((each, i) => (
               <Chart
                 key={each}
-                name={NAMES[each] ?? each}
+                name={curveName(each)}
                 steps={series.steps}
                 curve={series.curves[each]}
                 height={i === 0 ? 300 : 220}

@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import { extname, join, resolve, sep } from "node:path";
 import type {
+  FileList,
   Hello,
   Inspection,
   JobEvent,
@@ -17,6 +18,8 @@ import type {
   ModelList,
   RunDetail,
   RunSeries,
+  TrainBody,
+  TrainPresets,
 } from "../../../src/studio/backend/wire.ts";
 
 /** As the specification of the page has it; tests fail on any report of it. */
@@ -51,6 +54,11 @@ export interface StubSettings {
   readonly hello?: Partial<Hello>;
   readonly inspection?: Inspection;
   readonly runs?: readonly { readonly detail: RunDetail; readonly series: RunSeries }[];
+  readonly presets?: TrainPresets;
+  /** What is wrong with a training; null for nothing. */
+  readonly checkTraining?: (body: TrainBody) => { readonly message: string; readonly param: string } | null;
+  /** Of each folder below the roots, by `ROOT/PATH`. */
+  readonly files?: Readonly<Record<string, FileList["entries"]>>;
   /** What a job does; by default nothing, with success. */
   readonly script?: (request: JobRequest) => Script;
 }
@@ -195,8 +203,12 @@ export class StubServer {
     }
     const json = (value: unknown, status = 200) =>
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
-    const refuse = (status: number, message: string, code: string | null = null) =>
-      json({ error: { message, type: "invalid_request_error", param: null, code } }, status);
+    const refuse = (
+      status: number,
+      message: string,
+      code: string | null = null,
+      param: string | null = null,
+    ) => json({ error: { message, type: "invalid_request_error", param, code } }, status);
     if (this.token !== null && request.headers.authorization !== `Bearer ${this.token}`) {
       refuse(401, "The token is not the one that the studio printed.", "unauthorized");
       return;
@@ -222,6 +234,15 @@ export class StubServer {
         each.model === named ? { ...each, state: "closed", info: null } : each,
       );
       json(this.#list());
+    } else if (route === "GET train/presets" && this.#settings.presets) json(this.#settings.presets);
+    else if (route === "POST train/check") {
+      const wrong = this.#settings.checkTraining?.(await body()) ?? null;
+      if (wrong === null) json({ memory: "about 173 MB (weights 20.9 MB, ..); 41.2 GB of 64.0 GB are free" });
+      else refuse(400, wrong.message, "invalid_value", wrong.param);
+    } else if (route === "GET files") {
+      const [root, path] = [searchParams.get("root")!, searchParams.get("path")!];
+      const entries = this.#settings.files?.[[root, path].filter(Boolean).join("/")] ?? [];
+      json({ root, path, entries, more: false });
     } else if (route === "POST jobs") json(this.#start(await body()), 201);
     else if (route === "GET runs") json({ runs: this.#settings.runs?.map(({ detail }) => detail) ?? [] });
     else if (route === "GET series" || /^GET runs\//.test(route)) {
@@ -296,14 +317,16 @@ export class StubServer {
     const known = request.id && this.jobs.get(request.id);
     if (known) return known.view;
     this.requests.push(request);
-    const body = request.body as { model?: string };
+    const body = request.body as { model?: string; out?: { root: string; path: string } };
     const model = body.model ?? null;
+    const run = request.kind === "train" ? `${body.out!.root}/${body.out!.path}` : undefined;
     const view: JobView = {
       id: request.id ?? `job-${this.jobs.size}`,
       kind: request.kind,
       state: "running",
-      title: `${request.kind}: ${model}`,
+      title: `${request.kind}: ${model ?? run}`,
       model,
+      ...(run !== undefined && { run }),
       added: Date.now(),
       started: Date.now(),
       ended: null,

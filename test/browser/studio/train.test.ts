@@ -1,67 +1,12 @@
 /** Runs in the studio's page: list, curves, range by buttons, load of the experts by keys, stop and resume. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { RunDetail, RunSeries } from "../../../src/studio/backend/wire.ts";
 import { findChromium, startChromium } from "../chromium.ts";
 import type { StubServer } from "./stub-server.ts";
 import { buildPage, expectAccessible, NARROW, openStudio, startStub, WIDE } from "./studio-page.ts";
+import { exampleFiles, examplePresets, exampleRun } from "./train-examples.ts";
 
 const executablePath = findChromium();
-
-const STEPS = Array.from({ length: 200 }, (_, i) => 10 * (i + 1));
-const curve = (of: (i: number) => number) => ({
-  least: STEPS.map((_, i) => 0.95 * of(i)),
-  most: STEPS.map((_, i) => of(i) * (i === 150 ? 2.5 : 1.05)),
-  last: STEPS.map((_, i) => of(i)),
-});
-
-/** A run whose loss falls. */
-export function exampleRun(
-  path: string,
-  state: RunDetail["state"],
-): { detail: RunDetail; series: RunSeries } {
-  const loss = curve((i) => 2 + 4 * Math.exp(-i / 40) + 0.1 * Math.sin(i));
-  const held = {
-    ...curve((i) => 1.5 + 2 * Math.exp(-i / 60)),
-    last: STEPS.map((_, i) => (i % 20 === 19 ? 1.5 + 2 * Math.exp(-i / 60) : null)),
-  };
-  const experts = STEPS.slice(0, 60).map((_, t) =>
-    [0, 1].map((layer) =>
-      Array.from({ length: 8 }, (_, e) => 1 + Math.sin(e + layer + t / 20) * Math.exp(-t / 30)),
-    ),
-  );
-  return {
-    detail: {
-      run: { root: "runs", path },
-      kind: "train",
-      state,
-      step: 2000,
-      steps: 4000,
-      loss: loss.last.at(-1)!,
-      heldOut: 1.57,
-      speed: 6200,
-      changed: 1_790_000_000_000,
-      curve: loss.last.filter((_, i) => i % 5 === 0),
-      config: { training: { steps: 4000, batch: 16 } },
-      samples: [
-        { step: 1000, text: "function a( {" },
-        { step: 2000, text: "function add(a, b) {\n  return a + b;\n}" },
-      ],
-      job: state === "running" ? "job-1" : null,
-    },
-    series: {
-      read: { lines: 2000, bytes: 240_000, of: 260_000 },
-      steps: STEPS,
-      curves: {
-        learningRate: curve((i) => 3e-4 * (1 - i / 220)),
-        loss,
-        gradientNorm: curve((i) => 1 + Math.abs(Math.sin(i / 9))),
-        "heldOut.bitsPerByte": held,
-      },
-      experts,
-    },
-  };
-}
 
 describe.skipIf(executablePath === null)("runs in the studio (skipped where Chromium is missing)", () => {
   let browser: Browser;
@@ -70,7 +15,37 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
   beforeAll(async () => {
     await buildPage();
     browser = await startChromium(executablePath!);
-    stub = await startStub({ runs: [exampleRun("first", "stopped"), exampleRun("deep/second", "running")] });
+    stub = await startStub({
+      hello: { roots: [{ name: "runs", path: "/home/ada/runs" }] },
+      runs: [
+        exampleRun("first", "stopped"),
+        exampleRun("deep/second", "running", {
+          ...{ pace: 1.6, config: { seed: 2, training: { steps: 4000, batch: { size: 32 } } } },
+        }),
+        exampleRun("rewards", "stopped", { kind: "grpo", config: { kind: "policy" } }),
+      ],
+      ...{ presets: examplePresets, files: exampleFiles },
+      checkTraining: ({ config, out }) => {
+        const { steps } = (config.training ?? {}) as { steps?: unknown };
+        if (typeof steps === "string") {
+          return {
+            message: `config: invalid setting; name: training.steps; expected: an integer; found: "${steps}"`,
+            param: "body.config.training.steps",
+          };
+        }
+        return out.path === "demo-1"
+          ? { message: "'runs/demo-1' exists. Choose another name.", param: "body.out" }
+          : null;
+      },
+      script: ({ kind }) => ({
+        ...{ events: [], stays: kind === "train" },
+        ...(kind === "train" && {
+          events: [
+            { type: "progress", progress: { done: 0, total: null, unit: "steps", text: "reads 412 files" } },
+          ],
+        }),
+      }),
+    });
   }, 120_000);
   afterAll(async () => {
     await browser?.close();
@@ -109,5 +84,151 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
       { kind: "resume", body: { run: { root: "runs", path: "first" } } },
       { kind: "resume", body: { run: { root: "runs", path: "first" } } },
     ]);
+  });
+
+  it("compares ticked runs: settings that differ, curves by color and dash, values at a step, by keys alone", async () => {
+    for (const size of [WIDE, { ...NARROW, colorScheme: "dark" as const }]) {
+      const { page, complaints, close } = await openStudio(browser, stub, size, "#/train");
+      await page.getByLabel("Compare runs/first").focus();
+      await page.keyboard.press("Space");
+      await page.waitForSelector("text=1 run ticked");
+      expect(await page.getByRole("button", { name: "Compare", exact: true }).isDisabled()).toBe(true);
+      await page.getByLabel("Compare runs/deep/second").press("Space");
+      await expectAccessible(page, "list with ticked runs");
+      await page.getByRole("button", { name: "Compare", exact: true }).press("Enter");
+      await page.waitForSelector("h1:text('Compare 2 runs')");
+      await page.waitForSelector(".chart canvas");
+      const settings = page.getByRole("group", { name: "Settings of the runs" });
+      expect(await settings.locator("tbody th").allTextContents()).toEqual(["seed", "training.batch.size"]);
+      expect(await settings.locator("tbody td").allTextContents()).toEqual(["1", "2", "16", "32"]);
+      await page.getByLabel("All settings").check();
+      await expect.poll(() => settings.locator("tbody tr").count()).toBe(4);
+      expect(await page.locator(".chart strong").allTextContents()).toEqual([
+        ...["Held-out bits a byte", "Loss", "Gradient norm", "Learning rate"],
+      ]);
+      const dashes = await page
+        .locator(".line-sample line")
+        .evaluateAll((lines) => lines.slice(0, 2).map((line) => line.getAttribute("stroke-dasharray")));
+      expect(new Set(dashes).size).toBe(2);
+      const values = () =>
+        page.getByRole("group", { name: "Runs and their values" }).locator("td.number").allTextContents();
+      const atEnd = await values();
+      await page.locator(".step-slider input").focus();
+      await page.keyboard.press("Home");
+      await page.waitForSelector("text=Values at step 10");
+      expect(await values()).not.toEqual(atEnd);
+      await expectAccessible(page, "comparison");
+      expect(complaints).toEqual([]);
+      await close();
+    }
+  });
+
+  it("ticks no more than eight", async () => {
+    const many = await startStub({
+      runs: Array.from({ length: 10 }, (_, i) => exampleRun(`r${i}`, "finished")),
+    });
+    const { page, close } = await openStudio(browser, many, WIDE, "#/train");
+    for (let i = 0; i < 8; i++) await page.getByLabel(`Compare runs/r${i}`).check();
+    await page.waitForSelector("text=8 runs ticked, which is the most");
+    expect(await page.getByLabel("Compare runs/r9").isDisabled()).toBe(true);
+    await page.getByLabel("Compare runs/r0").uncheck();
+    expect(await page.getByLabel("Compare runs/r9").isDisabled()).toBe(false);
+    await close();
+    await many.kill();
+  });
+
+  it("fills in a new training, shows refusals at their field and line, starts it and shows it being prepared", async () => {
+    for (const size of [WIDE, { ...NARROW, colorScheme: "dark" as const }]) {
+      const { page, complaints, close } = await openStudio(browser, stub, size, "#/train");
+      await page.click("text=New training");
+      await page.waitForSelector("text=Memory: about 173 MB");
+      const name = page.getByLabel("Name of the run");
+      expect(await name.inputValue()).toBe("demo-2");
+      await expectAccessible(page, "new training");
+      await name.fill("demo-1");
+      await page.waitForSelector("#fault-out:has-text('Choose another name')");
+      expect(await page.getByRole("button", { name: "Start training" }).isDisabled()).toBe(true);
+      await page.getByRole("radio", { name: /llm-small/ }).check();
+      await name.fill("poems");
+      await page.getByLabel("A folder or file of yours").check();
+      await page.click("text=notes/");
+      await page.click("text=letters.md");
+      await page.waitForSelector("text=Learns from runs/notes/letters.md");
+      await page.click("summary:has-text('All settings')");
+      const settings = page.getByLabel("Settings as JSON");
+      await settings.fill('{\n  "preset": "llm-small",\n  "training": {\n    "steps": "many"\n  }\n}');
+      await page.waitForSelector(".fault:has-text('Line 4:')");
+      expect(await page.locator(".bad-line").textContent()).toContain("4");
+      await page.click("text=Go to line 4");
+      expect(
+        await settings.evaluate((area: HTMLTextAreaElement) =>
+          area.value.slice(area.selectionStart, area.selectionEnd),
+        ),
+      ).toBe('    "steps": "many"');
+      await expectAccessible(page, "new training with a refusal");
+      await settings.fill('{\n  "preset": "llm-small"\n  "training": {}\n}');
+      await page.waitForSelector(".fault:has-text('Line 3:')");
+      await settings.fill('{\n  "preset": "llm-small",\n  "training": { "steps": 50 }\n}');
+      await page.waitForSelector("text=Memory: about");
+      const before = stub.requests.length;
+      await page.click("text=Start training");
+      await page.waitForSelector("text=It is being prepared: reads 412 files");
+      await expectAccessible(page, "run that is being prepared");
+      expect(stub.requests.slice(before).map(({ kind, body }) => ({ kind, body }))).toEqual([
+        {
+          kind: "train",
+          body: {
+            out: { root: "runs", path: "poems" },
+            data: { root: "runs", path: "notes/letters.md" },
+            config: { preset: "llm-small", training: { steps: 50 } },
+          },
+        },
+      ]);
+      await page.click("text=Stop");
+      await page.waitForSelector("text=nothing is left of it");
+      expect(complaints).toEqual([]);
+      await close();
+    }
+  });
+
+  it("says why a run of rewards is not continued here", async () => {
+    const { page, close } = await openStudio(browser, stub, WIDE, "#/train/runs%2Frewards");
+    await page.waitForSelector("text=deepseek-ts grpo --resume FOLDER");
+    expect(await page.getByRole("button", { name: "Resume" }).count()).toBe(0);
+    await close();
+  });
+
+  it("trains a small model from the first run's card, and offers to open it", async () => {
+    const trained = await startStub({
+      hello: { roots: [{ name: "runs", path: "/home/ada/runs" }] },
+      files: exampleFiles,
+      script: ({ kind }) =>
+        kind === "train"
+          ? {
+              rate: 4,
+              events: [100, 300, 500].map((done) => ({
+                type: "progress" as const,
+                progress: { done, total: 600, unit: "steps" as const, text: "trains" },
+              })),
+            }
+          : { events: [] },
+    });
+    const { page, complaints, close } = await openStudio(browser, trained);
+    await page.click("text=Train it");
+    await page.waitForSelector("text=/Step \\d+ of 600/");
+    await expectAccessible(page, "first run that trains");
+    await page.waitForSelector("text=The small model is trained");
+    const card = page.getByRole("region", { name: "The small model is trained" });
+    await card.getByText("Open it").click();
+    await expect
+      .poll(() => trained.requests.at(-1))
+      .toMatchObject({ kind: "open", body: { model: "runs/demo-2" } });
+    expect(trained.requests[0]).toMatchObject({
+      kind: "train",
+      body: { out: { root: "runs", path: "demo-2" }, data: "typescript", config: { preset: "demo" } },
+    });
+    expect(complaints).toEqual([]);
+    await close();
+    await trained.kill();
   });
 });
