@@ -9,6 +9,7 @@ import { base64Of } from "../../text/base64.ts";
 import { ApiError, apiError, invalidRequest } from "../errors.ts";
 import type { JobJournal } from "./job-journal.ts";
 import type { JobError, JobEvent, JobKind, JobProgress, JobView, JsonObject, RootPath } from "./protocol.ts";
+import { shownPath } from "./shown-path.ts";
 
 /** Jobs that wait or run; and those of them that wait. */
 const MOST_OPEN = 64;
@@ -104,8 +105,6 @@ export interface StudioJobsOptions {
 }
 
 const ID = /^[\w-]{16,64}$/;
-/** `ROOT/PATH`. */
-const nameOf = ({ root, path }: RootPath) => (path === "" ? root : `${root}/${path}`);
 const unended = ({ state }: JobInfo) => state === "queued" || state === "running";
 
 /** An error as a page is told it; what nobody foresaw goes to the log. */
@@ -291,7 +290,7 @@ export class StudioJobs {
     const { id, state, added, started, ended, lastEvent, firstEvent } = info;
     const run = leaves?.run as RootPath | undefined;
     return {
-      ...(run !== undefined && { run: nameOf(run) }),
+      ...(run !== undefined && { run: shownPath(run) }),
       ...{ id, kind, state, title, model, added, started, ended, lastEvent, firstEvent, progress },
       error: state === "failed" ? error : null,
       result,
@@ -338,7 +337,7 @@ export class StudioJobs {
 
   /** The id of the job, of those that have not ended, that trains a run; null if there is none. */
   async trainerOf(run: RootPath): Promise<string | null> {
-    const name = nameOf(run);
+    const name = shownPath(run);
     return (await this.open()).find((job) => job.run === name)?.id ?? null;
   }
 

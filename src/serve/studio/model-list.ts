@@ -21,7 +21,8 @@ import { modelFacts } from "./model-facts.ts";
 import type { OpenModels } from "./open-models.ts";
 import type { ModelEntry, RootPath } from "./protocol.ts";
 import { walkRoots } from "./root-walk.ts";
-import { holdsOf, type Roots, shownPath } from "./roots.ts";
+import { holdsOf, type Roots } from "./roots.ts";
+import { shownPath } from "./shown-path.ts";
 
 /** Models that are told. */
 const MOST_MODELS = 500;

@@ -11,6 +11,7 @@ import { isInnerPath } from "../../files/sink.ts";
 import { openForReading } from "../../files/text-file.ts";
 import { ApiError, invalidRequest } from "../errors.ts";
 import type { FileEntry, FileList, Root, RootPath } from "./protocol.ts";
+import { shownPath } from "./shown-path.ts";
 
 /** Entries of a folder that are told. */
 export const MOST_ENTRIES = 1000;
@@ -23,9 +24,6 @@ function absent(what: string): ApiError {
     message: `There is nothing at '${what.slice(0, 200)}'.`,
   });
 }
-
-/** `ROOT/PATH`, as the page shows it. */
-export const shownPath = ({ root, path }: RootPath): string => (path === "" ? root : `${root}/${path}`);
 
 /** What a folder is, as far as the names in it say. */
 export function holdsOf(names: ReadonlySet<string>): FileEntry["holds"] {

@@ -12,7 +12,8 @@ import { MetricsSeries } from "./metrics-series.ts";
 import type { JsonObject, RootPath, RunDetail, RunEntry, RunSeries } from "./protocol.ts";
 import { RecentlyUsed } from "./recently-used.ts";
 import { walkRoots } from "./root-walk.ts";
-import { type Roots, shownPath } from "./roots.ts";
+import type { Roots } from "./roots.ts";
+import { shownPath } from "./shown-path.ts";
 
 /** Runs that are told. */
 const MOST_RUNS = 500;

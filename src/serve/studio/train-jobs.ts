@@ -24,7 +24,8 @@ import type { JobPlan, JobWork } from "./jobs.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { JsonObject } from "./protocol.ts";
 import type { BodyOf } from "./requests.ts";
-import { type Roots, shownPath } from "./roots.ts";
+import type { Roots } from "./roots.ts";
+import { shownPath } from "./shown-path.ts";
 
 export interface TrainParts {
   readonly roots: Roots;

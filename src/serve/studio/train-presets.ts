@@ -14,8 +14,8 @@ import { measureModel } from "../../scaling/flops.ts";
 import { languageSystem } from "./model-facts.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { JsonObject, TrainPresets } from "./protocol.ts";
-import { shownPath } from "./roots.ts";
 import type { Runs } from "./runs.ts";
+import { shownPath } from "./shown-path.ts";
 
 /** What the demo learned at on two cores of an AMD EPYC (Zen 5): bench/README.md. */
 const MEASURED = { tokens: 6200, cores: 2 } as const;

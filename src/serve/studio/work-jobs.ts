@@ -15,7 +15,8 @@ import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
 import type { JobKind } from "./protocol.ts";
 import { type BodyOf, bodyOf } from "./requests.ts";
-import { type Roots, shownPath } from "./roots.ts";
+import type { Roots } from "./roots.ts";
+import { shownPath } from "./shown-path.ts";
 import type { StudioLean } from "./studio-lean.ts";
 
 export interface WorkParts {
