@@ -38,8 +38,8 @@ import { loadPart } from "./weights.ts";
 export const SHORT_CODEC = 0.4;
 
 /**
- * Minutes of two cores. After 26 the tokenizer recreates 386 of 400 test scenes exactly, at 33.3 dB, with all codes in use; after 16 the
- * autoencoder 400 of 400, at 37.7 dB.
+ * Minutes of two cores (Zen 5). After 26 the tokenizer recreates 386 of 400 test scenes exactly, at 33.3 dB, with all codes in use; after 16
+ * (30 of Zen 3) the autoencoder 400 of 400, at 37.7 dB.
  */
 export const CODEC_MINUTES = { tokenizer: 26, autoencoder: 16 };
 

@@ -1,8 +1,11 @@
 /**
- * Keeps a part of a finished stage as a starting point that comes with the repository, in bf16:
+ * Keeps a part of a finished stage as a starting point that comes with the repository, in bf16; or a whole model, with its configuration:
  *
  *     node recipes/shared/keep.ts runs/recipe-vl2/shared-1/tower-all/step-00001191 tower. recipes/start/tower
+ *     node recipes/shared/keep.ts runs/recipe-janusflow/shared-1/vae-model "" recipes/start/vae
  */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { openCheckpoint } from "../../src/checkpoint/folder.ts";
 import { modelWeights } from "../../src/checkpoint/model.ts";
 import { nodeFolder, nodeFolderSink } from "../../src/checkpoint/node-files.ts";
@@ -24,7 +27,10 @@ try {
       for await (const { values } of weights.readF32(name)) yield values;
     }),
   );
-  const config = { kept: part, step: Number(/step-(\d+)/.exec(from)?.[1] ?? 0) };
+  const config: Record<string, unknown> =
+    part === ""
+      ? JSON.parse(await readFile(join(from, "config.json"), "utf8"))
+      : { kept: part, step: Number(/step-(\d+)/.exec(from)?.[1] ?? 0) };
   const { totalSize } = await saveCheckpoint(await nodeFolderSink(out), entries, { config, dtype: "BF16" });
   console.log(`${out}: ${(totalSize / 1e6).toFixed(1)} MB of tensors`);
 } finally {
