@@ -25,7 +25,7 @@ const long = [
  */
 const longLean = [
   "test/lean/{corpus,grpo,kills,layers,own-lean,own-lean-commands,preparing,prover-worker,queued-fill,restarts,studio,synthesize-command}.test.ts",
-  "test/browser/{prove-page,lean-search}.test.ts",
+  "test/browser/{prove-page,lean-search,studio-lean}.test.ts",
 ];
 
 /** Recipes, and sweeps for scaling laws: many trainings each. */

@@ -305,7 +305,8 @@ export interface JobEvent {
      * then for each of them (`title`) `unit`, `root` (`state`), and of each generation `sample`, a `TracedSample` of
      * `src/prove/search/trace.ts` with `checks` (questions to Lean so far), or for a place inside a proof `tried` (`seq`, `text`, `fault`,
      * `checks`); then `proved` (`code`, `axioms`) or `exhausted`, and `ended` (`outcome`: `proved` with `proof` and `axioms`, `open`,
-     * `failed` with `reason`); at the end `filled` (`text`, `fault`).
+     * `failed` with `reason`); at the end `filled` (`text`, `fault`, and `ends`: how each ended after the whole
+     * text was looked at once more).
      */
     | { readonly type: "proof"; readonly news: JsonObject }
     /** The last one. */

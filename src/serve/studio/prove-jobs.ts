@@ -161,7 +161,13 @@ function tellProof(
       return;
     }
     if (event.type === "filled") {
-      tell({ type: "filled", text: event.result.text, fault: event.result.fault });
+      const { text, fault, ends } = event.result;
+      tell({
+        type: "filled",
+        text,
+        fault,
+        ends: ends.map(({ unit, end }) => ({ title: unit.title, ...end })),
+      });
       return;
     }
     const { title } = event.unit;

@@ -19,6 +19,7 @@ const TABLE: readonly (readonly [string, string])[] = [
   [`${MOD} Shift O`, "New conversation"],
   [`${MOD} B`, "Show or hide the list"],
   [`${MOD} I`, "Inside of the answer"],
+  ["↑ ↓ ← → · Enter · + -", "In the tree of a proof: walk, open and close · pick · zoom"],
   ["?", "This table"],
 ];
 
@@ -47,6 +48,9 @@ const inField = (target: EventTarget | null) =>
   target instanceof HTMLElement &&
   (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 
+/** What the event began at, also inside of a shadow root. */
+const targetOf = (event: Event) => event.composedPath()[0] ?? null;
+
 /** Begins to listen. */
 export function listenToKeys(): void {
   addEventListener("keydown", (event) => {
@@ -59,7 +63,7 @@ export function listenToKeys(): void {
     if (event.key === "Escape") {
       if (document.querySelector("dialog[open]")) return;
       if (current.stop?.() || current.close?.()) event.preventDefault();
-      else if (inField(event.target)) (event.target as HTMLElement).blur();
+      else if (inField(targetOf(event))) (targetOf(event) as HTMLElement).blur();
       return;
     }
     if (shortcuts.value === "off") return;
@@ -72,7 +76,7 @@ export function listenToKeys(): void {
     else if (mod && event.shiftKey && key === "o") act(current.create);
     else if (mod && !event.shiftKey && key === "b") act(current.list);
     else if (mod && !event.shiftKey && !event.altKey && key === "i") act(current.inside);
-    else if (!mod && key === "?" && !inField(event.target))
+    else if (!mod && key === "?" && !inField(targetOf(event)))
       act(() => {
         shownDialog.value = "keys";
       });

@@ -38,6 +38,13 @@ export const screens: readonly ScreenEntry[] = [
     load: async () => (await import("../train/train-screen.tsx")).TrainScreen,
   },
   {
+    screen: "prove",
+    name: "Prove",
+    icon: "prove",
+    about: "Lean reads what you write, shows the goals at the cursor, and a model searches for the proofs.",
+    load: async () => (await import("../prove/prove-screen.tsx")).ProveScreen,
+  },
+  {
     screen: "models",
     name: "Models",
     icon: "models",

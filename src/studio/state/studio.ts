@@ -93,7 +93,9 @@ export class Studio {
   /** One round of questions. */
   async ask(): Promise<void> {
     try {
-      const [hello, jobs] = await Promise.all([this.backend.hello(), this.backend.jobs()]);
+      const [hello, all] = await Promise.all([this.backend.hello(), this.backend.jobs()]);
+      // Checks while somebody types are no work that anybody waits for.
+      const jobs = all.filter(({ kind }) => kind !== "check");
       const restarted = this.hello.value !== null && this.hello.value.session !== hello.session;
       const changed = statesOf(jobs) !== statesOf(this.jobs.value);
       const asked = changed || restarted || this.models.value === null || this.#round++ % MODELS_EVERY === 0;

@@ -250,8 +250,10 @@ export class StubServer {
       const found = this.#settings.runs?.find(({ detail: { run } }) => `${run.root}/${run.path}` === name);
       if (found) json(route === "GET series" ? found.series : found.detail);
       else refuse(404, `There is no run '${name}'.`);
-    } else if (route === "GET jobs") json([...this.jobs.values()].map(({ view }) => view).reverse());
-    else {
+    } else if (route === "GET jobs") {
+      // Results are in the job itself, as the real server has them.
+      json([...this.jobs.values()].map(({ view }) => ({ ...view, result: null })).reverse());
+    } else {
       const found = /^(GET|DELETE) jobs\/([^/]+)(\/events)?$/.exec(route);
       const job = found && this.jobs.get(found[2]);
       if (!job) refuse(404, `There is no job or route '${route}' here.`, "not_found");
@@ -272,7 +274,17 @@ export class StubServer {
       memory: this.#memory,
       roots: [{ name: "models", path: "/home/ada/models" }],
       lean: { version: "4.28.0", missing: null },
-      kinds: ["chat", "complete", "draw", "open", "download", "train", "prove", "quantize"] as JobKind[],
+      kinds: [
+        "chat",
+        "complete",
+        "draw",
+        "open",
+        "download",
+        "train",
+        "prove",
+        "check",
+        "quantize",
+      ] as JobKind[],
       ...this.#settings.hello,
     };
   }
