@@ -1,6 +1,6 @@
 /** Chooses a folder or file below the roots, one level at a time. */
 import { useEffect, useState } from "preact/hooks";
-import { formatBytes } from "../../text/units.ts";
+import { formatBytes, formatCount } from "../../text/units.ts";
 import { messageOf } from "../backend/backend.ts";
 import type { FileList, RootPath } from "../backend/wire.ts";
 import { useStudio } from "../state/studio.ts";
@@ -73,7 +73,7 @@ export function PlaceBrowser({ value, onPick }: BrowserProps) {
       </div>
       {fault !== null && <p class="fault">{fault}</p>}
       <ul>
-        {shown?.entries.map(({ name, folder, size }) => {
+        {shown?.entries.map(({ name, folder, size, holds }) => {
           const place = inside(at, name);
           return (
             <li key={name}>
@@ -87,14 +87,20 @@ export function PlaceBrowser({ value, onPick }: BrowserProps) {
                   {name}
                   {folder && "/"}
                 </span>
-                <span class="soft tiny">{folder ? "folder" : formatBytes(size ?? 0)}</span>
+                <span class="soft tiny">
+                  {[holds ?? (folder ? "folder" : null), folder ? null : formatBytes(size ?? 0)]
+                    .filter((each) => each !== null)
+                    .join(", ")}
+                </span>
               </button>
             </li>
           );
         })}
         {shown?.entries.length === 0 && <li class="small soft places-empty">Nothing is in this folder.</li>}
         {shown?.more && (
-          <li class="small soft places-empty">More than {shown.entries.length} are not listed.</li>
+          <li class="small soft places-empty">
+            More than {formatCount(shown.entries.length)} are there: only these are listed.
+          </li>
         )}
       </ul>
     </div>

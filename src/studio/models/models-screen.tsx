@@ -1,95 +1,22 @@
-/** What there is of models: open and close, download, look into, delete. */
+/** What there is of models: open and close, download, look into, write in other forms, delete. */
 import { useEffect, useState } from "preact/hooks";
-import { formatBytes, formatBytesOf, formatClock, formatCompact } from "../../text/units.ts";
+import { formatBytes, formatCompact } from "../../text/units.ts";
 import { messageOf } from "../backend/backend.ts";
-import type { JobView, ModelEntry } from "../backend/wire.ts";
+import type { ModelEntry } from "../backend/wire.ts";
 import { Question } from "../frame/dialog.tsx";
 import { Icon } from "../frame/icons.tsx";
+import { Popover } from "../frame/popover.tsx";
 import { fractionOf, Progress } from "../frame/top-line.tsx";
 import { notify } from "../state/notices.ts";
 import { goTo, route } from "../state/route.ts";
 import { newId, type Studio, useStudio } from "../state/studio.ts";
+import { DeriveDialog, type Derived } from "./derive-dialog.tsx";
+import { FolderDialog } from "./folder-dialog.tsx";
 import { ModelDetail } from "./model-detail.tsx";
+import { Download, Transfers } from "./transfers.tsx";
 import "../styles/models.css";
 
 const STATE = { closed: "not open", opening: "loading", open: "ready", failed: "failed" } as const;
-
-/** What a running download says: bytes, rate, time left. */
-export function downloadFigures({ progress, started }: JobView, now: number): string {
-  if (progress === null) return "waits";
-  if (progress.unit !== "bytes") return progress.text;
-  const { done, total } = progress;
-  const seconds = (now - (started ?? now)) / 1000;
-  const rate = seconds > 0 ? done / seconds : 0;
-  const parts = [total === null ? formatBytes(done) : formatBytesOf(done, total)];
-  if (rate > 0) {
-    parts.push(`${formatBytes(rate)}/s`);
-    if (total !== null && done < total) parts.push(`${formatClock((total - done) / rate)} left`);
-  }
-  return parts.join(", ");
-}
-
-function Download() {
-  const studio = useStudio();
-  const [name, setName] = useState("");
-  const [fault, setFault] = useState<string | null>(null);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    setFault(null);
-    try {
-      await studio.backend.start({ kind: "download", body: { model: name.trim() }, id: newId() });
-      setName("");
-      studio.refresh();
-    } catch (error) {
-      setFault(messageOf(error));
-    }
-  };
-  return (
-    <section class="card stack" aria-labelledby="download-title">
-      <h2 id="download-title">Download</h2>
-      <form class="download-form" onSubmit={submit}>
-        <label for="download-name">Repository on the Hugging Face hub</label>
-        <input
-          id="download-name"
-          class="field"
-          required
-          placeholder="deepseek-ai/deepseek-coder-1.3b-instruct"
-          autocomplete="off"
-          spellcheck={false}
-          value={name}
-          onInput={(event) => setName(event.currentTarget.value)}
-        />
-        <button type="submit" class="solid">
-          <Icon name="save" />
-          Download
-        </button>
-      </form>
-      <p class="tiny soft">Only this asks the hub; nothing else of the page leaves this machine.</p>
-      {fault !== null && <p class="fault">{fault}</p>}
-    </section>
-  );
-}
-
-function Transfer({ job }: { readonly job: JobView }) {
-  const studio = useStudio();
-  return (
-    <li class="card transfer">
-      <div class="row">
-        <strong class="cut">{job.title}</strong>
-        <button
-          type="button"
-          class="outlined"
-          title="What is there is kept, and gone on with"
-          onClick={() => studio.stop(job.id).catch((error) => notify(messageOf(error)))}
-        >
-          Stop
-        </button>
-      </div>
-      <Progress fraction={fractionOf(job)} label={job.title} />
-      <span class="small soft">{downloadFigures(job, Date.now())}</span>
-    </li>
-  );
-}
 
 function open(studio: Studio, entry: ModelEntry, onFault: (text: string | null) => void): void {
   onFault(null);
@@ -102,6 +29,53 @@ function open(studio: Studio, entry: ModelEntry, onFault: (text: string | null) 
 interface RowProps {
   readonly entry: ModelEntry;
   readonly onFault: (text: string | null) => void;
+}
+
+/** Other forms that a model can be written in. */
+function Forms({ entry }: { readonly entry: ModelEntry }) {
+  const studio = useStudio();
+  const [open, setOpen] = useState(false);
+  const [form, setForm] = useState<Derived | null>(null);
+  const kinds = studio.hello.value?.kinds ?? [];
+  const choices = (
+    [
+      ["quantize", "Write with fewer bits"],
+      ["convert", "Convert to a GGUF file"],
+    ] as const
+  ).filter(([kind]) => kinds.includes(kind));
+  if (entry.partial || choices.length === 0) return null;
+  return (
+    <div class="anchor">
+      <button
+        type="button"
+        class="quiet icon-only"
+        aria-label={`Other forms of ${entry.model}`}
+        title="Fewer bits, GGUF"
+        aria-expanded={open}
+        onClick={() => setOpen(!open)}
+      >
+        <Icon name="more" />
+      </button>
+      {open && (
+        <Popover label={`Other forms of ${entry.model}`} kind="at-end forms" onClose={() => setOpen(false)}>
+          {choices.map(([kind, name]) => (
+            <button
+              key={kind}
+              type="button"
+              class="choice"
+              onClick={() => {
+                setOpen(false);
+                setForm(kind);
+              }}
+            >
+              {name}
+            </button>
+          ))}
+        </Popover>
+      )}
+      {form !== null && <DeriveDialog entry={entry} kind={form} onClose={() => setForm(null)} />}
+    </div>
+  );
 }
 
 function Actions({ entry, onFault }: RowProps) {
@@ -155,6 +129,7 @@ function Actions({ entry, onFault }: RowProps) {
             Open
           </button>
         ))}
+      <Forms entry={entry} />
       <button
         type="button"
         class="quiet icon-only"
@@ -243,15 +218,20 @@ function Row({ entry, onFault }: RowProps) {
 export function ModelsScreen() {
   const studio = useStudio();
   const [fault, setFault] = useState<string | null>(null);
+  const [browsing, setBrowsing] = useState(false);
   const list = studio.models.value?.models ?? null;
   const { item } = route.value;
   useEffect(() => studio.refresh(), []);
   if (item !== null) return <ModelDetail key={item} model={item} />;
-  const transfers = studio.running.value.filter(({ kind }) => /^(download|quantize|convert)$/.test(kind));
   return (
     <div class="page screen">
       <div class="page-head">
         <h1>Models</h1>
+        <button type="button" class="outlined" onClick={() => setBrowsing(true)}>
+          <Icon name="folder" />
+          Open a folder
+        </button>
+        {browsing && <FolderDialog onClose={() => setBrowsing(false)} />}
       </div>
       <div class="stack">
         {fault !== null && (
@@ -259,13 +239,7 @@ export function ModelsScreen() {
             {fault}
           </div>
         )}
-        {transfers.length > 0 && (
-          <ul class="stack" aria-label="Running">
-            {transfers.map((job) => (
-              <Transfer key={job.id} job={job} />
-            ))}
-          </ul>
-        )}
+        <Transfers />
         {list !== null && list.length > 0 && (
           <table class="models-table">
             <thead>

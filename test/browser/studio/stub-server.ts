@@ -61,6 +61,10 @@ export interface StubSettings {
   readonly files?: Readonly<Record<string, FileList["entries"]>>;
   /** What a job does; by default nothing, with success. */
   readonly script?: (request: JobRequest) => Script;
+  /** Why a job is refused; null for those that are not. */
+  readonly refusal?: (request: JobRequest) => string | null;
+  /** Called when a job has ended by itself. */
+  readonly ended?: (job: JobView) => void;
 }
 
 interface StubJob {
@@ -242,9 +246,13 @@ export class StubServer {
     } else if (route === "GET files") {
       const [root, path] = [searchParams.get("root")!, searchParams.get("path")!];
       const entries = this.#settings.files?.[[root, path].filter(Boolean).join("/")] ?? [];
-      json({ root, path, entries, more: false });
-    } else if (route === "POST jobs") json(this.#start(await body()), 201);
-    else if (route === "GET runs") json({ runs: this.#settings.runs?.map(({ detail }) => detail) ?? [] });
+      json({ root, path, entries: entries.slice(0, 1000), more: entries.length > 1000 });
+    } else if (route === "POST jobs") {
+      const request: JobRequest = await body();
+      const refusal = this.#settings.refusal?.(request) ?? null;
+      if (refusal === null) json(this.#start(request), 201);
+      else refuse(400, refusal);
+    } else if (route === "GET runs") json({ runs: this.#settings.runs?.map(({ detail }) => detail) ?? [] });
     else if (route === "GET series" || /^GET runs\//.test(route)) {
       const name = searchParams.get("run") ?? decodeURIComponent(route.slice("GET runs/".length));
       const found = this.#settings.runs?.find(({ detail: { run } }) => `${run.root}/${run.path}` === name);
@@ -357,6 +365,7 @@ export class StubServer {
       );
     }
     this.#run(job, script).then(() => {
+      this.#settings.ended?.(job.view);
       if (request.kind !== "open") return;
       this.models = this.models.map((each) => (each.model === model ? settled(each, job.view) : each));
     });
