@@ -19,6 +19,8 @@ export interface TreeNode {
   /** What the search makes of it, from 0 to 1; null where it makes nothing. */
   value: number | null;
   readonly children: TreeNode[];
+  /** Of the node with all below it. */
+  size: number;
 }
 
 export type UnitState = "waits" | "searched" | "proved" | "open" | "failed";
@@ -114,6 +116,7 @@ export class ProofTree {
     const node: TreeNode = { ...{ key, parent, depth: parent.depth + 1, tactic, says, kind }, ...fresh() };
     this.#nodes.set(key, node);
     parent.children.push(node);
+    for (let at: TreeNode | null = parent; at !== null; at = at.parent) at.size++;
     if (kind === "open" && node.depth > this.furthest.depth) this.furthest = node;
     return node;
   }
@@ -134,7 +137,7 @@ export class ProofTree {
   }
 }
 
-const fresh = () => ({ visits: 0, value: null, children: [] as TreeNode[] });
+const fresh = () => ({ visits: 0, value: null, children: [] as TreeNode[], size: 1 });
 
 /** The nodes from the root to this one. */
 export function pathTo(node: TreeNode): readonly TreeNode[] {

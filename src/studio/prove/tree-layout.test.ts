@@ -10,12 +10,12 @@ function grown(levels: number, children: number): ProofTree {
     const next: string[] = [];
     for (const parent of above) {
       for (let i = 0; i < children; i++) {
-        const node = String(++id);
+        const node = ++id;
         tree.take({
           nodes: [{ node, parent, tactic: `t${node}`, state: `⊢ ${node}` }],
           visited: [{ node, visits: id % 7, value: 0 }],
         });
-        next.push(node);
+        next.push(String(node));
       }
     }
     above = next;
@@ -50,6 +50,22 @@ describe("the drawn tree", () => {
     const keys = new Set(nodes.map(({ node }) => node.key));
     for (let at: typeof last | null = last; at !== null; at = at.parent) expect(keys.has(at.key)).toBe(true);
     for (const { node, shown, hidden } of nodes) expect(shown + hidden).toBe(node.children.length);
+  });
+
+  it("takes those that were visited most, and states before what failed", () => {
+    const tree = new ProofTree("⊢ root");
+    const visits = Array.from({ length: 500 }, (_, i) => (i * 271) % 509);
+    for (const [i, count] of visits.entries()) {
+      const node = i + 1;
+      tree.take({
+        nodes: [{ node, parent: 0, tactic: `t${i}`, state: `⊢ ${i}` }],
+        ...{ to: 0, rest: `fails ${i}`, visited: [{ node, visits: count, value: null }] },
+      });
+    }
+    const { nodes, cut } = placeTree(tree.root, new Set(), [], 100);
+    expect(cut).toBe(901);
+    const drawn = nodes.slice(1).map(({ node }) => node.visits);
+    expect(drawn.sort((a, b) => b - a)).toEqual(visits.sort((a, b) => b - a).slice(0, 99));
   });
 
   it("leaves out what is below a closed node", () => {

@@ -28,37 +28,52 @@ export interface PlacedTree {
 const rank = (node: TreeNode) =>
   (node.kind === "proved" ? 2e9 : node.kind === "open" ? 1e9 : 0) + node.visits;
 
-/** Nodes by their parents, at most `most`: those of the ways to `keep` in any case, then the highest in rank that hang on them. */
+/** A heap: the highest in rank comes first. */
+class Waiting {
+  readonly nodes: TreeNode[] = [];
+
+  put(node: TreeNode): void {
+    const { nodes } = this;
+    let at = nodes.push(node) - 1;
+    for (let above = (at - 1) >> 1; at > 0 && rank(nodes[above]) < rank(node); above = (at - 1) >> 1) {
+      nodes[at] = nodes[above];
+      at = above;
+    }
+    nodes[at] = node;
+  }
+
+  take(): TreeNode {
+    const { nodes } = this;
+    const [first] = nodes;
+    const node = nodes.pop()!;
+    if (nodes.length === 0) return first;
+    let at = 0;
+    for (let next = 1; next < nodes.length; next = 2 * at + 1) {
+      if (next + 1 < nodes.length && rank(nodes[next + 1]) > rank(nodes[next])) next++;
+      if (rank(nodes[next]) <= rank(node)) break;
+      nodes[at] = nodes[next];
+      at = next;
+    }
+    nodes[at] = node;
+    return first;
+  }
+}
+
+/** At most `most` nodes: those of the ways to `keep` in any case, then the highest in rank that hang on them. */
 function chosen(root: TreeNode, closed: ReadonlySet<string>, keep: readonly TreeNode[], most: number) {
   const shown = new Set<TreeNode>([root]);
   for (const way of keep.map(pathTo)) for (const node of way) shown.add(node);
-  const waiting: TreeNode[] = [];
-  const put = (node: TreeNode) => {
-    // A heap would do for any number; most trees have some hundreds of nodes.
-    let at = waiting.length;
-    while (at > 0 && rank(waiting[at - 1]) > rank(node)) at--;
-    waiting.splice(at, 0, node);
-  };
+  const waiting = new Waiting();
   const open = (node: TreeNode) => {
-    if (!closed.has(node.key)) for (const child of node.children) if (!shown.has(child)) put(child);
+    if (!closed.has(node.key)) for (const child of node.children) if (!shown.has(child)) waiting.put(child);
   };
   for (const node of [...shown]) open(node);
-  while (shown.size < most && waiting.length > 0) {
-    const node = waiting.pop()!;
+  while (shown.size < most && waiting.nodes.length > 0) {
+    const node = waiting.take();
     shown.add(node);
     open(node);
   }
-  return { shown, cut: waiting.length + waiting.reduce((sum, node) => sum + below(node), 0) };
-}
-
-function below(node: TreeNode): number {
-  let count = 0;
-  const rest = [...node.children];
-  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
-    count++;
-    rest.push(...next.children);
-  }
-  return count;
+  return { shown, cut: waiting.nodes.reduce((sum, { size }) => sum + size, 0) };
 }
 
 /**
