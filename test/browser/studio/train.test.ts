@@ -1,8 +1,11 @@
 /** Runs in the studio's page: list, curves, range by buttons, load of the experts by keys, stop and resume. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestStudio } from "../../../src/serve/studio/testing.ts";
 import { findChromium, startChromium } from "../chromium.ts";
-import type { StubServer } from "./stub-server.ts";
+import { pageFolder, type StubServer } from "./stub-server.ts";
 import { buildPage, expectAccessible, NARROW, openStudio, startStub, WIDE } from "./studio-page.ts";
 import { exampleFiles, examplePresets, exampleRun } from "./train-examples.ts";
 
@@ -230,5 +233,68 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
     expect(complaints).toEqual([]);
     await close();
     await trained.kill();
+  });
+
+  it("starts a real training on a folder, whose curves grow; stops it, goes on with it", async () => {
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../../package.json"), "utf8"));
+    await using t = await startTestStudio({ model: null, page: pageFolder, version });
+    mkdirSync(join(t.root, "texts"), { recursive: true });
+    for (let i = 0; i < 12; i++) {
+      const lines = Array.from(
+        { length: 20 },
+        (_, n) => `const name_${i}_${n} = call(${(i * 7 + n * 13) % 101});`,
+      );
+      writeFileSync(join(t.root, "texts", `file-${i}.ts`), lines.join("\n"));
+    }
+    const { page, complaints, close } = await openStudio(
+      browser,
+      { url: t.studio.url.replace(/\/$/, "") },
+      WIDE,
+      `#token=${t.studio.token}`,
+    );
+    await page.getByRole("link", { name: "Train" }).click();
+    await page.click("text=New training");
+    await page.getByRole("radio", { name: /llm-small/ }).check();
+    await page.getByLabel("A folder or file of yours").check();
+    await page.click("text=texts/");
+    await page.click("text=Choose this folder");
+    await page.click("summary:has-text('All settings')");
+    const tiny = {
+      ...{ preset: "llm-small", vocabSize: 280, data: { heldOut: 0.3 } },
+      model: {
+        ...{ hidden_size: 16, num_hidden_layers: 1, intermediate_size: 16 },
+        ...{ num_attention_heads: 2, num_key_value_heads: 2 },
+      },
+      training: {
+        ...{ steps: 20_000, sequenceLength: 16, batch: { size: 2 }, saveEvery: 5000 },
+        ...{ evaluateEvery: 10, evaluateSequences: 2 },
+      },
+    };
+    const settings = page.getByLabel("Settings as JSON");
+    await settings.fill(JSON.stringify({ ...tiny, vocabSize: 3 }, null, 2));
+    await page.waitForSelector(".fault:has-text('Line 3:')");
+    await settings.fill(JSON.stringify(tiny, null, 2));
+    await page.waitForSelector("text=Memory: about");
+    await page.click("text=Start training");
+    await page.waitForSelector("h1:text('work/llm-small-1')");
+    await page.waitForSelector(".chart canvas");
+    const stepNow = async () => {
+      const { body } = await t.ask("/studio/api/runs/work/llm-small-1");
+      return body.step as number;
+    };
+    const rows = async () =>
+      Number(/read ([\d,]+) rows/.exec((await page.textContent(".page")) ?? "")?.[1].replaceAll(",", ""));
+    const first = await rows();
+    await expect.poll(rows, { timeout: 20_000 }).toBeGreaterThan(first);
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.waitForSelector("text=/stopped, step/", { timeout: 30_000 });
+    const stopped = await stepNow();
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.waitForSelector("text=/running, step/", { timeout: 30_000 });
+    await expect.poll(stepNow, { timeout: 20_000 }).toBeGreaterThan(stopped);
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.waitForSelector("text=/stopped, step/", { timeout: 30_000 });
+    expect(complaints).toEqual([]);
+    await close();
   });
 });
