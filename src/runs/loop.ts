@@ -47,6 +47,8 @@ export interface LoopedRun {
   trainStep(signal?: AbortSignal): Promise<StepMetrics>;
   /** Null if nothing is held out. */
   evaluate(): Promise<Evaluation | null>;
+  /** Writes what the model says after a step that was evaluated. */
+  sample?(step: number): Promise<void>;
   save(): Promise<void>;
   /** Sets the number of steps of a run limited by time, once its speed is known. */
   setLength(measured: Measured): Promise<void>;
@@ -104,6 +106,7 @@ export async function trainLoop(
         evaluation = found;
         events.onEvaluation?.(metrics.step, found);
         await log.append({ kind: "evaluation", step: metrics.step, ...found });
+        await run.sample?.(metrics.step);
       }
     }
     if (last || metrics.step % run.saveEvery === 0) await save();

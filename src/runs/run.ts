@@ -2,7 +2,7 @@
  * A training run as a folder on disk. `preparation.ts` makes its tokenizer and tokens, `Run` trains on them, evaluates,
  * saves and resumes. The command line and TypeScript programs use the same; progress is told through callbacks.
  *
- *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  checkpoints/step-*  model/  run.lock
+ *     run.json  tokenizer/  data/{train,held-out}/  metrics.jsonl  samples.jsonl  checkpoints/step-*  model/  run.lock
  *
  * One process at a time writes to it. A run that was killed or damaged goes on from its newest whole state. Runs of a sweep share the
  * tokenizer, the data and a state to begin with, which lie in other folders then.
@@ -35,6 +35,7 @@ import { readJson, writeJson } from "./json-file.ts";
 import { lockRun } from "./lock.ts";
 import { type Measured, type RunEvents, trainLoop } from "./loop.ts";
 import { MetricsLog } from "./metrics-log.ts";
+import { RunSamples } from "./samples.ts";
 import { RunStates } from "./states.ts";
 import { tokenBytes } from "./token-bytes.ts";
 
@@ -62,6 +63,7 @@ export class Run {
   readonly #heldOut: TokenDataset;
   readonly #files: Readonly<Record<string, string>>;
   readonly #log: MetricsLog;
+  readonly #samples: RunSamples;
   readonly #lock: HeldLock;
   /** The folder of text that the run learns from. */
   readonly #source: string;
@@ -92,6 +94,7 @@ export class Run {
     this.#heldOut = parts.heldOut;
     this.#files = parts.files;
     this.#log = new MetricsLog(join(parts.folder, "metrics.jsonl"));
+    this.#samples = new RunSamples(parts.folder);
     this.#states = new RunStates(join(parts.folder, "checkpoints"));
     const { training, seed } = parts.config;
     const batches = new BatchIterator(parts.train, {
@@ -140,8 +143,10 @@ export class Run {
       const run = new Run({ folder, config, source, links, lock, model, tokenizer, train, heldOut, files });
       opened.push(() => run.trainer[Symbol.dispose]());
       await run.#loadNewest(onNotice);
-      const damage = await run.#log.trim(run.trainer.step);
-      if (damage !== null) onNotice(damage);
+      for (const log of [run.#log, run.#samples]) {
+        const damage = await log.trim(run.trainer.step);
+        if (damage !== null) onNotice(damage);
+      }
       return run;
     } catch (error) {
       for (const close of opened.toReversed()) await close();
@@ -197,6 +202,7 @@ export class Run {
         ...{ log: this.#log, trainer, evaluateEvery, saveEvery },
         trainStep: () => trainer.trainStep(),
         evaluate: () => this.evaluate(),
+        sample: (step) => this.#samples.write(step, this.model, this.tokenizer),
         save: () => this.#save(events),
         setLength: (measured) => this.#setLength(measured),
       },

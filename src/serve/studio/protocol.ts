@@ -366,8 +366,11 @@ export interface RunList {
 
 export interface RunDetail extends RunEntry {
   readonly config: JsonObject;
-  /** Texts that the run wrote at its evaluations; empty where it wrote none, as runs of this version do. */
-  readonly samples: readonly { readonly step: number; readonly text: string }[];
+  /**
+   * How the model went on from a beginning, as runs on text write it at their evaluations: at most 100, evenly over the last of them;
+   * empty for other runs and those of earlier versions.
+   */
+  readonly samples: readonly { readonly step: number; readonly prompt: string; readonly text: string }[];
   /** The job that trains it here; null for runs of the command line. */
   readonly job: string | null;
 }

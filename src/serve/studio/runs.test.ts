@@ -136,6 +136,21 @@ describe("runs", () => {
     expect(fine.curves["heldOut.accuracy"].last).toEqual([null, 0.25]);
   });
 
+  it("have what they said at evaluations, evenly over the last of them, of whole lines alone", async () => {
+    const sample = (n: number) =>
+      `${JSON.stringify({ kind: "sample", step: n, prompt: "a", text: `b${n}` })}\n`;
+    makeRun("said", {}, step(1));
+    writeFileSync(
+      join(folderOf("said"), "samples.jsonl"),
+      `${Array.from({ length: 250 }, (_, i) => sample(i + 1)).join("")}{"step":3,"text":4}\n{"step":251,"pro`,
+    );
+    const { body } = await t.ask("/studio/api/runs/work/said");
+    expect(body.samples).toHaveLength(84);
+    expect(body.samples[0]).toEqual({ step: 1, prompt: "a", text: "b1" });
+    expect(body.samples.at(-1).step).toBe(250);
+    expect((await t.ask("/studio/api/runs/work/long")).body.samples).toEqual([]);
+  });
+
   it("may have the name of a route", async () => {
     for (const name of ["series", "deep/series"]) {
       makeRun(name, { training: { steps: 9 } }, step(1));

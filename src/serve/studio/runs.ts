@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { lockOwner } from "../../files/process-lock.ts";
 import { RUN_LOCK } from "../../runs/lock.ts";
 import { isPolicyRun } from "../../runs/policy/config.ts";
+import { SAMPLES_FILE } from "../../runs/samples.ts";
 import { isStaged } from "../../runs/staged/config.ts";
 import { isTuned } from "../../runs/tuned/config.ts";
 import { ApiError } from "../errors.ts";
@@ -28,6 +29,10 @@ const AT_ONCE = 64 * 2 ** 20;
 const MOST_KEPT = 16;
 const MOST_BYTES = 128 * 2 ** 20;
 const LOG = "metrics.jsonl";
+/** Samples that are told, evenly over those at the end of their file, and bytes of that end. */
+const MOST_SAMPLES = 100;
+const SAMPLES_TAIL = 512 * 1024;
+const MOST_SAMPLE = 4000;
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -150,8 +155,8 @@ export class Runs {
     }
   }
 
-  async #openLog(run: RootPath): Promise<FileHandle | null> {
-    const inner = { root: run.root, path: run.path === "" ? LOG : `${run.path}/${LOG}` };
+  async #openLog(run: RootPath, file = LOG): Promise<FileHandle | null> {
+    const inner = { root: run.root, path: run.path === "" ? file : `${run.path}/${file}` };
     return await this.#roots.openFile(inner).catch(() => null);
   }
 
@@ -209,7 +214,33 @@ export class Runs {
   async detail(run: RootPath): Promise<RunDetail> {
     const config = await this.#known(run);
     const job = await this.#jobOf(run);
-    return { ...(await this.#entry(run, config)), config, samples: [], job };
+    return { ...(await this.#entry(run, config)), config, samples: await this.#samples(run), job };
+  }
+
+  /** What the model said at evaluations: its beginning and how it went on. */
+  async #samples(run: RootPath): Promise<RunDetail["samples"]> {
+    const file = await this.#openLog(run, SAMPLES_FILE);
+    if (file === null) return [];
+    try {
+      const { size } = await file.stat();
+      const from = Math.max(0, size - SAMPLES_TAIL);
+      const found = rowsOf(await piece(file, from, size - from), from === 0).flatMap(
+        ({ step, prompt, text }) =>
+          typeof prompt === "string" && typeof text === "string"
+            ? [
+                {
+                  step: step as number,
+                  prompt: prompt.slice(0, MOST_SAMPLE),
+                  text: text.slice(0, MOST_SAMPLE),
+                },
+              ]
+            : [],
+      );
+      const every = Math.ceil(found.length / MOST_SAMPLES);
+      return found.filter((_, i) => (found.length - 1 - i) % every === 0);
+    } finally {
+      await file.close();
+    }
   }
 
   /** @throws ApiError 404 */

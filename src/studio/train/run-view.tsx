@@ -72,10 +72,11 @@ function Samples({ samples }: { readonly samples: RunDetail["samples"] }) {
             value={at ?? samples.length - 1}
             onInput={(event) => setAt(event.currentTarget.valueAsNumber)}
           />
-          step {formatCount(shown.step)}
+          <span class="sample-step">step {formatCount(shown.step)}</span>
         </label>
       </div>
       <pre class="as-written" dir="auto">
+        <mark>{shown.prompt}</mark>
         {shown.text}
       </pre>
     </section>

@@ -47,8 +47,8 @@ export function exampleRun(
         ...config,
       },
       samples: [
-        { step: 1000, text: "function a( {" },
-        { step: 2000, text: "function add(a, b) {\n  return a + b;\n}" },
+        { step: 1000, prompt: "function", text: " a( {" },
+        { step: 2000, prompt: "function", text: " add(a, b) {\n  return a + b;\n}" },
       ],
       job: state === "running" ? "job-1" : null,
     },
