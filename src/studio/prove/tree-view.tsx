@@ -113,6 +113,12 @@ export function TreeView({ tree, version }: TreeViewProps) {
     setPicked(key);
     setFocused(key);
   };
+  /** What is looked at by hand stays where it is. */
+  const hold = () => {
+    if (!follow) return;
+    setFollow(false);
+    setPicked(best);
+  };
   const scale = (factor: number) => setZoom((was) => Math.min(MOST_ZOOM, Math.max(LEAST_ZOOM, was * factor)));
   const fit = () => {
     const { clientWidth, clientHeight } = view.current!;
@@ -131,6 +137,9 @@ export function TreeView({ tree, version }: TreeViewProps) {
       top: (to.y + NODE.height) * zoom - box.clientHeight * 0.75,
     });
   }, [follow, best, placed, zoom]);
+  useEffect(() => {
+    if (!follow) element(picked)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [follow, picked]);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { key } = event;
@@ -139,6 +148,7 @@ export function TreeView({ tree, version }: TreeViewProps) {
     else if (key === "ArrowRight" && closed.has(focused)) toggle(focused, false);
     else if (key === "ArrowLeft" && at.children.length > 0 && !closed.has(focused)) toggle(focused, true);
     else if (["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End"].includes(key)) {
+      hold();
       const next = neighbor(placed.nodes, focused, key as Parameters<typeof neighbor>[2]);
       if (next !== null) {
         setFocused(next);
@@ -177,7 +187,7 @@ export function TreeView({ tree, version }: TreeViewProps) {
             <input
               type="checkbox"
               checked={follow}
-              onChange={(event) => setFollow(event.currentTarget.checked)}
+              onChange={(event) => (event.currentTarget.checked ? setFollow(true) : hold())}
             />
             Follow the best
           </label>

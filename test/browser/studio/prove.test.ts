@@ -140,9 +140,15 @@ describe.skipIf(executablePath === null)("proving in the studio (skipped where C
     });
     await page.waitForSelector(".unit.searched >> text=24 samples");
     expect(await page.locator(".unit").count()).toBe(2);
-    await page.click("text=Follow the best");
+    const follows = page.locator(".tree-tools input");
+    expect(await follows.isChecked()).toBe(true);
+    const best = await page.getAttribute('[role="treeitem"][aria-selected="true"]', "data-key");
     await page.focus('[role="treeitem"][tabindex="0"]');
     await page.keyboard.press("Home");
+    // What is walked by hand is not pulled away, and what was picked stays so.
+    await page.waitForFunction(() => !document.querySelector<HTMLInputElement>(".tree-tools input")!.checked);
+    expect(await page.getAttribute('[role="treeitem"][aria-selected="true"]', "data-key")).toBe(best);
+    expect(best).not.toBe("0");
     await page.keyboard.press("ArrowRight");
     await page.keyboard.press("Enter");
     await page.waitForSelector('[role="treeitem"][aria-level="2"][aria-selected="true"]');
@@ -159,9 +165,23 @@ describe.skipIf(executablePath === null)("proving in the studio (skipped where C
     await page.keyboard.press("-");
     await page.waitForFunction((was) => document.querySelector(".tree-canvas")!.clientWidth < was, wide);
     await page.click("text=Fit");
-    await page.locator(".tree-node.failed").first().click();
+    for (let i = 0; i < 5; i++) await page.click('[aria-label="Larger"]');
+    // One of which only a part is in view is brought into it.
+    await page.$eval(".tree-node.failed", (node) => {
+      const view = node.closest(".tree-scroll")!;
+      const own = node.getBoundingClientRect();
+      view.scrollLeft += own.right - view.getBoundingClientRect().left - 30;
+      (node as HTMLElement).click();
+    });
     await page.waitForSelector(".node-detail >> text=Lean says");
     await page.waitForSelector(".node-detail >> text=The tactic failed");
+    const inView = await page.$eval('[role="treeitem"][aria-selected="true"]', (node) => {
+      const [own, view] = [node, node.closest(".tree-scroll")!].map((each) => each.getBoundingClientRect());
+      return (
+        own.left >= view.left && own.right <= view.right && own.top >= view.top && own.bottom <= view.bottom
+      );
+    });
+    expect(inView).toBe(true);
     await expectAccessible(page, "a tree");
     await page.reload();
     await page.waitForSelector(".budget >> text=24 of 256");
