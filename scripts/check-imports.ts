@@ -1,7 +1,7 @@
 /**
  * Checks the imports of `src`: a folder imports only from itself and from folders before it, files do not import each
  * other in a cycle, type imports included (docs/decisions/0003), and only `src/files` writes or deletes files
- * (docs/decisions/0009).
+ * (docs/decisions/0009), and nothing that the studio's page runs needs Node.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -94,6 +94,28 @@ function visit(file: string, trail: string[]): void {
   state.set(file, "done");
 }
 for (const file of files) visit(file, []);
+
+/** As `IMPORT`, without types: what runs. */
+const RUN_IMPORT = /^\s*(?:import|export)\s(?!type\b)(?:[^;]*?from )?"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
+const NODE_IMPORT = /^\s*(?:import|export)\s(?!type\b)(?:[^;]*?from )?"node:|(?<!typeof )\bimport\("node:/m;
+const reached = new Map<string, string | null>(
+  files
+    .filter((file) => /^studio\//.test(file) && !/\.test\.tsx?$|vite\.config/.test(file))
+    .map((file) => [file, null]),
+);
+for (const [file] of reached) {
+  const path = join(source, file);
+  const text = readFileSync(path, "utf8");
+  if (NODE_IMPORT.test(text)) {
+    const trail = [file];
+    for (let at = reached.get(file); at; at = reached.get(at)) trail.unshift(at);
+    problems.push(`${file}: needs Node, and the studio's page runs it: ${trail.join(" -> ")}`);
+  }
+  for (const match of text.matchAll(RUN_IMPORT)) {
+    const target = relative(source, resolve(dirname(path), match[1] ?? match[2])).replaceAll("\\", "/");
+    if (/\.tsx?$/.test(target) && !reached.has(target)) reached.set(target, file);
+  }
+}
 
 /** Names of `node:fs` that only read. All others can write, `open` too (use `openForReading` of src/files instead). */
 const readers = new Set(

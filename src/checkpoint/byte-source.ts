@@ -179,6 +179,27 @@ export function memoryFolder(files: ReadonlyMap<string, Uint8Array>, name = "mem
   };
 }
 
+/** A folder over Blobs or Files, such as those that a page was given or keeps: read slice by slice. */
+export function blobFolder(files: ReadonlyMap<string, Blob>, name: string): FileTree {
+  const get = (path: string) => {
+    checkInnerPath(name, path);
+    const blob = files.get(path);
+    if (!blob) throw new FormatError("file not found", { where: name, name: path });
+    return blob;
+  };
+  return {
+    name,
+    has: async (path) => files.has(path),
+    open: async (path) => blobSource(get(path), `${name}/${path}`),
+    async readText(path) {
+      const blob = get(path);
+      checkTextSize(name, path, blob.size);
+      return decodeUtf8(`${name}/${path}`, new Uint8Array(await blob.arrayBuffer()));
+    },
+    list: async () => [...files.keys()].filter((path) => !path.includes("/")).sort(),
+  };
+}
+
 /** A folder sink over a map; `commit` replaces everything in the map. */
 export function memoryFolderSink(files: Map<string, Uint8Array>, name = "memory"): FolderSink {
   const staged = new Map<string, Uint8Array>();

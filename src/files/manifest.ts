@@ -13,8 +13,8 @@ import { isInnerPath } from "./sink.ts";
 /** The file in a folder that says what this program wrote there. */
 export const MANIFEST = ".deepseek-ts.json";
 
-/** What a folder holds: a model, a saved state of training, tokens, a whole training run, or a part of the embedded Lean. */
-export type FolderKind = "model" | "state" | "dataset" | "run" | "lean";
+/** What a folder holds: a model, a saved state of training, tokens, a whole training run, a part of the embedded Lean, or the studio's page. */
+export type FolderKind = "model" | "state" | "dataset" | "run" | "lean" | "page";
 
 const FORMAT = "deepseek-ts folder";
 /** Files up to this size are hashed whole; of longer ones, after it, the first bytes of every stride. */

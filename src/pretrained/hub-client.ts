@@ -4,6 +4,7 @@
  * `@huggingface/hub`; its fetches run through here. Files come by plain HTTP, which the hub also offers for those
  * that it keeps in Xet storage.
  */
+import { isNode } from "../tensor/cpu/host.ts";
 import { DeepseekError, type ErrorDetail, FormatError } from "../tensor/errors.ts";
 
 /** Names and values of headers. Not `HeadersInit`, which only projects with DOM types know. */
@@ -282,15 +283,19 @@ export class HubClient {
     signal: AbortSignal,
   ): Promise<Response> {
     const headers = new Headers(given);
-    // Offsets count bytes of the file, not of a compressed form of it.
-    headers.set("accept-encoding", "identity");
-    headers.set("user-agent", "deepseek-ts");
+    // Pages may set neither, follow redirects themselves, and take the token out where they lead elsewhere.
+    const own = isNode();
+    if (own) {
+      // Offsets count bytes of the file, not of a compressed form of it.
+      headers.set("accept-encoding", "identity");
+      headers.set("user-agent", "deepseek-ts");
+    }
     headers.delete("authorization");
     if (this.#token !== null && new URL(url).origin === new URL(this.endpoint).origin) {
       headers.set("authorization", `Bearer ${this.#token}`);
     }
     try {
-      return await fetch(url, { headers, signal, redirect: "manual" });
+      return await fetch(url, { headers, signal, redirect: own ? "manual" : "follow" });
     } catch (error) {
       throw asHubError(error, what, new URL(url).host, signal);
     }
@@ -301,7 +306,7 @@ export class HubClient {
     const said = (headers.get("x-error-message") ?? (await response.text().catch(() => ""))).slice(0, 200);
     const code = headers.get("x-error-code");
     const wait = Number(headers.get("retry-after"));
-    const ours = new URL(url).origin === new URL(this.endpoint).origin;
+    const ours = new URL(response.url || url).origin === new URL(this.endpoint).origin;
     const retryAfter = Number.isFinite(wait) && wait > 0 ? 1000 * wait : null;
     const fail = (message: string, hint: string, passing = false, unknownModel = false) =>
       new HubError(
@@ -359,10 +364,12 @@ async function readBody(open: OpenResponse, length?: number): Promise<Uint8Array
   const parts: Uint8Array[] = [];
   let size = 0;
   try {
-    for await (const chunk of response.body ?? []) {
+    // Streams of some browsers cannot be iterated over.
+    const reader = response.body?.getReader();
+    for (let next = await reader?.read(); next && !next.done; next = await reader!.read()) {
       alive();
-      parts.push(chunk);
-      size += chunk.length;
+      parts.push(next.value);
+      size += next.value.length;
     }
   } catch (error) {
     throw asHubError(error, response.url, new URL(response.url).host);

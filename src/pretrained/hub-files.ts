@@ -3,10 +3,12 @@
  * are none), or one GGUF file. States of optimizers, settings of training runs and the original releases' own formats
  * have other names and are never among them.
  */
+import { checkInnerPath } from "../checkpoint/byte-source.ts";
 import { shardsOf, type WeightFormat, type WeightLayout, weightLayouts } from "../checkpoint/folder.ts";
 import { parseJsonObject } from "../checkpoint/strict-json.ts";
 import { vaeFiles } from "../checkpoint/vae-names.ts";
 import { ConfigError, FormatError } from "../tensor/errors.ts";
+import type { HubFile } from "./hub-client.ts";
 
 const SMALL =
   /^(config|generation_config|preprocessor_config|processor_config|tokenizer[^/]*|special_tokens_map|added_tokens|chat_template|prover)\.json$|^chat_template\.jinja$/;
@@ -97,4 +99,36 @@ export function indexedShards(where: string, name: string, text: string): string
   const layout = weightLayouts.find(({ index }) => index === name) as WeightLayout;
   const shown = `${where}: ${name}`;
   return [...shardsOf(shown, parseJsonObject(text, shown), layout).keys()].sort();
+}
+
+/**
+ * What is fetched of a repository's files: those that `neededFiles` names, and the shards of its index.
+ * @param readIndex gives the text of the index once the files that come with any kind of weights are there
+ * @throws as `neededFiles`; FormatError for an index that names what the repository lacks
+ */
+export async function filesToFetch(
+  name: string,
+  files: readonly HubFile[],
+  wanted: string | undefined,
+  readIndex: (first: readonly HubFile[], index: string) => Promise<string>,
+): Promise<{
+  readonly needed: NeededFiles;
+  readonly weights: readonly string[];
+  readonly all: readonly HubFile[];
+}> {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const find = (path: string): HubFile => {
+    checkInnerPath(name, path);
+    const file = byPath.get(path);
+    if (file) return file;
+    throw new FormatError("the index names a file that the repository lacks", { where: name, name: path });
+  };
+  const needed = neededFiles(name, [...byPath.keys()], wanted);
+  const { small, index } = needed;
+  let { weights } = needed;
+  if (index !== null) {
+    const text = await readIndex([...small, index].map(find), index);
+    weights = [index, ...indexedShards(name, index, text)];
+  }
+  return { needed, weights, all: [...small, ...weights].map(find) };
 }

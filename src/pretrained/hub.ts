@@ -7,12 +7,11 @@
  */
 import { readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { checkInnerPath } from "../checkpoint/byte-source.ts";
-import { ConfigError, FormatError } from "../tensor/errors.ts";
+import { ConfigError } from "../tensor/errors.ts";
 import { RepoCache, sizeOnDisk } from "./hub-cache.ts";
 import { HubClient, HubError, type HubFile, type HubRepo, type RepoKind } from "./hub-client.ts";
 import { downloadBlob } from "./hub-download.ts";
-import { indexedShards, type NeededFiles, neededFiles } from "./hub-files.ts";
+import { filesToFetch, indexedShards, type NeededFiles, neededFiles } from "./hub-files.ts";
 import { parseHubName } from "./hub-name.ts";
 import { type HubOptions, type HubSettings, hubSettings } from "./hub-settings.ts";
 
@@ -136,23 +135,10 @@ async function download(
   { name, commit, files }: HubRepo,
   options: DownloadOptions,
 ): Promise<ChosenFiles> {
-  const byPath = new Map(files.map((file) => [file.path, file]));
-  const find = (path: string): HubFile => {
-    checkInnerPath(name, path);
-    const file = byPath.get(path);
-    if (file) return file;
-    throw new FormatError("the index names a file that the repository lacks", { where: name, name: path });
-  };
-  const needed = neededFiles(name, [...byPath.keys()], options.file);
-  const { small, index } = needed;
-  let { weights } = needed;
-  const first = [...small, ...(index === null ? [] : [index])].map(find);
-  if (index !== null) {
+  const { needed, weights, all } = await filesToFetch(name, files, options.file, async (first, index) => {
     await fetchAll(client, cache, commit, first, { ...options, onProgress: undefined });
-    const text = await readFile(join(cache.snapshot(commit), index), "utf8");
-    weights = [index, ...indexedShards(name, index, text)];
-  }
-  const all = [...small, ...weights].map(find);
+    return await readFile(join(cache.snapshot(commit), index), "utf8");
+  });
   await fetchAll(client, cache, commit, all, options);
   return chosen(needed, weights);
 }

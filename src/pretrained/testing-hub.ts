@@ -39,6 +39,19 @@ export const gitBlobId = (bytes: Uint8Array) =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 export const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
+/** Lets pages of any origin read, as the hub does. @returns whether it was only asked for that */
+function forPages(request: IncomingMessage, response: ServerResponse): boolean {
+  if (request.headers.origin === undefined) return false;
+  response.setHeader("access-control-allow-origin", "*");
+  response.setHeader(
+    "access-control-expose-headers",
+    "x-repo-commit,x-error-code,x-error-message,etag,link,content-range",
+  );
+  if (request.method !== "OPTIONS") return false;
+  response.writeHead(204, { "access-control-allow-headers": "range,authorization" }).end();
+  return true;
+}
+
 /** The servers, until disposed. */
 export class TestingHub implements AsyncDisposable {
   /** By `org/name`, data sets by `datasets/org/name`. */
@@ -54,8 +67,12 @@ export class TestingHub implements AsyncDisposable {
   readonly #storage: Server;
 
   private constructor() {
-    this.#hub = createServer((request, response) => this.#onHub(request, response));
-    this.#storage = createServer((request, response) => this.#onStorage(request, response));
+    this.#hub = createServer((request, response) => {
+      if (!forPages(request, response)) this.#onHub(request, response);
+    });
+    this.#storage = createServer((request, response) => {
+      if (!forPages(request, response)) this.#onStorage(request, response);
+    });
   }
 
   static async start(): Promise<TestingHub> {

@@ -21,6 +21,8 @@ export interface OpenModelsOptions {
   /** Begins a thread that opens a model. */
   readonly start: (settings: EngineSettings) => EngineChannel;
   readonly memory: MeasureMemory;
+  /** Whether a model is refused by these figures: browsers tell theirs too roughly for that. Default true. */
+  readonly refuses?: boolean;
   readonly log: (line: string) => void;
 }
 
@@ -230,7 +232,7 @@ export class OpenModels {
       .sort(([, a], [, b]) => a.used - b.used);
     for (const [, entry] of idle) await this.#weigh(entry);
     const gained = idle.reduce((sum, [, { bytes }]) => sum + bytes, free);
-    if (needed > gained) {
+    if (needed > gained && (this.#options.refuses ?? true)) {
       const others = gained > free ? `, ${formatBytes(gained)} if all idle models were closed` : "";
       throw refused(
         507,

@@ -27,6 +27,9 @@ import type { JobState } from "../../jobs/job.ts";
 /** An object of JSON, as `JSON.parse` gives it. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Name of the mark in the head of a page without a server, which `studio --export` writes; its content is the hub's address. */
+export const PAGE_MARK = "deepseek-ts-studio-hub";
+
 /** The server, as the page sees it first. */
 export interface Hello {
   readonly version: string;

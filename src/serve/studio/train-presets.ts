@@ -11,7 +11,7 @@ import { stageDefaults, stagedRun, untaughtPart } from "../../runs/staged/defaul
 import { describedModel, folderConfig } from "../../runs/staged/model.ts";
 import { estimateTraining } from "../../runs/training-memory.ts";
 import { measureModel } from "../../scaling/flops.ts";
-import { languageSystem } from "./model-facts.ts";
+import { languageSystem } from "./config-facts.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { JsonObject, TrainPresets } from "./protocol.ts";
 import type { Runs } from "./runs.ts";

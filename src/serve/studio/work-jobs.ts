@@ -8,11 +8,12 @@ import { downloadModel } from "../../pretrained/hub.ts";
 import { parseHubName } from "../../pretrained/hub-name.ts";
 import type { HubOptions } from "../../pretrained/hub-settings.ts";
 import { object } from "../body.ts";
-import { ApiError, invalidRequest } from "../errors.ts";
+import { invalidRequest } from "../errors.ts";
 import type { JobPlan } from "./jobs.ts";
 import { bytesNeeded } from "./model-facts.ts";
 import type { StoredModels } from "./model-list.ts";
 import type { OpenModels } from "./open-models.ts";
+import { openPlan } from "./open-plan.ts";
 import type { JobKind } from "./protocol.ts";
 import { type BodyOf, bodyOf } from "./requests.ts";
 import type { Roots } from "./roots.ts";
@@ -148,28 +149,11 @@ export class WorkPlans {
   async #open({ model, dtype, context, speculative }: BodyOf<"open">): Promise<JobPlan> {
     const { open, stored, threads } = this.#parts;
     const { path, partial } = await stored.find(model);
-    if (partial) {
-      throw new ApiError({
-        ...{ status: 409, type: "invalid_request_error", param: "body.model", code: "model_incomplete" },
-        message: `Files of '${model}' are missing: its download did not end. Download it again, which goes on where it stopped.`,
-      });
-    }
-    return {
-      ...{ lane: "open", title: `open ${model}`, model },
-      async run({ id, signal, progress }) {
-        const text = "loads the weights";
-        progress({ done: 0, total: null, unit: "bytes", text });
-        const info = await open.open(model, {
-          settings: { model: path, offline: true, dtype, context, speculative, threads },
-          needed: await bytesNeeded(path, { dtype, context }),
-          job: id,
-          signal,
-          onLoading: (done, total) => progress({ done, total, unit: "bytes", text }),
-        });
-        progress({ done: info.weightBytes, total: info.weightBytes, unit: "bytes", text: "is open" });
-        return { info };
-      },
-    };
+    return openPlan(open, {
+      ...{ model, partial },
+      settings: { model: path, offline: true, dtype, context, speculative, threads },
+      needed: () => bytesNeeded(path, { dtype, context }),
+    });
   }
 }
 
