@@ -1,5 +1,6 @@
 /** Begins the page. */
 import { render } from "preact";
+import { pageHub } from "./backend/page-mark.ts";
 import { serverBackend } from "./backend/server-backend.ts";
 import { currentToken, takeToken } from "./backend/token.ts";
 import { Chat, ChatProvider } from "./chat/chat.ts";
@@ -19,7 +20,12 @@ takeToken();
 applyTheme();
 followAddress();
 listenToKeys();
-const studio = new Studio(serverBackend(currentToken), __VERSION__);
+const hub = pageHub();
+const backend =
+  hub === null
+    ? serverBackend(currentToken)
+    : (await import("./backend/worker-backend.ts")).workerBackend(__VERSION__, hub);
+const studio = new Studio(backend, __VERSION__);
 studio.watch();
 const chat = new Chat(studio, await openStore());
 chat.begin();

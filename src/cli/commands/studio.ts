@@ -6,7 +6,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { parseHubName } from "../../pretrained/hub-name.ts";
 import type { JobView } from "../../serve/studio/protocol.ts";
 import { ConfigError } from "../../tensor/errors.ts";
-import { plural } from "../../text/units.ts";
+import { formatBytes, plural } from "../../text/units.ts";
 import { flowing } from "../help.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import { version } from "../version.ts";
@@ -21,6 +21,7 @@ interface StudioFlags {
   /** Commander's name for `--no-token`. */
   readonly token: boolean;
   readonly threads?: number;
+  readonly export?: string;
 }
 
 const examples = `
@@ -30,6 +31,7 @@ Examples:
   deepseek-ts studio deepseek-ai/Janus-Pro-1B --port 7000          one from the cache of the hub
   deepseek-ts studio --root ./models ./notes                       the page may read and write below these folders alone
   deepseek-ts studio --no-open                                     prints the address, for a browser on another machine by ssh -L
+  deepseek-ts studio --export site                                 writes the page as files: models run in the browser, without a server
 
 The page is served on 127.0.0.1 alone. Its address carries a token, new at each start, without which nothing is answered: do not
 pass it on. What runs goes on when the page is closed; Ctrl-C stops everything: training saves first, and can be resumed.`;
@@ -134,6 +136,22 @@ async function studio(models: readonly string[], flags: StudioFlags): Promise<vo
   process.exitCode = interrupt.exitCode;
 }
 
+/** Writes the page for the web server of others, and says what that one must do. */
+async function exportTo(folder: string): Promise<void> {
+  const { STUDIO_PAGE } = await theServer();
+  const { exportPage, ISOLATION } = await import("../../serve/studio/export-page.ts");
+  const { hubSettings } = await import("../../pretrained/hub-settings.ts");
+  const { endpoint } = await hubSettings();
+  const { files, bytes } = await exportPage(STUDIO_PAGE, folder, endpoint);
+  process.stdout.write(
+    `wrote the page to ${folder}: ${plural(files, "file")}, ${formatBytes(bytes)}\n` +
+      `Serve it over https or from localhost, every file with these two headers:\n${Object.entries(ISOLATION)
+        .map(([name, value]) => `  ${name}: ${value}\n`)
+        .join("")}` +
+      `For example: npx serve ${folder}   (it reads them from serve.json; Netlify and Cloudflare Pages read _headers)\n`,
+  );
+}
+
 export function studioCommand(): Command {
   const command = new Command("studio")
     .summary("chat, draw, train and prove from a page in the browser")
@@ -156,12 +174,21 @@ export function studioCommand(): Command {
       "also answer requests for this host name, such as that of a proxy; may be repeated",
       hostName,
     )
+    .option(
+      "--export <folder>",
+      "write the page as static files and start no server: models run in the browser; an earlier export is replaced",
+    )
     .option("--no-token", "ask for no token: every program and user of this machine may use the studio");
   return withThreads(command)
     .addHelpText("after", flowing(examples))
     .action(async (models: string[], flags: StudioFlags) => {
       if (!flags.token && flags.allowHost !== undefined) {
         usageError(command, "--no-token is for this machine alone: remove --allow-host");
+      }
+      if (flags.export !== undefined) {
+        if (models.length > 0) usageError(command, "--export writes the page alone: name no models");
+        await exportTo(flags.export);
+        return;
       }
       await studio(models, flags);
     });

@@ -52,8 +52,26 @@ export const isFault = (error: unknown, fault: Fault): error is BackendError =>
 /** What an error says to people. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/** A file of a model, by its path in the folder that was picked. */
+export interface PickedFile {
+  readonly path: string;
+  readonly file: File;
+}
+
+/** What a page that runs models itself has beside. */
+export interface PagePlace {
+  /** What keeps models from running here, and what to do; null: nothing. */
+  readonly missing: string | null;
+  /** Makes a model of picked files, which stay where they are. @returns its name */
+  add(files: readonly PickedFile[]): Promise<string>;
+  /** Bytes that this page has of the browser's storage and may have; `lasting`: they are not deleted when the disk is full. */
+  storage(): Promise<{ readonly used: number; readonly quota: number; readonly lasting: boolean }>;
+}
+
 /** All methods reject with `BackendError`. */
 export interface Backend {
+  /** Null where a server does the work. */
+  readonly page: PagePlace | null;
   hello(): Promise<Hello>;
   models(): Promise<ModelList>;
   inspect(model: string): Promise<Inspection>;

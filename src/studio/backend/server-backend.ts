@@ -106,6 +106,7 @@ export function serverBackend(token: () => string | null, base = "/studio/api"):
 
   const query = (fields: Readonly<Record<string, string>>) => new URLSearchParams(fields).toString();
   return {
+    page: null,
     hello: () => json("GET", "hello"),
     models: () => json("GET", "models"),
     inspect: (model) => json("GET", `models/inspect?${query({ model })}`),

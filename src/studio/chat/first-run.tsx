@@ -3,6 +3,7 @@ import { formatBytes, formatDuration } from "../../text/units.ts";
 import { messageOf } from "../backend/backend.ts";
 import type { ModelEntry } from "../backend/wire.ts";
 import { shortName } from "../frame/top-line.tsx";
+import { PickModel } from "../page/pick-model.tsx";
 import { notify } from "../state/notices.ts";
 import { goTo } from "../state/route.ts";
 import { useStudio } from "../state/studio.ts";
@@ -54,12 +55,17 @@ function Ways() {
       <section class="card">
         <h2>Open a folder</h2>
         <p class="small soft">
-          Checkpoints and GGUF files below the folders that the studio was started with are listed with all
-          others.
+          {studio.backend.page === null
+            ? "Checkpoints and GGUF files below the folders that the studio was started with are listed with all others."
+            : "A checkpoint or GGUF file of this disk. It runs in this page: nothing is sent anywhere."}
         </p>
-        <button type="button" class="outlined" onClick={() => goTo("models")}>
-          All models
-        </button>
+        {studio.backend.page === null ? (
+          <button type="button" class="outlined" onClick={() => goTo("models")}>
+            All models
+          </button>
+        ) : (
+          <PickModel />
+        )}
       </section>
     </div>
   );

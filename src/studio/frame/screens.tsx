@@ -11,6 +11,8 @@ export interface ScreenEntry {
   readonly icon: IconName;
   /** In a sentence. */
   readonly about: string;
+  /** Why it needs a server; absent for what a page does alone. */
+  readonly server?: string;
   readonly load: () => Promise<FunctionComponent>;
 }
 
@@ -32,6 +34,7 @@ export const screens: readonly ScreenEntry[] = [
   },
   {
     screen: "train",
+    server: "Training reads folders and writes runs that outlive the page: it needs the studio's server.",
     name: "Train",
     icon: "train",
     about: "Runs of this machine, live and finished: curves, load of the experts, samples; stop and resume.",

@@ -40,6 +40,12 @@ export function Strips() {
   const connection = studio.connection.value;
   return (
     <div class="strips">
+      {studio.backend.page?.missing && (
+        <div class="strip" role="alert">
+          <Icon name="warn" />
+          <span>{studio.backend.page.missing} What was said here before stays readable.</span>
+        </div>
+      )}
       {connection.state === "lost" && (
         <div class="strip" role="alert">
           <Icon name="warn" />

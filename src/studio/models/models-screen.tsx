@@ -7,6 +7,7 @@ import { Question } from "../frame/dialog.tsx";
 import { Icon } from "../frame/icons.tsx";
 import { Popover } from "../frame/popover.tsx";
 import { fractionOf, Progress } from "../frame/top-line.tsx";
+import { isPicked, PageStorage } from "../page/page-storage.tsx";
 import { notify } from "../state/notices.ts";
 import { goTo, route } from "../state/route.ts";
 import { newId, type Studio, useStudio } from "../state/studio.ts";
@@ -160,7 +161,9 @@ function Actions({ entry, onFault }: RowProps) {
           <p class="small soft">
             {typeof entry.from === "string"
               ? "It can be downloaded again from the hub."
-              : `Its files in the folder ${entry.from.root}/${entry.from.path} are gone then: nothing brings them back.`}
+              : isPicked(entry)
+                ? "It leaves the list; its files stay where they are."
+                : `Its files in the folder ${entry.from.root}/${entry.from.path} are gone then: nothing brings them back.`}
           </p>
         </Question>
       )}
@@ -270,11 +273,18 @@ export function ModelsScreen() {
         )}
         {list !== null && list.length === 0 && (
           <p class="card">
-            There is no model yet. Download one, or start the studio with <code>--root FOLDER</code> to show a
-            folder that holds some.
+            {studio.backend.page === null ? (
+              <>
+                There is no model yet. Download one, or start the studio with <code>--root FOLDER</code> to
+                show a folder that holds some.
+              </>
+            ) : (
+              "There is no model yet. Download one, or open a folder of this disk."
+            )}
           </p>
         )}
         <Download />
+        {studio.backend.page !== null && <PageStorage />}
       </div>
     </div>
   );
