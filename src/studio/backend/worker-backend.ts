@@ -229,5 +229,6 @@ export function workerBackend(version: string, hub: string): Backend {
     stop: async (id) => await calls().ask("stop", id),
     runs: async () => ({ runs: [] }),
     ...{ files: needsServer, run: needsServer, series: needsServer },
+    ...{ trainPresets: needsServer, checkTraining: needsServer },
   };
 }
