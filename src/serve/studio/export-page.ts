@@ -62,7 +62,7 @@ export interface ExportedPage {
 /**
  * Writes the page to `folder`; an earlier page there is replaced.
  * @param page folder of the built page @param hub address of the hub, http or https
- * @throws ConfigError where something else is at `folder`, or the page is not built; FileError
+ * @throws ConfigError if something else is at `folder`, or the page is not built; FileError
  */
 export async function exportPage(page: string, folder: string, hub: string): Promise<ExportedPage> {
   if (!/^https?:\/\/[\w.:[\]-]+(\/[\w./~-]*)?$/.test(hub)) {

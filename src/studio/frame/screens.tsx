@@ -42,6 +42,7 @@ export const screens: readonly ScreenEntry[] = [
   },
   {
     screen: "prove",
+    server: "Proofs are checked by Lean, which needs the studio's server.",
     name: "Prove",
     icon: "prove",
     about: "Lean reads what you write, shows the goals at the cursor, and a model searches for the proofs.",

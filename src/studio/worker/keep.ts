@@ -137,7 +137,7 @@ async function fetchFile(
   await kept.finished(file.path);
 }
 
-/** Downloads a model. @throws HubError, ConfigError where there is no room, FormatError, the signal's reason */
+/** Downloads a model. @throws HubError, ConfigError if there is no room, FormatError, the signal's reason */
 export async function keepFromHub(
   models: KeptModels,
   hub: string,
@@ -174,7 +174,7 @@ export async function keepFromHub(
   });
 }
 
-/** Copies picked files, so that they are there at the next visit. @throws ConfigError where there is no room, the signal's reason */
+/** Copies picked files, so that they are there at the next visit. @throws ConfigError if there is no room, the signal's reason */
 export async function keepPicked(
   models: KeptModels,
   model: string,

@@ -166,7 +166,7 @@ export class KeptModel {
     if (missing > quota - usage) throw await noRoom(this.model, missing);
   }
 
-  /** @throws ConfigError where another tab writes it, or the storage is full */
+  /** @throws ConfigError if another tab writes it, or the storage is full */
   async writer(path: string): Promise<KeptWriter> {
     const { model } = this;
     try {

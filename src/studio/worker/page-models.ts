@@ -40,7 +40,7 @@ export class PageModels {
 
   /**
    * Makes a model of files that were picked: a folder, or GGUF files. @returns its name
-   * @throws ConfigError, FormatError where they are no model
+   * @throws ConfigError, FormatError if they are no model
    */
   add(files: readonly PickedFile[]): string {
     const paths = files.slice(0, MOST_PICKED).map(({ path }) => path);
