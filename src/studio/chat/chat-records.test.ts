@@ -1,5 +1,6 @@
 /** Records of conversations: the tree, what an answer's events make of a turn, bodies, the store, files. */
 import { describe, expect, it } from "vitest";
+import { encodePng } from "../../vision/image/png-writer.ts";
 import type { BackendError } from "../backend/backend.ts";
 import { BackendError as Refusal } from "../backend/backend.ts";
 import { followJob } from "../backend/follow.ts";
@@ -15,7 +16,8 @@ import {
   type Turn,
   titleOf,
 } from "./conversation.ts";
-import { exportConversations, readExported } from "./exchange.ts";
+import { exportConversations, importConversations, readExported } from "./exchange.ts";
+import { readPicture } from "./pictures.ts";
 import { answerBody } from "./request.ts";
 import { MemoryStore } from "./store.ts";
 
@@ -273,5 +275,28 @@ describe("what is kept", () => {
       conversation: { settings: {}, system: "" },
       turns: [{ role: "user", pictures: [], created: 7 }],
     });
+  });
+
+  it("is kept beside what is there, with pictures by the bytes that they have", async () => {
+    const store = new MemoryStore();
+    const rgb = new Uint8Array(12);
+    const png = new Blob([new Uint8Array(await encodePng({ width: 2, height: 2, rgb }))], {
+      type: "image/png",
+    });
+    const { hash } = await readPicture(png, "dot");
+    const url = `data:image/png;base64,${Buffer.from(await png.arrayBuffer()).toString("base64")}`;
+    const file = {
+      ...{ format: "deepseek-ts-conversations", version: 1 },
+      conversations: [
+        { conversation: newConversation("c", 5), turns: [turn("a", null, 1, { pictures: [hash] })] },
+      ],
+      pictures: { [`${"0".repeat(64)}`]: { url, name: "dot" } },
+    };
+    await store.putConversation(newConversation("c", 5));
+    expect(await importConversations(store, new File([JSON.stringify(file)], "a.json"))).toBe(1);
+    const [, second] = await store.conversations();
+    expect(second.id).not.toBe("c");
+    expect(await store.turns(second.id)).toMatchObject([{ content: "a", pictures: [hash] }]);
+    expect(await store.picture(hash)).toMatchObject({ width: 2, height: 2, name: "dot" });
   });
 });

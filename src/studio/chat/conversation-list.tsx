@@ -5,11 +5,9 @@ import { messageOf } from "../backend/backend.ts";
 import { Icon } from "../frame/icons.tsx";
 import { listShown } from "../state/preferences.ts";
 import { goTo, routeHash } from "../state/route.ts";
-import { newId } from "../state/studio.ts";
 import { useChat } from "./chat.ts";
 import type { Conversation } from "./conversation.ts";
-import { blobOf, exportConversations, ImportError, MOST_FILE_BYTES, readExported } from "./exchange.ts";
-import { keepPictures, readPicture } from "./pictures.ts";
+import { exportConversations, importConversations } from "./exchange.ts";
 import { saveFile } from "./save-file.ts";
 
 const DAY = 86_400_000;
@@ -113,19 +111,9 @@ export function ConversationList({ current }: { readonly current: string | null 
   const load = async (given: File | undefined) => {
     if (!given) return;
     try {
-      if (given.size > MOST_FILE_BYTES) throw new ImportError("The file is too large to be read here.");
-      const { conversations, pictures } = readExported(await given.text(), newId, Date.now());
-      for (const { url, name } of pictures) {
-        const blob = blobOf(url);
-        // Kept under the hash of its bytes, whatever the file says it is.
-        if (blob) await keepPictures(chat.store, [await readPicture(blob, name)]);
-      }
-      for (const { conversation, turns } of conversations) {
-        for (const turn of turns) await chat.store.putTurn(turn);
-        await chat.store.putConversation(conversation);
-      }
+      const count = await importConversations(chat.store, given);
       await chat.begin();
-      setSaid(`${plural(conversations.length, "conversation")} came in.`);
+      setSaid(`${plural(count, "conversation")} came in.`);
     } catch (error) {
       setSaid(messageOf(error));
     }

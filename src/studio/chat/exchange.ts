@@ -1,11 +1,13 @@
 /** Conversations as a JSON file, and back. What is read was written by anybody: every field is checked. */
+
+import { newId } from "../state/studio.ts";
 import { type Conversation, newConversation, newTurn, type Settings, type Turn } from "./conversation.ts";
-import { dataUrl } from "./pictures.ts";
+import { dataUrl, keepPictures, readPicture } from "./pictures.ts";
 import type { Store } from "./store.ts";
 
 const FORMAT = "deepseek-ts-conversations";
 const MOST_TURNS = 100_000;
-export const MOST_FILE_BYTES = 500e6;
+const MOST_FILE_BYTES = 500e6;
 
 export interface Exported {
   readonly format: typeof FORMAT;
@@ -35,7 +37,7 @@ export async function exportConversations(store: Store, list: readonly Conversat
   return { format: FORMAT, version: 1, conversations, pictures };
 }
 
-export class ImportError extends Error {
+class ImportError extends Error {
   override name = "ImportError";
 }
 
@@ -177,7 +179,7 @@ export function readExported(file: string, newId: () => string, now: number): Im
 }
 
 /** The bytes of a data URL, without asking anybody for it. */
-export function blobOf(url: string): Blob | null {
+function blobOf(url: string): Blob | null {
   const found = /^data:(image\/[a-z]+);base64,/.exec(url);
   if (!found) return null;
   try {
@@ -186,4 +188,24 @@ export function blobOf(url: string): Blob | null {
   } catch {
     return null;
   }
+}
+
+/**
+ * Keeps what a file holds, beside what is there.
+ * @returns the number of conversations
+ * @throws ImportError for a file that is none, PictureError for pictures that cannot be kept
+ */
+export async function importConversations(store: Store, file: File): Promise<number> {
+  if (file.size > MOST_FILE_BYTES) throw new ImportError("The file is too large to be read here.");
+  const { conversations, pictures } = readExported(await file.text(), newId, Date.now());
+  for (const { url, name } of pictures) {
+    const blob = blobOf(url);
+    // Kept under the hash of its bytes, whatever the file says it is.
+    if (blob) await keepPictures(store, [await readPicture(blob, name)]);
+  }
+  for (const { conversation, turns } of conversations) {
+    for (const turn of turns) await store.putTurn(turn);
+    await store.putConversation(conversation);
+  }
+  return conversations.length;
 }
