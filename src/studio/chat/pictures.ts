@@ -9,7 +9,7 @@ const MOST_PIXELS = 50e6;
 /** Room that stays free in the browser's storage. */
 const SPARE = 5e6;
 
-export class PictureError extends Error {
+class PictureError extends Error {
   override name = "PictureError";
 }
 

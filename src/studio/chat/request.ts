@@ -15,7 +15,7 @@ const PLAIN = [
 ] as const;
 
 /** A setting that cannot be sent: what is wrong with it. */
-export class SettingError extends Error {
+class SettingError extends Error {
   override name = "SettingError";
 }
 

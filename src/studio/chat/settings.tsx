@@ -30,7 +30,7 @@ const NUMBERS: readonly NumberField[] = [
 ];
 
 /** What differs, in words. */
-export function chipsOf(
+function chipsOf(
   conversation: Conversation,
 ): readonly { readonly key: keyof Settings | "system" | "mode"; readonly text: string }[] {
   const { settings, system, mode } = conversation;

@@ -44,7 +44,7 @@ export interface Store {
 }
 
 /** Whether a state of a turn is older than what is kept. */
-export function isOlder(turn: Turn, kept: Turn | undefined): boolean {
+function isOlder(turn: Turn, kept: Turn | undefined): boolean {
   if (!kept || kept.job === null || turn.job?.id !== kept.job.id) return false;
   if (kept.ended !== null && turn.ended === null) return true;
   return turn.job.after < kept.job.after;

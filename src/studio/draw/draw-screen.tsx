@@ -132,7 +132,7 @@ function DroppedSettings({ dropped, onClose }: { readonly dropped: Dropped; read
 }
 
 /** Puts settings into the form; what stood there comes back by undo. */
-export function applySettings(texts: PictureTexts): void {
+function applySettings(texts: PictureTexts): void {
   const before = formFields.value;
   formFields.value = { ...fieldsOf(texts), count: before.count };
   notify("The form has these settings.", () => {

@@ -62,7 +62,7 @@ interface PictureEvent {
 const bytesOf = (base64: string) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
 /** The body of `/v1/images/generations`. */
-export function drawBody(model: string, fields: DrawFields): PlainObject {
+function drawBody(model: string, fields: DrawFields): PlainObject {
   const { prompt, count, ...settings } = fields;
   const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
   return { model, prompt, n: count, ...given, stream: true, partial_images: PARTIALS };
@@ -247,7 +247,7 @@ const empty = (count: number): Growing[] =>
   Array.from({ length: count }, () => ({ url: null, drawing: null }));
 
 /** A name for a picture's file: what it shows, and the seed. */
-export function fileName(texts: PictureTexts): string {
+function fileName(texts: PictureTexts): string {
   const words = texts.prompt
     .toLowerCase()
     .replaceAll(/[^\p{L}\p{N}]+/gu, "-")

@@ -29,7 +29,7 @@ function everyAction(): readonly Action[] {
 }
 
 /** Those whose name has all the words, in their order. */
-export function matching(actions: readonly Action[], text: string): readonly Action[] {
+function matching(actions: readonly Action[], text: string): readonly Action[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return actions.filter(({ name }) => words.every((word) => name.toLowerCase().includes(word))).slice(0, 50);
 }

@@ -10,7 +10,7 @@ import { screens } from "./screens.tsx";
 const NEXT = { auto: "light", light: "dark", dark: "auto" } as const;
 const THEME_ICON = { auto: "half", light: "sun", dark: "moon" } as const;
 
-export function ThemeButton() {
+function ThemeButton() {
   return (
     <button
       type="button"

@@ -13,7 +13,7 @@ type View = "all" | "layer" | "token";
 const SCALES = [0.25, 0.5, 1, 1.5, 2.5, 5, 10, 25, 100];
 
 /** The experts of a token in a layer, as words: the one with the largest weight first. */
-export function expertsOf(record: InsideRecord, at: number, layer: number): string {
+function expertsOf(record: InsideRecord, at: number, layer: number): string {
   return Array.from(
     { length: record.topK },
     (_, k) => `${record.expertOf(at, layer, k)} (${shownWeight(record.weightOf(at, layer, k))})`,

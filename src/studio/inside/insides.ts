@@ -7,7 +7,7 @@ import { followJob } from "../backend/follow.ts";
 import type { Studio } from "../state/studio.ts";
 import { InsideRecord } from "./record.ts";
 
-export const MOST_KEPT = 96 * 2 ** 20;
+const MOST_KEPT = 96 * 2 ** 20;
 /** Milliseconds until a job that is being asked for is looked for again. */
 const AGAIN = 250;
 

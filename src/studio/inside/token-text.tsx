@@ -27,7 +27,7 @@ export class TokenBlocks {
   }
 }
 
-export const tokenId = (at: number) => `inside-token-${at}`;
+const tokenId = (at: number) => `inside-token-${at}`;
 
 interface BlockProps {
   readonly record: InsideRecord;

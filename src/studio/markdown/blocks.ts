@@ -5,7 +5,7 @@
 import { lex, type Token } from "./lex.ts";
 
 /** Blocks come in groups, so that a frame compares groups and not blocks, and lays out only those that are seen. */
-export const GROUP = 16;
+const GROUP = 16;
 
 export interface Blocks {
   /** Groups of frozen blocks; all but the last are full, and the same arrays from update to update. */

@@ -15,7 +15,7 @@ export const storageFault = signal<string | null>(null);
 export const announcement = signal("");
 
 /** Milliseconds that a notice stays. */
-export const NOTICE_TIME = 8000;
+const NOTICE_TIME = 8000;
 export const UNDO_TIME = 10_000;
 
 let count = 0;

@@ -1,7 +1,7 @@
 /** Where the page is: the fragment of its address, since exported pages have no server that knows paths. */
 import { signal } from "@preact/signals";
 
-export const SCREENS = ["chat", "draw", "train", "prove", "models"] as const;
+const SCREENS = ["chat", "draw", "train", "prove", "models"] as const;
 export type Screen = (typeof SCREENS)[number];
 
 export interface Route {
@@ -11,7 +11,7 @@ export interface Route {
 }
 
 /** @param hash as the address has it: `#/chat/ID` */
-export function parseRoute(hash: string): Route {
+function parseRoute(hash: string): Route {
   const [, screen, ...rest] = hash.replace(/^#/, "").split("/");
   if (!SCREENS.includes(screen as Screen)) return { screen: "chat", item: null };
   let item: string | null = rest.join("/");
