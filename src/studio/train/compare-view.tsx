@@ -9,7 +9,7 @@ import { useStudio } from "../state/studio.ts";
 import { positive } from "./chart.tsx";
 import { curveName, figure, joined, orderedCurves, settingsOf, valueAt } from "./curves.ts";
 import { LOOK, placeOf, RUN_DOT } from "./names.ts";
-import { Plot, type PlotStyle, type Range } from "./plot.tsx";
+import { Plot, type PlotStyle, type Range, useOneByOne } from "./plot.tsx";
 import { Ranges } from "./run-view.tsx";
 
 /** Bins of a curve of each run. */
@@ -254,6 +254,7 @@ export function CompareView({ names }: { readonly names: readonly string[] }) {
     Math.max(1, ...runs.map(({ series }) => series.steps.at(-1) ?? 1)),
   ];
   const shown = more ? curves : curves.slice(0, FIRST_CURVES);
+  const made = useOneByOne(shown.length);
   return (
     <div class="page screen" aria-busy={runs.length === 0 && faults.length === 0}>
       <div class="page-head">
@@ -301,7 +302,7 @@ export function CompareView({ names }: { readonly names: readonly string[] }) {
               <Ranges series={{ steps: [first, last] }} range={range} onRange={setRange} />
             </div>
             <div class="charts">
-              {shown.map((curve, i) => (
+              {shown.slice(0, made).map((curve, i) => (
                 <Curves
                   key={curve}
                   {...{ runs, numberOf, curve, logarithmic, range, onRange: setRange, onStep: setStep }}

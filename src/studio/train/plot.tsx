@@ -1,6 +1,6 @@
 /** A chart of lines over steps: theme, size, the steps that are shown, and the cursor that all charts of a view share. */
 import { effect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { formatCount } from "../../text/units.ts";
@@ -40,6 +40,17 @@ function colorOf(element: HTMLElement, name: string): string {
   const { color } = getComputedStyle(element);
   element.style.color = "";
   return color;
+}
+
+/** How many of `all` charts are made: one in each frame, so that the first is there soon and the page answers meanwhile. */
+export function useOneByOne(all: number): number {
+  const [made, setMade] = useState(1);
+  useEffect(() => {
+    if (made >= all) return;
+    const frame = requestAnimationFrame(() => setMade(made + 1));
+    return () => cancelAnimationFrame(frame);
+  }, [made, all]);
+  return Math.min(made, all);
 }
 
 export function Plot(props: PlotProps) {
@@ -107,7 +118,13 @@ export function Plot(props: PlotProps) {
       theme.value;
       make();
     });
-    const resized = new ResizeObserver(() => chart.current?.setSize({ width: element.clientWidth, height }));
+    const resized = new ResizeObserver(() => {
+      const now = chart.current;
+      // It also tells the size at which the chart was made.
+      if (now !== null && now.width !== element.clientWidth) {
+        now.setSize({ width: element.clientWidth, height });
+      }
+    });
     resized.observe(element);
     return () => {
       stop();

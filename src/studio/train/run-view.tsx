@@ -12,7 +12,7 @@ import { Chart } from "./chart.tsx";
 import { curveName, figure, orderedCurves } from "./curves.ts";
 import { ExpertLoad } from "./expert-load.tsx";
 import { LOOK, placeOf, RUN_DOT } from "./names.ts";
-import type { Range } from "./plot.tsx";
+import { type Range, useOneByOne } from "./plot.tsx";
 
 /** Bins of a curve: about one a pixel. */
 const BINS = 900;
@@ -130,6 +130,9 @@ export function Ranges({
   );
 }
 
+/** Whether nothing was written between two readings: the charts stay as they are then. */
+const isSame = (a: RunSeries["read"], b: RunSeries["read"]) => a.bytes === b.bytes && a.of === b.of;
+
 const preparing = ({ progress }: JobView) =>
   progress === null ? "It is being prepared." : `It is being prepared: ${progress.text}`;
 
@@ -152,7 +155,7 @@ export function RunView({ name }: { readonly name: string }) {
         ]);
         if (!current) return;
         setDetail(about);
-        setSeries(curves);
+        setSeries((before) => (before !== null && isSame(before.read, curves.read) ? before : curves));
         setFault(null);
       } catch (error) {
         if (!current) return;
@@ -169,6 +172,7 @@ export function RunView({ name }: { readonly name: string }) {
     };
   }, [name]);
   const names = series === null ? [] : orderedCurves(Object.keys(series.curves));
+  const made = useOneByOne(names.length);
   const job = studio.jobs.value.find(({ run }) => run === name);
   const waits = job !== undefined && isRunning(job) && detail?.state !== "running";
   const model = studio.entry(name);
@@ -269,7 +273,7 @@ export function RunView({ name }: { readonly name: string }) {
         {series !== null && names.length === 0 && <p class="card soft">Nothing is logged yet.</p>}
         {series !== null && (
           <div class="charts">
-            {names.map((each, i) => (
+            {names.slice(0, made).map((each, i) => (
               <Chart
                 key={each}
                 name={curveName(each)}

@@ -62,12 +62,9 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
       await expectAccessible(page, "list of runs");
       await page.click("text=runs/first");
       await page.waitForSelector(".chart canvas");
-      expect(await page.$$eval(".chart strong", (all) => all.map((each) => each.textContent))).toEqual([
-        "Held-out bits a byte",
-        "Loss",
-        "Gradient norm",
-        "Learning rate",
-      ]);
+      await expect
+        .poll(() => page.locator(".chart strong").allTextContents())
+        .toEqual(["Held-out bits a byte", "Loss", "Gradient norm", "Learning rate"]);
       await page.waitForSelector("text=read 2,000 rows, 240 of 260 kB");
       await page.focus(".heat");
       await page.keyboard.press("ArrowLeft");
@@ -77,6 +74,7 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
       await page.click("text=The numbers as a table");
       expect(await page.locator(".numbers tbody tr").count()).toBe(20);
       await page.waitForSelector("text=return a + b");
+      expect(await page.locator(".as-written mark").textContent()).toBe("function");
       await expectAccessible(page, "run");
       await page.click("text=Resume");
       await expect.poll(() => stub.requests.length).toBe(size === WIDE ? 1 : 2);
@@ -106,9 +104,9 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
       expect(await settings.locator("tbody td").allTextContents()).toEqual(["1", "2", "16", "32"]);
       await page.getByLabel("All settings").check();
       await expect.poll(() => settings.locator("tbody tr").count()).toBe(4);
-      expect(await page.locator(".chart strong").allTextContents()).toEqual([
-        ...["Held-out bits a byte", "Loss", "Gradient norm", "Learning rate"],
-      ]);
+      await expect
+        .poll(() => page.locator(".chart strong").allTextContents())
+        .toEqual(["Held-out bits a byte", "Loss", "Gradient norm", "Learning rate"]);
       const dashes = await page
         .locator(".line-sample line")
         .evaluateAll((lines) => lines.slice(0, 2).map((line) => line.getAttribute("stroke-dasharray")));
@@ -294,6 +292,92 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
     await expect.poll(stepNow, { timeout: 20_000 }).toBeGreaterThan(stopped);
     await page.getByRole("button", { name: "Stop" }).click();
     await page.waitForSelector("text=/stopped, step/", { timeout: 30_000 });
+    expect(complaints).toEqual([]);
+    await close();
+  });
+
+  it("shows a run of 100,000 steps; how long it took is printed", async () => {
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../../../package.json"), "utf8"));
+    await using t = await startTestStudio({ model: null, page: pageFolder, version });
+    mkdirSync(join(t.root, "long"), { recursive: true });
+    writeFileSync(join(t.root, "long", "run.json"), JSON.stringify({ training: { steps: 100_000 } }));
+    const rows = Array.from({ length: 100_000 }, (_, i) => {
+      const loss = 2 + 4 * Math.exp(-i / 2e4) + 0.2 * Math.sin(i);
+      const row = {
+        kind: "step",
+        step: i + 1,
+        loss,
+        gradientNorm: 1 + (i % 97) / 97,
+        learningRate: 1e-3,
+        speed: 6000,
+      };
+      const held = { kind: "evaluation", step: i + 1, loss, bitsPerByte: loss / 2 };
+      return i % 1000 === 999
+        ? `${JSON.stringify(row)}\n${JSON.stringify(held)}\n`
+        : `${JSON.stringify(row)}\n`;
+    });
+    writeFileSync(join(t.root, "long", "metrics.jsonl"), rows.join(""));
+    const { page, complaints, close } = await openStudio(
+      browser,
+      { url: t.studio.url.replace(/\/$/, "") },
+      WIDE,
+      `#token=${t.studio.token}`,
+    );
+    await page.evaluate(() => {
+      const seen = { longTasks: [] as number[], first: 0 };
+      Object.assign(globalThis, { seen });
+      new PerformanceObserver((list) => {
+        for (const { duration } of list.getEntries()) seen.longTasks.push(Math.round(duration));
+      }).observe({ type: "longtask" });
+      new MutationObserver(() => {
+        if (seen.first > 0 || document.querySelector(".chart canvas") === null) return;
+        requestAnimationFrame(() => {
+          seen.first = performance.now();
+        });
+      }).observe(document.body, { childList: true, subtree: true });
+    });
+    await page.getByRole("link", { name: "Train" }).click();
+    await page.click("text=work/long");
+    await page.waitForSelector("text=read 100,100 rows");
+    await page.waitForSelector(".chart canvas");
+    const measured = await page.evaluate(async () => {
+      const { seen } = globalThis as unknown as { seen: { longTasks: number[]; first: number } };
+      const frame = () =>
+        new Promise<number>((resolve) => requestAnimationFrame(() => resolve(performance.now())));
+      const [answer] = performance
+        .getEntriesByType("resource")
+        .filter(({ name }) => name.includes("/series?")) as PerformanceResourceTiming[];
+      const opened = [...seen.longTasks];
+      const redraws: number[] = [];
+      for (let i = 0; i < 20; i++) {
+        await frame();
+        const button = [...document.querySelectorAll("button")].find(
+          ({ textContent }) => textContent === (i % 2 === 0 ? "Closer" : "Farther"),
+        )!;
+        const began = performance.now();
+        button.click();
+        // A task of its own after the page's, which draws.
+        await frame();
+        await new Promise((resolve) => setTimeout(resolve));
+        redraws.push(performance.now() - began);
+      }
+      redraws.sort((a, b) => a - b);
+      return {
+        answered: answer.responseEnd - answer.startTime,
+        firstCurve: seen.first - answer.responseEnd,
+        redraw: redraws[10],
+        slowestRedraw: redraws.at(-1)!,
+        opened,
+        redrawn: seen.longTasks.slice(opened.length),
+      };
+    });
+    const ms = (value: number) => `${value.toFixed(0)} ms`;
+    console.log(
+      `100,000 steps: curves answered after ${ms(measured.answered)}, first curve ${ms(measured.firstCurve)} after their bytes; ` +
+        `six charts redrawn and painted in ${ms(measured.redraw)} (slowest ${ms(measured.slowestRedraw)}); ` +
+        `long tasks: ${measured.opened.join(", ") || "none"} ms while it opened, ${measured.redrawn.join(", ") || "none"} ms in 20 redraws`,
+    );
+    expect(await page.locator(".chart canvas").count()).toBe(6);
     expect(complaints).toEqual([]);
     await close();
   });
