@@ -37,7 +37,7 @@ export function LengthField({ form, preset, change, byHand }: LengthProps) {
     stepsAMinute === null
       ? ""
       : given.unit === "minutes"
-        ? `about ${formatCount(Math.round(given.amount * stepsAMinute))} steps; the first steps tell`
+        ? `about ${formatCount(Math.round(given.amount * stepsAMinute))} steps: the speed of the first ones decides`
         : aboutTime((60 * given.amount) / stepsAMinute);
   return (
     <fieldset>
