@@ -16,7 +16,7 @@ import "./styles/frame.css";
 import "./styles/markdown.css";
 import "./styles/chat.css";
 
-takeToken();
+await takeToken();
 applyTheme();
 followAddress();
 listenToKeys();

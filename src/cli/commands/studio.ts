@@ -116,12 +116,12 @@ async function studio(models: readonly string[], flags: StudioFlags): Promise<vo
     ...{ port: flags.port, roots, version, log, threads: flags.threads },
     allowHosts: flags.allowHost,
     withoutToken: !flags.token,
-    onListening({ url, token }) {
+    onListening({ url, token, code }) {
       const address = token === null ? url : `${url}#token=${token}`;
       stdout.write(`${address}\n`);
       if (!existsSync(join(STUDIO_PAGE, "index.html"))) {
         log("The page is not built in this installation; build it with: npm run build:studio");
-      } else if (flags.open) openInBrowser(address);
+      } else if (flags.open) openInBrowser(code === null ? url : `${url}#code=${code}`);
     },
   });
   for (const [i, model] of models.entries()) {

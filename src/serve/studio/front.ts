@@ -7,9 +7,12 @@ import { DeepseekError } from "../../tensor/errors.ts";
 import { apiError, errorBody, internal, invalidRequest } from "../errors.ts";
 import { SAFETY_HEADERS, type StudioGuard } from "./guard.ts";
 import { pageFile } from "./page-files.ts";
+import type { WayIn } from "./way-in.ts";
 
 export interface FrontOptions {
   readonly guard: StudioGuard;
+  /** Of the browser that the command opens; null where no token is asked for. */
+  readonly wayIn: WayIn | null;
   /** Folder of the built page. */
   readonly page: string;
   /** The routes behind the token. */
@@ -48,8 +51,24 @@ export function answerNothing(c: Context): Response {
   return c.json(errorBody(shape), 404);
 }
 
+const ENTER_PATH = "/studio/api/enter";
+/** Bytes of a body with a code. */
+const MOST_CODE = 200;
+
+/** The code of a body, which nobody has vouched for. @throws ApiError 400 */
+async function codeOf(request: Request): Promise<string> {
+  const { headers } = request;
+  const length = Number(headers.get("content-length") ?? Number.NaN);
+  if (length <= MOST_CODE && headers.get("content-type") === "application/json") {
+    const body: unknown = await request.json().catch(() => null);
+    if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string")
+      return body.code;
+  }
+  throw invalidRequest(`Expected {"code": ".."} as application/json of at most ${MOST_CODE} bytes.`, "code");
+}
+
 /** Builds the front over routes that may come later. */
-export function createFront({ guard, page, routes, log }: FrontOptions): Hono {
+export function createFront({ guard, wayIn, page, routes, log }: FrontOptions): Hono {
   const app = new Hono();
   app.use("*", async (c, next) => {
     await next();
@@ -61,6 +80,9 @@ export function createFront({ guard, page, routes, log }: FrontOptions): Hono {
   app.all("*", async (c) => {
     const { method, path, raw } = c.req;
     guard.checkOrigin(raw.headers);
+    if (path === ENTER_PATH && method === "POST" && wayIn !== null) {
+      return c.json({ token: wayIn.enter(await codeOf(raw)) });
+    }
     if (ROUTED.test(path) || (method !== "GET" && method !== "HEAD")) {
       guard.checkToken(raw.headers);
       const answer = await (await routes()).fetch(raw);

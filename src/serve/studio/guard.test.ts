@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestStudio, type TestStudio, testFolder } from "./testing.ts";
+import { wayIn } from "./way-in.ts";
 
 const page = testFolder();
 let t: TestStudio;
@@ -190,4 +191,42 @@ it("says how the page is built where it is not", async () => {
   await using bare = await startTestStudio({ model: null, page: join(page.path, "nothing") });
   const answer = await fetch(bare.studio.url);
   expect([answer.status, await answer.text()]).toEqual([503, expect.stringContaining("npm run build")]);
+});
+
+describe("the way in", () => {
+  const enter = (body: string, headers: Record<string, string> = json) =>
+    send(
+      "POST",
+      "/studio/api/enter",
+      { host: own(), ...headers, "content-length": String(body.length) },
+      body,
+    );
+
+  it("gives the token for the code once, and for nothing else", async () => {
+    const body = JSON.stringify({ code: t.studio.code });
+    expect((await enter(JSON.stringify({ code: "c".repeat(43) }))).status).toBe(401);
+    for (const [bad, headers] of [
+      [body, { "content-type": "text/plain" }],
+      [body, { ...json, origin: "http://evil.example" }],
+      [`{"code": "${"c".repeat(300)}"}`, json],
+      ['{"code": 7}', json],
+      ["{", json],
+    ] as const) {
+      expect([400, 403]).toContain((await enter(bad, headers)).status);
+    }
+    const first = await enter(body);
+    expect([first.status, JSON.parse(first.text)]).toEqual([200, { token: t.studio.token }]);
+    const second = await enter(body);
+    expect([second.status, second.text]).toEqual([401, expect.stringContaining("opened already")]);
+    expect((await send("GET", "/studio/api/enter", { host: own() })).status).toBe(401);
+  });
+
+  it("closes after a minute", () => {
+    let now = 5;
+    const { code, enter } = wayIn("secret", () => now);
+    now += 60_001;
+    expect(() => enter(code)).toThrow(/older than a minute/);
+    now -= 1;
+    expect(enter(code)).toBe("secret");
+  });
 });

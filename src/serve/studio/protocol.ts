@@ -3,6 +3,7 @@
  * for the token, as `Authorization: Bearer TOKEN`; `/v1` of the models that are open is beside it, under the same token.
  * All bodies and answers are JSON; events of a job are JSON lines. Errors have the form of `/v1`'s.
  *
+ *     POST   enter {code}                   -> {token}      without a token: for the code of the address that the command opened, once
  *     GET    hello                          -> Hello
  *     GET    models                         -> ModelList
  *     GET    models/inspect?model=M         -> Inspection

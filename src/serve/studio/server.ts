@@ -11,12 +11,15 @@ import { createFront } from "./front.ts";
 import { studioGuard } from "./guard.ts";
 import type { JobView } from "./protocol.ts";
 import type { StudioOptions } from "./studio-options.ts";
+import { wayIn } from "./way-in.ts";
 
 export interface RunningStudio {
   readonly port: number;
   /** Without the token. */
   readonly url: string;
   readonly token: string | null;
+  /** What gives the token once, within a minute of the start: for an address that others may see. */
+  readonly code: string | null;
   /** The name of what lies at a path below a root. @throws ApiError 404 for any other */
   nameOf(path: string): string;
   /** Opens a model, as the page would. @throws ApiError */
@@ -41,6 +44,7 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   const { port, allowHosts = [], log = () => {}, page = STUDIO_PAGE } = options;
   const token = options.withoutToken ? null : randomBytes(32).toString("base64url");
   let ownPort = port;
+  const entrance = token === null ? null : wayIn(token);
   const guard = studioGuard({ port: () => ownPort, allowHosts, token });
   let begin: () => void = () => {};
   // Nothing is loaded before the port is had.
@@ -52,12 +56,12 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
     return await openParts(options, randomUUID());
   });
   opening.catch(() => {});
-  const front = createFront({ guard, page, log, routes: async () => (await opening).app });
+  const front = createFront({ guard, wayIn: entrance, page, log, routes: async () => (await opening).app });
   const server = createHttpServer(front.fetch, log);
   await listen(server, port, HOST);
   ownPort = (server.address() as AddressInfo).port;
   const url = `http://${HOST}:${ownPort}/`;
-  options.onListening?.({ url, token });
+  options.onListening?.({ url, token, code: entrance?.code ?? null });
   begin();
   const {
     roots,
@@ -80,7 +84,7 @@ export async function startStudio(options: StudioOptions): Promise<RunningStudio
   }
 
   return {
-    ...{ port: ownPort, url, token },
+    ...{ port: ownPort, url, token, code: entrance?.code ?? null },
     nameOf: (path) => roots.nameOf(path),
     async openModel(model) {
       const plan = await plans.plan("open", new Map([["model", model]]), false);

@@ -26,5 +26,10 @@ export interface StudioOptions {
   readonly memory?: MeasureMemory;
   readonly log?: (line: string) => void;
   /** Told the address as soon as the page can be opened, before everything behind it is loaded. */
-  readonly onListening?: (address: { readonly url: string; readonly token: string | null }) => void;
+  readonly onListening?: (address: {
+    readonly url: string;
+    readonly token: string | null;
+    /** Gives the token once; see `RunningStudio`. */
+    readonly code: string | null;
+  }) => void;
 }

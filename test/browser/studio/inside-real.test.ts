@@ -37,7 +37,7 @@ describe.skipIf(executablePath === null)("Inside of a model (skipped where Chrom
 
   it("shows the log-probabilities, drafts and experts that /v1 tells, and leaves the text as it is", async () => {
     const url = t.studio.url.replace(/\/$/, "");
-    const { page, complaints, close } = await openStudio(browser, { url }, WIDE, `#token=${t.studio.token}`);
+    const { page, complaints, close } = await openStudio(browser, { url }, WIDE, `#code=${t.studio.code}`);
     const asked: JobRequest[] = [];
     page.on("request", (request) => {
       if (request.method() === "POST" && request.url().endsWith("/jobs")) asked.push(request.postDataJSON());
