@@ -179,8 +179,9 @@ function Jobs() {
         <Popover label="Jobs" kind="at-end" onClose={() => setOpen(false)}>
           {running.length + ended.length === 0 && (
             <p class="job small soft">
-              Answers, pictures, trainings and downloads are listed here while they run. Closing the page
-              stops none of them.
+              {studio.backend.page === null
+                ? "Answers, pictures, trainings and downloads are listed here while they run. Closing the page stops none of them."
+                : "Answers, pictures and downloads are listed here while they run. They end with this page; downloads are gone on with."}
             </p>
           )}
           {fault !== null && <p class="fault">{fault}</p>}

@@ -230,10 +230,12 @@ export function ModelsScreen() {
     <div class="page screen">
       <div class="page-head">
         <h1>Models</h1>
-        <button type="button" class="outlined" onClick={() => setBrowsing(true)}>
-          <Icon name="folder" />
-          Open a folder
-        </button>
+        {studio.backend.page === null && (
+          <button type="button" class="outlined" onClick={() => setBrowsing(true)}>
+            <Icon name="folder" />
+            Open a folder
+          </button>
+        )}
         {browsing && <FolderDialog onClose={() => setBrowsing(false)} />}
       </div>
       <div class="stack">

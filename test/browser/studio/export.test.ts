@@ -186,6 +186,21 @@ describe.skipIf(executablePath === null)("the exported page (skipped where Chrom
     expect(readdirSync(join(folder, "tiny-v3"))).toContain("model.safetensors");
   });
 
+  it("draws, with a model that lies on the disk", async () => {
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.click("text=Open a folder")]);
+    await chooser.setFiles(join(import.meta.dirname, "../../../models/world-janus"));
+    await page.waitForSelector('[aria-label="Close disk/world-janus"]', { timeout: 60_000 });
+    await page.click("nav >> text=Draw");
+    await page.fill("textarea", "a yellow circle");
+    await page.click("form >> button:has-text('Draw')");
+    await page.waitForSelector("text=Done.", { timeout: 60_000 });
+    const sizes = await page.$$eval("main img", (all) =>
+      all.map((each) => (each as HTMLImageElement).naturalWidth),
+    );
+    expect(sizes.length).toBeGreaterThan(0);
+    expect(new Set(sizes)).toEqual(new Set([64]));
+  });
+
   it("says of training that it needs the server", async () => {
     await page.click("nav >> text=Train");
     await page.waitForSelector("text=npx deepseek-ts studio");
