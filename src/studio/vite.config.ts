@@ -31,7 +31,7 @@ export default defineConfig({
           groups: [
             {
               name: "studio",
-              test: /src\/(?:text|vision|tensor)\/|src\/studio\/(?:backend|state|frame|chat|page|markdown\/(?!lean))|node_modules\/(?:preact|@preact|marked|idb)\//,
+              test: /src\/(?:text|vision|tensor)\/|src\/studio\/(?:backend\/(?!worker-)|state|frame|chat|page|markdown\/(?!lean))|node_modules\/(?:preact|@preact|marked|idb)\//,
             },
           ],
         },
