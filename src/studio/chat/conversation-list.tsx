@@ -3,7 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import { plural } from "../../text/units.ts";
 import { messageOf } from "../backend/backend.ts";
 import { Icon } from "../frame/icons.tsx";
-import { listShown } from "../state/preferences.ts";
+import { isNarrow, listShown } from "../state/preferences.ts";
 import { goTo, routeHash } from "../state/route.ts";
 import { useChat } from "./chat.ts";
 import type { Conversation } from "./conversation.ts";
@@ -129,7 +129,7 @@ export function ConversationList({ current }: { readonly current: string | null 
           title="New conversation (Ctrl Shift O)"
           onClick={() => {
             goTo("chat");
-            if (matchMedia("(max-width: 820px)").matches) listShown.value = "no";
+            if (isNarrow()) listShown.value = "no";
           }}
         >
           <Icon name="plus" />
@@ -164,7 +164,7 @@ export function ConversationList({ current }: { readonly current: string | null 
             <ul
               onClick={(event) => {
                 const link = (event.target as HTMLElement).closest("a");
-                if (link && matchMedia("(max-width: 820px)").matches) listShown.value = "no";
+                if (link && isNarrow()) listShown.value = "no";
               }}
             >
               {some.map((conversation) => (

@@ -5,6 +5,7 @@ import { useChat } from "../chat/chat.ts";
 import { pathOf, picturesOf, type Turn } from "../chat/conversation.ts";
 import { Icon } from "../frame/icons.tsx";
 import { closeInside, insideTurn } from "../state/inside.ts";
+import { isNarrow } from "../state/preferences.ts";
 import { useStudio } from "../state/studio.ts";
 import { ExpertsTab } from "./experts-tab.tsx";
 import type { Cell } from "./heat-map.tsx";
@@ -19,8 +20,6 @@ import "../styles/inside.css";
 
 const TABS = ["Tokens", "Experts", "Speed", "Picture"] as const;
 type Tab = (typeof TABS)[number];
-
-const narrow = () => matchMedia("(max-width: 820px)").matches;
 
 /** Reads the inside of a turn's job while it is shown. */
 function useRecord(turn: Turn | null): InsideRecord | null {
@@ -179,7 +178,7 @@ export function InsideDrawer() {
     before.current = newest;
   }, [newest]);
   useEffect(() => {
-    if (!narrow()) return;
+    if (!isNarrow()) return;
     const behind = document.activeElement;
     const screen = document.querySelector<HTMLElement>(".work > .screen");
     if (screen) screen.inert = true;

@@ -24,7 +24,11 @@ export function remembered<T extends string>(key: string, allowed: readonly T[],
 }
 
 export const theme = remembered<Theme>("studio.theme", ["auto", "light", "dark"], "auto");
-export const listShown = remembered<"yes" | "no">("studio.list", ["yes", "no"], "yes");
+/** Whether there is no room for one thing beside another; the styles have the same width. False outside of a page. */
+export const isNarrow = (): boolean => globalThis.matchMedia?.("(max-width: 820px)").matches ?? false;
+
+/** Where it would cover all else it is not what a page begins with. */
+export const listShown = remembered<"yes" | "no">("studio.list", ["yes", "no"], isNarrow() ? "no" : "yes");
 /** Whether single keys and combinations do anything; Enter and Escape always do. */
 export const shortcuts = remembered<"on" | "off">("studio.shortcuts", ["on", "off"], "on");
 

@@ -201,7 +201,6 @@ describe.skipIf(executablePath === null)("chat in the studio (skipped where Chro
         buffer: png,
       });
       await page.waitForSelector(".thumb img");
-      if (size === NARROW) await page.click("[aria-label='Close the list']");
       await ask("Where?");
       await page.waitForSelector(".boxed rect");
       const [image, mark] = await page.$$eval(".boxed img, .boxed rect", (both) =>

@@ -267,7 +267,6 @@ describe.skipIf(executablePath === null)("Inside (skipped where Chromium is miss
       studio = await openStudio(browser, stub, size);
       const { page } = studio;
       await page.waitForSelector(".model-button >> text=ready");
-      if (size !== WIDE) await page.click("[aria-label='Close the list']");
       await page.setInputFiles("input[type=file][multiple]", {
         name: "a.png",
         mimeType: "image/png",

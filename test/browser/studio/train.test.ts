@@ -214,7 +214,7 @@ describe.skipIf(executablePath === null)("runs in the studio (skipped where Chro
             }
           : { events: [] },
     });
-    const { page, complaints, close } = await openStudio(browser, trained);
+    const { page, complaints, close } = await openStudio(browser, trained, NARROW);
     await page.click("text=Train it");
     await page.waitForSelector("text=/Step \\d+ of 600/");
     await expectAccessible(page, "first run that trains");
