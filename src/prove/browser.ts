@@ -72,7 +72,7 @@ export {
 } from "./search/search.ts";
 export { searchIdentity } from "./search/search-identity.ts";
 export type { SearchKind, SearchOptions } from "./search/search-options.ts";
-export { type Arm, ProofTree, type TreeNode } from "./search/tree.ts";
+export { type Arm, ProofTree, type TreeNode, type TreeStep } from "./search/tree.ts";
 export type { TreeJson } from "./search/tree-json.ts";
 export type { TreeOptions } from "./search/tree-options.ts";
 export {

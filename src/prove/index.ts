@@ -18,6 +18,7 @@ export {
   type FillTools,
   type FillUnit,
   fillFile,
+  type TriedText,
   type UnitEnd,
 } from "./fill/fill.ts";
 export { type KnownTruth, readProblems, type WordProblem } from "./formats/problems.ts";

@@ -1,4 +1,5 @@
 /** The OpenAI-compatible server. Node only. */
+export type { AnswerOptions } from "./answer-routes.ts";
 export type { AppOptions } from "./app.ts";
 export type { ImageReference, RequestMessage, RequestPart } from "./content-parts.ts";
 export type { EngineSettings } from "./engine-settings.ts";

@@ -17,6 +17,8 @@ export interface KeepOptions {
 
 /** Bytes that are written, hashed and copied at once. */
 const CHUNK = 1 << 20;
+/** Bytes of a file that the hub names by Git's id: it takes none above 10 MB that way, and browsers hash such a file whole. */
+const MOST_WHOLE = 64 << 20;
 
 /** What the hub names a file's content by: SHA-256 of large files, Git's blob id of small ones; null for other names. */
 async function fault(file: HubFile, stored: KeptWriter, signal: AbortSignal): Promise<string | null> {
@@ -24,9 +26,9 @@ async function fault(file: HubFile, stored: KeptWriter, signal: AbortSignal): Pr
   if (stored.size !== size) return `${stored.size} bytes instead of ${size}`;
   const large = /^[0-9a-f]{64}$/.test(etag);
   if (!large && !/^[0-9a-f]{40}$/.test(etag)) return null;
+  if (!large && size > MOST_WHOLE) return `the id of a small file for ${size} bytes`;
   const head = new TextEncoder().encode(`blob ${size}\0`);
   const hash = new Sha256();
-  // Small files alone have such names, which a browser hashes whole.
   const whole = large ? null : new Uint8Array(head.length + size);
   whole?.set(head);
   const buffer = new Uint8Array(CHUNK);
