@@ -54,6 +54,8 @@ export function startChromium(executablePath: string): Promise<Browser> {
   return chromium.launch({
     executablePath,
     headless: false,
+    // In the C locale it names no download beyond ASCII.
+    env: { ...process.env, LC_ALL: "C.UTF-8" },
     // biome-ignore format: one line per kind
     args: [
       "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
