@@ -2,7 +2,7 @@
 import { ShapeError } from "../errors.ts";
 import { isQuantized, type Weight } from "../quantized.ts";
 import { record } from "../record.ts";
-import type { Backward, Tensor } from "../tensor.ts";
+import type { Backward, Gradients, Tensor } from "../tensor.ts";
 import { columnSums } from "./column-sums.ts";
 import { frozenLinear, passesGradient } from "./frozen-weights.ts";
 import { type Activation, gelu } from "./gelu.ts";
@@ -70,29 +70,32 @@ export function linear(
   return y;
 }
 
+type GradientTarget = ReturnType<Gradients["target"]>;
+
 /** The gradients of x W^T, however it was computed: x [.., k] f32, weight [n, k] f32. */
 export function linearBackward(x: Tensor, weight: Tensor): Backward {
-  const { device } = x;
-  const [n, k] = weight.shape;
-  const m = x.size / k;
   return ([dy], grads) => {
-    if (grads.wants(0)) {
-      const { tensor, accumulate } = grads.target(0);
-      const to = { tensor, row: k };
-      matmulInto(
-        device,
-        { m, n: k, k: n },
-        { tensor: dy!, row: n },
-        { tensor: weight, row: k },
-        to,
-        accumulate,
-      );
-    }
-    if (grads.wants(1)) {
-      const { tensor, accumulate } = grads.target(1);
-      const from = { tensor: dy!, row: 1, column: n };
-      const to = { tensor, row: k };
-      matmulInto(device, { m: n, n: k, k: m }, from, { tensor: x, row: k }, to, accumulate);
-    }
+    if (grads.wants(0)) inputGradient(dy!, weight, grads.target(0));
+    if (grads.wants(1)) weightGradient(dy!, x, grads.target(1));
   };
+}
+
+/** dy W into the target, or added to it: dy [.., n], weight [n, k]; no gradient. */
+export function inputGradient(dy: Tensor, weight: Tensor, { tensor, accumulate }: GradientTarget): void {
+  const [n, k] = weight.shape;
+  const sides = [
+    { tensor: dy, row: n },
+    { tensor: weight, row: k },
+  ] as const;
+  matmulInto(dy.device, { m: dy.size / n, n: k, k: n }, ...sides, { tensor, row: k }, accumulate);
+}
+
+/** dy^T x into the target `[n, k]`, or added to it: dy [.., n], x [.., k]; no gradient. */
+export function weightGradient(dy: Tensor, x: Tensor, { tensor, accumulate }: GradientTarget): void {
+  const [n, k] = tensor.shape;
+  const sides = [
+    { tensor: dy, row: 1, column: n },
+    { tensor: x, row: k },
+  ] as const;
+  matmulInto(dy.device, { m: n, n: k, k: x.size / k }, ...sides, { tensor, row: k }, accumulate);
 }

@@ -8,6 +8,7 @@ import { defineKernel } from "../kernel.ts";
 import { record } from "../record.ts";
 import type { Tensor } from "../tensor.ts";
 import { columnSums } from "./column-sums.ts";
+import { inputGradient, weightGradient } from "./linear.ts";
 import { checkBias, matmulInto } from "./matmul.ts";
 
 /** 8 bits with 3 or 2 of them behind the point, and scales; 16 bits without. */
@@ -140,23 +141,13 @@ export function roundedLinear(
   }
   record([y], bias ? [x, weight, bias] : [x, weight], ([dy], grads) => {
     if (grads.wants(0)) {
-      const { tensor, accumulate } = grads.target(0);
       using d = device.unscoped(() => roundTiles(dy!, gradients, ofGradients(ALONG)));
-      const sides = [
-        { tensor: d, row: n },
-        { tensor: w, row: k },
-      ] as const;
-      matmulInto(device, { m, n: k, k: n }, ...sides, { tensor, row: k }, accumulate);
+      inputGradient(d, w, grads.target(0));
     }
     if (grads.wants(1)) {
-      const { tensor, accumulate } = grads.target(1);
       using d = device.unscoped(() => roundTiles(dy!, gradients, ofGradients(ACROSS)));
       using input = device.unscoped(() => roundTiles(x, format, tileOf(ACROSS)));
-      const sides = [
-        { tensor: d, row: 1, column: n },
-        { tensor: input, row: k },
-      ] as const;
-      matmulInto(device, { m: n, n: k, k: m }, ...sides, { tensor, row: k }, accumulate);
+      weightGradient(d, input, grads.target(1));
     }
     if (!bias || !grads.wants(2)) return;
     const { tensor, accumulate } = grads.target(2);
