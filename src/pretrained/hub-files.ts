@@ -101,10 +101,13 @@ export function indexedShards(where: string, name: string, text: string): string
   return [...shardsOf(shown, parseJsonObject(text, shown), layout).keys()].sort();
 }
 
+/** Bytes of an index of shards, which is read whole: that of DeepSeek-V3 has 9 million. */
+const MOST_INDEX = 100_000_000;
+
 /**
  * What is fetched of a repository's files: those that `neededFiles` names, and the shards of its index.
  * @param readIndex gives the text of the index once the files that come with any kind of weights are there
- * @throws as `neededFiles`; FormatError for an index that names what the repository lacks
+ * @throws as `neededFiles`; FormatError for an index that names what the repository lacks, or that is too large
  */
 export async function filesToFetch(
   name: string,
@@ -127,6 +130,12 @@ export async function filesToFetch(
   const { small, index } = needed;
   let { weights } = needed;
   if (index !== null) {
+    const { size } = find(index);
+    if (size > MOST_INDEX) {
+      throw new FormatError("the index of the weights is too large", {
+        ...{ where: name, name: index, expected: `at most ${MOST_INDEX} bytes`, found: size },
+      });
+    }
     const text = await readIndex([...small, index].map(find), index);
     weights = [index, ...indexedShards(name, index, text)];
   }
